@@ -1,0 +1,40 @@
+# make demo   a classifier in a minute      make test        everything fast
+# make check  what CI runs first            make test-slow   everything else
+VENV   := .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: setup demo check test test-slow format bench
+.DEFAULT_GOAL := demo
+
+setup: $(STAMP)
+
+# pip rather than uv: pip also looks where the machine's owner keeps wheels (PIP_FIND_LINKS).
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tensorboard,dev]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/python examples/demo.py
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/house
+
+test: setup
+	$(BIN)/pytest
+
+test-slow: setup
+	$(BIN)/pytest -m slow --timeout 3000
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	@echo 'Each script under benchmarks/ states its command and what it needs in its first lines.'
+	@ls benchmarks/*.py

@@ -1,0 +1,5 @@
+"""`python -m catseye` is the `catseye` command."""
+
+from catseye.cli import main
+
+main()

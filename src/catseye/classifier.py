@@ -1,0 +1,105 @@
+"""A trained model, ready to be asked. No torch in this file: the way to compute logits is handed in.
+
+Enters: pictures as paths, bytes, arrays or Pillow images. Leaves: `Prediction`s in the order asked.
+Called by users (`catseye.load(...)`), cli and serving.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.errors import ImageError
+from catseye.manifest import Manifest
+from catseye.preprocess import ImageSource, Pixels, preprocess
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture. `probabilities` (K,) is in the order of `classes` and sums to 1."""
+
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    unknown: bool = False
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """Its probability, 0 to 1."""
+        return float(self.probabilities.max())
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The k most probable classes with their probabilities, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.classes[index], float(self.probabilities[index])) for index in order]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with its manifest.
+
+    `logits` maps (N, H, W, C) uint8 pixels to (N, K) float32.
+    """
+
+    manifest: Manifest
+    logits: Callable[[Pixels], Logits] = field(repr=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return self.manifest.classes
+
+    def predict(self, image: ImageSource) -> Prediction:
+        """Classify one picture: a path, the bytes of a file, a uint8 array (H, W[, C]) or a Pillow image.
+
+        Raises:
+            ImageError: the picture cannot be read.
+
+        """
+        return self._answer(self.logits(preprocess(image, self.manifest.preprocessing)[None]))[0]
+
+    def predict_many(self, images: Iterable[ImageSource], *, batch_size: int = 64) -> Iterator[Prediction | ImageError]:
+        """Classify many pictures in batches; one answer per picture, in order.
+
+        A picture that cannot be read yields its error in its own place and disturbs no other.
+        """
+        batch: list[Pixels | ImageError] = []
+        for image in images:
+            try:
+                batch.append(preprocess(image, self.manifest.preprocessing))
+            except ImageError as error:
+                batch.append(error)
+            if len(batch) == batch_size:
+                yield from self._answer_batch(batch)
+                batch = []
+        yield from self._answer_batch(batch)
+
+    def _answer_batch(self, batch: list[Pixels | ImageError]) -> list[Prediction | ImageError]:
+        pixels = [item for item in batch if not isinstance(item, ImageError)]
+        answers = iter(self._answer(self.logits(np.stack(pixels))) if pixels else [])
+        return [item if isinstance(item, ImageError) else next(answers) for item in batch]
+
+    def _answer(self, logits: Logits) -> list[Prediction]:
+        probabilities = softmax(logits, self.manifest.temperature)
+        limit = self.manifest.unknown_threshold
+        return [Prediction(self.classes, row, limit is not None and row.max() < limit) for row in probabilities]
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities at a temperature.
+
+    Shape: (N, K) -> (N, K), each row sums to 1.
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 9.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    exponentials = np.exp(scaled)
+    result: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result

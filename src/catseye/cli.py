@@ -1,0 +1,265 @@
+"""The `catseye` command: one short function per verb, errors to exit codes (2 usage, 1 failure).
+
+Enters: the command line. Leaves: results on stdout, everything else on stderr. Heavy imports happen
+inside the verbs, so that `catseye --help` needs no torch.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from catseye.errors import CatseyeError, Interrupted
+
+app = typer.Typer(
+    help="Labelled pictures in, an image classifier in production out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+stdout = Console(soft_wrap=True)
+stderr = Console(stderr=True)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Where results go.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout, the rest on stderr.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where built-in data sets lie or go.", show_default=False)
+]
+Strict = Annotated[bool, typer.Option("--strict", help="An unreadable picture is an error, not a warning.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None, typer.Argument(help="Folder of class folders, .zip, .csv, or digits, mnist, cifar10 …")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="quick, classic or a TOML file.")] = "quick",
+    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. training.lr=0.05.")] = None,
+    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Continue this interrupted run.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
+    out: Out = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Split, weights, order, augmentation.")] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a classifier on labelled pictures and measure it on held-out ones."""
+    from catseye.training.fit import train as run_training
+
+    settings: dict[str, object] = {}
+    if no_skip:
+        settings["model.skip"] = False
+    if strict:
+        settings["data.strict"] = True
+    trained = run_training(
+        data,
+        recipe=recipe,
+        model=model,
+        epochs=epochs,
+        seed=seed,
+        config=config,
+        settings=settings,
+        overrides=overrides or [],
+        out=out,
+        resume=resume,
+        device=device,
+        data_dir=data_dir,
+        tensorboard=tensorboard,
+        console=stderr,
+    )
+    if as_json:
+        _print_json({"run": str(trained.path), "split": trained.side, **trained.metrics.to_json()})
+        return
+    stdout.print(f"[bold]{_headline(trained.metrics)}[/bold] on the {trained.side} split")
+    stdout.print(f"run folder: {trained.path}")
+    stdout.print(
+        f"next: catseye evaluate {trained.path}   or   catseye predict {trained.path} PICTURE…", highlight=False
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    data: Annotated[
+        str | None, typer.Argument(help="Labelled pictures; a run's own held-out ones if left out.")
+    ] = None,
+    out: Out = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a trained model on held-out pictures."""
+    from catseye.evaluation.evaluate import evaluate as run_evaluation
+
+    result = run_evaluation(model, data, out=out, device=device, data_dir=data_dir, strict=strict)
+    for note in result.notes:
+        stderr.print(f"- {note}", highlight=False, markup=False)
+    if as_json:
+        _print_json(result.metrics.to_json())
+        return
+    stdout.print(_class_table(result.metrics))
+    stdout.print(f"[bold]{_headline(result.metrics)}[/bold]")
+    stdout.print(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}", highlight=False)
+    if result.out:
+        stdout.print(f"written: {result.out / 'metrics.json'}, {result.out / 'confusion.png'}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, globs.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 1,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write a table to this file.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Classify pictures; the exit code is 1 when one could not be read."""
+    import catseye
+    from catseye.predictions import list_pictures, predict_files, write_csv
+
+    classifier = catseye.load(model, device=device)
+    rows = list(predict_files(classifier, list_pictures(paths), top=top))
+    if csv:
+        write_csv(rows, csv)
+    if as_json:
+        _print_json([row.to_json() for row in rows])
+    else:
+        for row in rows:
+            stdout.print(row.to_text(), highlight=False, markup=False)
+    failed = sum(row.error is not None for row in rows)
+    if failed:
+        raise CatseyeError(f"{failed} of {len(rows)} pictures could not be read")
+
+
+@app.command()
+def models(as_json: Json = False, debug: Debug = False) -> None:
+    """List the networks."""
+    from rich.table import Table
+
+    from catseye.models import registry
+
+    if as_json:
+        keys = ("name", "year", "innovation", "source", "options")
+        _print_json([{key: getattr(entry, key) for key in keys} for entry in registry.entries()])
+        return
+    table = Table("year", "name", "what it brought", "options", "source", box=None)
+    for entry in registry.entries():
+        table.add_row(str(entry.year), entry.name, entry.innovation, ", ".join(entry.options), entry.source)
+    stdout.print(table)
+
+
+@app.command()
+def summary(
+    model: Annotated[str, typer.Argument(help="A name from `catseye models`.")],
+    shape: Annotated[str, typer.Option("--input", help="CxHxW.")] = "3x32x32",
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 10,
+    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the dimension flow of a network: layer, shape, parameters, multiply-adds, receptive field."""
+    from catseye.models import registry
+    from catseye.models.summary import parse_shape, summarise, summary_table
+
+    channels, height, width = parse_shape(shape)
+    options = {"skip": False} if no_skip else {}
+    network = registry.create(model, num_classes=classes, in_channels=channels, input_px=height, **options)
+    result = summarise(network, (channels, height, width))
+    if as_json:
+        _print_json(result.to_json())
+        return
+    stdout.print(summary_table(result))
+    stdout.print(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds", highlight=False)
+
+
+def main() -> None:
+    """Run the command line and turn errors into exit codes."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last edge: no traceback without --debug
+        sys.exit(_explain(error, debug))
+    except KeyboardInterrupt:
+        stderr.print("stopped before anything was begun; nothing was saved")
+        sys.exit(130)
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    """Say what went wrong and return the exit code; only --debug shows the traceback."""
+    import click
+
+    if debug and not isinstance(error, Interrupted):
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output is gone; there is nobody left to tell.
+        sys.stdout = sys.stderr = None
+        return 1
+    if isinstance(error, CatseyeError):
+        stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        return error.exit_code
+    if isinstance(error, ModuleNotFoundError):
+        stderr.print(f"error: this needs {error.name}, which is not installed; run: pip install 'catseye\\[train]'")
+        return 1
+    kind = type(error).__name__
+    stderr.print(f"[bold red]error:[/] {_escape(f'{kind}: {error}')}", highlight=False, soft_wrap=True)
+    stderr.print("this looks like a fault in catseye; --debug shows where", highlight=False)
+    return 1
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _print_json(content: Any) -> None:
+    # Not through rich: results must not be coloured or wrapped.
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _headline(metrics: Any) -> str:
+    low, high = metrics.accuracy_low, metrics.accuracy_high
+    return f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_pictures:,})"
+
+
+def _class_table(metrics: Any) -> Any:
+    from rich.table import Table
+
+    table = Table("class", *(["precision", "recall", "F1", "support"]), box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    rows: Iterable[tuple[str, Any]] = [
+        *metrics.per_class.items(),
+        ("macro mean", metrics.macro),
+        ("weighted mean", metrics.weighted),
+    ]
+    for name, row in rows:
+        table.add_row(_escape(name), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}")
+    return table

@@ -1,0 +1,270 @@
+"""Settings: a recipe, the user's own TOML file and `--set key=value`, merged in that order and checked.
+
+Enters: recipe name or file, overrides. Leaves: one frozen `Settings`. Called by cli and `catseye.train`.
+An unknown key is answered with the nearest right one; an option that would do nothing is refused.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from catseye.errors import UnknownName, UsageError
+
+MAX_FILE_BYTES = 1_000_000
+
+
+class Group(BaseModel):
+    """One table of the settings file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(Group):
+    """Which pictures, and how they become arrays."""
+
+    resize: Literal["pad", "crop", "squash"] = "pad"
+    input_px: int | Literal["auto"] = Field(default="auto", description="side of the square input")
+    channels: Literal["auto", 1, 3] = Field(default="auto", description="1 keeps greyscale as one channel")
+    val_fraction: float = Field(default=0.1, ge=0, le=0.5, description="0: no validation, the last weights are kept")
+    test_fraction: float = Field(default=0.2, ge=0, le=0.5, description="used where the data brings no test split")
+    storage: Literal["auto", "memory", "stream"] = Field(default="auto", description="decode once, or once an epoch")
+    workers: int | Literal["auto"] = Field(default="auto", description="loader processes when streaming")
+    strict: bool = Field(default=False, description="an unreadable picture is an error, not a warning")
+
+
+class ModelSettings(Group):
+    """Which network. Options that the named network does not have are refused."""
+
+    name: str = "simple"
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    skip: bool | None = None
+
+
+class AugmentSettings(Group):
+    """What happens to a training batch. Zero (the default) switches a transform off."""
+
+    crop_scale: float = Field(default=1.0, gt=0, le=1, description="random resized crop: smallest share of the area")
+    hflip: float = Field(default=0.0, ge=0, le=1, description="probability of a mirror image")
+    rotate_deg: float = Field(default=0.0, ge=0, le=180, description="largest angle")
+    crop_padding_px: int = Field(default=0, ge=0, le=128, description="random crop after padding by this much")
+    brightness: float = Field(default=0.0, ge=0, le=1, description="factor from 1 - x to 1 + x")
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    saturation: float = Field(default=0.0, ge=0, le=1)
+    noise_std: float = Field(default=0.0, ge=0, le=1, description="Gaussian noise, in units of the full range")
+    erase: float = Field(default=0.0, ge=0, le=1, description="probability of a blanked-out rectangle (cutout)")
+    mixup_alpha: float = Field(default=0.0, ge=0, le=10)
+    cutmix_alpha: float = Field(default=0.0, ge=0, le=10)
+
+
+class TrainingSettings(Group):
+    """How the weights are found."""
+
+    epochs: int = Field(default=10, ge=1, le=100_000)
+    batch_size: int = Field(default=128, ge=1, le=65_536)
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0, le=100, description="peak learning rate")
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=1e-4, ge=0, le=1, description="never on norms and biases")
+    schedule: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
+    warmup_epochs: float = Field(default=0.0, ge=0, description="cosine: linear warm-up")
+    step_epochs: int = Field(default=30, ge=1, description="step: epochs between two falls")
+    step_gamma: float = Field(default=0.1, gt=0, lt=1, description="step: factor of each fall")
+    cycle_momentum: bool = Field(default=False, description="onecycle: momentum falls 0.05 below and rises 0.05 above")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    best_by: Literal["accuracy", "macro_f1", "loss"] = Field(default="accuracy", description="picks the checkpoint")
+    patience: int = Field(default=0, ge=0, description="epochs without a better one before stopping; 0: never")
+
+
+class Settings(Group):
+    """Everything that decides what a run computes; stored in the run folder as settings.toml."""
+
+    recipe: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+def load_settings(
+    recipe: str = "quick",
+    *,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
+) -> Settings:
+    """Merge recipe < config file < `values` < `--set` overrides and check the result.
+
+    `values` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
+
+    Raises:
+        UsageError: a key is unknown, a value is out of range, or an option would do nothing.
+
+    >>> load_settings("quick", overrides=["training.epochs=5"]).training.epochs
+    5
+
+    """
+    base = _read_toml(find_recipe(recipe))
+    base["recipe"] = recipe
+    mine: dict[str, Any] = _read_toml(config) if config else {}
+    for key, value in (values or {}).items():
+        _put(mine, key, value)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise UsageError(f"--set wants KEY=VALUE; got {override!r}; for example --set training.epochs=5")
+        _put(mine, key.strip(), _parse_value(text.strip()))
+    _refuse_unknown(base, recipe)
+    _refuse_unknown(mine, "--set" if not config else str(config))
+    settings = _validate(_merge(base, mine))
+    # What the recipe set and the user's own choice made idle is dropped; what the user set himself is refused.
+    for key, reason in inert_options(settings).items():
+        if _get(mine, key) is not None:
+            raise UsageError(f"{key} would do nothing here: {reason}; leave it out")
+        if _get(base, key) is not None:
+            _drop(base, key)
+    return _validate(_merge(base, mine))
+
+
+def inert_options(settings: Settings) -> dict[str, str]:
+    """The options that the other settings make idle, with the reason."""
+    idle: dict[str, str] = {}
+    training = settings.training
+    if training.optimizer != "sgd":
+        for key in ("momentum", "nesterov", "cycle_momentum"):
+            idle[f"training.{key}"] = f"training.optimizer is {training.optimizer}, only sgd has it"
+    elif training.momentum == 0:
+        idle["training.nesterov"] = "training.momentum is 0"
+    if training.schedule != "onecycle":
+        idle["training.cycle_momentum"] = f"training.schedule is {training.schedule}, only onecycle has it"
+    if training.schedule != "cosine":
+        idle["training.warmup_epochs"] = f"training.schedule is {training.schedule}, only cosine has it"
+    if training.schedule != "step":
+        for key in ("step_epochs", "step_gamma"):
+            idle[f"training.{key}"] = f"training.schedule is {training.schedule}, only step has it"
+    if settings.data.storage == "memory":
+        idle["data.workers"] = "data.storage is memory, so no worker processes are used"
+    if settings.data.channels == 1:
+        idle["augment.saturation"] = "data.channels is 1, grey has no saturation"
+    return idle
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with catseye."""
+    folder = resources.files("catseye.training").joinpath("recipes")
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def find_recipe(recipe: str) -> Path:
+    """The file of a named recipe, or the file itself when a path ending in .toml is given."""
+    if recipe.endswith(".toml"):
+        return Path(recipe)
+    if recipe not in recipe_names():
+        raise UnknownName("recipe", recipe, recipe_names(), see="A path that ends in .toml works too.")
+    return Path(str(resources.files("catseye.training").joinpath("recipes", f"{recipe}.toml")))
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as a TOML file that `--config` reads back."""
+    tables = settings.model_dump(exclude_none=True)
+    lines = [f"{key} = {_toml_value(value)}" for key, value in tables.items() if not isinstance(value, dict)]
+    for name, table in tables.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def read_settings(path: Path) -> Settings:
+    """Settings as `to_toml` wrote them."""
+    return _validate(_read_toml(path))
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        if os.path.getsize(path) > MAX_FILE_BYTES:  # noqa: PTH202
+            raise UsageError(f"a settings file has at most {MAX_FILE_BYTES:,} bytes; {path} is larger")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"settings file {path} is no valid TOML ({error})") from None
+
+
+def _parse_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+
+
+def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:
+    groups = {name: field.annotation for name, field in Settings.model_fields.items()}
+    known = [name for name, kind in groups.items() if not _is_group(kind)]
+    for name, kind in groups.items():
+        if _is_group(kind):
+            known += [f"{name}.{key}" for key in kind.model_fields]  # type: ignore[union-attr]
+    for name, value in tables.items():
+        keys = [f"{name}.{key}" for key in value] if isinstance(value, Mapping) else [name]
+        for key in keys:
+            if key not in known:
+                raise UnknownName(f"setting in {where}:", key, known)
+
+
+def _is_group(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Group)
+
+
+def _validate(tables: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(tables)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # A union repeats the key with the name of each branch; the first two parts name the setting.
+        key = ".".join(str(part) for part in first["loc"][:2])
+        rule = first["msg"][0].lower() + first["msg"][1:]
+        raise UsageError(f"{key}: {rule}; got {first['input']!r}") from None
+
+
+def _put(tables: dict[str, Any], key: str, value: object) -> None:
+    group, _, name = key.rpartition(".")
+    if group:
+        tables.setdefault(group, {})[name] = value
+    else:
+        tables[name] = value
+
+
+def _get(tables: Mapping[str, Any], key: str) -> object:
+    group, _, name = key.partition(".")
+    return tables.get(group, {}).get(name)
+
+
+def _drop(tables: dict[str, Any], key: str) -> None:
+    group, _, name = key.partition(".")
+    del tables[group][name]
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = {**base[key], **value} if both else value
+    return merged

@@ -1,0 +1,1 @@
+"""From the user's pictures to batches: sources, checks, splits, loaders, augmentation, mixing."""

@@ -1,0 +1,194 @@
+"""Augmentation: one function per transform, every picture of the batch drawn for itself.
+
+Enters: a batch on the training device. Leaves: a batch of the same shape. All but
+`random_resized_crop` (which needs the file's own pixels) work per batch, with per-sample randomness
+from an explicit generator; torchvision's v2 transforms draw once per batch, so these are our own.
+Called by `training/step.py` through `augment_batch`.
+"""
+
+import math
+import random
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Generator, Tensor
+
+from catseye.config import AugmentSettings
+from catseye.preprocess import Preprocessing, fit
+
+
+def augment_batch(pixels: Tensor, settings: AugmentSettings, spec: Preprocessing, generator: Generator) -> Tensor:
+    """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
+
+    Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
+    """
+    if settings.crop_padding_px:
+        pixels = random_crop(pixels, settings.crop_padding_px, generator)
+    if settings.hflip:
+        pixels = horizontal_flip(pixels, settings.hflip, generator)
+    x = to_unit(pixels)
+    if settings.rotate_deg:
+        x = rotate(x, settings.rotate_deg, generator)
+    if settings.brightness:
+        x = brightness(x, settings.brightness, generator)
+    if settings.contrast:
+        x = contrast(x, settings.contrast, generator)
+    if settings.saturation:
+        x = saturation(x, settings.saturation, generator)
+    if settings.noise_std:
+        x = gaussian_noise(x, settings.noise_std, generator)
+    x = normalise(x, spec)
+    if settings.erase:
+        x = random_erase(x, settings.erase, generator)
+    return x
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """Shape: uint8 0 ... 255 -> float32 0 ... 1, memory layout kept."""
+    return pixels.float().div_(255)
+
+
+def normalise(x: Tensor, spec: Preprocessing) -> Tensor:
+    """Per channel (x - mean) / std.
+
+    Shape: (N, C, H, W) float in [0, 1] -> the same shape.
+    """
+    mean = torch.tensor(spec.mean, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
+    std = torch.tensor(spec.std, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
+    return (x - mean) / std
+
+
+def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Mirror each picture with this probability.
+
+    Shape: (N, C, H, W), any dtype -> the same.
+    """
+    return torch.where(_chosen(x, probability, generator), x.flip(-1), x)
+
+
+def random_crop(x: Tensor, padding_px: int, generator: Generator) -> Tensor:
+    """Pad every side with zeros and cut the original size out at a random place: a shift of up to `padding_px`.
+
+    Shape: (N, C, H, W), any dtype -> the same; channels-last in memory.
+    """
+    n, _, h, w = x.shape
+    padded = F.pad(x, (padding_px,) * 4)
+    top = torch.randint(2 * padding_px + 1, (n, 1), generator=generator, device=x.device)
+    left = torch.randint(2 * padding_px + 1, (n, 1), generator=generator, device=x.device)
+    sample = torch.arange(n, device=x.device).view(n, 1, 1)
+    rows = (top + torch.arange(h, device=x.device)).view(n, h, 1)
+    columns = (left + torch.arange(w, device=x.device)).view(n, 1, w)
+    return padded[sample, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def rotate(x: Tensor, degrees: float, generator: Generator) -> Tensor:
+    """Turn each picture by an angle from -degrees to degrees about its centre; bilinear, corners filled with 0.
+
+    Shape: (N, C, H, W) float -> the same.
+    """
+    n, _, h, w = x.shape
+    angle = (torch.rand(n, generator=generator, device=x.device) * 2 - 1) * math.radians(degrees)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    # affine_grid works in units of half the side, so a turn of a non-square picture needs the ratio of its sides.
+    matrix = torch.stack([cos, -sin * h / w, zero, sin * w / h, cos, zero], dim=1).view(n, 2, 3)
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def brightness(x: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Multiply each picture by a factor from 1 - strength to 1 + strength.
+
+    Shape: (N, C, H, W) float in [0, 1] -> the same.
+    """
+    return (x * _factors(x, strength, generator)).clamp(0, 1)
+
+
+def contrast(x: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Move each picture away from or towards its own mean grey by such a factor.
+
+    Shape: (N, C, H, W) float in [0, 1] -> the same.
+    """
+    return _blend(x, _grey(x).mean(dim=(1, 2, 3), keepdim=True), _factors(x, strength, generator))
+
+
+def saturation(x: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Move each pixel away from or towards its own grey by such a factor; grey pictures stay as they are.
+
+    Shape: (N, C, H, W) float in [0, 1] -> the same.
+    """
+    return _blend(x, _grey(x), _factors(x, strength, generator))
+
+
+def gaussian_noise(x: Tensor, std: float, generator: Generator) -> Tensor:
+    """Add normal noise of this standard deviation to every value.
+
+    Shape: (N, C, H, W) float in [0, 1] -> the same.
+    """
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return (x + noise * std).clamp(0, 1)
+
+
+def random_erase(x: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Blank a rectangle of 2 to 33 % of the area, sides 0.3 to 3.3, with zeros (the mean after normalisation).
+
+    Shape: (N, C, H, W) -> the same.
+    Source: Zhong et al. 2017, Random Erasing, section 3.2; a square one is DeVries and Taylor's cutout.
+    """
+    n, _, h, w = x.shape
+    draw = torch.rand(4, n, generator=generator, device=x.device)
+    area = h * w * (0.02 + draw[0] * 0.31)
+    ratio = torch.exp((draw[1] * 2 - 1) * math.log(3.3))
+    height = (area * ratio).sqrt().round().clamp(1, h)
+    width = (area / ratio).sqrt().round().clamp(1, w)
+    inside = _rectangles(height, width, draw[2], draw[3], h, w)
+    return x.masked_fill(inside & _chosen(x, probability, generator), 0.0)
+
+
+def random_resized_crop(image: Image.Image, spec: Preprocessing, min_area: float, rng: random.Random) -> Image.Image:
+    """Cut a part of `min_area` to 1 of the area, sides 3/4 to 4/3, and resize it to the input size.
+
+    Source: Szegedy et al. 2014, Going Deeper with Convolutions, section 6. Ten tries, then the evaluation resize.
+    """
+    for _ in range(10):
+        area = image.width * image.height * rng.uniform(min_area, 1.0)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < width <= image.width and 0 < height <= image.height:
+            left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)
+            part = image.crop((left, top, left + width, top + height))
+            return fit(part, spec.model_copy(update={"resize": "squash"}))
+    return fit(image, spec)
+
+
+def _rectangles(height: Tensor, width: Tensor, y: Tensor, x: Tensor, h: int, w: int) -> Tensor:
+    """Shape: four (N,) tensors, places y and x in [0, 1) -> (N, 1, h, w) bool, true inside the rectangle."""
+    top = (y * (h - height + 1)).floor().view(-1, 1, 1, 1)
+    left = (x * (w - width + 1)).floor().view(-1, 1, 1, 1)
+    rows = torch.arange(h, device=y.device).view(1, 1, h, 1)
+    columns = torch.arange(w, device=y.device).view(1, 1, 1, w)
+    return (
+        (rows >= top)
+        & (rows < top + height.view(-1, 1, 1, 1))
+        & (columns >= left)
+        & (columns < left + width.view(-1, 1, 1, 1))
+    )
+
+
+def _chosen(x: Tensor, probability: float, generator: Generator) -> Tensor:
+    return torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < probability
+
+
+def _factors(x: Tensor, strength: float, generator: Generator) -> Tensor:
+    return 1 + (torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) * 2 - 1) * strength
+
+
+def _grey(x: Tensor) -> Tensor:
+    """ITU-R 601 luma, as Pillow and torchvision use it."""
+    if x.shape[1] == 1:
+        return x
+    return (x * torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def _blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return (other + (x - other) * factor).clamp(0, 1)

@@ -1,0 +1,265 @@
+"""Everything between DATA on the command line and loaders: list, look, decide, decode, split.
+
+Enters: a source and settings. Leaves: `Prepared` with one loader per split and the sentences to print.
+Called by `training/fit.py` (train) and `evaluation/evaluate.py`.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from catseye.config import DataSettings
+from catseye.data.checks import Survey, check_split, choose_input_px, survey
+from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all, free_memory_bytes
+from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, Pictures, open_source
+from catseye.data.splits import split
+from catseye.errors import DataError, UsageError
+from catseye.preprocess import Preprocessing
+from catseye.seeds import derive
+
+MEMORY_SHARE = 0.25  # of what is free: the decoded pictures may take this much
+EVALUATION_BATCH = 256
+STATISTICS_SAMPLE = 2_000
+
+
+@dataclass
+class Prepared:
+    """Pictures that are ready to train on or to be evaluated."""
+
+    pictures: Pictures
+    spec: Preprocessing
+    splits: NDArray[np.int8]  # (N,); unreadable pictures have NOT_SPLIT
+    loaders: dict[str, Loader]
+    in_memory: bool
+    data_sha256: str
+    quarantined: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pictures per split."""
+        return {name: int((self.splits == number).sum()) for number, name in enumerate(SPLIT_LABELS)}
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training pictures per class, (K,)."""
+        labels = self.pictures.labels[self.splits == TRAIN]
+        return np.bincount(labels, minlength=len(self.pictures.classes)).astype(np.int64)
+
+
+def prepare(
+    source: str | Path,
+    settings: DataSettings,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    data_dir: Path | None = None,
+    min_area: float = 1.0,
+) -> Prepared:
+    """List, survey, decode and split the pictures of DATA.
+
+    Raises:
+        DataError: no pictures, fewer than two classes, a class without training pictures, or, when
+            strict, any unreadable picture.
+
+    """
+    pictures = open_source(source, data_dir=data_dir)
+    found = survey(pictures, seed=seed)
+    spec = _choose_spec(settings, found)
+    bad = dict(found.unreadable)
+    usable = np.array([index for index in range(len(pictures)) if index not in bad], dtype=np.int64)
+    in_memory, reason = _choose_storage(settings, len(usable), spec, min_area)
+    if in_memory:
+        pixels, usable, unreadable = decode_all(pictures, usable, spec)
+        bad |= unreadable
+    _refuse_bad(pictures, bad, settings.strict)
+    splits = np.full(len(pictures), -1, np.int8)
+    splits[usable] = split(
+        pictures.labels[usable],
+        found.groups[usable],
+        pictures.splits[usable],
+        val_fraction=settings.val_fraction,
+        test_fraction=settings.test_fraction,
+        seed=seed,
+    )
+    notes = [*pictures.notes, *check_split(pictures, splits, found)]
+    if bad:
+        first = next(iter(bad.values()))
+        notes.append(f"{len(bad)} pictures cannot be read and are left out, e.g. {first}")
+    train = usable[splits[usable] == TRAIN]
+    if in_memory:
+        row = np.full(len(pictures), -1, np.int64)
+        row[usable] = np.arange(len(usable))
+        spec = _with_statistics(spec, pixels[row[train]])
+        loaders = _memory_loaders(pictures, pixels, row, splits, batch_size, seed, device)
+    else:
+        sample, _, _ = decode_all(pictures, _sample(train, seed), spec)
+        spec = _with_statistics(spec, sample)
+        workers = (os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
+        loaders = {
+            name: StreamLoader(
+                pictures,
+                spec,
+                indices=np.flatnonzero(splits == number).astype(np.int64),
+                batch_size=batch_size if number == TRAIN else EVALUATION_BATCH,
+                shuffle=number == TRAIN,
+                seed=seed,
+                workers=workers,
+                device=device,
+                min_area=min_area if number == TRAIN else 1.0,
+            )
+            for number, name in enumerate(SPLIT_LABELS)
+        }
+    notes.append(reason)
+    return Prepared(pictures, spec, splits, loaders, in_memory, found.sha256, bad, notes)
+
+
+def prepare_evaluation(
+    source: str | Path,
+    spec: Preprocessing,
+    classes: tuple[str, ...],
+    *,
+    device: torch.device,
+    chosen: dict[str, str] | None = None,
+    data_dir: Path | None = None,
+    strict: bool = False,
+) -> tuple[Pictures, MemoryLoader | StreamLoader, list[str]]:
+    """The held-out pictures of DATA, labelled in the order of a model's own classes.
+
+    `chosen` is name -> split from a run's manifest. Without it the test split counts, else
+    validation, else everything there is. Returns pictures, one loader and the sentences to print.
+
+    Raises:
+        DataError: a class of DATA is none of the model's, or a picture of the run is gone.
+
+    """
+    pictures = open_source(source, data_dir=data_dir)
+    unknown = sorted(set(pictures.classes) - set(classes))
+    if unknown:
+        raise DataError(f"{source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
+    number = np.array([classes.index(name) for name in pictures.classes], dtype=np.int64)
+    splits = pictures.splits
+    if chosen is not None:
+        splits = _recorded_splits(pictures, chosen)
+    side = next((side for side in (TEST, VAL) if (splits == side).any()), None)
+    indices = np.flatnonzero(splits == side) if side is not None else np.arange(len(pictures))
+    notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every picture"]
+    if side == VAL:
+        notes.append("there is no test split, and validation picked the checkpoint: the score leans to the good side")
+    # Labels and classes are rewritten to the model's order, so that a logit's column means the same class everywhere.
+    pictures = Pictures(pictures.source, classes, pictures.names, number[pictures.labels], splits, pictures.read)
+    if _bytes(len(indices), spec) < MEMORY_SHARE * free_memory_bytes():
+        pixels, usable, bad = decode_all(pictures, indices.astype(np.int64), spec)
+        _refuse_bad(pictures, bad, strict)
+        if not len(usable):
+            raise DataError(f"{source}: none of {len(indices)} pictures can be read; first: {next(iter(bad.values()))}")
+        row = np.full(len(pictures), -1, np.int64)
+        row[usable] = np.arange(len(usable))
+        labels = torch.from_numpy(pictures.labels[usable]).to(device)
+        loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, False, 0, bad)
+        return pictures, loader, notes
+    workers = os.cpu_count() or 1
+    indices = indices.astype(np.int64)
+    return pictures, StreamLoader(pictures, spec, indices, EVALUATION_BATCH, False, 0, workers, device), notes
+
+
+def _choose_spec(settings: DataSettings, found: Survey) -> Preprocessing:
+    side = choose_input_px(found.median_px) if settings.input_px == "auto" else settings.input_px
+    if not 8 <= side <= 1024:
+        raise UsageError(f"data.input_px: a side of 8 to 1024 pixels; got {side}")
+    channels = (1 if found.greyscale else 3) if settings.channels == "auto" else settings.channels
+    return Preprocessing(
+        height_px=side,
+        width_px=side,
+        channels=channels,
+        resize=settings.resize,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+
+
+def _choose_storage(
+    settings: DataSettings, num_pictures: int, spec: Preprocessing, min_area: float
+) -> tuple[bool, str]:
+    needed, free = _bytes(num_pictures, spec), free_memory_bytes()
+    size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
+    if settings.storage == "memory" and min_area < 1:
+        raise UsageError("augment.crop_scale would do nothing here: it needs data.storage = stream or auto")
+    if settings.storage == "stream" or min_area < 1:
+        why = "as set" if settings.storage == "stream" else "random resized crop needs the files"
+        return False, f"pictures are streamed from their files ({why})"
+    if settings.storage == "memory" or needed < MEMORY_SHARE * free:
+        return True, f"pictures stay in memory ({size})"
+    return (
+        False,
+        f"pictures are streamed from their files ({size}, more than a quarter of the {free / 1e9:.0f} GB free)",
+    )
+
+
+def _bytes(num_pictures: int, spec: Preprocessing) -> int:
+    return num_pictures * spec.height_px * spec.width_px * spec.channels
+
+
+def _refuse_bad(pictures: Pictures, bad: dict[int, str], strict: bool) -> None:
+    if bad and strict:
+        listed = "\n  ".join(list(bad.values())[:10])
+        raise DataError(f"{pictures.source}: {len(bad)} pictures cannot be read (data.strict):\n  {listed}")
+
+
+def _sample(indices: Indices, seed: int) -> Indices:
+    if len(indices) <= STATISTICS_SAMPLE:
+        return indices
+    return np.sort(np.random.default_rng(derive(seed, "statistics")).choice(indices, STATISTICS_SAMPLE, replace=False))
+
+
+def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8]) -> Preprocessing:
+    """Mean and standard deviation of the training pictures, rounded to what four digits can say."""
+    total = np.zeros(spec.channels)
+    squares = np.zeros(spec.channels)
+    for start in range(0, len(pixels), 1024):  # in portions: the floats take eight times the memory of the pixels
+        portion = pixels[start : start + 1024].reshape(-1, spec.channels) / 255
+        total += portion.sum(0)
+        squares += (portion**2).sum(0)
+    count = pixels.size / spec.channels
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))
+    return spec.model_copy(update={"mean": tuple(np.round(mean, 4).tolist()), "std": tuple(np.round(std, 4).tolist())})
+
+
+def _memory_loaders(
+    pictures: Pictures,
+    pixels: NDArray[np.uint8],
+    row: Indices,
+    splits: NDArray[np.int8],
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+) -> dict[str, Loader]:
+    shared = torch.from_numpy(pixels).to(device)
+    labels = torch.from_numpy(pictures.labels[row >= 0]).to(device)
+    return {
+        name: MemoryLoader(
+            shared,
+            labels,
+            row,
+            indices=np.flatnonzero(splits == number).astype(np.int64),
+            batch_size=batch_size if number == TRAIN else EVALUATION_BATCH,
+            shuffle=number == TRAIN,
+            seed=seed,
+        )
+        for number, name in enumerate(SPLIT_LABELS)
+    }
+
+
+def _recorded_splits(pictures: Pictures, chosen: dict[str, str]) -> NDArray[np.int8]:
+    known = set(pictures.names)
+    gone = [name for name in chosen if name not in known]
+    if gone:
+        raise DataError(f"{pictures.source}: {len(gone)} pictures of the run are gone, e.g. {gone[0]}")
+    number = {name: index for index, name in enumerate(SPLIT_LABELS)}
+    return np.array([number.get(chosen.get(name, ""), -1) for name in pictures.names], dtype=np.int8)

@@ -1,0 +1,77 @@
+"""Which picture trains, which validates, which tests: seeded, stratified, duplicates kept together.
+
+Enters: labels, groups, fractions. Leaves: one split number per picture. Called by `prepare.py`.
+"""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL
+from catseye.seeds import derive
+
+
+def split(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    given: NDArray[np.int8],
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> NDArray[np.int8]:
+    """Complete a split.
+
+    Where none is given, `test_fraction` of each class goes to test and `val_fraction` to
+    validation. Where the data brings train and test but no validation, `val_fraction` of train
+    becomes validation. Whatever is given stays as it is. Pictures of one group (equal files) land
+    on one side. A class of two or more groups keeps at least one for training, and gives one to
+    each wanted side as long as it has enough.
+
+    Shape: labels, groups, given: (N,); returns (N,) int8 of TRAIN, VAL, TEST.
+    """
+    result = given.copy()
+    present = set(np.unique(given).tolist())
+    if NOT_SPLIT in present:
+        sides = [(TEST, test_fraction), (VAL, val_fraction)]
+        pool = given == NOT_SPLIT
+        result[pool] = TRAIN
+    elif VAL not in present and TEST in present:
+        sides = [(VAL, val_fraction)]
+        pool = given == TRAIN
+    else:
+        return result
+    generator = np.random.default_rng(derive(seed, "split"))
+    for members in _groups_by_class(labels, groups, pool):
+        order = generator.permutation(len(members))
+        num_pictures = sum(len(group) for group in members)
+        start = 0
+        for side, fraction in sides:
+            wanted = round(num_pictures * fraction)
+            if fraction > 0 and len(members) > len(sides):
+                wanted = max(wanted, 1)
+            taken = 0
+            while taken < wanted and start < len(members) - 1:
+                group = members[order[start]]
+                result[group] = side
+                taken += len(group)
+                start += 1
+    return result
+
+
+def _groups_by_class(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], pool: NDArray[np.bool_]
+) -> list[list[list[int]]]:
+    """Per class the list of its groups, each the list of its pictures' numbers.
+
+    A group whose pictures carry several labels counts for the commonest of them.
+    """
+    pictures: dict[int, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(pool).tolist():
+        pictures[int(groups[index])].append(index)
+    by_class: dict[int, list[list[int]]] = defaultdict(list)
+    for members in pictures.values():
+        votes = Counter(labels[members].tolist())
+        by_class[min(votes, key=lambda label: (-votes[label], label))].append(members)
+    return [by_class[label] for label in sorted(by_class)]

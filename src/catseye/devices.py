@@ -1,0 +1,37 @@
+"""Which device computes, and in which precision."""
+
+import torch
+
+from catseye.errors import UsageError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UsageError: the named device does not exist here.
+
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        # torch raises AssertionError where it was built without CUDA.
+        raise UsageError(f"device {name!r} cannot be used here; leave --device out or say cpu") from None
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type, or None for full fp32.
+
+    `auto` means bf16 on CUDA devices that compute in it natively. CPUs stay in fp32: without AMX
+    units bf16 is emulated and slower.
+    """
+    if name == "auto":
+        native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if native else None
+    return torch.bfloat16 if name == "bf16" else None

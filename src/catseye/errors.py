@@ -1,0 +1,71 @@
+"""Every error that catseye raises on purpose, and the exit code each one ends with.
+
+    CatseyeError            1   anything below
+    ├── UsageError          2   the command line or a setting is wrong
+    │   └── UnknownName     2   a name nobody knows; the nearest known ones are suggested
+    ├── DataError           1   the labelled pictures cannot be used as they are
+    │   └── ImageError      1   one picture cannot be read
+    ├── ModelFileError      1   a model file or run folder cannot be used
+    ├── TrainingError       1   training cannot go on (NaN loss, full disk, ...)
+    ├── MissingDependency   1   an extra is not installed
+    └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
+
+A message says the rule, the value received and the next step, in that order. Raised at the
+edges (settings, file, upload, model file); `cli.py` turns them into exit codes.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CatseyeError(Exception):
+    """The root: a problem the user can read and act on."""
+
+    exit_code = 1
+
+
+class UsageError(CatseyeError):
+    """A command-line argument or a setting is wrong."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that is in no list of known names."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str = "") -> None:
+        known = list(known)
+        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        advice = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}."
+        super().__init__(f"unknown {kind} {name!r}; {advice}{' ' + see if see else ''}")
+
+
+class DataError(CatseyeError):
+    """The labelled pictures cannot be used as they are."""
+
+
+class ImageError(DataError):
+    """One picture cannot be read."""
+
+
+class ModelFileError(CatseyeError):
+    """A model file or a run folder cannot be used."""
+
+
+class TrainingError(CatseyeError):
+    """Training cannot go on."""
+
+
+class MissingDependency(CatseyeError):
+    """A command needs an extra that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"this needs {package}, which is not installed; run: pip install 'catseye[{extra}]'")
+
+
+class Interrupted(CatseyeError):
+    """A signal asked the program to stop; what was done so far is saved."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

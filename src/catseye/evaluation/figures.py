@@ -1,0 +1,59 @@
+"""The pictures of a run: the confusion matrix and the training curves, as PNG.
+
+Called by `evaluate.py` and `training/fit.py`. Works without a display.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from catseye.evaluation.metrics import Metrics
+from catseye.runs import write_atomically
+
+MAX_LABELLED = 30  # classes whose names and counts still fit
+
+
+def confusion_figure(metrics: Metrics) -> Figure:
+    """Rows are the truth; colour is the share of the row, the number is the count."""
+    names, counts = list(metrics.per_class), metrics.confusion
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(4 + 0.45 * len(names), 16)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
+    if len(names) <= MAX_LABELLED:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {metrics.accuracy:.2%}, n = {metrics.num_pictures:,}")
+    return figure
+
+
+def curves_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss and accuracy per epoch, training beside held-out."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for side in ("train", "val", "test"):
+            values = [row.get(f"{side}_{quantity}") for row in history]
+            if any(value is not None for value in values):
+                axes.plot(epochs, values, marker=".", label=side)
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, atomically."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,47 @@
+"""One pass over a loader: every picture's logits, computed once. Everything else is derived from them.
+
+Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by `training/fit.py` and `evaluate.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from catseye.data.augment import normalise, to_unit
+from catseye.data.loaders import Loader
+from catseye.preprocess import Preprocessing
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Logits (N, K) float32, labels (N,) int64 and the pictures' numbers (N,), row by row."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+
+@torch.inference_mode()
+def collect_logits(
+    model: nn.Module, loader: Loader, spec: Preprocessing, *, precision: torch.dtype | None = None
+) -> Outputs:
+    """Run the network in evaluation mode over all pictures of a loader; the last, smaller batch counts.
+
+    The model's training mode is as before when this returns.
+    """
+    training = model.training
+    model.eval()
+    logits: list[Tensor] = []
+    labels: list[Tensor] = []
+    indices: list[Tensor] = []
+    for batch in loader.epoch(0):
+        x = normalise(to_unit(batch.pixels), spec)
+        with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
+            logits.append(model(x).float())
+        labels.append(batch.labels)
+        indices.append(batch.indices)
+    model.train(training)
+    return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())

@@ -1,0 +1,83 @@
+"""What every model file carries inside itself, in every format: enough to be used by a stranger.
+
+Classes, preprocessing, temperature, the threshold below which the answer is "unknown", the network
+that made it and where it came from. Written by runs and exporting, read by everything after them.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from catseye.errors import ModelFileError
+from catseye.preprocess import Preprocessing
+
+METADATA_KEY = "catseye"  # the one metadata entry in safetensors, ONNX, TorchScript and torch.export files
+MAX_MANIFEST_BYTES = 8_000_000
+
+
+class Architecture(BaseModel):
+    """The name and options that rebuild the network: `models.create(**architecture)`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+
+class Provenance(BaseModel):
+    """Where the model came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    created: str = ""
+    catseye: str = ""
+    torch: str = ""
+    data_name: str = ""
+    data_sha256: str = ""
+    settings_sha256: str = ""
+    seed: int = 0
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Manifest(BaseModel):
+    """Everything a model file says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    classes: tuple[str, ...] = Field(min_length=1, max_length=100_000)
+    preprocessing: Preprocessing
+    architecture: Architecture
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    unknown_threshold: float | None = Field(default=None, ge=0, le=1)
+    provenance: Provenance = Provenance()
+
+    @field_validator("classes")
+    @classmethod
+    def _unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes):
+            raise ValueError("class names must differ from each other")
+        return classes
+
+    def to_json(self) -> str:
+        """The text that is stored in the model file."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes | None, source: str) -> "Manifest":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelFileError: there is none, it is too large or a field is wrong; names `source`.
+
+        """
+        if not text:
+            raise ModelFileError(f"{source} carries no catseye manifest; export it with `catseye export RUN`")
+        if len(text) > MAX_MANIFEST_BYTES:
+            raise ModelFileError(f"{source}: a manifest has at most {MAX_MANIFEST_BYTES:,} bytes; got {len(text):,}")
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise ModelFileError(f"{source}: its manifest is wrong at {field or 'the top'} ({first['msg']})") from None

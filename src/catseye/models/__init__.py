@@ -1,0 +1,1 @@
+"""The networks. Every one has `features(x)` -> (N, C, h, w) and `head(f)` -> (N, K); see `registry.py`."""

@@ -1,0 +1,190 @@
+"""The dimension flow of a network: layer, output shape, parameters, multiply-adds, receptive field.
+
+Enters: a network and an input shape. Leaves: one `Row` per layer, from a real forward pass; each
+convolution's and pooling's shape is checked against the output-size formula. Called by cli and lab.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from catseye.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer. `receptive_px` is the side of the input region that one output value sees, on the longest path."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    num_parameters: int
+    num_macs: int
+    receptive_px: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All layers in the order in which data met them, and their totals."""
+
+    rows: list[Row]
+    num_parameters: int
+    num_macs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+@dataclass
+class _Reach:
+    """Receptive field of one value and the distance between two neighbours, in input pixels."""
+
+    size: int = 1
+    step: int = 1
+
+
+def output_size(size: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
+
+    Source: Dumoulin and Visin 2016, arXiv 1603.07285, relationship 15.
+
+    >>> [output_size(32, 3), output_size(32, 3, padding=1), output_size(32, 3, stride=2, padding=1)]
+    [30, 32, 16]
+    """
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
+    """Run one picture of zeros through the network and write down what each layer did.
+
+    Shape: `shape` is (C, H, W).
+
+    Raises:
+        AssertionError: a layer's shape contradicts the output-size formula (a fault in catseye).
+
+    """
+    rows: list[Row] = []
+    reach: dict[int, _Reach] = {}  # by id of the tensor, so that a skip's two paths meet in their sum
+    kept: list[Tensor] = []  # a freed tensor's id could be given to another one
+
+    def note(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        source = inputs[0]
+        before = reach.get(id(source)) or max((r for r in reach.values()), key=lambda r: r.size, default=_Reach())
+        after = _reach_after(layer, before, source)
+        _check_formula(name, layer, source, output)
+        reach[id(output)] = after
+        kept.extend((source, output))
+        rows.append(
+            Row(
+                name=name,
+                kind=type(layer).__name__,
+                output_shape=tuple(output.shape[1:]),
+                num_parameters=sum(p.numel() for p in layer.parameters(recurse=False)),
+                num_macs=_macs(layer, output),
+                receptive_px=min(after.size, max(shape[1:])),
+            )
+        )
+
+    leaves = [(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
+    hooks = [
+        layer.register_forward_hook(lambda layer, inputs, output, name=name: note(name, layer, inputs, output))
+        for name, layer in leaves
+    ]
+    training = model.training
+    try:
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *shape, device=device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.num_macs for row in rows))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _reach_after(layer: nn.Module, before: _Reach, source: Tensor) -> _Reach:
+    """Growth (kernel - 1) · dilation · step, then step · stride.
+
+    Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2.
+    """
+    if isinstance(layer, _WINDOWS):
+        kernel, stride = _pair(layer.kernel_size)[0], _pair(layer.stride)[0]
+        dilation = 1 if isinstance(layer, nn.AvgPool2d) else _pair(layer.dilation)[0]
+        return _Reach(before.size + (kernel - 1) * dilation * before.step, before.step * stride)
+    if isinstance(layer, nn.AdaptiveAvgPool2d | nn.Linear) and source.dim() == 4:
+        return _Reach(before.size + (source.shape[-1] - 1) * before.step, before.step * source.shape[-1])
+    if isinstance(layer, nn.Linear | nn.Flatten):
+        return _Reach(10**9, before.step)  # sees everything; the caller cuts at the picture's side
+    return _Reach(before.size, before.step)
+
+
+def _check_formula(name: str, layer: nn.Module, source: Tensor, output: Tensor) -> None:
+    if not isinstance(layer, _WINDOWS) or isinstance(layer.padding, str):
+        return
+    kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
+    dilation = (1, 1) if isinstance(layer, nn.AvgPool2d) else _pair(layer.dilation)
+    for axis in (0, 1):
+        if getattr(layer, "ceil_mode", False):
+            continue
+        size = output_size(
+            source.shape[2 + axis], kernel[axis], stride=stride[axis], padding=padding[axis], dilation=dilation[axis]
+        )
+        assert size == output.shape[2 + axis], f"{name}: formula {size}, forward pass {output.shape[2 + axis]}"
+
+
+def _macs(layer: nn.Module, output: Tensor) -> int:
+    """Multiply-adds for one picture; biases, norms and activations do not count, as in the papers."""
+    if isinstance(layer, nn.Conv2d):
+        per_value = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+        return per_value * math.prod(output.shape[1:])
+    if isinstance(layer, nn.Linear):
+        return layer.in_features * math.prod(output.shape[1:])
+    return 0
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Read an input shape.
+
+    Raises:
+        UsageError: it is not CxHxW, or no network takes it.
+
+    >>> parse_shape("3x32x32")
+    (3, 32, 32)
+
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise UsageError(f"--input is CxHxW; got {text!r}; for example 3x32x32")
+    channels, height, width = (int(part) for part in parts)
+    if channels not in (1, 3) or not 1 <= height <= 1024 or height != width:
+        raise UsageError(f"--input has 1 or 3 channels and a square of 1 to 1024 pixels; got {text!r}")
+    return channels, height, width
+
+
+def summary_table(summary: Summary) -> "Table":
+    """The dimension flow as a table for a terminal."""
+    from rich.table import Table
+
+    table = Table("layer", "kind", "output shape", "parameters", "multiply-adds", "receptive field", box=None)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for row in summary.rows:
+        shape = " x ".join(str(size) for size in row.output_shape)
+        parameters = f"{row.num_parameters:,}" if row.num_parameters else "-"
+        macs = f"{row.num_macs:,}" if row.num_macs else "-"
+        table.add_row(row.name, row.kind, shape, parameters, macs, f"{row.receptive_px} px")
+    return table

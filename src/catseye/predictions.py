@@ -1,0 +1,106 @@
+"""`catseye predict`: paths in, one row per picture out, in order; a bad picture is a row with its error.
+
+Called by cli. No torch: any `Classifier` will do.
+"""
+
+import csv
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catseye.classifier import Classifier, Prediction
+from catseye.errors import DataError
+from catseye.preprocess import FILE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture: its best classes with probabilities, or an error."""
+
+    path: str
+    top: list[tuple[str, float]]
+    unknown: bool = False
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Exact class names; probabilities 0 to 1."""
+        if self.error is not None:
+            return {"path": self.path, "error": self.error}
+        answers = [{"class": name, "probability": value} for name, value in self.top]
+        return {"path": self.path, "class": self.top[0][0], "unknown": self.unknown, "top": answers}
+
+    def to_text(self) -> str:
+        """One line for a terminal."""
+        if self.error is not None:
+            return f"{self.path}: error: {self.error}"
+        answers = ", ".join(f"{name} {value:.1%}" for name, value in self.top)
+        return f"{self.path}: {'unknown; ' if self.unknown else ''}{answers}"
+
+
+def list_pictures(paths: Iterable[str]) -> list[str]:
+    """Files as they are, folders as all pictures in them, globs expanded; the order is kept.
+
+    Raises:
+        DataError: nothing matches.
+
+    """
+    found: list[str] = []
+    for path in paths:
+        if Path(path).is_dir():
+            inside = sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in FILE_SUFFIXES)
+            if not inside:
+                raise DataError(f"folder {path} holds no pictures")
+            found += inside
+        elif not Path(path).exists() and glob.has_magic(path):
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+            if not matches:
+                raise DataError(f"nothing matches {path}")
+            found += matches
+        else:
+            found.append(path)
+    return found
+
+
+def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1) -> Iterator[Row]:
+    """Classify files in batches."""
+    for path, answer in zip(paths, classifier.predict_many(paths), strict=True):
+        if isinstance(answer, Prediction):
+            yield Row(path, answer.top(top), answer.unknown)
+        else:
+            yield Row(path, [], error=str(answer))
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """A table with path, class, probability (and more pairs when more were asked for), unknown, error.
+
+    Text that a spreadsheet would run as a formula is made harmless with a leading apostrophe.
+    """
+    pairs = max((len(row.top) for row in rows), default=1) or 1
+    header = ["path"]
+    for number in range(1, pairs + 1):
+        suffix = "" if number == 1 else f"_{number}"
+        header += [f"class{suffix}", f"probability{suffix}"]
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow([*header, "unknown", "error"])
+            for row in rows:
+                cells = [text for name, value in row.top for text in (neutral(name), f"{value:.6f}")]
+                cells += [""] * (2 * pairs - len(cells))
+                unknown = "" if row.error else str(row.unknown).lower()
+                writer.writerow([neutral(row.path), *cells, unknown, neutral(row.error or "")])
+    except OSError as error:
+        raise DataError(f"--csv {path} cannot be written ({error.strerror})") from None
+
+
+def neutral(text: str) -> str:
+    """Text that no spreadsheet takes for a formula.
+
+    Source: OWASP, CSV Injection.
+
+    >>> neutral("=1+1"), neutral("cat")
+    ("'=1+1", 'cat')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -1,0 +1,200 @@
+"""Picture bytes in, one uint8 array out: the only evaluation preprocessing there is.
+
+Validation, testing, `predict`, the export check and the server call `preprocess` and nothing
+else, so they cannot disagree. Pillow and NumPy only; no torch.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field
+
+from catseye.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+ImageSource = str | Path | bytes | Pixels | Image.Image
+
+# What a stranger may upload. Pillow opens dozens of formats; the ones left out run large parsers.
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+# What may lie in a user's own folder.
+FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM")
+FILE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+)
+MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded picture of that size takes 300 MB
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class Preprocessing(BaseModel):
+    """How a picture becomes the network's input; travels inside every model file.
+
+    `mean` and `std` are in units of [0, 1] per channel. They are applied on the device (or inside
+    the exported graph), not here: the array that leaves this file is uint8.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height_px: int = Field(ge=1, le=4096)
+    width_px: int = Field(ge=1, le=4096)
+    channels: Literal[1, 3] = 3
+    resize: Literal["pad", "crop", "squash"] = "pad"
+    filter: Literal["bilinear", "bicubic"] = "bilinear"
+    fill: int = Field(default=0, ge=0, le=255)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def model_post_init(self, context: object, /) -> None:
+        """Check that there is one mean and one positive std per channel."""
+        if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
+            raise ValueError(f"mean and std need {self.channels} values, std above 0; got {self.mean} and {self.std}")
+
+
+def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, ...] = FILE_FORMATS) -> Pixels:
+    """Turn one picture into the network's input.
+
+    Shape: (H, W, C) uint8 with H = spec.height_px, W = spec.width_px, C = spec.channels.
+
+    Raises:
+        ImageError: the picture is empty, cut off, of another format or too large.
+
+    >>> spec = Preprocessing(height_px=32, width_px=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    >>> preprocess(np.zeros((10, 20, 3), np.uint8), spec).shape
+    (32, 32, 3)
+
+    """
+    return to_pixels(fit(open_image(source, formats=formats), spec), spec.channels)
+
+
+def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) -> Image.Image:
+    """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
+
+    Transparent pixels are laid on white, as every viewer shows them; the first frame of an
+    animation is taken; 16-bit greyscale is scaled, not clipped.
+
+    Raises:
+        ImageError: as in `preprocess`.
+
+    """
+    if isinstance(source, Image.Image):
+        return _to_eight_bit(ImageOps.exif_transpose(source))
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    name = "the picture"
+    if isinstance(source, str | Path):
+        name = str(source)
+        source = read_file(Path(source))
+    if not source:
+        raise ImageError(f"{name} is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            # Our own pixel limit comes first; Pillow's warnings about size or odd EXIF would only repeat or distract.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(source), formats=formats) as image:
+                _check_size(image.size, name)
+                image.load()
+                # The camera's turn is read from the file's own tags, which convert() may drop.
+                return _to_eight_bit(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, IndexError, TypeError) as error:
+        # Pillow's plugins raise all of these on damaged files.
+        raise ImageError(f"{name} cannot be decoded completely ({error})") from None
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ImageError: it is missing or may not be read.
+
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def fit(image: Image.Image, spec: Preprocessing) -> Image.Image:
+    """Resize to the input size.
+
+    `pad` keeps the whole picture and its proportions and fills the rest; `crop` scales the short
+    side and cuts the centre out; `squash` gives up the proportions.
+    """
+    target = (spec.width_px, spec.height_px)
+    if image.size == target:
+        return image
+    method = _FILTERS[spec.filter]
+    if spec.resize == "squash":
+        return image.resize(target, method)
+    if spec.resize == "crop":
+        return ImageOps.fit(image, target, method)
+    scale = min(target[0] / image.width, target[1] / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    canvas = Image.new(image.mode, target, spec.fill if image.mode == "L" else (spec.fill,) * 3)
+    canvas.paste(image.resize(size, method), ((target[0] - size[0]) // 2, (target[1] - size[1]) // 2))
+    return canvas
+
+
+def to_pixels(image: Image.Image, channels: int) -> Pixels:
+    """The picture's values as an array.
+
+    Shape: (H, W, C) uint8.
+    """
+    image = image.convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(image, dtype=np.uint8)
+    return np.ascontiguousarray(pixels.reshape(image.height, image.width, channels))
+
+
+def normalise(pixels: Pixels, spec: Preprocessing) -> NDArray[np.float32]:
+    """The float input of a network that has no normalisation inside its graph.
+
+    Shape: (N, H, W, C) uint8 -> (N, C, H, W) float32, per channel (x / 255 - mean) / std.
+    """
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(f"{name} has {size[0]} x {size[1]} pixels; at most {MAX_PIXELS:,} are read")
+
+
+def _from_array(array: NDArray[np.generic]) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ImageError(
+            f"an array must be uint8 of shape (H, W), (H, W, 1) or (H, W, 3); got {array.dtype} {array.shape}"
+        )
+    if array.size == 0:
+        raise ImageError(f"an array must hold pixels; got shape {array.shape}")
+    return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+def _to_eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGB", "L"):
+        return image
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow would clip everything above 255 to white.
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range")
+    grey = "L" if image.mode in ("1", "LA") or (image.mode == "P" and _is_grey_palette(image)) else "RGB"
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert(grey)
+    return image.convert(grey)
+
+
+def _is_grey_palette(image: Image.Image) -> bool:
+    palette = np.frombuffer(bytes(image.getpalette() or b""), np.uint8).reshape(-1, 3)
+    return bool((palette == palette[:, :1]).all())

@@ -1,0 +1,284 @@
+"""The run folder: where a training run lives, and the way from it back to a model.
+
+    settings.toml     every setting          data.json         which picture was on which side
+    model.safetensors weights + manifest     history.jsonl     one line an epoch
+    metrics.json      held-out results       environment.json  versions, hardware, time
+    curves.png, confusion.png                checkpoint.safetensors while training is unfinished
+
+Every file is written beside its place, synced and renamed, so a reader never sees half of one.
+Called by training, evaluation and cli.
+"""
+
+import errno
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as render_tensors
+from torch import Tensor, nn
+
+from catseye.classifier import Classifier
+from catseye.config import Settings, read_settings
+from catseye.data.augment import normalise, to_unit
+from catseye.errors import CatseyeError, ModelFileError, UsageError
+from catseye.manifest import METADATA_KEY, Manifest
+from catseye.models import registry
+from catseye.preprocess import Pixels
+
+MODEL_FILE = "model.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    path: Path
+
+    @property
+    def model_path(self) -> Path:
+        """The file with the chosen weights and their manifest."""
+        return self.path / MODEL_FILE
+
+    @property
+    def settings(self) -> Settings:
+        """Everything that decided what the run computed."""
+        return read_settings(self.path / "settings.toml")
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One row per finished epoch."""
+        path = self.path / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data manifest: source, classes, and name and class of every picture per split."""
+        return read_json(self.path / "data.json")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The results on the held-out pictures."""
+        return read_json(self.path / "metrics.json")
+
+
+def open_run(path: str | Path) -> Run:
+    """An existing run folder.
+
+    Raises:
+        ModelFileError: it is none.
+
+    """
+    run = Run(Path(path))
+    if not (run.path / "settings.toml").is_file():
+        raise ModelFileError(f"{path} is no run folder (no settings.toml in it); `catseye train DATA` makes one")
+    return run
+
+
+def create_run(out: str | Path | None, name: str) -> Run:
+    """A new run folder: `out`, or runs/DATE-NAME with a number added where that is taken.
+
+    Raises:
+        UsageError: `out` is not empty, or cannot be made.
+
+    """
+    if out is None:
+        stem = Path("runs") / f"{datetime.now():%Y-%m-%d}-{name}"
+        path, number = stem, 2
+        while path.exists():
+            path, number = stem.with_name(f"{stem.name}-{number}"), number + 1
+    else:
+        path = Path(out)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = any(path.iterdir())
+    except OSError as error:
+        raise UsageError(f"--out {path} cannot be made ({error.strerror})") from None
+    if taken:
+        resumable = (path / CHECKPOINT_FILE).exists()
+        advice = f"continue it with --resume {path}, or" if resumable else "so"
+        raise UsageError(f"--out {path} is not empty; {advice} give another folder")
+    return Run(path)
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Hold the run folder against a second trainer.
+
+    Raises:
+        UsageError: another process holds it.
+
+    """
+    try:
+        with FileLock(run.path / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(f"another process is training in {run.path}; give another --out") from None
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write beside the place, sync, rename: afterwards the file is the new one or still the old one.
+
+    Raises:
+        CatseyeError: the disk is full or the folder may not be written to.
+
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise CatseyeError(f"{path} cannot be written ({cause}); what was saved before is intact") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write indented JSON; NaN is refused, because JSON has none."""
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run folder.
+
+    Raises:
+        ModelFileError: it is missing or damaged.
+
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path} cannot be read ({error})") from None
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{path} should hold a JSON object")
+    return content
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """One safetensors file, written atomically."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, render_tensors(plain, dict(metadata)))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; nothing in it is ever executed.
+
+    Raises:
+        ModelFileError: it is missing, damaged or of another format.
+
+    """
+    try:
+        content = path.read_bytes()  # once: what is checked is what is used
+        tensors = parse_tensors(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror})") from None
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
+    return tensors, dict(header.get("__metadata__", {}))
+
+
+def save_model(path: Path, state: Mapping[str, Tensor], manifest: Manifest) -> None:
+    """Weights and manifest in one file."""
+    write_tensors(path, state, {METADATA_KEY: manifest.to_json()})
+
+
+def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manifest]:
+    """Rebuild the network of a run folder or a model.safetensors, in evaluation mode.
+
+    Raises:
+        ModelFileError: no such file, no manifest in it, or weights that do not fit the network it names.
+
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = open_run(file).model_path
+        if not file.exists():
+            raise ModelFileError(f"{path} has no {MODEL_FILE} yet; finish it with `catseye train --resume {path}`")
+    tensors, metadata = read_tensors(file)
+    manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
+    spec = manifest.preprocessing
+    try:
+        model = registry.create(
+            manifest.architecture.name,
+            num_classes=len(manifest.classes),
+            in_channels=spec.channels,
+            input_px=spec.height_px,
+            **manifest.architecture.options,
+        )
+        model.load_state_dict(tensors)
+    except (UsageError, RuntimeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
+        raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")
+    return model.to(device, memory_format=torch.channels_last).eval(), manifest  # type: ignore[call-overload]
+
+
+def load_classifier(path: str | Path, device: torch.device) -> Classifier:
+    """A run folder or a model.safetensors as a `Classifier` that computes with torch."""
+    model, manifest = load_model(path, device)
+
+    def logits(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
+        with torch.inference_mode():
+            x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+            result: Tensor = model(normalise(to_unit(x), manifest.preprocessing))
+        return result.float().cpu().numpy()
+
+    return Classifier(manifest=manifest, logits=logits)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and time, for the run folder and for benchmark results."""
+    return {
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: _version(name) for name in ("catseye", "torch", "torchvision", "numpy", "pillow")},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

@@ -1,0 +1,74 @@
+"""What a person sees while a run trains: a live bar in a terminal, a plain line per epoch elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+REFRESH_S = 0.2
+
+
+class EpochProgress:
+    """A bar over all steps with loss, accuracy and pictures per second; a line per finished epoch."""
+
+    def __init__(self, console: Console, num_epochs: int, num_batches: int, done: int) -> None:
+        self.console = console
+        self.num_epochs = num_epochs
+        self._due = 0.0
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(
+                "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.1%}  {task.fields[speed]:,.0f} img/s"
+            ),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            "train", total=num_epochs * num_batches, completed=done, epoch="", loss=0.0, accuracy=0.0, speed=0.0
+        )
+
+    def __enter__(self) -> "EpochProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def due(self) -> bool:
+        """Whether it is time to show numbers again; reading them off a GPU stops it for a moment."""
+        now = time.monotonic()
+        if not self._bar.disable and now >= self._due:
+            self._due = now + REFRESH_S
+            return True
+        return False
+
+    def show(self, *, step: int, epoch: int, loss: float, accuracy: float, images_per_s: float) -> None:
+        """Move the bar."""
+        self._bar.update(
+            self._task,
+            completed=step,
+            epoch=f"{epoch + 1}/{self.num_epochs}",
+            loss=loss,
+            accuracy=accuracy,
+            speed=images_per_s,
+        )
+
+    def epoch_line(self, row: dict[str, float], *, best: bool) -> None:
+        """Print the line of a finished epoch."""
+        width = len(str(self.num_epochs))
+        parts = [f"epoch {int(row['epoch']):>{width}}/{self.num_epochs}"]
+        parts.append(f"loss {row['train_loss']:.3f}  acc {row['train_accuracy']:.1%}")
+        for side in ("val", "test"):
+            if f"{side}_accuracy" in row:
+                parts.append(f"{side} loss {row[f'{side}_loss']:.3f}  acc {row[f'{side}_accuracy']:.1%}")
+        parts.append(f"{row['images_per_s']:,.0f} img/s  {row['seconds']:.1f} s")
+        self.console.print(" | ".join(parts) + ("  *" if best else ""), highlight=False, soft_wrap=True)
