@@ -207,15 +207,13 @@ def main() -> None:
 
 def _explain(error: Exception, debug: bool) -> int:
     """Say what went wrong and return the exit code; only --debug shows the traceback."""
-    import click
-
     if debug and not isinstance(error, Interrupted):
         import traceback
 
         traceback.print_exc()
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
+    if isinstance(error, typer.TyperException):
+        stderr.print(f"[bold red]error:[/] {_escape(error.format_message())}; see catseye --help", highlight=False)
+        return 2
     if isinstance(error, BrokenPipeError):
         # The reader of our output is gone; there is nobody left to tell.
         sys.stdout = sys.stderr = None
