@@ -149,8 +149,8 @@ def to_pixels(image: Image.Image, channels: int) -> Pixels:
     Shape: (H, W, C) uint8.
     """
     image = image.convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(image, dtype=np.uint8)
-    return np.ascontiguousarray(pixels.reshape(image.height, image.width, channels))
+    pixels = np.array(image, dtype=np.uint8)  # a copy: Pillow lends its own memory read-only
+    return pixels.reshape(image.height, image.width, channels)
 
 
 def normalise(pixels: Pixels, spec: Preprocessing) -> NDArray[np.float32]:

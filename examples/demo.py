@@ -1,0 +1,50 @@
+"""What `make demo` runs: LeNet-5 learns handwritten digits, is measured, and reads a few it has never seen.
+
+Every step is the command a user would type; it is printed before it runs. Works offline.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from catseye.data.sources import open_source
+from catseye.runs import open_run
+
+NUM_SHOWN = 6
+
+
+def catseye(*words: str, capture: bool = False) -> str:
+    """Print the command, run it, and stop the demo where it fails."""
+    print(f"\n$ catseye {' '.join(words)}", flush=True)
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "catseye", *words], check=True, text=True, stdout=subprocess.PIPE if capture else None
+    )
+    return done.stdout or ""
+
+
+def write_held_out(run: Path) -> Path:
+    """Some held-out digits as PNG files named after what they show, for `predict` to read."""
+    held_out = open_run(run).data["splits"]["test"]
+    digits = open_source("digits")
+    folder = run / "held-out"
+    folder.mkdir()
+    for name in list(held_out)[:NUM_SHOWN]:
+        pixels = digits.read(digits.names.index(name))
+        Image.fromarray(pixels[..., 0]).save(folder / f"a-{held_out[name]}-number-{name}.png")
+    return folder
+
+
+def main() -> None:
+    """Train, evaluate, predict."""
+    result = json.loads(catseye("train", "digits", "--model", "lenet5", "--epochs", "30", "--json", capture=True))
+    run = Path(result["run"])
+    catseye("evaluate", str(run))
+    catseye("predict", str(run), str(write_held_out(run)), "--top", "2")
+    print(f"\nThe run folder is {run}: settings, data manifest, model, history, curves.png, confusion.png.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Fixtures that several test files share; everything is drawn from a seed and written below tmp_path."""
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+from catseye.preprocess import Preprocessing
+
+# Batches are tiny in tests: one thread is fastest, also when several processes share the machine. Read by torch
+# when it is first imported, and by every process that a test starts.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+settings.register_profile(
+    "house",
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("house")
+
+WritePictures = Callable[..., Path]
+
+
+def random_pixels(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:
+    """(H, W, C) uint8, or (H, W) for one channel, as Pillow wants it."""
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def encode(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    """The pixels as the bytes of a picture file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> WritePictures:
+    """`pictures({"cat": 3, "train/dog": 2})` writes that many different PNGs into each folder and returns the root."""
+
+    def write(counts: Mapping[str, int], root: str = "data", **size: int) -> Path:
+        seed = 0
+        for folder, count in counts.items():
+            (tmp_path / root / folder).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                seed += 1
+                content = encode(random_pixels(seed, **size))
+                (tmp_path / root / folder / f"{index:03d}.png").write_bytes(content)
+        return tmp_path / root
+
+    return write
+
+
+@pytest.fixture
+def make_spec() -> Callable[..., Preprocessing]:
+    """`make_spec(32)` or `make_spec(16, 24, channels=1, resize="crop")`."""
+
+    def make(height: int = 8, width: int | None = None, channels: int = 3, **more: object) -> Preprocessing:
+        values = {"mean": (0.5,) * channels, "std": (0.25,) * channels, **more}
+        return Preprocessing(height_px=height, width_px=width or height, channels=channels, **values)
+
+    return make

@@ -1,0 +1,64 @@
+"""The public names and the command-line flags. Removing one needs a line in CHANGELOG.md and here."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+import catseye
+from catseye.cli import app
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["CatseyeError", "Classifier", "Prediction", "evaluate", "load", "preprocess", "train"]
+EVERYWHERE = {"--debug", "--json", "--help"}
+FLAGS = {
+    "train": {
+        "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
+        "--out", "--seed", "--device", "--data-dir", "--strict",
+    },
+    "evaluate": {"--out", "--device", "--data-dir", "--strict"},
+    "predict": {"--top", "--csv", "--device"},
+    "models": set(),
+    "summary": {"--input", "--classes", "--no-skip"},
+}  # fmt: skip
+
+
+def test_public_names():
+    assert catseye.__all__ == NAMES
+    for name in NAMES:
+        assert getattr(catseye, name) is not None
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(AttributeError, match="evaluate, load"):
+        _ = catseye.trian
+
+
+def test_command_line_flags():
+    command = typer.main.get_command(app)
+    found = {
+        name: {option for parameter in verb.params for option in parameter.opts if option.startswith("--")}
+        for name, verb in command.commands.items()
+    }
+    assert {name: flags - EVERYWHERE for name, flags in found.items()} == FLAGS
+    for name, flags in found.items():
+        assert {"--debug", "--json"} <= flags, name
+
+
+def test_help_answers_fast():
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "catseye", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.5
+
+
+def test_version_is_the_packages():
+    from importlib.metadata import version
+
+    assert catseye.__version__ == version("catseye")
+    assert catseye.__version__ in (ROOT / "CHANGELOG.md").read_text()

@@ -1,0 +1,169 @@
+"""The command as a user meets it: results on stdout, the rest on stderr, exit codes, no traceback."""
+
+import csv
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import catseye
+
+
+@pytest.fixture(scope="module")
+def run(shapes, tmp_path_factory):
+    return catseye.train(shapes, out=tmp_path_factory.mktemp("run") / "run", epochs=6, device="cpu").path
+
+
+def test_train_json(catseye_command, shapes):
+    done = catseye_command("train", shapes, "--epochs", 1, "--json", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["run"].startswith("runs/")
+    assert result["num_pictures"] == 24
+    assert "epoch 1/1" in done.stderr
+
+
+def test_evaluate_prints_a_table(catseye_command, run):
+    done = catseye_command("evaluate", run)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("precision", "stripes", "macro mean", "95 % interval"))
+    assert json.loads(catseye_command("evaluate", run, "--json").stdout)["num_pictures"] == 24
+
+
+def test_predict_keeps_the_order_and_tells_the_bad_one(catseye_command, run, shapes, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    words = (shapes / "stripes/000.png", bad, shapes / "circle", shapes / "squ*" / "00[12].png")
+    done = catseye_command("predict", run, *words, "--json", "--csv", "out.csv", "--top", 3)
+    assert done.returncode == 1
+    rows = json.loads(done.stdout)
+    assert [row["path"] for row in rows[:3]] == [str(words[0]), str(bad), str(shapes / "circle/000.png")]
+    assert len(rows) == 1 + 1 + 40 + 2
+    assert "error" in rows[1]
+    assert rows[0]["class"] == "stripes"
+    assert len(rows[0]["top"]) == 3
+    table = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert len(table) == len(rows)
+    assert table[1]["error"]
+    assert "1 of 44 pictures could not be read" in done.stderr
+    good = catseye_command("predict", run, shapes / "stripes/000.png")
+    assert good.returncode == 0
+    assert "stripes" in good.stdout
+
+
+def test_models_and_summary(catseye_command):
+    assert {"lenet5", "simple", "residual"} <= {
+        row["name"] for row in json.loads(catseye_command("models", "--json").stdout)
+    }
+    done = catseye_command("summary", "residual", "--input", "3x32x32")
+    assert "2,760,490 parameters" in done.stdout
+    without = json.loads(catseye_command("summary", "residual", "--no-skip", "--json").stdout)
+    assert without["num_parameters"] == 2_760_490 - (2048 + 128) - (8192 + 256) - (32768 + 512)
+
+
+BAD = [
+    (["train", "nowhere"], 1, "nowhere does not exist"),
+    (["train"], 2, "DATA is missing"),
+    (["train", "{empty}"], 1, "holds no pictures"),
+    (["train", "{one}"], 1, "one class only"),
+    (["train", "{hole}"], 1, "'nothing' holds no pictures"),
+    (["train", "{text}"], 1, "none of 1 pictures can be read"),
+    (["train", "digits", "--model", "resnet5"], 2, "lenet5"),
+    (["train", "digits", "--recipe", "clasic"], 2, "did you mean classic?"),
+    (["train", "digits", "--recipe", "none.toml"], 2, "none.toml cannot be read"),
+    (["train", "digits", "--set", "training.lr=nan"], 2, "training.lr"),
+    (["train", "digits", "--set", "training.batch_size=0"], 2, "training.batch_size"),
+    (["train", "digits", "--set", "training.batch_size=1000000000"], 2, "training.batch_size"),
+    (["train", "digits", "--set", "training.epochs"], 2, "KEY=VALUE"),
+    (["train", "digits", "--set", "trainning.epochs=3"], 2, "did you mean training.epochs"),
+    (["train", "digits", "--set", "training.optimizer=adam", "--set", "training.momentum=0.5"], 2, "would do nothing"),
+    (["train", "digits", "--set", "model.skip=false"], 2, "model.skip would do nothing"),
+    (["train", "digits", "--set", "augment.saturation=0.2"], 2, "augment.saturation would do nothing"),
+    (["train", "digits", "--set", "data.val_fraction=0", "--set", "training.patience=2"], 2, "no validation split"),
+    (["train", "digits", "--set", "data.val_fraction=0", "--set", "data.test_fraction=0"], 2, "nothing is held out"),
+    (["train", "digits", "--set", "data.input_px=5"], 2, "data.input_px"),
+    (["train", "digits", "--device", "cuda:99"], 2, "cuda:99"),
+    (["train", "digits", "--device", "toaster"], 2, "toaster"),
+    (["train", "digits", "--out", "{empty}/file"], 2, "cannot be made"),
+    (["train", "digits", "--out", "{one}"], 2, "not empty"),
+    (["train", "digits", "--bogus"], 2, "--bogus"),
+    (["evaluate", "nowhere"], 1, "nowhere does not exist"),
+    (["evaluate", "{empty}"], 1, "no run folder"),
+    (["predict", "nowhere", "x.png"], 1, "nowhere"),
+    (["summary", "lenet5", "--input", "3x32"], 2, "CxHxW"),
+    (["summary", "lenet5", "--input", "3x16x16"], 2, "32 px or more"),
+    (["summary", "lenet"], 2, "did you mean lenet5"),
+    (["sumary"], 2, "summary"),
+]
+
+
+@pytest.fixture
+def places(tmp_path, shapes):
+    for name in ("empty", "one/a", "hole/nothing", "text/a", "text/b"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "empty" / "file").write_text("")
+    (tmp_path / "text" / "a" / "letter.jpg").write_text("dear reader")
+    (tmp_path / "text" / "b" / "picture.txt").write_text("")
+    (tmp_path / "text" / "b").joinpath("picture.txt").unlink()
+    (tmp_path / "text" / "b").rmdir()
+    for kind, target in (("circle", "one/a"), ("circle", "hole/a"), ("square", "hole/b")):
+        (tmp_path / target).mkdir(exist_ok=True)
+        for number in range(3):
+            shutil.copy(shapes / kind / f"00{number}.png", tmp_path / target)
+    return {name: str(tmp_path / name) for name in ("empty", "one", "hole", "text")}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_input_is_answered_with_one_clear_sentence(words, code, said, places, monkeypatch, capfd):
+    from catseye import cli
+
+    monkeypatch.setattr("sys.argv", ["catseye", *(word.format(**places) for word in words)])
+    monkeypatch.chdir(places["empty"])
+    with pytest.raises(SystemExit) as exit_code:
+        cli.main()
+    told = capfd.readouterr()
+    assert exit_code.value.code == code, told.err
+    assert said in told.err.replace("\n", " ")
+    assert "Traceback" not in told.err
+    assert told.out == ""
+
+
+def test_debug_shows_the_traceback(catseye_command):
+    assert "Traceback" in catseye_command("train", "nowhere", "--debug").stderr
+
+
+def test_unicode_and_spaces_in_paths(catseye_command, shapes, tmp_path):
+    folder = tmp_path / "mes photos é 猫"
+    shutil.copytree(shapes, folder)
+    (folder / "circle").rename(folder / "cercle [rouge] 猫")
+    done = catseye_command("train", folder, "--epochs", 1, "--out", "résultat [1]", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "cercle [rouge] 猫" in catseye_command("evaluate", "résultat [1]").stdout
+
+
+def test_a_closed_stdout_leaves_no_traceback(run):
+    command = [sys.executable, "-m", "catseye", "evaluate", str(run), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert "Traceback" not in said
+    assert "fault in catseye" not in said
+
+
+def test_a_full_disk_keeps_what_was_saved(shapes, tmp_path):
+    """A file-size limit stands in for the full disk where no small file system can be mounted: the same write fails."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    command = [sys.executable, "-m", "catseye", "train", str(shapes), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "run").glob(".*.new"))

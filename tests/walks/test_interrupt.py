@@ -1,0 +1,71 @@
+"""A real signal in mid-epoch: saved, exit code, and the resumed run ends with the very same weights."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import catseye
+from catseye.errors import UsageError
+
+OPTIONS = [
+    "--epochs", "8", "--set", "training.batch_size=4", "--set", "training.ema_decay=0.9",
+    "--set", "training.optimizer=adamw", "--set", "training.lr=0.001", "--device", "cpu", "--seed", "5",
+]  # fmt: skip
+
+
+def start(shapes, out):
+    command = [sys.executable, "-m", "catseye", "train", str(shapes), "--out", str(out), *OPTIONS]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(path, process):
+    for _ in range(1200):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_resume_gives_the_same_weights(shapes, tmp_path, number, code, catseye_command):
+    process = start(shapes, tmp_path / "stopped")
+    wait_for(tmp_path / "stopped" / "history.jsonl", process)  # the first epoch is done, the second has begun
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert f"--resume {tmp_path / 'stopped'}" in said
+    assert "Traceback" not in said
+    done = len((tmp_path / "stopped" / "history.jsonl").read_text().splitlines())
+    assert 1 <= done < 8
+
+    resumed = catseye_command("train", "--resume", tmp_path / "stopped", "--device", "cpu", "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    whole = catseye_command("train", shapes, "--out", tmp_path / "whole", *OPTIONS, "--json")
+    assert whole.returncode == 0, whole.stderr
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("stopped", "whole"))
+    for name, value in other.items():
+        np.testing.assert_array_equal(one[name], value, err_msg=name)
+    history = [
+        [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "images_per_s")} for line in lines]
+        for lines in ((tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("stopped", "whole"))
+    ]
+    for mine, theirs in zip(*history, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-6)
+    assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
+
+
+def test_resume_refuses_what_it_would_ignore(shapes, tmp_path):
+    with pytest.raises(catseye.CatseyeError, match="no run folder"):
+        catseye.train(resume=tmp_path)
+    trained = catseye.train(shapes, out=tmp_path / "run", epochs=1, device="cpu")
+    with pytest.raises(UsageError, match="nothing to continue"):
+        catseye.train(resume=trained.path)
+    with pytest.raises(UsageError, match="--epochs would do nothing"):
+        catseye.train(resume=trained.path, epochs=3)
