@@ -150,19 +150,14 @@ def predict(
 
 @app.command()
 def models(as_json: Json = False, debug: Debug = False) -> None:
-    """List the networks."""
-    from rich.table import Table
-
-    from catseye.models import registry
+    """List the networks: the timeline with its published facts, then all others by name."""
+    from catseye.models import timeline
 
     if as_json:
-        keys = ("name", "year", "innovation", "source", "options")
-        _print_json([{key: getattr(entry, key) for key in keys} for entry in registry.entries()])
+        _print_json(timeline.to_json())
         return
-    table = Table("year", "name", "what it brought", "options", "source", box=None)
-    for entry in registry.entries():
-        table.add_row(str(entry.year), entry.name, entry.innovation, ", ".join(entry.options), entry.source)
-    stdout.print(table)
+    for part in timeline.tables():
+        stdout.print(part, soft_wrap=False, highlight=False)
 
 
 @app.command()
@@ -171,6 +166,9 @@ def summary(
     shape: Annotated[str, typer.Option("--input", help="CxHxW.")] = "3x32x32",
     classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 10,
     no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    stem: Annotated[
+        str | None, typer.Option("--stem", help="auto, small (for 64 px and less) or standard.", show_default=False)
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -179,7 +177,9 @@ def summary(
     from catseye.models.summary import parse_shape, summarise, summary_table
 
     channels, height, width = parse_shape(shape)
-    options = {"skip": False} if no_skip else {}
+    options: dict[str, Any] = {"skip": False} if no_skip else {}
+    if stem is not None:
+        options["stem"] = stem
     network = registry.create(model, num_classes=classes, in_channels=channels, input_px=height, **options)
     result = summarise(network, (channels, height, width))
     if as_json:
@@ -187,6 +187,8 @@ def summary(
         return
     stdout.print(summary_table(result))
     stdout.print(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds", highlight=False)
+    for note in result.notes:
+        stdout.print(f"- {note}", highlight=False, markup=False)
 
 
 def main() -> None:

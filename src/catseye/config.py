@@ -43,6 +43,10 @@ class ModelSettings(Group):
     name: str = "simple"
     dropout: float | None = Field(default=None, ge=0, lt=1)
     skip: bool | None = None
+    stem: Literal["auto", "small", "standard"] | None = Field(
+        default=None, description="entrance for pictures of 64 px and less, or the paper's; auto: by input size"
+    )
+    auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 
 
 class AugmentSettings(Group):

@@ -13,12 +13,19 @@ from torch import Tensor, nn
 
 from catseye.errors import UnknownName, UsageError
 
+AUXILIARY_WEIGHT = 0.3
+"""Share of each auxiliary head in the training loss. Source: Szegedy et al. 2014, arXiv 1409.4842, section 5."""
+
 
 class Network(Protocol):
     """The contract on which class activation maps, transfer learning and export rest.
 
     `features(x)`: (N, C, H, W) -> (N, F, h, w); `head(f)`: (N, F, h, w) -> (N, K) logits;
     the forward pass is `head(features(x))` and nothing else.
+
+    Two things are optional. `training_outputs(x)`: (N, C, H, W) -> logits (N, K) and a list of auxiliary
+    logits (N, K), for networks with heads that only training uses; see the function of that name.
+    `notes`: lines that `catseye summary` prints below the table.
     """
 
     features: nn.Module
@@ -39,6 +46,7 @@ class Entry:
     innovation: str
     source: str
     options: tuple[str, ...]
+    family: str = ""
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -46,32 +54,48 @@ _ARGUMENTS = ("num_classes", "in_channels", "input_px")
 
 
 def network(
-    name: str, *, year: int, innovation: str, source: str
+    name: str,
+    *,
+    year: int,
+    innovation: str,
+    source: str,
+    family: str = "",
+    options: tuple[str, ...] | None = None,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Register a builder `(num_classes, in_channels, input_px, **options) -> nn.Module` under `name`."""
+    """Register a builder `(num_classes, in_channels, input_px, **options) -> nn.Module` under `name`.
+
+    The options are those of the builder's signature, or `options` where one builder serves many networks.
+    """
 
     def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        options = tuple(key for key in inspect.signature(build).parameters if key not in _ARGUMENTS)
-        _ENTRIES[name] = Entry(name, build, year, innovation, source, options)
+        own = tuple(key for key in inspect.signature(build).parameters if key not in _ARGUMENTS)
+        _ENTRIES[name] = Entry(
+            name, build, year, innovation, source, own if options is None else options, family or name
+        )
         return build
 
     return register
 
 
 def entries() -> list[Entry]:
-    """Every registered network, oldest first."""
+    """Every registered network, oldest first; timm's are not among them."""
     _load()
-    return sorted(_ENTRIES.values(), key=lambda entry: (entry.year, entry.name))
+    return sorted(_ENTRIES.values(), key=lambda entry: entry.year)
 
 
 def entry(name: str) -> Entry:
-    """The registered network `name`.
+    """The registered network `name`, or the one of timm that `timm:NAME` means.
 
     Raises:
         UnknownName: there is none; the nearest names are suggested.
+        MissingDependency: it is one of timm's, and timm is not installed.
 
     """
     _load()
+    if name.startswith("timm:"):
+        from catseye.models.timm_networks import timm_entry
+
+        return timm_entry(name)
     if name not in _ENTRIES:
         raise UnknownName("model", name, _ENTRIES, see="`catseye models` lists them.")
     return _ENTRIES[name]
@@ -99,6 +123,21 @@ def create(name: str, *, num_classes: int, in_channels: int = 3, input_px: int =
     return found.build(num_classes=num_classes, in_channels=in_channels, input_px=input_px, **options)
 
 
+def training_outputs(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The logits that the training step compares with the labels: the network's, and those of its auxiliary heads.
+
+    The loss is criterion(logits) + AUXILIARY_WEIGHT times the sum of criterion(auxiliary logits). A network
+    without auxiliary heads gives an empty list.
+
+    Shape: (N, C, H, W) -> (N, K), list of (N, K).
+    """
+    outputs = getattr(model, "training_outputs", None)
+    if outputs is None:
+        return model(x), []
+    logits, auxiliary = outputs(x)
+    return logits, auxiliary
+
+
 def _load() -> None:
-    # Importing a file registers its networks.
-    from catseye.models import lenet, residual, simple  # noqa: F401
+    # Importing a file registers its networks. None of them imports torchvision or timm before it builds one.
+    from catseye.models import econvnext, lenet, residual, simple, zoo  # noqa: F401

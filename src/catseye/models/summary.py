@@ -6,7 +6,7 @@ convolution's and pooling's shape is checked against the output-size formula. Ca
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,11 +34,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers in the order in which data met them, and their totals."""
+    """All layers in the order in which data met them, their totals, and what the network says of itself."""
 
     rows: list[Row]
     num_parameters: int
     num_macs: int
+    notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -79,8 +80,9 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
 
     def note(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         source = inputs[0]
-        before = reach.get(id(source)) or max((r for r in reach.values()), key=lambda r: r.size, default=_Reach())
-        after = _reach_after(layer, before, source)
+        before = reach.get(id(source)) or _widest(reach)
+        # A layer of layers has been walked through already: what it gives sees no more than its last part did.
+        after = reach.get(id(output), _widest(reach)) if _has_parts(layer) else _reach_after(layer, before, source)
         _check_formula(name, layer, source, output)
         reach[id(output)] = after
         kept.extend((source, output))
@@ -95,7 +97,12 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
             )
         )
 
-    leaves = [(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
+    # Layers, and layers of layers that own a parameter beside them: ConvNeXt's blocks own their layer scale.
+    leaves = [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if not _has_parts(layer) or any(True for _ in layer.parameters(recurse=False))
+    ]
     hooks = [
         layer.register_forward_hook(lambda layer, inputs, output, name=name: note(name, layer, inputs, output))
         for name, layer in leaves
@@ -109,7 +116,20 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
         model.train(training)
         for hook in hooks:
             hook.remove()
-    return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.num_macs for row in rows))
+    return Summary(
+        rows,
+        sum(p.numel() for p in model.parameters()),
+        sum(row.num_macs for row in rows),
+        list(getattr(model, "notes", ())),
+    )
+
+
+def _has_parts(layer: nn.Module) -> bool:
+    return next(layer.children(), None) is not None
+
+
+def _widest(reach: dict[int, _Reach]) -> _Reach:
+    return max(reach.values(), key=lambda one: one.size, default=_Reach())
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -133,7 +153,8 @@ def _reach_after(layer: nn.Module, before: _Reach, source: Tensor) -> _Reach:
 
 
 def _check_formula(name: str, layer: nn.Module, source: Tensor, output: Tensor) -> None:
-    if not isinstance(layer, _WINDOWS) or isinstance(layer.padding, str):
+    # A subclass may pad in its own way, as timm's do to match TensorFlow.
+    if not isinstance(layer, _WINDOWS) or type(layer) not in _WINDOWS or isinstance(layer.padding, str):
         return
     kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
     dilation = (1, 1) if isinstance(layer, nn.AvgPool2d) else _pair(layer.dilation)
@@ -180,6 +201,7 @@ def summary_table(summary: Summary) -> "Table":
     from rich.table import Table
 
     table = Table("layer", "kind", "output shape", "parameters", "multiply-adds", "receptive field", box=None)
+    table.columns[0].overflow = "fold"  # a cut name would say nothing
     for column in table.columns[3:]:
         column.justify = "right"
     for row in summary.rows:

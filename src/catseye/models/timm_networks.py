@@ -1,0 +1,135 @@
+"""Any convolutional network of timm as `timm:NAME`, behind the house's contract.
+
+Enters: `timm:NAME` or `timm:NAME.TAG`. Leaves: a `ZooNetwork`. Called by registry. Timm is imported here
+and nowhere else, when such a name is asked for.
+
+A timm network computes `forward_head(forward_features(x))`. One pass over a picture of zeros shows which
+of its layers each half uses; `features` and `head` are two shells of the network, each with its own half
+of the layers, so that no weight appears twice in the state dict.
+"""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from catseye.errors import MissingDependency, UnknownName, UsageError
+from catseye.models.registry import Entry
+from catseye.models.zoo import ZooNetwork
+
+PREFIX = "timm:"
+
+
+class TimmFeatures(nn.Module):
+    """The layers up to the last feature map. Shape: (N, C, H, W) -> (N, F, h, w)."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: see the class."""
+        maps: Tensor = self.net.forward_features(x)
+        return maps
+
+
+class TimmHead(nn.Module):
+    """Pooling and what follows it. Shape: (N, F, h, w) -> (N, K)."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: see the class."""
+        logits: Tensor = self.net.forward_head(x)
+        return logits
+
+
+def timm_entry(name: str) -> Entry:
+    """The registry's line for `timm:NAME`.
+
+    Raises:
+        MissingDependency: timm is not installed.
+        UnknownName: timm has no such network, or no such tag of it; the nearest are suggested.
+
+    """
+    timm = _timm()
+    full = name.removeprefix(PREFIX)
+    architecture, _, tag = full.partition(".")
+    if not timm.is_model(architecture):
+        raise UnknownName("timm network", full, timm.list_models())
+    if tag:
+        tagged = timm.list_models(f"{architecture}.*", pretrained=True)
+        if full not in tagged:
+            raise UnknownName("timm weight", full, tagged or [architecture])
+    return Entry(
+        name=name,
+        build=partial(_build, full),
+        year=0,
+        innovation="a network of timm",
+        source=f"timm {timm.__version__}, Wightman 2019",
+        options=(),
+        family="timm",
+    )
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingDependency("timm", "timm") from None
+    return timm
+
+
+def _build(full: str, *, num_classes: int, in_channels: int, input_px: int) -> ZooNetwork:
+    net = _timm().create_model(full, pretrained=False, num_classes=num_classes, in_chans=in_channels)
+    names_of_head = _layers_of_head(net, f"{PREFIX}{full}", in_channels, input_px)
+    features = _shell(net, {name for name, _ in net.named_children()} - names_of_head)
+    return ZooNetwork(net, TimmFeatures(features), TimmHead(_shell(net, names_of_head)))
+
+
+def _layers_of_head(net: Any, name: str, in_channels: int, input_px: int) -> set[str]:
+    """Names of the children that `forward_head` uses and `forward_features` does not."""
+    used: dict[str, set[str]] = {"features": set(), "head": set()}
+    half = "features"
+
+    def note(child: str) -> Any:
+        return lambda *_: used[half].add(child)
+
+    handles = [
+        layer.register_forward_pre_hook(note(path.partition(".")[0])) for path, layer in net.named_modules() if path
+    ]
+    training = net.training
+    try:
+        with torch.no_grad():
+            maps = net.eval().forward_features(torch.zeros(1, in_channels, input_px, input_px))
+            if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[1] != net.num_features:
+                raise UsageError(
+                    f"{name} gives no (N, F, h, w) feature map, on which class activation maps and transfer "
+                    "learning rest; take a convolutional network, for example timm:convnextv2_atto"
+                )
+            half = "head"
+            net.forward_head(maps)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise UsageError(f"{name} cannot take an input of {input_px} px ({reason}); try another input_px") from None
+    finally:
+        net.train(training)
+        for handle in handles:
+            handle.remove()
+    shared = used["head"] & used["features"]
+    if any(next(net.get_submodule(child).parameters(), None) is not None for child in shared):
+        raise UsageError(f"{name} uses {', '.join(sorted(shared))} on both sides of its feature map; take another")
+    return used["head"] - shared
+
+
+def _shell(net: Any, names: set[str]) -> Any:
+    """The network's code with these of its children only; children without weights stay on both sides."""
+    shell = copy.copy(net)
+    shell._modules = {
+        name: layer for name, layer in net._modules.items() if name in names or layer is None or not layer.state_dict()
+    }
+    return shell
