@@ -42,11 +42,20 @@ def train(
         str | None, typer.Argument(help="Folder of class folders, .zip, .csv, or digits, mnist, cifar10 …")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="quick, classic or a TOML file.")] = "quick",
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="quick (default), transfer, classic or a TOML file.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. training.lr=0.05.")] = None,
     no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published ImageNet weights.")] = False,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", help="With --pretrained: auto, feature-extraction, fine-tune, full, scratch."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="A local file of published weights.")] = None,
+    teacher: Annotated[Path | None, typer.Option("--teacher", help="Learn from this run's answers too.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this interrupted run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     out: Out = None,
@@ -65,6 +74,12 @@ def train(
         settings["model.skip"] = False
     if strict:
         settings["data.strict"] = True
+    if strategy:
+        settings["transfer.strategy"] = strategy
+    if weights:
+        settings["transfer.weights"] = str(weights)
+    if teacher:
+        settings["distillation.teacher"] = str(teacher)
     trained = run_training(
         data,
         recipe=recipe,
@@ -76,6 +91,7 @@ def train(
         overrides=overrides or [],
         out=out,
         resume=resume,
+        pretrained=pretrained or strategy is not None or weights is not None,
         device=device,
         data_dir=data_dir,
         tensorboard=tensorboard,

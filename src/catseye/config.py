@@ -43,6 +43,30 @@ class ModelSettings(Group):
     name: str = "simple"
     dropout: float | None = Field(default=None, ge=0, lt=1)
     skip: bool | None = None
+    stem: Literal["auto", "small", "standard"] | None = None
+    auxiliary: bool | None = None
+
+
+class TransferSettings(Group):
+    """Published weights, and what becomes of them. `none` starts from fresh weights."""
+
+    strategy: Literal["none", "auto", "feature-extraction", "fine-tune", "full", "scratch"] = "none"
+    weights: str = Field(default="", description="a local file; empty: the published ones of the network")
+    variants: int = Field(
+        default=2, ge=1, le=100, description="feature-extraction: copies per picture, the first plain"
+    )
+    stages: int = Field(default=1, ge=1, le=100, description="fine-tune: how many of the last stages")
+    backbone_lr: float = Field(default=1e-4, gt=0, le=1, description="peak rate of the last stage")
+    layer_decay: float = Field(default=0.8, gt=0, le=1, description="factor of the rate per stage further down")
+    gradual_epochs: int = Field(default=0, ge=0, description="epochs between unfreezing one stage and the next below")
+
+
+class DistillationSettings(Group):
+    """Learning from another run's answers as well as from the labels."""
+
+    teacher: str = Field(default="", description="a run folder or model file with the same classes; empty: none")
+    temperature: float = Field(default=4.0, gt=0, le=100)
+    weight: float = Field(default=0.7, gt=0, le=1, description="share of the teacher in the loss")
     stem: Literal["auto", "small", "standard"] | None = Field(
         default=None, description="entrance for pictures of 64 px and less, or the paper's; auto: by input size"
     )
@@ -85,6 +109,7 @@ class TrainingSettings(Group):
     clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    keep: Literal["best", "last"] = Field(default="best", description="which epoch's weights the run keeps")
     best_by: Literal["accuracy", "macro_f1", "loss"] = Field(default="accuracy", description="picks the checkpoint")
     patience: int = Field(default=0, ge=0, description="epochs without a better one before stopping; 0: never")
 
@@ -96,8 +121,10 @@ class Settings(Group):
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
+    transfer: TransferSettings = TransferSettings()
     augment: AugmentSettings = AugmentSettings()
     training: TrainingSettings = TrainingSettings()
+    distillation: DistillationSettings = DistillationSettings()
 
 
 def load_settings(
@@ -156,11 +183,34 @@ def inert_options(settings: Settings) -> dict[str, str]:
     if training.schedule != "step":
         for key in ("step_epochs", "step_gamma"):
             idle[f"training.{key}"] = f"training.schedule is {training.schedule}, only step has it"
+    if training.keep == "last":
+        for key in ("best_by", "patience"):
+            idle[f"training.{key}"] = "training.keep is last, so no epoch is chosen"
+    idle |= _idle_transfer(settings.transfer)
+    if not settings.distillation.teacher:
+        for key in ("temperature", "weight"):
+            idle[f"distillation.{key}"] = "there is no distillation.teacher"
     if settings.data.storage == "memory":
         idle["data.workers"] = "data.storage is memory, so no worker processes are used"
     if settings.data.channels == 1:
         idle["augment.saturation"] = "data.channels is 1, grey has no saturation"
     return idle
+
+
+def _idle_transfer(transfer: TransferSettings) -> dict[str, str]:
+    uses = {
+        "weights": {"auto", "feature-extraction", "fine-tune", "full"},
+        "variants": {"auto", "feature-extraction"},
+        "stages": {"fine-tune"},
+        "backbone_lr": {"auto", "fine-tune", "full"},
+        "layer_decay": {"auto", "fine-tune", "full"},
+        "gradual_epochs": {"auto", "fine-tune", "full"},
+    }
+    return {
+        f"transfer.{key}": f"transfer.strategy is {transfer.strategy}"
+        for key, strategies in uses.items()
+        if transfer.strategy not in strategies
+    }
 
 
 def recipe_names() -> list[str]:

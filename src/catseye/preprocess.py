@@ -6,6 +6,7 @@ else, so they cannot disagree. Pillow and NumPy only; no torch.
 
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +54,16 @@ class Preprocessing(BaseModel):
         """Check that there is one mean and one positive std per channel."""
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise ValueError(f"mean and std need {self.channels} values, std above 0; got {self.mean} and {self.std}")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The input that published weights were trained with. `mean` and `std` are per channel, in units of [0, 1]."""
+
+    px: int
+    filter: Literal["bilinear", "bicubic"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, ...] = FILE_FORMATS) -> Pixels:

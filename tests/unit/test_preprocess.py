@@ -57,6 +57,7 @@ def test_every_size_and_mode_becomes_the_input(height, width, target, channels, 
     assert pixels.shape == (*target, channels)
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
+    assert pixels.flags.writeable
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60), target=st.tuples(st.integers(8, 40), st.integers(8, 40)))

@@ -18,11 +18,12 @@ from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, de
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, Pictures, open_source
 from catseye.data.splits import split
 from catseye.errors import DataError, UsageError
-from catseye.preprocess import Preprocessing
+from catseye.preprocess import Expected, Preprocessing
 from catseye.seeds import derive
 
 MEMORY_SHARE = 0.25  # of what is free: the decoded pictures may take this much
 EVALUATION_BATCH = 256
+LARGER_THAN_TRAINED = 9 / 7  # 224 -> 288: see recipes/transfer.toml
 STATISTICS_SAMPLE = 2_000
 
 
@@ -60,8 +61,11 @@ def prepare(
     device: torch.device,
     data_dir: Path | None = None,
     min_area: float = 1.0,
+    expected: Expected | None = None,
 ) -> Prepared:
     """List, survey, decode and split the pictures of DATA.
+
+    `expected` is the input that published weights want; without it the pictures decide.
 
     Raises:
         DataError: no pictures, fewer than two classes, a class without training pictures, or, when
@@ -70,7 +74,7 @@ def prepare(
     """
     pictures = open_source(source, data_dir=data_dir)
     found = survey(pictures, seed=seed)
-    spec = _choose_spec(settings, found)
+    spec = _choose_spec(settings, found, expected)
     bad = dict(found.unreadable)
     usable = np.array([index for index in range(len(pictures)) if index not in bad], dtype=np.int64)
     in_memory, reason = _choose_storage(settings, len(usable), spec, min_area)
@@ -95,11 +99,12 @@ def prepare(
     if in_memory:
         row = np.full(len(pictures), -1, np.int64)
         row[usable] = np.arange(len(usable))
-        spec = _with_statistics(spec, pixels[row[train]])
+        spec = spec if expected else _with_statistics(spec, pixels[row[train]])
         loaders = _memory_loaders(pictures, pixels, row, splits, batch_size, seed, device)
     else:
-        sample, _, _ = decode_all(pictures, _sample(train, seed), spec)
-        spec = _with_statistics(spec, sample)
+        if expected is None:
+            sample, _, _ = decode_all(pictures, _sample(train, seed), spec)
+            spec = _with_statistics(spec, sample)
         workers = (os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
         loaders = {
             name: StreamLoader(
@@ -168,10 +173,23 @@ def prepare_evaluation(
     return pictures, StreamLoader(pictures, spec, indices, EVALUATION_BATCH, False, 0, workers, device), notes
 
 
-def _choose_spec(settings: DataSettings, found: Survey) -> Preprocessing:
-    side = choose_input_px(found.median_px) if settings.input_px == "auto" else settings.input_px
+def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | None) -> Preprocessing:
+    side = settings.input_px
+    if side == "auto":
+        side = round(expected.px * LARGER_THAN_TRAINED / 32) * 32 if expected else choose_input_px(found.median_px)
     if not 8 <= side <= 1024:
         raise UsageError(f"data.input_px: a side of 8 to 1024 pixels; got {side}")
+    if expected is not None:
+        if settings.channels == 1:
+            raise UsageError("data.channels = 1 does not fit published weights, which take colour; leave it out")
+        return Preprocessing(
+            height_px=side,
+            width_px=side,
+            resize=settings.resize,
+            filter=expected.filter,
+            mean=expected.mean,
+            std=expected.std,
+        )
     channels = (1 if found.greyscale else 3) if settings.channels == "auto" else settings.channels
     return Preprocessing(
         height_px=side,

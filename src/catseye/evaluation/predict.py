@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from catseye.data.augment import normalise, to_unit
 from catseye.data.loaders import Loader
+from catseye.errors import DataError
 from catseye.preprocess import Preprocessing
 
 
@@ -38,10 +39,13 @@ def collect_logits(
     labels: list[Tensor] = []
     indices: list[Tensor] = []
     for batch in loader.epoch(0):
-        x = normalise(to_unit(batch.pixels), spec)
+        cached = batch.pixels.is_floating_point()  # features of a frozen backbone, for its head alone
+        x = batch.pixels if cached else normalise(to_unit(batch.pixels), spec)
         with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
             logits.append(model(x).float())
         labels.append(batch.labels)
         indices.append(batch.indices)
     model.train(training)
+    if not labels:
+        raise DataError(f"none of {len(loader.indices)} pictures can be read")
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())

@@ -101,8 +101,10 @@ def entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
-def create(name: str, *, num_classes: int, in_channels: int = 3, input_px: int = 32, **options: Any) -> nn.Module:
-    """Build a network with fresh weights.
+def create(
+    name: str, *, num_classes: int, in_channels: int = 3, input_px: int = 32, head: str = "own", **options: Any
+) -> nn.Module:
+    """Build a network with fresh weights. `head="transfer"` puts transfer learning's head on it.
 
     Shape: the network maps (N, in_channels, input_px, input_px) float to (N, num_classes) logits.
 
@@ -120,7 +122,12 @@ def create(name: str, *, num_classes: int, in_channels: int = 3, input_px: int =
         if option not in found.options:
             has = f"it has: {', '.join(found.options)}" if found.options else "it has no options"
             raise UsageError(f"model.{option} would do nothing: {name} has no such option; {has}")
-    return found.build(num_classes=num_classes, in_channels=in_channels, input_px=input_px, **options)
+    model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=input_px, **options)
+    if head == "transfer":
+        from catseye.models.heads import replace_head
+
+        model = replace_head(model, num_classes, in_channels, input_px)
+    return model
 
 
 def training_outputs(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:

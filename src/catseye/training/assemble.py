@@ -3,6 +3,8 @@
 Enters: DATA and `Settings`. Leaves: `Prepared`, `Trainer`, `Manifest`. Called by `fit.py`.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version
@@ -11,22 +13,46 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from catseye.config import Settings, to_toml
+from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared, prepare
 from catseye.data.sources import SPLIT_LABELS
 from catseye.devices import choose_precision
 from catseye.errors import UsageError
 from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
+from catseye.models.pretrained import Published
+from catseye.preprocess import Expected
+from catseye.training.cached_features import cache_features
+from catseye.training.distillation import Teacher, load_teacher
 from catseye.training.ema import EMA
 from catseye.training.losses import make_criterion
 from catseye.training.optimizers import make_optimizer
 from catseye.training.schedules import make_schedule
 from catseye.training.step import Trainer
+from catseye.training.transfer import Plan, build_pretrained, transfer_groups
 
 
-def prepare_data(source: str, chosen: Settings, where: torch.device, folder: Path | None, console: Console) -> Prepared:
+@dataclass(frozen=True)
+class Assembled:
+    """What `fit` works with. The loaders give features instead of pictures where a frozen backbone was run once."""
+
+    trainer: Trainer
+    loaders: Mapping[str, Loader]
+    architecture: Architecture
+    plan: Plan | None
+
+
+def prepare_data(
+    source: str,
+    chosen: Settings,
+    where: torch.device,
+    folder: Path | None,
+    console: Console,
+    expected: Expected | None = None,
+) -> Prepared:
     """List, decode and split DATA, and say what was found."""
     prepared = prepare(
         source,
@@ -36,6 +62,7 @@ def prepare_data(source: str, chosen: Settings, where: torch.device, folder: Pat
         device=where,
         data_dir=folder,
         min_area=chosen.augment.crop_scale,
+        expected=expected,
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in prepared.counts.items() if count)
     spec = prepared.spec
@@ -57,7 +84,7 @@ def fit_to_data(chosen: Settings, prepared: Prepared, console: Console) -> Setti
         chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update={"hflip": 0.0})})
     if chosen.augment.saturation and prepared.spec.channels == 1:
         raise UsageError("augment.saturation would do nothing here: the pictures are grey; leave it out")
-    if not prepared.counts["val"]:
+    if not prepared.counts["val"] and chosen.training.keep == "best":
         default = type(chosen.training)()
         for key in ("patience", "best_by"):
             if getattr(chosen.training, key) != getattr(default, key):
@@ -69,32 +96,87 @@ def fit_to_data(chosen: Settings, prepared: Prepared, console: Console) -> Setti
     return chosen
 
 
-def build_trainer(chosen: Settings, prepared: Prepared, where: torch.device) -> tuple[Trainer, Architecture]:
+def assemble(
+    chosen: Settings, prepared: Prepared, where: torch.device, published: Published | None, console: Console
+) -> Assembled:
     """Network, optimizer, schedule, loss and average of a run; the same seed gives the same weights."""
+    spec, training, classes = prepared.spec, chosen.training, prepared.pictures.classes
     options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
-    spec, training = prepared.spec, chosen.training
     torch.manual_seed(chosen.seed)
-    model = registry.create(
-        chosen.model.name,
-        num_classes=len(prepared.pictures.classes),
-        in_channels=spec.channels,
-        input_px=spec.height_px,
-        **options,
-    ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loaders: Mapping[str, Loader] = prepared.loaders
+    plan, groups, frozen = None, None, {}
+    if published is None:
+        model = registry.create(
+            chosen.model.name,
+            num_classes=len(classes),
+            in_channels=spec.channels,
+            input_px=spec.height_px,
+            **options,
+        ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:
+        model, plan = build_pretrained(chosen, prepared, published, where)
+        options["head"] = "transfer"
+        console.print(f"- strategy {plan.strategy}: {plan.reason}", highlight=False, soft_wrap=True)
+        groups = transfer_groups(model, plan, chosen)
+        if plan.strategy == "feature-extraction":
+            loaders = _cache(model, chosen, prepared, console)
+            frozen = {f"features.{name}": value for name, value in model.features.state_dict().items()}
+            model = model.get_submodule("head")
+    steps = loaders["train"].num_batches
+    for group in groups or []:
+        group["from_step"] = group.pop("from_epoch") * steps
     trainer = Trainer(
         model=model,
-        optimizer=make_optimizer(model, training),
-        schedule=make_schedule(training, prepared.loaders["train"].num_batches),
+        optimizer=make_optimizer(model, training, groups),
+        schedule=make_schedule(training, steps),
         criterion=make_criterion(training, prepared.class_counts, where),
         augment=chosen.augment,
         spec=spec,
-        num_classes=len(prepared.pictures.classes),
+        num_classes=len(classes),
         seed=chosen.seed,
         clip_norm=training.clip_norm,
         precision=choose_precision(training.precision, where),
         ema=EMA(model, training.ema_decay) if training.ema_decay else None,
+        teacher=_teacher(chosen, prepared, where, frozen),
+        frozen_state=frozen,
     )
-    return trainer, Architecture(name=chosen.model.name, options=options)
+    return Assembled(trainer, loaders, Architecture(name=chosen.model.name, options=options), plan)
+
+
+def _cache(model: nn.Module, chosen: Settings, prepared: Prepared, console: Console) -> Mapping[str, Loader]:
+    cached = cache_features(
+        model.get_submodule("features"),
+        prepared.loaders,
+        prepared.spec,
+        chosen.augment,
+        variants=chosen.transfer.variants,
+        seed=chosen.seed,
+        batch_size=chosen.training.batch_size,
+    )
+    plain_s = cached.plain_epoch_s * chosen.training.epochs
+    console.print(
+        f"- features of the frozen backbone computed once, {cached.seconds_s:.1f} s; at this speed the plain loop would "
+        f"spend {plain_s:.0f} s on them in {chosen.training.epochs} epochs",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return cached.loaders
+
+
+def _teacher(chosen: Settings, prepared: Prepared, where: torch.device, frozen: Mapping[str, Tensor]) -> Teacher | None:
+    wanted = chosen.distillation
+    if not wanted.teacher:
+        return None
+    if frozen:
+        raise UsageError("distillation.teacher needs pictures, feature extraction has none; say --strategy fine-tune")
+    return load_teacher(
+        wanted.teacher,
+        prepared.pictures.classes,
+        prepared.spec,
+        temperature=wanted.temperature,
+        weight=wanted.weight,
+        device=where,
+    )
 
 
 def make_manifest(chosen: Settings, prepared: Prepared, architecture: Architecture) -> Manifest:

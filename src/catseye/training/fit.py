@@ -24,6 +24,7 @@ from catseye.evaluation.metrics import Metrics, confusion_matrix, cross_entropy,
 from catseye.evaluation.predict import Outputs, collect_logits
 from catseye.manifest import Manifest
 from catseye.models import registry
+from catseye.models.pretrained import Published, find_published
 from catseye.runs import (
     CHECKPOINT_FILE,
     Run,
@@ -36,7 +37,14 @@ from catseye.runs import (
     write_atomically,
     write_json,
 )
-from catseye.training.assemble import build_trainer, data_manifest, fit_to_data, make_manifest, prepare_data
+from catseye.training.assemble import (
+    Assembled,
+    assemble,
+    data_manifest,
+    fit_to_data,
+    make_manifest,
+    prepare_data,
+)
 from catseye.training.checkpoints import Position, load_checkpoint, save_checkpoint
 from catseye.training.history import History, summary_writer
 from catseye.training.progress import EpochProgress
@@ -61,7 +69,7 @@ class Trained:
 def train(
     data: str | Path | None = None,
     *,
-    recipe: str = "quick",
+    recipe: str | None = None,
     model: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
@@ -70,6 +78,7 @@ def train(
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    pretrained: bool = False,
     device: str = "auto",
     data_dir: str | Path | None = None,
     tensorboard: bool = False,
@@ -79,7 +88,8 @@ def train(
 
     `data` is a folder of class folders, a zip, a CSV file or a built-in name. `settings` is keyed by
     dotted names, `{"training.lr": 0.05}`; `overrides` are the same as text. `resume` continues an
-    interrupted run with its own data and settings.
+    interrupted run with its own data and settings. `pretrained` starts from published ImageNet weights
+    (recipe transfer, unless another is named); without it the default recipe is quick.
 
     Raises:
         UsageError: a setting or name is wrong. DataError: the pictures cannot be used.
@@ -97,17 +107,22 @@ def train(
     for key, value in (("model.name", model), ("training.epochs", epochs), ("seed", seed)):
         if value is not None:
             values[key] = value
+    recipe = recipe or ("transfer" if pretrained else "quick")
+    if pretrained and not (settings or {}).get("transfer.strategy"):
+        values.setdefault("transfer.strategy", "auto")
     chosen = load_settings(recipe, config=Path(config) if config else None, overrides=overrides, values=values)
     registry.entry(chosen.model.name)  # an unknown network is told before minutes go into decoding
     folder = Path(data_dir) if data_dir else None
-    prepared = prepare_data(str(data), chosen, where, folder, console)
+    published = _published(chosen, console)
+    prepared = prepare_data(str(data), chosen, where, folder, console, published.expected if published else None)
     chosen = fit_to_data(chosen, prepared, console)
-    trainer, architecture = build_trainer(chosen, prepared, where)
+    built = assemble(chosen, prepared, where, published, console)
     run = create_run(out, f"{Path(prepared.pictures.source).stem}-{chosen.model.name}")
     write_atomically(run.path / "settings.toml", to_toml(chosen))
     write_json(run.path / "data.json", data_manifest(prepared, folder))
-    manifest = make_manifest(chosen, prepared, architecture)
-    return _fit_and_report(run, trainer, prepared, chosen, manifest, Position(), tensorboard, console)
+    if built.plan:
+        write_json(run.path / "transfer.json", built.plan.to_json())
+    return _fit_and_report(run, built, prepared, chosen, Position(), tensorboard, console)
 
 
 def _resume(
@@ -123,30 +138,41 @@ def _resume(
         raise UsageError(f"{run.path} has nothing to continue: no {CHECKPOINT_FILE}; it is finished or never began")
     chosen, recorded = run.settings, run.data
     folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    prepared = prepare_data(recorded["source"], chosen, where, folder, console)
+    published = _published(chosen, console)
+    expected = published.expected if published else None
+    prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected)
     if prepared.data_sha256 != recorded["sha256"]:
         raise UsageError(f"{recorded['source']} has changed since the run began; put it back or start a new run")
-    trainer, architecture = build_trainer(chosen, prepared, where)
-    position = load_checkpoint(checkpoint, trainer)
+    built = assemble(chosen, prepared, where, published, console)
+    position = load_checkpoint(checkpoint, built.trainer)
     console.print(f"continuing {run.path} at epoch {position.epoch + 1}, batch {position.batch + 1}", highlight=False)
-    manifest = make_manifest(chosen, prepared, architecture)
-    return _fit_and_report(run, trainer, prepared, chosen, manifest, position, tensorboard, console)
+    return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
+
+
+def _published(chosen: Settings, console: Console) -> Published | None:
+    """Published weights, looked for before any picture is read: what is missing is told at once."""
+    transfer = chosen.transfer
+    if transfer.strategy == "none":
+        return None
+    published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
+    console.print(f"weights: {published.source}", highlight=False, soft_wrap=True)
+    return published
 
 
 def _fit_and_report(
     run: Run,
-    trainer: Trainer,
+    built: Assembled,
     prepared: Prepared,
     chosen: Settings,
-    manifest: Manifest,
     position: Position,
     tensorboard: bool,
     console: Console,
 ) -> Trained:
     begun = time.monotonic()
+    trainer, manifest = built.trainer, make_manifest(chosen, prepared, built.architecture)
     with locked(run):
         history = History(run, position.epoch, summary_writer(run) if tensorboard else None)
-        fit(trainer, prepared.loaders, run, chosen, manifest, position, history, console)
+        fit(trainer, built.loaders, run, chosen, manifest, position, history, console)
         save_figure(curves_figure(history.rows), run.path / "curves.png")
         side = "test" if prepared.counts["test"] else "val"
         best, _ = load_model(run.path, next(trainer.model.parameters()).device)
@@ -180,6 +206,7 @@ def fit(
     """
     training, loader = chosen.training, loaders["train"]
     side = "val" if len(loaders["val"].indices) else "test"
+    choosing = side == "val" and training.keep == "best"
     progress = EpochProgress(console, training.epochs, loader.num_batches, trainer.step)
     trainer.model.train()
     with StopRequest() as stop, progress:
@@ -189,12 +216,12 @@ def fit(
             outputs = collect_logits(scored, loaders[side], trainer.spec, precision=trainer.precision)
             row = _history_row(position, trainer, side, outputs)
             score = _score(training.best_by, outputs)
-            best = side == "test" or position.best is None or score > position.best
+            best = not choosing or position.best is None or score > position.best
             if best:
-                save_model(run.model_path, scored.state_dict(), manifest)
+                save_model(run.model_path, trainer.whole_state(scored), manifest)
                 position.best, position.best_epoch = score, position.epoch
             history.append(row)
-            progress.epoch_line(row, best=best and side == "val")
+            progress.epoch_line(row, best=best and choosing)
             _begin_next_epoch(position)
             save_checkpoint(run.path / CHECKPOINT_FILE, trainer, position)
             if training.patience and position.epoch - 1 - position.best_epoch >= training.patience:

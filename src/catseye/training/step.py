@@ -4,7 +4,7 @@ Enters: a `Batch` and the objects of a run. Leaves: changed weights and a `StepR
 Everything random is drawn from (seed, step), so step k is the same in a resumed run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from catseye.data.augment import augment_batch
 from catseye.data.loaders import Batch
 from catseye.data.mixing import mix_batch
 from catseye.errors import TrainingError
+from catseye.models.registry import AUXILIARY_WEIGHT, training_outputs
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
+from catseye.training.distillation import Teacher
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
 from catseye.training.schedules import Schedule
@@ -37,7 +39,15 @@ class Trainer:
     clip_norm: float = 0.0
     precision: torch.dtype | None = None  # autocast type; None: fp32
     ema: EMA | None = None
+    teacher: Teacher | None = None
+    frozen_state: dict[str, Tensor] = field(default_factory=dict)  # the rest of the network where `model` is its head
     step: int = 0
+
+    def whole_state(self, scored: nn.Module) -> dict[str, Tensor]:
+        """The state of the whole network, also where only its head is being trained."""
+        if not self.frozen_state:
+            return scored.state_dict()
+        return {**self.frozen_state, **{f"head.{name}": value for name, value in scored.state_dict().items()}}
 
 
 @dataclass(frozen=True)
@@ -63,18 +73,24 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     torch.manual_seed(derive(t.seed, "dropout", t.step))
     generator = torch.Generator(device).manual_seed(derive(t.seed, "augment", t.step))
 
-    x = augment_batch(batch.pixels, t.augment, t.spec, generator)  # (N, C, H, W) float
+    x = batch.pixels  # (N, C, H, W)
+    if x.dtype == torch.uint8:  # cached features arrive as floats, augmented when they were computed
+        x = augment_batch(x, t.augment, t.spec, generator)
     x, targets = mix_batch(x, batch.labels, t.augment, t.num_classes, generator)  # (N,) or (N, K)
 
     rate, momentum = t.schedule(t.step)
     for group in t.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_scale", 1.0) * (t.step >= group.get("from_step", 0))
         if "momentum" in group:
             group["momentum"] = momentum
 
     with torch.autocast(device.type, dtype=t.precision, enabled=t.precision is not None):
-        logits = t.model(x)  # (N, K)
+        logits, auxiliary = training_outputs(t.model, x)  # (N, K), and those of heads that only training uses
         loss = t.criterion(logits.float(), targets)
+        for side in auxiliary:
+            loss = loss + AUXILIARY_WEIGHT * t.criterion(side.float(), targets)
+    if t.teacher is not None:
+        loss = t.teacher.blend(loss, logits.float(), x)
     if not loss.isfinite():
         raise TrainingError(
             f"the loss became {loss.item()} at step {t.step} (learning rate {rate:.3g}); "

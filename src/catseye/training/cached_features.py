@@ -1,0 +1,122 @@
+"""Frozen features, computed once: every later epoch trains the head on them and sees no picture.
+
+Enters: a network whose backbone is frozen, and its loaders. Leaves: loaders of features with the same
+numbers, labels and order. Called by assemble.py for feature extraction.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from catseye.config import AugmentSettings
+from catseye.data.augment import augment_batch, normalise, to_unit
+from catseye.data.loaders import Batch, Indices, Loader, epoch_order
+from catseye.preprocess import Preprocessing
+from catseye.seeds import derive
+
+
+@dataclass
+class FeatureLoader:
+    """Batches of pooled features (N, F, 1, 1) float32 in place of pictures.
+
+    `features` (V, M, F): V variants of each picture, the first one plain; `row` leads from a picture's
+    number to its row. A training epoch draws one variant per picture, evaluation takes the plain one.
+    """
+
+    features: Tensor
+    labels: Tensor
+    row: Indices
+    indices: Indices
+    batch_size: int
+    shuffle: bool
+    seed: int
+    bad: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return len(epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=0))
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from batch `start` on."""
+        order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
+        num_variants = len(self.features) if self.shuffle else 1
+        draw = np.random.default_rng(derive(self.seed, "variant", number)).integers(num_variants, size=len(self.row))
+        for chosen in order[start:]:
+            rows = torch.from_numpy(self.row[chosen])
+            features = self.features[torch.from_numpy(draw[chosen]), rows]
+            yield Batch(features[..., None, None], self.labels[rows], torch.from_numpy(chosen))
+
+
+@dataclass(frozen=True)
+class Cached:
+    """The loaders, and what the plain loop would have cost: seconds for one pass of the backbone over `train`."""
+
+    loaders: dict[str, Loader]
+    seconds_s: float
+    plain_epoch_s: float
+
+
+@torch.inference_mode()
+def cache_features(
+    features: nn.Module,
+    loaders: Mapping[str, Loader],
+    spec: Preprocessing,
+    augment: AugmentSettings,
+    *,
+    variants: int,
+    seed: int,
+    batch_size: int,
+) -> Cached:
+    """Run the backbone once over every picture, and over `variants - 1` augmented copies of each training picture.
+
+    The test pictures are left to the evaluation, which runs the whole network over them anyway.
+    """
+    begun = time.perf_counter()
+    made: dict[str, Loader] = {}
+    train_seconds = 0.0
+    for name in ("train", "val", "test"):
+        loader = loaders[name]
+        if not len(loader.indices) or (name == "test" and "val" in made):
+            made[name] = loader
+            continue
+        rounds = variants if name == "train" else 1
+        parts = [_one_round(features, loader, spec, augment if v else None, seed, v) for v in range(rounds)]
+        if name == "train":
+            train_seconds = time.perf_counter() - begun
+        indices = np.concatenate([batch.indices.numpy() for batch in parts[0][1]])
+        row = np.full(int(indices.max()) + 1, -1, np.int64)
+        row[indices] = np.arange(len(indices))
+        labels = torch.cat([batch.labels for batch in parts[0][1]])
+        stacked = torch.stack([part for part, _ in parts])
+        shuffle = name == "train"
+        made[name] = FeatureLoader(
+            stacked, labels, row, np.sort(indices), batch_size if shuffle else 4096, shuffle, seed, loader.bad
+        )
+    return Cached(made, time.perf_counter() - begun, train_seconds / variants)
+
+
+def _one_round(
+    features: nn.Module,
+    loader: Loader,
+    spec: Preprocessing,
+    augment: AugmentSettings | None,
+    seed: int,
+    variant: int,
+) -> tuple[Tensor, list[Batch]]:
+    """Pooled features (M, F) of one variant, in the loader's order of epoch 0, and the batches they came from."""
+    pooled: list[Tensor] = []
+    seen: list[Batch] = []
+    for number, batch in enumerate(loader.epoch(0)):
+        if augment is None:
+            x = normalise(to_unit(batch.pixels), spec)
+        else:
+            generator = torch.Generator(batch.pixels.device).manual_seed(derive(seed, "augment", variant, number))
+            x = augment_batch(batch.pixels, augment, spec, generator)
+        pooled.append(features(x).float().mean((2, 3)))
+        seen.append(Batch(torch.empty(0), batch.labels, batch.indices))
+    return torch.cat(pooled), seen

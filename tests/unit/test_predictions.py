@@ -1,0 +1,160 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import encode, random_pixels
+
+from catseye.classifier import Classifier
+from catseye.errors import CatseyeError, DataError
+from catseye.manifest import Architecture, Manifest
+from catseye.predictions import Row, list_pictures, neutral, predict_files, write_csv
+from catseye.preprocess import Preprocessing
+
+PNG = encode(random_pixels(0))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """b.png, a.JPG, notes.txt, sub/c.png; the working directory is its parent."""
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    for name in ("b.png", "a.JPG", "sub/c.png"):
+        (tmp_path / "photos" / name).write_bytes(PNG)
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+def test_a_folder_is_all_pictures_in_it(folder):
+    assert list_pictures(["photos"]) == ["photos/a.JPG", "photos/b.png", "photos/sub/c.png"]
+
+
+def test_hidden_files_in_a_folder_are_left_out_as_in_training(folder):
+    (folder / "._b.png").write_bytes(b"a Mac's shadow of a picture")
+    (folder / ".thumbs").mkdir()
+    (folder / ".thumbs" / "b.png").write_bytes(PNG)
+    assert list_pictures(["photos"]) == ["photos/a.JPG", "photos/b.png", "photos/sub/c.png"]
+
+
+def test_a_folder_whose_name_ends_like_a_picture_is_no_picture(folder):
+    (folder / "album.png").mkdir()
+    assert "photos/album.png" not in list_pictures(["photos"])
+
+
+def test_globs_are_expanded_and_the_order_is_kept(folder):
+    assert list_pictures(["photos/sub/c.png", "photos/*.png", "photos/**/c.png"]) == [
+        "photos/sub/c.png",
+        "photos/b.png",
+        "photos/sub/c.png",
+    ]
+
+
+def test_a_glob_that_meets_a_folder_takes_the_pictures_in_it(folder):
+    assert list_pictures(["photos/s*"]) == ["photos/sub/c.png"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(folder):
+    (folder / "[1].png").write_bytes(PNG)
+    assert list_pictures(["photos/[1].png"]) == ["photos/[1].png"]
+
+
+def test_a_missing_file_stays_in_the_list_to_become_a_row(folder):
+    assert list_pictures(["photos/none.png", "photos/b.png"]) == ["photos/none.png", "photos/b.png"]
+
+
+@pytest.mark.parametrize(("path", "reason"), [("empty", "holds no pictures"), ("photos/*.bmp", "nothing matches")])
+def test_nothing_found_is_an_error(folder, path, reason):
+    (folder.parent / "empty").mkdir()
+    with pytest.raises(DataError, match=reason):
+        list_pictures([path])
+
+
+def rows(paths: list[str], *, top: int = 1, threshold: float | None = None) -> list[Row]:
+    manifest = Manifest(
+        classes=("=cmd()", "dög, big"),
+        preprocessing=Preprocessing(height_px=4, width_px=4, mean=(0.5,) * 3, std=(0.5,) * 3),
+        architecture=Architecture(name="fake"),
+        unknown_threshold=threshold,
+    )
+
+    def logits(pixels: np.ndarray) -> np.ndarray:
+        return np.tile(np.log(np.array([0.75, 0.25], np.float32)), (len(pixels), 1))
+
+    return list(predict_files(Classifier(manifest, logits), paths, top=top))
+
+
+def test_one_row_per_picture_in_order_with_errors_in_place(folder):
+    (folder / "bad.png").write_bytes(b"broken")
+    found = rows(["photos/b.png", "photos/bad.png", "photos/a.JPG", "photos/none.png"])
+    assert [row.path for row in found] == ["photos/b.png", "photos/bad.png", "photos/a.JPG", "photos/none.png"]
+    assert [row.error is None for row in found] == [True, False, True, False]
+    assert "bad.png" in found[1].error
+
+
+def test_json_is_exact(folder):
+    good, bad = (row.to_json() for row in rows(["photos/b.png", "photos/none.png"], top=2, threshold=0.9))
+    assert json.loads(json.dumps(good)) == {
+        "path": "photos/b.png",
+        "class": "=cmd()",
+        "unknown": True,
+        "top": [
+            {"class": "=cmd()", "probability": pytest.approx(0.75)},
+            {"class": "dög, big", "probability": pytest.approx(0.25)},
+        ],
+    }
+    assert set(bad) == {"path", "error"}
+
+
+def test_text_is_one_line(folder):
+    good, bad = (row.to_text() for row in rows(["photos/b.png", "photos/none.png"], top=2))
+    assert good == "photos/b.png: =cmd() 75.0%, dög, big 25.0%"
+    assert bad.startswith("photos/none.png: error: ")
+
+
+def read_csv(path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_table(folder, tmp_path):
+    write_csv(rows(["photos/b.png", "photos/none.png"], top=2, threshold=0.9), tmp_path / "out.csv")
+    good, bad = read_csv(tmp_path / "out.csv")
+    assert good == {
+        "path": "photos/b.png",
+        "class": "'=cmd()",
+        "probability": "0.750000",
+        "class_2": "dög, big",
+        "probability_2": "0.250000",
+        "unknown": "true",
+        "error": "",
+    }
+    assert bad["path"] == "photos/none.png"
+    assert "none.png" in bad["error"]
+    assert (bad["class"], bad["probability_2"], bad["unknown"]) == ("", "", "")
+
+
+def test_a_table_of_errors_or_of_nothing_has_its_header(folder, tmp_path):
+    for number, found in enumerate((rows(["photos/none.png"]), [])):
+        write_csv(found, tmp_path / f"{number}.csv")
+        header = (tmp_path / f"{number}.csv").read_text().splitlines()[0]
+        assert header == "path,class,probability,unknown,error"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_no_cell_starts_a_formula(start, tmp_path):
+    text = f"{start}1+1|cmd"
+    write_csv([Row(text, [(text, 1.0)]), Row(text, [], error=text)], tmp_path / "out.csv")
+    for row in read_csv(tmp_path / "out.csv"):
+        assert not any(cell.startswith(start) for cell in row.values())
+        assert row["path"] == "'" + text
+    assert neutral("cat") == "cat"
+
+
+def test_a_name_that_is_no_utf_8_is_written_all_the_same(tmp_path):
+    write_csv([Row("caf\udce9.png", [("cat", 1.0)])], tmp_path / "out.csv")
+    assert b"caf" in (tmp_path / "out.csv").read_bytes()
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path):
+    with pytest.raises(CatseyeError, match=r"--csv .* cannot be written \(No such file or directory\)"):
+        write_csv([], tmp_path / "none" / "out.csv")
