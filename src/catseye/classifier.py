@@ -89,7 +89,7 @@ class Classifier:
     def _answer(self, logits: Logits) -> list[Prediction]:
         probabilities = softmax(logits, self.manifest.temperature)
         limit = self.manifest.unknown_threshold
-        return [Prediction(self.classes, row, limit is not None and row.max() < limit) for row in probabilities]
+        return [Prediction(self.classes, row, limit is not None and bool(row.max() < limit)) for row in probabilities]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:

@@ -4,12 +4,13 @@ Enters: recipe name or file, overrides. Leaves: one frozen `Settings`. Called by
 An unknown key is answered with the nearest right one; an option that would do nothing is refused.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,12 +29,16 @@ class DataSettings(Group):
     """Which pictures, and how they become arrays."""
 
     resize: Literal["pad", "crop", "squash"] = "pad"
-    input_px: int | Literal["auto"] = Field(default="auto", description="side of the square input")
+    input_px: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
+        default="auto", description="side of the square input"
+    )
     channels: Literal["auto", 1, 3] = Field(default="auto", description="1 keeps greyscale as one channel")
     val_fraction: float = Field(default=0.1, ge=0, le=0.5, description="0: no validation, the last weights are kept")
     test_fraction: float = Field(default=0.2, ge=0, le=0.5, description="used where the data brings no test split")
     storage: Literal["auto", "memory", "stream"] = Field(default="auto", description="decode once, or once an epoch")
-    workers: int | Literal["auto"] = Field(default="auto", description="loader processes when streaming")
+    workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
+        default="auto", description="loader processes when streaming"
+    )
     strict: bool = Field(default=False, description="an unreadable picture is an error, not a warning")
 
 
@@ -155,9 +160,16 @@ def load_settings(
         if not separator:
             raise UsageError(f"--set wants KEY=VALUE; got {override!r}; for example --set training.epochs=5")
         _put(mine, key.strip(), _parse_value(text.strip()))
+    if "name" in mine.get("model", {}) and mine["model"]["name"] != base.get("model", {}).get("name"):
+        base["model"] = {}  # the recipe's options were meant for its own network
     _refuse_unknown(base, recipe)
     _refuse_unknown(mine, "--set" if not config else str(config))
     settings = _validate(_merge(base, mine))
+    momentum = settings.training.momentum
+    if settings.training.cycle_momentum and momentum and not 0.05 <= momentum < 0.95:
+        raise UsageError(
+            f"training.cycle_momentum swings by 0.05, so training.momentum is 0.05 to 0.95; got {momentum}"
+        )
     # What the recipe set and the user's own choice made idle is dropped; what the user set himself is refused.
     for key, reason in inert_options(settings).items():
         if _get(mine, key) is not None:
@@ -175,7 +187,8 @@ def inert_options(settings: Settings) -> dict[str, str]:
         for key in ("momentum", "nesterov", "cycle_momentum"):
             idle[f"training.{key}"] = f"training.optimizer is {training.optimizer}, only sgd has it"
     elif training.momentum == 0:
-        idle["training.nesterov"] = "training.momentum is 0"
+        for key in ("nesterov", "cycle_momentum"):
+            idle[f"training.{key}"] = "training.momentum is 0"
     if training.schedule != "onecycle":
         idle["training.cycle_momentum"] = f"training.schedule is {training.schedule}, only onecycle has it"
     if training.schedule != "cosine":
@@ -248,8 +261,8 @@ def _toml_value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    text = json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -301,7 +314,10 @@ def _validate(tables: Mapping[str, Any]) -> Settings:
 def _put(tables: dict[str, Any], key: str, value: object) -> None:
     group, _, name = key.rpartition(".")
     if group:
-        tables.setdefault(group, {})[name] = value
+        table = tables.setdefault(group, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{group} is a table, not a value; got {table!r}")
+        table[name] = value
     else:
         tables[name] = value
 

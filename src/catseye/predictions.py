@@ -49,7 +49,7 @@ def list_pictures(paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     for path in paths:
         if Path(path).is_dir():
-            inside = sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in FILE_SUFFIXES)
+            inside = _inside(Path(path))
             if not inside:
                 raise DataError(f"folder {path} holds no pictures")
             found += inside
@@ -57,10 +57,23 @@ def list_pictures(paths: Iterable[str]) -> list[str]:
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
             if not matches:
                 raise DataError(f"nothing matches {path}")
-            found += matches
+            found += [name for match in matches for name in (_inside(Path(match)) if Path(match).is_dir() else [match])]
         else:
             found.append(path)
     return found
+
+
+def _inside(folder: Path) -> list[str]:
+    """All pictures below a folder but hidden ones, as in training."""
+    found = []
+    for p in folder.rglob("*"):
+        if (
+            p.suffix.lower() in FILE_SUFFIXES
+            and not any(x.startswith(".") for x in p.relative_to(folder).parts)
+            and p.is_file()
+        ):
+            found.append(str(p))
+    return sorted(found)
 
 
 def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1) -> Iterator[Row]:
@@ -83,7 +96,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         suffix = "" if number == 1 else f"_{number}"
         header += [f"class{suffix}", f"probability{suffix}"]
     try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow([*header, "unknown", "error"])
             for row in rows:

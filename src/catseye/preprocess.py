@@ -5,6 +5,7 @@ else, so they cannot disagree. Pillow and NumPy only; no torch.
 """
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from catseye.errors import ImageError
 
@@ -29,6 +30,30 @@ FILE_SUFFIXES = frozenset(
 )
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded picture of that size takes 300 MB
 
+# Pillow's plugins raise all of these on damaged files.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    Image.DecompressionBombError,
+    IndexError,
+    TypeError,
+    struct.error,
+    OverflowError,
+    KeyError,
+    AttributeError,
+)
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -47,8 +72,8 @@ class Preprocessing(BaseModel):
     resize: Literal["pad", "crop", "squash"] = "pad"
     filter: Literal["bilinear", "bicubic"] = "bilinear"
     fill: int = Field(default=0, ge=0, le=255)
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[FiniteFloat, ...]
 
     def model_post_init(self, context: object, /) -> None:
         """Check that there is one mean and one positive std per channel."""
@@ -92,11 +117,16 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
         ImageError: as in `preprocess`.
 
     """
-    if isinstance(source, Image.Image):
-        return _to_eight_bit(ImageOps.exif_transpose(source))
     if isinstance(source, np.ndarray):
         return _from_array(source)
     name = "the picture"
+    if isinstance(source, Image.Image):
+        if 0 in source.size:
+            raise ImageError(f"a picture must hold pixels; got {source.width} x {source.height}")
+        try:
+            return _to_eight_bit(_upright(source))
+        except _BROKEN as error:
+            raise ImageError(f"{name} cannot be decoded completely ({error})") from None
     if isinstance(source, str | Path):
         name = str(source)
         source = read_file(Path(source))
@@ -109,15 +139,23 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
             with Image.open(io.BytesIO(source), formats=formats) as image:
                 _check_size(image.size, name)
                 image.load()
-                # The camera's turn is read from the file's own tags, which convert() may drop.
-                return _to_eight_bit(ImageOps.exif_transpose(image))
+                return _to_eight_bit(_upright(image))
     except ImageError:
         raise
     except UnidentifiedImageError:
         raise ImageError(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, IndexError, TypeError) as error:
-        # Pillow's plugins raise all of these on damaged files.
+    except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says. Pillow's own exif_transpose rewrites all other tags too and fails where one is odd."""
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except _BROKEN:
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def read_file(path: Path) -> bytes:
@@ -129,8 +167,8 @@ def read_file(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path} cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 def fit(image: Image.Image, spec: Preprocessing) -> Image.Image:
@@ -190,7 +228,7 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGB", "L"):
+    if image.mode in ("RGB", "L") and not image.has_transparency_data:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow would clip everything above 255 to white.
@@ -198,7 +236,7 @@ def _to_eight_bit(image: Image.Image) -> Image.Image:
         return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
-    grey = "L" if image.mode in ("1", "LA") or (image.mode == "P" and _is_grey_palette(image)) else "RGB"
+    grey = "L" if image.mode in ("1", "L", "LA") or (image.mode == "P" and _is_grey_palette(image)) else "RGB"
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -61,7 +61,10 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One row per finished epoch."""
         path = self.path / "history.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        except (OSError, ValueError, RecursionError) as error:
+            raise ModelFileError(f"{path} cannot be read ({error})") from None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -144,7 +147,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         beside.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
         raise CatseyeError(f"{path} cannot be written ({cause}); what was saved before is intact") from None
 
@@ -160,7 +164,7 @@ def _sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Write indented JSON; NaN is refused, because JSON has none."""
-    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -172,7 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} cannot be read ({error})") from None
     if not isinstance(content, dict):
         raise ModelFileError(f"{path} should hold a JSON object")
@@ -223,16 +227,17 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
     tensors, metadata = read_tensors(file)
     manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
     spec = manifest.preprocessing
+    options: dict[str, Any] = dict(manifest.architecture.options)
     try:
         model = registry.create(
             manifest.architecture.name,
             num_classes=len(manifest.classes),
             in_channels=spec.channels,
             input_px=spec.height_px,
-            **manifest.architecture.options,
+            **options,
         )
         model.load_state_dict(tensors)
-    except (UsageError, RuntimeError, TypeError) as error:
+    except (UsageError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):

@@ -43,7 +43,8 @@ def load(name: str, data_dir: Path | None = None) -> Arrays:
         return _digits()
     folder = data_dir or DEFAULT_DATA_DIR
     if name in ("cifar10", "cifar100"):
-        found = cifar_folder(folder) or cifar_folder(folder / _CIFAR_FOLDERS[name])
+        given = cifar_folder(folder) if (folder / ("batches.meta" if name == "cifar10" else "meta")).is_file() else None
+        found = given or cifar_folder(folder / _CIFAR_FOLDERS[name])
         if found is None:
             _download(name, folder)
             found = cifar_folder(folder / _CIFAR_FOLDERS[name])
@@ -129,6 +130,9 @@ def cifar_folder(folder: Path) -> Arrays | None:
                 raise DataError(f"{folder} does not have the layout of CIFAR's Python version ({error!r})") from None
             sides = [0] * len(train_names) + [2]
             splits = np.repeat(np.array(sides, np.int8), [len(part) for part in labels])
+            for part, truth in zip(pixels, labels, strict=True):
+                if len(part) != len(truth) or (len(truth) and not 0 <= truth.min() <= truth.max() < len(classes)):
+                    raise DataError(f"{folder} does not have the layout of CIFAR's Python version (labels)")
             stacked = np.ascontiguousarray(np.concatenate(pixels).transpose(0, 2, 3, 1))
             return Arrays(classes, stacked, np.concatenate(labels), splits)
     return None

@@ -60,7 +60,7 @@ def epoch_order(indices: Indices, batch_size: int, *, shuffle: bool, seed: int, 
     if shuffle:
         indices = np.random.default_rng(derive(seed, "shuffle", epoch)).permutation(indices)
     batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
-    if shuffle and len(batches) > 1 and len(batches[-1]) == 1:
+    if shuffle and batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
         batches.pop()
     return batches
 

@@ -5,9 +5,11 @@ live in `builtin.py`. Called by `prepare.py`.
 """
 
 import csv
+import lzma
 import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -74,8 +76,8 @@ class FolderReader:
         """The file's size."""
         try:
             return (self.root / self.names[index]).stat().st_size
-        except OSError as error:
-            raise ImageError(f"{self.root / self.names[index]} cannot be read ({error.strerror})") from None
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{self.root / self.names[index]} cannot be read ({error})") from None
 
 
 @dataclass
@@ -94,7 +96,16 @@ class ZipReader:
             if archive.getinfo(name).file_size > MAX_FILE_BYTES:
                 raise ImageError(f"{self.path}:{name} unpacks to more than {MAX_FILE_BYTES:,} bytes")
             return archive.read(name)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+            ValueError,
+            zlib.error,
+            lzma.LZMAError,
+        ) as error:
             raise ImageError(f"{self.path}:{name} cannot be unpacked ({error})") from None
 
     def size_bytes(self, index: int) -> int:
@@ -173,9 +184,9 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
     """All files and all folders below `root` as POSIX names relative to it; hidden ones are left out."""
     files: list[str] = []
     folders: list[str] = []
-    stack = [""]
+    stack: list[tuple[str, tuple[Path, ...]]] = [("", (root.resolve(),))]  # folder, and the real paths above it
     while stack:
-        prefix = stack.pop()
+        prefix, above = stack.pop()
         try:
             entries = list(os.scandir(root / prefix))
         except OSError as error:
@@ -186,9 +197,10 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
             name = f"{prefix}{entry.name}"
             if entry.is_dir():
                 folders.append(name)
-                if not (entry.is_symlink() and root.is_relative_to(Path(entry.path).resolve())):
-                    stack.append(f"{name}/")
-            else:
+                real = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
+                if real not in above:
+                    stack.append((f"{name}/", (*above, real)))
+            elif entry.is_file() or entry.is_symlink():
                 files.append(name)
     return files, folders
 
@@ -285,19 +297,27 @@ def _from_csv(path: Path) -> Pictures:
     names: list[str] = []
     labels: list[str] = []
     splits: list[int] = []
+    lines: list[int] = []
     for line, row in _csv_rows(path):
-        name, label, split = (row.get("path") or "").strip(), (row.get("label") or "").strip(), row.get("split")
+        name, label, split = (
+            (row.get("path") or "").strip(),
+            (row.get("label") or "").strip(),
+            (row.get("split") or "").strip().lower(),
+        )
+        lines.append(line)
+        if None in row:
+            raise DataError(f"{path} line {line}: more cells than columns; a path with a comma needs quotes")
         if not name or not label:
             raise DataError(f"{path} line {line}: path and label must not be empty; got {name!r}, {label!r}")
-        if split and split.strip().lower() not in SPLIT_NAMES:
+        if split and split not in SPLIT_NAMES:
             raise DataError(f"{path} line {line}: split is train, val or test; got {split!r}")
         names.append(name)
         labels.append(label)
-        splits.append(SPLIT_NAMES[split.strip().lower()] if split else NOT_SPLIT)
+        splits.append(SPLIT_NAMES[split] if split else NOT_SPLIT)
     if not names:
         raise DataError(f"{path} lists no pictures; it needs one line per picture below path,label[,split]")
     if NOT_SPLIT in splits and len(set(splits)) > 1:
-        line = splits.index(NOT_SPLIT) + 2
+        line = lines[splits.index(NOT_SPLIT)]
         raise DataError(f"{path} line {line}: a split for some pictures but not for this one; fill in all or none")
     classes = sorted(set(labels))
     number = {name: index for index, name in enumerate(classes)}
@@ -314,7 +334,7 @@ def _from_csv(path: Path) -> Pictures:
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
+            reader = csv.DictReader(stream, strict=True)
             columns = [column.strip().lower() for column in reader.fieldnames or []]
             if not {"path", "label"} <= set(columns):
                 raise DataError(f"{path}: the first line must name the columns path,label[,split]; got {columns}")

@@ -47,12 +47,13 @@ def split(
         order = generator.permutation(len(members))
         num_pictures = sum(len(group) for group in members)
         start = 0
-        for side, fraction in sides:
+        for number, (side, fraction) in enumerate(sides):
+            later = sum(f > 0 for _, f in sides[number + 1 :]) if len(members) > len(sides) else 0
             wanted = round(num_pictures * fraction)
             if fraction > 0 and len(members) > len(sides):
                 wanted = max(wanted, 1)
             taken = 0
-            while taken < wanted and start < len(members) - 1:
+            while taken < wanted and start < len(members) - 1 - later:
                 group = members[order[start]]
                 result[group] = side
                 taken += len(group)

@@ -152,7 +152,7 @@ def _torchvision_weights(name: str) -> Any:
     from torchvision import models as torchvision_models
 
     try:
-        return torchvision_models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        return torchvision_models.get_model_weights(name).DEFAULT
     except ValueError:
         raise UsageError(
             f"no weights are published for {name}; take a torchvision or timm network, e.g. {DEFAULT_BACKBONE}"

@@ -188,7 +188,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
     """
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
         raise UsageError(f"--input is CxHxW; got {text!r}; for example 3x32x32")
     channels, height, width = (int(part) for part in parts)
     if channels not in (1, 3) or not 1 <= height <= 1024 or height != width:

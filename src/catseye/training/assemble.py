@@ -120,7 +120,7 @@ def assemble(
         groups = transfer_groups(model, plan, chosen)
         if plan.strategy == "feature-extraction":
             loaders = _cache(model, chosen, prepared, console)
-            frozen = {f"features.{name}": value for name, value in model.features.state_dict().items()}
+            frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
             model = model.get_submodule("head")
     steps = loaders["train"].num_batches
     for group in groups or []:
@@ -155,8 +155,8 @@ def _cache(model: nn.Module, chosen: Settings, prepared: Prepared, console: Cons
     )
     plain_s = cached.plain_epoch_s * chosen.training.epochs
     console.print(
-        f"- features of the frozen backbone computed once, {cached.seconds_s:.1f} s; at this speed the plain loop would "
-        f"spend {plain_s:.0f} s on them in {chosen.training.epochs} epochs",
+        f"- features of the frozen backbone computed once, {cached.seconds_s:.1f} s; at this speed the plain loop "
+        f"would spend {plain_s:.0f} s on them in {chosen.training.epochs} epochs",
         highlight=False,
         soft_wrap=True,
     )

@@ -109,6 +109,7 @@ def build_pretrained(
         strategy, stages, reason = choose_strategy(prepared.counts["train"], likeness)
         plan = Plan(strategy, stages, reason, round(likeness, 4), published.source)
     else:
+        assert wanted != "none"  # whoever asks for no transfer does not come here
         plan = Plan(wanted, chosen.transfer.stages, "as set", None, published.source)
     replace_head(model, len(prepared.pictures.classes), spec.channels, spec.height_px)
     if plan.strategy == "feature-extraction":
