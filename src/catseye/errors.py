@@ -36,7 +36,10 @@ class UnknownName(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str = "") -> None:
         known = list(known)
         near = get_close_matches(name, known, n=3, cutoff=0.5)
-        advice = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}."
+        listed = f"known: {', '.join(sorted(known))}."
+        if len(known) > 60:  # a list that long helps nobody
+            listed = f"none of the {len(known):,} known names is like it."
+        advice = f"did you mean {' or '.join(near)}?" if near else listed
         super().__init__(f"unknown {kind} {name!r}; {advice}{' ' + see if see else ''}")
 
 

@@ -167,7 +167,7 @@ _FEWER_STRIDES = SmallStem("the first two of five strides of 2 are 1", _two_stri
 SMALL: dict[str, SmallStem] = {
     "alexnet": SmallStem("3x3 stride 1 instead of 11x11 stride 4, poolings padded", _alexnet, 1),
     "vgg": SmallStem("the last two poolings are left out", _vgg, 8),
-    "googlenet": SmallStem("3x3 stride 1 instead of 7x7 stride 2, no first pooling", _googlenet, 1),
+    "googlenet": SmallStem("3x3 stride 1 instead of 7x7 stride 2, no first pooling", _googlenet, 4),
     "inception_v3": SmallStem("no stride, no first pooling, padded convolutions", _inception_v3, 13),
     "resnet": SmallStem("3x3 stride 1 instead of 7x7 stride 2, no pooling", _resnet, 1),
     "efficientnet": _FEWER_STRIDES,

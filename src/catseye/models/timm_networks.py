@@ -28,11 +28,12 @@ class TimmFeatures(nn.Module):
     def __init__(self, net: Any) -> None:
         super().__init__()
         self.net = net
+        self.channels_last = _gives_channels_last(net)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: see the class."""
         maps: Tensor = self.net.forward_features(x)
-        return maps
+        return maps.permute(0, 3, 1, 2) if self.channels_last else maps
 
 
 class TimmHead(nn.Module):
@@ -41,11 +42,17 @@ class TimmHead(nn.Module):
     def __init__(self, net: Any) -> None:
         super().__init__()
         self.net = net
+        self.channels_last = _gives_channels_last(net)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: see the class."""
-        logits: Tensor = self.net.forward_head(x)
+        logits: Tensor = self.net.forward_head(x.permute(0, 2, 3, 1) if self.channels_last else x)
         return logits
+
+
+def _gives_channels_last(net: Any) -> bool:
+    # Some networks, Swin and MambaOut among them, compute on (N, h, w, F).
+    return getattr(net, "output_fmt", "NCHW") == "NHWC"
 
 
 def timm_entry(name: str) -> Entry:
@@ -106,7 +113,8 @@ def _layers_of_head(net: Any, name: str, in_channels: int, input_px: int) -> set
     try:
         with torch.no_grad():
             maps = net.eval().forward_features(torch.zeros(1, in_channels, input_px, input_px))
-            if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[1] != net.num_features:
+            channels = -1 if _gives_channels_last(net) else 1
+            if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[channels] != net.num_features:
                 raise UsageError(
                     f"{name} gives no (N, F, h, w) feature map, on which class activation maps and transfer "
                     "learning rest; take a convolutional network, for example timm:convnextv2_atto"

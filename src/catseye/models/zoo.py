@@ -54,7 +54,7 @@ FAMILIES = {
         "inception modules, 1x1 bottlenecks, auxiliary heads",
         "Szegedy et al. 2014, arXiv 1409.4842; built with batch norm and 3x3 for the paper's 5x5",
         ("googlenet",),
-        1,
+        15,
         (("inception4a", "aux1"), ("inception4d", "aux2")),
     ),
     "resnet": Family(
