@@ -32,6 +32,7 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where built-in data sets lie or go.", show_default=False)
 ]
+Seed = Annotated[int | None, typer.Option("--seed", help="Split, weights, order, augmentation.", show_default=False)]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable picture is an error, not a warning.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -59,7 +60,7 @@ def train(
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this interrupted run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     out: Out = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Split, weights, order, augmentation.")] = None,
+    seed: Seed = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     strict: Strict = False,
@@ -162,6 +163,81 @@ def predict(
     failed = sum(row.error is not None for row in rows)
     if failed:
         raise CatseyeError(f"{failed} of {len(rows)} pictures could not be read")
+
+
+@app.command("lr-find")
+def lr_find(
+    data: Annotated[str, typer.Argument(help="As in train.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="quick, transfer, classic or a TOML file.")] = "quick",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, as in train.")] = None,
+    steps: Annotated[int, typer.Option("--steps", min=10, max=10_000, help="At most so many steps.")] = 100,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
+    from catseye.runs import create_run
+    from catseye.training.lr_find import find_lr
+
+    folder = create_run(out, f"{Path(data).stem}-lr-find").path
+    curve = find_lr(
+        data,
+        recipe=recipe,
+        model=model,
+        overrides=overrides or [],
+        num_steps=steps,
+        seed=seed,
+        out=folder,
+        device=device,
+        data_dir=data_dir,
+        console=stderr,
+    )
+    if as_json:
+        points = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
+        _print_json({"suggestion": curve.suggestion, **points})
+        return
+    stdout.print(f"[bold]suggestion: --set training.lr={curve.suggestion:.2g}[/bold]", highlight=False)
+    stdout.print(f"written: {folder / 'lr-find.png'}")
+
+
+@app.command()
+def timeline(
+    data: Annotated[str, typer.Argument(help="As in train.")],
+    budget: Annotated[str, typer.Option("--budget", help="Training time of each network: 90s, 10m, 1h.")] = "10m",
+    models: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only these; may be repeated.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, as in train.")] = None,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train the milestones from LeNet-5 to ConvNeXt on the same pictures for the same time."""
+    from rich.markdown import Markdown
+
+    from catseye.training.milestones import parse_duration, run_timeline, timeline_markdown
+
+    folder, results = run_timeline(
+        data,
+        budget_s=parse_duration(budget),
+        names=models or [],
+        overrides=overrides or [],
+        seed=seed,
+        out=out,
+        device=device,
+        data_dir=data_dir,
+        console=stderr,
+    )
+    if as_json:
+        _print_json([vars(result) for result in results])
+        return
+    stdout.print(Markdown(timeline_markdown(results)))
+    stdout.print(f"written: {folder / 'timeline.json'}, timeline.md, timeline.png")
 
 
 @app.command()

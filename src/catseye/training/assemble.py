@@ -23,7 +23,7 @@ from catseye.devices import choose_precision
 from catseye.errors import UsageError
 from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
-from catseye.models.pretrained import Published
+from catseye.models.pretrained import Published, find_published
 from catseye.preprocess import Expected
 from catseye.training.cached_features import cache_features
 from catseye.training.distillation import Teacher, load_teacher
@@ -43,6 +43,16 @@ class Assembled:
     loaders: Mapping[str, Loader]
     architecture: Architecture
     plan: Plan | None
+
+
+def find_weights(chosen: Settings, console: Console) -> Published | None:
+    """Published weights, looked for before any picture is read: what is missing is told at once."""
+    transfer = chosen.transfer
+    if transfer.strategy == "none":
+        return None
+    published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
+    console.print(f"weights: {published.source}", highlight=False, soft_wrap=True)
+    return published
 
 
 def prepare_data(

@@ -24,7 +24,6 @@ from catseye.evaluation.metrics import Metrics, confusion_matrix, cross_entropy,
 from catseye.evaluation.predict import Outputs, collect_logits
 from catseye.manifest import Manifest
 from catseye.models import registry
-from catseye.models.pretrained import Published, find_published
 from catseye.runs import (
     CHECKPOINT_FILE,
     Run,
@@ -41,6 +40,7 @@ from catseye.training.assemble import (
     Assembled,
     assemble,
     data_manifest,
+    find_weights,
     fit_to_data,
     make_manifest,
     prepare_data,
@@ -113,7 +113,7 @@ def train(
     chosen = load_settings(recipe, config=Path(config) if config else None, overrides=overrides, values=values)
     registry.entry(chosen.model.name)  # an unknown network is told before minutes go into decoding
     folder = Path(data_dir) if data_dir else None
-    published = _published(chosen, console)
+    published = find_weights(chosen, console)
     prepared = prepare_data(str(data), chosen, where, folder, console, published.expected if published else None)
     chosen = fit_to_data(chosen, prepared, console)
     built = assemble(chosen, prepared, where, published, console)
@@ -138,7 +138,7 @@ def _resume(
         raise UsageError(f"{run.path} has nothing to continue: no {CHECKPOINT_FILE}; it is finished or never began")
     chosen, recorded = run.settings, run.data
     folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    published = _published(chosen, console)
+    published = find_weights(chosen, console)
     expected = published.expected if published else None
     prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected)
     if prepared.data_sha256 != recorded["sha256"]:
@@ -147,16 +147,6 @@ def _resume(
     position = load_checkpoint(checkpoint, built.trainer)
     console.print(f"continuing {run.path} at epoch {position.epoch + 1}, batch {position.batch + 1}", highlight=False)
     return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
-
-
-def _published(chosen: Settings, console: Console) -> Published | None:
-    """Published weights, looked for before any picture is read: what is missing is told at once."""
-    transfer = chosen.transfer
-    if transfer.strategy == "none":
-        return None
-    published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
-    console.print(f"weights: {published.source}", highlight=False, soft_wrap=True)
-    return published
 
 
 def _fit_and_report(
