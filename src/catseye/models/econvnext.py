@@ -7,10 +7,10 @@ GFLOPs at 224, 13.2 M parameters. Built here: 13,248,520 parameters, 2.025 G mul
 Kept: cross-stage-partial stages, whose blocks see half of the channels while the other half goes round
 them; a transition to (in + out) / 2 channels in front of each; a stepped stem of 2x2 and 3x3 convolutions;
 batch normalisation in place of layer normalisation; channel attention in place of layer scale.
-Read for this: the paper's abstract and tables as the authors' repository repeats them. What those leave
-open (widths, depths, the order of layers) is as in the authors' released configuration (github.com/violetweir/E-ConvNeXt): depths 3-3-9-3, widths 64-128-256-512-1024, stem
-2x2/2, 3x3, 3x3 with 32-32-64 channels, and the transition is the 2x2/2 convolution that also halves the
-picture; the 1x1 convolutions behind it make the two halves.
+Read for this: the paper's abstract, and its tables as the authors' repository repeats them
+(github.com/violetweir/E-ConvNeXt). What those leave open is as in the configuration released there: depths
+3-3-9-3, widths 64-128-256-512-1024, stem 2x2/2, 3x3, 3x3 with 32-32-64 channels; the transition is the
+2x2/2 convolution that also halves the picture, and the 1x1 convolutions behind it make the two halves.
 Deviations: the norm before the classifier stands in front of the average, not behind it. At inference both
 are the same affine map, in training ours also works on a batch of one. Stochastic depth is left out: the
 released configuration sets it to 0.
