@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def create_run(out: str | Path | None, name: str) -> Run:
 
     """
     if out is None:
-        stem = Path("runs") / f"{datetime.now():%Y-%m-%d}-{name}"
+        plain = re.sub(r"[^\w.-]+", "-", name)  # timm:NAME has a colon, which Windows refuses
+        stem = Path("runs") / f"{datetime.now():%Y-%m-%d}-{plain}"
         path, number = stem, 2
         while path.exists():
             path, number = stem.with_name(f"{stem.name}-{number}"), number + 1

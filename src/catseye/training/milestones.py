@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from catseye.config import Settings, load_settings
+from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
 from catseye.data.prepare import Prepared
 from catseye.devices import choose_device
@@ -28,7 +28,7 @@ from catseye.models.summary import summarise
 from catseye.models.timeline import MILESTONES, Milestone
 from catseye.runs import Run, create_run, environment, load_model, write_atomically, write_json
 from catseye.seeds import derive
-from catseye.training.assemble import assemble, fit_to_data, make_manifest, prepare_data
+from catseye.training.assemble import assemble, data_manifest, fit_to_data, make_manifest, prepare_data
 from catseye.training.checkpoints import Position
 from catseye.training.fit import fit
 from catseye.training.history import History
@@ -118,6 +118,8 @@ def _measure(
     mine.loaders["val"] = mine.loaders[side]  # shown per epoch; keep = last, so it chooses nothing
     built = assemble(chosen, mine, where, None, console)
     run = create_run(folder / milestone.name, milestone.name)
+    write_atomically(run.path / "settings.toml", to_toml(chosen))
+    write_json(run.path / "data.json", data_manifest(mine, None))
     manifest = make_manifest(chosen, mine, built.architecture)
     history = History(run, 0)
     fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, console)
