@@ -24,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 stdout = Console(soft_wrap=True)
-stderr = Console(stderr=True)
+stderr = Console(stderr=True, soft_wrap=True)
 
 Out = Annotated[Path | None, typer.Option("--out", help="Where results go.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout, the rest on stderr.")]
@@ -218,9 +218,7 @@ def timeline(
     debug: Debug = False,
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same pictures for the same time."""
-    from rich.markdown import Markdown
-
-    from catseye.training.milestones import parse_duration, run_timeline, timeline_markdown
+    from catseye.training.milestones import parse_duration, run_timeline, timeline_table
 
     folder, results = run_timeline(
         data,
@@ -236,7 +234,7 @@ def timeline(
     if as_json:
         _print_json([vars(result) for result in results])
         return
-    stdout.print(Markdown(timeline_markdown(results)))
+    stdout.print(timeline_table(results))
     stdout.print(f"written: {folder / 'timeline.json'}, timeline.md, timeline.png")
 
 
@@ -313,13 +311,13 @@ def _explain(error: Exception, debug: bool) -> int:
         sys.stdout = sys.stderr = None
         return 1
     if isinstance(error, CatseyeError):
-        stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False)
         return error.exit_code
     if isinstance(error, ModuleNotFoundError):
         stderr.print(f"error: this needs {error.name}, which is not installed; run: pip install 'catseye\\[train]'")
         return 1
     kind = type(error).__name__
-    stderr.print(f"[bold red]error:[/] {_escape(f'{kind}: {error}')}", highlight=False, soft_wrap=True)
+    stderr.print(f"[bold red]error:[/] {_escape(f'{kind}: {error}')}", highlight=False)
     stderr.print("this looks like a fault in catseye; --debug shows where", highlight=False)
     return 1
 

@@ -17,12 +17,14 @@ EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
-        "--out", "--seed", "--device", "--data-dir", "--strict",
+        "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
     },
     "evaluate": {"--out", "--device", "--data-dir", "--strict"},
     "predict": {"--top", "--csv", "--device"},
+    "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
+    "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
-    "summary": {"--input", "--classes", "--no-skip"},
+    "summary": {"--input", "--classes", "--no-skip", "--stem"},
 }  # fmt: skip
 
 

@@ -200,7 +200,7 @@ def summary_table(summary: Summary) -> "Table":
     """The dimension flow as a table for a terminal."""
     from rich.table import Table
 
-    table = Table("layer", "kind", "output shape", "parameters", "multiply-adds", "receptive field", box=None)
+    table = Table("layer", "kind", "output shape", "parameters", "MACs", "sees", box=None)
     table.columns[0].overflow = "fold"  # a cut name would say nothing
     for column in table.columns[3:]:
         column.justify = "right"

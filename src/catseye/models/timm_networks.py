@@ -87,7 +87,7 @@ def _timm() -> Any:
     try:
         import timm
     except ModuleNotFoundError:
-        raise MissingDependency("timm", "timm") from None
+        raise MissingDependency("timm", "train") from None
     return timm
 
 

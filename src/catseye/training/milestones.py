@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.table import Table
 
 from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
@@ -198,6 +199,19 @@ def timeline_markdown(results: Sequence[MilestoneResult]) -> str:
         speeds = f"{r.train_images_per_s:,.0f} | {r.inference_images_per_s:,.0f}"
         lines.append(f"| {r.year} | {r.name} | {accuracy} | {sizes} | {speeds} | {r.num_seen:,} |")
     return "\n".join(lines) + "\n"
+
+
+def timeline_table(results: Sequence[MilestoneResult]) -> Table:
+    """The same table for a terminal."""
+    table = Table(
+        "year", "network", "accuracy", "95 % interval", "params", "GMAC", "train/s", "infer/s", "seen", box=None
+    )
+    for r in results:
+        interval = f"{r.accuracy_low:.1%} – {r.accuracy_high:.1%}"
+        speeds = (f"{r.train_images_per_s:,.0f}", f"{r.inference_images_per_s:,.0f}", f"{r.num_seen:,}")
+        sizes = (f"{r.num_parameters / 1e6:.2f} M", f"{r.gmacs:.4f}")
+        table.add_row(str(r.year), r.name, f"{r.accuracy:.1%}", interval, *sizes, *speeds)
+    return table
 
 
 def timeline_figure(results: Sequence[MilestoneResult], budget_s: float) -> Figure:
