@@ -132,6 +132,9 @@ def evaluate(
         return
     stdout.print(_class_table(result.metrics))
     stdout.print(f"[bold]{_headline(result.metrics)}[/bold]")
+    best_of = ", ".join(f"top-{k} {share:.2%}" for k, share in result.metrics.top_k.items() if k > 1)
+    if best_of:
+        stdout.print(best_of, highlight=False)
     stdout.print(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}", highlight=False)
     if result.out:
         stdout.print(f"written: {result.out / 'metrics.json'}, {result.out / 'confusion.png'}")

@@ -228,16 +228,13 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
             raise ModelFileError(f"{path} has no {MODEL_FILE} yet; finish it with `catseye train --resume {path}`")
     tensors, metadata = read_tensors(file)
     manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
-    spec = manifest.preprocessing
-    options: dict[str, Any] = dict(manifest.architecture.options)
     try:
-        model = registry.create(
-            manifest.architecture.name,
-            num_classes=len(manifest.classes),
-            in_channels=spec.channels,
-            input_px=spec.height_px,
-            **options,
-        )
+        # First without memory: a file that names a network of 30 GB must not be able to ask for them.
+        with torch.device("meta"):
+            wanted = {name: value.shape for name, value in _build(manifest).state_dict().items()}
+        if wanted != {name: value.shape for name, value in tensors.items()}:
+            raise RuntimeError(_first_difference(wanted, tensors))
+        model = _build(manifest)
         model.load_state_dict(tensors)
     except (UsageError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
@@ -245,6 +242,27 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")
     return model.to(device, memory_format=torch.channels_last).eval(), manifest  # type: ignore[call-overload]
+
+
+def _build(manifest: Manifest) -> nn.Module:
+    spec = manifest.preprocessing
+    options: dict[str, Any] = dict(manifest.architecture.options)
+    return registry.create(
+        manifest.architecture.name,
+        num_classes=len(manifest.classes),
+        in_channels=spec.channels,
+        input_px=spec.height_px,
+        **options,
+    )
+
+
+def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> str:
+    for name in sorted(wanted.keys() | tensors.keys()):
+        mine = tuple(wanted[name]) if name in wanted else "nothing"
+        theirs = tuple(tensors[name].shape) if name in tensors else "nothing"
+        if mine != theirs:
+            return f"{name}: the network has {mine}, the file {theirs}"
+    return ""
 
 
 def load_classifier(path: str | Path, device: torch.device) -> Classifier:

@@ -1,8 +1,8 @@
 """The public names and the command-line flags. Removing one needs a line in CHANGELOG.md and here."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -51,12 +51,11 @@ def test_command_line_flags():
 
 
 def test_help_answers_fast():
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "catseye", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 0.5
+    """0.5 s of processor time: what a person waits for on an idle machine, and what a busy one does not distort."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "catseye", "--help"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime) < 0.5
 
 
 def test_version_is_the_packages():

@@ -65,9 +65,9 @@ def shapes_csv(shapes):
 def catseye_command(tmp_path):
     """Run the real command in a fresh process, in an empty folder."""
 
-    def run(*words, **options):
+    def run(*words, timeout_s=240, **options):
         command = [sys.executable, "-m", "catseye", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240, **options)
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=timeout_s, **options)
 
     return run
 

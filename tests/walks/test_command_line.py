@@ -71,7 +71,7 @@ BAD = [
     (["train", "{one}"], 1, "one class only"),
     (["train", "{hole}"], 1, "'nothing' holds no pictures"),
     (["train", "{text}"], 1, "none of 1 pictures can be read"),
-    (["train", "digits", "--model", "lenet"], 2, "did you mean lenet5?"),
+    (["train", "digits", "--model", "lenet"], 2, "did you mean lenet5"),
     (["train", "digits", "--budget", "5m"], 2, "--budget"),
     (["timeline", "digits", "--budget", "soon"], 2, "'soon'"),
     (["lr-find", "nowhere"], 1, "nowhere does not exist"),

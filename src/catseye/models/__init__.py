@@ -1,1 +1,8 @@
-"""The networks. Every one has `features(x)` -> (N, C, h, w) and `head(f)` -> (N, K); see `registry.py`."""
+"""The networks. Every one has `features(x)` -> (N, C, h, w) and `head(f)` -> (N, K); see `registry.py`.
+
+Importing a file registers its networks; none of them imports torchvision or timm before it builds one.
+"""
+
+from catseye.models import econvnext, lenet, residual, simple, timm_networks, zoo
+
+__all__ = ["econvnext", "lenet", "residual", "simple", "timm_networks", "zoo"]

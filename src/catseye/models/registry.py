@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from catseye.errors import UnknownName, UsageError
+from catseye.models.heads import replace_head
 
 AUXILIARY_WEIGHT = 0.3
 """Share of each auxiliary head in the training loss. Source: Szegedy et al. 2014, arXiv 1409.4842, section 5."""
@@ -50,6 +51,7 @@ class Entry:
 
 
 _ENTRIES: dict[str, Entry] = {}
+_LIBRARIES: dict[str, Callable[[str], Entry]] = {}
 _ARGUMENTS = ("num_classes", "in_channels", "input_px")
 
 
@@ -77,9 +79,18 @@ def network(
     return register
 
 
+def library(prefix: str) -> Callable[[Callable[[str], Entry]], Callable[[str], Entry]]:
+    """Register a function that knows the networks called `prefix:NAME`."""
+
+    def register(find: Callable[[str], Entry]) -> Callable[[str], Entry]:
+        _LIBRARIES[prefix] = find
+        return find
+
+    return register
+
+
 def entries() -> list[Entry]:
     """Every registered network, oldest first; timm's are not among them."""
-    _load()
     return sorted(_ENTRIES.values(), key=lambda entry: entry.year)
 
 
@@ -91,11 +102,9 @@ def entry(name: str) -> Entry:
         MissingDependency: it is one of timm's, and timm is not installed.
 
     """
-    _load()
-    if name.startswith("timm:"):
-        from catseye.models.timm_networks import timm_entry
-
-        return timm_entry(name)
+    library, colon, _ = name.partition(":")
+    if colon and library in _LIBRARIES:
+        return _LIBRARIES[library](name)
     if name not in _ENTRIES:
         raise UnknownName("model", name, _ENTRIES, see="`catseye models` lists them.")
     return _ENTRIES[name]
@@ -124,8 +133,6 @@ def create(
             raise UsageError(f"model.{option} would do nothing: {name} has no such option; {has}")
     model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=input_px, **options)
     if head == "transfer":
-        from catseye.models.heads import replace_head
-
         model = replace_head(model, num_classes, in_channels, input_px)
     return model
 
@@ -143,8 +150,3 @@ def training_outputs(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]
         return model(x), []
     logits, auxiliary = outputs(x)
     return logits, auxiliary
-
-
-def _load() -> None:
-    # Importing a file registers its networks. None of them imports torchvision or timm before it builds one.
-    from catseye.models import econvnext, lenet, residual, simple, zoo  # noqa: F401

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from catseye.errors import MissingDependency, UnknownName, UsageError
-from catseye.models.registry import Entry
+from catseye.models.registry import Entry, library
 from catseye.models.zoo import ZooNetwork
 
 PREFIX = "timm:"
@@ -55,6 +55,7 @@ def _gives_channels_last(net: Any) -> bool:
     return getattr(net, "output_fmt", "NCHW") == "NHWC"
 
 
+@library("timm")
 def timm_entry(name: str) -> Entry:
     """The registry's line for `timm:NAME`.
 

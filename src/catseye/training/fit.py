@@ -191,8 +191,8 @@ def fit(
 ) -> None:
     """Run the epochs from `position` on; the best weights end up in the run's model.safetensors.
 
-    With a validation split the metric `training.best_by` chooses the epoch. Without one the last
-    weights are kept; the test numbers per epoch are then shown but choose nothing.
+    With a validation split and `training.keep = "best"` the metric `training.best_by` chooses the epoch.
+    Otherwise the last weights are kept; the numbers per epoch are then shown but choose nothing.
     """
     training, loader = chosen.training, loaders["train"]
     side = "val" if len(loaders["val"].indices) else "test"
@@ -206,7 +206,7 @@ def fit(
             outputs = collect_logits(scored, loaders[side], trainer.spec, precision=trainer.precision)
             row = _history_row(position, trainer, side, outputs)
             score = _score(training.best_by, outputs)
-            best = not choosing or position.best is None or score > position.best
+            best = position.best is None or score > position.best if choosing else position.epoch == training.epochs - 1
             if best:
                 save_model(run.model_path, trainer.whole_state(scored), manifest)
                 position.best, position.best_epoch = score, position.epoch
