@@ -226,8 +226,9 @@ def test_the_head_learns_the_same_as_in_the_plain_loop(data, optimizer):
         key.startswith("features.") for key in cached.trainer.frozen_state
     )
 
+    weights = published()
     torch.manual_seed(chosen.seed)
-    model, plan = build_pretrained(chosen, prepared, published(), CPU)
+    model, plan = build_pretrained(chosen, prepared, weights, CPU)
     groups = transfer_groups(model, plan, chosen)
     steps = prepared.loaders["train"].num_batches
     for group in groups:
