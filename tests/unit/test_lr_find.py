@@ -51,9 +51,7 @@ def test_the_steepest_point_lies_before_the_smallest_loss():
     assert math.log10(found) == pytest.approx(-4, abs=0.3)
 
 
-@pytest.mark.parametrize(
-    "losses", [[1.0, 2.0, 3.0, 4.0], [3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0], [2.0, 1.0, 5.0, 9.0]]
-)
+@pytest.mark.parametrize("losses", [[1.0, 2.0, 3.0, 4.0], [3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0], [2.0, 1.0, 5.0, 9.0]])
 def test_odd_curves_still_give_one_of_their_rates(losses):
     rates = np.logspace(-6, 1, len(losses))
     assert steepest(rates, np.array(losses)) in rates

@@ -21,7 +21,7 @@ from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
 from catseye.data.prepare import Prepared
 from catseye.devices import choose_device
-from catseye.errors import UsageError
+from catseye.errors import UnknownName, UsageError
 from catseye.evaluation.figures import save_figure
 from catseye.evaluation.metrics import compute_metrics
 from catseye.evaluation.predict import collect_logits
@@ -82,6 +82,9 @@ def run_timeline(
 
     """
     console = console or Console(stderr=True)
+    for name in names:
+        if name not in {milestone.name for milestone in MILESTONES}:
+            raise UnknownName("milestone", name, [milestone.name for milestone in MILESTONES])
     milestones = [milestone for milestone in MILESTONES if milestone.name in names or not (names or milestone.extra)]
     where = choose_device(device)
     values: dict[str, object] = {} if seed is None else {"seed": seed}
@@ -116,7 +119,6 @@ def _measure(
     epochs = max(1, min(MAX_EPOCHS, affordable // len(whole.indices)))
     chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
     mine = replace(prepared, loaders={**prepared.loaders, "train": _part(whole, affordable // epochs, chosen.seed)})
-    mine.loaders["val"] = mine.loaders[side]  # shown per epoch; keep = last, so it chooses nothing
     built = assemble(chosen, mine, where, None, console)
     run = create_run(folder / milestone.name, milestone.name)
     write_atomically(run.path / "settings.toml", to_toml(chosen))
@@ -124,8 +126,8 @@ def _measure(
     manifest = make_manifest(chosen, mine, built.architecture)
     history = History(run, 0)
     fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, console)
-    begun = time.perf_counter()
     model, _ = load_model(run.path, where)
+    begun = time.perf_counter()
     outputs = collect_logits(model, mine.loaders[side], mine.spec)
     inference_s = time.perf_counter() - begun
     metrics = compute_metrics(outputs.logits, outputs.labels, manifest.classes)
