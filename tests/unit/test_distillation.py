@@ -181,7 +181,7 @@ def test_teacher_and_student_need_the_same_classes(tmp_path, make_spec):
     assert not any(p.requires_grad for p in teacher.model.parameters())
     assert (teacher.temperature, teacher.weight, teacher.spec.height_px) == (4.0, 0.7, 32)
     for classes in (("ant", "bee"), ("ant", "bee", "fly"), ("bee", "ant", "wasp"), ("ant", "bee", "wasp", "fly")):
-        with pytest.raises(UsageError, match="other classes .*ant, bee, wasp"):
+        with pytest.raises(UsageError, match=r"other classes .*ant, bee, wasp"):
             load_teacher(str(file), classes, make_spec(32), **more)
     with pytest.raises(ModelFileError):
         load_teacher(str(tmp_path / "gone"), ("ant", "bee"), make_spec(32), **more)

@@ -73,8 +73,8 @@ def test_the_suggestion_is_a_usable_rate_before_the_minimum(tinted, tmp_path, mo
     assert 1e-5 <= curve.suggestion <= 3
     assert curve.suggestion < curve.rates[curve.losses.argmin()]
     assert curve.losses.min() < curve.losses[0]
-    picture = Image.open(tmp_path / "found" / "lr-find.png")
-    assert picture.width > 300
+    with Image.open(tmp_path / "found" / "lr-find.png") as picture:
+        assert picture.width > 300
     assert [file.name for file in (tmp_path / "found").iterdir()] == ["lr-find.png"]
 
 

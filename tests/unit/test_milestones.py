@@ -114,21 +114,23 @@ def test_a_timeline_of_one_network(tinted, tmp_path):
     assert (result.name, result.year, result.published_top1) == ("lenet5", 1998, None)
     assert 0.25 <= result.training_s <= 2.5, "the budget was a second"
     assert result.epochs > 1
-    assert result.num_test == 24
+    sides = json.loads((folder / "lenet5" / "data.json").read_text())["splits"]
+    assert result.num_test == len(sides["test"]) == 24
     assert 0 <= result.accuracy_low < result.accuracy_high <= 1
     assert result.accuracy_low <= result.accuracy <= result.accuracy_high
     assert result.accuracy > 0.5
-    assert result.num_seen == result.epochs * 84
+    assert result.num_seen == result.epochs * len(sides["train"])
     assert result.train_images_per_s == pytest.approx(result.num_seen / result.training_s, rel=0.2)
     assert result.inference_images_per_s > 0
-    assert result.num_parameters == 61_411  # three colours in and three classes out: the 61,706 of one and ten, + 300 - 7 * 85
+    assert result.num_parameters == 61_411  # 61,706 + 300 for three colours - 7 * 85 for three classes
     stored = json.loads((folder / "timeline.json").read_text())
     assert stored["budget_s"] == 1.0
     assert stored["seed"] == 0
-    assert stored["environment"]["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(stored["environment"]["packages"]["torch"])
     assert stored["results"] == [json.loads(json.dumps(vars(result)))]
     assert (folder / "timeline.md").read_text() == timeline_markdown([result])
-    assert Image.open(folder / "timeline.png").width > 500
+    with Image.open(folder / "timeline.png") as picture:
+        assert picture.width > 500
     # The network's own folder is a finished run.
     assert not (folder / "lenet5" / "checkpoint.safetensors").exists()
     answer = catseye.load(folder / "lenet5", device="cpu").predict(tinted / "red" / "00.png")
@@ -136,8 +138,8 @@ def test_a_timeline_of_one_network(tinted, tmp_path):
 
 
 def test_the_budget_is_kept_where_all_pictures_fit_into_one_batch(tinted, tmp_path):
-    """84 pictures and the recipe's batches of 128: one step is an epoch, and there is time for many."""
-    _, (result,), seconds = timed(tinted, tmp_path / "line", 1.5)
+    """Some 90 pictures and batches of 128: one step is an epoch, and there is time for many."""
+    _, (result,), seconds = timed(tinted, tmp_path / "line", 1.5, overrides=("training.batch_size=128",))
     assert result.epochs > 5, "one step was taken for the whole budget"
     assert 0.4 <= result.training_s <= 3.5
     assert seconds < 8
@@ -147,7 +149,7 @@ def test_a_budget_too_small_for_one_epoch_uses_a_part(pictures, tmp_path):
     data = pictures({"a": 200, "b": 200}, height=32, width=32)
     _, (result,), _ = timed(data, tmp_path / "line", 0.01, overrides=("training.batch_size=4",))
     assert result.epochs == 1
-    assert 8 <= result.num_seen < 280
+    assert 8 <= result.num_seen < 250
 
 
 @pytest.mark.parametrize("name", ["resnt50", "simple", "lenet"])

@@ -185,7 +185,12 @@ UNITS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", UNITS)
+SAMPLE = {"resnet18", "residual", "simple", "convnext_tiny", LITE, TINY, "timm:convnextv2_atto"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.slow) for name in UNITS]
+)
 def test_stages_hold_every_weight_of_the_backbone_once_and_in_order(name):
     with torch.device("meta"):
         model = registry.create(name, num_classes=3, in_channels=3, input_px=224)
@@ -341,32 +346,27 @@ def test_small_pictures_do_not_throw_published_layers_away(prepared):
         assert torch.equal(tensor, theirs), ours
 
 
-@pytest.mark.parametrize("name", ["resnet18", "googlenet", "mobilenet_v3_small", TINY])
-@pytest.mark.parametrize("kind", ["torch", "safetensors"])
-def test_the_number_of_published_classes_is_read_from_the_classifier(name, kind):
-    published = dict(published_of(name, 224, classes=10).state)
-    if kind == "safetensors":  # gives its tensors in no order
-        published = parse_tensors(render_tensors({key: value.contiguous() for key, value in published.items()}))
-    assert transfer._count_classes(published) == 10
-
-
-def test_the_imagenet_head_of_a_safetensors_file_is_loaded(prepared, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "classifier"),
+    [("resnet18", "fc.weight"), ("mobilenet_v3_small", "classifier.3.weight"), (TINY, "fc.weight")],
+)
+def test_the_imagenet_head_of_a_safetensors_file_is_loaded(prepared, monkeypatch, name, classifier):
     """Similarity is measured with the published classifier, whatever order the file has."""
-    published = published_of(TINY, classes=10)
+    published = published_of(name, classes=10)
     shuffled = parse_tensors(render_tensors({key: value.contiguous() for key, value in published.state.items()}))
     seen = []
 
     def measure(model, _):
         names = {theirs: ours for ours, theirs in model.published_names.items()}
-        seen.append(model.state_dict()[names["fc.weight"]].clone())
+        seen.append(model.state_dict()[names[classifier]].clone())
         return 1.0
 
     monkeypatch.setattr(transfer, "measure_similarity", measure)
     build_pretrained(
-        settings(TINY, transfer__strategy="auto"), prepared, Published(shuffled, published.expected, ""), CPU
+        settings(name, transfer__strategy="auto"), prepared, Published(shuffled, published.expected, ""), CPU
     )
-    assert seen[0].shape == published.state["fc.weight"].shape
-    assert torch.equal(seen[0], published.state["fc.weight"])
+    assert seen[0].shape == published.state[classifier].shape
+    assert torch.equal(seen[0], published.state[classifier])
 
 
 def test_auto_measures_and_decides(prepared, monkeypatch):
@@ -430,7 +430,8 @@ def photos():
     from sklearn.datasets import load_sample_images
 
     hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    return [*map(Image.fromarray, load_sample_images().images), Image.open(hopper).convert("RGB")]
+    with Image.open(hopper) as portrait:
+        return [*map(Image.fromarray, load_sample_images().images), portrait.convert("RGB")]
 
 
 def photo(rng, number):
@@ -461,7 +462,7 @@ def drawing(rng, number):
     return image
 
 
-def write_set(root, make, count=24):
+def write_set(root, make, count=16):
     rng = np.random.default_rng(0)
     for number in range(count):
         folder = root / f"class{number % 2}"
@@ -509,7 +510,8 @@ def test_similarity_of_cifar10_does_not_hang_on_the_input_size(tmp_path):
     """Photos of 32 px stand between the two sorts; what is asked is one answer for one set of pictures."""
     index = json.loads((SHARED / "cifar10" / "index.json").read_text())
     for name in ("cat", "ship", "deer", "truck"):
-        mosaic = np.asarray(Image.open(SHARED / "cifar10" / f"test-{name}.webp").convert("RGB"))
+        with Image.open(SHARED / "cifar10" / f"test-{name}.webp") as image:
+            mosaic = np.asarray(image.convert("RGB"))
         (tmp_path / "set" / name).mkdir(parents=True)
         for number in range(24):
             row, column = divmod(number, index["columns"])
