@@ -183,10 +183,10 @@ def lr_find(
     debug: Debug = False,
 ) -> None:
     """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
+    from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
-    from catseye.training.lr_find import find_lr
+    from catseye.training.lr_find import find_lr, lr_figure
 
-    folder = create_run(out, f"{Path(data).stem}-lr-find").path
     curve = find_lr(
         data,
         recipe=recipe,
@@ -194,11 +194,12 @@ def lr_find(
         overrides=overrides or [],
         num_steps=steps,
         seed=seed,
-        out=folder,
         device=device,
         data_dir=data_dir,
         console=stderr,
     )
+    folder = create_run(out, f"{Path(data).stem}-lr-find").path
+    save_figure(lr_figure(curve), folder / "lr-find.png")
     if as_json:
         points = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
         _print_json({"suggestion": curve.suggestion, **points})

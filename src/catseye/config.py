@@ -48,8 +48,10 @@ class ModelSettings(Group):
     name: str = "simple"
     dropout: float | None = Field(default=None, ge=0, lt=1)
     skip: bool | None = None
-    stem: Literal["auto", "small", "standard"] | None = None
-    auxiliary: bool | None = None
+    stem: Literal["auto", "small", "standard"] | None = Field(
+        default=None, description="entrance for pictures of 64 px and less, or the paper's; auto: by input size"
+    )
+    auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 
 
 class TransferSettings(Group):
@@ -72,10 +74,6 @@ class DistillationSettings(Group):
     teacher: str = Field(default="", description="a run folder or model file with the same classes; empty: none")
     temperature: float = Field(default=4.0, gt=0, le=100)
     weight: float = Field(default=0.7, gt=0, le=1, description="share of the teacher in the loss")
-    stem: Literal["auto", "small", "standard"] | None = Field(
-        default=None, description="entrance for pictures of 64 px and less, or the paper's; auto: by input size"
-    )
-    auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 
 
 class AugmentSettings(Group):

@@ -356,7 +356,7 @@ def test_the_imagenet_head_of_a_safetensors_file_is_loaded(prepared, monkeypatch
     shuffled = parse_tensors(render_tensors({key: value.contiguous() for key, value in published.state.items()}))
     seen = []
 
-    def measure(model, _):
+    def measure(model, _, trained_px):
         names = {theirs: ours for ours, theirs in model.published_names.items()}
         seen.append(model.state_dict()[names[classifier]].clone())
         return 1.0
@@ -370,7 +370,7 @@ def test_the_imagenet_head_of_a_safetensors_file_is_loaded(prepared, monkeypatch
 
 
 def test_auto_measures_and_decides(prepared, monkeypatch):
-    monkeypatch.setattr(transfer, "measure_similarity", lambda model, prepared: 0.123456)
+    monkeypatch.setattr(transfer, "measure_similarity", lambda model, prepared, trained_px: 0.123456)
     model, plan = build_pretrained(settings(TINY, transfer__strategy="auto"), prepared, published_of(TINY), CPU)
     assert (plan.strategy, plan.similarity, plan.weights) == ("feature-extraction", 0.1235, "made up")
     assert "0.12" in plan.reason
@@ -401,17 +401,36 @@ def test_more_stages_than_there_are(prepared):
 # Similarity
 
 
-def test_similarity_is_the_mean_largest_probability(prepared):
+def inputs_of(prepared):
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (prepared.spec.mean, prepared.spec.std))
+    return torch.cat([(batch.pixels / 255 - mean) / std for batch in prepared.loaders["train"].epoch(0)])
+
+
+def test_similarity_is_the_divergence_at_the_last_batch_norm(prepared):
+    """The formula by hand: KL of two normal distributions per channel, the median of it, exp(-d)."""
     model = network(TINY, 64).train()
-    found = measure_similarity(model, prepared)
+    last = [layer for layer in model.features.modules() if isinstance(layer, torch.nn.BatchNorm2d)][-1]
+    last.running_mean.uniform_(-0.1, 0.1)
+    last.running_var.uniform_(0.5, 1.5)
+    found = measure_similarity(model, prepared, prepared.spec.height_px)
     assert model.training
-    loader = prepared.loaders["train"]
+    seen = []
+    with torch.no_grad(), last.register_forward_pre_hook(lambda _, args: seen.append(args[0])):
+        model.eval()(inputs_of(prepared))
+    x = seen[0].numpy().astype(np.float64)
+    v0, m0 = x.var((0, 2, 3)) + last.eps, x.mean((0, 2, 3))
+    v1, m1 = last.running_var.numpy() + last.eps, last.running_mean.numpy()
+    divergence = np.log(np.sqrt(v1 / v0)) + (v0 + (m0 - m1) ** 2) / (2 * v1) - 0.5
+    middle = np.sort(divergence)[(len(divergence) - 1) // 2]  # torch's median is the lower of two
+    assert found == pytest.approx(np.exp(-middle), rel=1e-4)
+
+
+def test_similarity_without_batch_norm_is_the_scaled_confidence(prepared):
+    model = network("timm:test_convnext", 64)
+    found = measure_similarity(model, prepared, prepared.spec.height_px)
     with torch.no_grad():
-        model.eval()
-        mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (prepared.spec.mean, prepared.spec.std))
-        sure = [model((batch.pixels / 255 - mean) / std).softmax(1).amax(1) for batch in loader.epoch(0)]
-    assert found == pytest.approx(float(torch.cat(sure).mean()), abs=1e-5)
-    assert 1 / 5 < found <= 1
+        confidence = float(model.eval()(inputs_of(prepared)).softmax(1).amax(1).mean())
+    assert found == pytest.approx(min(1.0, confidence * transfer.SIMILAR / transfer.CONFIDENT), rel=1e-4)
 
 
 def lite_similarity(source, px=288):
@@ -420,7 +439,7 @@ def lite_similarity(source, px=288):
     found = prepare(source, wanted, batch_size=16, seed=0, device=CPU, expected=published.expected)
     model = registry.create(LITE, num_classes=1000, in_channels=3, input_px=px)
     load_published(model, published.state)
-    return measure_similarity(model, found)
+    return measure_similarity(model, found, published.expected.px)
 
 
 @functools.cache

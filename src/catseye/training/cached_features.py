@@ -6,7 +6,7 @@ numbers, labels and order. Called by assemble.py for feature extraction.
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from catseye.config import AugmentSettings
 from catseye.data.augment import augment_batch, normalise, to_unit
-from catseye.data.loaders import Batch, Indices, Loader, epoch_order
+from catseye.data.loaders import Batch, Indices, Loader, MemoryLoader, StreamLoader, epoch_order
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 
@@ -81,7 +81,7 @@ def cache_features(
     train_seconds = 0.0
     for name in ("train", "val", "test"):
         loader = loaders[name]
-        if not len(loader.indices) or (name == "test" and "val" in made):
+        if not len(loader.indices) or (name == "test" and len(loaders["val"].indices)):
             made[name] = loader
             continue
         rounds = variants if name == "train" else 1
@@ -100,6 +100,14 @@ def cache_features(
     return Cached(made, time.perf_counter() - begun, train_seconds / variants)
 
 
+def _in_order(loader: Loader, *, plain: bool) -> Loader:
+    """The same pictures unshuffled, none left over, and without random crops for the plain variant."""
+    if isinstance(loader, StreamLoader):
+        return replace(loader, shuffle=False, min_area=1.0 if plain else loader.min_area, bad=loader.bad)
+    assert isinstance(loader, MemoryLoader)
+    return replace(loader, shuffle=False)
+
+
 def _one_round(
     features: nn.Module,
     loader: Loader,
@@ -108,10 +116,10 @@ def _one_round(
     seed: int,
     variant: int,
 ) -> tuple[Tensor, list[Batch]]:
-    """Pooled features (M, F) of one variant, in the loader's order of epoch 0, and the batches they came from."""
+    """Pooled features (M, F) of one variant, in the order of the pictures' numbers, and the batches they came from."""
     pooled: list[Tensor] = []
     seen: list[Batch] = []
-    for number, batch in enumerate(loader.epoch(0)):
+    for number, batch in enumerate(_in_order(loader, plain=augment is None).epoch(variant)):
         if augment is None:
             x = normalise(to_unit(batch.pixels), spec)
         else:

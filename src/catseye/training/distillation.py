@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catseye.data.augment import luma
 from catseye.errors import UsageError
 from catseye.preprocess import Preprocessing
 from catseye.runs import load_model
@@ -42,7 +43,7 @@ class Teacher:
         """The same augmented pictures, with the teacher's size, channels and statistics."""
         x = x * _row(self.student_spec.std, x) + _row(self.student_spec.mean, x)
         if self.spec.channels != x.shape[1]:
-            x = x.expand(-1, 3, -1, -1) if self.spec.channels == 3 else x.mean(1, keepdim=True)
+            x = x.expand(-1, 3, -1, -1) if self.spec.channels == 3 else luma(x)
         size = (self.spec.height_px, self.spec.width_px)
         if tuple(x.shape[2:]) != size:
             x = F.interpolate(x, size, mode="bilinear", antialias=True)

@@ -100,6 +100,7 @@ def train(
     where = choose_device(device)
     if resume is not None:
         given = {"data": data, "out": out, "model": model, "epochs": epochs, "seed": seed, "config": config}
+        given |= {"recipe": recipe, "pretrained": pretrained or None}
         return _resume(open_run(resume), given, [*(settings or {}), *overrides], where, tensorboard, console)
     if data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")

@@ -20,7 +20,7 @@ from catseye.devices import choose_device
 from catseye.errors import TrainingError
 from catseye.evaluation.figures import save_figure
 from catseye.models import registry
-from catseye.training.assemble import assemble, find_weights, prepare_data
+from catseye.training.assemble import assemble, find_weights, fit_to_data, prepare_data
 from catseye.training.step import train_step
 
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -71,6 +71,7 @@ def find_lr(
     published = find_weights(chosen, console)
     expected = published.expected if published else None
     prepared = prepare_data(str(data), chosen, where, Path(data_dir) if data_dir else None, console, expected)
+    chosen = fit_to_data(chosen, prepared, console)
     built = assemble(chosen, prepared, where, published, console)
     trainer = built.trainer
     trainer.schedule = lambda step: (_rate(step, num_steps), chosen.training.momentum)
@@ -78,8 +79,10 @@ def find_lr(
     losses: list[float] = []
     epoch = 0
     average, smallest = 0.0, float("inf")
-    while len(losses) < num_steps:
+    while True:
         for batch in built.loaders["train"].epoch(epoch):
+            if len(losses) == num_steps:
+                return _finish(losses, num_steps, out)
             try:
                 loss = float(train_step(trainer, batch).loss)
             except TrainingError:
@@ -87,11 +90,10 @@ def find_lr(
             average = SMOOTHING * average + (1 - SMOOTHING) * loss
             smooth = average / (1 - SMOOTHING ** (len(losses) + 1))
             smallest = min(smallest, smooth)
-            if not np.isfinite(smooth) or smooth > STOP_AT * smallest or len(losses) == num_steps:
+            if not np.isfinite(smooth) or smooth > STOP_AT * smallest:
                 return _finish(losses, num_steps, out)
             losses.append(smooth)
         epoch += 1
-    return _finish(losses, num_steps, out)
 
 
 def steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:

@@ -158,17 +158,18 @@ def _time_per_picture(chosen: Settings, prepared: Prepared, where: torch.device,
     """Seconds of training per picture, from a few real steps of a network that is then thrown away."""
     trainer = assemble(chosen, prepared, where, None, console).trainer
     trainer.model.train()
-    begun, pictures = 0.0, 0
-    for number, batch in enumerate(prepared.loaders["train"].epoch(0)):
-        if number == WARMUP_STEPS:
-            begun = time.perf_counter()
-        loss = train_step(trainer, batch).loss
-        if number >= WARMUP_STEPS:
+    begun, pictures, number = time.perf_counter(), 0, 0
+    while number < WARMUP_STEPS + TIMED_STEPS:
+        for batch in prepared.loaders["train"].epoch(number):
+            if number == WARMUP_STEPS:
+                begun, pictures = time.perf_counter(), 0
+            loss = train_step(trainer, batch).loss
             pictures += len(batch.labels)
-        if number >= WARMUP_STEPS + TIMED_STEPS - 1:
-            break
+            number += 1
+            if number == WARMUP_STEPS + TIMED_STEPS:
+                break
     float(loss)  # waits for a GPU
-    return (time.perf_counter() - begun) / max(1, pictures)
+    return (time.perf_counter() - begun) / pictures
 
 
 def _part(loader: Loader, num_pictures: int, seed: int) -> Loader:
