@@ -472,7 +472,9 @@ def write_set(root, make, count=24):
 
 @needs_packaged_lite
 @pytest.mark.parametrize(
-    ("make", "similar"), [(photo, True), (digit, False), (noise, False), (drawing, False)], ids=["photos", "digits", "noise", "drawings"]
+    ("make", "similar"),
+    [(photo, True), (digit, False), (noise, False), (drawing, False)],
+    ids=["photos", "digits", "noise", "drawings"],
 )
 def test_similarity_tells_sets_of_both_sorts_apart(tmp_path, make, similar):
     measured = lite_similarity(write_set(tmp_path / "set", make))
