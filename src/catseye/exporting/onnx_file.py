@@ -4,7 +4,6 @@ Enters: the network, its manifest and the input kind. Leaves: an ONNX model with
 `prediction`, `probability` and, where the head allows it, `cam`. Called by `export.py`.
 """
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -107,21 +106,17 @@ def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
     else:
         example = torch.zeros(2, spec.channels, spec.height_px, spec.width_px)
     try:
-        with warnings.catch_warnings():
-            # They speak to torch's own developers: pytree registration and typing inside torch.export.
-            warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg|onnxscript)\b.*")
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|copyreg|onnxscript)\b.*")
-            program = torch.onnx.export(
-                graph,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["image"],
-                output_names=graph.output_names,
-                dynamic_shapes=({0: "batch"},),
-                external_data=False,
-                verbose=False,
-            )
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=graph.output_names,
+            dynamic_shapes=({0: "batch"},),
+            external_data=False,
+            verbose=False,
+        )
     except Exception as error:  # torch.onnx wraps whatever any of its passes raises
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CatseyeError(f"torch cannot express {manifest.architecture.name} in ONNX ({first[:300]})") from error
