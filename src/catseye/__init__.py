@@ -36,12 +36,16 @@ __all__ = ["CatseyeError", "Classifier", "Prediction", "evaluate", "load", "prep
 
 
 def load(path: "str | Path", *, device: str = "auto") -> "Classifier":
-    """Open a trained model: a run folder or a model.safetensors.
+    """Open a trained model: a run folder, a model.safetensors, or an exported .onnx file, which needs no torch.
 
     Raises:
-        ModelFileError: it is neither, or it is damaged.
+        ModelFileError: it is none of these, or it is damaged.
 
     """
+    if str(path).lower().endswith(".onnx"):
+        from catseye.onnx_runtime import load_onnx
+
+        return load_onnx(path, device=device)
     try:
         from catseye.devices import choose_device
         from catseye.runs import load_classifier

@@ -110,7 +110,7 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an .onnx file.")],
     data: Annotated[
         str | None, typer.Argument(help="Labelled pictures; a run's own held-out ones if left out.")
     ] = None,
@@ -142,7 +142,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an .onnx file.")],
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders, globs.")],
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 1,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write a table to this file.")] = None,
@@ -166,6 +166,68 @@ def predict(
     failed = sum(row.error is not None for row in rows)
     if failed:
         raise CatseyeError(f"{failed} of {len(rows)} pictures could not be read")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    to: Annotated[str, typer.Option("--to", help="The format; onnx is the only one so far.")] = "onnx",
+    input_kind: Annotated[
+        str, typer.Option("--input", help="uint8: N x H x W x C bytes, or float: N x C x H x W, normalised.")
+    ] = "uint8",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A folder or FILE.onnx; RUN/export if left out.", show_default=False)
+    ] = None,
+    golden: Annotated[
+        int, typer.Option("--golden", min=0, max=256, help="Write so many pictures with tensors and answers.")
+    ] = 0,
+    device: Annotated[str, typer.Option("--device", help="Where the run computes; the file runs on the CPU.")] = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write one self-describing model file, proved on held-out pictures to answer as the run does."""
+    from catseye.exporting.export import export as run_export
+
+    done = run_export(
+        run,
+        to=to,
+        input_kind=input_kind,
+        out=out,
+        golden=golden,
+        device=device,
+        say=lambda line: stderr.print(f"- {line}", highlight=False, markup=False),
+    )
+    if as_json:
+        facts = {"path": str(done.path), "num_bytes": done.num_bytes, "sha256": done.sha256, "card": str(done.card)}
+        _print_json({**facts, "golden": str(done.golden) if done.golden else None, "parity": done.comparison.to_json()})
+        return
+    stdout.print(f"{done.path}: {done.num_bytes / 1e6:.2f} MB", highlight=False, markup=False)
+    stdout.print(done.comparison.to_line(), highlight=False, markup=False)
+    stdout.print(f"written: {done.path}, {done.card}" + (f", {done.golden}" if done.golden else ""), markup=False)
+    stdout.print(f"next: catseye predict {done.path} PICTURE…   or   catseye info {done.path}", highlight=False)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="An .onnx file, a run folder or a model.safetensors.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a model file says of itself: manifest, proof, inputs and outputs, operators, size."""
+    from rich.table import Table
+
+    from catseye.inspection import inspect_model
+
+    found = inspect_model(model)
+    if as_json:
+        _print_json(found.to_json())
+        return
+    table = Table(box=None, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a hash must stay whole
+    for name, text in found.to_rows():
+        table.add_row(name, _escape(text))
+    stdout.print(table, highlight=False)
 
 
 @app.command("lr-find")

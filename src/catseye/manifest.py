@@ -39,8 +39,33 @@ class Provenance(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
 
 
+class Parity(BaseModel):
+    """How an exported file was proved equal to the run it came from: same pictures, file bytes to probabilities.
+
+    Differences are of probabilities, over all pictures, classes and batch sizes. Accuracies are shares, 0 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    num_pictures: int
+    batch_sizes: tuple[int, ...]
+    max_difference: float
+    mean_difference: float
+    agreement: float
+    run_accuracy: float
+    file_accuracy: float
+    run_macro_f1: float
+    file_macro_f1: float
+    runtime: str
+
+
 class Manifest(BaseModel):
-    """Everything a model file says of itself."""
+    """Everything a model file says of itself.
+
+    `input_kind` is what the graph of an exported file takes: uint8 (N, H, W, C), or normalised float
+    (N, C, H, W). It and `parity` are None in a run's own weights, which have no graph.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,6 +76,8 @@ class Manifest(BaseModel):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     unknown_threshold: float | None = Field(default=None, ge=0, le=1)
     provenance: Provenance = Provenance()
+    input_kind: Literal["uint8", "float"] | None = None
+    parity: Parity | None = None
 
     @field_validator("classes")
     @classmethod

@@ -21,6 +21,8 @@ FLAGS = {
     },
     "evaluate": {"--out", "--device", "--data-dir", "--strict"},
     "predict": {"--top", "--csv", "--device"},
+    "export": {"--to", "--input", "--out", "--golden", "--device"},
+    "info": set(),
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),

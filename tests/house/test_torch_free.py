@@ -9,7 +9,7 @@ REFUSE = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "torchvision", "timm", "sklearn", "matplotlib"}:
+        if name.split(".")[0] in {"torch", "torchvision", "timm", "sklearn", "matplotlib", "onnx"}:
             raise ModuleNotFoundError(f"{name} was imported", name=name.split(".")[0])
 sys.meta_path.insert(0, Refuse())
 """
@@ -20,6 +20,7 @@ sys.meta_path.insert(0, Refuse())
     [
         "import catseye; dir(catseye)",
         "import catseye.classifier, catseye.predictions, catseye.preprocess, catseye.manifest, catseye.config",
+        "import catseye.onnx_runtime, catseye.inspection",
         "import sys; sys.argv = ['catseye', '--help']\nfrom catseye.cli import main\nmain()",
         "import sys; sys.argv = ['catseye', 'train', '--help']\nfrom catseye.cli import main\nmain()",
     ],

@@ -4,6 +4,7 @@ Called by cli, by `catseye.evaluate` and, with the logits it already has, by `tr
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from catseye.devices import choose_device
 from catseye.errors import ModelFileError, UsageError
 from catseye.evaluation.figures import confusion_figure, save_figure
 from catseye.evaluation.metrics import Metrics, compute_metrics
-from catseye.evaluation.predict import Outputs, collect_logits
+from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
+from catseye.onnx_runtime import load_onnx
 from catseye.runs import load_model, open_run, write_json
 
 
@@ -34,7 +36,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     strict: bool = False,
 ) -> Evaluation:
-    """Measure a run folder or a model.safetensors on held-out pictures.
+    """Measure a run folder, a model.safetensors or an exported .onnx file on held-out pictures.
 
     Without `data`, a run is measured on its own held-out pictures: exactly those that did not train
     it. With `data`, on the test split of that, else its validation split, else all of it. Writes
@@ -46,9 +48,14 @@ def evaluate(
     """
     path = Path(model)
     if not path.exists():
-        raise ModelFileError(f"{path} does not exist; give a run folder or a model.safetensors")
-    where = choose_device(device)
-    network, manifest = load_model(path, where)
+        raise ModelFileError(f"{path} does not exist; give a run folder, a model.safetensors or an .onnx file")
+    exported = load_onnx(path, device=device) if path.suffix.lower() == ".onnx" else None
+    where = choose_device("cpu" if exported else device)
+    if exported:
+        manifest, collect = exported.manifest, partial(collect_answers, exported)
+    else:
+        network, manifest = load_model(path, where)
+        collect = partial(collect_logits, network, spec=manifest.preprocessing)
     chosen = None
     if data is None:
         if not path.is_dir():
@@ -67,7 +74,7 @@ def evaluate(
         data_dir=Path(data_dir) if data_dir else None,
         strict=strict,
     )
-    outputs = collect_logits(network, loader, manifest.preprocessing)
+    outputs = collect(loader=loader)
     if loader.bad:
         notes.append(
             f"{len(loader.bad)} pictures cannot be read and do not count, e.g. {next(iter(loader.bad.values()))}"

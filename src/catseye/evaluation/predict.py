@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from catseye.classifier import Classifier
 from catseye.data.augment import normalise, to_unit
 from catseye.data.loaders import Loader
 from catseye.errors import DataError
@@ -49,3 +50,17 @@ def collect_logits(
     if not labels:
         raise DataError(f"none of {len(loader.indices)} pictures can be read")
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())
+
+
+def collect_answers(classifier: Classifier, loader: Loader) -> Outputs:
+    """The same pass with an exported file, which computes from pixels without torch."""
+    logits: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.int64]] = []
+    indices: list[NDArray[np.int64]] = []
+    for batch in loader.epoch(0):
+        logits.append(classifier.logits(np.ascontiguousarray(batch.pixels.permute(0, 2, 3, 1).cpu().numpy())))
+        labels.append(batch.labels.cpu().numpy())
+        indices.append(batch.indices.numpy())
+    if not labels:
+        raise DataError(f"none of {len(loader.indices)} pictures can be read")
+    return Outputs(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices))

@@ -1,0 +1,58 @@
+"""Golden pairs: pictures, their tensors and the answers expected for them, for whoever uses the file elsewhere.
+
+A port to C#, Java, Swift or a device is right when its preprocessing makes these tensors of these pictures and its
+runtime these probabilities of these tensors. Called by `export.py`.
+"""
+
+import io
+import re
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from catseye.exporting.held_out import HeldOut
+from catseye.exporting.parity import Comparison, Limits
+from catseye.onnx_runtime import OnnxModel, tensor_of
+from catseye.preprocess import preprocess
+from catseye.runs import write_atomically, write_json
+
+
+def write_golden(folder: Path, model: OnnxModel, pictures: HeldOut, comparison: Comparison, num_pairs: int) -> Path:
+    """Write the first `num_pairs` pictures of the proof and `golden.json`, which lists them.
+
+    Shape: each tensor is what `image` takes for a batch of one: (1, H, W, C) uint8 or (1, C, H, W) float32.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = model.manifest
+    pairs = []
+    for index in range(min(num_pairs, len(pictures.names))):
+        name, content = pictures.names[index], pictures.contents[index]
+        tensor = io.BytesIO()
+        np.save(tensor, tensor_of(preprocess(content, manifest.preprocessing)[None], manifest), allow_pickle=False)
+        picture = f"{index:03d}{_suffix(name)}"
+        write_atomically(folder / picture, content)
+        write_atomically(folder / f"{index:03d}.npy", tensor.getvalue())
+        pairs.append(
+            {
+                "name": name,
+                "picture": picture,
+                "tensor": f"{index:03d}.npy",
+                "class": manifest.classes[int(pictures.labels[index])],
+                "probabilities": comparison.expected[index].tolist(),
+            }
+        )
+    facts = {
+        "model_sha256": model.sha256,
+        "classes": list(manifest.classes),
+        "preprocessing": manifest.preprocessing.model_dump(mode="json"),
+        "input_kind": manifest.input_kind,
+        "tolerance": Limits().max_difference,
+    }
+    write_json(folder / "golden.json", {**facts, "pairs": pairs})
+    return folder
+
+
+def _suffix(name: str) -> str:
+    """The picture's own suffix; the built-in sets have none, and their pictures are PNGs."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if re.fullmatch(r"\.[a-z]{1,5}", suffix) else ".png"

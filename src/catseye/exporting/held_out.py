@@ -1,0 +1,79 @@
+"""The pictures on which an exported file is proved: held out from training, as the bytes of their files.
+
+Enters: a run. Leaves: `HeldOut`. Called by `export.py`.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from catseye.data.sources import open_source
+from catseye.errors import DataError, ImageError
+from catseye.manifest import Manifest
+from catseye.preprocess import Pixels, preprocess
+from catseye.runs import Run
+from catseye.seeds import derive
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """N pictures: names, bytes of the files, labels (N,) in the order of the model's classes, and their split."""
+
+    split: str
+    names: Sequence[str]
+    contents: Sequence[bytes]
+    labels: NDArray[np.int64]
+
+
+def read_held_out(run: Run, manifest: Manifest, num_pictures: int) -> HeldOut:
+    """Test pictures of a run, validation pictures where it has none: all, or `num_pictures` drawn from its seed.
+
+    Pictures of the built-in sets, which have no files, become PNGs: that loses nothing, and the proof goes through
+    the decoder as it does for files.
+
+    Raises:
+        DataError: the pictures are gone, or none of them can be read.
+
+    """
+    recorded = run.data
+    split = next((side for side in ("test", "val") if recorded["splits"].get(side)), None)
+    if split is None:
+        raise DataError(f"{run.path} has no held-out pictures, and without them no file can be proved")
+    wanted: dict[str, str] = recorded["splits"][split]
+    data_dir = recorded.get("data_dir")
+    pictures = open_source(recorded["source"], data_dir=Path(data_dir) if data_dir else None)
+    number = {name: index for index, name in enumerate(pictures.names)}
+    gone = [name for name in wanted if name not in number]
+    if gone:
+        raise DataError(f"{pictures.source}: {len(gone)} pictures of the run are gone, e.g. {gone[0]}")
+    order = np.random.default_rng(derive(manifest.provenance.seed, "parity")).permutation(list(wanted))
+    names: list[str] = []
+    contents: list[bytes] = []
+    labels: list[int] = []
+    for name in order.tolist():
+        if len(names) == num_pictures:
+            break
+        try:
+            content = _as_file(pictures.read(number[name]))
+            preprocess(content, manifest.preprocessing)
+        except ImageError:
+            continue  # it was readable when the run was made; `catseye evaluate` reports such pictures
+        names.append(name)
+        contents.append(content)
+        labels.append(manifest.classes.index(wanted[name]))
+    if not names:
+        raise DataError(f"{pictures.source}: none of {len(wanted)} held-out pictures can be read")
+    return HeldOut(split, names, contents, np.array(labels, np.int64))
+
+
+def _as_file(content: bytes | Pixels) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    stream = io.BytesIO()
+    Image.fromarray(content[:, :, 0] if content.shape[2] == 1 else content).save(stream, "PNG")
+    return stream.getvalue()

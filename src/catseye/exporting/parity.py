@@ -1,0 +1,192 @@
+"""The parity gate: an exported file answers as the run does, from the same file bytes, through its own path.
+
+Enters: the run's `Classifier`, a way to ask the file, and held-out pictures. Leaves: `Comparison`; `require`
+raises where it is not good enough. Called by `export.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.classifier import Classifier, softmax
+from catseye.errors import CatseyeError
+from catseye.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
+from catseye.exporting.held_out import HeldOut
+from catseye.manifest import Parity
+from catseye.preprocess import Pixels, Preprocessing, preprocess
+
+BATCH_SIZES = (1, 7, 64)
+NUM_WORST = 5
+
+Answers = NDArray[np.float64]
+Ask = Callable[[Pixels], tuple[NDArray[np.floating], NDArray[np.floating]]]
+"""(N, H, W, C) uint8 -> logits (N, K) and probabilities (N, K), as a format's own runtime gives them."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a format must reach: share of equal top-1 answers, and largest difference of a probability."""
+
+    agreement: float = 1.0
+    max_difference: float = 1e-4
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """The comparison at one batch size."""
+
+    batch_size: int
+    max_difference: float
+    mean_difference: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How right the answers are: accuracy with its 95 % interval, and macro F1."""
+
+    accuracy: float
+    low: float
+    high: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Run against file. `worst` has the pictures that differ most: name, difference, run's and file's answer."""
+
+    split: str
+    num_pictures: int
+    rows: tuple[BatchRow, ...]
+    run: Score
+    file: Score
+    worst: tuple[tuple[str, float, str, str], ...]
+    expected: Answers
+
+    @property
+    def max_difference(self) -> float:
+        """Over all batch sizes, pictures and classes."""
+        return max(row.max_difference for row in self.rows)
+
+    @property
+    def mean_difference(self) -> float:
+        """The mean of the batch sizes' means."""
+        return float(np.mean([row.mean_difference for row in self.rows]))
+
+    @property
+    def agreement(self) -> float:
+        """Share of equal top-1 answers at the batch size where it is smallest."""
+        return min(row.agreement for row in self.rows)
+
+    def to_manifest(self, runtime: str) -> Parity:
+        """What goes into the file."""
+        return Parity(
+            split=self.split,
+            num_pictures=self.num_pictures,
+            batch_sizes=tuple(row.batch_size for row in self.rows),
+            max_difference=self.max_difference,
+            mean_difference=self.mean_difference,
+            agreement=self.agreement,
+            run_accuracy=self.run.accuracy,
+            file_accuracy=self.file.accuracy,
+            run_macro_f1=self.run.macro_f1,
+            file_macro_f1=self.file.macro_f1,
+            runtime=runtime,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "split": self.split,
+            "num_pictures": self.num_pictures,
+            "max_difference": self.max_difference,
+            "mean_difference": self.mean_difference,
+            "agreement": self.agreement,
+            "batches": [vars(row) for row in self.rows],
+            "run": vars(self.run),
+            "file": vars(self.file),
+        }
+
+    def to_line(self) -> str:
+        """One line for a terminal."""
+        return (
+            f"parity on {self.num_pictures} {self.split} pictures, from file bytes: {self.agreement:.2%} equal "
+            f"answers, |Δp| at most {self.max_difference:.1e}, mean {self.mean_difference:.1e}"
+        )
+
+
+def compare(
+    reference: Classifier,
+    ask: Ask,
+    spec: Preprocessing,
+    temperature: float,
+    pictures: HeldOut,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> Comparison:
+    """Ask the run once and the file at every batch size.
+
+    `spec` and `temperature` are the ones that the file itself carries. The file's probabilities are taken twice,
+    from its own output and from its logits; the larger difference counts.
+    """
+    expected = _by_run(reference, pictures)
+    pixels = np.stack([preprocess(content, spec) for content in pictures.contents])
+    rows = []
+    largest = np.zeros(len(pixels))
+    answers = expected.argmax(1)
+    found = answers
+    for batch_size in batch_sizes:
+        batches = [ask(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)]
+        logits, probabilities = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
+        apart = np.where(np.isnan(apart), 1.0, apart)  # an answer that is no number agrees with nothing
+        found = logits.argmax(1)
+        largest = np.maximum(largest, apart.max(1))
+        agreement = float((found == answers).mean())
+        rows.append(BatchRow(batch_size, float(apart.max()), float(apart.mean()), agreement))
+    names = reference.classes
+    worst = [
+        (pictures.names[index], float(largest[index]), names[answers[index]], names[found[index]])
+        for index in np.argsort(-largest, kind="stable")[:NUM_WORST]
+    ]
+    scores = [_score(chosen, pictures.labels, len(names)) for chosen in (answers, found)]
+    return Comparison(pictures.split, len(pixels), tuple(rows), scores[0], scores[1], tuple(worst), expected)
+
+
+def require(comparison: Comparison, limits: Limits, file: str) -> None:
+    """Raise unless the file answers as the run does.
+
+    Raises:
+        CatseyeError: it does not; names the worst pictures.
+
+    """
+    good = comparison.max_difference <= limits.max_difference and comparison.agreement >= limits.agreement
+    if good:
+        return
+    worst = "".join(
+        f"\n  {name}: |Δp| {apart:.4f}, the run says {run}, the file {answer}"
+        for name, apart, run, answer in comparison.worst
+    )
+    raise CatseyeError(
+        f"the exported file does not answer as the run does, so {file} was not written; allowed: "
+        f"{limits.agreement:.0%} equal answers, |Δp| ≤ {limits.max_difference:g}; "
+        f"got {comparison.agreement:.2%} and {comparison.max_difference:.4g}; worst pictures:{worst}"
+    )
+
+
+def _by_run(reference: Classifier, pictures: HeldOut) -> Answers:
+    rows = []
+    for answer in reference.predict_many(pictures.contents):
+        if isinstance(answer, Exception):
+            raise answer
+        rows.append(answer.probabilities)
+    return np.stack(rows)
+
+
+def _score(answers: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> Score:
+    hits = int((answers == labels).sum())
+    low, high = wilson_interval(hits, len(labels))
+    return Score(hits / len(labels), low, high, macro_f1(confusion_matrix(labels, answers, num_classes)))

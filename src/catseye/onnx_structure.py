@@ -1,0 +1,199 @@
+"""What is inside an ONNX file, read from its bytes alone: operators, opset, metadata, weights; nothing is run.
+
+A short protobuf reader, because the runtime has no `onnx` package, and because a file from a stranger is
+judged before ONNX Runtime sees it (which reads external data below the working directory even for a model
+handed over as bytes; seen with 1.32). It knows only the messages in which a tensor can hide: graphs, nodes,
+attributes, subgraphs, functions, training graphs, sparse tensors. Called by `onnx_runtime.py`.
+
+Source: field numbers of onnx/onnx.proto (IR version 13); wire format of protobuf.dev/programming-guides/encoding.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from catseye.errors import ModelFileError
+
+MAX_FIELDS = 5_000_000  # a ResNet-50 has 10,000; more is a file made to keep a reader busy
+MAX_ELEMENTS = 2**40
+# Operators outside these come with code or files of their own, which a classifier has no use for.
+DOMAINS = {"", "ai.onnx", "com.microsoft"}
+REFUSED = {"EPContext"}  # names a file with a compiled graph
+
+_VARINT, _FIXED_64, _LENGTH, _FIXED_32 = 0, 1, 2, 5
+_CHILDREN: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 8: "opset", 14: "metadata", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "initializer", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}  # TensorProto.DataType: FLOAT, FLOAT16, DOUBLE
+
+Value = int | memoryview
+_EMPTY = memoryview(b"")
+
+
+@dataclass
+class Structure:
+    """What an ONNX file consists of. `num_parameters` counts the elements of all initialisers."""
+
+    ir_version: int = 0
+    producer: str = ""
+    opset: int = 0
+    operators: Counter[str] = field(default_factory=Counter)
+    metadata: dict[str, str] = field(default_factory=dict)
+    num_parameters: int = 0
+    has_graph: bool = False
+
+
+class _Damaged(ValueError):
+    """The bytes are no protobuf message."""
+
+
+def read_structure(content: bytes, source: str) -> Structure:
+    """Read an ONNX file's bytes and refuse what a stranger's file must not hold.
+
+    Raises:
+        ModelFileError: it is no ONNX model, keeps weights outside itself, holds NaN weights or foreign operators.
+
+    """
+    found = Structure()
+    waiting: list[tuple[str, memoryview]] = [("model", memoryview(content))]
+    num_fields = 0
+    try:
+        while waiting:  # a list instead of recursion: nesting costs no stack
+            kind, view = waiting.pop()
+            fields = list(_fields(view, MAX_FIELDS - num_fields))
+            num_fields += len(fields)
+            children = _CHILDREN.get(kind, {})
+            for number, wire, value in fields:
+                if number in children:
+                    if wire != _LENGTH or isinstance(value, int):
+                        raise _Damaged(f"field {number} of a {kind} is no message")
+                    waiting.append((children[number], value))
+            _record(found, kind, fields, source)
+    except (_Damaged, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{source} is no ONNX file ({error})") from None
+    if not found.has_graph or not found.ir_version:
+        raise ModelFileError(f"{source} is no ONNX file (no graph in it)")
+    return found
+
+
+def _record(found: Structure, kind: str, fields: list[tuple[int, int, Value]], source: str) -> None:
+    if kind == "model":
+        found.has_graph = any(number == 7 for number, _, _ in fields)
+        found.ir_version = max((_int(value) for number, _, value in fields if number == 1), default=0)
+        found.producer = " ".join(_text(value) for number, _, value in fields if number in (2, 3))
+    elif kind == "opset":
+        values = {number: value for number, _, value in fields}
+        if _text(values.get(1, _EMPTY)) in ("", "ai.onnx"):
+            found.opset = _int(values.get(2, 0))
+    elif kind == "metadata":
+        values = {number: value for number, _, value in fields}
+        key, text = (_text(values.get(place, _EMPTY)) for place in (1, 2))
+        if key in found.metadata:
+            raise ModelFileError(f"{source} says {key!r} twice in its metadata; such a file is not opened")
+        found.metadata[key] = text
+    elif kind == "node":
+        _record_node(found, fields, source)
+    elif kind == "initializer":
+        found.num_parameters += _check_tensor(fields, source)
+    elif kind == "tensor":
+        _check_tensor(fields, source)
+
+
+def _record_node(found: Structure, fields: list[tuple[int, int, Value]], source: str) -> None:
+    values = {number: value for number, _, value in fields if number in (4, 7)}
+    operator, domain = (_text(values.get(place, _EMPTY)) for place in (4, 7))
+    if domain not in DOMAINS or operator in REFUSED:
+        name = f"{domain}::{operator}" if domain else operator
+        raise ModelFileError(f"{source} uses the operator {name[:80]!r}, which is not opened; only standard ones are")
+    found.operators[operator] += 1
+
+
+def _check_tensor(fields: list[tuple[int, int, Value]], source: str) -> int:
+    """Refuse external data and NaN; return the number of elements."""
+    data_type, elements = 0, 1
+    floats: list[memoryview] = []
+    for number, wire, value in fields:
+        # data_location (14) DEFAULT = 0 means inside; any entry of external_data (13) means outside.
+        if number == 13 or (number == 14 and (wire != _VARINT or value != 0)):
+            raise ModelFileError(f"{source} keeps weights in another file (external data), which is never opened")
+        if number == 1:
+            for dim in [value] if isinstance(value, int) else list(_varints(value)):
+                elements *= dim
+                if not 0 <= elements <= MAX_ELEMENTS:
+                    raise _Damaged(f"a tensor with a side of {dim}")
+        elif number == 2:
+            data_type = _int(value)
+        elif number in (4, 9) and isinstance(value, memoryview):
+            floats.append(value)
+    if kind := _FLOATS.get(data_type):
+        for raw in floats:
+            if raw.nbytes % np.dtype(kind).itemsize:
+                raise _Damaged("a tensor whose bytes do not fit its type")
+            if np.isnan(np.frombuffer(raw, kind)).any():
+                raise ModelFileError(f"{source} holds weights that are NaN; use another file")
+    return elements
+
+
+def _fields(view: memoryview, limit: int) -> Iterator[tuple[int, int, Value]]:
+    """Number, wire type and value of each field of a message."""
+    position, size = 0, len(view)
+    while position < size:
+        limit -= 1
+        if limit < 0:
+            raise _Damaged(f"more than {MAX_FIELDS:,} fields")
+        tag, position = _varint(view, position)
+        number, wire = tag >> 3, tag & 7
+        if not 0 < number < 2**29:
+            raise _Damaged(f"field number {number}")
+        if wire == _VARINT:
+            value, position = _varint(view, position)
+            yield number, wire, value
+            continue
+        if wire == _LENGTH:
+            length, position = _varint(view, position)
+        elif wire in (_FIXED_64, _FIXED_32):
+            length = 8 if wire == _FIXED_64 else 4
+        else:
+            raise _Damaged(f"wire type {wire}")
+        if length > size - position:
+            raise _Damaged("it is cut off")
+        yield number, wire, view[position : position + length]
+        position += length
+
+
+def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for count in range(10):
+        if position >= len(view):
+            raise _Damaged("it is cut off")
+        byte = view[position]
+        position += 1
+        value |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return value, position
+    raise _Damaged("a number of more than 10 bytes")
+
+
+def _varints(view: memoryview) -> Iterator[int]:
+    position = 0
+    while position < len(view):
+        value, position = _varint(view, position)
+        yield value
+
+
+def _int(value: Value) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, int):
+        raise _Damaged("a number where a text should be")
+    return str(value, "utf-8")

@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import encode, random_pixels
+from sklearn.metrics import f1_score
+
+from catseye.classifier import Classifier, softmax
+from catseye.errors import CatseyeError
+from catseye.exporting.held_out import HeldOut
+from catseye.exporting.parity import BATCH_SIZES, NUM_WORST, Limits, compare, require
+from catseye.manifest import Architecture, Manifest
+from catseye.preprocess import Preprocessing
+
+SPEC = Preprocessing(height_px=8, width_px=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+NUM = 20
+
+
+def logits_of(pixels):
+    """The mean red, green and blue, far enough apart to matter."""
+    return (pixels.mean(axis=(1, 2)) / 16).astype(np.float32)
+
+
+def reference(temperature=1.0):
+    manifest = Manifest(
+        classes=("r", "g", "b"),
+        preprocessing=SPEC,
+        architecture=Architecture(name="fake"),
+        temperature=temperature,
+    )
+    return Classifier(manifest, logits_of)
+
+
+def asker(logits=logits_of, temperature=1.0, seen=None):
+    def ask(pixels):
+        if seen is not None:
+            seen.append(len(pixels))
+        values = logits(pixels)
+        return values, softmax(values, temperature).astype(np.float32)
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    contents = [encode(random_pixels(seed, 13, 9)) for seed in range(NUM)]
+    return HeldOut("test", [f"{n:02d}.png" for n in range(NUM)], contents, np.arange(NUM) % 3)
+
+
+def test_equal_models_pass_at_every_batch_size(pictures):
+    seen = []
+    found = compare(reference(2.0), asker(temperature=2.0, seen=seen), SPEC, 2.0, pictures)
+    assert [row.batch_size for row in found.rows] == list(BATCH_SIZES) == [1, 7, 64]
+    assert seen == [1] * NUM + [7, 7, 6] + [NUM]
+    assert found.agreement == 1
+    assert found.max_difference < 1e-6
+    assert found.run == found.file
+    require(found, Limits(), "m.onnx")
+
+
+def test_the_scores_are_scikit_learns(pictures):
+    found = compare(reference(), asker(), SPEC, 1.0, pictures)
+    answers = found.expected.argmax(1)
+    assert found.file.accuracy == (answers == pictures.labels).mean()
+    assert found.file.macro_f1 == pytest.approx(f1_score(pictures.labels, answers, average="macro"))
+    assert found.file.low < found.file.accuracy < found.file.high
+
+
+BROKEN = {
+    "swapped channels": {"logits": lambda pixels: logits_of(pixels[..., ::-1])},
+    "another scale": {"logits": lambda pixels: logits_of(pixels) / 2},
+    "another temperature": {"temperature": 1.5},
+    "not a number": {"logits": lambda pixels: logits_of(pixels) * np.nan},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_fails_and_its_worst_pictures_are_named(pictures, broken):
+    found = compare(reference(), asker(**broken), SPEC, 1.0, pictures)
+    with pytest.raises(CatseyeError, match=r"m\.onnx was not written") as error:
+        require(found, Limits(), "m.onnx")
+    assert str(error.value).count(".png: |Δp|") == NUM_WORST
+    assert error.value.exit_code == 1
+
+
+def test_another_filter_in_the_files_own_manifest_fails(pictures):
+    spec = SPEC.model_copy(update={"filter": "bicubic"})
+    assert compare(reference(), asker(), spec, 1.0, pictures).max_difference > 1e-3
+
+
+def test_one_wrong_picture_among_many_is_found_and_comes_first(pictures):
+    def logits(pixels):
+        values = logits_of(pixels)
+        if len(pixels) == 7:  # only in full batches of seven
+            values[3] += 5
+            values[3, 0] += 1
+        return values
+
+    found = compare(reference(), asker(logits), SPEC, 1.0, pictures)
+    assert [row.max_difference > 1e-4 for row in found.rows] == [False, True, False]
+    assert {name for name, *_ in found.worst[:2]} == {"03.png", "10.png"}
+
+
+def test_a_flipped_answer_within_the_difference_is_still_a_disagreement(pictures):
+    limits = Limits(agreement=1.0, max_difference=1.0)
+    found = compare(reference(), asker(lambda pixels: logits_of(pixels[..., ::-1])), SPEC, 1.0, pictures)
+    with pytest.raises(CatseyeError, match="100% equal answers"):
+        require(found, limits, "m.onnx")
+
+
+def test_the_report_fits_into_json_and_the_manifest(pictures):
+    found = compare(reference(), asker(), SPEC, 1.0, pictures)
+    json.dumps(found.to_json(), allow_nan=False)
+    parity = found.to_manifest("onnxruntime 1")
+    assert (parity.num_pictures, parity.batch_sizes, parity.agreement) == (NUM, BATCH_SIZES, 1.0)
+    assert "20 test pictures" in found.to_line()
