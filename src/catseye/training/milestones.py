@@ -37,7 +37,8 @@ from catseye.training.step import train_step
 
 MAX_EPOCHS = 200
 MAX_TEST = 2_000  # held-out pictures for the slow ones too
-WARMUP_STEPS, TIMED_STEPS = 1, 3
+WARMUP_STEPS = 2
+TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough that the first steps' slowness does not count
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _measure(
 ) -> MilestoneResult:
     whole = prepared.loaders["train"]
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"name": milestone.name})})
-    picture_s = _time_per_picture(chosen, prepared, where, console)
+    picture_s = _time_per_picture(chosen, prepared, where, console, budget_s)
     affordable = max(2 * chosen.training.batch_size, int(budget_s / picture_s))
     epochs = max(1, min(MAX_EPOCHS, affordable // len(whole.indices)))
     chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
@@ -154,22 +155,24 @@ def _measure(
     )
 
 
-def _time_per_picture(chosen: Settings, prepared: Prepared, where: torch.device, console: Console) -> float:
+def _time_per_picture(
+    chosen: Settings, prepared: Prepared, where: torch.device, console: Console, budget_s: float
+) -> float:
     """Seconds of training per picture, from a few real steps of a network that is then thrown away."""
     trainer = assemble(chosen, prepared, where, None, console).trainer
     trainer.model.train()
     begun, pictures, number = time.perf_counter(), 0, 0
-    while number < WARMUP_STEPS + TIMED_STEPS:
+    while True:
         for batch in prepared.loaders["train"].epoch(number):
             if number == WARMUP_STEPS:
                 begun, pictures = time.perf_counter(), 0
             loss = train_step(trainer, batch).loss
             pictures += len(batch.labels)
             number += 1
-            if number == WARMUP_STEPS + TIMED_STEPS:
-                break
-    float(loss)  # waits for a GPU
-    return (time.perf_counter() - begun) / pictures
+            float(loss)  # waits for a GPU
+            spent = time.perf_counter() - begun
+            if number >= WARMUP_STEPS + MIN_TIMED_STEPS and spent >= min(TIMED_S, budget_s / 10):
+                return spent / pictures
 
 
 def _part(loader: Loader, num_pictures: int, seed: int) -> Loader:
