@@ -2,11 +2,11 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import encode, random_pixels
 
 from catseye.data.checks import check_split, choose_input_px, survey
 from catseye.data.sources import TEST, TRAIN, VAL, open_source
 from catseye.errors import DataError
+from tests.conftest import encode, random_pixels
 
 
 def test_equal_files_share_a_group(pictures):

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from conftest import encode, random_pixels
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,6 +9,7 @@ from catseye.classifier import Classifier, Prediction, softmax
 from catseye.errors import ImageError
 from catseye.manifest import Architecture, Manifest
 from catseye.preprocess import Preprocessing, preprocess
+from tests.conftest import encode, random_pixels
 
 SPEC = Preprocessing(height_px=8, width_px=8, mean=(0.5,) * 3, std=(0.5,) * 3)
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from conftest import encode, random_pixels
 
 from catseye.data.loaders import MemoryLoader, StreamLoader, decode_all, epoch_order, free_memory_bytes
 from catseye.data.sources import open_source
 from catseye.preprocess import preprocess
+from tests.conftest import encode, random_pixels
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import CLASSES, HIDING_PLACES, SPEC, manifest, outside, tiny_model, with_initializer, with_sparse
 
 import catseye
 from catseye import onnx_runtime
@@ -21,6 +20,16 @@ from catseye.manifest import METADATA_KEY
 from catseye.onnx_runtime import load_onnx, open_onnx
 from catseye.onnx_structure import DOMAINS, read_structure
 from catseye.preprocess import normalise
+from tests.unit.onnx_files import (
+    CLASSES,
+    HIDING_PLACES,
+    SPEC,
+    manifest,
+    outside,
+    tiny_model,
+    with_initializer,
+    with_sparse,
+)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import encode, random_pixels
 from sklearn.metrics import f1_score
 
 from catseye.classifier import Classifier, softmax
@@ -11,6 +10,7 @@ from catseye.exporting.held_out import HeldOut
 from catseye.exporting.parity import BATCH_SIZES, NUM_WORST, Limits, compare, require
 from catseye.manifest import Architecture, Manifest
 from catseye.preprocess import Preprocessing
+from tests.conftest import encode, random_pixels
 
 SPEC = Preprocessing(height_px=8, width_px=8, mean=(0.5,) * 3, std=(0.5,) * 3)
 NUM = 20

@@ -3,13 +3,13 @@ import json
 
 import numpy as np
 import pytest
-from conftest import encode, random_pixels
 
 from catseye.classifier import Classifier
 from catseye.errors import CatseyeError, DataError
 from catseye.manifest import Architecture, Manifest
 from catseye.predictions import Row, list_pictures, neutral, predict_files, write_csv
 from catseye.preprocess import Preprocessing
+from tests.conftest import encode, random_pixels
 
 PNG = encode(random_pixels(0))
 

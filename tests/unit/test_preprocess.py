@@ -7,7 +7,6 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from conftest import encode, random_pixels
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,6 +23,7 @@ from catseye.preprocess import (
     preprocess,
     to_pixels,
 )
+from tests.conftest import encode, random_pixels
 
 EXIF_TURN = 0x0112
 SIDES = st.integers(1, 40)

@@ -7,7 +7,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import random_pixels
 
 from catseye.config import Settings, to_toml
 from catseye.errors import CatseyeError, ModelFileError, UsageError
@@ -31,6 +30,7 @@ from catseye.runs import (
     write_json,
     write_tensors,
 )
+from tests.conftest import random_pixels
 
 CPU = torch.device("cpu")
 

@@ -17,12 +17,12 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-from conftest import encode, random_pixels
 from torchvision import datasets
 
 from catseye.data import builtin
 from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, Pictures, open_source
 from catseye.errors import DataError, ImageError
+from tests.conftest import encode, random_pixels
 
 PNG = encode(random_pixels(0))
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import snapshot
 from safetensors.numpy import load_file
 
 import catseye
 from catseye.runs import Run
+from tests.walks.conftest import snapshot
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SETTINGS = {"training.batch_size": 16, "training.lr": 0.02}
