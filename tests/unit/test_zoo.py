@@ -291,7 +291,7 @@ def test_unknown_timm_names_suggest():
 
 def test_timm_is_named_when_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingDependency, match=r"catseye\[timm\]"):
+    with pytest.raises(MissingDependency, match=r"catseye\[train\]"):
         registry.entry("timm:resnet18")
 
 
