@@ -4,6 +4,7 @@ Every step is the command a user would type; it is printed before it runs. Works
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,19 @@ from catseye.data.sources import open_source
 from catseye.runs import open_run
 
 NUM_SHOWN = 6
+# So small a network is as fast on one core, and does not mind what else the machine does.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", **os.environ}
 
 
 def catseye(*words: str, capture: bool = False) -> str:
     """Print the command, run it, and stop the demo where it fails."""
     print(f"\n$ catseye {' '.join(words)}", flush=True)
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "catseye", *words], check=True, text=True, stdout=subprocess.PIPE if capture else None
+        [sys.executable, "-m", "catseye", *words],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE if capture else None,
+        env=ENVIRONMENT,
     )
     return done.stdout or ""
 
