@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from safetensors.torch import load as parse_tensors
@@ -176,19 +177,29 @@ def _download_torchvision(url: str) -> dict[str, Tensor]:
 
 
 def _download_timm(name: str) -> Mapping[str, Tensor]:
-    """Through timm; where its hub's host has no address, only what is cached is tried, which fails at once."""
+    """Through timm; where its hub cannot be reached, only what is cached is tried, and the answer comes at once."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    try:
-        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
+    constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
     try:
         state: Mapping[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
     finally:
         constants.HF_HUB_OFFLINE = before
     return state
+
+
+def _reachable(url: str) -> bool:
+    """Whether something listens there. The hub's own client finds out in eleven tries and a minute."""
+    parts = urlsplit(url)
+    if getproxies().get(parts.scheme):
+        return True  # the proxy is asked, not the host
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _torchvision_weights(name: str) -> Any:

@@ -211,7 +211,7 @@ def _open(module: nn.Module) -> list[nn.Module]:
     weighted = [child for child in children if _has_weights(child)]
     if len(weighted) == 1:
         return _open(weighted[0])
-    rows = [child for child in weighted if isinstance(child, nn.Sequential) and _is_row(child)]
+    rows = [child for child in weighted[1:] if isinstance(child, nn.Sequential) and _is_row(child)]  # first: the stem
     opened: list[nn.Module] = []
     for child in children:
         opened += list(child.children()) if rows == [child] else [child]
