@@ -1,7 +1,8 @@
 """The `catseye` command: one short function per verb, errors to exit codes (2 usage, 1 failure).
 
 Enters: the command line. Leaves: results on stdout, everything else on stderr. Heavy imports happen
-inside the verbs, so that `catseye --help` needs no torch.
+inside the verbs, so that `catseye --help` needs no torch. Longer than other files, because the options of
+every verb stand here and nowhere else.
 """
 
 import json
