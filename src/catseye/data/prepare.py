@@ -155,7 +155,7 @@ def prepare_evaluation(
     indices = np.flatnonzero(splits == side) if side is not None else np.arange(len(pictures))
     notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every picture"]
     if side == VAL:
-        notes.append("there is no test split, and validation picked the checkpoint: the score leans to the good side")
+        notes.append("there is no test split; where validation chose the epoch, its score leans to the good side")
     # Labels and classes are rewritten to the model's order, so that a logit's column means the same class everywhere.
     pictures = Pictures(pictures.source, classes, pictures.names, number[pictures.labels], splits, pictures.read)
     if _bytes(len(indices), spec) < MEMORY_SHARE * free_memory_bytes():
