@@ -19,6 +19,7 @@ from catseye.models import registry
 from catseye.preprocess import Preprocessing, to_pixels
 from catseye.runs import save_model
 from catseye.training.distillation import Teacher, load_teacher
+from tests.conftest import write_tinted
 
 CPU = torch.device("cpu")
 QUIET = Console(file=io.StringIO())
@@ -204,16 +205,7 @@ def test_distillation_settings_without_a_teacher_are_refused():
 
 @pytest.fixture(scope="module")
 def tinted(tmp_path_factory):
-    """Three classes of a tint each, 20 noisy pictures of 32 px: learnable in seconds."""
-    root = tmp_path_factory.mktemp("data") / "tinted"
-    rng = np.random.default_rng(0)
-    for number, name in enumerate(("red", "green", "blue")):
-        (root / name).mkdir(parents=True)
-        for index in range(20):
-            pixels = rng.integers(0, 160, (32, 32, 3))
-            pixels[..., number] += rng.integers(15, 60)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{index:02d}.png")
-    return root
+    return write_tinted(tmp_path_factory.mktemp("data") / "tinted", 20)
 
 
 def test_a_student_learns_from_its_teacher_alone(tinted, tmp_path):

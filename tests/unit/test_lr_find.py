@@ -13,6 +13,7 @@ import catseye
 from catseye.errors import TrainingError, UnknownName, UsageError
 from catseye.training import lr_find
 from catseye.training.lr_find import HIGHEST, LOWEST, LrCurve, find_lr, lr_figure, steepest
+from tests.conftest import write_tinted
 
 QUIET = Console(file=io.StringIO())
 QUICK = {"device": "cpu", "console": QUIET, "overrides": ("training.batch_size=16",)}
@@ -20,16 +21,7 @@ QUICK = {"device": "cpu", "console": QUIET, "overrides": ("training.batch_size=1
 
 @pytest.fixture(scope="module")
 def tinted(tmp_path_factory):
-    """Three classes of a tint each, 20 noisy pictures of 32 px."""
-    root = tmp_path_factory.mktemp("data") / "tinted"
-    rng = np.random.default_rng(0)
-    for number, name in enumerate(("red", "green", "blue")):
-        (root / name).mkdir(parents=True)
-        for index in range(20):
-            pixels = rng.integers(0, 160, (32, 32, 3))
-            pixels[..., number] += rng.integers(15, 60)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{index:02d}.png")
-    return root
+    return write_tinted(tmp_path_factory.mktemp("data") / "tinted", 20)
 
 
 @pytest.mark.parametrize("centre", [-4.0, -2.5, -1.0])

@@ -15,6 +15,7 @@ from catseye.data.loaders import MemoryLoader, StreamLoader
 from catseye.errors import UnknownName, UsageError
 from catseye.models.timeline import MILESTONES
 from catseye.training.milestones import _part, parse_duration, run_timeline, timeline_markdown
+from tests.conftest import write_tinted
 
 QUIET = Console(file=io.StringIO())
 SEVEN = [milestone.name for milestone in MILESTONES if not milestone.extra]
@@ -22,16 +23,7 @@ SEVEN = [milestone.name for milestone in MILESTONES if not milestone.extra]
 
 @pytest.fixture(scope="module")
 def tinted(tmp_path_factory):
-    """Three classes of a tint each, 40 noisy pictures of 32 px."""
-    root = tmp_path_factory.mktemp("data") / "tinted"
-    rng = np.random.default_rng(0)
-    for number, name in enumerate(("red", "green", "blue")):
-        (root / name).mkdir(parents=True)
-        for index in range(40):
-            pixels = rng.integers(0, 160, (32, 32, 3))
-            pixels[..., number] += rng.integers(15, 60)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{index:02d}.png")
-    return root
+    return write_tinted(tmp_path_factory.mktemp("data") / "tinted", 40)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def random_erase(x: Tensor, probability: float, generator: Generator) -> Tensor:
     ratio = torch.exp((draw[1] * 2 - 1) * math.log(3.3))
     height = (area * ratio).sqrt().round().clamp(1, h)
     width = (area / ratio).sqrt().round().clamp(1, w)
-    inside = _rectangles(height, width, draw[2], draw[3], h, w)
+    inside = rectangles(height, width, draw[2], draw[3], h, w)
     return x.masked_fill(inside & _chosen(x, probability, generator), 0.0)
 
 
@@ -161,7 +161,7 @@ def random_resized_crop(image: Image.Image, spec: Preprocessing, min_area: float
     return fit(image, spec)
 
 
-def _rectangles(height: Tensor, width: Tensor, y: Tensor, x: Tensor, h: int, w: int) -> Tensor:
+def rectangles(height: Tensor, width: Tensor, y: Tensor, x: Tensor, h: int, w: int) -> Tensor:
     """Shape: four (N,) tensors, places y and x in [0, 1) -> (N, 1, h, w) bool, true inside the rectangle."""
     top = (y * (h - height + 1)).floor().view(-1, 1, 1, 1)
     left = (x * (w - width + 1)).floor().view(-1, 1, 1, 1)

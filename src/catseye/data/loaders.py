@@ -65,7 +65,8 @@ def epoch_order(indices: Indices, batch_size: int, *, shuffle: bool, seed: int, 
     return batches
 
 
-def _num_batches(indices: Indices, batch_size: int, shuffle: bool) -> int:
+def count_batches(indices: Indices, batch_size: int, shuffle: bool) -> int:
+    """How many batches `epoch_order` makes, without drawing an order."""
     full, rest = divmod(len(indices), batch_size)
     return full + (rest > 0 and not (shuffle and full > 0 and rest == 1))
 
@@ -90,7 +91,7 @@ class MemoryLoader:
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
-        return _num_batches(self.indices, self.batch_size, self.shuffle)
+        return count_batches(self.indices, self.batch_size, self.shuffle)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
@@ -122,7 +123,7 @@ class StreamLoader:
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
-        return _num_batches(self.indices, self.batch_size, self.shuffle)
+        return count_batches(self.indices, self.batch_size, self.shuffle)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from catseye.config import AugmentSettings
-from catseye.data.augment import _rectangles
+from catseye.data.augment import rectangles
 
 
 def mix_batch(
@@ -53,7 +53,7 @@ def cutmix(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tu
     other = torch.randperm(n, generator=generator, device=x.device)
     side = (1 - _beta(n, alpha, generator)).sqrt()
     place = torch.rand(2, n, generator=generator, device=x.device)
-    inside = _rectangles((side * h).round(), (side * w).round(), place[0], place[1], h, w)
+    inside = rectangles((side * h).round(), (side * w).round(), place[0], place[1], h, w)
     mixed = torch.where(inside, x[other], x)
     share = 1 - inside.float().mean(dim=(1, 2, 3))[:, None]
     return mixed, targets * share + targets[other] * (1 - share)

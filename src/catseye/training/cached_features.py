@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from catseye.config import AugmentSettings
 from catseye.data.augment import augment_batch, normalise, to_unit
-from catseye.data.loaders import Batch, Indices, Loader, MemoryLoader, StreamLoader, epoch_order
+from catseye.data.loaders import Batch, Indices, Loader, MemoryLoader, StreamLoader, count_batches, epoch_order
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 
@@ -39,7 +39,7 @@ class FeatureLoader:
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
-        return len(epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=0))
+        return count_batches(self.indices, self.batch_size, self.shuffle)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""

@@ -27,7 +27,7 @@ from catseye.evaluation.metrics import compute_metrics
 from catseye.evaluation.predict import collect_logits
 from catseye.models.summary import summarise
 from catseye.models.timeline import MILESTONES, Milestone
-from catseye.runs import Run, create_run, environment, load_model, write_atomically, write_json
+from catseye.runs import CHECKPOINT_FILE, create_run, environment, load_model, write_atomically, write_json
 from catseye.seeds import derive
 from catseye.training.assemble import assemble, data_manifest, fit_to_data, make_manifest, prepare_data
 from catseye.training.checkpoints import Position
@@ -136,7 +136,7 @@ def _measure(
     size = summarise(model, shape)
     seconds = sum(row["seconds"] for row in history.rows)
     num_seen = epochs * len(mine.loaders["train"].indices)
-    _drop_unfinished(run)
+    (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)
     return MilestoneResult(
         name=milestone.name,
         year=milestone.year,
@@ -182,10 +182,6 @@ def _part(loader: Loader, num_pictures: int, seed: int) -> Loader:
     generator = np.random.default_rng(derive(seed, "part"))
     chosen = np.sort(generator.choice(loader.indices, num_pictures, replace=False))
     return cast(Loader, replace(cast(MemoryLoader | StreamLoader, loader), indices=chosen))
-
-
-def _drop_unfinished(run: Run) -> None:
-    (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def _write(folder: Path, results: list[MilestoneResult], data: str, budget_s: float, chosen: Settings) -> None:
