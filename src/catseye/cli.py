@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from catseye.errors import CatseyeError, Interrupted
+from catseye.errors import CatseyeError, Interrupted, UsageError
 
 app = typer.Typer(
     help="Labelled pictures in, an image classifier in production out.",
@@ -60,6 +60,10 @@ def train(
     teacher: Annotated[Path | None, typer.Option("--teacher", help="Learn from this run's answers too.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this interrupted run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
+    nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
+    max_restarts: Annotated[
+        int, typer.Option("--max-restarts", min=0, help="With --nproc: go on from the checkpoint so often.")
+    ] = 0,
     out: Out = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -69,6 +73,12 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a classifier on labelled pictures and measure it on held-out ones."""
+    if nproc > 1:
+        from catseye.training.launch import launch
+
+        raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
+    if max_restarts:
+        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
     from catseye.training.fit import train as run_training
 
     settings: dict[str, object] = {}
@@ -99,6 +109,8 @@ def train(
         tensorboard=tensorboard,
         console=stderr,
     )
+    if not trained.first:
+        return
     if as_json:
         _print_json({"run": str(trained.path), "split": trained.side, **trained.metrics.to_json()})
         return

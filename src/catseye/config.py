@@ -111,6 +111,8 @@ class TrainingSettings(Group):
     class_weights: Literal["none", "balanced"] = "none"
     clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
+    accumulate_steps: int = Field(default=1, ge=1, le=1024, description="parts of a batch, one after the other")
+    sync_batch_norm: bool = Field(default=False, description="statistics over the pictures of all processes")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     keep: Literal["best", "last"] = Field(default="best", description="which epoch's weights the run keeps")
     best_by: Literal["accuracy", "macro_f1", "loss"] = Field(default="accuracy", description="picks the checkpoint")

@@ -8,6 +8,7 @@ Called by `training/step.py` through `augment_batch`.
 
 import math
 import random
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,23 @@ from torch import Generator, Tensor
 
 from catseye.config import AugmentSettings
 from catseye.preprocess import Preprocessing, fit
+
+
+class RowGenerator(Generator):
+    """The generator of a process that has rows `first` … of a batch of `total` pictures.
+
+    Each process draws for the whole batch and uses its own rows, so that N processes do to every picture what
+    one process would.
+    """
+
+    first: int = 0
+    total: int | None = None
+
+
+def draw_rows(n: int, generator: Generator, draw: Callable[[int], Tensor], dim: int = 0) -> Tensor:
+    """`draw(n)`, or for a `RowGenerator` its rows of `draw(total)`; the pictures lie along `dim`."""
+    total = getattr(generator, "total", None)
+    return draw(n) if total is None else draw(total).narrow(dim, getattr(generator, "first", 0), n)
 
 
 def augment_batch(pixels: Tensor, settings: AugmentSettings, spec: Preprocessing, generator: Generator) -> Tensor:
@@ -74,8 +92,8 @@ def random_crop(x: Tensor, padding_px: int, generator: Generator) -> Tensor:
     """
     n, _, h, w = x.shape
     padded = F.pad(x, (padding_px,) * 4)
-    top = torch.randint(2 * padding_px + 1, (n, 1), generator=generator, device=x.device)
-    left = torch.randint(2 * padding_px + 1, (n, 1), generator=generator, device=x.device)
+    top = draw_rows(n, generator, lambda n: _integers(n, 2 * padding_px + 1, generator))
+    left = draw_rows(n, generator, lambda n: _integers(n, 2 * padding_px + 1, generator))
     sample = torch.arange(n, device=x.device).view(n, 1, 1)
     rows = (top + torch.arange(h, device=x.device)).view(n, h, 1)
     columns = (left + torch.arange(w, device=x.device)).view(n, 1, w)
@@ -88,7 +106,7 @@ def rotate(x: Tensor, degrees: float, generator: Generator) -> Tensor:
     Shape: (N, C, H, W) float -> the same.
     """
     n, _, h, w = x.shape
-    angle = (torch.rand(n, generator=generator, device=x.device) * 2 - 1) * math.radians(degrees)
+    angle = (draw_rows(n, generator, lambda n: _uniform((n,), generator)) * 2 - 1) * math.radians(degrees)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # affine_grid works in units of half the side, so a turn of a non-square picture needs the ratio of its sides.
     matrix = torch.stack([cos, -sin * h / w, zero, sin * w / h, cos, zero], dim=1).view(n, 2, 3)
@@ -125,7 +143,9 @@ def gaussian_noise(x: Tensor, std: float, generator: Generator) -> Tensor:
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    noise = draw_rows(
+        len(x), generator, lambda n: torch.randn((n, *x.shape[1:]), generator=generator, device=x.device, dtype=x.dtype)
+    )
     return (x + noise * std).clamp(0, 1)
 
 
@@ -136,7 +156,7 @@ def random_erase(x: Tensor, probability: float, generator: Generator) -> Tensor:
     Source: Zhong et al. 2017, Random Erasing, section 3.2; a square one is DeVries and Taylor's cutout.
     """
     n, _, h, w = x.shape
-    draw = torch.rand(4, n, generator=generator, device=x.device)
+    draw = draw_rows(n, generator, lambda n: _uniform((4, n), generator), dim=1)
     area = h * w * (0.02 + draw[0] * 0.31)
     ratio = torch.exp((draw[1] * 2 - 1) * math.log(3.3))
     height = (area * ratio).sqrt().round().clamp(1, h)
@@ -176,11 +196,19 @@ def rectangles(height: Tensor, width: Tensor, y: Tensor, x: Tensor, h: int, w: i
 
 
 def _chosen(x: Tensor, probability: float, generator: Generator) -> Tensor:
-    return torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < probability
+    return draw_rows(len(x), generator, lambda n: _uniform((n, 1, 1, 1), generator)) < probability
 
 
 def _factors(x: Tensor, strength: float, generator: Generator) -> Tensor:
-    return 1 + (torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) * 2 - 1) * strength
+    return 1 + (draw_rows(len(x), generator, lambda n: _uniform((n, 1, 1, 1), generator)) * 2 - 1) * strength
+
+
+def _uniform(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _integers(n: int, below: int, generator: Generator) -> Tensor:
+    return torch.randint(below, (n, 1), generator=generator, device=generator.device)
 
 
 def luma(x: Tensor) -> Tensor:

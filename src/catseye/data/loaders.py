@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from catseye.data.augment import random_resized_crop
 from catseye.data.sources import Pictures
-from catseye.errors import ImageError
+from catseye.errors import DataError, ImageError
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
 
@@ -29,11 +29,42 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `Pictures` on the CPU."""
+    """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `Pictures` on the CPU.
+
+    Where several processes train, these are rows `first` to `first + N` of a batch of `total` pictures.
+    """
 
     pixels: Tensor
     labels: Tensor
     indices: Tensor
+    first: int = 0
+    total: int | None = None
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures of the whole batch, over all processes."""
+        return len(self.labels) if self.total is None else self.total
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every training batch that one of `world_size` processes takes."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def cut(self, batch: Indices) -> tuple[Indices, int]:
+        """The numbers of this process's pictures and the row of the first one.
+
+        A batch with fewer than two pictures per process is done by all of them, whole: batch normalisation has no
+        variance in one picture, and a process without any would keep the others waiting.
+        """
+        if len(batch) < 2 * self.world_size:
+            return batch, 0
+        # Neighbours, as numpy.array_split cuts them: the first ones take one more where it does not divide.
+        size, rest = divmod(len(batch), self.world_size)
+        first = self.rank * size + min(self.rank, rest)
+        return batch[first : first + size + (self.rank < rest)], first
 
 
 class Loader(Protocol):
@@ -87,6 +118,7 @@ class MemoryLoader:
     shuffle: bool
     seed: int
     bad: dict[int, str] = field(default_factory=dict)
+    share: Share = Share()
 
     @property
     def num_batches(self) -> int:
@@ -96,17 +128,24 @@ class MemoryLoader:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
-        for chosen in order[start:]:
+        for whole in order[start:]:
+            chosen, first = self.share.cut(whole)
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
-            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen))
+            pixels = self.pixels[rows].permute(0, 3, 1, 2)
+            yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), first, len(whole))
 
 
 @dataclass
 class StreamLoader:
     """Batches decoded by worker processes, for what does not fit into memory.
 
-    A picture that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place.
+    A picture that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place. Only
+    where several processes share the batch, the picture before it does, since all must keep in step.
+
+    Raises:
+        DataError: none of a process's pictures of a shared batch can be read.
+
     """
 
     pictures: Pictures
@@ -119,6 +158,7 @@ class StreamLoader:
     device: torch.device
     min_area: float = 1.0  # below 1: random resized crop
     bad: dict[int, str] = field(default_factory=dict)
+    share: Share = Share()
 
     @property
     def num_batches(self) -> int:
@@ -129,21 +169,24 @@ class StreamLoader:
         """The batches of one epoch, from batch `start` on."""
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)[start:]
         decoder = _Decoder(self.pictures, self.spec, self.min_area, derive(self.seed, "crop", number))
+        shares = [self.share.cut(batch) for batch in order]
         loader = DataLoader(
             decoder,
-            batch_sampler=[batch.tolist() for batch in order],
+            batch_sampler=[chosen.tolist() for chosen, _ in shares],
             num_workers=self.workers,
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
             timeout=120 if self.workers else 0,
         )
-        for pixels, indices, bad in loader:
+        for (pixels, indices, bad), whole, (chosen, first) in zip(loader, order, shares, strict=True):
             self.bad.update(bad)
+            if bad and self.share.world_size > 1:
+                pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
             if len(indices):
                 labels = torch.from_numpy(self.pictures.labels[indices.numpy()])
-                yield Batch(
-                    pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2), labels.to(self.device), indices
-                )
+                pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+                total = len(whole) if self.share.world_size > 1 else None
+                yield Batch(pixels, labels.to(self.device), indices, first, total)
 
 
 @dataclass(frozen=True)
@@ -176,6 +219,18 @@ def _collate(items: list[tuple[int, Pixels | str]]) -> tuple[Tensor, Tensor, dic
     good = [(index, item) for index, item in items if not isinstance(item, str)]
     pixels = torch.from_numpy(np.stack([item for _, item in good])) if good else torch.empty(0, dtype=torch.uint8)
     return pixels, torch.tensor([index for index, _ in good], dtype=torch.int64), bad
+
+
+def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, str]) -> tuple[Tensor, Tensor]:
+    """As many pictures as were chosen: in the place of an unreadable one stands the readable one before it."""
+    if not len(indices):
+        raise DataError(
+            f"all {len(chosen)} pictures of one process's share of a batch are unreadable, "
+            f"e.g. {next(iter(bad.values()))}; take them out of the data, or raise training.batch_size"
+        )
+    before = np.cumsum([number not in bad for number in chosen.tolist()]) - 1
+    rows = torch.from_numpy(before.clip(0))
+    return pixels[rows], indices[rows]
 
 
 def decode_all(pictures: Pictures, indices: Indices, spec: Preprocessing) -> tuple[Pixels, Indices, dict[int, str]]:

@@ -1,6 +1,7 @@
 """MixUp and CutMix: two pictures and two labels become one, a different pair and share per picture.
 
 Enters: an augmented batch and its labels. Leaves: the mixed batch and soft targets. Called by `training/step.py`.
+Where several processes share a batch, a picture's partner comes from the same process's part of it.
 """
 
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from catseye.config import AugmentSettings
-from catseye.data.augment import rectangles
+from catseye.data.augment import draw_rows, rectangles
 
 
 def mix_batch(
@@ -52,7 +53,7 @@ def cutmix(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tu
     n, _, h, w = x.shape
     other = torch.randperm(n, generator=generator, device=x.device)
     side = (1 - _beta(n, alpha, generator)).sqrt()
-    place = torch.rand(2, n, generator=generator, device=x.device)
+    place = draw_rows(n, generator, lambda n: torch.rand(2, n, generator=generator, device=x.device), dim=1)
     inside = rectangles((side * h).round(), (side * w).round(), place[0], place[1], h, w)
     mixed = torch.where(inside, x[other], x)
     share = 1 - inside.float().mean(dim=(1, 2, 3))[:, None]
@@ -61,6 +62,10 @@ def cutmix(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tu
 
 def _beta(n: int, alpha: float, generator: Generator) -> Tensor:
     """N draws of Beta(alpha, alpha) from the generator, as a ratio of two gamma draws."""
-    concentration = torch.full((2, n), alpha, device=generator.device)
-    gamma = torch._standard_gamma(concentration, generator=generator)
+
+    def draw(n: int) -> Tensor:
+        concentration = torch.full((2, n), alpha, device=generator.device)
+        return torch._standard_gamma(concentration, generator=generator)
+
+    gamma = draw_rows(n, generator, draw, dim=1)
     return gamma[0] / gamma.sum(0).clamp_min(1e-30)

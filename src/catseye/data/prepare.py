@@ -62,10 +62,12 @@ def prepare(
     data_dir: Path | None = None,
     min_area: float = 1.0,
     expected: Expected | None = None,
+    num_sharing: int = 1,
 ) -> Prepared:
     """List, survey, decode and split the pictures of DATA.
 
-    `expected` is the input that published weights want; without it the pictures decide.
+    `expected` is the input that published weights want; without it the pictures decide. `num_sharing` processes
+    do the same on this machine at the same time and share its memory and its cores.
 
     Raises:
         DataError: no pictures, fewer than two classes, a class without training pictures, or, when
@@ -77,7 +79,7 @@ def prepare(
     spec = _choose_spec(settings, found, expected)
     bad = dict(found.unreadable)
     usable = np.array([index for index in range(len(pictures)) if index not in bad], dtype=np.int64)
-    in_memory, reason = _choose_storage(settings, len(usable), spec, min_area)
+    in_memory, reason = _choose_storage(settings, len(usable), spec, min_area, num_sharing)
     if in_memory:
         pixels, usable, unreadable = decode_all(pictures, usable, spec)
         bad |= unreadable
@@ -105,7 +107,8 @@ def prepare(
         if expected is None:
             sample, _, _ = decode_all(pictures, _sample(train, seed), spec)
             spec = _with_statistics(spec, sample)
-        workers = (os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
+        cores = max(1, (os.cpu_count() or 1) // num_sharing)
+        workers = cores if settings.workers == "auto" else settings.workers
         loaders = {
             name: StreamLoader(
                 pictures,
@@ -202,9 +205,9 @@ def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | Non
 
 
 def _choose_storage(
-    settings: DataSettings, num_pictures: int, spec: Preprocessing, min_area: float
+    settings: DataSettings, num_pictures: int, spec: Preprocessing, min_area: float, num_sharing: int
 ) -> tuple[bool, str]:
-    needed, free = _bytes(num_pictures, spec), free_memory_bytes()
+    needed, free = _bytes(num_pictures, spec), free_memory_bytes() // num_sharing
     size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
     if settings.storage == "memory" and min_area < 1:
         raise UsageError("augment.crop_scale would do nothing here: it needs data.storage = stream or auto")

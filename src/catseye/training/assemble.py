@@ -27,11 +27,13 @@ from catseye.models.pretrained import Published, expected_input, find_published
 from catseye.preprocess import Expected
 from catseye.training.cached_features import cache_features
 from catseye.training.distillation import Teacher, load_teacher
+from catseye.training.distributed import ALONE, Processes, parallel
 from catseye.training.ema import EMA
 from catseye.training.losses import make_criterion
 from catseye.training.optimizers import make_optimizer
 from catseye.training.schedules import make_schedule
 from catseye.training.step import Trainer
+from catseye.training.sync_batch_norm import synchronise
 from catseye.training.transfer import Plan, build_pretrained, pretrained_options, transfer_groups
 
 
@@ -64,6 +66,7 @@ def prepare_data(
     folder: Path | None,
     console: Console,
     expected: Expected | None = None,
+    num_sharing: int = 1,
 ) -> Prepared:
     """List, decode and split DATA, and say what was found."""
     prepared = prepare(
@@ -75,6 +78,7 @@ def prepare_data(
         data_dir=folder,
         min_area=chosen.augment.crop_scale,
         expected=expected,
+        num_sharing=num_sharing,
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in prepared.counts.items() if count)
     spec = prepared.spec
@@ -109,7 +113,12 @@ def fit_to_data(chosen: Settings, prepared: Prepared, console: Console) -> Setti
 
 
 def assemble(
-    chosen: Settings, prepared: Prepared, where: torch.device, published: Published | None, console: Console
+    chosen: Settings,
+    prepared: Prepared,
+    where: torch.device,
+    published: Published | None,
+    console: Console,
+    processes: Processes = ALONE,
 ) -> Assembled:
     """Network, optimizer, schedule, loss and average of a run; the same seed gives the same weights."""
     spec, training, classes = prepared.spec, chosen.training, prepared.pictures.classes
@@ -138,7 +147,10 @@ def assemble(
             loaders = _cache(model, chosen, prepared, console)
             frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
             model = model.get_submodule("head")
+    loaders = {**loaders, "train": processes.share(loaders["train"])}
     steps = loaders["train"].num_batches
+    if training.sync_batch_norm and processes.world_size > 1:
+        synchronise(model)
     for group in groups or []:
         group["from_step"] = group.pop("from_epoch") * steps
     trainer = Trainer(
@@ -155,6 +167,9 @@ def assemble(
         ema=EMA(model, training.ema_decay) if training.ema_decay else None,
         teacher=_teacher(chosen, prepared, where),
         frozen_state=frozen,
+        accumulate_steps=training.accumulate_steps,
+        processes=processes,
+        parallel=parallel(model, processes),
     )
     return Assembled(trainer, loaders, Architecture(name=chosen.model.name, options=options), plan)
 

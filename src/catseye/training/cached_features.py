@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from catseye.config import AugmentSettings
 from catseye.data.augment import augment_batch, normalise, to_unit
-from catseye.data.loaders import Batch, Indices, Loader, MemoryLoader, StreamLoader, count_batches, epoch_order
+from catseye.data.loaders import (
+    Batch,
+    Indices,
+    Loader,
+    MemoryLoader,
+    Share,
+    StreamLoader,
+    count_batches,
+    epoch_order,
+)
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 
@@ -35,6 +44,7 @@ class FeatureLoader:
     shuffle: bool
     seed: int
     bad: dict[int, str] = field(default_factory=dict)
+    share: Share = Share()
 
     @property
     def num_batches(self) -> int:
@@ -46,10 +56,11 @@ class FeatureLoader:
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
         num_variants = len(self.features) if self.shuffle else 1
         draw = np.random.default_rng(derive(self.seed, "variant", number)).integers(num_variants, size=len(self.row))
-        for chosen in order[start:]:
+        for whole in order[start:]:
+            chosen, first = self.share.cut(whole)
             rows = torch.from_numpy(self.row[chosen])
             features = self.features[torch.from_numpy(draw[chosen]), rows]
-            yield Batch(features[..., None, None], self.labels[rows], torch.from_numpy(chosen))
+            yield Batch(features[..., None, None], self.labels[rows], torch.from_numpy(chosen), first, len(whole))
 
 
 @dataclass(frozen=True)

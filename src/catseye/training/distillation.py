@@ -28,8 +28,10 @@ class Teacher:
     temperature: float
     weight: float
 
-    def blend(self, loss: Tensor, logits: Tensor, x: Tensor) -> Tensor:
+    def blend(self, loss: Tensor, logits: Tensor, x: Tensor, share: Tensor | float = 1.0) -> Tensor:
         """(1 - weight) · loss + weight · T² · KL(teacher ‖ student), both softened by T.
+
+        `share` is the part that these pictures are of the whole batch, over which the divergence is averaged.
 
         Shape: loss scalar, logits (N, K), x (N, C, H, W) normalised for the student -> scalar.
         """
@@ -37,7 +39,7 @@ class Teacher:
             target = (self.model(self._input(x)).float() / self.temperature).log_softmax(1)
         mine = (logits / self.temperature).log_softmax(1)
         divergence = F.kl_div(mine, target, log_target=True, reduction="batchmean")
-        return (1 - self.weight) * loss + self.weight * self.temperature**2 * divergence
+        return (1 - self.weight) * loss + self.weight * self.temperature**2 * share * divergence
 
     def _input(self, x: Tensor) -> Tensor:
         """The same augmented pictures, with the teacher's size, channels and statistics."""

@@ -4,8 +4,10 @@ Enters: DATA and settings. Leaves: a finished run folder. Called by cli and by `
 receives built objects and constructs none; what happens to one batch is in `step.py`.
 """
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,11 @@ from rich.console import Console
 from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
-from catseye.devices import choose_device
-from catseye.errors import Interrupted, UsageError
+from catseye.errors import DataError, Interrupted, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics, confusion_matrix, cross_entropy, macro_f1
-from catseye.evaluation.predict import Outputs, collect_logits
+from catseye.evaluation.predict import Outputs
 from catseye.manifest import Manifest
 from catseye.models import registry
 from catseye.runs import (
@@ -46,6 +47,7 @@ from catseye.training.assemble import (
     prepare_data,
 )
 from catseye.training.checkpoints import Position, load_checkpoint, save_checkpoint
+from catseye.training.distributed import Processes, check_same_data, check_sizes, join, leaves_the_others
 from catseye.training.history import History, summary_writer
 from catseye.training.progress import EpochProgress
 from catseye.training.signals import StopRequest
@@ -59,6 +61,7 @@ class Trained:
     run: Run
     metrics: Metrics
     side: str
+    first: bool = True  # of several processes, the one that writes and prints
 
     @property
     def path(self) -> Path:
@@ -66,6 +69,7 @@ class Trained:
         return self.run.path
 
 
+@leaves_the_others
 def train(
     data: str | Path | None = None,
     *,
@@ -89,19 +93,21 @@ def train(
     `data` is a folder of class folders, a zip, a CSV file or a built-in name. `settings` is keyed by
     dotted names, `{"training.lr": 0.05}`; `overrides` are the same as text. `resume` continues an
     interrupted run with its own data and settings. `pretrained` starts from published ImageNet weights
-    (recipe transfer, unless another is named); without it the default recipe is quick.
+    (recipe transfer, unless another is named); without it the default recipe is quick. Started by torchrun,
+    all processes train one network together, and the first one writes the run folder.
 
     Raises:
         UsageError: a setting or name is wrong. DataError: the pictures cannot be used.
         TrainingError: the loss is not finite. Interrupted: a signal came; the run was saved.
 
     """
-    console = console or Console(stderr=True)
-    where = choose_device(device)
+    processes, where = join(device)
+    console = (console or Console(stderr=True)) if processes.first else Console(quiet=True)
     if resume is not None:
         given = {"data": data, "out": out, "model": model, "epochs": epochs, "seed": seed, "config": config}
         given |= {"recipe": recipe, "pretrained": pretrained or None}
-        return _resume(open_run(resume), given, [*(settings or {}), *overrides], where, tensorboard, console)
+        changed = [*(settings or {}), *overrides]
+        return _resume(open_run(resume), given, changed, where, tensorboard, console, processes)
     if data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
     values: dict[str, object] = dict(settings or {})
@@ -112,42 +118,101 @@ def train(
     if pretrained and not (settings or {}).get("transfer.strategy"):
         values.setdefault("transfer.strategy", "auto")
     chosen = load_settings(recipe, config=Path(config) if config else None, overrides=overrides, values=values)
+    check_sizes(chosen, processes)
     registry.entry(chosen.model.name)  # an unknown network is told before minutes go into decoding
     folder = Path(data_dir) if data_dir else None
     published = find_weights(chosen, console)
-    prepared = prepare_data(str(data), chosen, where, folder, console, published.expected if published else None)
+    expected = published.expected if published else None
+    prepared = prepare_data(str(data), chosen, where, folder, console, expected, processes.per_node)
+    check_same_data(prepared, processes)
     chosen = fit_to_data(chosen, prepared, console)
-    built = assemble(chosen, prepared, where, published, console)
-    run = create_run(out, f"{Path(prepared.pictures.source).stem}-{chosen.model.name}")
-    write_atomically(run.path / "settings.toml", to_toml(chosen))
-    write_json(run.path / "data.json", data_manifest(prepared, folder))
-    if built.plan:
-        write_json(run.path / "transfer.json", built.plan.to_json())
-    return _fit_and_report(run, built, prepared, chosen, Position(), tensorboard, console)
+    built = assemble(chosen, prepared, where, published, console, processes)
+    run = _begin(out, chosen, prepared, built, folder, processes)
+    position = Position()
+    if (run.path / CHECKPOINT_FILE).exists():  # torchrun started this very command anew
+        position = _load(run, built, console)
+    return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
+
+
+def _begin(
+    out: str | Path | None,
+    chosen: Settings,
+    prepared: Prepared,
+    built: Assembled,
+    folder: Path | None,
+    processes: Processes,
+) -> Run:
+    """The run folder, made by the first process and seen by all; the half-done one where torchrun may restart."""
+    path = ""
+    if processes.first:
+        half_done = _half_done(out, chosen, prepared)
+        run = half_done or create_run(out, f"{Path(prepared.pictures.source).stem}-{chosen.model.name}")
+        if not half_done:
+            write_json(run.path / "data.json", data_manifest(prepared, folder))
+            if built.plan:
+                write_json(run.path / "transfer.json", built.plan.to_json())
+            write_atomically(run.path / "settings.toml", to_toml(chosen))  # last: with it, it is a run folder
+        path = str(run.path)
+    run = Run(Path(processes.tell(path)))
+    if not (run.path / "settings.toml").exists():
+        raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
+    return run
+
+
+def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> Run | None:
+    """The run that the same command began in `out`, where torchrun was told that it may restart the processes.
+
+    Raises:
+        UsageError: restarts are allowed but no folder is named. DataError: the pictures have changed.
+
+    """
+    if not int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+        return None
+    if out is None:
+        raise UsageError("a restarted run must find what it began, so --max-restarts needs --out; name a folder")
+    run = Run(Path(out))
+    finished = (run.path / "metrics.json").exists() and not (run.path / CHECKPOINT_FILE).exists()
+    settings = run.path / "settings.toml"
+    if finished or not settings.is_file() or settings.read_text(encoding="utf-8") != to_toml(chosen):
+        return None
+    if run.data["sha256"] != prepared.data_sha256:
+        raise DataError(f"{prepared.pictures.source} has changed since {out} began; put it back or give another --out")
+    return run
+
+
+def _load(run: Run, built: Assembled, console: Console) -> Position:
+    position = load_checkpoint(run.path / CHECKPOINT_FILE, built.trainer)
+    console.print(f"continuing {run.path} at epoch {position.epoch + 1}, batch {position.batch + 1}", highlight=False)
+    return position
 
 
 def _resume(
-    run: Run, given: Mapping[str, Any], changed: list[str], where: torch.device, tensorboard: bool, console: Console
+    run: Run,
+    given: Mapping[str, Any],
+    changed: list[str],
+    where: torch.device,
+    tensorboard: bool,
+    console: Console,
+    processes: Processes,
 ) -> Trained:
     for name, value in given.items():
         if value is not None:
             raise UsageError(f"--{name} would do nothing with --resume: the run keeps its own; leave it out")
     if changed:
         raise UsageError(f"--set {changed[0]} would do nothing with --resume: the run keeps its own; leave it out")
-    checkpoint = run.path / CHECKPOINT_FILE
-    if not checkpoint.exists():
+    if not (run.path / CHECKPOINT_FILE).exists():
         raise UsageError(f"{run.path} has nothing to continue: no {CHECKPOINT_FILE}; it is finished or never began")
     chosen, recorded = run.settings, run.data
     folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
     published = find_weights(chosen, console)
     expected = published.expected if published else None
-    prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected)
+    check_sizes(chosen, processes)
+    prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected, processes.per_node)
+    check_same_data(prepared, processes)
     if prepared.data_sha256 != recorded["sha256"]:
         raise UsageError(f"{recorded['source']} has changed since the run began; put it back or start a new run")
-    built = assemble(chosen, prepared, where, published, console)
-    position = load_checkpoint(checkpoint, built.trainer)
-    console.print(f"continuing {run.path} at epoch {position.epoch + 1}, batch {position.batch + 1}", highlight=False)
-    return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
+    built = assemble(chosen, prepared, where, published, console, processes)
+    return _fit_and_report(run, built, prepared, chosen, _load(run, built, console), tensorboard, console)
 
 
 def _fit_and_report(
@@ -161,15 +226,20 @@ def _fit_and_report(
 ) -> Trained:
     begun = time.monotonic()
     trainer, manifest = built.trainer, make_manifest(chosen, prepared, built.architecture)
-    with locked(run):
-        history = History(run, position.epoch, summary_writer(run) if tensorboard else None)
+    processes = trainer.processes
+    with locked(run) if processes.first else nullcontext():
+        writer = summary_writer(run) if tensorboard and processes.first else None
+        history = History(run, position.epoch, writer)
         fit(trainer, built.loaders, run, chosen, manifest, position, history, console)
-        save_figure(curves_figure(history.rows), run.path / "curves.png")
+        processes.wait()  # until the first one has written the best weights
         side = "test" if prepared.counts["test"] else "val"
         best, _ = load_model(run.path, next(trainer.model.parameters()).device)
-        outputs = collect_logits(best, prepared.loaders[side], prepared.spec)
+        outputs = processes.collect(best, prepared.loaders[side], prepared.spec)
         seen = {"split": side, "data": prepared.pictures.source, "best_epoch": position.best_epoch + 1}
-        metrics = report(outputs, manifest.classes, run.path, seen)
+        metrics = report(outputs, manifest.classes, run.path if processes.first else None, seen)
+        if not processes.first:
+            return Trained(run, metrics, side, first=False)
+        save_figure(curves_figure(history.rows), run.path / "curves.png")
         scores = {f"{side}_accuracy": metrics.accuracy, f"{side}_macro_f1": metrics.macro.f1}
         provenance = manifest.provenance.model_copy(update={"metrics": scores})
         save_model(run.model_path, best.state_dict(), manifest.model_copy(update={"provenance": provenance}))
@@ -196,29 +266,38 @@ def fit(
     Otherwise the last weights are kept; the numbers per epoch are then shown but choose nothing.
     """
     training, loader = chosen.training, loaders["train"]
+    processes = trainer.processes
     side = "val" if len(loaders["val"].indices) else "test"
     choosing = side == "val" and training.keep == "best"
     progress = EpochProgress(console, training.epochs, loader.num_batches, trainer.step)
     trainer.model.train()
-    with StopRequest() as stop, progress:
+    with StopRequest(processes.largest) as stop, progress:
         while position.epoch < training.epochs:
             _run_epoch(trainer, loader, run, position, stop, progress)
             scored = trainer.ema.model if trainer.ema else trainer.model
-            outputs = collect_logits(scored, loaders[side], trainer.spec, precision=trainer.precision)
+            outputs = processes.collect(scored, loaders[side], trainer.spec, trainer.precision)
             row = _history_row(position, trainer, side, outputs)
             score = _score(training.best_by, outputs)
             best = position.best is None or score > position.best if choosing else position.epoch == training.epochs - 1
             if best:
-                save_model(run.model_path, trainer.whole_state(scored), manifest)
                 position.best, position.best_epoch = score, position.epoch
-            history.append(row)
+                if processes.first:
+                    save_model(run.model_path, trainer.whole_state(scored), manifest)
+            if processes.first:
+                history.append(row)
             progress.epoch_line(row, best=best and choosing)
             _begin_next_epoch(position)
-            save_checkpoint(run.path / CHECKPOINT_FILE, trainer, position)
+            _save(run, trainer, position)
             if training.patience and position.epoch - 1 - position.best_epoch >= training.patience:
                 console.print(f"no better epoch for {training.patience}: stopped", highlight=False)
                 break
+            stop.asked()
             _stop_if_asked(stop, run)
+
+
+def _save(run: Run, trainer: Trainer, position: Position) -> None:
+    if trainer.processes.first:
+        save_checkpoint(run.path / CHECKPOINT_FILE, trainer, position)
 
 
 def _run_epoch(
@@ -243,18 +322,18 @@ def _run_epoch(
                 accuracy=int(num_correct) / position.num_pictures,
                 images_per_s=(position.num_pictures - before) / seconds,
             )
-        if stop.received is not None:
+        if stop.asked():
             break
     position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
     position.seconds_s, position.step = spent + time.monotonic() - begun, trainer.step
-    if stop.received is not None and position.batch < loader.num_batches:
-        save_checkpoint(run.path / CHECKPOINT_FILE, trainer, position)
+    if stop.agreed and position.batch < loader.num_batches:
+        _save(run, trainer, position)
         _stop_if_asked(stop, run)
 
 
 def _stop_if_asked(stop: StopRequest, run: Run) -> None:
-    if stop.received is not None:
-        raise Interrupted(f"stopped and saved; continue with: catseye train --resume {run.path}", stop.received)
+    if stop.agreed:
+        raise Interrupted(f"stopped and saved; continue with: catseye train --resume {run.path}", stop.agreed)
 
 
 def _begin_next_epoch(position: Position) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -9,10 +10,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """While entered, the first signal is remembered; a second one ends the process at once."""
+    """While entered, the first signal is remembered; a second one ends the process at once.
 
-    def __init__(self) -> None:
+    `agree` makes one number out of those of all processes: a signal to one of them is then answered by all, at the
+    same step.
+    """
+
+    def __init__(self, agree: Callable[[int], int] = int) -> None:
         self.received: int | None = None
+        self.agreed: int | None = None
+        self._agree = agree
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -26,6 +33,11 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def asked(self) -> int | None:
+        """The signal that has come by now, the same in all processes; each of them must ask."""
+        self.agreed = self._agree(self.received or 0) or None
+        return self.agreed
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = number

@@ -2,16 +2,20 @@
 
 Enters: a `Batch` and the objects of a run. Leaves: changed weights and a `StepResult`. Called by `fit.py`.
 Everything random is drawn from (seed, step), so step k is the same in a resumed run.
+
+A batch may be cut twice: over the processes, and into `accumulate_steps` parts that follow each other. Loss and
+gradients are those of the whole batch all the same: every part counts by its share of what the mean is divided by.
 """
 
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from catseye.config import AugmentSettings
-from catseye.data.augment import augment_batch
+from catseye.data.augment import RowGenerator, augment_batch
 from catseye.data.loaders import Batch
 from catseye.data.mixing import mix_batch
 from catseye.errors import TrainingError
@@ -19,6 +23,7 @@ from catseye.models.registry import AUXILIARY_WEIGHT, training_outputs
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 from catseye.training.distillation import Teacher
+from catseye.training.distributed import ALONE, Processes, gradients_wait
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
 from catseye.training.schedules import Schedule
@@ -42,6 +47,9 @@ class Trainer:
     teacher: Teacher | None = None
     frozen_state: dict[str, Tensor] = field(default_factory=dict)  # the rest of the network where `model` is its head
     step: int = 0
+    accumulate_steps: int = 1
+    processes: Processes = ALONE
+    parallel: DistributedDataParallel | None = None  # around `model` where several processes train
 
     def whole_state(self, scored: nn.Module) -> dict[str, Tensor]:
         """The state of the whole network, also where only its head is being trained."""
@@ -52,7 +60,10 @@ class Trainer:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Mean loss of the batch, right answers on the augmented pictures, pictures; the first two still on the device."""
+    """Mean loss of the batch, right answers on the augmented pictures, pictures, over all processes.
+
+    The first two are still on the device.
+    """
 
     loss: Tensor
     num_correct: Tensor
@@ -70,8 +81,10 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     """
     t = trainer
     device = batch.pixels.device
-    torch.manual_seed(derive(t.seed, "dropout", t.step))
-    generator = torch.Generator(device).manual_seed(derive(t.seed, "augment", t.step))
+    torch.manual_seed(derive(t.seed, "dropout", t.step) + t.processes.rank)
+    generator = RowGenerator(device)
+    generator.manual_seed(derive(t.seed, "augment", t.step))
+    generator.first, generator.total = batch.first, batch.total
 
     x = batch.pixels  # (N, C, H, W)
     if x.dtype == torch.uint8:  # cached features arrive as floats, augmented when they were computed
@@ -84,26 +97,45 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
         if "momentum" in group:
             group["momentum"] = momentum
 
-    with torch.autocast(device.type, dtype=t.precision, enabled=t.precision is not None):
-        logits, auxiliary = training_outputs(t.model, x)  # (N, K), and those of heads that only training uses
-        loss = t.criterion(logits.float(), targets)
-        for side in auxiliary:
-            loss = loss + AUXILIARY_WEIGHT * t.criterion(side.float(), targets)
-    if t.teacher is not None:
-        loss = t.teacher.blend(loss, logits.float(), x)
+    t.optimizer.zero_grad(set_to_none=True)
+    mass = t.criterion.mass(targets)
+    whole = t.processes.sum(torch.stack([mass, torch.full_like(mass, len(targets))]))  # mass and rows of all
+    # The same number of parts everywhere, with two pictures or more in each: see `Share.cut`.
+    num_parts = max(1, min(t.accumulate_steps, batch.num_pictures // t.processes.world_size // 2))
+    totals = torch.zeros(2, device=device)
+    for number, part in enumerate(zip(x.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True)):
+        with gradients_wait(t.parallel, last=number == num_parts - 1):
+            loss, num_correct = _forward(t, *part, whole)
+            (loss * t.processes.world_size).backward()  # the gradients are averaged over the processes
+        totals += torch.stack([loss.detach(), num_correct])
+    loss, num_correct = t.processes.sum(totals)
     if not loss.isfinite():
         raise TrainingError(
             f"the loss became {loss.item()} at step {t.step} (learning rate {rate:.3g}); "
             "try a smaller training.lr or training.clip_norm=1"
         )
-    t.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
     if t.clip_norm:
         nn.utils.clip_grad_norm_(t.model.parameters(), t.clip_norm)
     t.optimizer.step()
     if t.ema is not None:
         t.ema.update(t.model, t.step)
     t.step += 1
+    return StepResult(loss, (num_correct * batch.num_pictures / whole[1]).round().long(), batch.num_pictures)
 
+
+def _forward(t: Trainer, x: Tensor, targets: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of some pictures as their part of the whole batch's mean, and the right answers among them.
+
+    Shape: x (N, C, H, W), targets (N,) or (N, K), whole (2,) -> scalar, scalar.
+    """
+    with torch.autocast(x.device.type, dtype=t.precision, enabled=t.precision is not None):
+        # (N, K), and those of heads that only training uses
+        logits, auxiliary = training_outputs(t.model, x) if t.parallel is None else t.parallel(x)
+        loss = t.criterion(logits.float(), targets)
+        for side in auxiliary:
+            loss = loss + AUXILIARY_WEIGHT * t.criterion(side.float(), targets)
+    loss = loss * (t.criterion.mass(targets) / whole[0])
+    if t.teacher is not None:
+        loss = t.teacher.blend(loss, logits.float(), x, len(x) / whole[1])
     truth = targets if targets.ndim == 1 else targets.argmax(1)
-    return StepResult(loss.detach(), (logits.detach().argmax(1) == truth).sum(), len(truth))
+    return loss, (logits.detach().argmax(1) == truth).sum()

@@ -1,0 +1,274 @@
+"""Several processes train one network: who this process is, and what the processes tell each other.
+
+Enters: torchrun's environment variables. Leaves: `Processes`, which is alone in an ordinary run, so that one
+process and many take the same path. `fit.py` joins, shares and gathers through it, `step.py` sums through it.
+The data are shared out by `Share` in data/loaders.py; starting the processes is `launch.py`'s part.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from catseye.config import Settings
+from catseye.data.loaders import Loader, Share
+from catseye.data.prepare import Prepared
+from catseye.devices import choose_device
+from catseye.errors import CatseyeError, DataError, Interrupted, TrainingError, UsageError
+from catseye.evaluation.predict import Outputs, collect_logits
+from catseye.models.registry import training_outputs
+from catseye.preprocess import Preprocessing
+
+P = ParamSpec("P")
+T = TypeVar("T")
+SLOWER_TO_TELL_S = 1.0  # an error is told by the first process, or by the others when it stays silent
+LOST_S = 3.0  # a lost connection follows from another process's end: that one's message comes first
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together; `per_node` of them share this machine."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    per_node: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and prints."""
+        return self.rank == 0
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all processes, on each of them."""
+        if self.world_size == 1:
+            return value
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total
+
+    def largest(self, value: int) -> int:
+        """The largest value of any process, told over the CPU, so that no GPU is waited for."""
+        if self.world_size == 1:
+            return value
+        told = torch.tensor(value)
+        distributed.all_reduce(told, distributed.ReduceOp.MAX)
+        return int(told)
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        self.largest(0)
+
+    def tell(self, value: T) -> T:
+        """The first process's value, on all of them."""
+        if self.world_size == 1:
+            return value
+        told = [value]
+        distributed.broadcast_object_list(told, src=0)
+        return told[0]
+
+    def share(self, loader: Loader) -> Loader:
+        """The same training loader, giving this process its part of every batch."""
+        return cast(Loader, replace(cast(Any, loader), share=Share(self.rank, self.world_size)))
+
+    def part(self, loader: Loader) -> Loader:
+        """The same evaluation loader on this process's part of the pictures: neighbours, none doubled or dropped."""
+        mine = np.array_split(loader.indices, self.world_size)[self.rank]
+        return cast(Loader, replace(cast(Any, loader), indices=mine))
+
+    def collect(
+        self, model: nn.Module, loader: Loader, spec: Preprocessing, precision: torch.dtype | None = None
+    ) -> Outputs:
+        """Every picture's logits in the original order, on each process; each one computes its part of them.
+
+        Raises:
+            DataError: not one picture of any part could be read.
+
+        """
+        if self.world_size == 1:
+            return collect_logits(model, loader, spec, precision=precision)
+        self._align(model)
+        found: list[Outputs | None] = [None] * self.world_size
+        distributed.all_gather_object(found, self._collect_part(model, loader, spec, precision))
+        parts = [part for part in found if part is not None]
+        if not parts:
+            raise DataError(f"none of {len(loader.indices)} pictures can be read")
+        return Outputs(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.indices for part in parts]),
+        )
+
+    def _collect_part(
+        self, model: nn.Module, loader: Loader, spec: Preprocessing, precision: torch.dtype | None
+    ) -> Outputs | None:
+        try:
+            return collect_logits(model, self.part(loader), spec, precision=precision)
+        except DataError:  # no pictures here, which says nothing of the other parts
+            return None
+
+    @torch.no_grad()
+    def _align(self, model: nn.Module) -> None:
+        """Give all processes the first one's batch-norm statistics; the weights are equal anyway."""
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)
+
+
+ALONE = Processes()
+
+
+def join(device: str) -> tuple[Processes, torch.device]:
+    """Meet the other processes that torchrun started, if it did, and choose this one's device.
+
+    Raises:
+        UsageError: more processes than GPUs, or a device that each process cannot have for itself.
+
+    """
+    found = os.environ
+    world_size = int(found.get("WORLD_SIZE", "1"))
+    if world_size == 1 or "RANK" not in found:
+        return ALONE, choose_device(device)
+    mine = Processes(
+        int(found["RANK"]), world_size, int(found.get("LOCAL_RANK", 0)), int(found.get("LOCAL_WORLD_SIZE", 1))
+    )
+    where = _own_device(device, mine)
+    if not distributed.is_initialized():
+        # Small messages go over the CPU beside NCCL: reading them must not wait for the GPU.
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")
+    return mine, where
+
+
+def _own_device(device: str, mine: Processes) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = choose_device(device)
+    if where.type == "cpu":
+        return where
+    if where.type != "cuda" or where.index is not None:
+        raise UsageError(f"several processes compute on cuda or cpu, each on its own device; got --device {device}")
+    if mine.per_node > torch.cuda.device_count():
+        raise UsageError(
+            f"each process needs a GPU of its own; got {mine.per_node} processes and {torch.cuda.device_count()} "
+            f"GPUs on this machine; start {torch.cuda.device_count()}, or say --device cpu"
+        )
+    where = torch.device("cuda", mine.local_rank)
+    torch.cuda.set_device(where)
+    return where
+
+
+def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
+    """Around a function that joins: leave the group afterwards, and tell an error once rather than from each process."""
+
+    @wraps(train)
+    def with_an_end(*args: P.args, **kwargs: P.kwargs) -> T:
+        before = distributed.is_available() and distributed.is_initialized()
+        try:
+            with _one_voice():
+                return train(*args, **kwargs)
+        finally:
+            if not before and distributed.is_available() and distributed.is_initialized():
+                distributed.destroy_process_group()
+
+    return with_an_end
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """The first process tells an error; torchrun then ends the others, unless the error is theirs alone."""
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if rank == 0:
+            raise
+        raise SystemExit(getattr(stopped, "exit_code", 130)) from None
+    except CatseyeError as error:
+        if rank == 0:
+            raise
+        time.sleep(SLOWER_TO_TELL_S)
+        error.args = (f"process {rank} of {world_size}: {error}",)
+        raise
+    except RuntimeError as error:
+        if world_size == 1 or not _lost(error):
+            raise
+        time.sleep(LOST_S)
+        raise TrainingError(
+            f"process {rank} of {world_size} lost another one ({str(error).splitlines()[0][:200]}); "
+            "the message of the one that ended first says why"
+        ) from None
+
+
+def _lost(error: RuntimeError) -> bool:
+    words = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Timed out waiting")
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in words)
+
+
+def check_sizes(chosen: Settings, processes: Processes) -> None:
+    """Every part of a batch needs two pictures.
+
+    Raises:
+        UsageError: the batch is too small for so many parts.
+
+    """
+    training = chosen.training
+    parts = processes.world_size * training.accumulate_steps
+    if parts > 1 and training.batch_size < 2 * parts:
+        raise UsageError(
+            f"training.batch_size is the whole batch, in {processes.world_size} process(es) x "
+            f"{training.accumulate_steps} step(s) of 2 pictures or more; got {training.batch_size}; "
+            f"say --set training.batch_size={2 * parts}"
+        )
+
+
+def check_same_data(prepared: Prepared, processes: Processes) -> None:
+    """All processes must have found the same pictures, split them alike, and keep them alike.
+
+    Raises:
+        DataError: they did not.
+
+    """
+    if processes.world_size == 1:
+        return
+    facts = (prepared.data_sha256, prepared.splits.tobytes(), prepared.spec.model_dump_json())
+    mine = (hashlib.sha256(repr(facts).encode()).hexdigest(), prepared.in_memory)
+    found: list[Any] = [None] * processes.world_size
+    distributed.all_gather_object(found, mine)
+    if len(set(found)) > 1:
+        other = next(rank for rank, theirs in enumerate(found) if theirs != found[0])
+        raise DataError(
+            f"all processes must see the same pictures; process 0 and process {other} differ; give every machine "
+            "the same DATA, and where only the free memory differs, say --set data.storage=stream"
+        )
+
+
+class _Training(nn.Module):
+    """What DistributedDataParallel wraps: the logits of the network and of its auxiliary heads."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Shape: (N, C, H, W) -> (N, K), list of (N, K)."""
+        return training_outputs(self.model, x)
+
+
+def parallel(model: nn.Module, processes: Processes) -> DistributedDataParallel | None:
+    """The network behind DistributedDataParallel, which averages the gradients; None for a process that is alone."""
+    if processes.world_size == 1:
+        return None
+    return DistributedDataParallel(_Training(model), gradient_as_bucket_view=True)
+
+
+def gradients_wait(wrapped: DistributedDataParallel | None, *, last: bool) -> Any:
+    """Around a part of an accumulated batch: gradients travel with the last part only."""
+    return nullcontext() if last or wrapped is None else wrapped.no_sync()

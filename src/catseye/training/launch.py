@@ -1,0 +1,67 @@
+"""`catseye train --nproc N`: start N processes of the same command on this machine, and end as they end.
+
+Enters: N and the command line. Leaves: an exit code. Called by cli. The processes are started, watched and, where
+allowed, restarted by torch's elastic agent, the one behind `torchrun`; several machines need torchrun itself.
+"""
+
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+ME = "127.0.0.1"
+
+
+def without_launch_options(words: Sequence[str]) -> list[str]:
+    """The command line that each process gets: the same, less --nproc and --max-restarts.
+
+    >>> without_launch_options(["train", "digits", "--nproc", "2", "--max-restarts=1", "--json"])
+    ['train', 'digits', '--json']
+    """
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in ("--nproc", "--max-restarts"):
+            skip = True
+        elif not word.startswith(("--nproc=", "--max-restarts=")):
+            kept.append(word)
+    return kept
+
+
+def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
+    """Run `catseye WORDS` in so many processes and return their exit code, 128 + number after a signal.
+
+    A SIGTERM or Ctrl-C goes on to all processes, which save and stop; they have 30 s for it. When one ends with
+    an error the others are ended, and all are started anew up to `max_restarts` times.
+    """
+    # The processes say what went wrong; the agent's own log is for those who look for its faults.
+    if "--debug" not in words:
+        logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    # Otherwise every process would compute with as many threads as the machine has cores.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"{ME}:0",
+        local_addr=ME,
+        max_restarts=max_restarts,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-u", "-m", "catseye", *without_launch_options(words))
+    except SignalException as stopped:
+        return 128 + stopped.sigval.value
+    except ChildFailedError as failed:
+        code = failed.get_first_failure()[1].exitcode
+        return code if code >= 0 else 128 - code
+    return 0

@@ -1,0 +1,81 @@
+"""One training step and one evaluation of several set-ups, on one process or as one of several; see test_distributed.
+
+Run as a script with torchrun's environment variables and the file to write as its argument.
+"""
+
+import copy
+import sys
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+from torch import Tensor
+
+from catseye.config import load_settings
+from catseye.training.assemble import assemble, fit_to_data, prepare_data
+from catseye.training.distributed import Processes, check_same_data, join
+from catseye.training.step import train_step
+
+AUGMENTED = {
+    "augment.rotate_deg": 10, "augment.brightness": 0.2, "augment.contrast": 0.2, "augment.noise_std": 0.02,
+    "augment.erase": 0.5, "augment.crop_padding_px": 2,
+}  # fmt: skip
+PLAIN = {"model.name": "lenet5", "training.batch_size": 128}
+NORMS = {
+    "model.name": "simple", "model.dropout": 0, "training.batch_size": 33, "data.input_px": 16,
+    "training.sync_batch_norm": True,
+}  # fmt: skip
+CASES: dict[str, dict[str, object]] = {
+    "augmented": PLAIN | AUGMENTED,
+    "uneven": PLAIN | {"training.batch_size": 33, "training.clip_norm": 0.01, "training.ema_decay": 0.9},
+    "parts": PLAIN | AUGMENTED | {"training.accumulate_steps": 3, "training.class_weights": "balanced"},
+    "batch norm": NORMS,
+    "streamed": PLAIN | {"data.storage": "stream", "data.workers": 0, "training.label_smoothing": 0.1},
+}
+BASE: dict[str, object] = {"training.optimizer": "sgd", "training.momentum": 0.9, "training.schedule": "constant"}
+LAST = {"augmented"}  # of these cases the last, smaller batch as well
+
+
+def one_step(case: str, processes: Processes, batch_number: int = 0) -> dict[str, Tensor]:
+    """Gradients, weights and loss after one step, and the logits of the validation pictures."""
+    values = BASE | CASES[case]
+    if batch_number:
+        values["training.batch_size"] = 1256  # of 1,259: the last batch has three pictures, fewer than two for each
+    chosen = load_settings("quick", values=values, overrides=["augment.hflip=0"])
+    quiet, where = Console(quiet=True), torch.device("cpu")
+    prepared = prepare_data("digits", chosen, where, None, quiet)
+    check_same_data(prepared, processes)
+    chosen = fit_to_data(chosen, prepared, quiet)
+    built = assemble(chosen, prepared, where, None, quiet, processes)
+    trainer = built.trainer
+    trainer.model.train()
+    before = copy.deepcopy(trainer.model.state_dict())
+    result = train_step(trainer, next(iter(built.loaders["train"].epoch(0, start=batch_number))))
+    outputs = processes.collect(trainer.model, prepared.loaders["val"], prepared.spec)
+    found = {f"gradient {name}": p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
+    found |= {f"state {name}": value for name, value in trainer.model.state_dict().items()}
+    if trainer.ema is not None:
+        found |= {f"average {name}": value for name, value in trainer.ema.state_dict().items()}
+    assert any(not torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    numbers = [result.loss, result.num_correct, torch.tensor(result.num_pictures)]
+    found |= {f"number {index}": value.double() for index, value in enumerate(numbers)}
+    arrays = {"logits": outputs.logits, "labels": outputs.labels, "indices": outputs.indices}
+    found |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+    return {f"{case}, batch {batch_number}: {name}": value.detach().clone() for name, value in found.items()}
+
+
+def all_steps(processes: Processes) -> dict[str, Tensor]:
+    """Every case."""
+    found: dict[str, Tensor] = {}
+    for case in CASES:
+        found |= one_step(case, processes)
+        if case in LAST:
+            found |= one_step(case, processes, batch_number=1)
+    return found
+
+
+if __name__ == "__main__":
+    mine, _ = join("cpu")
+    found = all_steps(mine)
+    save_file({name: value.contiguous() for name, value in found.items()}, f"{sys.argv[1]}.{mine.rank}")
