@@ -26,6 +26,7 @@ FLOORS = {
     "evaluation": 3,
     "exporting": 3,
     "inspection": 3,
+    "deploying": 4,
     "cli": 4,
     "__main__": 4,
     "__init__": 4,
@@ -35,6 +36,7 @@ SIDEWAYS = {
     ("exporting", "evaluation"),  # the parity gate scores answers with the same metrics
     ("predictions", "classifier"),
     ("onnx_runtime", "classifier"),
+    ("cli", "deploying"),
     ("__main__", "cli"),
 }
 TORCH_FREE = {

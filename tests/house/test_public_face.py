@@ -18,6 +18,7 @@ FLAGS = {
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
+        "--nproc", "--max-restarts",
     },
     "evaluate": {"--out", "--device", "--data-dir", "--strict"},
     "predict": {"--top", "--csv", "--device"},
@@ -27,6 +28,14 @@ FLAGS = {
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
+    "deploy kubernetes-job": {
+        "--image", "--claim", "--mount", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name",
+        "--options", "--out",
+    },
+    "deploy slurm": {
+        "--time", "--setup", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name", "--options",
+        "--out",
+    },
 }  # fmt: skip
 
 
@@ -43,9 +52,12 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_command_line_flags():
     command = typer.main.get_command(app)
+    verbs = {name: verb for name, verb in command.commands.items() if not hasattr(verb, "commands")}
+    for group, verb in command.commands.items():
+        verbs |= {f"{group} {name}": part for name, part in getattr(verb, "commands", {}).items()}
     found = {
         name: {option for parameter in verb.params for option in parameter.opts if option.startswith("--")}
-        for name, verb in command.commands.items()
+        for name, verb in verbs.items()
     }
     assert {name: flags - EVERYWHERE for name, flags in found.items()} == FLAGS
     for name, flags in found.items():

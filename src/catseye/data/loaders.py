@@ -118,7 +118,7 @@ class MemoryLoader:
     shuffle: bool
     seed: int
     bad: dict[int, str] = field(default_factory=dict)
-    share: Share = Share()
+    share: Share = field(default_factory=Share)
 
     @property
     def num_batches(self) -> int:
@@ -158,7 +158,7 @@ class StreamLoader:
     device: torch.device
     min_area: float = 1.0  # below 1: random resized crop
     bad: dict[int, str] = field(default_factory=dict)
-    share: Share = Share()
+    share: Share = field(default_factory=Share)
 
     @property
     def num_batches(self) -> int:

@@ -44,7 +44,7 @@ class FeatureLoader:
     shuffle: bool
     seed: int
     bad: dict[int, str] = field(default_factory=dict)
-    share: Share = Share()
+    share: Share = field(default_factory=Share)
 
     @property
     def num_batches(self) -> int:

@@ -30,13 +30,13 @@ from catseye.preprocess import Preprocessing
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SLOWER_TO_TELL_S = 1.0  # an error is told by the first process, or by the others when it stays silent
-LOST_S = 3.0  # a lost connection follows from another process's end: that one's message comes first
+SLOWER_TO_TELL_S = 3.0  # an error is told by the first process, or by the others when it stays silent
+LOST_S = 6.0  # a lost connection follows from another process's end: that one's message comes first
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together; `per_node` of them share this machine."""
+    """Which process this is of those that train together; `per_node` of them share a machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -140,11 +140,21 @@ def join(device: str) -> tuple[Processes, torch.device]:
     mine = Processes(
         int(found["RANK"]), world_size, int(found.get("LOCAL_RANK", 0)), int(found.get("LOCAL_WORLD_SIZE", 1))
     )
+    if restarts_allowed() and found.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise UsageError(
+            "torchrun's shared store would tell a restarted process where the dead ones were (pytorch issue 135712); "
+            "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 and --rdzv-backend=c10d, or leave --max-restarts out"
+        )
     where = _own_device(device, mine)
     if not distributed.is_initialized():
         # Small messages go over the CPU beside NCCL: reading them must not wait for the GPU.
         distributed.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")
     return mine, where
+
+
+def restarts_allowed() -> bool:
+    """Whether torchrun may start the processes anew, and a half-done --out is therefore this command's own."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
 def _own_device(device: str, mine: Processes) -> torch.device:
@@ -166,7 +176,7 @@ def _own_device(device: str, mine: Processes) -> torch.device:
 
 
 def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
-    """Around a function that joins: leave the group afterwards, and tell an error once rather than from each process."""
+    """Around a function that joins: leave the group afterwards, and tell an error once, not from each process."""
 
     @wraps(train)
     def with_an_end(*args: P.args, **kwargs: P.kwargs) -> T:

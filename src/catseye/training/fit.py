@@ -4,7 +4,6 @@ Enters: DATA and settings. Leaves: a finished run folder. Called by cli and by `
 receives built objects and constructs none; what happens to one batch is in `step.py`.
 """
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -47,7 +46,14 @@ from catseye.training.assemble import (
     prepare_data,
 )
 from catseye.training.checkpoints import Position, load_checkpoint, save_checkpoint
-from catseye.training.distributed import Processes, check_same_data, check_sizes, join, leaves_the_others
+from catseye.training.distributed import (
+    Processes,
+    check_same_data,
+    check_sizes,
+    join,
+    leaves_the_others,
+    restarts_allowed,
+)
 from catseye.training.history import History, summary_writer
 from catseye.training.progress import EpochProgress
 from catseye.training.signals import StopRequest
@@ -166,7 +172,7 @@ def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> 
         UsageError: restarts are allowed but no folder is named. DataError: the pictures have changed.
 
     """
-    if not int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+    if not restarts_allowed():
         return None
     if out is None:
         raise UsageError("a restarted run must find what it began, so --max-restarts needs --out; name a folder")

@@ -6,6 +6,7 @@ allowed, restarted by torch's elastic agent, the one behind `torchrun`; several 
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from catseye.errors import TrainingError
 
 ME = "127.0.0.1"
 
@@ -40,12 +43,17 @@ def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
 
     A SIGTERM or Ctrl-C goes on to all processes, which save and stop; they have 30 s for it. When one ends with
     an error the others are ended, and all are started anew up to `max_restarts` times.
+
+    Raises:
+        TrainingError: a process was ended from outside and could not say so itself.
+
     """
-    # The processes say what went wrong; the agent's own log is for those who look for its faults.
     if "--debug" not in words:
-        logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+        logging.disable()  # the processes say what went wrong; the agent's log is for those who look for its faults
     # Otherwise every process would compute with as many threads as the machine has cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    # The agent's own store would hand a restarted process the addresses of dead ones (pytorch issue 135712).
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -62,6 +70,13 @@ def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
     except SignalException as stopped:
         return 128 + stopped.sigval.value
     except ChildFailedError as failed:
-        code = failed.get_first_failure()[1].exitcode
-        return code if code >= 0 else 128 - code
+        rank, failure = failed.get_first_failure()
+        if failure.exitcode >= 0:
+            return failure.exitcode
+        error = TrainingError(
+            f"process {rank} of {num_processes} was ended by {signal.Signals(-failure.exitcode).name}; where memory "
+            "ran out, take a smaller training.batch_size; continue with --resume RUN, or allow --max-restarts 3"
+        )
+        error.exit_code = 128 - failure.exitcode
+        raise error from None
     return 0

@@ -106,7 +106,8 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     for number, part in enumerate(zip(x.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True)):
         with gradients_wait(t.parallel, last=number == num_parts - 1):
             loss, num_correct = _forward(t, *part, whole)
-            (loss * t.processes.world_size).backward()  # the gradients are averaged over the processes
+            # The gradients are averaged over the processes.
+            (loss * t.processes.world_size).backward()  # type: ignore[no-untyped-call]
         totals += torch.stack([loss.detach(), num_correct])
     loss, num_correct = t.processes.sum(totals)
     if not loss.isfinite():

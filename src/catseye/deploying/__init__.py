@@ -1,0 +1,1 @@
+"""Files that put catseye to work elsewhere, rendered by `catseye deploy`."""
