@@ -160,17 +160,17 @@ def restarts_allowed() -> bool:
 def _own_device(device: str, mine: Processes) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    where = choose_device(device)
-    if where.type == "cpu":
-        return where
-    if where.type != "cuda" or where.index is not None:
+    if device not in ("cpu", "cuda"):
         raise UsageError(f"several processes compute on cuda or cpu, each on its own device; got --device {device}")
-    if mine.per_node > torch.cuda.device_count():
+    if device == "cpu":
+        return choose_device(device)
+    found = torch.cuda.device_count()
+    if 0 < found < mine.per_node:
         raise UsageError(
-            f"each process needs a GPU of its own; got {mine.per_node} processes and {torch.cuda.device_count()} "
-            f"GPUs on this machine; start {torch.cuda.device_count()}, or say --device cpu"
+            f"each process needs a GPU of its own; got {mine.per_node} processes and {found} GPUs on this machine; "
+            f"start {found}, or say --device cpu"
         )
-    where = torch.device("cuda", mine.local_rank)
+    where = choose_device(f"cuda:{mine.local_rank}")
     torch.cuda.set_device(where)
     return where
 
