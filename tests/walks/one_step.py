@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from rich.console import Console
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from catseye.config import load_settings
+from catseye.data.loaders import Share
 from catseye.training.assemble import assemble, fit_to_data, prepare_data
 from catseye.training.distributed import Processes, check_same_data, join
 from catseye.training.step import train_step
+from catseye.training.sync_batch_norm import synchronise
 
 AUGMENTED = {
     "augment.rotate_deg": 10, "augment.brightness": 0.2, "augment.contrast": 0.2, "augment.noise_std": 0.02,
@@ -65,9 +67,32 @@ def one_step(case: str, processes: Processes, batch_number: int = 0) -> dict[str
     return {f"{case}, batch {batch_number}: {name}": value.detach().clone() for name, value in found.items()}
 
 
+def norm_in_float64(processes: Processes) -> dict[str, Tensor]:
+    """Output, gradients and running statistics of one batch norm, on 11 pictures in unequal shares."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((11, 3, 5, 5), generator=generator, dtype=torch.float64) * 3 + 1
+    wanted = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    norm = nn.Sequential(nn.BatchNorm2d(3)).double()
+    norm[0].weight.data.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    if processes.world_size > 1:
+        synchronise(norm)
+    rows, _ = Share(processes.rank, processes.world_size).cut(np.arange(11))
+    mine = x[rows].requires_grad_()
+    y = norm(mine)
+    (y - wanted[rows]).square().sum().backward()
+    parts = {"y": y.detach(), "x": mine.grad}
+    found = {
+        name: processes.sum(torch.zeros_like(x).index_copy(0, torch.from_numpy(rows), part))
+        for name, part in parts.items()
+    }
+    found |= {f"gradient {name}": processes.sum(p.grad) for name, p in norm.named_parameters()}
+    found |= dict(norm.named_buffers())
+    return {f"float64: {name}": value.detach().clone() for name, value in found.items()}
+
+
 def all_steps(processes: Processes) -> dict[str, Tensor]:
     """Every case."""
-    found: dict[str, Tensor] = {}
+    found = norm_in_float64(processes)
     for case in CASES:
         found |= one_step(case, processes)
         if case in LAST:

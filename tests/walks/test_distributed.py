@@ -30,7 +30,11 @@ def free_port() -> int:
 
 
 def test_two_processes_take_the_very_step_of_one(tmp_path):
-    """Gradients, weights, averages, loss, right answers, validation logits and their order, to 1e-6."""
+    """Gradients, weights, averages, loss, right answers, validation logits and their order, to 1e-6.
+
+    Batch norm divides by what it measures, so that rounding grows from layer to layer: 1e-5 there for a whole network,
+    and 1e-12 for one layer in float64.
+    """
     here = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [sys.executable, "-m", "tests.walks.one_step", str(tmp_path / "found")]
     started = [
@@ -43,8 +47,8 @@ def test_two_processes_take_the_very_step_of_one(tmp_path):
         together = load_file(tmp_path / f"found.{rank}")
         assert together.keys() == alone.keys()
         for name, value in alone.items():
-            # The second process's batch-norm statistics are those of the first only after an evaluation.
-            torch.testing.assert_close(together[name], value, atol=1e-6, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+            near = 1e-12 if name.startswith("float64") else 1e-5 if name.startswith("batch norm") else 1e-6
+            torch.testing.assert_close(together[name], value, atol=near, rtol=near, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_nproc_makes_the_run_that_one_process_makes(tmp_path, catseye_command):
@@ -80,7 +84,7 @@ def children(pid: int) -> list[int]:
 
 
 def start(tmp_path, *more: str) -> subprocess.Popen[str]:
-    words = ["train", "digits", *OPTIONS, "--epochs", "30", "--out", "run", "--nproc", "2", *more]
+    words = ["train", "digits", *OPTIONS, "--epochs", "8", "--out", "run", "--nproc", "2", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "catseye", *words],
         cwd=tmp_path,
@@ -100,10 +104,10 @@ def start(tmp_path, *more: str) -> subprocess.Popen[str]:
 def compare_with_an_undisturbed_run(tmp_path) -> None:
     settings = {"training.batch_size": 100}
     whole = catseye.train(
-        "digits", model="lenet5", epochs=30, seed=1, settings=settings, device="cpu", out=tmp_path / "1"
+        "digits", model="lenet5", epochs=8, seed=1, settings=settings, device="cpu", out=tmp_path / "1"
     )
     rows = catseye.training.fit.Run(tmp_path / "run").history
-    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    assert [row["epoch"] for row in rows] == list(range(1, 9))
     for row, other in zip(whole.run.history, rows, strict=True):
         assert other["train_loss"] == pytest.approx(row["train_loss"], rel=1e-3)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -119,7 +123,7 @@ def test_a_killed_process_is_started_anew_and_the_run_goes_on(tmp_path, victim):
     _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert "continuing run at epoch" in said
-    assert said.count("epoch  1/30") == 1, "it began from the start again"
+    assert said.count("epoch 1/8") == 1, "it began from the start again"
     compare_with_an_undisturbed_run(tmp_path)
 
 

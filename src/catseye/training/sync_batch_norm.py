@@ -34,15 +34,15 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
     Shape: (N, C, H, W) -> the same; N may differ between processes.
     Source: Ioffe and Szegedy 2015, algorithm 1, over the whole batch. The variance is summed about the common mean,
-    in float32, since E[x²] - E[x]² loses digits.
+    in float32 or wider, since E[x²] - E[x]² loses digits.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: see the class."""
         if not self.training:
             return super().forward(x)
-        wide = x.float()
-        count = torch.full((1,), x.numel() / x.shape[1], device=x.device)
+        wide = x if x.dtype == torch.float64 else x.float()
+        count = torch.full((1,), x.numel() / x.shape[1], dtype=wide.dtype, device=x.device)
         sums = _sum(torch.cat([wide.sum((0, 2, 3)), count]))
         mean, count = sums[:-1] / sums[-1], sums[-1].detach()
         centred = wide - mean.view(1, -1, 1, 1)
