@@ -61,7 +61,7 @@ def main() -> None:
         floors, runs = run_rounds(variants, folder, options.rounds, options.seconds)
     rows = [summarise(variant, runs, best_floor(floors)) for variant in variants]
     result = {
-        "command": f"python benchmarks/train_speed.py cifar10/ {' '.join(shown_options(sys.argv[1:], options.folder))}",
+        "command": shown_command("train_speed.py", options.folder),
         "n": options.rounds,
         "seeds": [0],
         "baseline": BASELINE,
@@ -76,8 +76,10 @@ def main() -> None:
     Console().print(table(rows))
 
 
-def shown_options(words: list[str], folder: Path) -> list[str]:
-    return [word for word in words if word != str(folder)]
+def shown_command(script: str, folder: Path) -> str:
+    """The command line, with the private path of the pictures left out."""
+    words = ["cifar10/" if word == str(folder) else word for word in sys.argv[1:]]
+    return " ".join(["python", f"benchmarks/{script}", *words])
 
 
 def link_some(source: Path, target: Path, per_class: int) -> Path:
@@ -111,7 +113,7 @@ def run(words: list[str], changed: dict[str, str]) -> dict[str, Any]:
     """A fresh process with no settings of threads or allocator but those given; its last line is JSON."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(CLEANED)}
     command = [sys.executable, str(HERE / words[0]), *words[1:]]
-    done = subprocess.run(command, env=clean | changed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=clean | changed, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr[-4000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -15,7 +15,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import torch
@@ -67,6 +67,7 @@ class Changed(nn.Module):
         self.model, self.layout, self.bf16 = model, layout, bf16
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shape: (N, C, H, W) -> (N, K) float32."""
         if self.layout is not None:
             x = x.contiguous(memory_format=self.layout)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
@@ -115,6 +116,12 @@ def keep_freed_memory() -> None:
     for parameter, value in ((trim_threshold, 2_000_000_000), (mmap_max, 0)):
         if libc.mallopt(parameter, value) != 1:
             raise SystemExit("mallopt refused; this switch needs glibc")
+
+
+def make_steps(variant: str, folder: Path) -> Iterator[int]:
+    """Trains as it is iterated; gives the number of pictures of every step."""
+    base, switches = parse(variant)
+    return (article_steps if base == "article" else classic_steps)(folder, switches)
 
 
 def article_steps(folder: Path, switches: set[str]) -> Iterator[int]:
@@ -181,7 +188,7 @@ def measure(steps: Iterator[int], seconds: float) -> dict[str, float | int]:
     return {
         "images_per_s": pictures / (times[-1] - times[0]),
         "steps": num_steps,
-        "median_step_s": statistics.median(b - a for a, b in zip(times, times[1:], strict=False)),
+        "median_step_s": statistics.median(b - a for a, b in pairwise(times)),
         "warm_up_s": warm_s,
         "page_faults_per_step": (usage.ru_minflt - faults) / num_steps,
         "peak_memory_mb": usage.ru_maxrss / 1024,
@@ -194,10 +201,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
-    base, switches = parse(options.variant)
-    set_process(switches)
-    make = article_steps if base == "article" else classic_steps
-    found = measure(make(options.folder, switches), options.seconds)
+    set_process(parse(options.variant)[1])
+    found = measure(make_steps(options.variant, options.folder), options.seconds)
     assert math.isfinite(found["images_per_s"])
     print(json.dumps({"variant": options.variant, "threads": torch.get_num_threads(), **found}))
 
