@@ -4,11 +4,11 @@
 
 A variant is a base, `article` (baselines/article_loop.py) or `classic` (catseye's recipe through its own loader,
 `assemble` and `train_step`), followed by the switches that are changed against it. Switches that are environment
-variables (`ENVIRONMENT`) have to be set before the process starts; train_speed.py does that.
+variables (`ENVIRONMENT`) have to be set before the process starts; train_speed.py does that. `catseye train` itself
+keeps freed memory, so `classic+malloc` is what its users get.
 """
 
 import argparse
-import ctypes
 import json
 import math
 import resource
@@ -27,6 +27,7 @@ from torch.optim import SGD, Optimizer
 from catseye.config import Settings, load_settings
 from catseye.data.augment import augment_batch
 from catseye.data.prepare import Prepared
+from catseye.devices import keep_freed_memory
 from catseye.training.assemble import assemble, prepare_data
 from catseye.training.step import Trainer, train_step
 
@@ -107,15 +108,6 @@ def set_process(switches: set[str]) -> None:
     if "bf16-math" in switches:
         torch.backends.mkldnn.conv.fp32_precision = "bf16"
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed tensors: handed back to the kernel, every page is faulted in again at each step."""
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_max = -1, -4
-    for parameter, value in ((trim_threshold, 2_000_000_000), (mmap_max, 0)):
-        if libc.mallopt(parameter, value) != 1:
-            raise SystemExit("mallopt refused; this switch needs glibc")
 
 
 def make_steps(variant: str, folder: Path) -> Iterator[int]:
