@@ -37,6 +37,7 @@ class Batch:
     pixels: Tensor
     labels: Tensor
     indices: Tensor
+    epoch: int = 0  # number of the epoch, from 0
     first: int = 0
     total: int | None = None
 
@@ -133,7 +134,7 @@ class MemoryLoader:
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
             pixels = self.pixels[rows].permute(0, 3, 1, 2)
-            yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), first, len(whole))
+            yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), number, first, len(whole))
 
 
 @dataclass
@@ -186,7 +187,7 @@ class StreamLoader:
                 labels = torch.from_numpy(self.pictures.labels[indices.numpy()])
                 pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
                 total = len(whole) if self.share.world_size > 1 else None
-                yield Batch(pixels, labels.to(self.device), indices, first, total)
+                yield Batch(pixels, labels.to(self.device), indices, number, first, total)
 
 
 @dataclass(frozen=True)

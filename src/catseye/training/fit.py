@@ -17,6 +17,7 @@ from rich.console import Console
 from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
+from catseye.devices import keep_freed_memory
 from catseye.errors import DataError, Interrupted, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
@@ -109,6 +110,8 @@ def train(
     """
     processes, where = join(device)
     console = (console or Console(stderr=True)) if processes.first else Console(quiet=True)
+    if where.type == "cpu":
+        keep_freed_memory()
     if resume is not None:
         given = {"data": data, "out": out, "model": model, "epochs": epochs, "seed": seed, "config": config}
         given |= {"recipe": recipe, "pretrained": pretrained or None}
