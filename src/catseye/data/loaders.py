@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,11 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catseye.data.augment import random_resized_crop
 from catseye.data.sources import Pictures
-from catseye.errors import ImageError
+from catseye.data.workers import POLL_S, settle, watched
+from catseye.errors import DataError, ImageError
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
 
@@ -29,17 +31,22 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `Pictures` on the CPU."""
+    """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `Pictures` on the CPU.
+
+    `number` is the batch's place in its epoch: one of which nothing could be read leaves a gap.
+    """
 
     pixels: Tensor
     labels: Tensor
     indices: Tensor
+    number: int = 0
 
 
 class Loader(Protocol):
     """What fit and predict iterate."""
 
     indices: Indices
+    batch_size: int
     bad: dict[int, str]  # number -> reason, of pictures met on the way that could not be read
 
     @property
@@ -96,10 +103,10 @@ class MemoryLoader:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
-        for chosen in order[start:]:
+        for place, chosen in enumerate(order[start:], start):
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
-            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen))
+            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen), place)
 
 
 @dataclass
@@ -107,6 +114,7 @@ class StreamLoader:
     """Batches decoded by worker processes, for what does not fit into memory.
 
     A picture that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place.
+    With `strict` it is an error.
     """
 
     pictures: Pictures
@@ -119,6 +127,7 @@ class StreamLoader:
     device: torch.device
     min_area: float = 1.0  # below 1: random resized crop
     bad: dict[int, str] = field(default_factory=dict)
+    strict: bool = False
 
     @property
     def num_batches(self) -> int:
@@ -126,7 +135,12 @@ class StreamLoader:
         return count_batches(self.indices, self.batch_size, self.shuffle)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from batch `start` on."""
+        """The batches of one epoch, from batch `start` on.
+
+        Raises:
+            DataError: a picture cannot be read, and `strict`. WorkerError: a worker process died or hangs.
+
+        """
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)[start:]
         decoder = _Decoder(self.pictures, self.spec, self.min_area, derive(self.seed, "crop", number))
         loader = DataLoader(
@@ -135,15 +149,19 @@ class StreamLoader:
             num_workers=self.workers,
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
-            timeout=120 if self.workers else 0,
+            timeout=POLL_S if self.workers else 0,
+            worker_init_fn=settle,
         )
-        for pixels, indices, bad in loader:
-            self.bad.update(bad)
-            if len(indices):
-                labels = torch.from_numpy(self.pictures.labels[indices.numpy()])
-                yield Batch(
-                    pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2), labels.to(self.device), indices
-                )
+        with closing(watched(loader)) as batches:
+            for place, (pixels, indices, bad) in enumerate(batches, start):
+                self.bad.update(bad)
+                if bad and self.strict:
+                    raise DataError(f"a picture cannot be read any more (data.strict): {next(iter(bad.values()))}")
+                # Batch normalisation has no variance over what is left of a training batch where that is one picture.
+                if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
+                    labels = torch.from_numpy(self.pictures.labels[indices.numpy()]).to(self.device)
+                    pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+                    yield Batch(pixels, labels, indices, place)
 
 
 @dataclass(frozen=True)
@@ -175,6 +193,9 @@ def _collate(items: list[tuple[int, Pixels | str]]) -> tuple[Tensor, Tensor, dic
     bad = {index: item for index, item in items if isinstance(item, str)}
     good = [(index, item) for index, item in items if not isinstance(item, str)]
     pixels = torch.from_numpy(np.stack([item for _, item in good])) if good else torch.empty(0, dtype=torch.uint8)
+    if get_worker_info() is not None:
+        # Here an error reaches the trainer; in the queue's own thread, which would do it next, it would be lost.
+        pixels = pixels.share_memory_()  # type: ignore[no-untyped-call]
     return pixels, torch.tensor([index for index, _ in good], dtype=torch.int64), bad
 
 

@@ -4,12 +4,15 @@ Enters: DATA and settings. Leaves: a finished run folder. Called by cli and by `
 receives built objects and constructs none; what happens to one batch is in `step.py`.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -17,15 +20,15 @@ from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.devices import choose_device
-from catseye.errors import Interrupted, UsageError
+from catseye.errors import CatseyeError, DataError, TrainingError, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics, confusion_matrix, cross_entropy, macro_f1
 from catseye.evaluation.predict import Outputs, collect_logits
+from catseye.files import write_atomically
 from catseye.manifest import Manifest
 from catseye.models import registry
 from catseye.runs import (
-    CHECKPOINT_FILE,
     Run,
     create_run,
     environment,
@@ -33,7 +36,6 @@ from catseye.runs import (
     locked,
     open_run,
     save_model,
-    write_atomically,
     write_json,
 )
 from catseye.training.assemble import (
@@ -45,7 +47,7 @@ from catseye.training.assemble import (
     make_manifest,
     prepare_data,
 )
-from catseye.training.checkpoints import Position, load_checkpoint, save_checkpoint
+from catseye.training.checkpoints import Checkpoints, Position, load_newest
 from catseye.training.history import History, summary_writer
 from catseye.training.progress import EpochProgress
 from catseye.training.signals import StopRequest
@@ -93,7 +95,8 @@ def train(
 
     Raises:
         UsageError: a setting or name is wrong. DataError: the pictures cannot be used.
-        TrainingError: the loss is not finite. Interrupted: a signal came; the run was saved.
+        TrainingError: the loss is not finite, or memory is too short. WorkerError: a process that decodes
+            pictures died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """
     console = console or Console(stderr=True)
@@ -119,11 +122,12 @@ def train(
     chosen = fit_to_data(chosen, prepared, console)
     built = assemble(chosen, prepared, where, published, console)
     run = create_run(out, f"{Path(prepared.pictures.source).stem}-{chosen.model.name}")
-    write_atomically(run.path / "settings.toml", to_toml(chosen))
-    write_json(run.path / "data.json", data_manifest(prepared, folder))
-    if built.plan:
-        write_json(run.path / "transfer.json", built.plan.to_json())
-    return _fit_and_report(run, built, prepared, chosen, Position(), tensorboard, console)
+    with locked(run):
+        write_json(run.path / "data.json", data_manifest(prepared, folder))
+        if built.plan:
+            write_json(run.path / "transfer.json", built.plan.to_json())
+        write_atomically(run.path / "settings.toml", to_toml(chosen))  # the last one: it makes the folder a run
+        return _fit_and_report(run, built, prepared, chosen, Position(), tensorboard, console)
 
 
 def _resume(
@@ -134,20 +138,28 @@ def _resume(
             raise UsageError(f"--{name} would do nothing with --resume: the run keeps its own; leave it out")
     if changed:
         raise UsageError(f"--set {changed[0]} would do nothing with --resume: the run keeps its own; leave it out")
-    checkpoint = run.path / CHECKPOINT_FILE
-    if not checkpoint.exists():
-        raise UsageError(f"{run.path} has nothing to continue: no {CHECKPOINT_FILE}; it is finished or never began")
-    chosen, recorded = run.settings, run.data
-    folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    published = find_weights(chosen, console)
-    expected = published.expected if published else None
-    prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected)
-    if prepared.data_sha256 != recorded["sha256"]:
-        raise UsageError(f"{recorded['source']} has changed since the run began; put it back or start a new run")
-    built = assemble(chosen, prepared, where, published, console)
-    position = load_checkpoint(checkpoint, built.trainer)
-    console.print(f"continuing {run.path} at epoch {position.epoch + 1}, batch {position.batch + 1}", highlight=False)
-    return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
+    with locked(run):
+        if run.finished:
+            raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
+        chosen, recorded = run.settings, run.data
+        folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
+        published = find_weights(chosen, console)
+        expected = published.expected if published else None
+        prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected)
+        if prepared.data_sha256 != recorded["sha256"]:
+            raise UsageError(_what_changed(prepared, recorded))
+        built = assemble(chosen, prepared, where, published, console)
+        position = load_newest(run, built.trainer, console)
+        place = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
+        console.print(f"continuing {run.path} at {place}", highlight=False, soft_wrap=True)
+        return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
+
+
+def _what_changed(prepared: Prepared, recorded: Mapping[str, Any]) -> str:
+    before = {name for names in recorded["splits"].values() for name in names}
+    now = set(prepared.pictures.names)
+    first = next((f"{name} is gone" for name in sorted(before - now)), "a file has another size, name or class")
+    return f"{recorded['source']} has changed since the run began ({first}); put it back or start a new run"
 
 
 def _fit_and_report(
@@ -161,21 +173,25 @@ def _fit_and_report(
 ) -> Trained:
     begun = time.monotonic()
     trainer, manifest = built.trainer, make_manifest(chosen, prepared, built.architecture)
-    with locked(run):
+    with StopRequest() as stop:
+        checkpoints = Checkpoints(run, trainer, stop, chosen.training.checkpoint_s)
         history = History(run, position.epoch, summary_writer(run) if tensorboard else None)
-        fit(trainer, built.loaders, run, chosen, manifest, position, history, console)
+        fit(trainer, built.loaders, run, chosen, manifest, position, history, checkpoints, console)
         save_figure(curves_figure(history.rows), run.path / "curves.png")
         side = "test" if prepared.counts["test"] else "val"
         best, _ = load_model(run.path, next(trainer.model.parameters()).device)
-        outputs = collect_logits(best, prepared.loaders[side], prepared.spec)
+        with checkpoints.kept(position):
+            outputs = collect_logits(
+                best, prepared.loaders[side], prepared.spec, after_batch=lambda: checkpoints.visit(position)
+            )
         seen = {"split": side, "data": prepared.pictures.source, "best_epoch": position.best_epoch + 1}
         metrics = report(outputs, manifest.classes, run.path, seen)
         scores = {f"{side}_accuracy": metrics.accuracy, f"{side}_macro_f1": metrics.macro.f1}
         provenance = manifest.provenance.model_copy(update={"metrics": scores})
         save_model(run.model_path, best.state_dict(), manifest.model_copy(update={"provenance": provenance}))
         spent = {"training_seconds": round(sum(row["seconds"] for row in history.rows), 2)}
-        write_json(run.path / "environment.json", {**environment(), **spent})
-        (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)
+        write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": trainer.num_parts})
+        checkpoints.discard()
     console.print(f"trained and measured in {time.monotonic() - begun:.1f} s", highlight=False)
     return Trained(run, metrics, side)
 
@@ -188,6 +204,7 @@ def fit(
     manifest: Manifest,
     position: Position,
     history: History,
+    checkpoints: Checkpoints,
     console: Console,
 ) -> None:
     """Run the epochs from `position` on; the best weights end up in the run's model.safetensors.
@@ -200,61 +217,88 @@ def fit(
     choosing = side == "val" and training.keep == "best"
     progress = EpochProgress(console, training.epochs, loader.num_batches, trainer.step)
     trainer.model.train()
-    with StopRequest() as stop, progress:
+    with progress, checkpoints.kept(position):
         while position.epoch < training.epochs:
-            _run_epoch(trainer, loader, run, position, stop, progress)
-            scored = trainer.ema.model if trainer.ema else trainer.model
-            outputs = collect_logits(scored, loaders[side], trainer.spec, precision=trainer.precision)
-            row = _history_row(position, trainer, side, outputs)
-            score = _score(training.best_by, outputs)
-            best = position.best is None or score > position.best if choosing else position.epoch == training.epochs - 1
-            if best:
-                save_model(run.model_path, trainer.whole_state(scored), manifest)
-                position.best, position.best_epoch = score, position.epoch
-            history.append(row)
-            progress.epoch_line(row, best=best and choosing)
-            _begin_next_epoch(position)
-            save_checkpoint(run.path / CHECKPOINT_FILE, trainer, position)
             if training.patience and position.epoch - 1 - position.best_epoch >= training.patience:
                 console.print(f"no better epoch for {training.patience}: stopped", highlight=False)
                 break
-            _stop_if_asked(stop, run)
+            num_bad = _num_unreadable(loaders)
+            _run_epoch(trainer, loader, position, checkpoints, progress)
+            scored = trainer.ema.model if trainer.ema else trainer.model
+            visit = partial(checkpoints.visit, position)
+            outputs = collect_logits(
+                scored, loaders[side], trainer.spec, precision=trainer.precision, after_batch=visit
+            )
+            row = _history_row(position, trainer, loaders, side, outputs)
+            score = _score(training.best_by, outputs)
+            better = position.best is None or score > position.best
+            best = math.isfinite(score) and (better if choosing else position.epoch == training.epochs - 1)
+            if best:
+                save_model(run.model_path, trainer.whole_state(scored), manifest)
+                position.best, position.best_epoch = score if choosing else None, position.epoch
+            history.append(row)
+            progress.epoch_line(row, best=best and choosing)
+            if _num_unreadable(loaders) > num_bad:
+                _name_unreadable(loaders, console)
+            _begin_next_epoch(position)
+            checkpoints.save(position)
+            checkpoints.visit(position)
+    if position.best_epoch < 0:
+        raise TrainingError("no epoch to be kept had finite answers; try a smaller training.lr or training.clip_norm=1")
 
 
 def _run_epoch(
-    trainer: Trainer, loader: Loader, run: Run, position: Position, stop: StopRequest, progress: EpochProgress
+    trainer: Trainer, loader: Loader, position: Position, checkpoints: Checkpoints, progress: EpochProgress
 ) -> None:
     begun, before = time.monotonic(), position.num_pictures
     spent = position.seconds_s
     loss_sum, num_correct = torch.tensor(position.loss_sum), torch.tensor(position.num_correct)
-    for batch in loader.epoch(position.epoch, start=position.batch):
-        result = train_step(trainer, batch)
-        # Sums stay on the device; reading them would make a GPU wait.
-        loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_pictures
-        num_correct = num_correct.to(result.loss.device) + result.num_correct
-        position.num_pictures += result.num_pictures
-        position.batch += 1
-        if progress.due():
-            seconds = time.monotonic() - begun
-            progress.show(
-                step=trainer.step,
-                epoch=position.epoch,
-                loss=float(loss_sum) / position.num_pictures,
-                accuracy=int(num_correct) / position.num_pictures,
-                images_per_s=(position.num_pictures - before) / seconds,
-            )
-        if stop.received is not None:
-            break
-    position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
-    position.seconds_s, position.step = spent + time.monotonic() - begun, trainer.step
-    if stop.received is not None and position.batch < loader.num_batches:
-        save_checkpoint(run.path / CHECKPOINT_FILE, trainer, position)
-        _stop_if_asked(stop, run)
+
+    def note() -> None:
+        # The sums stay on the device until here; reading them at every step would make a GPU wait.
+        position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
+        position.seconds_s = spent + time.monotonic() - begun
+
+    try:
+        for batch in loader.epoch(position.epoch, start=position.batch):
+            parts = trainer.num_parts
+            result = train_step(trainer, batch)
+            loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_pictures
+            num_correct = num_correct.to(result.loss.device) + result.num_correct
+            position.num_pictures += result.num_pictures
+            position.batch = batch.number + 1
+            if trainer.num_parts > parts:
+                progress.say_parts(trainer.step, loader.batch_size, trainer.num_parts)
+            if progress.due():
+                progress.show(
+                    step=trainer.step,
+                    epoch=position.epoch,
+                    loss=float(loss_sum) / position.num_pictures,
+                    accuracy=int(num_correct) / position.num_pictures,
+                    images_per_s=(position.num_pictures - before) / (time.monotonic() - begun),
+                )
+            if checkpoints.due:
+                note()
+                checkpoints.visit(position)
+    except CatseyeError:
+        note()
+        raise
+    note()
+    position.batch = loader.num_batches
+    if not position.num_pictures:
+        raise DataError(
+            f"no training picture could be read in epoch {position.epoch + 1}, e.g. {next(iter(loader.bad.values()))}"
+        )
 
 
-def _stop_if_asked(stop: StopRequest, run: Run) -> None:
-    if stop.received is not None:
-        raise Interrupted(f"stopped and saved; continue with: catseye train --resume {run.path}", stop.received)
+def _num_unreadable(loaders: Mapping[str, Loader]) -> int:
+    return len({number for loader in loaders.values() for number in loader.bad})
+
+
+def _name_unreadable(loaders: Mapping[str, Loader], console: Console) -> None:
+    bad = {number: reason for loader in loaders.values() for number, reason in loader.bad.items()}
+    said = f"- {len(bad)} pictures can no longer be read and are left out, the last: {list(bad.values())[-1]}"
+    console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
 def _begin_next_epoch(position: Position) -> None:
@@ -264,7 +308,9 @@ def _begin_next_epoch(position: Position) -> None:
 
 
 def _score(best_by: str, outputs: Outputs) -> float:
-    """Larger is better."""
+    """Larger is better; NaN where any answer is no number, for NaN has an argmax too."""
+    if not np.isfinite(outputs.logits).all():
+        return math.nan
     if best_by == "loss":
         return -cross_entropy(outputs.logits, outputs.labels)
     predicted = outputs.logits.argmax(1)
@@ -273,8 +319,10 @@ def _score(best_by: str, outputs: Outputs) -> float:
     return float((predicted == outputs.labels).mean())
 
 
-def _history_row(position: Position, trainer: Trainer, side: str, outputs: Outputs) -> dict[str, Any]:
-    return {
+def _history_row(
+    position: Position, trainer: Trainer, loaders: Mapping[str, Loader], side: str, outputs: Outputs
+) -> dict[str, Any]:
+    row = {
         "epoch": position.epoch + 1,
         "train_loss": position.loss_sum / position.num_pictures,
         "train_accuracy": position.num_correct / position.num_pictures,
@@ -284,3 +332,9 @@ def _history_row(position: Position, trainer: Trainer, side: str, outputs: Outpu
         "seconds": round(position.seconds_s, 3),
         "images_per_s": round(position.num_pictures / position.seconds_s, 1),
     }
+    # Only where it happened, so that the rows of undisturbed runs stay as they are.
+    if trainer.num_parts > 1:
+        row["num_parts"] = trainer.num_parts
+    if num_bad := _num_unreadable(loaders):
+        row["unreadable"] = num_bad
+    return row

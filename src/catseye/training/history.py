@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from catseye.errors import MissingDependency
-from catseye.runs import Run, write_atomically
+from catseye.files import write_atomically
+from catseye.runs import Run
 
 
 @dataclass
@@ -21,13 +23,14 @@ class History:
         self.rows = self.run.history[: self.finished_epochs]
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add the row of a finished epoch."""
+        """Add the row of a finished epoch; a number that is none becomes null, for JSON has no NaN."""
+        row = {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
         self.rows.append(row)
         lines = [json.dumps(each) for each in self.rows]
         write_atomically(self.run.path / "history.jsonl", "\n".join(lines) + "\n")
         if self.writer is not None:
             for name, value in row.items():
-                if name != "epoch":
+                if name != "epoch" and value is not None:
                     self.writer.add_scalar(name, value, row["epoch"])
             self.writer.flush()
 

@@ -62,6 +62,15 @@ class EpochProgress:
             speed=images_per_s,
         )
 
+    def say_parts(self, step: int, batch_size: int, num_parts: int) -> None:
+        """Tell that memory was short."""
+        self.console.print(
+            f"- out of memory at step {step}: from here on a batch of {batch_size} is computed in {num_parts} parts; "
+            "the updates are the same, batch-norm statistics are those of a part",
+            highlight=False,
+            soft_wrap=True,
+        )
+
     def epoch_line(self, row: dict[str, float], *, best: bool) -> None:
         """Print the line of a finished epoch."""
         width = len(str(self.num_epochs))

@@ -21,6 +21,7 @@ from catseye.seeds import derive
 from catseye.training.distillation import Teacher
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
+from catseye.training.parts import Buffers, in_parts
 from catseye.training.schedules import Schedule
 
 
@@ -42,6 +43,7 @@ class Trainer:
     teacher: Teacher | None = None
     frozen_state: dict[str, Tensor] = field(default_factory=dict)  # the rest of the network where `model` is its head
     step: int = 0
+    num_parts: int = 1  # a batch is computed in so many parts; more than one after memory ran out
 
     def whole_state(self, scored: nn.Module) -> dict[str, Tensor]:
         """The state of the whole network, also where only its head is being trained."""
@@ -65,12 +67,11 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     Shape: batch.pixels (N, C, H, W) uint8, batch.labels (N,) int64.
 
     Raises:
-        TrainingError: the loss is not finite; the weights are still those of the step before.
+        TrainingError: loss or gradient is not finite, or memory is too short; all is as after the step before.
 
     """
     t = trainer
     device = batch.pixels.device
-    torch.manual_seed(derive(t.seed, "dropout", t.step))
     generator = torch.Generator(device).manual_seed(derive(t.seed, "augment", t.step))
 
     x = batch.pixels  # (N, C, H, W)
@@ -83,27 +84,40 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
         group["lr"] = rate * group.get("lr_scale", 1.0) * (t.step >= group.get("from_step", 0))
         if "momentum" in group:
             group["momentum"] = momentum
+    buffers = Buffers(t.model)
 
-    with torch.autocast(device.type, dtype=t.precision, enabled=t.precision is not None):
-        logits, auxiliary = training_outputs(t.model, x)  # (N, K), and those of heads that only training uses
-        loss = t.criterion(logits.float(), targets)
-        for side in auxiliary:
-            loss = loss + AUXILIARY_WEIGHT * t.criterion(side.float(), targets)
-    if t.teacher is not None:
-        loss = t.teacher.blend(loss, logits.float(), x)
-    if not loss.isfinite():
+    def begin() -> None:
+        buffers.restore()
+        t.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(derive(t.seed, "dropout", t.step))
+
+    def backward(x: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        with torch.autocast(device.type, dtype=t.precision, enabled=t.precision is not None):
+            logits, auxiliary = training_outputs(t.model, x)  # (N, K), and those of heads that only training uses
+            loss = t.criterion(logits.float(), targets)
+            for side in auxiliary:
+                loss = loss + AUXILIARY_WEIGHT * t.criterion(side.float(), targets)
+        if t.teacher is not None:
+            loss = t.teacher.blend(loss, logits.float(), x)
+        loss = loss * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        truth = targets if targets.ndim == 1 else targets.argmax(1)
+        return loss.detach(), (logits.detach().argmax(1) == truth).sum()
+
+    # The whole batch at once, as long as memory allows it.
+    loss, num_correct, t.num_parts = in_parts(begin, backward, x, targets, t.num_parts)
+
+    norm = nn.utils.get_total_norm([each.grad for each in t.model.parameters() if each.grad is not None])
+    if not (loss + norm).isfinite():
+        buffers.restore()
+        what = f"gradient became {norm.item()}" if loss.isfinite() else f"loss became {loss.item()}"
         raise TrainingError(
-            f"the loss became {loss.item()} at step {t.step} (learning rate {rate:.3g}); "
-            "try a smaller training.lr or training.clip_norm=1"
+            f"the {what} at step {t.step} (learning rate {rate:.3g}); try a smaller training.lr or training.clip_norm=1"
         )
-    t.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
     if t.clip_norm:
-        nn.utils.clip_grad_norm_(t.model.parameters(), t.clip_norm)
+        nn.utils.clip_grads_with_norm_(t.model.parameters(), t.clip_norm, norm)
     t.optimizer.step()
     if t.ema is not None:
         t.ema.update(t.model, t.step)
     t.step += 1
-
-    truth = targets if targets.ndim == 1 else targets.argmax(1)
-    return StepResult(loss.detach(), (logits.detach().argmax(1) == truth).sum(), len(truth))
+    return StepResult(loss, num_correct, len(targets))
