@@ -7,6 +7,7 @@ Called by `prepare.py`, iterated by `training/fit.py` and `evaluation/predict.py
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -151,6 +152,9 @@ class StreamLoader:
             pin_memory=self.device.type == "cuda",
             timeout=POLL_S if self.workers else 0,
             worker_init_fn=settle,
+            # Said explicitly: where Python's own choice is a fork server, that is the workers' parent, and they would
+            # outlive a trainer that is killed.
+            multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
         )
         with closing(watched(loader)) as batches:
             for place, (pixels, indices, bad) in enumerate(batches, start):
