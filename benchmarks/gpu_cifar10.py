@@ -30,9 +30,10 @@ from catseye.data.prepare import Prepared
 from catseye.devices import choose_device
 from catseye.runs import create_run, environment, write_json
 from catseye.training.assemble import assemble, fit_to_data, make_manifest, prepare_data
-from catseye.training.checkpoints import Position
+from catseye.training.checkpoints import Checkpoints, Position
 from catseye.training.fit import fit
 from catseye.training.history import History
+from catseye.training.signals import StopRequest
 
 RESULT = Path(__file__).parent / "results" / "gpu-cifar10.json"
 QUIET = Console(stderr=True, quiet=True)
@@ -133,7 +134,9 @@ def one_run(
         run = create_run(Path(folder) / "run", "gpu")
         history = History(run, 0, None)
         manifest = make_manifest(chosen, prepared, built.architecture)
-        fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, QUIET)
+        with StopRequest() as stop:
+            checkpoints = Checkpoints(run, built.trainer, stop, chosen.training.checkpoint_s)
+            fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, checkpoints, QUIET)
     last = history.rows[-1]
     seconds = sum(row["seconds"] for row in history.rows)
     return {"seed": seed, "accuracy": last["test_accuracy"], "training_s": seconds}

@@ -131,6 +131,7 @@ class TrainingSettings(Group):
     keep: Literal["best", "last"] = Field(default="best", description="which epoch's weights the run keeps")
     best_by: Literal["accuracy", "macro_f1", "loss"] = Field(default="accuracy", description="picks the checkpoint")
     patience: int = Field(default=0, ge=0, description="epochs without a better one before stopping; 0: never")
+    checkpoint_s: float = Field(default=300.0, ge=0, description="longest time between two saves; an epoch ends in one")
 
 
 class Settings(Group):

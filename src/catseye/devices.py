@@ -1,12 +1,14 @@
 """Which device computes, in which precision, and what becomes of freed memory."""
 
 import ctypes
+import gc
 from functools import cache
 
 import torch
 
 from catseye.errors import UsageError
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
@@ -66,3 +68,23 @@ def keep_freed_memory() -> None:
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, 2**28)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; processors have no error class of their own for it, only words.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    True
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def free_cached_memory(device: torch.device) -> None:
+    """Give back what torch keeps for later, so that smaller pieces find room."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

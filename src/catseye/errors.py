@@ -6,7 +6,9 @@
     ├── DataError           1   the labelled pictures cannot be used as they are
     │   └── ImageError      1   one picture cannot be read
     ├── ModelFileError      1   a model file or run folder cannot be used
-    ├── TrainingError       1   training cannot go on (NaN loss, full disk, ...)
+    ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
+    ├── WorkerError         1   a process that decodes pictures died or hangs
+    ├── TrainingError       1   training cannot go on (NaN loss, out of memory, ...)
     ├── MissingDependency   1   an extra is not installed
     └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
 
@@ -54,6 +56,14 @@ class ImageError(DataError):
 
 class ModelFileError(CatseyeError):
     """A model file or a run folder cannot be used."""
+
+
+class SaveError(CatseyeError):
+    """A file cannot be written; the one it was to replace is as it was."""
+
+
+class WorkerError(CatseyeError):
+    """A process that decodes pictures died or does not answer."""
 
 
 class TrainingError(CatseyeError):

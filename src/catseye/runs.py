@@ -3,21 +3,23 @@
     settings.toml     every setting          data.json         which picture was on which side
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
-    curves.png, confusion.png                checkpoint.safetensors while training is unfinished
+    curves.png, confusion.png
 
-Every file is written beside its place, synced and renamed, so a reader never sees half of one.
+and checkpoint.safetensors, checkpoint.previous.safetensors while training is unfinished. Every file is
+written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
+weights carries a sha256 over them, so a bit that the disk changed is found.
 Called by training, evaluation and cli.
 """
 
-import errno
 import json
 import os
 import platform
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,13 +35,16 @@ from torch import Tensor, nn
 from catseye.classifier import Classifier
 from catseye.config import Settings, read_settings
 from catseye.data.augment import normalise, to_unit
-from catseye.errors import CatseyeError, ModelFileError, UsageError
+from catseye.errors import ModelFileError, SaveError, UsageError
+from catseye.files import make_folder, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
 from catseye.preprocess import Pixels
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+PREVIOUS_FILE = "checkpoint.previous.safetensors"
+_SEAL = "sha256"
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,16 @@ class Run:
     def model_path(self) -> Path:
         """The file with the chosen weights and their manifest."""
         return self.path / MODEL_FILE
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The saved states of an unfinished run that are there, the newest first."""
+        return [path for name in (CHECKPOINT_FILE, PREVIOUS_FILE) if (path := self.path / name).exists()]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end: environment.json is the last file it writes."""
+        return (self.path / "environment.json").exists() and not self.checkpoints
 
     @property
     def settings(self) -> Settings:
@@ -107,7 +122,7 @@ def create_run(out: str | Path | None, name: str) -> Run:
     else:
         path = Path(out)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         taken = any(path.iterdir())
     except OSError as error:
         raise UsageError(f"--out {path} cannot be made ({error.strerror})") from None
@@ -120,48 +135,24 @@ def create_run(out: str | Path | None, name: str) -> Run:
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Hold the run folder against a second trainer.
+    """Hold the run folder against a second trainer; what a killed one had half written is removed.
 
     Raises:
         UsageError: another process holds it.
 
     """
+    lock = FileLock(run.path / ".lock", timeout=0)
     try:
-        with FileLock(run.path / ".lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise UsageError(f"another process is training in {run.path}; give another --out") from None
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside the place, sync, rename: afterwards the file is the new one or still the old one.
-
-    Raises:
-        CatseyeError: the disk is full or the folder may not be written to.
-
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-        _sync_folder(path.parent)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        raise CatseyeError(f"{path} cannot be written ({cause}); what was saved before is intact") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        raise SaveError(f"{run.path} cannot be locked for training ({error.strerror}); give another --out") from None
+    try:
+        remove_leftovers(run.path)
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, content: object) -> None:
@@ -185,14 +176,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """One safetensors file, written atomically."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, previous: Path | None = None
+) -> None:
+    """One safetensors file with a sha256 over all it holds, written atomically; `previous` keeps the old one."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, render_tensors(plain, dict(metadata)))
+    content = render_tensors(plain, {**metadata, _SEAL: _seal(plain, metadata)})
+    write_atomically(path, content, previous=previous)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; nothing in it is ever executed.
+
+    A sha256 in it has to be right; with `sealed` there has to be one.
 
     Raises:
         ModelFileError: it is missing, damaged or of another format.
@@ -202,11 +198,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         content = path.read_bytes()  # once: what is checked is what is used
         tensors = parse_tensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = dict(header.get("__metadata__", {}))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror})") from None
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
-    return tensors, dict(header.get("__metadata__", {}))
+    seal = metadata.pop(_SEAL, None)
+    if (seal is not None or sealed) and seal != _seal(tensors, metadata):
+        raise ModelFileError(f"{path} is damaged: its content is not what its sha256 was taken of; use another copy")
+    return tensors, metadata
+
+
+def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """A sha256 over metadata, names, types, shapes and bytes, whatever order the file has them in."""
+    digest = sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], manifest: Manifest) -> None:

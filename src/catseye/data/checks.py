@@ -140,7 +140,7 @@ def check_split(pictures: Pictures, splits: NDArray[np.int8], survey: Survey) ->
         raise DataError(
             f"class {pictures.classes[without[0]]!r} has no readable training picture; add some or remove it"
         )
-    notes = []
+    notes = _case_collisions(pictures)
     for side in (VAL, TEST):
         missing = [pictures.classes[index] for index in np.flatnonzero(counts[side] == 0)]
         if missing and counts[side].sum():
@@ -153,6 +153,25 @@ def check_split(pictures: Pictures, splits: NDArray[np.int8], survey: Survey) ->
         notes.append(
             f"{leaked} held-out pictures are also training pictures: the given split leaks, its score is too good"
         )
+    return notes
+
+
+def _case_collisions(pictures: Pictures) -> list[str]:
+    """Names that are two here and one where a file system does not tell upper from lower case."""
+    notes = []
+    first: dict[str, str] = {}
+    for name in pictures.classes:
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            notes.append(
+                f"classes {other!r} and {name!r} differ by case only: two classes here, one folder on Windows and macOS"
+            )
+    if notes:  # then the files in them collide too
+        return notes
+    seen: dict[str, str] = {}
+    twins = [name for name in sorted(pictures.names) if seen.setdefault(name.casefold(), name) != name]
+    if twins:
+        notes.append(f"{len(twins)} names differ from another one by case only, e.g. {twins[0]}; elsewhere one is lost")
     return notes
 
 

@@ -7,8 +7,10 @@ Called by `prepare.py`, iterated by `training/fit.py` and `evaluation/predict.py
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catseye.data.augment import random_resized_crop
 from catseye.data.sources import Pictures
+from catseye.data.workers import POLL_S, settle, watched
 from catseye.errors import DataError, ImageError
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
@@ -31,13 +34,15 @@ Indices = NDArray[np.int64]
 class Batch:
     """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `Pictures` on the CPU.
 
-    Where several processes train, these are rows `first` to `first + N` of a batch of `total` pictures.
+    `place` is the batch's place in its epoch: one of which nothing could be read leaves a gap. Where several processes
+    train, these are rows `first` to `first + N` of a batch of `total` pictures.
     """
 
     pixels: Tensor
     labels: Tensor
     indices: Tensor
     epoch: int = 0  # number of the epoch, from 0
+    place: int = 0
     first: int = 0
     total: int | None = None
 
@@ -72,6 +77,7 @@ class Loader(Protocol):
     """What fit and predict iterate."""
 
     indices: Indices
+    batch_size: int
     bad: dict[int, str]  # number -> reason, of pictures met on the way that could not be read
 
     @property
@@ -129,12 +135,12 @@ class MemoryLoader:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
-        for whole in order[start:]:
+        for place, whole in enumerate(order[start:], start):
             chosen, first = self.share.cut(whole)
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
             pixels = self.pixels[rows].permute(0, 3, 1, 2)
-            yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), number, first, len(whole))
+            yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), number, place, first, len(whole))
 
 
 @dataclass
@@ -142,11 +148,8 @@ class StreamLoader:
     """Batches decoded by worker processes, for what does not fit into memory.
 
     A picture that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place. Only
-    where several processes share the batch, the picture before it does, since all must keep in step.
-
-    Raises:
-        DataError: none of a process's pictures of a shared batch can be read.
-
+    where several processes share the batch, the picture before it does, since all must keep in step. With `strict`
+    it is an error.
     """
 
     pictures: Pictures
@@ -160,6 +163,7 @@ class StreamLoader:
     min_area: float = 1.0  # below 1: random resized crop
     bad: dict[int, str] = field(default_factory=dict)
     share: Share = field(default_factory=Share)
+    strict: bool = False
 
     @property
     def num_batches(self) -> int:
@@ -167,7 +171,13 @@ class StreamLoader:
         return count_batches(self.indices, self.batch_size, self.shuffle)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from batch `start` on."""
+        """The batches of one epoch, from batch `start` on.
+
+        Raises:
+            DataError: a picture cannot be read, and `strict`, or none of a process's share of a batch can.
+            WorkerError: a worker process died or hangs.
+
+        """
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)[start:]
         decoder = _Decoder(self.pictures, self.spec, self.min_area, derive(self.seed, "crop", number))
         shares = [self.share.cut(batch) for batch in order]
@@ -177,17 +187,27 @@ class StreamLoader:
             num_workers=self.workers,
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
-            timeout=120 if self.workers else 0,
+            timeout=POLL_S if self.workers else 0,
+            worker_init_fn=settle,
+            # Said explicitly: where Python's own choice is a fork server, that is the workers' parent, and they would
+            # outlive a trainer that is killed.
+            multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
         )
-        for (pixels, indices, bad), whole, (chosen, first) in zip(loader, order, shares, strict=True):
-            self.bad.update(bad)
-            if bad and self.share.world_size > 1:
-                pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
-            if len(indices):
-                labels = torch.from_numpy(self.pictures.labels[indices.numpy()])
-                pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-                total = len(whole) if self.share.world_size > 1 else None
-                yield Batch(pixels, labels.to(self.device), indices, number, first, total)
+        with closing(watched(loader)) as batches:
+            for place, ((pixels, indices, bad), whole, cut) in enumerate(
+                zip(batches, order, shares, strict=True), start
+            ):
+                self.bad.update(bad)
+                if bad and self.strict:
+                    raise DataError(f"a picture cannot be read any more (data.strict): {next(iter(bad.values()))}")
+                if bad and self.share.world_size > 1:
+                    pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
+                # Batch normalisation has no variance over what is left of a training batch where that is one picture.
+                if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
+                    labels = torch.from_numpy(self.pictures.labels[indices.numpy()]).to(self.device)
+                    pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+                    total = len(whole) if self.share.world_size > 1 else None
+                    yield Batch(pixels, labels, indices, number, place, first, total)
 
 
 @dataclass(frozen=True)
@@ -219,6 +239,9 @@ def _collate(items: list[tuple[int, Pixels | str]]) -> tuple[Tensor, Tensor, dic
     bad = {index: item for index, item in items if isinstance(item, str)}
     good = [(index, item) for index, item in items if not isinstance(item, str)]
     pixels = torch.from_numpy(np.stack([item for _, item in good])) if good else torch.empty(0, dtype=torch.uint8)
+    if get_worker_info() is not None:
+        # Here an error reaches the trainer; in the queue's own thread, which would do it next, it would be lost.
+        pixels = pixels.share_memory_()  # type: ignore[no-untyped-call]
     return pixels, torch.tensor([index for index, _ in good], dtype=torch.int64), bad
 
 

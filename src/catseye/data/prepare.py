@@ -120,6 +120,7 @@ def prepare(
                 workers=workers,
                 device=device,
                 min_area=min_area if number == TRAIN else 1.0,
+                strict=settings.strict,
             )
             for number, name in enumerate(SPLIT_LABELS)
         }
@@ -173,7 +174,10 @@ def prepare_evaluation(
         return pictures, loader, notes
     workers = os.cpu_count() or 1
     indices = indices.astype(np.int64)
-    return pictures, StreamLoader(pictures, spec, indices, EVALUATION_BATCH, False, 0, workers, device), notes
+    stream = StreamLoader(
+        pictures, spec, indices, EVALUATION_BATCH, False, 0, workers=workers, device=device, strict=strict
+    )
+    return pictures, stream, notes
 
 
 def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | None) -> Preprocessing:

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from catseye.evaluation.metrics import Metrics
-from catseye.runs import write_atomically
+from catseye.files import write_atomically
 
 MAX_LABELLED = 30  # classes whose names and counts still fit
 

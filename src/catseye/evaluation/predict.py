@@ -3,6 +3,7 @@
 Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by `training/fit.py` and `evaluate.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from catseye.classifier import Classifier
 from catseye.data.augment import normalise, to_unit
 from catseye.data.loaders import Loader
+from catseye.devices import free_cached_memory, is_out_of_memory
 from catseye.errors import DataError
 from catseye.preprocess import Preprocessing
 
@@ -28,11 +30,16 @@ class Outputs:
 
 @torch.inference_mode()
 def collect_logits(
-    model: nn.Module, loader: Loader, spec: Preprocessing, *, precision: torch.dtype | None = None
+    model: nn.Module,
+    loader: Loader,
+    spec: Preprocessing,
+    *,
+    precision: torch.dtype | None = None,
+    after_batch: Callable[[], None] | None = None,
 ) -> Outputs:
     """Run the network in evaluation mode over all pictures of a loader; the last, smaller batch counts.
 
-    The model's training mode is as before when this returns.
+    The model's training mode is as before when this returns. `after_batch` may end the pass by an error.
     """
     training = model.training
     model.eval()
@@ -43,13 +50,27 @@ def collect_logits(
         cached = batch.pixels.is_floating_point()  # features of a frozen backbone, for its head alone
         x = batch.pixels if cached else normalise(to_unit(batch.pixels), spec)
         with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
-            logits.append(model(x).float())
+            logits.append(_forward(model, x).float())
         labels.append(batch.labels)
         indices.append(batch.indices)
+        if after_batch is not None:
+            after_batch()
     model.train(training)
     if not labels:
         raise DataError(f"none of {len(loader.indices)} pictures can be read")
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())
+
+
+def _forward(model: nn.Module, x: Tensor) -> Tensor:
+    """The answers, in halves where memory does not allow the whole batch."""
+    try:
+        answers: Tensor = model(x)
+        return answers
+    except (RuntimeError, MemoryError) as error:
+        if len(x) == 1 or not is_out_of_memory(error):
+            raise
+    free_cached_memory(x.device)
+    return torch.cat([_forward(model, half) for half in x.tensor_split(2)])
 
 
 def collect_answers(classifier: Classifier, loader: Loader) -> Outputs:

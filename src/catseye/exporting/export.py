@@ -22,9 +22,10 @@ from catseye.exporting.held_out import HeldOut, read_held_out
 from catseye.exporting.model_card import model_card
 from catseye.exporting.onnx_file import build_onnx, render
 from catseye.exporting.parity import Comparison, Limits, compare, require
+from catseye.files import write_atomically
 from catseye.onnx_runtime import OnnxModel, open_onnx
 from catseye.preprocess import Pixels
-from catseye.runs import load_classifier, load_model, open_run, write_atomically
+from catseye.runs import load_classifier, load_model, open_run
 
 FORMATS = ("onnx",)
 NUM_PICTURES = 256  # enough to meet every class; all there are where a run holds fewer out

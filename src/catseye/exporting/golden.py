@@ -12,9 +12,10 @@ import numpy as np
 
 from catseye.exporting.held_out import HeldOut
 from catseye.exporting.parity import Comparison, Limits
+from catseye.files import write_atomically
 from catseye.onnx_runtime import OnnxModel, tensor_of
 from catseye.preprocess import preprocess
-from catseye.runs import write_atomically, write_json
+from catseye.runs import write_json
 
 
 def write_golden(folder: Path, model: OnnxModel, pictures: HeldOut, comparison: Comparison, num_pairs: int) -> Path:

@@ -175,7 +175,7 @@ def assemble(
         ema=EMA(model, training.ema_decay) if training.ema_decay else None,
         teacher=_teacher(chosen, prepared, where),
         frozen_state=frozen,
-        accumulate_steps=training.accumulate_steps,
+        num_parts=training.accumulate_steps,
         processes=processes,
         parallel=parallel(model, processes),
     )

@@ -56,13 +56,12 @@ class FeatureLoader:
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
         num_variants = len(self.features) if self.shuffle else 1
         draw = np.random.default_rng(derive(self.seed, "variant", number)).integers(num_variants, size=len(self.row))
-        for whole in order[start:]:
+        for place, whole in enumerate(order[start:], start):
             chosen, first = self.share.cut(whole)
             rows = torch.from_numpy(self.row[chosen])
             features = self.features[torch.from_numpy(draw[chosen]), rows]
-            yield Batch(
-                features[..., None, None], self.labels[rows], torch.from_numpy(chosen), number, first, len(whole)
-            )
+            picked = torch.from_numpy(chosen)
+            yield Batch(features[..., None, None], self.labels[rows], picked, number, place, first, len(whole))
 
 
 @dataclass(frozen=True)

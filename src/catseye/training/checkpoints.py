@@ -1,17 +1,24 @@
 """The state of an unfinished run in one safetensors file: weights, average, optimizer, position.
 
-Enters: a `Trainer` and a `Position`. Leaves: checkpoint.safetensors, and the way back. Called by `fit.py`.
-No generator's state is stored, because every draw is derived from (seed, step).
+Enters: a `Trainer` and a `Position`. Leaves: checkpoint.safetensors, the one before it, and the way back.
+`Checkpoints` decides when. No generator's state is stored, because every draw is derived from (seed, step).
+Called by `fit.py`.
 """
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
 from torch import Tensor
 
-from catseye.errors import ModelFileError
-from catseye.runs import read_tensors, write_tensors
+from catseye.devices import is_out_of_memory
+from catseye.errors import CatseyeError, DataError, Interrupted, ModelFileError, TrainingError, WorkerError
+from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, read_tensors, write_tensors
+from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer
 
 _KEY = "position"
@@ -30,26 +37,144 @@ class Position:
     seconds_s: float = 0.0
     best: float | None = None
     best_epoch: int = -1
+    num_parts: int = 1
+
+
+@dataclass
+class Checkpoints:
+    """Says when a run is saved: at least every `every_s` seconds, at a signal, and when something ends it."""
+
+    run: Run
+    trainer: Trainer
+    stop: StopRequest
+    every_s: float
+    _saved_at: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether `visit` would do something. All processes must ask together: a signal to one is answered by all."""
+        return self.stop.asked() is not None or self._late
+
+    @property
+    def _late(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.every_s
+
+    def visit(self, position: Position) -> None:
+        """Save if it is time; end the run if a signal asked for it. Called wherever the state is whole.
+
+        Raises:
+            Interrupted: a signal came; the run is saved.
+
+        """
+        if self._late or self.stop.agreed:
+            self.save(position)
+        if self.stop.agreed:
+            raise Interrupted(f"stopped and saved; {self._advice}", self.stop.agreed)
+
+    def look(self, position: Position) -> None:
+        """Ask, and visit."""
+        if self.due():
+            self.visit(position)
+
+    def save(self, position: Position) -> None:
+        """Save, if this is the process that writes; the checkpoint before this one is kept beside it.
+
+        Raises:
+            TrainingError: the weights are no numbers any more. SaveError: the file cannot be written.
+
+        """
+        if self.trainer.processes.first:
+            save_checkpoint(self.run.path / CHECKPOINT_FILE, self.trainer, position)
+        self._saved_at = time.monotonic()
+
+    @contextmanager
+    def kept(self, position: Position) -> Iterator[None]:
+        """Whatever ends the training in here, the run stands saved after the last whole step."""
+        try:
+            yield
+        except (TrainingError, WorkerError, DataError) as error:
+            try:
+                self.save(position)
+            except CatseyeError:  # what was saved before is kept
+                raise self._with_advice(error, position) from None
+            if self.stop.received is not None:  # a signal to the whole process group takes the workers first
+                self.stop.agreed = self.stop.received
+                self.visit(position)
+            raise self._with_advice(error, position) from None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # It may have come amid an update, so what is in memory is not saved.
+            said = f"out of memory ({(str(error) or 'MemoryError').splitlines()[0]})"
+            short = TrainingError(f"{said}; take a smaller training.batch_size, data.input_px or network")
+            raise self._with_advice(short, position) from None
+
+    def _with_advice(self, error: CatseyeError, position: Position) -> CatseyeError:
+        said = f"{error}. " + (f"The last good state is saved; {self._advice}" if self.run.checkpoints else "")
+        if position.best_epoch >= 0:
+            said += f"; the weights of epoch {position.best_epoch + 1} are in {self.run.model_path}"
+        return type(error)(said.strip())
+
+    @property
+    def _advice(self) -> str:
+        return f"continue with: catseye train --resume {self.run.path}"
+
+    def discard(self) -> None:
+        """Remove the checkpoints of a finished run, the older one first."""
+        for name in (PREVIOUS_FILE, CHECKPOINT_FILE):
+            (self.run.path / name).unlink(missing_ok=True)
+
+
+def load_newest(run: Run, trainer: Trainer, console: Console) -> Position:
+    """Put the newest undamaged checkpoint of a run into a freshly built trainer; without any, the run begins anew.
+
+    Raises:
+        ModelFileError: all of them are damaged, or belong to other settings.
+
+    """
+    damaged: list[str] = []
+    for path in run.checkpoints:
+        try:
+            tensors, metadata = read_tensors(path, sealed=True)
+        except ModelFileError as error:
+            damaged.append(str(error))
+            console.print(f"- {error}", highlight=False, soft_wrap=True, markup=False)
+            continue
+        position = load_checkpoint(path, tensors, metadata, trainer)
+        if path.name == PREVIOUS_FILE:
+            console.print(f"- taking the checkpoint before it, {path.name}", highlight=False, soft_wrap=True)
+        return position
+    if damaged:
+        raise ModelFileError(f"{run.path} has no undamaged checkpoint ({damaged[0]}); train anew with another --out")
+    return Position()
 
 
 def save_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
-    """Write everything that the next step depends on."""
+    """Write everything that the next step depends on; the file that was there before is kept beside it.
+
+    Raises:
+        TrainingError: a weight is NaN or infinite.
+
+    """
+    position.step, position.num_parts = trainer.step, trainer.num_parts
+    floats = [value for value in trainer.model.state_dict().values() if value.is_floating_point()]
+    if not all(bool(value.isfinite().all()) for value in floats):
+        raise TrainingError(f"the weights are no finite numbers any more at step {trainer.step}; they are not saved")
     tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     if trainer.ema is not None:
         tensors |= {f"ema.{name}": value for name, value in trainer.ema.state_dict().items()}
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-    write_tensors(path, tensors, {_KEY: TypeAdapter(Position).dump_json(position).decode()})
+    text = TypeAdapter(Position).dump_json(position).decode()
+    write_tensors(path, tensors, {_KEY: text}, previous=path.with_name(PREVIOUS_FILE))
 
 
-def load_checkpoint(path: Path, trainer: Trainer) -> Position:
-    """Put a saved state into a freshly built trainer.
+def load_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], trainer: Trainer) -> Position:
+    """Put the saved state that was read from `path` into a freshly built trainer.
 
     Raises:
-        ModelFileError: the file is damaged or belongs to other settings.
+        ModelFileError: it belongs to other settings.
 
     """
-    tensors, metadata = read_tensors(path)
     try:
         position = TypeAdapter(Position).validate_json(metadata.get(_KEY, ""))
         trainer.model.load_state_dict(_part(tensors, "model."))
@@ -58,7 +183,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> Position:
         _load_optimizer(trainer, _part(tensors, "optimizer."))
     except (ValidationError, RuntimeError, ValueError) as error:
         raise ModelFileError(f"{path} does not fit this run ({str(error).splitlines()[0]})") from None
-    trainer.step = position.step
+    trainer.step, trainer.num_parts = position.step, position.num_parts
     return position
 
 

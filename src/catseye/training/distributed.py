@@ -86,16 +86,24 @@ class Processes:
         return cast(Loader, replace(cast(Any, loader), indices=mine))
 
     def collect(
-        self, model: nn.Module, loader: Loader, spec: Preprocessing, precision: torch.dtype | None = None
+        self,
+        model: nn.Module,
+        loader: Loader,
+        spec: Preprocessing,
+        precision: torch.dtype | None = None,
+        *,
+        after_batch: Callable[[], None] | None = None,
     ) -> Outputs:
         """Every picture's logits in the original order, on each process; each one computes its part of them.
+
+        `after_batch` is for a process that is alone: several have unequal numbers of batches.
 
         Raises:
             DataError: not one picture of any part could be read.
 
         """
         if self.world_size == 1:
-            return collect_logits(model, loader, spec, precision=precision)
+            return collect_logits(model, loader, spec, precision=precision, after_batch=after_batch)
         self._align(model)
         found: list[Outputs | None] = [None] * self.world_size
         distributed.all_gather_object(found, self._collect_part(model, loader, spec, precision))

@@ -4,10 +4,11 @@ Enters: DATA and settings. Leaves: a finished run folder. Called by cli and by `
 receives built objects and constructs none; what happens to one batch is in `step.py`.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,19 @@ from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.devices import keep_freed_memory
-from catseye.errors import DataError, Interrupted, UsageError
+from catseye.errors import CatseyeError, DataError, TrainingError, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
-from catseye.evaluation.metrics import Metrics, confusion_matrix, cross_entropy, macro_f1
-from catseye.evaluation.predict import Outputs
+from catseye.evaluation.metrics import Metrics
+from catseye.files import write_atomically
 from catseye.manifest import Manifest
 from catseye.models import registry
 from catseye.runs import (
-    CHECKPOINT_FILE,
     Run,
-    create_run,
     environment,
     load_model,
-    locked,
     open_run,
     save_model,
-    write_atomically,
     write_json,
 )
 from catseye.training.assemble import (
@@ -46,17 +43,17 @@ from catseye.training.assemble import (
     make_manifest,
     prepare_data,
 )
-from catseye.training.checkpoints import Position, load_checkpoint, save_checkpoint
+from catseye.training.checkpoints import Checkpoints, Position
 from catseye.training.distributed import (
     Processes,
     check_same_data,
     check_sizes,
     join,
     leaves_the_others,
-    restarts_allowed,
 )
-from catseye.training.history import History, summary_writer
-from catseye.training.progress import EpochProgress
+from catseye.training.history import History, history_row, num_unreadable, score_of, summary_writer
+from catseye.training.progress import EpochProgress, name_unreadable
+from catseye.training.run_folder import choose_run, continue_run, held, what_changed
 from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer, train_step
 
@@ -105,7 +102,8 @@ def train(
 
     Raises:
         UsageError: a setting or name is wrong. DataError: the pictures cannot be used.
-        TrainingError: the loss is not finite. Interrupted: a signal came; the run was saved.
+        TrainingError: the loss is not finite, or memory is too short. WorkerError: a process that decodes
+            pictures died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """
     processes, where = join(device)
@@ -136,63 +134,18 @@ def train(
     check_same_data(prepared, processes)
     chosen = fit_to_data(chosen, prepared, console)
     built = assemble(chosen, prepared, where, published, console, processes)
-    run = _begin(out, chosen, prepared, built, folder, processes)
-    position = Position()
-    if (run.path / CHECKPOINT_FILE).exists():  # torchrun started this very command anew
-        position = _load(run, built, console)
-    return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
-
-
-def _begin(
-    out: str | Path | None,
-    chosen: Settings,
-    prepared: Prepared,
-    built: Assembled,
-    folder: Path | None,
-    processes: Processes,
-) -> Run:
-    """The run folder, made by the first process and seen by all; the half-done one where torchrun may restart."""
-    path = ""
-    if processes.first:
-        half_done = _half_done(out, chosen, prepared)
-        run = half_done or create_run(out, f"{Path(prepared.pictures.source).stem}-{chosen.model.name}")
-        if not half_done:
+    run, half_done = choose_run(out, chosen, prepared, processes)
+    with held(run, processes):
+        if processes.first and not half_done:
             write_json(run.path / "data.json", data_manifest(prepared, folder))
             if built.plan:
                 write_json(run.path / "transfer.json", built.plan.to_json())
-            write_atomically(run.path / "settings.toml", to_toml(chosen))  # last: with it, it is a run folder
-        path = str(run.path)
-    run = Run(Path(processes.tell(path)))
-    if not (run.path / "settings.toml").exists():
-        raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
-    return run
-
-
-def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> Run | None:
-    """The run that the same command began in `out`, where torchrun was told that it may restart the processes.
-
-    Raises:
-        UsageError: restarts are allowed but no folder is named. DataError: the pictures have changed.
-
-    """
-    if not restarts_allowed():
-        return None
-    if out is None:
-        raise UsageError("a restarted run must find what it began, so --max-restarts needs --out; name a folder")
-    run = Run(Path(out))
-    finished = (run.path / "metrics.json").exists() and not (run.path / CHECKPOINT_FILE).exists()
-    settings = run.path / "settings.toml"
-    if finished or not settings.is_file() or settings.read_text(encoding="utf-8") != to_toml(chosen):
-        return None
-    if run.data["sha256"] != prepared.data_sha256:
-        raise DataError(f"{prepared.pictures.source} has changed since {out} began; put it back or give another --out")
-    return run
-
-
-def _load(run: Run, built: Assembled, console: Console) -> Position:
-    position = load_checkpoint(run.path / CHECKPOINT_FILE, built.trainer)
-    console.print(f"continuing {run.path} at epoch {position.epoch + 1}, batch {position.batch + 1}", highlight=False)
-    return position
+            write_atomically(run.path / "settings.toml", to_toml(chosen))  # the last one: it makes the folder a run
+        processes.wait()
+        if not (run.path / "settings.toml").exists():
+            raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
+        position = continue_run(run, built.trainer, console) if half_done else Position()
+        return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
 
 
 def _resume(
@@ -209,19 +162,21 @@ def _resume(
             raise UsageError(f"--{name} would do nothing with --resume: the run keeps its own; leave it out")
     if changed:
         raise UsageError(f"--set {changed[0]} would do nothing with --resume: the run keeps its own; leave it out")
-    if not (run.path / CHECKPOINT_FILE).exists():
-        raise UsageError(f"{run.path} has nothing to continue: no {CHECKPOINT_FILE}; it is finished or never began")
-    chosen, recorded = run.settings, run.data
-    folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    published = find_weights(chosen, console)
-    expected = published.expected if published else None
-    check_sizes(chosen, processes)
-    prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected, processes.per_node)
-    check_same_data(prepared, processes)
-    if prepared.data_sha256 != recorded["sha256"]:
-        raise UsageError(f"{recorded['source']} has changed since the run began; put it back or start a new run")
-    built = assemble(chosen, prepared, where, published, console, processes)
-    return _fit_and_report(run, built, prepared, chosen, _load(run, built, console), tensorboard, console)
+    with held(run, processes):
+        if run.finished:
+            raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
+        chosen, recorded = run.settings, run.data
+        folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
+        check_sizes(chosen, processes)
+        published = find_weights(chosen, console)
+        expected = published.expected if published else None
+        prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected, processes.per_node)
+        check_same_data(prepared, processes)
+        if prepared.data_sha256 != recorded["sha256"]:
+            raise UsageError(what_changed(prepared, recorded))
+        built = assemble(chosen, prepared, where, published, console, processes)
+        position = continue_run(run, built.trainer, console)
+        return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
 
 
 def _fit_and_report(
@@ -236,14 +191,17 @@ def _fit_and_report(
     begun = time.monotonic()
     trainer, manifest = built.trainer, make_manifest(chosen, prepared, built.architecture)
     processes = trainer.processes
-    with locked(run) if processes.first else nullcontext():
+    with StopRequest(processes.largest) as stop:
+        checkpoints = Checkpoints(run, trainer, stop, chosen.training.checkpoint_s)
         writer = summary_writer(run) if tensorboard and processes.first else None
         history = History(run, position.epoch, writer)
-        fit(trainer, built.loaders, run, chosen, manifest, position, history, console)
+        fit(trainer, built.loaders, run, chosen, manifest, position, history, checkpoints, console)
         processes.wait()  # until the first one has written the best weights
         side = "test" if prepared.counts["test"] else "val"
         best, _ = load_model(run.path, next(trainer.model.parameters()).device)
-        outputs = processes.collect(best, prepared.loaders[side], prepared.spec)
+        with checkpoints.kept(position):
+            visit = partial(checkpoints.look, position)
+            outputs = processes.collect(best, prepared.loaders[side], prepared.spec, after_batch=visit)
         seen = {"split": side, "data": prepared.pictures.source, "best_epoch": position.best_epoch + 1}
         metrics = report(outputs, manifest.classes, run.path if processes.first else None, seen)
         if not processes.first:
@@ -253,8 +211,8 @@ def _fit_and_report(
         provenance = manifest.provenance.model_copy(update={"metrics": scores})
         save_model(run.model_path, best.state_dict(), manifest.model_copy(update={"provenance": provenance}))
         spent = {"training_seconds": round(sum(row["seconds"] for row in history.rows), 2)}
-        write_json(run.path / "environment.json", {**environment(), **spent})
-        (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)
+        write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": trainer.num_parts})
+        checkpoints.discard()
     console.print(f"trained and measured in {time.monotonic() - begun:.1f} s", highlight=False)
     return Trained(run, metrics, side)
 
@@ -267,6 +225,7 @@ def fit(
     manifest: Manifest,
     position: Position,
     history: History,
+    checkpoints: Checkpoints,
     console: Console,
 ) -> None:
     """Run the epochs from `position` on; the best weights end up in the run's model.safetensors.
@@ -280,95 +239,81 @@ def fit(
     choosing = side == "val" and training.keep == "best"
     progress = EpochProgress(console, training.epochs, loader.num_batches, trainer.step)
     trainer.model.train()
-    with StopRequest(processes.largest) as stop, progress:
+    with progress, checkpoints.kept(position):
         while position.epoch < training.epochs:
-            _run_epoch(trainer, loader, run, position, stop, progress)
-            scored = trainer.ema.model if trainer.ema else trainer.model
-            outputs = processes.collect(scored, loaders[side], trainer.spec, trainer.precision)
-            row = _history_row(position, trainer, side, outputs)
-            score = _score(training.best_by, outputs)
-            best = position.best is None or score > position.best if choosing else position.epoch == training.epochs - 1
-            if best:
-                position.best, position.best_epoch = score, position.epoch
-                if processes.first:
-                    save_model(run.model_path, trainer.whole_state(scored), manifest)
-            if processes.first:
-                history.append(row)
-            progress.epoch_line(row, best=best and choosing)
-            _begin_next_epoch(position)
-            _save(run, trainer, position)
             if training.patience and position.epoch - 1 - position.best_epoch >= training.patience:
                 console.print(f"no better epoch for {training.patience}: stopped", highlight=False)
                 break
-            stop.asked()
-            _stop_if_asked(stop, run)
-
-
-def _save(run: Run, trainer: Trainer, position: Position) -> None:
-    if trainer.processes.first:
-        save_checkpoint(run.path / CHECKPOINT_FILE, trainer, position)
+            num_bad = num_unreadable(loaders)
+            _run_epoch(trainer, loader, position, checkpoints, progress)
+            scored = trainer.ema.model if trainer.ema else trainer.model
+            visit = partial(checkpoints.look, position)
+            outputs = processes.collect(scored, loaders[side], trainer.spec, trainer.precision, after_batch=visit)
+            row = history_row(position, trainer, loaders, side, outputs)
+            score = score_of(training.best_by, outputs)
+            better = position.best is None or score > position.best
+            best = math.isfinite(score) and (better if choosing else position.epoch == training.epochs - 1)
+            if best:
+                position.best, position.best_epoch = score if choosing else None, position.epoch
+            if best and processes.first:
+                save_model(run.model_path, trainer.whole_state(scored), manifest)
+            if processes.first:
+                history.append(row)
+            progress.epoch_line(row, best=best and choosing)
+            if num_unreadable(loaders) > num_bad:
+                name_unreadable(loaders, console)
+            _begin_next_epoch(position)
+            checkpoints.save(position)
+            checkpoints.look(position)
+    if position.best_epoch < 0:
+        raise TrainingError("no epoch to be kept had finite answers; try a smaller training.lr or training.clip_norm=1")
 
 
 def _run_epoch(
-    trainer: Trainer, loader: Loader, run: Run, position: Position, stop: StopRequest, progress: EpochProgress
+    trainer: Trainer, loader: Loader, position: Position, checkpoints: Checkpoints, progress: EpochProgress
 ) -> None:
     begun, before = time.monotonic(), position.num_pictures
     spent = position.seconds_s
     loss_sum, num_correct = torch.tensor(position.loss_sum), torch.tensor(position.num_correct)
-    for batch in loader.epoch(position.epoch, start=position.batch):
-        result = train_step(trainer, batch)
-        # Sums stay on the device; reading them would make a GPU wait.
-        loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_pictures
-        num_correct = num_correct.to(result.loss.device) + result.num_correct
-        position.num_pictures += result.num_pictures
-        position.batch += 1
-        if progress.due():
-            seconds = time.monotonic() - begun
-            progress.show(
-                step=trainer.step,
-                epoch=position.epoch,
-                loss=float(loss_sum) / position.num_pictures,
-                accuracy=int(num_correct) / position.num_pictures,
-                images_per_s=(position.num_pictures - before) / seconds,
-            )
-        if stop.asked():
-            break
-    position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
-    position.seconds_s, position.step = spent + time.monotonic() - begun, trainer.step
-    if stop.agreed and position.batch < loader.num_batches:
-        _save(run, trainer, position)
-        _stop_if_asked(stop, run)
 
+    def note() -> None:
+        # The sums stay on the device until here; reading them at every step would make a GPU wait.
+        position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
+        position.seconds_s = spent + time.monotonic() - begun
 
-def _stop_if_asked(stop: StopRequest, run: Run) -> None:
-    if stop.agreed:
-        raise Interrupted(f"stopped and saved; continue with: catseye train --resume {run.path}", stop.agreed)
+    try:
+        for batch in loader.epoch(position.epoch, start=position.batch):
+            parts = trainer.num_parts
+            result = train_step(trainer, batch)
+            loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_pictures
+            num_correct = num_correct.to(result.loss.device) + result.num_correct
+            position.num_pictures += result.num_pictures
+            position.batch = batch.place + 1
+            if trainer.num_parts > parts:
+                progress.say_parts(trainer.step, loader.batch_size, trainer.num_parts)
+            if progress.due():
+                progress.show(
+                    step=trainer.step,
+                    epoch=position.epoch,
+                    loss=float(loss_sum) / position.num_pictures,
+                    accuracy=int(num_correct) / position.num_pictures,
+                    images_per_s=(position.num_pictures - before) / (time.monotonic() - begun),
+                )
+            if checkpoints.due():
+                note()
+                checkpoints.visit(position)
+    except CatseyeError:
+        note()
+        raise
+    note()
+    position.batch = loader.num_batches
+    if not position.num_pictures:
+        raise DataError(
+            f"no training picture could be read in epoch {position.epoch + 1}, e.g. {next(iter(loader.bad.values()))}"
+        )
 
 
 def _begin_next_epoch(position: Position) -> None:
     position.epoch += 1
     position.batch, position.loss_sum, position.num_correct, position.num_pictures = 0, 0.0, 0, 0
     position.seconds_s = 0.0
-
-
-def _score(best_by: str, outputs: Outputs) -> float:
-    """Larger is better."""
-    if best_by == "loss":
-        return -cross_entropy(outputs.logits, outputs.labels)
-    predicted = outputs.logits.argmax(1)
-    if best_by == "macro_f1":
-        return macro_f1(confusion_matrix(outputs.labels, predicted, outputs.logits.shape[1]))
-    return float((predicted == outputs.labels).mean())
-
-
-def _history_row(position: Position, trainer: Trainer, side: str, outputs: Outputs) -> dict[str, Any]:
-    return {
-        "epoch": position.epoch + 1,
-        "train_loss": position.loss_sum / position.num_pictures,
-        "train_accuracy": position.num_correct / position.num_pictures,
-        f"{side}_loss": cross_entropy(outputs.logits, outputs.labels),
-        f"{side}_accuracy": float((outputs.logits.argmax(1) == outputs.labels).mean()),
-        "lr": trainer.schedule(trainer.step - 1)[0],
-        "seconds": round(position.seconds_s, 3),
-        "images_per_s": round(position.num_pictures / position.seconds_s, 1),
-    }

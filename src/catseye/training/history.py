@@ -1,11 +1,25 @@
-"""history.jsonl, one line per finished epoch, and the same for TensorBoard where asked for. Called by `fit.py`."""
+"""history.jsonl, one line per finished epoch, its numbers, and the same for TensorBoard where asked for.
+
+Called by `fit.py`.
+"""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
+import numpy as np
+
+from catseye.data.loaders import Loader
 from catseye.errors import MissingDependency
-from catseye.runs import Run, write_atomically
+from catseye.evaluation.metrics import confusion_matrix, cross_entropy, macro_f1
+from catseye.evaluation.predict import Outputs
+from catseye.files import write_atomically
+from catseye.runs import Run
+from catseye.training.checkpoints import Position
+from catseye.training.step import Trainer
 
 
 @dataclass
@@ -21,13 +35,14 @@ class History:
         self.rows = self.run.history[: self.finished_epochs]
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add the row of a finished epoch."""
+        """Add the row of a finished epoch; a number that is none becomes null, for JSON has no NaN."""
+        row = {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
         self.rows.append(row)
         lines = [json.dumps(each) for each in self.rows]
         write_atomically(self.run.path / "history.jsonl", "\n".join(lines) + "\n")
         if self.writer is not None:
             for name, value in row.items():
-                if name != "epoch":
+                if name != "epoch" and value is not None:
                     self.writer.add_scalar(name, value, row["epoch"])
             self.writer.flush()
 
@@ -39,3 +54,42 @@ def summary_writer(run: Run) -> Any:
     except ImportError:
         raise MissingDependency("tensorboard", "tensorboard") from None
     return SummaryWriter(str(run.path / "tensorboard"))
+
+
+def history_row(
+    position: Position, trainer: Trainer, loaders: Mapping[str, Loader], side: str, outputs: Outputs
+) -> dict[str, Any]:
+    """What one epoch came to; `side` was looked at after it."""
+    row = {
+        "epoch": position.epoch + 1,
+        "train_loss": position.loss_sum / position.num_pictures,
+        "train_accuracy": position.num_correct / position.num_pictures,
+        f"{side}_loss": cross_entropy(outputs.logits, outputs.labels),
+        f"{side}_accuracy": float((outputs.logits.argmax(1) == outputs.labels).mean()),
+        "lr": trainer.schedule(trainer.step - 1)[0],
+        "seconds": round(position.seconds_s, 3),
+        "images_per_s": round(position.num_pictures / position.seconds_s, 1),
+    }
+    # Only where it happened, so that the rows of undisturbed runs stay as they are.
+    if trainer.num_parts > 1:
+        row["num_parts"] = trainer.num_parts
+    if num_bad := num_unreadable(loaders):
+        row["unreadable"] = num_bad
+    return row
+
+
+def num_unreadable(loaders: Mapping[str, Loader]) -> int:
+    """Pictures that turned out unreadable while the run went on."""
+    return len({number for loader in loaders.values() for number in loader.bad})
+
+
+def score_of(best_by: str, outputs: Outputs) -> float:
+    """Larger is better; NaN where any answer is no number, for NaN has an argmax too."""
+    if not np.isfinite(outputs.logits).all():
+        return math.nan
+    if best_by == "loss":
+        return -cross_entropy(outputs.logits, outputs.labels)
+    predicted = outputs.logits.argmax(1)
+    if best_by == "macro_f1":
+        return macro_f1(confusion_matrix(outputs.labels, predicted, outputs.logits.shape[1]))
+    return float((predicted == outputs.labels).mean())

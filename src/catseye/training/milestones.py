@@ -25,14 +25,16 @@ from catseye.errors import UnknownName, UsageError
 from catseye.evaluation.figures import save_figure
 from catseye.evaluation.metrics import compute_metrics
 from catseye.evaluation.predict import collect_logits
+from catseye.files import write_atomically
 from catseye.models.summary import summarise
 from catseye.models.timeline import MILESTONES, Milestone
-from catseye.runs import CHECKPOINT_FILE, create_run, environment, load_model, write_atomically, write_json
+from catseye.runs import create_run, environment, load_model, write_json
 from catseye.seeds import derive
 from catseye.training.assemble import assemble, data_manifest, fit_to_data, make_manifest, prepare_data
-from catseye.training.checkpoints import Position
+from catseye.training.checkpoints import Checkpoints, Position
 from catseye.training.fit import fit
 from catseye.training.history import History
+from catseye.training.signals import StopRequest
 from catseye.training.step import train_step
 
 MAX_EPOCHS = 200
@@ -126,7 +128,9 @@ def _measure(
     write_json(run.path / "data.json", data_manifest(mine, None))
     manifest = make_manifest(chosen, mine, built.architecture)
     history = History(run, 0)
-    fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, console)
+    with StopRequest() as stop:
+        checkpoints = Checkpoints(run, built.trainer, stop, chosen.training.checkpoint_s)
+        fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, checkpoints, console)
     model, _ = load_model(run.path, where)
     begun = time.perf_counter()
     outputs = collect_logits(model, mine.loaders[side], mine.spec)
@@ -136,7 +140,7 @@ def _measure(
     size = summarise(model, shape)
     seconds = sum(row["seconds"] for row in history.rows)
     num_seen = epochs * len(mine.loaders["train"].indices)
-    (run.path / CHECKPOINT_FILE).unlink(missing_ok=True)
+    checkpoints.discard()
     return MilestoneResult(
         name=milestone.name,
         year=milestone.year,

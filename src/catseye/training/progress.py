@@ -1,10 +1,13 @@
 """What a person sees while a run trains: a live bar in a terminal, a plain line per epoch elsewhere."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from catseye.data.loaders import Loader
 
 REFRESH_S = 0.2
 
@@ -62,6 +65,15 @@ class EpochProgress:
             speed=images_per_s,
         )
 
+    def say_parts(self, step: int, batch_size: int, num_parts: int) -> None:
+        """Tell that memory was short."""
+        self.console.print(
+            f"- out of memory at step {step}: from here on a batch of {batch_size} is computed in {num_parts} parts; "
+            "the updates are the same, batch-norm statistics are those of a part",
+            highlight=False,
+            soft_wrap=True,
+        )
+
     def epoch_line(self, row: dict[str, float], *, best: bool) -> None:
         """Print the line of a finished epoch."""
         width = len(str(self.num_epochs))
@@ -72,3 +84,10 @@ class EpochProgress:
                 parts.append(f"{side} loss {row[f'{side}_loss']:.3f}  acc {row[f'{side}_accuracy']:.1%}")
         parts.append(f"{row['images_per_s']:,.0f} img/s  {row['seconds']:.1f} s")
         self.console.print(" | ".join(parts) + ("  *" if best else ""), highlight=False, soft_wrap=True)
+
+
+def name_unreadable(loaders: Mapping[str, Loader], console: Console) -> None:
+    """Say how many pictures have become unreadable, and the last one."""
+    bad = {number: reason for loader in loaders.values() for number, reason in loader.bad.items()}
+    said = f"- {len(bad)} pictures can no longer be read and are left out, the last: {list(bad.values())[-1]}"
+    console.print(said, highlight=False, soft_wrap=True, markup=False)

@@ -3,7 +3,7 @@
 Enters: a `Batch` and the objects of a run. Leaves: changed weights and a `StepResult`. Called by `fit.py`.
 Everything random is drawn from (seed, step), so step k is the same in a resumed run.
 
-A batch may be cut twice: over the processes, and into `accumulate_steps` parts that follow each other. Loss and
+A batch may be cut twice: over the processes, and into `num_parts` parts that follow each other. Loss and
 gradients are those of the whole batch all the same: every part counts by its share of what the mean is divided by.
 """
 
@@ -26,6 +26,7 @@ from catseye.training.distillation import Teacher
 from catseye.training.distributed import ALONE, Processes, gradients_wait
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
+from catseye.training.parts import Buffers, in_parts
 from catseye.training.schedules import Schedule
 
 
@@ -49,7 +50,7 @@ class Trainer:
     teacher: Teacher | None = None
     frozen_state: dict[str, Tensor] = field(default_factory=dict)  # the rest of the network where `model` is its head
     step: int = 0
-    accumulate_steps: int = 1
+    num_parts: int = 1  # a batch is computed in so many parts; it doubles where memory runs out
     processes: Processes = ALONE
     parallel: DistributedDataParallel | None = None  # around `model` where several processes train
 
@@ -78,12 +79,11 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     Shape: batch.pixels (N, C, H, W) uint8, batch.labels (N,) int64.
 
     Raises:
-        TrainingError: the loss is not finite; the weights are still those of the step before.
+        TrainingError: loss or gradient is not finite, or memory is too short; all is as after the step before.
 
     """
     t = trainer
     device = batch.pixels.device
-    torch.manual_seed(derive(t.seed, "dropout", t.step) + t.processes.rank)
     generator = RowGenerator(device)
     generator.manual_seed(derive(t.seed, "augment", t.step))
     generator.first, generator.total = batch.first, batch.total
@@ -100,27 +100,37 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
         group["lr"] = rate * group.get("lr_scale", 1.0) * (t.step >= group.get("from_step", 0))
         if "momentum" in group:
             group["momentum"] = momentum
+    buffers = Buffers(t.model)
 
-    t.optimizer.zero_grad(set_to_none=True)
     mass = t.criterion.mass(targets)
     whole = t.processes.sum(torch.stack([mass, torch.full_like(mass, len(targets))]))  # mass and rows of all
-    # The same number of parts everywhere, with two pictures or more in each: see `Share.cut`.
-    num_parts = max(1, min(t.accumulate_steps, batch.num_pictures // t.processes.world_size // 2))
-    totals = torch.zeros(2, device=device)
-    for number, part in enumerate(zip(x.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True)):
-        with gradients_wait(t.parallel, last=number == num_parts - 1):
-            loss, num_correct = _forward(t, *part, whole)
+
+    def begin() -> None:
+        buffers.restore()
+        t.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(derive(t.seed, "dropout", t.step) + t.processes.rank)
+
+    def backward(x: Tensor, targets: Tensor, *, last: bool) -> Tensor:
+        with gradients_wait(t.parallel, last=last):
+            loss, num_correct = _forward(t, x, targets, whole)
             # The gradients are averaged over the processes.
             (loss * t.processes.world_size).backward()  # type: ignore[no-untyped-call]
-        totals += torch.stack([loss.detach(), num_correct])
-    loss, num_correct = t.processes.sum(totals)
-    if not loss.isfinite():
+        return torch.stack([loss.detach(), num_correct])
+
+    # The whole batch at once, as long as memory allows it. The same number of parts in all processes.
+    smallest = batch.num_pictures // t.processes.world_size
+    sums, t.num_parts = in_parts(begin, backward, x, targets, t.num_parts, smallest, alone=t.parallel is None)
+    loss, num_correct = t.processes.sum(sums)
+
+    norm = nn.utils.get_total_norm([each.grad for each in t.model.parameters() if each.grad is not None])
+    if not (loss + norm).isfinite():
+        buffers.restore()
+        what = f"gradient became {norm.item()}" if loss.isfinite() else f"loss became {loss.item()}"
         raise TrainingError(
-            f"the loss became {loss.item()} at step {t.step} (learning rate {rate:.3g}); "
-            "try a smaller training.lr or training.clip_norm=1"
+            f"the {what} at step {t.step} (learning rate {rate:.3g}); try a smaller training.lr or training.clip_norm=1"
         )
     if t.clip_norm:
-        nn.utils.clip_grad_norm_(t.model.parameters(), t.clip_norm)
+        nn.utils.clip_grads_with_norm_(t.model.parameters(), t.clip_norm, norm)
     t.optimizer.step()
     if t.ema is not None:
         t.ema.update(t.model, t.step)

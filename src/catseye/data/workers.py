@@ -1,0 +1,104 @@
+"""Worker processes that decode pictures, watched: one that dies or hangs is an error, and none is left behind.
+
+Enters: a torch `DataLoader`. Leaves: its batches. Called by loaders.py.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from catseye.errors import WorkerError
+
+POLL_S = 2  # how soon a dead worker is noticed
+TIMEOUT_S = 120.0  # how long a worker may be silent before it counts as hanging
+_PR_SET_PDEATHSIG = 1
+_ADVICE = "--set data.workers=0 decodes without worker processes"
+
+
+def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
+    """The batches of a loader.
+
+    Raises:
+        WorkerError: a worker died, gave no answer for `TIMEOUT_S`, or had no shared memory left.
+
+    """
+    if loader.num_workers == 0:
+        yield from loader
+        return
+    with _quiet_deaths():
+        try:
+            batches: Any = iter(loader)
+        except OSError as error:
+            raise _explain(str(error), []) or error from None
+    asked = time.monotonic()
+    try:
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:
+                # The loader's own time-out is the rhythm in which it looks after its workers.
+                if "timed out" in str(error) and time.monotonic() - asked < TIMEOUT_S:
+                    continue
+                raise _explain(str(error), batches._workers) or error from None
+            yield batch
+            asked = time.monotonic()
+    finally:
+        _end(batches)
+
+
+def settle(worker: int) -> None:
+    """Runs first in every worker: Ctrl-C is the trainer's to answer, and a worker does not outlive its trainer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # A forked worker holds the lock of the run folder too, so an orphan would keep the run from being resumed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def _quiet_deaths() -> Iterator[None]:
+    """Undo the SIGCHLD handler that torch installs: it raises wherever the trainer is, even amid an update."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield  # no such signal, or torch does not install it here
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _explain(said: str, workers: list[Any]) -> WorkerError | None:
+    codes = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
+    if "No space left on device" in said or "shared memory" in said or -signal.SIGBUS in codes:
+        return WorkerError(
+            "the shared memory that worker processes hand their batches over in (/dev/shm) is full; give it more "
+            f"(docker run --shm-size=1g) or take a smaller training.batch_size; {_ADVICE}"
+        )
+    if "timed out" in said:
+        return WorkerError(
+            f"no worker process has delivered a batch for {TIMEOUT_S:g} s: one hangs or is stopped; look at the disk "
+            f"that the pictures are on; {_ADVICE}"
+        )
+    if "exited unexpectedly" in said or codes:
+        how = f"killed by signal {-codes[0]}" if codes and codes[0] < 0 else "ended by itself"
+        kill = ", as the system does where memory runs out" if -signal.SIGKILL in codes else ""
+        return WorkerError(f"a worker process that decodes pictures was {how}{kill}; {_ADVICE}")
+    return None
+
+
+def _end(batches: Any) -> None:
+    """Ends the workers; a stopped one is woken first, because only then it can go."""
+    for worker in batches._workers:
+        if worker.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGCONT)
+    batches._shutdown_workers()

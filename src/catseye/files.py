@@ -1,0 +1,91 @@
+"""Files that are whole or not there at all: written beside their place, synced, renamed, the folder synced.
+
+Enters: a path and everything the file is to hold. Leaves: that file, or the old one and a `SaveError`.
+Called by runs.py and by whatever writes into a run folder.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from catseye.errors import SaveError
+
+RETRY_AFTER_S = 0.2
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_atomically(path: Path, content: bytes | str, *, previous: Path | None = None) -> None:
+    """Write beside the place, sync, rename: afterwards the file is the new one or still the old one.
+
+    With `previous`, what stood there before is kept under that name. A disk that answers with an
+    input/output error is asked once more.
+
+    Raises:
+        SaveError: the disk is full, fails twice, or the folder may not be written to.
+
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    whole = content.encode() if isinstance(content, str) else content
+    try:
+        _twice(lambda: _write_synced(beside, whole))
+        if previous is not None and path.exists():
+            # Between this and the next line the newest file has the older name: readers look at both.
+            _twice(lambda: path.replace(previous))
+        _twice(lambda: beside.replace(path))
+        _twice(lambda: sync_folder(path.parent))
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        cause = "the disk is full" if error.errno in _FULL else error.strerror
+        raise SaveError(f"{path} cannot be written ({cause}); what was saved before is intact") from None
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _twice(act: Callable[[], object]) -> None:
+    # A write is repeated from its first byte: after a failed fsync the kernel may have dropped any of them.
+    try:
+        act()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        time.sleep(RETRY_AFTER_S)
+        act()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last, as fsync does for the bytes of a file."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they outlast a power cut.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process had begun to write."""
+    for path in folder.glob(".*.new"):
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,213 @@
+"""Pictures that break while a run reads them, and the processes that read them: killed, stopped, out of shared memory."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import catseye
+from catseye.data import workers
+from catseye.errors import DataError, WorkerError
+from tests.conftest import write_tinted
+from tests.faults.conftest import STREAMED, assert_same_weights, at_step, in_child, send, small_disk, train, words
+
+TWO = STREAMED | {"data.workers": 2}
+
+
+def jpegs(root: Path) -> Path:
+    """The tinted pictures as JPEG files."""
+    for path in sorted(write_tinted(root, 16).rglob("*.png")):
+        Image.open(path).save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    return root
+
+
+def training_files(run: Path) -> list[str]:
+    return sorted(catseye.runs.Run(run).data["splits"]["train"])
+
+
+def cut(path: Path) -> str:
+    """Overwrite a file with as many bytes, the second half of them zero; returns what it then is."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    path.write_bytes(path.read_bytes()[:-200] + b"\xff\xd9" * 100)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("num_workers", "broken"), [(0, "cut"), (2, "cut"), (0, "gone")])
+def test_a_picture_that_breaks_in_mid_epoch_is_named_counted_and_left_out(num_workers, broken, tmp_path, monkeypatch):
+    data, out, after = jpegs(tmp_path / "data"), tmp_path / "run", {}
+
+    def strike():
+        name = training_files(out)[3]
+        after["name"] = name
+        if broken == "gone":
+            (data / name).unlink()
+        else:
+            # Of the same size: nothing but decoding it shows the damage.
+            content = b"\xff\xd8 no picture ".ljust((data / name).stat().st_size, b"!")
+            (data / name).write_bytes(content)
+            after["sha256"] = hashlib.sha256(content).hexdigest()
+
+    at_step(monkeypatch.setattr, 1, strike)
+    run, said = train(data, out, STREAMED | {"data.workers": num_workers})
+    assert "1 pictures can no longer be read and are left out" in said
+    assert after["name"] in said
+    assert run.history[-1]["unreadable"] == 1
+    if broken == "cut":
+        assert hashlib.sha256((data / after["name"]).read_bytes()).hexdigest() == after["sha256"], "it was touched"
+    else:
+        assert "No such file" in said
+
+
+def test_strict_stops_there_with_the_run_saved(tmp_path, monkeypatch):
+    data, out = jpegs(tmp_path / "data"), tmp_path / "run"
+    kept = {}
+
+    def strike():
+        kept["name"] = training_files(out)[0]
+        kept["bytes"] = (data / kept["name"]).read_bytes()
+        (data / kept["name"]).unlink()
+
+    settings = STREAMED | {"data.strict": True}
+    whole, _ = train(data, tmp_path / "whole", settings)
+    with monkeypatch.context() as patch:
+        at_step(patch.setattr, 2, strike)
+        with pytest.raises(DataError, match=r"data\.strict") as caught:
+            train(data, out, settings)
+    assert kept["name"] in str(caught.value)
+    assert f"--resume {out}" in str(caught.value)
+    with pytest.raises(catseye.CatseyeError, match=f"{kept['name']} is gone"):
+        train(None, None, resume=out)
+    (data / kept["name"]).write_bytes(kept["bytes"])
+    train(None, None, resume=out)
+    assert_same_weights(out, whole.path)
+
+
+def test_a_disk_that_is_gone_stops_the_run(tmp_path, monkeypatch):
+    data, out = jpegs(tmp_path / "data"), tmp_path / "run"
+    at_step(monkeypatch.setattr, 3, lambda: (data / "green").parent.rename(tmp_path / "elsewhere"))
+    with pytest.raises(DataError, match="can be read") as caught:
+        train(data, out, STREAMED)
+    assert "No such file" in str(caught.value) or "none of" in str(caught.value)
+    (tmp_path / "elsewhere").rename(data)
+    train(None, None, resume=out)
+
+
+def test_a_batch_that_is_lost_whole_leaves_the_others_in_their_place(tmp_path, monkeypatch):
+    """Resume counts places in the epoch, not batches that came."""
+    data = jpegs(tmp_path / "data")
+    settings = STREAMED | {"training.batch_size": 2, "training.epochs": 1}
+
+    def strike(out):
+        for name in training_files(out):
+            if (data / name).exists():
+                (data / name).write_bytes(b"x" * (data / name).stat().st_size)
+            if name == training_files(out)[9]:
+                break
+
+    at_step(monkeypatch.setattr, 0, strike, tmp_path / "whole")
+    whole, _ = train(data, tmp_path / "whole", settings)
+    assert whole.history[0]["unreadable"] == 10
+
+
+# Worker processes
+
+
+def strike_a_worker(put, step, number, timeout_s):
+    put(workers, "TIMEOUT_S", timeout_s)
+
+    def strike():
+        child = multiprocessing.active_children()[0]
+        os.kill(child.pid, number)
+
+    at_step(put, step, strike)
+
+
+@pytest.mark.parametrize(("number", "rule"), [(signal.SIGKILL, "killed by signal 9"), (signal.SIGSTOP, "for 3 s")])
+def test_a_worker_that_dies_or_hangs_is_an_error_in_time(number, rule, tmp_path, tinted, monkeypatch):
+    settings = TWO | {"training.batch_size": 2}  # more batches than the workers have ready
+    begun = time.monotonic()
+    with monkeypatch.context() as patch:
+        strike_a_worker(patch.setattr, 1, number, 3.0)
+        with pytest.raises(WorkerError, match=rule) as caught:
+            train(tinted, tmp_path / "run", settings)
+    assert time.monotonic() - begun < 60
+    assert multiprocessing.active_children() == [], "a worker is left behind"
+    assert "data.workers=0" in str(caught.value)
+    assert f"--resume {tmp_path / 'run'}" in str(caught.value)
+    whole, _ = train(tinted, tmp_path / "whole", settings)
+    train(None, None, resume=tmp_path / "run")
+    assert_same_weights(tmp_path / "run", whole.path)
+
+
+def test_no_worker_outlives_a_trainer_that_is_killed(tinted, tmp_path, start):
+    child = start(words(tinted, tmp_path / "run", TWO), at_step, 1, note_workers_and_die, str(tmp_path / "pids"))
+    assert child.wait() == -9, child.said
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    for _ in range(200):
+        alive = [pid for pid in pids if running(pid)]
+        if not alive:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"orphans: {alive}")
+
+
+def note_workers_and_die(path):
+    Path(path).write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    send(signal.SIGKILL)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def train_with_little_shared_memory(data: str, out: str) -> tuple[str, int, float]:
+    small_disk(Path("/dev/shm"), "100k")  # noqa: S108
+    begun = time.monotonic()
+    with pytest.raises(WorkerError) as caught:  # batches of 32 pictures of 3 x 64 x 64 are 393 kB
+        train(data, out, TWO | {"training.batch_size": 32, "data.input_px": 64})
+    assert multiprocessing.active_children() == []
+    return str(caught.value), caught.value.exit_code, time.monotonic() - begun
+
+
+def test_full_shared_memory_is_told(tinted, tmp_path):
+    said, code, seconds = in_child(train_with_little_shared_memory, str(tinted), str(tmp_path / "run"))
+    assert code == 1
+    assert "/dev/shm" in said
+    assert "--shm-size" in said
+    assert "data.workers=0" in said
+    assert seconds < 100, "told by an error, not by a time-out"
+
+
+def test_the_workers_augmentations_differ(tmp_path, make_spec):
+    """Equal pictures in batches of one, so that neighbours come from different workers: each crop is its own."""
+    from catseye.data.loaders import StreamLoader
+    from catseye.data.sources import open_source
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(6):
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+
+    def crops(num_workers):
+        loader = StreamLoader(
+            open_source(tmp_path), make_spec(32), np.arange(12), 1, False, 0, num_workers,
+            catseye.training.fit.torch.device("cpu"), min_area=0.3,
+        )  # fmt: skip
+        return [batch.pixels.numpy().tobytes() for batch in loader.epoch(0)]
+
+    assert len(set(crops(2))) == 12
+    assert crops(2) == crops(0)
