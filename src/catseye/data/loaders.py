@@ -194,9 +194,8 @@ class StreamLoader:
             multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
         )
         with closing(watched(loader)) as batches:
-            for place, ((pixels, indices, bad), whole, cut) in enumerate(
-                zip(batches, order, shares, strict=True), start
-            ):
+            everything = zip(batches, order, shares, strict=True)
+            for place, ((pixels, indices, bad), whole, (chosen, first)) in enumerate(everything, start):
                 self.bad.update(bad)
                 if bad and self.strict:
                     raise DataError(f"a picture cannot be read any more (data.strict): {next(iter(bad.values()))}")
