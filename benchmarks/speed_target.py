@@ -4,7 +4,8 @@
 
 FOLDER is CIFAR-10 as train/ and test/ with one folder per class. A window of the textbook loop
 (baselines/article_loop.py, steady state, fresh process) runs before, between and after the runs of
-`catseye train FOLDER --recipe speed`, each with its changed settings; the loop's 50 epochs are 50 x 50,000 pictures at its median speed.
+`catseye train FOLDER --recipe speed`, each with its changed settings; the loop's 50 epochs are 50 x 50,000 pictures
+at its median speed.
 Training seconds exclude decoding and evaluation on both sides; the whole process's wall time stands beside them.
 Accuracy is that of the 10,000 test pictures as they are; with mirror images and shifts averaged it is a second column.
 Writes benchmarks/results/speed-target.json. Run it on an idle machine.
