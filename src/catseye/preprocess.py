@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from catseye.errors import ImageError
+from catseye.errors import ImageError, PictureTooLarge, UnknownFormat
 
 Pixels = NDArray[np.uint8]
 ImageSource = str | Path | bytes | Pixels | Image.Image
@@ -107,7 +107,9 @@ def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, 
     return to_pixels(fit(open_image(source, formats=formats), spec), spec.channels)
 
 
-def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) -> Image.Image:
+def open_image(
+    source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
 
     Transparent pixels are laid on white, as every viewer shows them; the first frame of an
@@ -137,13 +139,15 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
             # Our own pixel limit comes first; Pillow's warnings about size or odd EXIF would only repeat or distract.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source), formats=formats) as image:
-                _check_size(image.size, name)
+                _check_size(image.size, name, max_pixels)
                 image.load()
                 return _to_eight_bit(_upright(image))
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
+        raise UnknownFormat(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, met while it reads the header
+        raise PictureTooLarge(f"{name} has too many pixels; at most {max_pixels:,} are read") from None
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
 
@@ -212,9 +216,9 @@ def normalise(pixels: Pixels, spec: Preprocessing) -> NDArray[np.float32]:
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(f"{name} has {size[0]} x {size[1]} pixels; at most {MAX_PIXELS:,} are read")
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise PictureTooLarge(f"{name} has {size[0]} x {size[1]} pixels; at most {max_pixels:,} are read")
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:

@@ -170,7 +170,13 @@ def _fit_and_report(
         outputs = collect_logits(best, prepared.loaders[side], prepared.spec)
         seen = {"split": side, "data": prepared.pictures.source, "best_epoch": position.best_epoch + 1}
         metrics = report(outputs, manifest.classes, run.path, seen)
-        scores = {f"{side}_accuracy": metrics.accuracy, f"{side}_macro_f1": metrics.macro.f1}
+        scores = {
+            f"{side}_accuracy": metrics.accuracy,
+            f"{side}_accuracy_low": metrics.accuracy_low,
+            f"{side}_accuracy_high": metrics.accuracy_high,
+            f"{side}_macro_f1": metrics.macro.f1,
+            f"{side}_num_pictures": metrics.num_pictures,
+        }
         provenance = manifest.provenance.model_copy(update={"metrics": scores})
         save_model(run.model_path, best.state_dict(), manifest.model_copy(update={"provenance": provenance}))
         spent = {"training_seconds": round(sum(row["seconds"] for row in history.rows), 2)}
