@@ -17,7 +17,7 @@ def shared_start(tmp_path_factory):
 def server(shared_start, tmp_path_factory) -> Running:
     """The tiny classifier of red, green and blue; limits small enough to be met by tests."""
     model = models.write(tmp_path_factory.mktemp("model") / "tints.onnx", models.with_cam())
-    words = ("--max-body", 300_000, "--max-pixels", 2_000_000, "--header-time", 2, "--body-time", 3)
+    words = ("--max-body", 1_000_000, "--max-pixels", 2_000_000, "--header-time", 2, "--body-time", 3)
     return shared_start(model, *words)
 
 

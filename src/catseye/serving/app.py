@@ -53,7 +53,6 @@ class Application:
         self.engine.swap(model)
         self.metrics.use(model)
         self._card = schemas.model_card(model)
-        self._version_header = (b"x-catseye-model", model.version.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: find its route, answer it, count it, log it."""
@@ -130,7 +129,7 @@ class Application:
         with bodies.held(engine, request):
             content = bodies.one_picture(request, await bodies.read_body(request, self.limits, engine), self.limits)
             job = engine.start(engine.model, content=content)
-        job.wants_cam = with_cam
+        job.wants_cam, request.version = with_cam, job.model.version
         when_gone(request, partial(engine.abandon, job))
         engine.queue(job)
         await engine.answer(job)
@@ -148,6 +147,7 @@ class Application:
             engine.require_room(len(pictures))
             model = engine.model  # all pictures of a request are answered by one version
             jobs = [engine.start(model, content=content) for content in pictures]
+        request.version = model.version
         when_gone(request, partial(engine.abandon, *jobs))
         answers: list[dict[str, Any]] = []
         for job in jobs:
@@ -218,8 +218,8 @@ class Application:
             (b"x-request-id", request.id.encode()),
             *response.headers,
         ]
-        if request.route.startswith("/predict"):
-            headers.append(self._version_header)
+        if request.version:
+            headers.append((b"x-catseye-model", request.version.encode()))
         if self.draining or more:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})

@@ -54,6 +54,7 @@ class Batcher:
         self._waiting: dict[Job, None] = {}  # in order of arrival, and a cancelled one leaves it at once
         self._changed = threading.Condition(threading.Lock())
         self._idle = 0
+        self.num_splits = 0  # calls that failed and were tried again in halves
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"model-{number}", daemon=True) for number in range(concurrency)
@@ -128,6 +129,7 @@ class Batcher:
                 batch[0].failure = error
                 batch[0].batch_size = 1
                 return
+            self.num_splits += 1
             middle = len(batch) // 2
             self._compute(batch[:middle])
             self._compute(batch[middle:])

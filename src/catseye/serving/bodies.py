@@ -35,6 +35,7 @@ class Request:
     route: str = "other"
     body_read: bool = False
     body_bytes: int = 0
+    version: str = ""  # of the model that answers this request
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -71,9 +72,12 @@ async def read_body(request: Request, limits: Limits, engine: Engine) -> bytes:
     """The whole body.
 
     Raises:
-        Refusal: 413 too long, 503 too many bytes are held already. Gone: the client hung up.
+        Refusal: 413 too long, 415 compressed, 503 too many bytes are held already. Gone: the client hung up.
 
     """
+    if request.headers.get(b"content-encoding", b"identity") != b"identity":
+        # A few kilobytes could unfold into gigabytes, and pictures are compressed already.
+        raise Refusal(415, "encoded-body", "a body is sent as it is; got a content-encoding; leave that header out")
     said = request.headers.get(b"content-length")
     if said is not None and int(said) > limits.body_bytes:
         raise _too_long(limits, f"{int(said):,} bytes")

@@ -48,6 +48,11 @@ class Engine:
         """Pictures that wait for a thread of the model."""
         return self._batcher.num_waiting
 
+    @property
+    def num_splits(self) -> int:
+        """Calls of the model that failed and were tried again in halves."""
+        return self._batcher.num_splits
+
     def require_room(self, num_pictures: int = 1) -> None:
         """Refuse early, before a body is read, what the queue would refuse later.
 

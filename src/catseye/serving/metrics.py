@@ -44,6 +44,8 @@ class Metrics:
         self._confidence = Histogram("catseye_confidence", "Of the best class.", buckets=shares, registry=registry)
         self._predicted = Counter("catseye_predicted", "Answers by class.", ["class_name"], registry=registry)
         self._unknown = Counter("catseye_unknown", "Answers below the threshold.", registry=registry)
+        self._splits = Counter("catseye_batch_splits", "Calls that failed and were halved.", registry=registry)
+        self._num_splits = 0
         self._in_flight = Gauge(
             "catseye_pictures_in_flight", "Accepted, not yet answered.", registry=registry, multiprocess_mode="livesum"
         )
@@ -101,6 +103,8 @@ class Metrics:
         """The text that Prometheus reads."""
         self._in_flight.set(engine.num_in_flight)
         self._waiting.set(engine.num_waiting)
+        self._splits.inc(engine.num_splits - self._num_splits)
+        self._num_splits = engine.num_splits
         registry = self.registry
         if self._shared:
             from prometheus_client import multiprocess

@@ -134,7 +134,7 @@ def _infer(model: ServedModel) -> dict[str, Any]:
     return {
         "summary": "Open Inference Protocol: tensors in, probabilities out",
         "requestBody": _body({"application/json": {"schema": asked}}),
-        "responses": _responses(None, "400", "404", "413", "503", "504"),
+        "responses": _responses(None, "400", "404", "413", "415", "503", "504"),
     }
 
 
