@@ -18,9 +18,9 @@ def _constant(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
     model.graph.initializer.append(numpy_helper.from_array(values, name))
 
 
-def with_cam() -> onnx.ModelProto:
+def with_cam(**said: object) -> onnx.ModelProto:
     """`cam` (N, 4, 4) is the mean of the channels: bright where the picture is bright."""
-    model = tiny_model()
+    model = tiny_model(manifest(**said))
     _constant(model, "last", np.array([3], np.int64))
     model.graph.node.append(helper.make_node("ReduceMean", ["x", "last"], ["cam"], keepdims=0))
     model.graph.output.append(helper.make_tensor_value_info("cam", TensorProto.FLOAT, ["batch", 4, 4]))
