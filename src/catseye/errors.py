@@ -5,6 +5,8 @@
     │   └── UnknownName     2   a name nobody knows; the nearest known ones are suggested
     ├── DataError           1   the labelled pictures cannot be used as they are
     │   └── ImageError      1   one picture cannot be read
+    │       ├── PictureTooLarge  1   it has more pixels than are read
+    │       └── UnknownFormat    1   it is in no format that is read
     ├── ModelFileError      1   a model file or run folder cannot be used
     ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
     ├── WorkerError         1   a process that decodes pictures died or hangs
@@ -52,6 +54,14 @@ class DataError(CatseyeError):
 
 class ImageError(DataError):
     """One picture cannot be read."""
+
+
+class PictureTooLarge(ImageError):
+    """One picture has more pixels than are read."""
+
+
+class UnknownFormat(ImageError):
+    """One file is no picture in a format that is read."""
 
 
 class ModelFileError(CatseyeError):

@@ -75,8 +75,10 @@ def load_onnx(path: str | Path, *, device: str = "auto", threads: int = 0) -> Cl
     return open_onnx(path, threads=threads).classifier()
 
 
-def open_onnx(path: str | Path, *, threads: int = 0) -> OnnxModel:
-    """Read, judge and start an .onnx file. `threads` = 0: one per core.
+def open_onnx(
+    path: str | Path, *, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)
+) -> OnnxModel:
+    """Read, judge and start an .onnx file. `threads` = 0: one per core; `providers` are tried in order.
 
     Raises:
         ModelFileError: it is missing, too large, damaged, not made by catseye, refers to other files, or
@@ -90,7 +92,7 @@ def open_onnx(path: str | Path, *, threads: int = 0) -> OnnxModel:
     if manifest.input_kind is None:
         raise ModelFileError(f"{source}: its manifest does not say what its input is; export it again")
     model = OnnxModel(
-        manifest, structure, len(content), sha256(content).hexdigest(), _session(content, source, threads)
+        manifest, structure, len(content), sha256(content).hexdigest(), _session(content, source, threads, providers)
     )
     _check_face(model, source)
     _probe(model, source)
@@ -112,7 +114,7 @@ def _read_once(source: str) -> bytes:
         raise ModelFileError(f"{source} cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _session(content: bytes, source: str, threads: int) -> Any:
+def _session(content: bytes, source: str, threads: int, providers: tuple[str, ...]) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -124,9 +126,14 @@ def _session(content: bytes, source: str, threads: int) -> Any:
     # Else bytes that look like ORT's own format, which was not judged above, would be taken for that.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common root but this
         raise ModelFileError(f"{source} cannot be run by ONNX Runtime ({_first_line(error)})") from None
+    if session.get_providers()[0] != providers[0]:  # it falls back to the CPU without a word
+        raise ModelFileError(
+            f"{source}: {providers[0]} cannot be started on this machine; got {session.get_providers()}"
+        )
+    return session
 
 
 def _check_face(model: OnnxModel, source: str) -> None:

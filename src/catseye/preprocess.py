@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from catseye.errors import ImageError
+from catseye.errors import ImageError, PictureTooLarge, UnknownFormat
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -99,7 +99,13 @@ class Expected:
     std: tuple[float, ...]
 
 
-def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, ...] = FILE_FORMATS) -> Pixels:
+def preprocess(
+    source: ImageSource,
+    spec: Preprocessing,
+    *,
+    formats: tuple[str, ...] = FILE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> Pixels:
     """Turn one picture into the network's input.
 
     Large JPEGs are decoded at a reduced size, which leaves a mean difference below half a level of 255 from full
@@ -115,11 +121,29 @@ def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, 
     (32, 32, 3)
 
     """
-    image, box = _open(source, formats, spec)
-    return to_pixels(fit(image, spec, box), spec.channels)
+    return preprocess_with_size(source, spec, formats=formats, max_pixels=max_pixels)[0]
 
 
-def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) -> Image.Image:
+def preprocess_with_size(
+    source: ImageSource,
+    spec: Preprocessing,
+    *,
+    formats: tuple[str, ...] = FILE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Pixels, tuple[int, int]]:
+    """`preprocess`, and width and height of the upright picture as it was decoded, for maps drawn over it.
+
+    Shape: (H, W, C) uint8.
+    """
+    image, box = _open(source, formats, max_pixels, spec)
+    left, top, right, bottom = box or (0, 0, image.width, image.height)
+    pixels = to_pixels(fit(image, spec, box), spec.channels)
+    return pixels, (max(1, round(right - left)), max(1, round(bottom - top)))
+
+
+def open_image(
+    source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
 
     Transparent pixels are laid on white, as every viewer shows them; the first frame of an
@@ -129,10 +153,12 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
         ImageError: as in `preprocess`.
 
     """
-    return _open(source, formats, None)[0]
+    return _open(source, formats, max_pixels, None)[0]
 
 
-def _open(source: ImageSource, formats: tuple[str, ...], spec: Preprocessing | None) -> tuple[Image.Image, Box | None]:
+def _open(
+    source: ImageSource, formats: tuple[str, ...], max_pixels: int, spec: Preprocessing | None
+) -> tuple[Image.Image, Box | None]:
     """The picture, and where in it the original lies if it was decoded at the reduced size that `spec` allows."""
     if isinstance(source, np.ndarray):
         return _from_array(source), None
@@ -154,14 +180,16 @@ def _open(source: ImageSource, formats: tuple[str, ...], spec: Preprocessing | N
             # Our own pixel limit comes first; Pillow's warnings about size or odd EXIF would only repeat or distract.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source), formats=formats) as image:
-                _check_size(image.size, name)
+                _check_size(image.size, name, max_pixels)
                 box = _reduce(image, spec) if spec else None
                 image.load()
                 return _to_eight_bit(_upright(image)), box
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
+        raise UnknownFormat(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, met while it reads the header
+        raise PictureTooLarge(f"{name} has too many pixels; at most {max_pixels:,} are read") from None
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
 
@@ -266,9 +294,9 @@ def normalise(pixels: Pixels, spec: Preprocessing) -> NDArray[np.float32]:
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(f"{name} has {size[0]} x {size[1]} pixels; at most {MAX_PIXELS:,} are read")
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise PictureTooLarge(f"{name} has {size[0]} x {size[1]} pixels; at most {max_pixels:,} are read")
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:

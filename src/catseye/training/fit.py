@@ -207,7 +207,13 @@ def _fit_and_report(
         if not processes.first:
             return Trained(run, metrics, side, first=False)
         save_figure(curves_figure(history.rows), run.path / "curves.png")
-        scores = {f"{side}_accuracy": metrics.accuracy, f"{side}_macro_f1": metrics.macro.f1}
+        scores = {
+            f"{side}_accuracy": metrics.accuracy,
+            f"{side}_accuracy_low": metrics.accuracy_low,
+            f"{side}_accuracy_high": metrics.accuracy_high,
+            f"{side}_macro_f1": metrics.macro.f1,
+            f"{side}_num_pictures": metrics.num_pictures,
+        }
         provenance = manifest.provenance.model_copy(update={"metrics": scores})
         save_model(run.model_path, best.state_dict(), manifest.model_copy(update={"provenance": provenance}))
         spent = {"training_seconds": round(sum(row["seconds"] for row in history.rows), 2)}

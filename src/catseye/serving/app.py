@@ -1,0 +1,259 @@
+"""The ASGI application: a table of routes, one handler each. No handler opens a file or an address named by a client.
+
+Enters: requests. Leaves: JSON, the page, metrics. A bare ASGI callable: a dozen fixed
+routes need no framework, which would have to be imported, kept up to date and run through. Made by `server.py`.
+"""
+
+import asyncio
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl
+
+from catseye.serving import bodies, inference_v2, metrics, openapi, schemas
+from catseye.serving.batcher import Job
+from catseye.serving.bodies import Gone, Receive, Request, Scope, Send, when_gone
+from catseye.serving.engine import Engine
+from catseye.serving.logs import Log
+from catseye.serving.page import STATIC, StaticFile
+from catseye.serving.refusals import Refusal
+from catseye.serving.responses import Response, json_response, refused
+from catseye.serving.settings import Limits
+
+Handler = Callable[[Request], Awaitable[Response]]
+SMALL_BODY_BYTES = 65_536
+
+
+class Application:
+    """Everything that one process answers."""
+
+    def __init__(self, engine: Engine, counted: metrics.Metrics, log: Log, token: bytes | None) -> None:
+        self.engine, self.metrics, self.log, self.token = engine, counted, log, token
+        self.limits: Limits = engine.limits
+        self.draining = False
+        self.use(engine.model)
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/predict": {"POST": self.predict},
+            "/predict/batch": {"POST": self.predict_batch},
+            "/model": {"GET": self.model_card},
+            "/healthz": {"GET": self.healthz},
+            "/readyz": {"GET": self.readyz},
+            "/metrics": {"GET": self.scrape},
+            "/openapi.json": {"GET": self.openapi},
+        }
+        # Whoever only asks whether we live, or loads the page that asks for the token, sends none.
+        self._open = {"/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready", *STATIC}
+        self._v2 = inference_v2.Protocol(engine, lambda: not self.draining)
+
+    def use(self, model: Any) -> None:
+        """Answer with this version from now on."""
+        self.engine.swap(model)
+        self.metrics.use(model)
+        self._card = schemas.model_card(model)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request: find its route, answer it, count it, log it."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"only HTTP is spoken here; got {scope['type']!r}")
+        begun = time.perf_counter()
+        request = Request(scope, receive, secrets.token_hex(8), dict(scope["headers"]))
+        try:
+            response = await self._answer(request)
+        except Refusal as refusal:
+            request.facts["code"] = refusal.code
+            response = refused(refusal, request.id)
+            if not request.body_read and not await self._read_the_rest(request, refusal):
+                await self._send(request, response, send, more=True)
+                await bodies.drain(request, self.limits)
+                await send({"type": "http.response.body", "body": b""})
+                self._note(request, response.status, begun)
+                return
+        except Gone:
+            self._note(request, 499, begun)
+            return
+        except asyncio.CancelledError:
+            if request.facts.get("gone"):
+                self._note(request, 499, begun)
+                return
+            raise
+        except Exception as error:  # noqa: BLE001 - the last edge: no traceback leaves the process
+            self.log("fault", id=request.id, error=f"{type(error).__name__}: {error}"[:500])
+            failed = Refusal(500, "internal", "this is a fault of the server; its log has the request's id")
+            response = refused(failed, request.id)
+        await self._send(request, response, send)
+        self._note(request, response.status, begun)
+
+    async def _read_the_rest(self, request: Request, refusal: Refusal) -> bool:
+        """Whether the connection can be used again: what is left of the body is short and was read."""
+        if b"transfer-encoding" in request.headers or refusal.close:
+            return False
+        length = int(request.headers.get(b"content-length", b"0"))
+        if 0 < length <= SMALL_BODY_BYTES:
+            await bodies.drain(request, self.limits)
+        return length == 0 or request.body_read
+
+    async def _answer(self, request: Request) -> Response:
+        path, method = request.scope["path"], request.scope["method"]
+        handlers = self._routes.get(path)
+        if handlers is None:
+            if static := STATIC.get(path):
+                request.route = "page"
+                return _static(static, method)
+            if path.startswith("/v2") and (found := self._v2.find(path)) is not None:
+                request.route, handlers = found
+            else:
+                raise Refusal(404, "unknown-path", "there is nothing at this path; see /docs for what there is")
+        else:
+            request.route = path
+        handler = handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            raise _wrong_method(", ".join(handlers))
+        if self.token is not None and path not in self._open:
+            self._require_token(request)
+        return await handler(request)
+
+    def _require_token(self, request: Request) -> None:
+        sent = request.headers.get(b"authorization", b"")
+        assert self.token is not None
+        if not hmac.compare_digest(sent, b"Bearer " + self.token):
+            raise Refusal(401, "token-needed", "this server wants the header Authorization: Bearer TOKEN; got no such")
+
+    async def predict(self, request: Request) -> Response:
+        """POST /predict: one picture."""
+        top, with_cam = self._options(request)
+        engine = self.engine
+        engine.require_room()
+        with bodies.held(engine, request):
+            content = bodies.one_picture(request, await bodies.read_body(request, self.limits, engine), self.limits)
+            job = engine.start(engine.model, content=content)
+        job.wants_cam, request.version = with_cam, job.model.version
+        when_gone(request, partial(engine.abandon, job))
+        engine.queue(job)
+        await engine.answer(job)
+        _time(request, job)
+        return json_response(self._describe(job, top))
+
+    async def predict_batch(self, request: Request) -> Response:
+        """POST /predict/batch: several pictures, an answer or an error for each, in order."""
+        top, with_cam = self._options(request)
+        engine = self.engine
+        engine.require_room()
+        with bodies.held(engine, request):
+            body = await bodies.read_body(request, self.limits, engine)
+            pictures = bodies.pictures_of(request, body, self.limits)
+            engine.require_room(len(pictures))
+            model = engine.model  # all pictures of a request are answered by one version
+            jobs = [engine.start(model, content=content) for content in pictures]
+        request.version = model.version
+        when_gone(request, partial(engine.abandon, *jobs))
+        answers: list[dict[str, Any]] = []
+        for job in jobs:
+            job.wants_cam = with_cam
+            engine.queue(job)
+        try:
+            for job in jobs:
+                try:
+                    answers.append({"status": 200, **self._describe(await engine.answer(job), top)})
+                except Refusal as refusal:
+                    answers.append({"status": refusal.status, "error": refusal.message, "code": refusal.code})
+        finally:
+            engine.abandon(*jobs)
+        return json_response({"predictions": answers})
+
+    def _describe(self, job: Job, top: int | None) -> dict[str, Any]:
+        answer, best, confidence = schemas.prediction(job, top)
+        if job.model is self.engine.model:
+            self.metrics.answered(job, best, confidence)
+        return answer
+
+    def _options(self, request: Request) -> tuple[int | None, bool]:
+        query = request.scope["query_string"]
+        if not query:
+            return None, False
+        top, with_cam = None, False
+        try:
+            pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=8)
+        except ValueError:
+            raise Refusal(400, "bad-query", "a query looks like ?top=5&explain=cam; got something else") from None
+        for name, value in pairs:
+            if name == "top" and value.isascii() and value.isdigit() and int(value[:9]) > 0:
+                top = int(value[:9])
+            elif name == "explain" and value == "cam":
+                if not self._card["has_cam"]:
+                    raise Refusal(400, "no-cam", "this model carries no class-activation map; leave out explain=cam")
+                with_cam = True
+            else:
+                raise Refusal(400, "bad-query", "known are ?top=N with N from 1 and ?explain=cam; got something else")
+        return top, with_cam
+
+    async def model_card(self, request: Request) -> Response:
+        """GET /model: what the file says of itself."""
+        return json_response(self._card)
+
+    async def healthz(self, request: Request) -> Response:
+        """GET /healthz: the process lives."""
+        return json_response({"status": "alive"})
+
+    async def readyz(self, request: Request) -> Response:
+        """GET /readyz: requests are welcome; 503 while the server is shutting down."""
+        if self.draining:
+            return json_response({"status": "draining"}, 503)
+        return json_response({"status": "ready", "model": self.engine.model.version})
+
+    async def scrape(self, request: Request) -> Response:
+        """GET /metrics: for Prometheus."""
+        return Response(self.metrics.render(self.engine), content_type=metrics.CONTENT_TYPE.encode())
+
+    async def openapi(self, request: Request) -> Response:
+        """GET /openapi.json: the description of all this."""
+        return json_response(openapi.document(self.engine.model, self.limits, with_token=self.token is not None))
+
+    async def _send(self, request: Request, response: Response, send: Send, *, more: bool = False) -> None:
+        headers = [
+            (b"content-type", response.content_type),
+            (b"content-length", b"%d" % len(response.body)),
+            (b"x-request-id", request.id.encode()),
+            *response.headers,
+        ]
+        if request.version:
+            headers.append((b"x-catseye-model", request.version.encode()))
+        if self.draining or more:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": more})
+
+    def _note(self, request: Request, status: int, begun: float) -> None:
+        seconds = time.perf_counter() - begun
+        self.metrics.request(request.route, status, seconds)
+        if status >= 500 or not self.log.quiet:
+            request.facts.pop("gone", None)
+            self.log(
+                "request",
+                id=request.id,
+                route=request.route,
+                status=status,
+                ms=round(seconds * 1000, 2),
+                **request.facts,
+            )
+
+
+def _wrong_method(allowed: str) -> Refusal:
+    return Refusal(405, "unknown-method", f"this path takes {allowed}; got another method", allow=allowed)
+
+
+def _static(static: StaticFile, method: str) -> Response:
+    if method not in ("GET", "HEAD"):
+        raise _wrong_method("GET")
+    return Response(static.content, content_type=static.content_type, headers=static.headers)
+
+
+def _time(request: Request, job: Job) -> None:
+    request.facts.update(
+        decode_ms=round((job.decoded - job.decoding) * 1000, 2),
+        queue_ms=round((job.computing - job.decoded) * 1000, 2),
+        model_ms=round((job.computed - job.computing) * 1000, 2),
+        batch=job.batch_size,
+    )

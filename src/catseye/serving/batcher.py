@@ -1,0 +1,150 @@
+"""The scheduler: takes what is queued as soon as a thread is free, and never waits for more to come.
+
+Enters: `Job`s whose picture is decoded. Leaves: the same jobs with `answer` or `failure` set, handed to `deliver` in
+the thread that computed them. While requests come slowly, batches have one picture and nothing is delayed; under load
+the queue fills during a call, and the next call takes more. Called by `engine.py`.
+
+Source: the choice of not waiting was measured (benchmarks/results/serve-load.json); on CPUs a larger batch is hardly
+cheaper per picture, so a timer only adds its own length to every answer.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.serving.session import Answers, ServedModel, stack
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One picture on its way through the server. Times are of `time.monotonic`, in seconds."""
+
+    model: ServedModel
+    future: "asyncio.Future[None]"
+    deadline: float
+    content: bytes | None = None
+    row: NDArray[Any] | None = None
+    wants_cam: bool = False
+    size_px: tuple[int, int] = (0, 0)
+    answer: NDArray[Any] | None = None
+    cam: NDArray[Any] | None = None
+    failure: Exception | None = None
+    batch_size: int = 0
+    entered: float = field(default_factory=time.monotonic)
+    decoding: float = 0.0
+    decoded: float = 0.0
+    computing: float = 0.0
+    computed: float = 0.0
+
+
+class Batcher:
+    """`concurrency` threads, each of which calls the model with up to `batch_size` waiting jobs."""
+
+    def __init__(self, concurrency: int, batch_size: int, deliver: Callable[[list[Job]], None]) -> None:
+        self.concurrency, self.batch_size = concurrency, batch_size
+        self._deliver = deliver
+        self._waiting: dict[Job, None] = {}  # in order of arrival, and a cancelled one leaves it at once
+        self._changed = threading.Condition(threading.Lock())
+        self._idle = 0
+        self.num_splits = 0  # calls that failed and were tried again in halves
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"model-{number}", daemon=True) for number in range(concurrency)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, job: Job) -> None:
+        """Queue a decoded job; may be called from any thread."""
+        with self._changed:
+            self._waiting[job] = None
+            if self._idle:
+                self._changed.notify()
+
+    def discard(self, job: Job) -> None:
+        """Take a job out again, if no thread has it yet."""
+        with self._changed:
+            self._waiting.pop(job, None)
+
+    @property
+    def num_waiting(self) -> int:
+        """How many jobs no thread has taken yet."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Let the threads finish what is queued, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while batch := self._take():
+            started = time.monotonic()
+            self._compute(batch)
+            finished = time.monotonic()
+            for job in batch:
+                job.computing, job.computed = started, finished
+            self._deliver(batch)
+
+    def _take(self) -> list[Job]:
+        """The next batch: an equal share of what waits, all for the same version of the model. Empty: the end."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return []
+                self._idle += 1
+                self._changed.wait()
+                self._idle -= 1
+            share = -(-len(self._waiting) // (1 + self._idle))
+            first = next(iter(self._waiting))
+            batch: list[Job] = []
+            for job in self._waiting:
+                if len(batch) == min(share, self.batch_size) or job.model is not first.model:
+                    break
+                batch.append(job)
+            for job in batch:
+                del self._waiting[job]
+            if self._waiting and self._idle:
+                self._changed.notify()
+            return batch
+
+    def _compute(self, batch: list[Job]) -> None:
+        """Answer every job. A call that fails (out of memory, one odd picture) is tried again in halves."""
+        try:
+            answers = batch[0].model.compute(
+                stack(job.row for job in batch if job.row is not None), any(job.wants_cam for job in batch)
+            )
+        except Exception as error:  # noqa: BLE001 - the runtimes raise classes of their own, without a common root
+            if len(batch) == 1:
+                batch[0].failure = error
+                batch[0].batch_size = 1
+                return
+            self.num_splits += 1
+            middle = len(batch) // 2
+            self._compute(batch[:middle])
+            self._compute(batch[middle:])
+            return
+        _hand_out(batch, answers)
+
+
+def _hand_out(batch: list[Job], answers: Answers) -> None:
+    finite = np.isfinite(answers.probabilities).all(axis=1)
+    for index, job in enumerate(batch):
+        job.batch_size = len(batch)
+        job.row = None
+        if not finite[index]:
+            job.failure = ArithmeticError("the model answers this picture with NaN or infinity")
+            continue
+        job.answer = answers.probabilities[index]
+        if job.wants_cam and answers.cams is not None:
+            job.cam = answers.cams[index]

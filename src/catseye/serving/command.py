@@ -1,0 +1,45 @@
+"""The walk behind `catseye serve`: settings -> socket -> one process, or a supervisor with several. Called by cli."""
+
+from collections.abc import Callable
+from typing import Any
+
+from catseye.serving.logs import Log
+from catseye.serving.settings import Settings
+from catseye.serving.sockets import address, bind
+
+
+def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:
+    """Serve until a signal and return the exit code. `ready` gets the address once requests are answered.
+
+    Raises:
+        CatseyeError: the model, a setting or the address cannot be used.
+
+    """
+    settings.token()  # whatever is wrong with it should be said before anything listens
+    log = Log(quiet=settings.quiet)
+    listener = bind(settings.host, settings.port)
+    facts: dict[str, Any] = {"address": address(listener), "model": str(settings.model)}
+    try:
+        if settings.workers > 1:
+            from catseye.serving.supervisor import Supervisor
+
+            return Supervisor(settings, listener, log, lambda: ready({**facts, "workers": settings.workers})).run()
+        from catseye.serving.server import run
+
+        return run(
+            settings,
+            listener,
+            log,
+            lambda model, plan: ready(
+                {
+                    **facts,
+                    "version": model.version,
+                    "runtime": model.runtime,
+                    "concurrency": plan.concurrency,
+                    "batch_size": plan.batch_size,
+                }
+            ),
+        )
+    finally:
+        listener.close()
+        log.close()

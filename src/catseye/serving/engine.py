@@ -1,0 +1,187 @@
+"""From the bytes of a picture to its probabilities: decoding threads, then the batcher; bounded, and with a deadline.
+
+Enters: bytes or a row, in the event loop. Leaves: a finished `Job`, awaited there. Owns the current version of the
+model and swaps it between two jobs. Called by app and inference_v2.
+"""
+
+import asyncio
+import contextlib
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from catseye.errors import ImageError
+from catseye.preprocess import UPLOAD_FORMATS, preprocess_with_size
+from catseye.serving.batcher import Batcher, Job
+from catseye.serving.refusals import Refusal, of_picture
+from catseye.serving.session import ServedModel
+from catseye.serving.settings import Limits
+from catseye.serving.tuning import Plan
+
+
+class Engine:
+    """Everything behind one process's answers. All methods but the threads' own run in the event loop."""
+
+    def __init__(self, model: ServedModel, plan: Plan, limits: Limits, on_batch: Callable[[list[Job]], None]) -> None:
+        self.model, self.plan, self.limits = model, plan, limits
+        self.num_in_flight = 0  # pictures accepted and not yet answered
+        self.buffered_bytes = 0
+        self._on_batch = on_batch
+        self._seconds_per_picture = 1 / plan.pictures_per_s if plan.pictures_per_s else 0.0
+        self._loop = asyncio.get_running_loop()
+        self._undecoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._batcher = Batcher(plan.concurrency, plan.batch_size, self._deliver)
+        self._decoders = [
+            threading.Thread(target=self._decode, name=f"decode-{number}", daemon=True)
+            for number in range(max(1, plan.concurrency))
+        ]
+        for thread in self._decoders:
+            thread.start()
+
+    @property
+    def num_waiting(self) -> int:
+        """Pictures that wait for a thread of the model."""
+        return self._batcher.num_waiting
+
+    @property
+    def num_splits(self) -> int:
+        """Calls of the model that failed and were tried again in halves."""
+        return self._batcher.num_splits
+
+    def require_room(self, num_pictures: int = 1) -> None:
+        """Refuse early, before a body is read, what the queue would refuse later.
+
+        Raises:
+            Refusal: 503, when the queue is full or its wait is longer than the deadline.
+
+        """
+        wait_s = (self.num_in_flight + num_pictures) * self._seconds_per_picture
+        too_many = self.num_in_flight + num_pictures > self.limits.max_queued
+        if too_many or (self.num_in_flight and wait_s > 0.8 * self.limits.deadline_s):
+            raise Refusal(
+                503,
+                "busy",
+                f"at most {self.limits.max_queued} pictures wait at a time and none longer than "
+                f"{self.limits.deadline_s:g} s; {self.num_in_flight} are waiting; try again later",
+                retry_after_s=max(1, math.ceil(wait_s / 2)),
+            )
+
+    def start(self, model: ServedModel, *, content: bytes | None = None, row: NDArray[Any] | None = None) -> Job:
+        """Accept one picture (its bytes, or a row of the model's input); `answer` waits for it.
+
+        Raises:
+            Refusal: as in `require_room`.
+
+        """
+        self.require_room()
+        self.num_in_flight += 1
+        job = Job(model, self._loop.create_future(), time.monotonic() + self.limits.deadline_s, content, row)
+        job.future.add_done_callback(self._left)
+        return job
+
+    def queue(self, job: Job) -> None:
+        """Send an accepted job on its way."""
+        if job.row is None:
+            self._undecoded.put(job)
+        else:
+            job.decoding = job.decoded = job.entered
+            self._batcher.put(job)
+
+    async def answer(self, job: Job) -> Job:
+        """Wait for a queued job.
+
+        Raises:
+            Refusal: the picture is bad (4xx), the model failed (500, 503) or the deadline has passed (504).
+            CancelledError: the caller has gone.
+
+        """
+        timer = self._loop.call_later(max(0.0, job.deadline - time.monotonic()), self._too_late, job)
+        try:
+            await job.future
+        finally:
+            timer.cancel()
+            self.abandon(job)
+        if job.failure is not None:
+            raise _refusal(job.failure, self.limits.deadline_s)
+        return job
+
+    def abandon(self, *jobs: Job) -> None:
+        """Forget jobs whose caller has gone; what is computed already is thrown away."""
+        for job in jobs:
+            if not job.future.done():
+                job.content = None
+                self._batcher.discard(job)
+                job.future.cancel()
+
+    def swap(self, model: ServedModel) -> None:
+        """Answer every later request with another version."""
+        self.model = model
+
+    def close(self) -> None:
+        """End all threads; what was accepted is computed first."""
+        for _ in self._decoders:
+            self._undecoded.put(None)
+        for thread in self._decoders:
+            thread.join()
+        self._batcher.close()
+
+    def _left(self, _: "asyncio.Future[None]") -> None:
+        self.num_in_flight -= 1
+
+    def _too_late(self, job: Job) -> None:
+        if not job.future.done():
+            job.failure = TimeoutError()
+            job.future.set_result(None)
+
+    def _decode(self) -> None:
+        """Body of the decoding threads. A bad picture ends here and joins no batch."""
+        while job := self._undecoded.get():
+            content, job.content = job.content, None
+            if content is None or job.future.done():
+                continue
+            job.decoding = time.monotonic()
+            try:
+                spec = job.model.manifest.preprocessing
+                pixels, job.size_px = preprocess_with_size(
+                    content, spec, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels
+                )
+                job.row = job.model.row_of(pixels)
+            except Exception as error:  # noqa: BLE001 - a thread that dies would leave its caller waiting
+                job.failure = error
+                self._deliver([job])
+                continue
+            finally:
+                job.decoded = time.monotonic()
+                del content
+            if not job.future.done():
+                self._batcher.put(job)
+
+    def _deliver(self, batch: list[Job]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+            self._loop.call_soon_threadsafe(self._resolve, batch)
+
+    def _resolve(self, batch: list[Job]) -> None:
+        for job in batch:
+            if not job.future.done():
+                job.future.set_result(None)
+        if batch[0].batch_size:
+            seconds = (batch[0].computed - batch[0].computing) / len(batch) / self.plan.concurrency
+            self._seconds_per_picture += 0.05 * (seconds - self._seconds_per_picture)
+            self._on_batch(batch)
+
+
+def _refusal(failure: Exception, deadline_s: float) -> Refusal:
+    if isinstance(failure, ImageError):
+        return of_picture(failure)
+    if isinstance(failure, TimeoutError):
+        return Refusal(504, "too-late", f"an answer takes at most {deadline_s:g} s; this one took longer; try again")
+    if isinstance(failure, ArithmeticError):
+        return Refusal(500, "not-finite", f"{failure}; tell whoever made the model")
+    if isinstance(failure, MemoryError) or "alloc" in str(failure).lower():
+        return Refusal(503, "out-of-memory", "this picture needs more memory than is free; try later", retry_after_s=5)
+    return Refusal(500, "model-failed", "the model failed on this picture; the server's log says more")

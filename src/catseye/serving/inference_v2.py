@@ -1,0 +1,214 @@
+"""The Open Inference Protocol, version 2, over HTTP: tensors in, tensors out, as JSON or as bytes behind the JSON.
+
+Enters: requests below /v2. Leaves: what `tritonclient.http` and KServe's clients expect. One row of the input is one
+job of the engine, so these requests share batches with all others. Called by `app.py`.
+
+Source: github.com/kserve/open-inference-protocol (rest/inference_rest.yaml); the binary tensor data extension of
+github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md).
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.serving import bodies
+from catseye.serving.bodies import Request
+from catseye.serving.engine import Engine
+from catseye.serving.refusals import Refusal
+from catseye.serving.responses import Response, json_response
+from catseye.serving.session import ServedModel
+
+MAX_ROWS = 256
+_MODEL = re.compile(r"/v2/models/([^/]{1,200})(?:/versions/([^/]{1,100}))?(/ready|/infer)?")
+_HEADER_LENGTH = b"inference-header-content-length"
+_TYPES: dict[type, str] = {np.uint8: "UINT8", np.float32: "FP32"}
+
+Handlers = dict[str, Callable[[Request], Awaitable[Response]]]
+
+
+class Protocol:
+    """The routes below /v2."""
+
+    def __init__(self, engine: Engine, is_ready: Callable[[], bool]) -> None:
+        self.engine, self._is_ready = engine, is_ready
+
+    def find(self, path: str) -> tuple[str, Handlers] | None:
+        """The fixed name of a route and its handlers by method, or None.
+
+        Raises:
+            Refusal: 404, another model or version is meant.
+
+        """
+        if path in ("/v2", "/v2/"):
+            return "/v2", {"GET": self.server_metadata}
+        if path == "/v2/health/live":
+            return path, {"GET": self.live}
+        if path == "/v2/health/ready":
+            return path, {"GET": self.ready}
+        found = _MODEL.fullmatch(path)
+        if found is None:
+            return None
+        name, version, what = found.groups()
+        model = self.engine.model
+        if name != model.name or version not in (None, "", "1", model.version):
+            raise Refusal(
+                404, "unknown-model", f"the model is called {model.name!r}, version {model.version!r}; got another name"
+            )
+        if what == "/infer":
+            return "/v2/infer", {"POST": self.infer}
+        return ("/v2/model", {"GET": self.ready if what else self.model_metadata})
+
+    async def live(self, request: Request) -> Response:
+        """GET /v2/health/live."""
+        return json_response({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """GET /v2/health/ready, and of the model."""
+        ready = self._is_ready()
+        return json_response({"ready": ready}, 200 if ready else 503)
+
+    async def server_metadata(self, request: Request) -> Response:
+        """GET /v2."""
+        from catseye import __version__
+
+        return json_response({"name": "catseye", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    async def model_metadata(self, request: Request) -> Response:
+        """GET /v2/models/NAME."""
+        model = self.engine.model
+        num_classes = len(model.manifest.classes)
+        return json_response(
+            {
+                "name": model.name,
+                "versions": [model.version],
+                "platform": "onnxruntime_onnx",
+                "inputs": [{"name": "image", "datatype": _TYPES[model.row_type], "shape": [-1, *model.row_shape]}],
+                "outputs": [{"name": "probability", "datatype": "FP32", "shape": [-1, num_classes]}],
+            }
+        )
+
+    async def infer(self, request: Request) -> Response:
+        """POST /v2/models/NAME/infer."""
+        engine = self.engine
+        engine.require_room()
+        with bodies.held(engine, request):
+            body = await bodies.read_body(request, engine.limits, engine)
+            model = engine.model
+            asked, rows, binary = read_request(body, request.headers.get(_HEADER_LENGTH), model)
+            engine.require_room(len(rows))
+            jobs = [engine.start(model, row=row) for row in rows]
+        request.facts["rows"] = len(jobs)
+        bodies.when_gone(request, partial(engine.abandon, *jobs))
+        for job in jobs:
+            engine.queue(job)
+        try:
+            for job in jobs:
+                await engine.answer(job)
+        finally:
+            engine.abandon(*jobs)
+        probabilities = np.stack([job.answer for job in jobs if job.answer is not None]).astype(np.float32, copy=False)
+        return _infer_response(asked, probabilities, model, binary)
+
+
+def read_request(
+    body: bytes, header_length: bytes | None, model: ServedModel
+) -> tuple[dict[str, Any], NDArray[Any], bool]:
+    """The JSON part, the rows of the tensor `image`, and whether the answer is to be binary.
+
+    Raises:
+        Refusal: 400, it is not what the protocol and the model ask for.
+
+    """
+    length = len(body)
+    if header_length is not None:
+        if not header_length.isdigit() or int(header_length[:18]) > len(body):
+            raise _wrong("Inference-Header-Content-Length is the number of bytes before the tensors", "another number")
+        length = int(header_length)
+    try:
+        asked = json.loads(body[:length], parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise _wrong("the body should be JSON, without NaN and without deep nesting", "something else") from None
+    inputs = asked.get("inputs") if isinstance(asked, dict) else None
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise _wrong("one input, called image, is asked for", "another list of inputs")
+    if inputs[0].get("name") != "image":
+        raise _wrong("the input is called image", "another name")
+    outputs = asked.get("outputs") or []
+    if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):
+        raise _wrong("outputs is a list of objects", "something else")
+    if any(one.get("name") != "probability" for one in outputs):
+        raise _wrong("the only output is called probability", "another name")
+    binary = any(_parameters(one).get("binary_data") is True for one in outputs) or (
+        not outputs and _parameters(asked).get("binary_data_output") is True
+    )
+    return asked, _tensor(inputs[0], body[length:], model), binary
+
+
+def _tensor(said: dict[str, Any], behind: bytes, model: ServedModel) -> NDArray[Any]:
+    wanted_type = _TYPES[model.row_type]
+    if said.get("datatype") != wanted_type:
+        raise _wrong(f"image is of type {wanted_type}", "another datatype")
+    shape = said.get("shape")
+    if not isinstance(shape, list) or not all(type(side) is int for side in shape):
+        raise _wrong("shape is a list of whole numbers", "something else")
+    if tuple(shape[1:]) != model.row_shape or not 1 <= shape[0] <= MAX_ROWS:
+        raise _wrong(f"image has the shape [1 to {MAX_ROWS}, {', '.join(map(str, model.row_shape))}]", "another shape")
+    num_values = shape[0] * int(np.prod(model.row_shape))
+    size = _parameters(said).get("binary_data_size")
+    if size is not None:
+        if size != len(behind) or size != num_values * np.dtype(model.row_type).itemsize:
+            raise _wrong("binary_data_size is the tensor's bytes, and so many follow the JSON", "another number")
+        values = np.frombuffer(behind, np.dtype(model.row_type).newbyteorder("<")).astype(model.row_type, copy=False)
+    else:
+        values = _json_values(said.get("data"), num_values, model)
+    if model.row_type is np.float32 and not np.isfinite(values).all():
+        raise _wrong("a tensor holds finite numbers", "NaN or infinity")
+    return values.reshape(shape)
+
+
+def _json_values(data: Any, num_values: int, model: ServedModel) -> NDArray[Any]:
+    try:
+        found = np.array(data, np.float64).ravel()  # flat or nested, the protocol allows both
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise _wrong("data is a list of numbers", "something else") from None
+    if found.size != num_values:
+        raise _wrong(f"data has {num_values:,} numbers", f"{found.size:,}")
+    if model.row_type is np.uint8 and not ((found >= 0) & (found <= 255) & (found == np.floor(found))).all():
+        raise _wrong("data of type UINT8 holds whole numbers from 0 to 255", "others")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinity and is refused
+        return found.astype(model.row_type)
+
+
+def _infer_response(
+    asked: dict[str, Any], probabilities: NDArray[np.float32], model: ServedModel, binary: bool
+) -> Response:
+    output: dict[str, Any] = {"name": "probability", "datatype": "FP32", "shape": list(probabilities.shape)}
+    answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version, "outputs": [output]}
+    if isinstance(asked.get("id"), str):
+        answer["id"] = asked["id"][:200]
+    if not binary:
+        output["data"] = [float(value) for value in probabilities.ravel()]
+        return json_response(answer)
+    tensor = probabilities.astype("<f4").tobytes()
+    output["parameters"] = {"binary_data_size": len(tensor)}
+    head = json.dumps(answer).encode()
+    length = (_HEADER_LENGTH, b"%d" % len(head))
+    return Response(head + tensor, 200, b"application/octet-stream", (length, (b"x-content-type-options", b"nosniff")))
+
+
+def _parameters(said: dict[str, Any]) -> dict[str, Any]:
+    found = said.get("parameters")
+    return found if isinstance(found, dict) else {}
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _wrong(rule: str, got: str) -> Refusal:
+    return Refusal(400, "bad-tensor", f"{rule}; got {got}; GET /v2/models/NAME says what the model takes")

@@ -1,0 +1,51 @@
+"""The page and its files, read once at start-up: a request can only name what is in this table.
+
+Leaves: `STATIC`, path -> content with headers. Called by `app.py`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "static"
+_TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".svg": b"image/svg+xml",
+}
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    b"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
+    (b"cache-control", b"no-cache"),
+)
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """One file of the page."""
+
+    content: bytes
+    content_type: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = _HEADERS
+
+
+def _read() -> dict[str, StaticFile]:
+    files = {
+        f"/static/{path.name}": StaticFile(path.read_bytes(), _TYPES[path.suffix])
+        for path in sorted(_FOLDER.iterdir())
+        if path.suffix in _TYPES
+    }
+    names = {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}
+    return {**files, **{path: files[f"/static/{name}"] for path, name in names.items()}}
+
+
+STATIC = _read()

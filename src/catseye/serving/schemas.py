@@ -1,0 +1,74 @@
+"""The shapes of the answers. The first three keys are the well-known ones; others come only for a reason.
+
+Enters: a finished `Job`. Leaves: dictionaries of plain JSON types. Called by `app.py`.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from catseye.serving.batcher import Job
+from catseye.serving.heat_map import heat_map_png
+from catseye.serving.session import ServedModel
+
+
+def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
+    """The answer for one picture, the index of its class and its probability (0 to 1).
+
+    Percentages have two decimals. `top` keeps the best so many classes, best first. "unknown" appears only when the
+    model's own threshold says so, "cam" only when it was asked for.
+    """
+    assert job.answer is not None
+    manifest = job.model.manifest
+    percent = np.round(job.answer.astype(np.float64) * 100, 2)
+    best = int(job.answer.argmax())
+    if top is None:
+        shares = dict(zip(manifest.classes, percent.tolist(), strict=True))
+    else:
+        order = np.argsort(-job.answer, kind="stable")[:top]
+        shares = {manifest.classes[index]: float(percent[index]) for index in order}
+    confidence = float(job.answer[best])
+    answer: dict[str, Any] = {
+        "class": manifest.classes[best],
+        "confidence": float(percent[best]),
+        "all_probabilities": shares,
+    }
+    if manifest.unknown_threshold is not None and confidence < manifest.unknown_threshold:
+        answer["unknown"] = True
+    if job.cam is not None:
+        png = heat_map_png(job.cam, job.size_px, manifest.preprocessing)
+        answer["cam"] = "data:image/png;base64," + base64.b64encode(png).decode()
+    return answer, best, confidence
+
+
+def model_card(model: ServedModel) -> dict[str, Any]:
+    """What GET /model says: classes, what is known of its accuracy, size, date."""
+    manifest, file = model.manifest, model.file
+    spec, said = manifest.preprocessing, manifest.provenance
+    card: dict[str, Any] = {
+        "name": model.name,
+        "version": model.version,
+        "network": manifest.architecture.name,
+        "classes": list(manifest.classes),
+        "input": {"width_px": spec.width_px, "height_px": spec.height_px, "channels": spec.channels},
+        "resize": spec.resize,
+        "has_cam": model.has_cam,
+        "unknown_threshold": manifest.unknown_threshold,
+        "num_parameters": file.structure.num_parameters,
+        "file_bytes": file.num_bytes,
+        "created": said.created,
+        "data": said.data_name,
+        "runtime": model.runtime,
+    }
+    for side in ("test", "val"):
+        if f"{side}_accuracy" in said.metrics:
+            low, high = said.metrics.get(f"{side}_accuracy_low"), said.metrics.get(f"{side}_accuracy_high")
+            card["accuracy"] = {
+                "share": said.metrics[f"{side}_accuracy"],
+                "interval_95": None if low is None or high is None else [low, high],
+                "num_pictures": int(said.metrics.get(f"{side}_num_pictures", 0)) or None,
+                "split": side,
+            }
+            break
+    return card

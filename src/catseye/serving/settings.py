@@ -1,0 +1,77 @@
+"""Everything that `catseye serve` can be told, with the limits that are on by default. Read by this whole room."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from catseye.errors import UsageError
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+MAX_TOKEN_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one caller may ask for. Each is a flag of `catseye serve`; the defaults suit photographs.
+
+    `max_queued` pictures wait or are computed at a time; `buffered_bytes` is the sum of all bodies held.
+    """
+
+    body_bytes: int = 20_000_000
+    max_pixels: int = 50_000_000
+    header_bytes: int = 16_384
+    max_headers: int = 100
+    max_parts: int = 64
+    part_header_bytes: int = 4096
+    max_chunks: int = 32_768
+    header_s: float = 10.0
+    body_s: float = 30.0
+    keep_alive_s: float = 30.0
+    deadline_s: float = 10.0
+    max_queued: int = 512
+    max_connections: int = 2048
+    buffered_bytes: int = 400_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One server: the model, where it listens, how it computes. 0 means: measured at start-up."""
+
+    model: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    watch: bool = False
+    token_file: Path | None = None
+    insecure: bool = False
+    runtime: str = "auto"
+    concurrency: int = 0
+    batch_size: int = 0
+    drain_s: float = 0.5
+    quiet: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def token(self) -> bytes | None:
+        """The secret that callers have to send, or None where everybody may ask.
+
+        Raises:
+            UsageError: the server would be open to the network without anybody having said so, or the file is no token.
+
+        """
+        if self.token_file is None:
+            if self.host not in LOOPBACK and not self.insecure:
+                raise UsageError(
+                    f"--host {self.host} opens the server to the network, so callers need a token; got none; "
+                    "write one into a file (openssl rand -hex 32 > token) and say --token-file token, or --insecure"
+                )
+            return None
+        try:
+            with self.token_file.open("rb") as stream:
+                token = stream.read(MAX_TOKEN_BYTES).strip()
+        except OSError as error:
+            raise UsageError(f"--token-file {self.token_file} cannot be read ({error.strerror})") from None
+        if len(token) < 16 or not token.isascii() or any(byte <= 32 or byte == 127 for byte in token):
+            raise UsageError(
+                f"--token-file {self.token_file} should hold 16 or more printable ASCII characters without spaces; "
+                f"got {len(token)} bytes; openssl rand -hex 32 makes one"
+            )
+        return token

@@ -1,0 +1,42 @@
+// What the page asks the server. The token, where one is needed, stays in this tab.
+
+export class Refused extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export const token = {
+  get: () => sessionStorage.getItem("token") ?? "",
+  set: (value) => sessionStorage.setItem("token", value),
+};
+
+async function ask(path, options = {}) {
+  const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Refused(0, "unreachable", "the server cannot be reached; is it still running?");
+  }
+  const said = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(response.status, said.code, said.error ?? `status ${response.status}`);
+  return said;
+}
+
+export const modelCard = () => ask("/model");
+
+export function predict(file, withCam) {
+  const form = new FormData();
+  form.append("file", file, file.name || "picture");
+  return ask(withCam ? "/predict?explain=cam" : "/predict", { method: "POST", body: form });
+}
+
+export function curlCommand(name) {
+  // In single quotes nothing means anything to a shell; ", ; and , mean something to curl's -F.
+  const safe = (name || "picture.jpg").replace(/['";,\\\p{Cc}]/gu, "_");
+  const secret = token.get() ? ` -H "Authorization: Bearer $TOKEN"` : "";
+  return `curl -X POST${secret} -F 'file=@${safe}' ${location.origin}/predict`;
+}

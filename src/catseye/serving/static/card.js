@@ -1,0 +1,50 @@
+// The model's card: what the file says of itself.
+
+const get = (id) => document.getElementById(id);
+const share = (value) => `${(value * 100).toFixed(1)} %`;
+
+function fact(name, value, more) {
+  const term = document.createElement("dt");
+  term.textContent = name;
+  const description = document.createElement("dd");
+  description.textContent = value;
+  if (more) {
+    const small = document.createElement("small");
+    small.textContent = more;
+    description.append(small);
+  }
+  const group = document.createElement("div");
+  group.append(term, description);
+  return group;
+}
+
+export function showCard(card) {
+  document.title = `${card.name} · catseye`;
+  get("model-name").textContent = card.name;
+  const accuracy = card.accuracy;
+  get("model-line").textContent =
+    `${card.network}, ${card.classes.length} classes` + (accuracy ? `, ${share(accuracy.share)} right on held-out pictures` : "");
+  const facts = [];
+  if (accuracy) {
+    const interval = accuracy.interval_95 ? `95 % interval ${share(accuracy.interval_95[0])} – ${share(accuracy.interval_95[1])}` : "";
+    const count = accuracy.num_pictures ? `${accuracy.num_pictures.toLocaleString("en")} ${accuracy.split} pictures` : `${accuracy.split} split`;
+    facts.push(fact("Accuracy", share(accuracy.share), [interval, count].filter(Boolean).join(", ")));
+  }
+  facts.push(
+    fact("Network", card.network, `${(card.num_parameters / 1e6).toFixed(2)} M parameters`),
+    fact("Input", `${card.input.width_px} × ${card.input.height_px}`, card.input.channels === 1 ? "greyscale" : "colour"),
+    fact("File", `${(card.file_bytes / 1e6).toFixed(2)} MB`, `version ${card.version}`),
+    fact("Runs on", card.runtime),
+  );
+  if (card.unknown_threshold != null) facts.push(fact("“Unknown” below", share(card.unknown_threshold)));
+  if (card.created) facts.push(fact("Trained", card.created.slice(0, 10), card.data ? `on ${card.data}` : ""));
+  get("facts").replaceChildren(...facts);
+  get("classes-line").textContent = `${card.classes.length} classes`;
+  get("classes").replaceChildren(
+    ...card.classes.map((name) => {
+      const item = document.createElement("li");
+      item.textContent = name;
+      return item;
+    }),
+  );
+}

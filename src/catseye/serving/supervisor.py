@@ -1,0 +1,192 @@
+"""`--workers N`: N serving processes on one socket, and the process that starts, watches and replaces them.
+
+Enters: `Settings` and the listening socket. Leaves: an exit code. All workers accept from the same socket, so a
+connection that waits there is taken by whoever is alive; the connections of a worker that was killed are closed by the
+kernel at once, and their callers may try again. While no worker is ready, this process answers 503 itself. It loads no
+model. Called by cli.
+"""
+
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from catseye.errors import CatseyeError
+from catseye.serving.logs import Log
+from catseye.serving.settings import Settings
+from catseye.serving.worker import REFUSED, to_json
+
+TICK_S = 0.05
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
+GOOD_AFTER_S = 10.0  # a worker that was ready for so long is forgiven its earlier failures
+GRACE_S = 10.0  # on top of the deadline, before a worker that does not end is killed
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"x-content-type-options: nosniff\r\ncontent-length: %d\r\n\r\n%s"
+)
+_TEXT = b'{"error":"no worker is ready; try again in a moment","code":"not-ready"}'
+
+
+@dataclass
+class Slot:
+    """The place of one worker."""
+
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    status: int = -1
+    ready_at: float = 0.0
+    failures: int = 0
+    start_at: float = 0.0
+
+
+class Supervisor:
+    """Starts `settings.workers` workers and keeps so many alive."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, log: Log, on_ready: Callable[[], None]) -> None:
+        self.settings, self.listener, self.log = settings, listener, log
+        self._on_ready = on_ready
+        self._slots = [Slot(number) for number in range(settings.workers)]
+        self._was_ready = False
+        self._stop_signal = 0
+        self._folder = tempfile.mkdtemp(prefix="catseye-metrics-")
+        self._selector = selectors.DefaultSelector()
+        self._answering = False
+
+    def run(self) -> int:
+        """Work until a signal; 0 if every worker ended in good order."""
+        self.listener.listen(2048)
+        self.listener.setblocking(False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        try:
+            while not self._stop_signal:
+                self._tick()
+            return self._stop()
+        finally:
+            for slot in self._slots:
+                if slot.process is not None and slot.process.poll() is None:
+                    slot.process.kill()
+                    slot.process.wait()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _signalled(self, number: int, _: FrameType | None) -> None:
+        self._stop_signal = number
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.process is None:
+                if now >= slot.start_at:
+                    self._start(slot)
+            elif (code := slot.process.poll()) is not None:
+                self._ended(slot, code, now)
+        self._answer_while_nobody_is_ready(not any(slot.ready_at for slot in self._slots))
+        for key, _ in self._selector.select(TICK_S):
+            if key.data is None:
+                self._refuse_one()
+            else:
+                self._heard(key.data)
+
+    def _start(self, slot: Slot) -> None:
+        read_end, write_end = os.pipe()
+        listener = self.listener.fileno()
+        said = to_json(self.settings, worker=slot.number, listener=listener, status=write_end)
+        slot.process = subprocess.Popen(  # noqa: S603 - our own module, our own settings
+            [sys.executable, "-m", "catseye.serving.worker", said],
+            stdin=subprocess.PIPE,
+            pass_fds=(listener, write_end),
+            env={**os.environ, MULTIPROCESS: self._folder},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers in good order
+        )
+        os.close(write_end)
+        slot.status, slot.ready_at = read_end, 0.0
+        self._selector.register(read_end, selectors.EVENT_READ, slot)
+        self.log("worker-started", number=slot.number, process=slot.process.pid)
+
+    def _heard(self, slot: Slot) -> None:
+        said = os.read(slot.status, 100)
+        self._forget_status(slot)
+        if said:
+            slot.ready_at = time.monotonic()
+            self.log("worker-ready", number=slot.number)
+            if not self._was_ready:
+                self._was_ready = True
+                self._on_ready()
+
+    def _forget_status(self, slot: Slot) -> None:
+        if slot.status >= 0:
+            self._selector.unregister(slot.status)
+            os.close(slot.status)
+            slot.status = -1
+
+    def _ended(self, slot: Slot, code: int, now: float) -> None:
+        assert slot.process is not None
+        if slot.process.stdin is not None:
+            slot.process.stdin.close()
+        self._forget_status(slot)
+        if code == REFUSED and not self._was_ready:
+            raise CatseyeError("the worker refused to start; its reason stands above")
+        if slot.ready_at and now - slot.ready_at > GOOD_AFTER_S:
+            slot.failures = 0
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**slot.failures)
+        slot.failures += 1
+        slot.start_at = now + wait_s
+        self._forget_gauges(slot.process.pid)
+        slot.process, slot.ready_at = None, 0.0
+        self.log("worker-ended", number=slot.number, code=code, again_in_s=wait_s)
+
+    def _forget_gauges(self, process: int) -> None:
+        # What prometheus_client.multiprocess.mark_process_dead does, without importing it here.
+        for path in Path(self._folder).glob(f"gauge_live*_{process}.db"):
+            path.unlink(missing_ok=True)
+
+    def _answer_while_nobody_is_ready(self, nobody: bool) -> None:
+        if nobody and not self._answering:
+            self._selector.register(self.listener, selectors.EVENT_READ, None)
+        elif not nobody and self._answering:
+            self._selector.unregister(self.listener)
+        self._answering = nobody
+
+    def _refuse_one(self) -> None:
+        try:
+            connection, _ = self.listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.settimeout(0.2)
+            try:
+                connection.recv(65_536)  # unread bytes would turn the close into a reset
+                connection.sendall(_BUSY % (len(_TEXT), _TEXT))
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(65_536)
+            except OSError:
+                return
+
+    def _stop(self) -> int:
+        self.log("drain", signal=self._stop_signal)
+        self.listener.close()
+        running = [slot.process for slot in self._slots if slot.process is not None]
+        for process in running:
+            process.terminate()
+        limits = self.settings.limits
+        end = time.monotonic() + self.settings.drain_s + limits.deadline_s + GRACE_S
+        codes = []
+        for process in running:
+            try:
+                codes.append(process.wait(max(0.1, end - time.monotonic())))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                codes.append(process.wait())
+        self.log("end", codes=codes)
+        # A worker that was still loading has no handler yet and ends by the signal: nobody was waiting for it.
+        return 0 if all(code in (0, -signal.SIGTERM) for code in codes) else 1

@@ -1,0 +1,98 @@
+"""How many calls side by side, and how many pictures per call at most: measured on this machine with this file.
+
+Enters: the model. Leaves: a `Plan`. A fraction of a second, because a server that starts slowly is a server that
+scales slowly. Called by `server.py` before it listens.
+"""
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from catseye.serving.session import ServedModel
+
+BATCH_SIZES = (1, 4, 16)
+GPU_BATCH_SIZES = (1, 8, 32, 64)
+LONGEST_CALL_S = 0.12  # a longer call keeps every other picture waiting
+BUDGET_S = 0.12  # per question
+WORTH_IT = 1.08  # a larger choice has to win by more than such a short measurement can be wrong
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choice, and what was measured: pictures per second by (concurrency, batch size)."""
+
+    concurrency: int
+    batch_size: int
+    measured: dict[tuple[int, int], float]
+
+    @property
+    def pictures_per_s(self) -> float:
+        """What this plan was measured to do; 0 where nothing was measured."""
+        return self.measured.get((self.concurrency, self.batch_size), 0.0)
+
+    def __str__(self) -> str:
+        """The choice in words, for the log."""
+        speed = f", about {self.pictures_per_s:,.0f} pictures/s" if self.pictures_per_s else ""
+        return f"{self.concurrency} call(s) side by side, up to {self.batch_size} picture(s) each{speed}"
+
+
+def num_cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as stream:  # noqa: PTH123 - no path of ours
+            quota, period = stream.read().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
+def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> Plan:
+    """Measure what was left open (0) and take the smallest choice that is about as fast as the best."""
+    measured: dict[tuple[int, int], float] = {}
+    if not batch_size:
+        batch_size = 1
+        for size in BATCH_SIZES if model.runtime in ("cpu", "openvino") else GPU_BATCH_SIZES:
+            speed, call_s = _speed(model, 1, size)
+            measured[1, size] = speed
+            if size == 1 or speed > measured[1, batch_size] * WORTH_IT:
+                batch_size = size
+            # The next size takes about four times as long.
+            if call_s * 4 > LONGEST_CALL_S:
+                break
+    if not concurrency:
+        concurrency = 1
+        for calls in sorted({1, num_cores()}):
+            if (calls, batch_size) not in measured:
+                measured[calls, batch_size] = _speed(model, calls, batch_size)[0]
+            if measured[calls, batch_size] > measured[concurrency, batch_size] * WORTH_IT:
+                concurrency = calls
+    return Plan(concurrency, batch_size, measured)
+
+
+def _speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[float, float]:
+    """Pictures per second with so many threads, and the seconds of the fastest call."""
+    rows = np.zeros((batch_size, *model.row_shape), model.row_type)
+    # What the first call of a shape allocates is no part of its speed.
+    start = time.perf_counter()
+    model.compute(rows, False)
+    budget = min(BUDGET_S, max(0.02, 3 * (time.perf_counter() - start)))
+    counts, fastest = [0] * concurrency, [float("inf")] * concurrency
+    begun = time.perf_counter()
+
+    def call(number: int) -> None:
+        while (before := time.perf_counter()) < begun + budget:
+            model.compute(rows, False)
+            counts[number] += batch_size
+            fastest[number] = min(fastest[number], time.perf_counter() - before)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(1, concurrency)]
+    for thread in threads:
+        thread.start()
+    call(0)
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - begun), min(fastest)

@@ -1,0 +1,269 @@
+"""The page in a headless Chromium: pictures in by every way, answers out, nothing from elsewhere, nothing executed."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.server import models
+from tests.server.running import Starter, noise, png
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium"),
+]
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]  # fmt: skip
+NASTY = "<img src=x onerror=\"document.title='owned'\">"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    starter = Starter(tmp_path_factory.mktemp("page"))
+    yield starter
+    starter.end()
+
+
+@pytest.fixture(scope="module")
+def server(start, tmp_path_factory):
+    """Red, green and blue, with a map and a threshold for "unknown"."""
+    return start(models.write(tmp_path_factory.mktemp("m") / "tints.onnx", models.with_cam(unknown_threshold=0.5)))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """A page that fails the test on an error in its console or a request to anywhere else."""
+    contexts, faults, expected = [], [], ["Failed to load resource"]
+
+    def open_(path="/", at=None, expect=(), **options):
+        expected.extend(expect)
+        context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **options})
+        contexts.append(context)
+        context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
+        page = context.new_page()
+        address = (at or server).address
+        page.on("console", lambda line: faults.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "request", lambda one: None if one.url.startswith((address, "blob:", "data:")) else faults.append(one.url)
+        )
+        page.goto(address + path)
+        if path == "/":
+            page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    # A status of 4xx is noted in the console too; some tests want one.
+    assert [fault for fault in faults if not any(text in fault for text in expected)] == []
+
+
+def upload(page, *files: tuple[str, bytes]) -> None:
+    payload = [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
+    page.set_input_files("#file", payload)
+
+
+def verdict(page, text: str) -> None:
+    sync_api.expect(page.locator("#verdict .label")).to_have_text(text, timeout=15_000)
+
+
+def test_choose_a_picture(open_page):
+    page = open_page()
+    upload(page, ("red.png", png("red")))
+    verdict(page, "red")
+    shares = page.locator("#bars .value").all_inner_texts()
+    assert len(shares) == 3
+    assert sum(float(share.split()[0]) for share in shares) == pytest.approx(100, abs=0.3)
+    assert page.locator("#picture").get_attribute("alt") == "red.png, classified as red"
+    width = page.evaluate("document.querySelector('#bars .fill').getBoundingClientRect().width")
+    assert width > 50
+
+
+def test_several_at_once_and_the_keyboard(open_page):
+    page = open_page()
+    upload(page, *[(f"{color}.png", png(color)) for color in ("red", "green", "blue")])
+    verdict(page, "red")
+    sync_api.expect(page.locator("#strip button")).to_have_count(3)
+    page.keyboard.press("ArrowRight")
+    verdict(page, "green")
+    page.keyboard.press("ArrowRight")
+    verdict(page, "blue")
+    page.keyboard.press("ArrowLeft")
+    verdict(page, "green")
+    page.locator("#strip button").nth(0).focus()
+    page.keyboard.press("Enter")
+    verdict(page, "red")
+
+
+MAKE_FILE = """color => {
+  const canvas = document.createElement('canvas'); canvas.width = canvas.height = 8;
+  const pen = canvas.getContext('2d'); pen.fillStyle = color; pen.fillRect(0, 0, 8, 8);
+  const bytes = Uint8Array.from(atob(canvas.toDataURL('image/png').split(',')[1]), c => c.charCodeAt(0));
+  const data = new DataTransfer(); data.items.add(new File([bytes], color + '.png', {type: 'image/png'}));
+  return data;
+}"""
+
+
+def test_drop(open_page):
+    page = open_page()
+    data = page.evaluate_handle(MAKE_FILE, "blue")
+    page.dispatch_event("body", "dragenter", {"dataTransfer": data})
+    assert "over" in page.locator("#drop").get_attribute("class")
+    page.dispatch_event("body", "drop", {"dataTransfer": data})
+    verdict(page, "blue")
+
+
+def test_paste(open_page):
+    page = open_page()
+    page.evaluate(
+        f"""const data = ({MAKE_FILE})('lime');
+        document.dispatchEvent(new ClipboardEvent('paste', {{clipboardData: data, bubbles: true}}))"""
+    )
+    verdict(page, "green")
+
+
+def test_camera(open_page):
+    """Chromium's fake camera shows a green picture with a clock."""
+    page = open_page()
+    page.keyboard.press("c")
+    for _ in range(100):  # not wait_for_function: the page's policy forbids the eval in it
+        if page.evaluate("document.getElementById('video').videoWidth"):
+            break
+        page.wait_for_timeout(50)
+    page.click("#shoot")
+    page.wait_for_selector("#verdict .label")
+    assert "photo.jpg" in page.locator("#caption").inner_text()
+
+
+def test_unknown_is_shown_as_such(open_page):
+    page = open_page()
+    upload(page, ("grey.png", png("grey")))
+    verdict(page, "Unknown")
+    assert "below 50.0 %" in page.locator("#verdict .unsure").inner_text()
+    assert page.locator("#bars").get_attribute("class") == "bars unsure"
+
+
+def test_the_map_and_its_slider(open_page):
+    page = open_page()
+    upload(page, ("red.png", noise(1, side=64, kind="PNG")))
+    page.wait_for_selector("#heat:not([hidden])")
+    same = page.evaluate(
+        "['#picture', '#heat'].map(q => JSON.stringify(document.querySelector(q).getBoundingClientRect()))"
+    )
+    assert same[0] == same[1]
+    page.locator("#heat-strength").fill("0")
+    assert page.evaluate("document.getElementById('heat').style.opacity") == "0"
+    page.locator("#heat-strength").fill("100")
+    assert page.evaluate("document.getElementById('heat').style.opacity") == "1"
+
+
+def test_a_bad_file_says_why(open_page):
+    page = open_page()
+    upload(page, ("broken.png", b"no picture"), ("red.png", png("red")))
+    sync_api.expect(page.locator("#verdict .failed")).to_contain_text("send one JPEG, PNG", timeout=15_000)
+    page.keyboard.press("ArrowRight")
+    verdict(page, "red")
+
+
+def test_copy_as_curl(open_page, server):
+    page = open_page()
+    upload(page, ('it\'s "red";x.png', png("red")))
+    verdict(page, "red")
+    page.click("#curl")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == f"curl -X POST -F 'file=@it_s _red__x.png' {server.address}/predict"
+
+
+def test_the_model_card(open_page, server):
+    page = open_page()
+    facts = page.locator("#facts").inner_text()
+    assert "by-hand" in facts
+    assert server.get("/model").json()["version"] in facts
+    assert page.title() == "tints · catseye"
+
+
+def test_33_markup_in_a_class_name_is_text(start, open_page, tmp_path):
+    running = start(models.write(tmp_path / "m.onnx", models.named(NASTY, "b", "c")))
+    page = open_page(at=running)
+    upload(page, (NASTY + ".png", png("red")))
+    verdict(page, NASTY)
+    page.locator("summary").click()
+    assert page.locator("#classes li").first.inner_text() == NASTY
+    assert page.title() == "m · catseye"
+    assert page.locator("img[src=x]").count() == 0
+    docs = open_page("/docs", at=running)
+    docs.wait_for_selector(".operation")
+    assert json.dumps(NASTY) in docs.locator("#operations").inner_text()
+    assert docs.locator("img[src=x]").count() == 0
+
+
+def test_inline_scripts_do_not_run(open_page):
+    """The policy, seen at work: what an injection would try is refused by the browser itself."""
+    page = open_page(expect=["Executing inline script violates"])
+    page.evaluate(
+        """() => { const s = document.createElement('script'); s.textContent = 'window.owned = 1';
+        window.blocked = new Promise(done =>
+          document.addEventListener('securitypolicyviolation', e => done(e.blockedURI)));
+        document.body.append(s); }"""
+    )
+    assert page.evaluate("window.blocked") == "inline"
+    assert page.evaluate("window.owned") is None
+
+
+def test_a_token_is_asked_for(start, open_page, tmp_path):
+    (tmp_path / "token").write_text("0123456789abcdef0123")
+    running = start(models.write(tmp_path / "m.onnx"), "--token-file", tmp_path / "token")
+    page = open_page("/docs", at=running)
+    page.goto(running.address + "/")
+    page.wait_for_selector("#token-dialog[open]")
+    page.fill("#token", "0123456789abcdef0123")
+    page.click("#token-save")
+    page.wait_for_selector("html[data-ready]")
+    upload(page, ("red.png", png("red")))
+    verdict(page, "red")
+    page.click("#curl")
+    assert "0123456789" not in page.evaluate("navigator.clipboard.readText()")
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_off(open_page, width, scheme):
+    page = open_page(viewport={"width": width, "height": 740}, color_scheme=scheme)
+    upload(page, ("a-file-with-a-rather-long-name-from-a-camera-0001234.png", noise(1, side=300, kind="PNG")))
+    page.wait_for_selector("#verdict .label")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    small = page.evaluate(
+        "[...document.querySelectorAll('.actions button')].filter(b => b.offsetParent && b.offsetHeight < 44).length"
+    )
+    assert small == 0
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light = sum(int(value) for value in re.findall(r"\d+", ground)[:3]) > 380
+    assert light == (scheme == "light")
+
+
+def test_every_control_has_a_name(open_page):
+    page = open_page()
+    upload(page, ("red.png", noise(1, side=64, kind="PNG")))
+    page.wait_for_selector("#verdict .label")
+    nameless = page.evaluate(
+        """[...document.querySelectorAll('button, input, summary, a')].filter(e => e.offsetParent).filter(e =>
+        !(e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels.length)))
+        .map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+    assert page.locator("#verdict").get_attribute("aria-live") == "polite"

@@ -1,0 +1,241 @@
+"""Faults 1 to 10 and 23: what a stranger may send as a picture. Rule R: a named 4xx with rule, value and next step, no
+path and no traceback in it, the process alive, and the next good request answered exactly as before."""
+
+import io
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+
+from tests.server.running import form, noise, png
+
+GOOD = noise(1, kind="PNG")
+
+
+@pytest.fixture(autouse=True)
+def answers_as_before(server):
+    """Rule R's last part, after every test of this file."""
+    before = server.predict(GOOD).json()
+    yield
+    assert server.predict(GOOD).json() == before
+    assert server.process.poll() is None
+
+
+def refused(answer, *statuses):
+    assert answer.status in statuses, answer.body
+    said = answer.json()
+    assert ";" in said["error"]
+    assert said["code"]
+    assert "/" + "work" not in said["error"]
+    assert "Traceback" not in said["error"]
+    assert "site-packages" not in said["error"]
+    return said
+
+
+def test_01_an_empty_file(server):
+    body, kind = form(b"")
+    refused(server.predict(body, content_type=kind), 400)
+    refused(server.predict(b""), 400)
+
+
+def cuts(picture: bytes, step: int):
+    return [picture[:length] for length in range(step, len(picture) - 2, step)]
+
+
+def test_02_a_jpeg_cut_anywhere(server):
+    picture = noise(2, side=48)
+    for cut in cuts(picture, 320):
+        refused(server.predict(cut), 400, 415)
+
+
+@pytest.mark.slow
+def test_02_a_jpeg_cut_at_every_64_bytes(server):
+    picture = noise(2, side=256)
+    for cut in cuts(picture, 64):
+        refused(server.predict(cut), 400, 415)
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 10_000)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [50_000, 2**31 - 1, 1500])
+def test_03_a_header_that_claims_too_many_pixels(server, side):
+    before = server.memory_mb()
+    said = refused(server.predict(png_header(side, side)), 413)
+    assert said["code"] == "picture-too-large"
+    assert server.memory_mb() - before < 20
+
+
+def test_04_one_pixel(server):
+    assert server.predict(png("blue", size=(1, 1))).json()["class"] == "blue"
+
+
+@pytest.mark.parametrize("size", [(1, 65_500), (65_500, 1)])
+def test_05_a_strip(server, size):
+    started = time.monotonic()
+    answer = server.predict(png("green", size=size))
+    assert answer.status == 200
+    assert time.monotonic() - started < 5
+
+
+def other_formats():
+    """EPS, PSD, TIFF, PCX, ICO and others: real files, as far as Pillow writes them."""
+    image = Image.new("RGB", (16, 16), "red")
+    for kind in ("EPS", "TIFF", "PCX", "ICO", "PPM", "TGA", "SGI", "PDF"):
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        yield kind, stream.getvalue()
+    yield "PSD", b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 16, 16, 8, 3) + b"\0" * 900
+    yield "SVG", b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"), list(other_formats()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_06_other_formats_under_a_good_name(server, kind, content):
+    body, form_kind = form(content, name="cat.png")
+    assert refused(server.predict(body, content_type=form_kind), 415)["code"] == "unknown-format"
+
+
+def test_06_no_parser_of_another_format_is_called(monkeypatch):
+    """In this process, where a called parser can be seen: Ghostscript would be started by the EPS one."""
+    from PIL import EpsImagePlugin, PsdImagePlugin
+
+    from catseye.errors import UnknownFormat
+    from catseye.preprocess import UPLOAD_FORMATS, open_image
+
+    def called(*_, **__):
+        raise AssertionError("the parser was called")
+
+    for plugin, name in (
+        (EpsImagePlugin, "EpsImageFile"),
+        (PsdImagePlugin, "PsdImageFile"),
+        (TiffImagePlugin, "TiffImageFile"),
+    ):
+        monkeypatch.setattr(getattr(plugin, name), "__init__", called)
+    for _, content in other_formats():
+        with pytest.raises(UnknownFormat):
+            open_image(content, formats=UPLOAD_FORMATS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG"])
+def test_07_ten_thousand_frames(server, kind):
+    frame = Image.new("P" if kind == "GIF" else "RGB", (8, 8), "red" if kind == "PNG" else None)
+    if kind == "GIF":
+        frame = Image.new("RGB", (8, 8), "red").quantize(4)
+        rest = [Image.new("RGB", (8, 8), "blue").quantize(4), Image.new("RGB", (8, 8), "green").quantize(4)]
+    else:
+        rest = [Image.new("RGB", (8, 8), "blue"), Image.new("RGB", (8, 8), "green")]
+    stream = io.BytesIO()
+    frame.save(stream, kind, save_all=True, append_images=[*rest * 10])
+    few = stream.getvalue()
+    if kind == "GIF":
+        # The last frame again and again: Pillow would take minutes to write what a few lines can repeat.
+        block = few[few.rindex(b"\x21\xf9") : -1]
+        many = few[:-1] + block * 10_000 + b";"
+    else:
+        many = few
+    started = time.monotonic()
+    answer = server.predict(many)
+    assert time.monotonic() - started < 1
+    assert answer.json()["class"] == "red"
+
+
+def same_picture_in_other_clothes(plain: Image.Image):
+    """The same pixels as CMYK, 16 bit, with a palette and alpha, turned by EXIF, progressive, greyscale with alpha."""
+    pixels = np.asarray(plain)
+
+    def saved(image: Image.Image, kind: str, **options) -> bytes:
+        stream = io.BytesIO()
+        image.save(stream, kind, **options)
+        return stream.getvalue()
+
+    yield "CMYK", saved(plain.convert("CMYK"), "JPEG", quality=95)
+    yield "palette", saved(plain.quantize(256).convert("P"), "PNG", transparency=b"\xff" * 256)
+    yield "alpha", saved(plain.convert("RGBA"), "PNG")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield "EXIF", saved(plain.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
+    yield "WebP", saved(plain, "WEBP", lossless=True)
+    yield "BMP", saved(plain, "BMP")
+    # 16 bits per channel: Pillow cannot write it, so the chunks are made here.
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels.astype(np.uint16) * 257)
+    head = struct.pack(">IIBBBBB", plain.width, plain.height, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    yield "16-bit", b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_08_same_picture_same_answer(server):
+    """The picture has an upper and a lower half, so one that was not turned upright would not look the same."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:16] = (200, 60, 20)
+    pixels[16:] = (120, 90, 20)
+    plain = Image.fromarray(pixels)
+    stream = io.BytesIO()
+    plain.save(stream, "PNG")
+    expected = server.predict(stream.getvalue()).json()
+    for name, content in same_picture_in_other_clothes(plain):
+        found = server.predict(content).json()
+        assert found["class"] == expected["class"], name
+        assert found["confidence"] == pytest.approx(expected["confidence"], abs=3), name
+
+
+def test_09_huge_text_and_profile(server):
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("note", "a" * 60_000_000, zip=True)
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(stream, "PNG", pnginfo=text)
+    assert len(stream.getvalue()) < 100_000
+    before = server.memory_mb()
+    started = time.monotonic()
+    answer = server.predict(stream.getvalue())
+    assert answer.status in (200, 400)
+    assert time.monotonic() - started < 2
+    assert server.memory_mb() - before < 80
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + b"\0" * 20_000_000
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(stream, "PNG", icc_profile=profile)
+    assert server.predict(stream.getvalue()).status in (200, 400)
+    assert server.memory_mb() - before < 80
+
+
+def test_10_no_pixels_of_an_earlier_picture(server):
+    secret = png("blue", size=(256, 256), kind="JPEG")
+    cut = png("red", size=(256, 256), kind="JPEG")
+    for _ in range(5):
+        assert server.predict(secret).json()["class"] == "blue"
+        for length in (len(cut) // 2, len(cut) - 40):
+            said = refused(server.predict(cut[:length]), 400)
+            assert "blue" not in said["error"]
+
+
+def test_23_one_bad_picture_among_31_good_ones(server):
+    colors = ["red", "green", "blue"]
+    pictures = [png(colors[number % 3]) for number in range(32)]
+    pictures[17] = noise(17)[:500]
+    body, kind = form(*pictures)
+    found = server.predict(body, "/predict/batch", content_type=kind).json()["predictions"]
+    for number, one in enumerate(found):
+        if number == 17:
+            assert one["status"] == 400
+            assert "class" not in one
+        else:
+            assert (one["status"], one["class"]) == (200, colors[number % 3])
+
+
+def test_the_source_reads_uploads_through_pillow_only():
+    """No other decoder has crept in."""
+    root = Path(__file__).parents[2] / "src" / "catseye" / "serving"
+    for path in root.glob("*.py"):
+        assert "Image.open(" not in path.read_text(), path.name
