@@ -5,6 +5,7 @@ references writes into the pages that fork shares. One array of bytes and one of
 `sources.py`.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -24,12 +25,12 @@ class Names(Sequence[str]):
 
     def __init__(self, names: Iterable[str]) -> None:
         content = bytearray()
-        ends = [0]
+        ends = array("q", [0])
         for name in names:
             content += name.encode("utf-8", "surrogateescape")
             ends.append(len(content))
-        self._content = bytes(content)
-        self._ends = np.array(ends, dtype=np.int64)
+        self._content = content
+        self._ends = np.frombuffer(ends, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
