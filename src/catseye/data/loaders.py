@@ -204,6 +204,7 @@ def decode_all(pictures: Pictures, indices: Indices, spec: Preprocessing) -> tup
                     good.append(slot)
                 else:
                     bad[int(indices[slot])] = reason
-    for row, slot in enumerate(good if bad else ()):  # close the gaps in place
-        pixels[row] = pixels[slot]
+    if bad:  # close the gaps in place
+        for row, slot in enumerate(good):
+            pixels[row] = pixels[slot]
     return pixels[: len(good)], indices[good], bad

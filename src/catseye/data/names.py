@@ -21,7 +21,6 @@ class Names(Sequence[str]):
     """
 
     __slots__ = ("_content", "_ends")
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, names: Iterable[str]) -> None:
         content = bytearray()
