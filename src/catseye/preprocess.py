@@ -109,7 +109,7 @@ def preprocess(
     """Turn one picture into the network's input.
 
     Large JPEGs are decoded at a reduced size, which leaves a mean difference below half a level of 255 from full
-    decoding: two to three times faster, a quarter of the memory or less.
+    decoding on photographs, and need a quarter of the memory or less.
 
     Shape: (H, W, C) uint8 with H = spec.height_px, W = spec.width_px, C = spec.channels.
 

@@ -261,36 +261,28 @@ def decode_all(pictures: Pictures, indices: Indices, spec: Preprocessing) -> tup
 
     Shape: returns pixels (M, H, W, C) uint8, the M numbers that could be read, and number -> reason for the others.
     """
-
-    def decode(index: int) -> Pixels | str:
-        try:
-            return preprocess(pictures.read(index), spec)
-        except ImageError as error:
-            return f"{pictures.names[index]}: {error}"
-
     pixels = np.empty((len(indices), spec.height_px, spec.width_px, spec.channels), np.uint8)
+
+    def decode(slot: int) -> str | None:
+        try:
+            pixels[slot] = preprocess(pictures.read(int(indices[slot])), spec)
+        except ImageError as error:
+            return f"{pictures.names[int(indices[slot])]}: {error}"
+        return None
+
     good: list[int] = []
     bad: dict[int, str] = {}
-    # Pillow lets go of the interpreter lock while it decodes and resizes.
+    # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its picture's place,
+    # so that nothing but the array takes memory.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(indices), 4096):  # in portions, so that the decoded queue stays short
-            portion = indices[start : start + 4096].tolist()
-            for index, result in zip(portion, pool.map(decode, portion, chunksize=64), strict=True):
-                if isinstance(result, str):
-                    bad[index] = result
+        for start in range(0, len(indices), 4096):  # in portions: every submitted call is an object
+            slots = range(start, min(start + 4096, len(indices)))
+            for slot, reason in zip(slots, pool.map(decode, slots), strict=True):
+                if reason is None:
+                    good.append(slot)
                 else:
-                    pixels[len(good)] = result
-                    good.append(index)
-    return pixels[: len(good)], np.array(good, dtype=np.int64), bad
-
-
-def free_memory_bytes() -> int:
-    """Memory that can be taken without swapping; half of all memory where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as stream:  # noqa: PTH123
-            for line in stream:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+                    bad[int(indices[slot])] = reason
+    if bad:  # close the gaps in place
+        for row, slot in enumerate(good):
+            pixels[row] = pixels[slot]
+    return pixels[: len(good)], indices[good], bad

@@ -5,6 +5,7 @@ references writes into the pages that fork shares. One array of bytes and one of
 `sources.py`.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -20,16 +21,15 @@ class Names(Sequence[str]):
     """
 
     __slots__ = ("_content", "_ends")
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, names: Iterable[str]) -> None:
         content = bytearray()
-        ends = [0]
+        ends = array("q", [0])
         for name in names:
             content += name.encode("utf-8", "surrogateescape")
             ends.append(len(content))
-        self._content = bytes(content)
-        self._ends = np.array(ends, dtype=np.int64)
+        self._content = content
+        self._ends = np.frombuffer(ends, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

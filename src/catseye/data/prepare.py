@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from catseye.config import DataSettings
 from catseye.data.checks import Survey, check_split, choose_input_px, survey
-from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all, free_memory_bytes
+from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
+from catseye.data.memory import free_memory_bytes
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, Pictures, open_source
 from catseye.data.splits import split
 from catseye.errors import DataError, UsageError
@@ -79,7 +80,7 @@ def prepare(
     spec = _choose_spec(settings, found, expected)
     bad = dict(found.unreadable)
     usable = np.array([index for index in range(len(pictures)) if index not in bad], dtype=np.int64)
-    in_memory, reason = _choose_storage(settings, len(usable), spec, min_area, num_sharing)
+    in_memory, reason = _choose_storage(settings, len(usable), spec, min_area, device, num_sharing)
     if in_memory:
         pixels, usable, unreadable = decode_all(pictures, usable, spec)
         bad |= unreadable
@@ -101,12 +102,12 @@ def prepare(
     if in_memory:
         row = np.full(len(pictures), -1, np.int64)
         row[usable] = np.arange(len(usable))
-        spec = spec if expected else _with_statistics(spec, pixels[row[train]])
+        spec = spec if expected else _with_statistics(spec, pixels, row[train])
         loaders = _memory_loaders(pictures, pixels, row, splits, batch_size, seed, device)
     else:
         if expected is None:
             sample, _, _ = decode_all(pictures, _sample(train, seed), spec)
-            spec = _with_statistics(spec, sample)
+            spec = _with_statistics(spec, sample, np.arange(len(sample)))
         cores = max(1, (os.cpu_count() or 1) // num_sharing)
         workers = cores if settings.workers == "auto" else settings.workers
         loaders = {
@@ -162,7 +163,7 @@ def prepare_evaluation(
         notes.append("there is no test split; where validation chose the epoch, its score leans to the good side")
     # Labels and classes are rewritten to the model's order, so that a logit's column means the same class everywhere.
     pictures = Pictures(pictures.source, classes, pictures.names, number[pictures.labels], splits, pictures.read)
-    if _bytes(len(indices), spec) < MEMORY_SHARE * free_memory_bytes():
+    if _bytes(len(indices), spec) < MEMORY_SHARE * free_memory_bytes(device):
         pixels, usable, bad = decode_all(pictures, indices.astype(np.int64), spec)
         _refuse_bad(pictures, bad, strict)
         if not len(usable):
@@ -209,12 +210,19 @@ def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | Non
 
 
 def _choose_storage(
-    settings: DataSettings, num_pictures: int, spec: Preprocessing, min_area: float, num_sharing: int
+    settings: DataSettings,
+    num_pictures: int,
+    spec: Preprocessing,
+    min_area: float,
+    device: torch.device,
+    num_sharing: int,
 ) -> tuple[bool, str]:
-    needed, free = _bytes(num_pictures, spec), free_memory_bytes() // num_sharing
+    needed, free = _bytes(num_pictures, spec), free_memory_bytes(device) // num_sharing
     size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
     if settings.storage == "memory" and min_area < 1:
         raise UsageError("augment.crop_scale would do nothing here: it needs data.storage = stream or auto")
+    if settings.storage == "memory" and needed > free:
+        raise UsageError(f"data.storage = memory: {size}, but {free / 1e9:,.1f} GB are free; say auto or stream")
     if settings.storage == "stream" or min_area < 1:
         why = "as set" if settings.storage == "stream" else "random resized crop needs the files"
         return False, f"pictures are streamed from their files ({why})"
@@ -242,15 +250,15 @@ def _sample(indices: Indices, seed: int) -> Indices:
     return np.sort(np.random.default_rng(derive(seed, "statistics")).choice(indices, STATISTICS_SAMPLE, replace=False))
 
 
-def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8]) -> Preprocessing:
+def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8], rows: Indices) -> Preprocessing:
     """Mean and standard deviation of the training pictures, rounded to what four digits can say."""
     total = np.zeros(spec.channels)
     squares = np.zeros(spec.channels)
-    for start in range(0, len(pixels), 1024):  # in portions: the floats take eight times the memory of the pixels
-        portion = pixels[start : start + 1024].reshape(-1, spec.channels) / 255
+    for start in range(0, len(rows), 1024):  # in portions: the floats take eight times the memory of the pixels
+        portion = pixels[rows[start : start + 1024]].reshape(-1, spec.channels) / 255
         total += portion.sum(0)
         squares += (portion**2).sum(0)
-    count = pixels.size / spec.channels
+    count = len(rows) * spec.height_px * spec.width_px
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))
     return spec.model_copy(update={"mean": tuple(np.round(mean, 4).tolist()), "std": tuple(np.round(std, 4).tolist())})
