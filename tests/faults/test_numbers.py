@@ -158,7 +158,7 @@ def test_short_memory_halves_the_batch():
 
 
 def test_no_memory_at_all_is_said(monkeypatch):
-    trainer = lenet()
+    trainer = lenet(name="simple")
     weights = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.criterion = no_memory
     with pytest.raises(TrainingError, match="out of memory even with 2 pictures at a time") as caught:

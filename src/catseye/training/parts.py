@@ -16,14 +16,27 @@ Backward = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 SMALLEST_PART = 2  # batch normalisation has no variance over one picture
 
 
+class Buffers:
+    """What a forward pass changes without an update (batch-norm statistics), so that a failed step can be undone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._live = list(model.buffers())
+        self._kept = [buffer.clone() for buffer in self._live]
+
+    def restore(self) -> None:
+        """Put the values of the moment of creation back."""
+        for live, kept in zip(self._live, self._kept, strict=True):
+            live.copy_(kept)
+
+
 def in_parts(
-    begin: Callable[[], None], backward: Backward, x: Tensor, targets: Tensor, num_parts: int
+    begin: Callable[[], None], backward: Backward, buffers: Buffers, x: Tensor, targets: Tensor, num_parts: int
 ) -> tuple[Tensor, Tensor, int]:
     """Sum `backward(part, its targets, its share)` over a batch's parts; where memory runs out, over twice as many.
 
-    `begin` is called before each attempt and undoes what a failed one left. The sum of the shares is 1, so
-    losses that are means over pictures add up to the batch's, and so do their gradients. Only batch
-    normalisation notices: its statistics are those of a part.
+    `begin` is called before each attempt; what a failed one did to the `buffers` is undone. The sum of the
+    shares is 1, so losses that are means over pictures add up to the batch's, and so do their gradients.
+    Only batch normalisation notices: its statistics are those of a part.
 
     Shape: x (N, ...), targets (N, ...); returns loss (), number of right answers () and the number of parts used.
 
@@ -44,6 +57,7 @@ def in_parts(
         else:
             return torch.stack([r[0] for r in results]).sum(), torch.stack([r[1] for r in results]).sum(), num_parts
         # Here and not above, where the error still holds the tensors of the failed attempt.
+        buffers.restore()
         free_cached_memory(x.device)
         if 2 * used > len(x) // SMALLEST_PART:
             raise TrainingError(
@@ -51,16 +65,3 @@ def in_parts(
                 "take a smaller network, data.input_px or training.batch_size"
             )
         num_parts = 2 * used
-
-
-class Buffers:
-    """What a forward pass changes without an update (batch-norm statistics), so that a failed step can be undone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._live = list(model.buffers())
-        self._kept = [buffer.clone() for buffer in self._live]
-
-    def restore(self) -> None:
-        """Put the values of the moment of creation back."""
-        for live, kept in zip(self._live, self._kept, strict=True):
-            live.copy_(kept)

@@ -87,7 +87,6 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     buffers = Buffers(t.model)
 
     def begin() -> None:
-        buffers.restore()
         t.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(derive(t.seed, "dropout", t.step))
 
@@ -105,7 +104,7 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
         return loss.detach(), (logits.detach().argmax(1) == truth).sum()
 
     # The whole batch at once, as long as memory allows it.
-    loss, num_correct, t.num_parts = in_parts(begin, backward, x, targets, t.num_parts)
+    loss, num_correct, t.num_parts = in_parts(begin, backward, buffers, x, targets, t.num_parts)
 
     norm = nn.utils.get_total_norm([each.grad for each in t.model.parameters() if each.grad is not None])
     if not (loss + norm).isfinite():
