@@ -203,11 +203,11 @@ def at_step(put, step, act, *arguments):
 
     real = module.augment_batch
 
-    def augment_batch(*values):
+    def augment_batch(*values, **more):
         if counter["step"] == step:
             act(*arguments)
         counter["step"] += 1
-        return real(*values)
+        return real(*values, **more)
 
     counter = {"step": 0}
     put(module, "augment_batch", augment_batch)

@@ -34,13 +34,14 @@ Indices = NDArray[np.int64]
 class Batch:
     """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `Pictures` on the CPU.
 
-    `number` is the batch's place in its epoch: one of which nothing could be read leaves a gap.
+    `place` is the batch's place in its epoch: one of which nothing could be read leaves a gap.
     """
 
     pixels: Tensor
     labels: Tensor
     indices: Tensor
-    number: int = 0
+    epoch: int = 0  # number of the epoch, from 0
+    place: int = 0
 
 
 class Loader(Protocol):
@@ -107,7 +108,7 @@ class MemoryLoader:
         for place, chosen in enumerate(order[start:], start):
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
-            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen), place)
+            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen), number, place)
 
 
 @dataclass
@@ -165,7 +166,7 @@ class StreamLoader:
                 if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
                     labels = torch.from_numpy(self.pictures.labels[indices.numpy()]).to(self.device)
                     pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-                    yield Batch(pixels, labels, indices, place)
+                    yield Batch(pixels, labels, indices, number, place)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from rich.console import Console
 from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
-from catseye.devices import choose_device
+from catseye.devices import choose_device, keep_freed_memory
 from catseye.errors import CatseyeError, DataError, TrainingError, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
@@ -101,6 +101,8 @@ def train(
     """
     console = console or Console(stderr=True)
     where = choose_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
     if resume is not None:
         given = {"data": data, "out": out, "model": model, "epochs": epochs, "seed": seed, "config": config}
         given |= {"recipe": recipe, "pretrained": pretrained or None}
@@ -266,7 +268,7 @@ def _run_epoch(
             loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_pictures
             num_correct = num_correct.to(result.loss.device) + result.num_correct
             position.num_pictures += result.num_pictures
-            position.batch = batch.number + 1
+            position.batch = batch.place + 1
             if trainer.num_parts > parts:
                 progress.say_parts(trainer.step, loader.batch_size, trainer.num_parts)
             if progress.due():
