@@ -160,7 +160,7 @@ def _send(pipe, function, arguments):
         pipe.send(("value", function(*arguments)))
     except NotPossible as error:
         pipe.send(("skip", str(error)))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - told to the parent
         pipe.send(("error", traceback.format_exc()))
 
 

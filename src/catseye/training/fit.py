@@ -148,8 +148,9 @@ def _resume(
         published = find_weights(chosen, console)
         expected = published.expected if published else None
         prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected)
-        if prepared.data_sha256 != recorded["sha256"]:
-            raise UsageError(_what_changed(prepared, recorded))
+        splits = data_manifest(prepared, folder)["splits"]
+        if prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
+            raise UsageError(_what_changed(recorded, splits))
         built = assemble(chosen, prepared, where, published, console)
         position = load_newest(run, built.trainer, console)
         place = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
@@ -157,10 +158,9 @@ def _resume(
         return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
 
 
-def _what_changed(prepared: Prepared, recorded: Mapping[str, Any]) -> str:
-    before = {name for names in recorded["splits"].values() for name in names}
-    now = set(prepared.pictures.names)
-    first = next((f"{name} is gone" for name in sorted(before - now)), "a file has another size, name or class")
+def _what_changed(recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
+    before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
+    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
     return f"{recorded['source']} has changed since the run began ({first}); put it back or start a new run"
 
 
