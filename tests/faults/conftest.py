@@ -120,7 +120,7 @@ def _command(log, line, prepare, arguments):
 
 @pytest.fixture
 def start(tmp_path):
-    """`start(line, prepare, *arguments)` runs `catseye LINE` in a process group of its own, which is ended afterwards."""
+    """`start(line, prepare, *arguments)` runs `catseye LINE` in its own process group, ended afterwards."""
     children = []
 
     def make(line, prepare=None, *arguments):

@@ -1,4 +1,4 @@
-"""Pictures that break while a run reads them, and the processes that read them: killed, stopped, out of shared memory."""
+"""Pictures that break while a run reads them, and the processes that do: killed, stopped, out of shared memory."""
 
 import hashlib
 import multiprocessing

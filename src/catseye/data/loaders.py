@@ -108,7 +108,8 @@ class MemoryLoader:
         for place, chosen in enumerate(order[start:], start):
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
-            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen), number, place)
+            pixels = self.pixels[rows].permute(0, 3, 1, 2)
+            yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), number, place)
 
 
 @dataclass
