@@ -78,7 +78,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    said = str(error)
+    # The last is what oneDNN says, of that alone: what it cannot compute it calls a "primitive descriptor".
+    known = any(words in said for words in _NO_MEMORY) or said.strip() == "could not create a primitive"
+    return isinstance(error, RuntimeError) and known
 
 
 def free_cached_memory(device: torch.device) -> None:

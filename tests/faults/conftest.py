@@ -120,7 +120,7 @@ def _command(log, line, prepare, arguments):
 
 @pytest.fixture
 def start(tmp_path):
-    """`start(line, prepare, *arguments)` runs `catseye LINE` in a process group of its own, which is ended afterwards."""
+    """`start(line, prepare, *arguments)` runs `catseye LINE` in its own process group, ended afterwards."""
     children = []
 
     def make(line, prepare=None, *arguments):
@@ -160,7 +160,7 @@ def _send(pipe, function, arguments):
         pipe.send(("value", function(*arguments)))
     except NotPossible as error:
         pipe.send(("skip", str(error)))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - told to the parent
         pipe.send(("error", traceback.format_exc()))
 
 
@@ -199,15 +199,16 @@ def enlarge_disk(folder: Path, size: str) -> None:
 
 def at_step(put, step, act, *arguments):
     """Do `act` in mid-batch: step `step` of the run has begun and is not done."""
-    from catseye.training import fit, step as module
+    from catseye.training import fit
+    from catseye.training import step as module
 
     real = module.augment_batch
 
-    def augment_batch(*values):
+    def augment_batch(*values, **more):
         if counter["step"] == step:
             act(*arguments)
         counter["step"] += 1
-        return real(*values)
+        return real(*values, **more)
 
     counter = {"step": 0}
     put(module, "augment_batch", augment_batch)
@@ -238,7 +239,7 @@ def in_save(put, number, act, *arguments):
     counter = {"calls": 0}
 
     def fsync(descriptor):
-        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         if ".checkpoint.safetensors." in name:
             if counter["calls"] == number:
                 act(*arguments)

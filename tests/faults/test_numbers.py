@@ -1,7 +1,6 @@
 """Numbers that are none, memory that is short, and the same seed twice."""
 
 import resource
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +39,10 @@ def poison(patch, first):
     patch.setattr(step, "mix_batch", mix_batch)
 
 
-def test_a_loss_that_is_nan_stops_with_the_last_good_state_saved(tinted, whole, tmp_path, monkeypatch):
+def test_a_step_that_is_nan_stops_with_the_last_good_state_saved(tinted, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         poison(patch, STEPS + 1)
-        with pytest.raises(TrainingError, match=f"the loss became nan at step {STEPS + 1}") as caught:
+        with pytest.raises(TrainingError, match=f"became nan at step {STEPS + 1}") as caught:
             train(tinted, tmp_path / "run")
     said = str(caught.value)
     for part in ("learning rate", "training.clip_norm=1", f"--resume {tmp_path / 'run'}", "weights of epoch 1 are in"):
@@ -147,15 +146,11 @@ def steps_with_little_memory(room_mb: int) -> tuple[list[int], list[float], list
     for _ in range(3):
         losses.append(float(train_step(limited, sizes).loss))
         parts.append(limited.num_parts)
-    assert not tracemalloc.is_tracing()
     return parts, losses, unlimited
 
 
-def test_short_memory_halves_the_batch(tmp_path):
-    for room_mb in (160, 80, 40, 20):
-        parts, losses, unlimited = in_child(steps_with_little_memory, room_mb)
-        if parts[0] > 1:
-            break
+def test_short_memory_halves_the_batch():
+    parts, losses, unlimited = in_child(steps_with_little_memory, 120)
     assert parts[0] in (2, 4, 8, 16, 32, 64, 128)
     assert parts == sorted(parts), "what was found is kept"
     # Batch normalisation sees parts, so the losses are near each other, not equal.
@@ -163,7 +158,7 @@ def test_short_memory_halves_the_batch(tmp_path):
 
 
 def test_no_memory_at_all_is_said(monkeypatch):
-    trainer = lenet()
+    trainer = lenet(name="simple")
     weights = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.criterion = no_memory
     with pytest.raises(TrainingError, match="out of memory even with 2 pictures at a time") as caught:
@@ -178,7 +173,7 @@ def no_memory(logits, targets):
     return torch.empty(1 << 60)
 
 
-@pytest.mark.parametrize("make", [lambda: torch.empty(1 << 60), lambda: bytearray(1 << 62), lambda: np.empty(1 << 60)])
+@pytest.mark.parametrize("make", [lambda: torch.empty(1 << 60), lambda: bytearray(1 << 62), lambda: np.empty(1 << 50)])
 def test_real_failures_are_recognised(make):
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         make()

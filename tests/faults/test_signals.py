@@ -47,7 +47,7 @@ def test_a_signal_saves_and_exits(tinted, whole, tmp_path, start, place, number,
 def test_a_signal_while_the_result_is_measured(tinted, whole, tmp_path, start):
     child = start(words(tinted, tmp_path / "run"), in_validation, 2, send, signal.SIGTERM)
     assert child.wait() == 143, child.said
-    run, said = train(None, None, resume=tmp_path / "run")
+    run, _ = train(None, None, resume=tmp_path / "run")
     assert len(run.history) == 2
     assert run.checkpoints == []
     assert_same_weights(tmp_path / "run", whole)

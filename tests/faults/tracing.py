@@ -73,7 +73,7 @@ def follow(act: Callable[[], object], decide: Callable[[Stop], object]) -> int:
             ptrace(TRACEME, 0)
             os.kill(os.getpid(), signal.SIGSTOP)
             act()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to the parent
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             sys.stderr.flush()
             os._exit(1)

@@ -172,8 +172,9 @@ def _resume(
         expected = published.expected if published else None
         prepared = prepare_data(recorded["source"], chosen, where, folder, console, expected, processes.per_node)
         check_same_data(prepared, processes)
-        if prepared.data_sha256 != recorded["sha256"]:
-            raise UsageError(what_changed(prepared, recorded))
+        splits = data_manifest(prepared, folder)["splits"]
+        if prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
+            raise UsageError(what_changed(recorded, splits))
         built = assemble(chosen, prepared, where, published, console, processes)
         position = continue_run(run, built.trainer, console)
         return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)

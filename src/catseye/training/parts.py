@@ -24,9 +24,23 @@ class Backward(Protocol):
         ...
 
 
+class Buffers:
+    """What a forward pass changes without an update (batch-norm statistics), so that a failed step can be undone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._live = list(model.buffers())
+        self._kept = [buffer.clone() for buffer in self._live]
+
+    def restore(self) -> None:
+        """Put the values of the moment of creation back."""
+        for live, kept in zip(self._live, self._kept, strict=True):
+            live.copy_(kept)
+
+
 def in_parts(
     begin: Callable[[], None],
     backward: Backward,
+    buffers: Buffers,
     x: Tensor,
     targets: Tensor,
     num_parts: int,
@@ -36,10 +50,10 @@ def in_parts(
 ) -> tuple[Tensor, int]:
     """Sum `backward` over a batch's parts; where memory runs out, over twice as many.
 
-    `begin` is called before each attempt and undoes what a failed one left. Only batch normalisation notices the
-    parts: its statistics are those of a part. `smallest` is the fewest pictures that any process has of this batch,
-    so that all make the same number of parts. A process that is not `alone` cannot begin anew, because the others
-    wait for its gradients.
+    `begin` is called before each attempt; what a failed one did to the `buffers` is undone. Only batch normalisation
+    notices the parts: its statistics are those of a part. `smallest` is the fewest pictures that any process has of
+    this batch, so that all make the same number of parts. A process that is not `alone` cannot begin anew, because
+    the others wait for its gradients.
 
     Shape: x (N, ...), targets (N, ...); returns (2,): loss and right answers, and the number of parts asked for.
 
@@ -62,6 +76,7 @@ def in_parts(
         else:
             return total, num_parts
         # Here and not above, where the error still holds the tensors of the failed attempt.
+        buffers.restore()
         free_cached_memory(x.device)
         if not alone:
             raise TrainingError(
@@ -74,16 +89,3 @@ def in_parts(
                 "take a smaller network, data.input_px or training.batch_size"
             )
         num_parts = 2 * used
-
-
-class Buffers:
-    """What a forward pass changes without an update (batch-norm statistics), so that a failed step can be undone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._live = list(model.buffers())
-        self._kept = [buffer.clone() for buffer in self._live]
-
-    def restore(self) -> None:
-        """Put the values of the moment of creation back."""
-        for live, kept in zip(self._live, self._kept, strict=True):
-            live.copy_(kept)

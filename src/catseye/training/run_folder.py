@@ -64,9 +64,8 @@ def continue_run(run: Run, trainer: Trainer, console: Console) -> Position:
     return position
 
 
-def what_changed(prepared: Prepared, recorded: Mapping[str, Any]) -> str:
+def what_changed(recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
     """The sentence for pictures that are not those of data.json any more."""
-    before = {name for names in recorded["splits"].values() for name in names}
-    now = set(prepared.pictures.names)
-    first = next((f"{name} is gone" for name in sorted(before - now)), "a file has another size, name or class")
+    before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
+    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
     return f"{recorded['source']} has changed since the run began ({first}); put it back or start a new run"

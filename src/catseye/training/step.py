@@ -106,7 +106,6 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     whole = t.processes.sum(torch.stack([mass, torch.full_like(mass, len(targets))]))  # mass and rows of all
 
     def begin() -> None:
-        buffers.restore()
         t.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(derive(t.seed, "dropout", t.step) + t.processes.rank)
 
@@ -118,8 +117,8 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
         return torch.stack([loss.detach(), num_correct])
 
     # The whole batch at once, as long as memory allows it. The same number of parts in all processes.
-    smallest = batch.num_pictures // t.processes.world_size
-    sums, t.num_parts = in_parts(begin, backward, x, targets, t.num_parts, smallest, alone=t.parallel is None)
+    smallest, alone = batch.num_pictures // t.processes.world_size, t.parallel is None
+    sums, t.num_parts = in_parts(begin, backward, buffers, x, targets, t.num_parts, smallest, alone=alone)
     loss, num_correct = t.processes.sum(sums)
 
     norm = nn.utils.get_total_norm([each.grad for each in t.model.parameters() if each.grad is not None])
