@@ -217,9 +217,9 @@ def at_step(put, step, act, *arguments):
 
 def in_validation(put, number, act, *arguments):
     """Do `act` after the first batch of validation `number` (0, 1, ...)."""
-    from catseye.training import fit
+    from catseye.training import distributed
 
-    real = fit.collect_logits
+    real = distributed.collect_logits
     counter = {"calls": 0}
 
     def collect_logits(*values, after_batch, **more):
@@ -228,7 +228,7 @@ def in_validation(put, number, act, *arguments):
         counter["calls"] += 1
         return real(*values, after_batch=after_batch, **more)
 
-    put(fit, "collect_logits", collect_logits)
+    put(distributed, "collect_logits", collect_logits)
 
 
 def in_save(put, number, act, *arguments):

@@ -15,8 +15,9 @@ from catseye.errors import TrainingError
 from catseye.models import registry
 from catseye.preprocess import Preprocessing
 from catseye.runs import load_model
-from catseye.training import fit, step
+from catseye.training import distributed, step
 from catseye.training.checkpoints import Checkpoints, Position
+from catseye.training.losses import Criterion
 from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer, train_step
 from tests.faults.conftest import STEPS, assert_same_weights, in_child, train
@@ -71,7 +72,7 @@ def test_a_real_divergence_ends_in_words(name, tinted, tmp_path):
 
 
 def test_an_epoch_whose_answers_are_nan_is_never_the_best(tinted, tmp_path, monkeypatch):
-    real = fit.collect_logits
+    real = distributed.collect_logits
     count = {"calls": 0}
 
     def collect_logits(*values, **more):
@@ -81,7 +82,7 @@ def test_an_epoch_whose_answers_are_nan_is_never_the_best(tinted, tmp_path, monk
         count["calls"] += 1
         return outputs
 
-    monkeypatch.setattr(fit, "collect_logits", collect_logits)
+    monkeypatch.setattr(distributed, "collect_logits", collect_logits)
     run, said = train(tinted, tmp_path / "run")
     assert run.metrics["best_epoch"] == 2
     assert "NaN" not in (run.path / "history.jsonl").read_text()
@@ -109,7 +110,7 @@ def lenet(num_parts=1, name="lenet5", channels=1):
     spec = Preprocessing(height_px=32, width_px=32, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
     return Trainer(
         model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9), lambda _: (0.1, 0.9),
-        torch.nn.functional.cross_entropy, AugmentSettings(mixup_alpha=0.5), spec, 3, 0, clip_norm=1.0,
+        Criterion(), AugmentSettings(mixup_alpha=0.5), spec, 3, 0, clip_norm=1.0,
         num_parts=num_parts,
     )  # fmt: skip
 
@@ -160,7 +161,7 @@ def test_short_memory_halves_the_batch():
 def test_no_memory_at_all_is_said(monkeypatch):
     trainer = lenet(name="simple")
     weights = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    trainer.criterion = no_memory
+    trainer.criterion = NoMemory()
     with pytest.raises(TrainingError, match="out of memory even with 2 pictures at a time") as caught:
         train_step(trainer, batch(16))
     assert "batch_size" in str(caught.value)
@@ -168,9 +169,11 @@ def test_no_memory_at_all_is_said(monkeypatch):
         assert torch.equal(value, weights[name])
 
 
-def no_memory(logits, targets):
+class NoMemory(Criterion):
     """A real failure of the allocator, not an imitation of its words."""
-    return torch.empty(1 << 60)
+
+    def __call__(self, logits, targets):
+        return torch.empty(1 << 60)
 
 
 @pytest.mark.parametrize("make", [lambda: torch.empty(1 << 60), lambda: bytearray(1 << 62), lambda: np.empty(1 << 50)])

@@ -32,6 +32,7 @@ from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, load_model, locked
 from catseye.training.checkpoints import Checkpoints, Position, load_newest
 from catseye.training.ema import EMA
 from catseye.training.history import History
+from catseye.training.losses import Criterion
 from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer
 from tests.faults.conftest import NotPossible, assert_same_weights, enlarge_disk, in_child, small_disk, train
@@ -53,7 +54,7 @@ def make_trainer(step: int) -> Trainer:
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
     return Trainer(
-        model, optimizer, lambda _: (0.1, 0.9), torch.nn.functional.cross_entropy, AugmentSettings(), SPEC, 3, 0,
+        model, optimizer, lambda _: (0.1, 0.9), Criterion(), AugmentSettings(), SPEC, 3, 0,
         ema=EMA(model, 0.9), step=step,
     )  # fmt: skip
 
