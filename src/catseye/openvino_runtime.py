@@ -1,8 +1,8 @@
 """An OpenVINO IR, MODEL.xml with MODEL.bin beside it, as a `ModelFile`. No torch.
 
-Enters: the path of an .xml that may come from a stranger. Leaves: `ModelFile`. Both files are read once, into bytes that
-are judged, hashed and run. The .xml carries the manifest and the hash of the .bin, so that a swapped .bin is refused.
-Called by `loading.py` and exporting.
+Enters: the path of an .xml that may come from a stranger. Leaves: `ModelFile`. Both files are read once, into bytes
+that are judged, hashed and run. The .xml carries the manifest and the hash of the .bin, so that a swapped .bin is
+refused. Called by `loading.py` and exporting.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree  # noqa: S405 - a document type, and so every entity, is refused before it is parsed
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def open_openvino(path: str | Path, *, threads: int = 0, calls: int = 1) -> Mode
         settings["INFERENCE_NUM_THREADS"] = threads * calls
     try:
         core = openvino.Core()
-        model = core.read_model(xml.decode(), weights)
+        model = core.read_model(xml, weights)
         compiled = core.compile_model(model, "CPU", settings)
     except Exception as error:  # noqa: BLE001 - OpenVINO raises RuntimeError and its own
         raise ModelFileError(f"{source} cannot be run by OpenVINO ({first_line(error)})") from None

@@ -1,6 +1,7 @@
 """A TensorRT engine as a `ModelFile`, computed on the GPU it was built for.
 
-Enters: the path of a file that the caller vouches for (`trust`): a plan is native code. Leaves: `ModelFile`. Called by `loading.py` and exporting.
+Enters: the path of a file that the caller vouches for (`trust`): a plan is native code. Leaves: `ModelFile`. Called by
+`loading.py`.
 
 Source: docs.nvidia.com/deeplearning/tensorrt, Python API (execute_async_v3). Not run by the authors: no GPU was there.
 """

@@ -4,7 +4,8 @@ Both are zip archives with programs in them. `torch.jit.load` interprets TorchSc
 read and write files. `torch.export.load` unpickles without limits where its own limits refuse (torch 2.14:
 `deserialize_torch_artifact` falls back to weights_only=False), evaluates symbolic expressions with SymPy and executes
 `guards_code`. An AOTInductor package holds a shared library. So the archive is judged here first and whatever
-catseye's own export never writes is refused; what is native code cannot be judged. Called by `torch_runtime.py` and `inspection.py`.
+catseye's own export never writes is refused; what is native code cannot be judged. Called by `torch_runtime.py` and
+`inspection.py`.
 
 Source: torch/csrc/export/pt2_archive_constants.h, torch/export/pt2_archive/_package.py (torch 2.14).
 """
@@ -172,7 +173,7 @@ def _check_export(archive: zipfile.ZipFile, root: str, names: set[str], source: 
         for payload in config.values():
             if payload["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
                 raise ModelFileError(f"{source} keeps weights as pickles, which are never opened; export it again")
-            if payload["is_param"]:
+            if part == "weights":
                 num_parameters += math.prod(size["as_int"] for size in payload["tensor_meta"]["sizes"])
     with zipfile.ZipFile(io.BytesIO(archive.read(f"{root}/data/sample_inputs/model.pt"))) as samples:
         inner, inside = _check_entries(samples, f"{source}: sample inputs")

@@ -106,7 +106,7 @@ def bench(
     asks = [
         Ask(batch, one, calls)
         for batch in batches
-        for one, calls in dict.fromkeys((pair for count in threads for pair in ((count, 1), (1, count))))
+        for one, calls in dict.fromkeys(pair for count in threads for pair in ((count, 1), (1, count)))
     ]
     workers: list[Worker] = []
     try:

@@ -1,7 +1,7 @@
 """The formats: what each is called, how its draft is built, and what its proof allows.
 
-Enters: a network, its manifest and, for INT8, pictures. Leaves: a `Draft` per file, or the error that stands for it. Called
-by `export.py`.
+Enters: a network, its manifest and, for INT8, pictures. Leaves: a `Draft` per file, or the error that stands for it.
+Called by `export.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ class Draft:
     file: str
     manifest: Manifest
     write: Write = field(repr=False)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """A float ONNX file as an INT8 one: static quantisation with QDQ pairs, weights per channel, ONNX Runtime's quantiser.
 
 Enters: the float file, training pictures to calibrate on, others to choose by, the accuracy budget. Leaves: the
-graph and `Quantisation`, which says what was measured. Ranges are chosen by entropy and by percentile; the better one is
-kept. Where it costs more accuracy than the budget, layers are ranked by what each alone does to the answers, and
+graph and `Quantisation`, which says what was measured. Ranges are chosen by entropy and by percentile; the better one
+is kept. Where it costs more accuracy than the budget, layers are ranked by what each alone does to the answers, and
 the worst stay in float until the budget holds. Called by `export.py`.
 
 Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference; Migacz 2017, 8-bit
@@ -257,8 +257,8 @@ def _leave_out(
             return proto, left_out, found
         count, following = following, count + following
     raise CatseyeError(
-        f"INT8 costs more than the allowed {100 * max_drop:g} points of accuracy (--max-drop), also with most layers in "
-        f"float ({100 * found.drop:.2f} points); allow more, or leave --int8 out"
+        f"INT8 costs more than the allowed {100 * max_drop:g} points of accuracy (--max-drop), also with most layers "
+        f"in float ({100 * found.drop:.2f} points); allow more, or leave --int8 out"
     )
 
 

@@ -135,8 +135,8 @@ def _quantised(how: Quantisation | None) -> str:
     measured = ", ".join(f"{name} {value:.2e}" for name, value in how.measured.items())
     kept = f"; in float, because measured as sensitive: {', '.join(how.float_layers)}" if how.float_layers else ""
     return (
-        f"\nINT8 by {how.tool}, calibrated on {how.num_calibration_pictures} training pictures ({how.calibration}), chosen "
-        f"on {how.num_selection_pictures} {how.selection_split} pictures ({measured}){kept}.\n"
+        f"\nINT8 by {how.tool}, calibrated on {how.num_calibration_pictures} training pictures ({how.calibration}), "
+        f"chosen on {how.num_selection_pictures} {how.selection_split} pictures ({measured}){kept}.\n"
     )
 
 

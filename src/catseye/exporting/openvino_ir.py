@@ -7,7 +7,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree  # noqa: S405 - only what OpenVINO has just written is parsed
+from xml.etree import ElementTree
 
 from catseye.errors import CatseyeError, MissingDependency
 from catseye.manifest import METADATA_KEY, Manifest
@@ -41,7 +41,7 @@ def write_ir(model: Any, path: Path, manifest: Manifest) -> None:
         draft = Path(folder) / "model.xml"
         openvino.save_model(model, str(draft), compress_to_fp16=False)
         xml, weights = draft.read_bytes(), draft.with_suffix(".bin").read_bytes()
-    root = ElementTree.fromstring(xml)  # noqa: S314 - see above
+    root = ElementTree.fromstring(xml)  # noqa: S314 - OpenVINO has just written it
     info = root.find("rt_info")
     info = ElementTree.SubElement(root, "rt_info") if info is None else info
     for one in [one for one in info if one.tag in ("framework", METADATA_KEY, WEIGHTS_KEY)]:

@@ -27,12 +27,11 @@ def shapes(manifest: Manifest) -> list[tuple[int, ...]]:
     return [(batch, *sides) for batch in BATCHES]
 
 
-def trtexec_command(manifest: Manifest, onnx_name: str, *, int8: bool) -> str:
+def trtexec_command(manifest: Manifest) -> str:
     """What makes an engine of the ONNX file on a machine with a GPU, without catseye."""
     sizes = zip(("min", "opt", "max"), shapes(manifest), strict=True)
     words = [f"--{which}Shapes=image:{'x'.join(map(str, shape))}" for which, shape in sizes]
-    kinds = "--fp16 --int8" if int8 else "--fp16"
-    return f"trtexec --onnx={onnx_name} --saveEngine=model.plan {kinds} {' '.join(words)}"
+    return f"trtexec --onnx=model.onnx --saveEngine=model.plan --fp16 {' '.join(words)}"
 
 
 def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
@@ -44,11 +43,11 @@ def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
     """
     if not torch.cuda.is_available():
         checked = check_with_rtx(onnx_bytes, manifest)
-        name = "the symmetric INT8 ONNX graph" if int8 else "model.onnx"
-        command = trtexec_command(manifest, "model.int8.onnx" if int8 else "model.onnx", int8=int8)
+        # model.int8.onnx has the unsigned ranges of CPUs, which TensorRT refuses: so no trtexec for INT8.
+        other = "" if int8 else f", or: {trtexec_command(manifest)}"
         raise CatseyeError(
-            f"TensorRT builds an engine on the GPU that will run it, and no NVIDIA GPU is here, so none was written. "
-            f"{checked}. On the GPU machine run this export again ({name} is built there), or: {command}"
+            f"TensorRT builds {'an INT8' if int8 else 'an'} engine on the GPU that will run it, and no NVIDIA GPU is "
+            f"here, so none was written. {checked}. On the GPU machine run this export again{other}"
         )
     try:
         trt = import_module("tensorrt")

@@ -1,6 +1,7 @@
 """A network as a .pt2: a torch.export program for Python, or an AOTInductor package for C++ without Python.
 
-Enters: a `Graph`. Leaves: the archive without its manifest; `torch_archive.with_manifest` puts that in. Called by `export.py`.
+Enters: a `Graph`. Leaves: the archive without its manifest, which `torch_archive.with_manifest` puts in.
+Called by `drafts.py`.
 """
 
 import io

@@ -1,6 +1,7 @@
 """A network as a TorchScript file. Deprecated in torch since 2.5 or so and kept for C++ programs that load it today.
 
-Enters: a `Graph`. Leaves: the archive without its manifest; `torch_archive.with_manifest` puts that in. Called by `export.py`.
+Enters: a `Graph`. Leaves: the archive without its manifest, which `torch_archive.with_manifest` puts in.
+Called by `drafts.py`.
 """
 
 import io
