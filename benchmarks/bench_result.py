@@ -1,11 +1,11 @@
 """Export a run in every format that can run here, measure them against each other and commit the numbers.
 
-    python benchmarks/bench_result.py NAME RUN DATA [--formats onnx openvino …] [--say TEXT] [-- options of bench]
+    python benchmarks/bench_result.py NAME RUN [--data DATA] [--formats onnx openvino …] [--say TEXT] [-- for bench]
 
-Writes benchmarks/results/bench-NAME.json: sizes, accuracy of each file on DATA's held-out pictures, latency and
-pictures per second of each file, batch size and thread setting, and the ratios that matter: each against TorchScript
-and against eager torch, both at the same setting and each at its own best one. Beside hardware, versions and commit.
-For numbers to be quoted nothing else may compute on the machine.
+Writes benchmarks/results/bench-NAME.json: sizes, accuracy of each file on DATA's held-out pictures (else that of its
+own proof), latency and pictures per second of each file, batch size and thread setting, and the ratios that matter:
+each against TorchScript and against eager torch, both at the same setting and each at its own best one. Beside
+hardware, versions and commit. For numbers to be quoted nothing else may compute on the machine.
 """
 
 import argparse
@@ -26,17 +26,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("run", type=Path)
-    parser.add_argument("data")
+    parser.add_argument("--data", default=None)
     parser.add_argument("--formats", nargs="+", default=FORMATS)
-    parser.add_argument("--say", default=None, help="how RUN and DATA are written down, where their paths are private")
+    parser.add_argument("--say", default=None, help="how the command is written down, where DATA is a private path")
     options = parser.parse_args(sys.argv[1:split])
     words = sys.argv[split + 1 :]
+    data = ["--data", options.data] if options.data else []
     with tempfile.TemporaryDirectory() as folder:
         exported = catseye("export", options.run, "--to", *options.formats, "--int8", "--out", folder)
         files = [file["path"] for file in exported["files"]]
-        measured = catseye("bench", options.run, *files, "--data", options.data, "--trust", *words)
+        measured = catseye("bench", options.run, *files, *data, "--trust", *words)
     base = options.run.name or str(options.run)
-    said = options.say or f"{options.run} FILES --data {options.data}"
+    said = options.say or " ".join(["RUN FILES", *data])
     result = {
         "command": f"catseye bench {said} --trust {' '.join(words)}",
         "n": measured["rounds"],

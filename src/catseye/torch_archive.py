@@ -32,7 +32,7 @@ TORCHSCRIPT, TORCH_EXPORT, AOTINDUCTOR = "TorchScript", "torch.export", "AOTIndu
 # Pickles name the things they build; these build tensors and lists, nothing else.
 _HARMLESS = re.compile(
     r"(collections OrderedDict|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)"
-    r"|torch\.jit\._pickle (build_[a-z]+list|restore_type_tag)|__torch__\.[\w.]+ \w+)"
+    r"|torch\.jit\._pickle (build_[a-z]+list|restore_type_tag)|__torch__\.(?!torch\.classes)[\w.]+ \w+)"
 )
 _UNCLEAR = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "PERSID"}  # what they name cannot be read off
 # TorchScript operators that reach beyond the tensors, and namespaces that come with foreign code.
@@ -131,20 +131,28 @@ def _check_torchscript(archive: zipfile.ZipFile, root: str, names: set[str], sou
         if name.endswith((".pkl", ".debug_pkl")):
             _check_pickle(archive.read(f"{root}/{name}"), f"{source}: {name}")
         elif name.startswith("code/"):
-            for node in ast.walk(ast.parse(archive.read(f"{root}/{name}"))):
-                if isinstance(node, ast.Attribute):
+            tree = ast.parse(archive.read(f"{root}/{name}"))
+            inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            for node in ast.walk(tree):
+                # Whole names only, `torch.relu` and not its `torch`; a bare `torch` could be asked by getattr.
+                if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
                     _count_operator(ast.unparse(node), operators, source)
     return operators
 
 
 def _count_operator(text: str, operators: Counter[str], source: str) -> None:
     words = text.split(".")
-    foreign = words[0] == "ops" and len(words) > 2 and words[1] not in _NAMESPACES
-    if foreign or (words[0] in ("torch", "ops") and words[-1] in _REFUSED):
+    if words[0] == "torch":
+        allowed = len(words) == 2 and words[1] not in _REFUSED
+    elif words[0] == "ops":
+        allowed = len(words) == 3 and words[1] in _NAMESPACES and words[2] not in _REFUSED
+    else:
+        allowed = "torch.classes" not in text  # C++ objects that came with foreign code
+    if not allowed:
         raise ModelFileError(
             f"{source} uses the operator {text[:80]!r}, which is not opened; it reaches beyond a network"
         )
-    if words[0] == "torch" and len(words) == 2:
+    if words[0] == "torch":
         operators[words[1]] += 1
 
 

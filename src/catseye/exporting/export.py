@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from catseye.classifier import Classifier
 from catseye.devices import choose_device
 from catseye.errors import CatseyeError, MissingDependency, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
@@ -114,6 +115,7 @@ def export(
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
     folder, name = _target(opened.path, out, formats, int8)
 
+    reference = load_classifier(opened.path, where)
     expected = None
     written: list[tuple[ExportedFile, ModelFile]] = []
     failures: list[CatseyeError] = []
@@ -124,12 +126,12 @@ def export(
                 failures.append(draft)
                 continue
             if expected is None:
-                expected = _ask_run(opened.path, where, pictures)
+                expected = _ask_run(reference, pictures)
             seen = pictures if draft.limits.max_drop is not None else pictures.part(0, NUM_PICTURES)
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} pictures")
-                written.append(_prove_and_place(opened.path, where, draft, target, seen, expected, say))
+                written.append(_prove_and_place(reference, draft, target, seen, expected, say))
             except CatseyeError as error:
                 failures.append(error)
     finally:
@@ -163,14 +165,14 @@ def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_ki
         raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
-def _ask_run(run: Path, where: torch.device, pictures: HeldOut) -> NDArray[Any]:
+def _ask_run(reference: Classifier, pictures: HeldOut) -> NDArray[Any]:
     # TF32 rounds to 10 bits: a GPU's reference would be further off than the file.
     with torch.backends.cudnn.flags(allow_tf32=False):
-        return answers_of(load_classifier(run, where), pictures)
+        return answers_of(reference, pictures)
 
 
 def _prove_and_place(
-    run: Path, where: torch.device, draft: Draft, target: Path, pictures: HeldOut, expected: NDArray[Any], say: Say
+    reference: Classifier, draft: Draft, target: Path, pictures: HeldOut, expected: NDArray[Any], say: Say
 ) -> tuple[ExportedFile, ModelFile]:
     """Write the draft where nobody looks, prove it, write the proof into it and move it into place."""
     beside = target.parent / f".{target.stem}.{os.getpid()}.new"
@@ -185,7 +187,7 @@ def _prove_and_place(
             return outputs["prediction"], outputs["probability"]
 
         comparison = compare(
-            load_classifier(run, where),
+            reference,
             ask,
             file.manifest.preprocessing,
             file.manifest.temperature,
