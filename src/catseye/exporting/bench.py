@@ -111,7 +111,9 @@ def bench(
     workers: list[Worker] = []
     try:
         for path in paths:
-            workers.append(start_worker(path, asks, spin=spin, trust=trust))
+            alone = [one.name for one in paths].count(path.name) == 1
+            name = path.name if alone and path.name else str(path)
+            workers.append(start_worker(path, name, asks, spin=spin, trust=trust))
             say(f"{path}: opened, {workers[-1].format}")
         files = tuple(_facts(worker, data, trust) for worker in workers)
         measured: dict[tuple[int, Ask], list[tuple[float, list[float]]]] = {}

@@ -64,8 +64,8 @@ class Worker:
             self.process.kill()
 
 
-def start_worker(path: Path, asks: Sequence[Ask], *, spin: bool, trust: bool) -> Worker:
-    """Start a process and wait until it has opened the file for every thread setting.
+def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trust: bool) -> Worker:
+    """Start a process and wait until it has opened the file for every thread setting; `name` stands in the results.
 
     Raises:
         ModelFileError: the file cannot be opened.
@@ -87,7 +87,6 @@ def start_worker(path: Path, asks: Sequence[Ask], *, spin: bool, trust: bool) ->
             os.environ["OMP_WAIT_POLICY"] = before
     theirs.close()
     kind, num_bytes, manifest = _receive(ours, path, OPENING_S)
-    name = path.name or str(path)
     return Worker(path, name, kind, num_bytes, Manifest.from_json(manifest, str(path)), process, ours)
 
 
