@@ -140,7 +140,7 @@ def test_a_budget_counts_accuracy_alone(pictures):
         if good:
             require(found, limits, "m.onnx")
         else:
-            with pytest.raises(CatseyeError, match="at most 10 points below the run's; got 15.00 points"):
+            with pytest.raises(CatseyeError, match=r"at most 10 points below the run's; got 15\.00 points"):
                 require(found, limits, "m.onnx")
 
 

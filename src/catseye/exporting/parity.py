@@ -186,7 +186,7 @@ def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[fl
 
     >>> hits = np.arange(1000) < 900
     >>> [round(x, 4) for x in paired_drop(hits, hits & (np.arange(1000) >= 10))]
-    [0.01, 0.0034, 0.0166]
+    [0.01, 0.0035, 0.0164]
     """
     num = len(before)
     lost, won = int((before & ~after).sum()) + 0.5, int((after & ~before).sum()) + 0.5
