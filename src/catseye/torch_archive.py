@@ -175,20 +175,20 @@ def _check_export(archive: zipfile.ZipFile, root: str, names: set[str], source: 
             operators[value.removeprefix("torch.ops.aten.")] += 1
         elif key == "expr_str" and not _EXPRESSION.fullmatch(value):
             raise ModelFileError(f"{source} has the expression {value[:80]!r} in it, which is not evaluated")
-    num_parameters = 0
+    sizes: dict[str, int] = {}  # by file: two names may share one tensor
     for part in ("weights", "constants"):
         config = json.loads(archive.read(f"{root}/data/{part}/model_{part}_config.json"))["config"]
         for payload in config.values():
             if payload["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
                 raise ModelFileError(f"{source} keeps weights as pickles, which are never opened; export it again")
             if part == "weights":
-                num_parameters += math.prod(size["as_int"] for size in payload["tensor_meta"]["sizes"])
+                sizes[payload["path_name"]] = math.prod(size["as_int"] for size in payload["tensor_meta"]["sizes"])
     with zipfile.ZipFile(io.BytesIO(archive.read(f"{root}/data/sample_inputs/model.pt"))) as samples:
         inner, inside = _check_entries(samples, f"{source}: sample inputs")
         for name in inside:
             if name.endswith(".pkl"):
                 _check_pickle(samples.read(f"{inner}/{name}"), f"{source}: sample inputs")
-    return operators, num_parameters
+    return operators, sum(sizes.values())
 
 
 def _check_pickle(content: bytes, source: str) -> None:
