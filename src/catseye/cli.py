@@ -418,10 +418,10 @@ def summary(
 def spread(words: list[str]) -> list[str]:
     """Options that take several values may name them in a row.
 
-    >>> spread(["export", "RUN", "--to", "onnx", "openvino", "--int8"])
-    ['export', 'RUN', '--to', 'onnx', '--to', 'openvino', '--int8']
+    >>> spread(["export", "RUN", "--to", "onnx", "openvino", "--out", "o"])
+    ['export', 'RUN', '--to', 'onnx', '--to', 'openvino', '--out', 'o']
     """
-    several = {"--to": re.compile(r"[a-z-]*[a-z]"), "--batch": re.compile(r"\d+"), "--threads": re.compile(r"\d+")}
+    several = {"--to": re.compile(r"[a-z][a-z-]*"), "--batch": re.compile(r"\d+"), "--threads": re.compile(r"\d+")}
     found: list[str] = []
     option, first = None, False
     for word in words:
