@@ -37,7 +37,7 @@ def one_export(run: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "catseye", "export", str(run), "--device", "cpu", "--json", "--out", folder]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout)["files"][0]
     spec = manifest.preprocessing
     return {
         "network": manifest.architecture.name,

@@ -4,6 +4,7 @@
     trained = catseye.train("photos/", epochs=20)
     print(catseye.evaluate(trained.path).metrics.accuracy)
     print(catseye.load(trained.path).predict("cat.jpg").label)
+    print(catseye.export(trained.path).path)
 
 The names below are loaded when they are first used, so that `import catseye` costs nothing and
 needs no torch.
@@ -13,12 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from catseye.classifier import Classifier
+    from catseye.classifier import Classifier as Classifier
     from catseye.classifier import Prediction as Prediction
     from catseye.errors import CatseyeError as CatseyeError
     from catseye.evaluation.evaluate import evaluate as evaluate
+    from catseye.exporting.export import export as export
+    from catseye.loading import load as load
     from catseye.preprocess import preprocess as preprocess
     from catseye.training.fit import train as train
 
@@ -29,31 +30,12 @@ _HOMES = {
     "Classifier": "catseye.classifier",
     "Prediction": "catseye.classifier",
     "evaluate": "catseye.evaluation.evaluate",
+    "export": "catseye.exporting.export",
+    "load": "catseye.loading",
     "preprocess": "catseye.preprocess",
     "train": "catseye.training.fit",
 }
-__all__ = ["CatseyeError", "Classifier", "Prediction", "evaluate", "load", "preprocess", "train"]
-
-
-def load(path: "str | Path", *, device: str = "auto") -> "Classifier":
-    """Open a trained model: a run folder, a model.safetensors, or an exported .onnx file, which needs no torch.
-
-    Raises:
-        ModelFileError: it is none of these, or it is damaged.
-
-    """
-    if str(path).lower().endswith(".onnx"):
-        from catseye.onnx_runtime import load_onnx
-
-        return load_onnx(path, device=device)
-    try:
-        from catseye.devices import choose_device
-        from catseye.runs import load_classifier
-    except ImportError as error:
-        from catseye.errors import MissingDependency
-
-        raise MissingDependency(error.name or "torch", "train") from None
-    return load_classifier(path, choose_device(device))
+__all__ = ["CatseyeError", "Classifier", "Prediction", "evaluate", "export", "load", "preprocess", "train"]
 
 
 def __getattr__(name: str) -> Any:

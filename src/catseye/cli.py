@@ -6,6 +6,7 @@ every verb stand here and nowhere else.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,6 +38,9 @@ DataDir = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Split, weights, order, augmentation.", show_default=False)]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable picture is an error, not a warning.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -125,7 +129,7 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an .onnx file.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
     data: Annotated[
         str | None, typer.Argument(help="Labelled pictures; a run's own held-out ones if left out.")
     ] = None,
@@ -133,13 +137,14 @@ def evaluate(
     device: Device = "auto",
     data_dir: DataDir = None,
     strict: Strict = False,
+    trust: Trust = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure a trained model on held-out pictures."""
     from catseye.evaluation.evaluate import evaluate as run_evaluation
 
-    result = run_evaluation(model, data, out=out, device=device, data_dir=data_dir, strict=strict)
+    result = run_evaluation(model, data, out=out, device=device, data_dir=data_dir, strict=strict, trust=trust)
     for note in result.notes:
         stderr.print(f"- {note}", highlight=False, markup=False)
     if as_json:
@@ -157,11 +162,12 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an .onnx file.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders, globs.")],
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 1,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write a table to this file.")] = None,
     device: Device = "auto",
+    trust: Trust = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -169,7 +175,7 @@ def predict(
     import catseye
     from catseye.predictions import list_pictures, predict_files, write_csv
 
-    classifier = catseye.load(model, device=device)
+    classifier = catseye.load(model, device=device, trust=trust)
     rows = list(predict_files(classifier, list_pictures(paths), top=top))
     if csv:
         write_csv(rows, csv)
@@ -186,12 +192,18 @@ def predict(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    to: Annotated[str, typer.Option("--to", help="The format; onnx is the only one so far.")] = "onnx",
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="onnx (default) torchscript torch-export aotinductor openvino tensorrt; several."),
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="INT8 files too, for onnx, openvino and tensorrt.")] = False,
+    max_drop: Annotated[float, typer.Option("--max-drop", help="Points of accuracy that an INT8 file may lose.")] = 0.3,
     input_kind: Annotated[
         str, typer.Option("--input", help="uint8: N x H x W x C bytes, or float: N x C x H x W, normalised.")
     ] = "uint8",
     out: Annotated[
-        Path | None, typer.Option("--out", help="A folder or FILE.onnx; RUN/export if left out.", show_default=False)
+        Path | None,
+        typer.Option("--out", help="A folder, or a file for one format; RUN/export if left out.", show_default=False),
     ] = None,
     golden: Annotated[
         int, typer.Option("--golden", min=0, max=256, help="Write so many pictures with tensors and answers.")
@@ -200,31 +212,86 @@ def export(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write one self-describing model file, proved on held-out pictures to answer as the run does."""
+    """Write self-describing model files, each proved on held-out pictures to answer as the run does."""
     from catseye.exporting.export import export as run_export
 
     done = run_export(
         run,
-        to=to,
+        to=to or ["onnx"],
+        int8=int8,
+        max_drop=max_drop,
         input_kind=input_kind,
         out=out,
         golden=golden,
         device=device,
-        say=lambda line: stderr.print(f"- {line}", highlight=False, markup=False),
+        say=_note,
     )
     if as_json:
-        facts = {"path": str(done.path), "num_bytes": done.num_bytes, "sha256": done.sha256, "card": str(done.card)}
-        _print_json({**facts, "golden": str(done.golden) if done.golden else None, "parity": done.comparison.to_json()})
+        files = [file.to_json() for file in done.files]
+        _print_json({"files": files, "card": str(done.card), "golden": str(done.golden) if done.golden else None})
         return
-    stdout.print(f"{done.path}: {done.num_bytes / 1e6:.2f} MB", highlight=False, markup=False)
-    stdout.print(done.comparison.to_line(), highlight=False, markup=False)
-    stdout.print(f"written: {done.path}, {done.card}" + (f", {done.golden}" if done.golden else ""), markup=False)
+    for file in done.files:
+        stdout.print(f"{file.path}: {file.num_bytes / 1e6:.2f} MB", highlight=False, markup=False)
+        stdout.print(file.comparison.to_line(), highlight=False, markup=False)
+    names = [str(file.path) for file in done.files] + [str(done.card)] + ([str(done.golden)] if done.golden else [])
+    stdout.print(f"written: {', '.join(names)}", markup=False)
     stdout.print(f"next: catseye predict {done.path} PICTURE…   or   catseye info {done.path}", highlight=False)
 
 
 @app.command()
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="Exported files; a run stands for eager torch.")],
+    batch: Annotated[list[int] | None, typer.Option("--batch", help="Pictures per call; several: 1 8 32.")] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option("--threads", help="Threads; several. Above 1 as one call and as so many one-thread calls."),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Time of each cell in each round.")] = 0.5,
+    rounds: Annotated[int, typer.Option("--rounds", help="How often all cells take turns.")] = 5,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Measure accuracy on these; else it is that of each file's own proof.")
+    ] = None,
+    spin: Annotated[bool, typer.Option("--spin", help="Let waiting threads spin; they sleep by default.")] = False,
+    trust: Trust = False,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure files against each other: latency, pictures per second and accuracy, in turn and repeatedly."""
+    import os
+
+    from catseye.exporting.bench import bench as run_bench
+    from catseye.exporting.bench_figure import bench_figure
+
+    found = run_bench(
+        models,
+        batches=batch or (1, 8, 32),
+        threads=threads or tuple(sorted({1, min(os.cpu_count() or 1, 8)})),
+        seconds=seconds,
+        rounds=rounds,
+        data=data,
+        spin=spin,
+        trust=trust,
+        say=_note,
+    )
+    if out is not None:
+        from catseye.evaluation.figures import save_figure
+        from catseye.runs import write_json
+
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "bench.json", found.to_json())
+        save_figure(bench_figure(found), out / "bench.png")
+    if as_json:
+        _print_json(found.to_json())
+        return
+    stdout.print(_bench_table(found))
+    if out is not None:
+        stdout.print(f"written: {out / 'bench.json'}, {out / 'bench.png'}")
+
+
+@app.command()
 def info(
-    model: Annotated[Path, typer.Argument(help="An .onnx file, a run folder or a model.safetensors.")],
+    model: Annotated[Path, typer.Argument(help="An exported file, a run folder or a model.safetensors.")],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -524,11 +591,34 @@ def _write_file(path: Path, text: str, verb: str, as_json: bool) -> None:
     stdout.print(f"next: {verb} {path}", highlight=False, markup=False)
 
 
+def spread(words: list[str]) -> list[str]:
+    """Options that take several values may name them in a row.
+
+    >>> spread(["export", "RUN", "--to", "onnx", "openvino", "--out", "o"])
+    ['export', 'RUN', '--to', 'onnx', '--to', 'openvino', '--out', 'o']
+    """
+    several = {"--to": re.compile(r"[a-z][a-z-]*"), "--batch": re.compile(r"\d+"), "--threads": re.compile(r"\d+")}
+    found: list[str] = []
+    option, first = None, False
+    for word in words:
+        if word in several and words[0] in ("export", "bench"):
+            option, first = word, True
+            found.append(word)
+            continue
+        if option is not None and not first and several[option].fullmatch(word) and not Path(word).exists():
+            found.append(option)
+        elif not first:
+            option = None
+        found.append(word)
+        first = False
+    return found
+
+
 def main() -> None:
     """Run the command line and turn errors into exit codes."""
     debug = "--debug" in sys.argv
     try:
-        app(standalone_mode=False)
+        app(args=spread(sys.argv[1:]), standalone_mode=False)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except typer.Abort:
@@ -565,6 +655,10 @@ def _explain(error: Exception, debug: bool) -> int:
     return 1
 
 
+def _note(line: str) -> None:
+    stderr.print(f"- {line}", highlight=False, markup=False)
+
+
 def _escape(text: str) -> str:
     from rich.markup import escape
 
@@ -580,6 +674,25 @@ def _print_json(content: Any) -> None:
 def _headline(metrics: Any) -> str:
     low, high = metrics.accuracy_low, metrics.accuracy_high
     return f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_pictures:,})"
+
+
+def _bench_table(found: Any) -> Any:
+    from rich.table import Table
+
+    facts = {one.file: one for one in found.files}
+    table = Table(
+        "file", "MB", "accuracy", "batch", "calls", "threads", "p50 ms", "p99 ms", "pictures/s", "ratio", box=None
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in found.rows:
+        file = facts[row.file]
+        accuracy = "-" if file.accuracy is None else f"{file.accuracy:.2%} ({file.num_pictures:,})"
+        numbers = (f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.pictures_per_s:,.0f}", f"{row.ratio:.2f}")
+        cells = (f"{file.num_bytes / 1e6:.2f}", accuracy, str(row.batch), str(row.calls), str(row.threads), *numbers)
+        table.add_row(_escape(row.file), *cells)
+    table.caption = f"ratio: pictures/s against {found.base} at the same setting; median of {found.rounds} rounds"
+    return table
 
 
 def _class_table(metrics: Any) -> Any:

@@ -1,4 +1,6 @@
-"""`catseye info`: what a model file says of itself and what it consists of. No torch for .onnx files.
+"""`catseye info`: what a model file says of itself and what it consists of. No torch for exported files.
+
+Programs (TorchScript, .pt2, TensorRT) are looked into but not started, so they need no trust here.
 
 Enters: a path. Leaves: `Information`. Called by cli.
 """
@@ -9,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from catseye.errors import ModelFileError
+from catseye.loading import is_model_file, open_model
 from catseye.manifest import Manifest
+from catseye.model_file import faces, read_once
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Information:
     num_bytes: int
     sha256: str
     manifest: Manifest
-    num_parameters: int
+    num_parameters: int | None
     inputs: list[tuple[str, str, list[int | str]]]
     outputs: list[tuple[str, str, list[int | str]]]
     operators: dict[str, int]
@@ -36,10 +40,11 @@ class Information:
         """What a terminal shows."""
         manifest, spec, origin = self.manifest, self.manifest.preprocessing, self.manifest.provenance
         names = ", ".join(manifest.classes[:12]) + (" …" if len(manifest.classes) > 12 else "")
+        values = "" if self.num_parameters is None else f", {self.num_parameters:,} values"
         rows = [
             ("file", self.path),
             ("format", self.format + (f", opset {self.opset}" if self.opset else "")),
-            ("size", f"{self.num_bytes / 1e6:,.2f} MB, {self.num_parameters:,} values"),
+            ("size", f"{self.num_bytes / 1e6:,.2f} MB{values}"),
             ("sha256", self.sha256),
             ("network", manifest.architecture.name),
             ("classes", f"{len(manifest.classes)}: {names}"),
@@ -59,6 +64,9 @@ class Information:
                     f"|Δp| at most {proof.max_difference:.1e} ({proof.runtime})",
                 )
             )
+        if how := manifest.quantisation:
+            kept = f"; in float: {', '.join(how.float_layers)}" if how.float_layers else ""
+            rows.append(("INT8", f"{how.tool}, {how.calibration}, {how.num_calibration_pictures} pictures{kept}"))
         rows += [("input", _line(one)) for one in self.inputs] + [("output", _line(one)) for one in self.outputs]
         if self.operators:
             listed = ", ".join(f"{name} {count}" for name, count in self.operators.items())
@@ -67,7 +75,7 @@ class Information:
 
 
 def inspect_model(path: str | Path) -> Information:
-    """Look into an .onnx file, a model.safetensors or a run folder.
+    """Look into an exported file, a model.safetensors or a run folder.
 
     Raises:
         ModelFileError: it is none of these, or it is damaged.
@@ -75,27 +83,63 @@ def inspect_model(path: str | Path) -> Information:
     """
     file = Path(path)
     if not file.exists():
-        raise ModelFileError(f"{path} does not exist; give an .onnx file, a run folder or a model.safetensors")
-    return _onnx(file) if file.suffix.lower() == ".onnx" else _safetensors(file)
+        raise ModelFileError(f"{path} does not exist; give an exported file, a run folder or a model.safetensors")
+    suffix = file.suffix.lower()
+    if suffix in (".torchscript", ".pt2"):
+        return _torch_archive(file)
+    if suffix == ".engine":
+        return _engine(file)
+    return _opened(file) if is_model_file(file) else _safetensors(file)
 
 
-def _onnx(file: Path) -> Information:
-    from catseye.onnx_runtime import open_onnx
-
-    model = open_onnx(file)
-    found = model.structure
+def _opened(file: Path) -> Information:
+    model = open_model(file)
     return Information(
         path=str(file),
-        format="ONNX",
+        format=model.format,
         num_bytes=model.num_bytes,
         sha256=model.sha256,
         manifest=model.manifest,
-        num_parameters=found.num_parameters,
-        inputs=[(one.name, one.type, list(one.shape)) for one in model.session.get_inputs()],
-        outputs=[(one.name, one.type, list(one.shape)) for one in model.session.get_outputs()],
-        operators=dict(found.operators.most_common()),
-        opset=found.opset,
-        producer=found.producer,
+        num_parameters=model.num_parameters,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        operators=model.operators,
+        opset=model.opset,
+        producer=model.producer,
+    )
+
+
+def _torch_archive(file: Path) -> Information:
+    from catseye.torch_archive import read_archive
+
+    content = read_once(file, "a model")
+    archive = read_archive(content, str(file))
+    manifest = Manifest.from_json(archive.manifest, str(file))
+    return _unstarted(file, archive.kind, content, manifest, archive.num_parameters, archive.operators)
+
+
+def _engine(file: Path) -> Information:
+    from catseye.tensorrt_engine_file import split_engine
+
+    content = read_once(file, "an engine")
+    manifest, _ = split_engine(content, str(file))
+    return _unstarted(file, "TensorRT engine", content, manifest, None, {})
+
+
+def _unstarted(
+    file: Path, kind: str, content: bytes, manifest: Manifest, num_parameters: int | None, operators: dict[str, int]
+) -> Information:
+    inputs, outputs = faces(manifest, manifest.outputs)
+    return Information(
+        path=str(file),
+        format=kind,
+        num_bytes=len(content),
+        sha256=sha256(content).hexdigest(),
+        manifest=manifest,
+        num_parameters=num_parameters,
+        inputs=inputs,
+        outputs=outputs,
+        operators=operators,
     )
 
 

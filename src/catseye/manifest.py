@@ -42,7 +42,8 @@ class Provenance(BaseModel):
 class Parity(BaseModel):
     """How an exported file was proved equal to the run it came from: same pictures, file bytes to probabilities.
 
-    Differences are of probabilities, over all pictures, classes and batch sizes. Accuracies are shares, 0 to 1.
+    Differences are of probabilities, over all pictures, classes and batch sizes. Accuracies are shares, 0 to 1; the
+    interval is that of run minus file on the same pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,13 +59,30 @@ class Parity(BaseModel):
     run_macro_f1: float
     file_macro_f1: float
     runtime: str
+    accuracy_drop_95_interval: tuple[float, float] | None = None
+
+
+class Quantisation(BaseModel):
+    """How an INT8 file was made: whose quantiser, what chose the ranges, and what was left in float by measurement."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tool: str
+    calibration: str
+    num_calibration_pictures: int
+    selection_split: str
+    num_selection_pictures: int
+    measured: dict[str, float] = Field(default_factory=dict)
+    float_layers: tuple[str, ...] = ()
+    max_drop: float
 
 
 class Manifest(BaseModel):
     """Everything a model file says of itself.
 
     `input_kind` is what the graph of an exported file takes: uint8 (N, H, W, C), or normalised float
-    (N, C, H, W). It and `parity` are None in a run's own weights, which have no graph.
+    (N, C, H, W). It and `parity` are None in a run's own weights, which have no graph. `outputs` names what a graph
+    returns, in the formats whose files do not. `quantisation` is None but in INT8 files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,6 +95,8 @@ class Manifest(BaseModel):
     unknown_threshold: float | None = Field(default=None, ge=0, le=1)
     provenance: Provenance = Provenance()
     input_kind: Literal["uint8", "float"] | None = None
+    outputs: tuple[str, ...] = ()
+    quantisation: Quantisation | None = None
     parity: Parity | None = None
 
     @field_validator("classes")

@@ -5,24 +5,17 @@ once, into bytes; those bytes are judged, hashed and run, so nothing can be swap
 `catseye.load`, cli, evaluation and exporting.
 """
 
-import os
-import stat
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from catseye.classifier import Classifier, Logits, softmax
+from catseye.classifier import Classifier, Logits
 from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import METADATA_KEY, Manifest
+from catseye.model_file import ModelFile, Outputs, check_answers, first_line, read_once, tensor_of
 from catseye.onnx_structure import Structure, read_structure
-from catseye.preprocess import Pixels, normalise
-
-MAX_BYTES = 2**31 - 1  # a protobuf message cannot be larger
-PROBABILITY_TOLERANCE = 1e-4
+from catseye.preprocess import Pixels
 
 
 @dataclass(frozen=True)
@@ -35,7 +28,7 @@ class OnnxModel:
     sha256: str
     session: Any = field(repr=False)
 
-    def run(self, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
+    def run(self, pixels: Pixels) -> Outputs:
         """All outputs by name: prediction (N, K) logits, probability (N, K), and cam (N, h, w) where there is one.
 
         Shape: pixels (N, H, W, C) uint8, as `preprocess` makes them.
@@ -54,13 +47,26 @@ class OnnxModel:
 
         return Classifier(manifest=self.manifest, logits=logits)
 
+    def model_file(self, path: str | Path) -> ModelFile:
+        """The face that all formats share."""
+        import onnxruntime
 
-def tensor_of(pixels: Pixels, manifest: Manifest) -> NDArray[Any]:
-    """What the graph's input `image` takes.
-
-    Shape: (N, H, W, C) uint8 -> the same, or (N, C, H, W) float32 where the file wants it normalised.
-    """
-    return normalise(pixels, manifest.preprocessing) if manifest.input_kind == "float" else pixels
+        found = self.structure
+        return ModelFile(
+            path=str(path),
+            format="ONNX",
+            runtime=f"onnxruntime {onnxruntime.__version__}",
+            manifest=self.manifest,
+            num_bytes=self.num_bytes,
+            sha256=self.sha256,
+            run=self.run,
+            inputs=[(one.name, one.type, list(one.shape)) for one in self.session.get_inputs()],
+            outputs=[(one.name, one.type, list(one.shape)) for one in self.session.get_outputs()],
+            operators=dict(found.operators.most_common()),
+            num_parameters=found.num_parameters,
+            opset=found.opset,
+            producer=found.producer,
+        )
 
 
 def load_onnx(path: str | Path, *, device: str = "auto", threads: int = 0) -> Classifier:
@@ -76,9 +82,15 @@ def load_onnx(path: str | Path, *, device: str = "auto", threads: int = 0) -> Cl
 
 
 def open_onnx(
-    path: str | Path, *, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    path: str | Path,
+    *,
+    threads: int = 0,
+    spin: bool = False,
+    providers: tuple[str, ...] = ("CPUExecutionProvider",),
 ) -> OnnxModel:
-    """Read, judge and start an .onnx file. `threads` = 0: one per core; `providers` are tried in order.
+    """Read, judge and start an .onnx file.
+
+    `threads` = 0: one per core; with `spin`, waiting ones burn their core; `providers` are tried in order.
 
     Raises:
         ModelFileError: it is missing, too large, damaged, not made by catseye, refers to other files, or
@@ -86,49 +98,38 @@ def open_onnx(
 
     """
     source = str(path)
-    content = _read_once(source)
+    content = read_once(source, "an ONNX")
     structure = read_structure(content, source)
     manifest = Manifest.from_json(structure.metadata.get(METADATA_KEY), source)
     if manifest.input_kind is None:
         raise ModelFileError(f"{source}: its manifest does not say what its input is; export it again")
     model = OnnxModel(
-        manifest, structure, len(content), sha256(content).hexdigest(), _session(content, source, threads, providers)
+        manifest,
+        structure,
+        len(content),
+        sha256(content).hexdigest(),
+        _session(content, source, threads, spin, providers),
     )
     _check_face(model, source)
-    _probe(model, source)
+    check_answers(model.run, model.manifest, source)
     return model
 
 
-def _read_once(source: str) -> bytes:
-    try:
-        # Without O_NONBLOCK a pipe of that name would block for ever.
-        descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as stream:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise ModelFileError(f"{source} is no file")
-            if facts.st_size > MAX_BYTES:
-                raise ModelFileError(f"{source}: an ONNX file has at most {MAX_BYTES:,} bytes; got {facts.st_size:,}")
-            return stream.read(MAX_BYTES)
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{source} cannot be read ({getattr(error, 'strerror', None) or error})") from None
-
-
-def _session(content: bytes, source: str, threads: int, providers: tuple[str, ...]) -> Any:
+def _session(content: bytes, source: str, threads: int, spin: bool, providers: tuple[str, ...]) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it has to say comes as an exception
     # Waiting threads would otherwise burn a core each between two pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    options.add_session_config_entry("session.inter_op.allow_spinning", str(int(spin)))
     # Else bytes that look like ORT's own format, which was not judged above, would be taken for that.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common root but this
-        raise ModelFileError(f"{source} cannot be run by ONNX Runtime ({_first_line(error)})") from None
+        raise ModelFileError(f"{source} cannot be run by ONNX Runtime ({first_line(error)})") from None
     if session.get_providers()[0] != providers[0]:  # it falls back to the CPU without a word
         raise ModelFileError(
             f"{source}: {providers[0]} cannot be started on this machine; got {session.get_providers()}"
@@ -158,25 +159,3 @@ def _face(values: list[Any]) -> dict[str, tuple[str, list[int | str]]]:
         one.name: (one.type, [*one.shape[1:]] if one.shape and not isinstance(one.shape[0], int) else [*one.shape])
         for one in values
     }
-
-
-def _probe(model: OnnxModel, source: str) -> None:
-    """One warm call: it computes, the answer is finite, and `probability` is the softmax that the manifest means."""
-    spec = model.manifest.preprocessing
-    pixels = np.random.default_rng(0).integers(0, 256, (2, spec.height_px, spec.width_px, spec.channels), np.uint8)
-    try:
-        outputs = model.run(pixels)
-    except Exception as error:  # noqa: BLE001 - as above
-        raise ModelFileError(f"{source} fails on a trial picture ({_first_line(error)})") from None
-    shape = (2, len(model.manifest.classes))
-    if outputs["prediction"].shape != shape or outputs["probability"].shape != shape:
-        raise ModelFileError(f"{source}: its outputs should have the shape {shape} for two pictures")
-    if not all(np.isfinite(values).all() for values in outputs.values()):
-        raise ModelFileError(f"{source} answers a trial picture with NaN or infinity; use another file")
-    expected = softmax(outputs["prediction"], model.manifest.temperature)
-    if np.abs(expected - outputs["probability"]).max() > PROBABILITY_TOLERANCE:
-        raise ModelFileError(f"{source}: its probabilities are not those of the temperature in its manifest")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -16,13 +16,20 @@ FLOORS = {
     "manifest": 0,
     "preprocess": 0,
     "onnx_structure": 0,
+    "torch_archive": 0,
+    "tensorrt_engine_file": 0,
     "classifier": 1,
+    "model_file": 1,
     "onnx_runtime": 1,
+    "openvino_runtime": 1,
     "predictions": 1,
     "devices": 1,
     "data": 1,
     "models": 1,
+    "torch_runtime": 2,
+    "tensorrt_runtime": 2,
     "runs": 2,
+    "loading": 2,
     "training": 3,
     "evaluation": 3,
     "exporting": 3,
@@ -36,13 +43,20 @@ SIDEWAYS = {
     ("training", "evaluation"),
     ("exporting", "evaluation"),  # the parity gate scores answers with the same metrics
     ("predictions", "classifier"),
+    ("model_file", "classifier"),
     ("onnx_runtime", "classifier"),
+    ("onnx_runtime", "model_file"),
+    ("openvino_runtime", "model_file"),
+    ("loading", "runs"),  # these three are imported when a path asks for them
+    ("loading", "torch_runtime"),
+    ("loading", "tensorrt_runtime"),
     ("cli", "deploying"),
     ("__main__", "cli"),
 }
 TORCH_FREE = {
     "errors", "files", "seeds", "config", "manifest", "preprocess", "classifier", "predictions",
-    "onnx_structure", "onnx_runtime",
+    "onnx_structure", "onnx_runtime", "openvino_runtime", "model_file", "loading", "torch_archive",
+    "tensorrt_engine_file",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import catseye
 from catseye.cli import app
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["CatseyeError", "Classifier", "Prediction", "evaluate", "load", "preprocess", "train"]
+NAMES = ["CatseyeError", "Classifier", "Prediction", "evaluate", "export", "load", "preprocess", "train"]
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
     "train": {
@@ -20,9 +20,10 @@ FLAGS = {
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
         "--nproc", "--max-restarts",
     },
-    "evaluate": {"--out", "--device", "--data-dir", "--strict"},
-    "predict": {"--top", "--csv", "--device"},
-    "export": {"--to", "--input", "--out", "--golden", "--device"},
+    "evaluate": {"--out", "--device", "--data-dir", "--strict", "--trust"},
+    "predict": {"--top", "--csv", "--device", "--trust"},
+    "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--device"},
+    "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
@@ -46,7 +47,7 @@ def test_public_names():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(AttributeError, match="evaluate, load"):
+    with pytest.raises(AttributeError, match="evaluate, export, load"):
         _ = catseye.trian
 
 

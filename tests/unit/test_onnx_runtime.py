@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import catseye
-from catseye import onnx_runtime
+from catseye import model_file, onnx_runtime
 from catseye.classifier import softmax
 from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import METADATA_KEY
@@ -245,7 +245,7 @@ def test_an_operator_that_does_not_exist_is_one_clear_sentence(write):
 
 def test_too_large_a_file_is_not_read(write, monkeypatch):
     path = write(tiny_model())
-    monkeypatch.setattr(onnx_runtime, "MAX_BYTES", 100)
+    monkeypatch.setattr(model_file, "MAX_BYTES", 100)
     with pytest.raises(ModelFileError, match="at most 100 bytes"):
         load_onnx(path)
 

@@ -7,9 +7,9 @@ from sklearn.metrics import f1_score
 from catseye.classifier import Classifier, softmax
 from catseye.errors import CatseyeError
 from catseye.exporting.held_out import HeldOut
-from catseye.exporting.parity import BATCH_SIZES, NUM_WORST, Limits, compare, require
+from catseye.exporting.parity import BATCH_SIZES, NUM_WORST, Limits, compare, paired_drop, require
 from catseye.manifest import Architecture, Manifest
-from catseye.preprocess import Preprocessing
+from catseye.preprocess import Preprocessing, preprocess
 from tests.conftest import encode, random_pixels
 
 SPEC = Preprocessing(height_px=8, width_px=8, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -114,3 +114,58 @@ def test_the_report_fits_into_json_and_the_manifest(pictures):
     parity = found.to_manifest("onnxruntime 1")
     assert (parity.num_pictures, parity.batch_sizes, parity.agreement) == (NUM, BATCH_SIZES, 1.0)
     assert "20 test pictures" in found.to_line()
+
+
+def wrong_on(count):
+    """Logits that make the first `count` pictures of a pass wrong and blur all others, as INT8 does."""
+
+    def logits(pixels):
+        values = logits_of(pixels) * 0.9
+        if len(pixels) == NUM:
+            values[:count] = -values[:count]
+        return values
+
+    return logits
+
+
+def test_a_budget_counts_accuracy_alone(pictures):
+    labels = logits_of(np.stack([preprocess(one, SPEC) for one in pictures.contents])).argmax(1)
+    truth = HeldOut("test", pictures.names, pictures.contents, labels)
+    for count, good in ((0, True), (2, True), (3, False)):
+        found = compare(reference(), asker(wrong_on(count)), SPEC, 1.0, truth)
+        assert found.max_difference > 1e-3
+        assert found.drop[0] == pytest.approx(count / NUM)
+        assert found.drop[1] <= found.drop[0] <= found.drop[2]
+        limits = Limits(max_drop=0.1)  # 2 of 20 pictures
+        if good:
+            require(found, limits, "m.onnx")
+        else:
+            with pytest.raises(CatseyeError, match=r"at most 10 points below the run's; got 15\.00 points"):
+                require(found, limits, "m.onnx")
+
+
+def test_a_file_may_be_better_than_the_run(pictures):
+    found = compare(reference(), asker(), SPEC, 1.0, pictures)
+    assert found.drop[0] == 0
+    require(found, Limits(max_drop=0.0), "m.onnx")
+
+
+def test_the_interval_of_a_drop_covers_what_it_should():
+    """Drawn many times from known rates, about 95 % of the intervals hold the true drop."""
+    rng = np.random.default_rng(0)
+    num, hits = 400, 0
+    for _ in range(1000):
+        kind = rng.random(num)
+        before, after = kind < 0.85, (kind < 0.82) | ((kind >= 0.85) & (kind < 0.86))  # 3 % lost, 1 % won
+        _, low, high = paired_drop(before, after)
+        hits += low <= 0.02 <= high
+    assert 930 <= hits <= 980
+
+
+def test_answers_that_are_known_are_not_asked_again(pictures):
+    def never(pixels):
+        raise AssertionError("the run was asked")
+
+    known = compare(reference(), asker(), SPEC, 1.0, pictures)
+    silent = Classifier(reference().manifest, never)
+    assert compare(silent, asker(), SPEC, 1.0, pictures, expected=known.expected).rows == known.rows

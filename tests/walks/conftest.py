@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+import catseye
+from catseye import cli
+
+NETWORKS = ("lenet5", "simple", "residual")  # trained once, exported often
 CLASSES = ("circle", "square", "stripes")
 
 
@@ -59,6 +63,31 @@ def shapes_csv(shapes):
         for file in sorted(shapes.rglob("*.png")):
             writer.writerow([file.relative_to(shapes.parent).as_posix(), file.parent.name])
     return path
+
+
+@pytest.fixture(scope="session")
+def runs(shapes, tmp_path_factory):
+    """A short run of each network; what it has learned matters little, that its batch norm has statistics does."""
+    root = tmp_path_factory.mktemp("runs")
+    return {name: catseye.train(shapes, model=name, epochs=1, out=root / name, device="cpu").path for name in NETWORKS}
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """The command in this process, for the exit code and both streams; a fresh one would import torch every time."""
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["catseye", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as done:
+            code = done.code
+        return code, *capfd.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import catseye
-from catseye import cli
 from catseye.data.augment import normalise, to_unit
 from catseye.data.sources import open_source
 from catseye.errors import CatseyeError, DataError, MissingDependency, ModelFileError, UsageError
 from catseye.exporting import export as export_module
+from catseye.exporting import graph as graph_module
 from catseye.exporting import onnx_file
 from catseye.exporting.export import export
 from catseye.exporting.held_out import read_held_out
@@ -23,15 +23,7 @@ from catseye.models import registry, timeline
 from catseye.onnx_runtime import open_onnx, tensor_of
 from catseye.preprocess import Preprocessing, preprocess
 from catseye.runs import Run, load_model, open_run, save_model, write_json
-
-NETWORKS = ("lenet5", "simple", "residual")
-
-
-@pytest.fixture(scope="session")
-def runs(shapes, tmp_path_factory):
-    """A short run of each network; what it has learned matters little, that its batch norm has statistics does."""
-    root = tmp_path_factory.mktemp("runs")
-    return {name: catseye.train(shapes, model=name, epochs=1, out=root / name, device="cpu").path for name in NETWORKS}
+from tests.walks.conftest import NETWORKS
 
 
 @pytest.fixture(scope="session")
@@ -128,28 +120,32 @@ def test_float_input_and_a_temperature(runs, tmp_path, shapes):
 
 
 def swap_channels(monkeypatch):
-    real = onnx_file.to_unit
-    monkeypatch.setattr(onnx_file, "to_unit", lambda pixels: real(pixels.flip(1)))
+    real = graph_module.to_unit
+    monkeypatch.setattr(graph_module, "to_unit", lambda pixels: real(pixels.flip(1)))
 
 
 def leave_out_the_normalisation(monkeypatch):
-    monkeypatch.setattr(onnx_file, "normalise", lambda x, spec: x)
+    monkeypatch.setattr(graph_module, "normalise", lambda x, spec: x)
 
 
 def resize_with_another_filter(monkeypatch):
+    real = onnx_file.render
+
     def render(proto, manifest):
         spec = manifest.preprocessing.model_copy(update={"filter": "bicubic"})
-        return onnx_file.render(proto, manifest.model_copy(update={"preprocessing": spec}))
+        return real(proto, manifest.model_copy(update={"preprocessing": spec}))
 
-    monkeypatch.setattr(export_module, "render", render)
+    monkeypatch.setattr(onnx_file, "render", render)
 
 
 def cut_instead_of_padding(monkeypatch):
+    real = onnx_file.render
+
     def render(proto, manifest):
         spec = manifest.preprocessing.model_copy(update={"resize": "crop"})
-        return onnx_file.render(proto, manifest.model_copy(update={"preprocessing": spec}))
+        return real(proto, manifest.model_copy(update={"preprocessing": spec}))
 
-    monkeypatch.setattr(export_module, "render", render)
+    monkeypatch.setattr(onnx_file, "render", render)
 
 
 @pytest.mark.parametrize(
@@ -176,24 +172,6 @@ def test_a_failed_proof_leaves_the_proved_file_of_before(runs, tmp_path, monkeyp
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["export.md", "model.onnx"]
 
 
-@pytest.fixture
-def command(tmp_path, monkeypatch, capfd):
-    """The command in this process, for the exit code and both streams; a fresh one would import torch every time."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["catseye", *map(str, words)])
-        monkeypatch.chdir(tmp_path)
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as done:
-            code = done.code
-        return code, *capfd.readouterr()
-
-    return run
-
-
 def test_export_info_evaluate(command, runs, shapes):
     run = runs["lenet5"]
     code, told, said = command("export", run, "--out", "here", "--device", "cpu")
@@ -202,7 +180,7 @@ def test_export_info_evaluate(command, runs, shapes):
     assert "next: catseye predict here/model.onnx" in told
     assert "arning" not in said
     _, told, _ = command("export", run, "--json", "--golden", 2, "--out", "here/m.onnx", "--device", "cpu")
-    result = json.loads(told)
+    (result,) = json.loads(told)["files"]
     assert (result["parity"]["agreement"], result["path"]) == (1.0, "here/m.onnx")
     info = json.loads(command("info", "here/m.onnx", "--json")[1])
     assert info["operators"]["Conv"] == 3
@@ -215,7 +193,8 @@ def test_export_info_evaluate(command, runs, shapes):
 
 
 def test_exit_codes(command, runs, monkeypatch):
-    assert command("export", runs["lenet5"], "--to", "tensorrt")[0] == 2
+    assert command("export", runs["lenet5"], "--to", "coreml")[0] == 2
+    assert command("export", runs["lenet5"], "--to", "torchscript", "--int8")[0] == 2
     assert command("export", runs["lenet5"], "--golden", 1000)[0] == 2
     assert command("export", "nowhere")[0] == 1
     assert command("info", "nowhere.onnx")[0] == 1
@@ -248,9 +227,15 @@ sys.meta_path.insert(0, Refuse())
 def test_bad_requests(runs, tmp_path, monkeypatch):
     run = runs["lenet5"]
     with pytest.raises(UsageError, match="--to is one of: onnx"):
-        export(run, to="tensorrt")
+        export(run, to="coreml")
     with pytest.raises(UsageError, match="--input is uint8 or float"):
         export(run, input_kind="int8")
+    with pytest.raises(UsageError, match="0 to 100; got -1"):
+        export(run, max_drop=-1)
+    with pytest.raises(UsageError, match="several are to be written; give a folder"):
+        export(run, to=["onnx", "torchscript"], out=tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match=r"ends in \.xml"):
+        export(run, to="openvino", out=tmp_path / "m.onnx")
     with pytest.raises(ModelFileError, match="no run folder"):
         export(tmp_path)
     (tmp_path / "file").write_text("")

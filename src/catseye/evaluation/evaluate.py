@@ -14,7 +14,7 @@ from catseye.errors import ModelFileError, UsageError
 from catseye.evaluation.figures import confusion_figure, save_figure
 from catseye.evaluation.metrics import Metrics, compute_metrics
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
-from catseye.onnx_runtime import load_onnx
+from catseye.loading import is_model_file, load
 from catseye.runs import load_model, open_run, write_json
 
 
@@ -35,8 +35,9 @@ def evaluate(
     device: str = "auto",
     data_dir: str | Path | None = None,
     strict: bool = False,
+    trust: bool = False,
 ) -> Evaluation:
-    """Measure a run folder, a model.safetensors or an exported .onnx file on held-out pictures.
+    """Measure a run folder, a model.safetensors or an exported file of any format on held-out pictures.
 
     Without `data`, a run is measured on its own held-out pictures: exactly those that did not train
     it. With `data`, on the test split of that, else its validation split, else all of it. Writes
@@ -48,8 +49,8 @@ def evaluate(
     """
     path = Path(model)
     if not path.exists():
-        raise ModelFileError(f"{path} does not exist; give a run folder, a model.safetensors or an .onnx file")
-    exported = load_onnx(path, device=device) if path.suffix.lower() == ".onnx" else None
+        raise ModelFileError(f"{path} does not exist; give a run folder, a model.safetensors or an exported file")
+    exported = load(path, device=device, trust=trust) if is_model_file(path) else None
     where = choose_device("cpu" if exported else device)
     if exported:
         manifest, collect = exported.manifest, partial(collect_answers, exported)

@@ -1,129 +1,239 @@
-"""`catseye export`: a run in, one proved file out.
+"""`catseye export`: a run in, one proved file per format out.
 
-load run -> build the graph -> write a candidate -> ask run and candidate about the same pictures -> rename into
-place. No parity, no file. Called by cli.
+load run -> build the formats -> write a candidate of each -> ask run and candidate about the same pictures -> rename
+into place. No parity, no file. Called by cli and `catseye.export`.
 """
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from catseye.classifier import Classifier
 from catseye.devices import choose_device
-from catseye.errors import UsageError
+from catseye.errors import CatseyeError, MissingDependency, UsageError
+from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
-from catseye.exporting.held_out import HeldOut, read_held_out
+from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out
+from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
-from catseye.exporting.onnx_file import build_onnx, render
-from catseye.exporting.parity import Comparison, Limits, compare, require
+from catseye.exporting.parity import Comparison, answers_of, compare, require
 from catseye.files import write_atomically
-from catseye.onnx_runtime import OnnxModel, open_onnx
+from catseye.loading import SUFFIXES, open_model
+from catseye.model_file import ModelFile
 from catseye.preprocess import Pixels
 from catseye.runs import load_classifier, load_model, open_run
 
-FORMATS = ("onnx",)
 NUM_PICTURES = 256  # enough to meet every class; all there are where a run holds fewer out
+NUM_PICTURES_INT8 = 2048  # a budget of 0.3 points is less than one picture of 256
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Exported:
-    """The file, its size, how it was proved, and what else was written."""
+class ExportedFile:
+    """One file: where it is, its size, and how it was proved."""
 
+    format: str
     path: Path
     num_bytes: int
     sha256: str
     comparison: Comparison
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        facts = {"format": self.format, "path": str(self.path), "num_bytes": self.num_bytes, "sha256": self.sha256}
+        return {**facts, "parity": self.comparison.to_json()}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written. `path`, `num_bytes`, `sha256` and `comparison` are the first file's: often there is but one."""
+
+    files: tuple[ExportedFile, ...]
     card: Path
     golden: Path | None
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.files[0].path
+
+    @property
+    def num_bytes(self) -> int:
+        """The first file's size."""
+        return self.files[0].num_bytes
+
+    @property
+    def sha256(self) -> str:
+        """The first file's hash."""
+        return self.files[0].sha256
+
+    @property
+    def comparison(self) -> Comparison:
+        """The first file's proof."""
+        return self.files[0].comparison
 
 
 def export(
     run: str | Path,
     *,
-    to: str = "onnx",
+    to: str | Sequence[str] = "onnx",
+    int8: bool = False,
+    max_drop: float = 0.3,
     input_kind: str = "uint8",
     out: str | Path | None = None,
     golden: int = 0,
     device: str = "auto",
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Exported:
-    """Export a run to one ONNX file that was proved to answer as the run does.
+    """Export a run to files of the formats in `to`, each proved to answer as the run does.
 
-    The file goes to `out` (a folder, or a path that ends in .onnx), else to RUN/export/model.onnx; export.md, a
-    model card, goes beside it, and `golden` pictures with their tensors and expected probabilities below it. The
-    run computes on `device`; the file on the CPU.
+    The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
+    card of all of them, goes beside, and `golden` pictures with their tensors and expected probabilities below. With
+    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy.
+    The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out pictures are gone. CatseyeError: no parity, and so no file.
+        DataError: the held-out pictures are gone. CatseyeError: a file was not written, because it has no parity or its
+            format cannot be made here; those before and after it were.
 
     """
-    if to not in FORMATS:
-        raise UsageError(f"--to is one of: {', '.join(FORMATS)}; got {to!r}")
-    if input_kind not in ("uint8", "float"):
-        raise UsageError(f"--input is uint8 or float; got {input_kind!r}")
+    formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
+    _check_request(formats, int8, max_drop, input_kind)
     where = choose_device(device)
     opened = open_run(run)
     model, manifest = load_model(opened.path, torch.device("cpu"))
     manifest = manifest.model_copy(update={"input_kind": input_kind})
-    pictures = read_held_out(opened, manifest, NUM_PICTURES)
-    target = _target(opened.path, out)
+    pictures = read_held_out(opened, manifest, NUM_PICTURES_INT8 if int8 else NUM_PICTURES)
+    material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
+    folder, name = _target(opened.path, out, formats, int8)
 
-    say(f"building the graph of {manifest.architecture.name}")
-    proto = build_onnx(model, manifest)
-
-    candidate = target.with_name(f".{target.name}.{os.getpid()}.new")
+    reference = load_classifier(opened.path, where)
+    expected = None
+    written: list[tuple[ExportedFile, ModelFile]] = []
+    failures: list[CatseyeError] = []
+    source = Source(model, manifest, material, max_drop / 100, say)
     try:
-        write_atomically(candidate, render(proto, manifest))
-        say(f"asking run and file about {len(pictures.names)} {pictures.split} pictures")
-        comparison = _prove(opened.path, where, open_onnx(candidate), pictures)
-        require(comparison, Limits(), str(target))
-        # The proof goes into the metadata; the graph that was proved stays as it is. Opened once more, as users do.
-        proved = manifest.model_copy(update={"parity": comparison.to_manifest(_runtime())})
-        write_atomically(candidate, render(proto, proved))
-        final = open_onnx(candidate)
-        candidate.replace(target)
+        for draft in build_drafts(source, formats):
+            if isinstance(draft, CatseyeError):
+                failures.append(draft)
+                continue
+            if expected is None:
+                expected = _ask_run(reference, pictures)
+            seen = pictures if draft.limits.max_drop is not None else pictures.part(0, NUM_PICTURES)
+            target = folder / (name or draft.file)
+            try:
+                say(f"asking run and {target.name} about {len(seen.names)} {seen.split} pictures")
+                written.append(_prove_and_place(reference, draft, target, seen, expected, say))
+            except CatseyeError as error:
+                failures.append(error)
     finally:
-        candidate.unlink(missing_ok=True)
         if out is None:
             with suppress(OSError):
-                target.parent.rmdir()  # only where it is empty: nothing was written
+                folder.rmdir()  # only where it is empty: nothing was written
+    if not written:
+        raise _one_of(failures)
+    card = folder / "export.md"
+    write_atomically(card, model_card([(file.path.name, opened, file.comparison) for file, opened in written]))
+    first, first_file = written[0][0], written[0][1]
+    pairs = write_golden(folder / "golden", first_file, pictures, first.comparison, golden) if golden else None
+    if failures:
+        raise _one_of(failures, [str(file.path) for file, _ in written])
+    return Exported(tuple(file for file, _ in written), card, pairs)
 
-    card = target.parent / "export.md"
-    write_atomically(card, model_card(target.name, final, comparison))
-    pairs = write_golden(target.parent / "golden", final, pictures, comparison, golden) if golden else None
-    return Exported(target, final.num_bytes, final.sha256, comparison, card, pairs)
+
+def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_kind: str) -> None:
+    for one in formats:
+        if one not in FORMATS:
+            raise UsageError(f"--to is one of: {', '.join(FORMATS)}; got {one!r}")
+    if not formats:
+        raise UsageError(f"--to needs a format: {', '.join(FORMATS)}")
+    if input_kind not in ("uint8", "float"):
+        raise UsageError(f"--input is uint8 or float; got {input_kind!r}")
+    if int8 and not set(formats) & set(INT8_FORMATS):
+        raise UsageError(
+            f"--int8 is for {', '.join(INT8_FORMATS)}; got {', '.join(formats)}; add one of them with --to"
+        )
+    if not 0 <= max_drop <= 100:
+        raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
-def _prove(run: Path, where: torch.device, file: OnnxModel, pictures: HeldOut) -> Comparison:
-    def ask(pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        outputs = file.run(pixels)
-        return outputs["prediction"], outputs["probability"]
-
+def _ask_run(reference: Classifier, pictures: HeldOut) -> NDArray[Any]:
     # TF32 rounds to 10 bits: a GPU's reference would be further off than the file.
     with torch.backends.cudnn.flags(allow_tf32=False):
-        return compare(
-            load_classifier(run, where), ask, file.manifest.preprocessing, file.manifest.temperature, pictures
-        )
+        return answers_of(reference, pictures)
 
 
-def _target(run: Path, out: str | Path | None) -> Path:
-    path = Path(out) if out is not None else run / "export"
-    path = path if path.suffix.lower() == ".onnx" else path / "model.onnx"
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder; give a folder without that suffix, or a file")
+def _prove_and_place(
+    reference: Classifier, draft: Draft, target: Path, pictures: HeldOut, expected: NDArray[Any], say: Say
+) -> tuple[ExportedFile, ModelFile]:
+    """Write the draft where nobody looks, prove it, write the proof into it and move it into place."""
+    beside = target.parent / f".{target.stem}.{os.getpid()}.new"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir(parents=True, exist_ok=True)
+        candidate = beside / target.name
+        draft.write(candidate, draft.manifest)
+        file = open_model(candidate, trust=True)
+
+        def ask(pixels: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
+            outputs = file.run(pixels)
+            return outputs["prediction"], outputs["probability"]
+
+        comparison = compare(
+            reference,
+            ask,
+            file.manifest.preprocessing,
+            file.manifest.temperature,
+            pictures,
+            expected=expected[: len(pictures.names)],
+        )
+        require(comparison, draft.limits, str(target))
+        # The proof goes into the file; the graph that was proved stays as it is. Opened once more, as users do.
+        draft.write(candidate, draft.manifest.model_copy(update={"parity": comparison.to_manifest(file.runtime)}))
+        final = open_model(candidate, trust=True)
+        for part in sorted(beside.iterdir(), key=lambda part: part == candidate):
+            part.replace(target.parent / part.name)  # the file itself last, after an OpenVINO IR's weights
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    say(f"{target.name}: {final.num_bytes / 1e6:.2f} MB; {comparison.to_line()}")
+    return ExportedFile(draft.format, target, final.num_bytes, final.sha256, comparison), final
+
+
+def _one_of(failures: Sequence[CatseyeError], written: Sequence[str] = ()) -> CatseyeError:
+    """One error for all files that were not written; it says which were."""
+    if len(failures) == 1 and not written:
+        return failures[0]
+    if all(isinstance(error, MissingDependency) for error in failures) and not written:
+        return failures[0]
+    told = "\n".join(str(error) for error in failures)
+    return CatseyeError(told + (f"\nwritten and proved: {', '.join(written)}" if written else ""))
+
+
+def _target(run: Path, out: str | Path | None, formats: Sequence[str], int8: bool) -> tuple[Path, str | None]:
+    """The folder, and the file's name where the user gave one."""
+    path = Path(out) if out is not None else run / "export"
+    name = None
+    if path.suffix.lower() in SUFFIXES:
+        wanted = FORMATS[formats[0]]
+        if len(formats) > 1 or int8:
+            raise UsageError(f"--out {path} is one file, and several are to be written; give a folder")
+        if not path.name.lower().endswith(Path(wanted).suffix):
+            raise UsageError(
+                f"--out {path} does not fit --to {formats[0]}; give a name that ends in {Path(wanted).suffix}"
+            )
+        if path.is_dir():
+            raise UsageError(f"--out {path} is a folder; give a folder without that suffix, or a file")
+        path, name = path.parent, path.name
+    try:
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {path.parent} cannot be made ({error.strerror})") from None
-    return path
-
-
-def _runtime() -> str:
-    return f"onnxruntime {version('onnxruntime')}"
+        raise UsageError(f"--out {path} cannot be made ({error.strerror})") from None
+    return path, name

@@ -13,12 +13,12 @@ import numpy as np
 from catseye.exporting.held_out import HeldOut
 from catseye.exporting.parity import Comparison, Limits
 from catseye.files import write_atomically
-from catseye.onnx_runtime import OnnxModel, tensor_of
+from catseye.model_file import ModelFile, tensor_of
 from catseye.preprocess import preprocess
 from catseye.runs import write_json
 
 
-def write_golden(folder: Path, model: OnnxModel, pictures: HeldOut, comparison: Comparison, num_pairs: int) -> Path:
+def write_golden(folder: Path, model: ModelFile, pictures: HeldOut, comparison: Comparison, num_pairs: int) -> Path:
     """Write the first `num_pairs` pictures of the proof and `golden.json`, which lists them.
 
     Shape: each tensor is what `image` takes for a batch of one: (1, H, W, C) uint8 or (1, C, H, W) float32.

@@ -1,4 +1,4 @@
-"""The pictures on which an exported file is proved: held out from training, as the bytes of their files.
+"""The pictures on which an exported file is proved, and those an INT8 file is made with, as the bytes of their files.
 
 Enters: a run. Leaves: `HeldOut`. Called by `export.py`.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 from catseye.data.sources import open_source
 from catseye.errors import DataError, ImageError
 from catseye.manifest import Manifest
-from catseye.preprocess import Pixels, preprocess
+from catseye.preprocess import Pixels, Preprocessing, preprocess
 from catseye.runs import Run
 from catseye.seeds import derive
 
@@ -29,9 +29,50 @@ class HeldOut:
     contents: Sequence[bytes]
     labels: NDArray[np.int64]
 
+    def part(self, start: int, stop: int | None) -> "HeldOut":
+        """Some of them, in the same order."""
+        cut = slice(start, stop)
+        return HeldOut(self.split, self.names[cut], self.contents[cut], self.labels[cut])
+
+    def pixels(self, spec: Preprocessing) -> Pixels:
+        """Shape: (N, H, W, C) uint8."""
+        return np.stack([preprocess(content, spec) for content in self.contents])
+
 
 def read_held_out(run: Run, manifest: Manifest, num_pictures: int) -> HeldOut:
     """Test pictures of a run, validation pictures where it has none: all, or `num_pictures` drawn from its seed.
+
+    Raises:
+        DataError: the pictures are gone, or none of them can be read.
+
+    """
+    splits = run.data["splits"]
+    split = next((side for side in ("test", "val") if splits.get(side)), None)
+    if split is None:
+        raise DataError(f"{run.path} has no held-out pictures, and without them no file can be proved")
+    return read_pictures(run, manifest, split, num_pictures, "parity")
+
+
+def read_for_int8(run: Run, manifest: Manifest, num_calibration: int, num_selection: int) -> tuple[HeldOut, HeldOut]:
+    """Training pictures to calibrate on, and others to choose by, neither of which the proof will see.
+
+    The others are validation pictures where those are not the proof's, else training pictures of their own.
+
+    Raises:
+        DataError: the pictures are gone, or none of them can be read.
+
+    """
+    splits = run.data["splits"]
+    if splits.get("test") and splits.get("val"):
+        calibration = read_pictures(run, manifest, "train", num_calibration, "calibration")
+        return calibration, read_pictures(run, manifest, "val", num_selection, "selection")
+    drawn = read_pictures(run, manifest, "train", num_calibration + num_selection, "calibration")
+    first = min(num_calibration, max(1, len(drawn.names) // 2))
+    return drawn.part(0, first), drawn.part(first, None)
+
+
+def read_pictures(run: Run, manifest: Manifest, split: str, num_pictures: int, purpose: str) -> HeldOut:
+    """Pictures of one split of a run: all, or `num_pictures` drawn from its seed for a purpose.
 
     Pictures of the built-in sets, which have no files, become PNGs: that loses nothing, and the proof goes through
     the decoder as it does for files.
@@ -41,17 +82,14 @@ def read_held_out(run: Run, manifest: Manifest, num_pictures: int) -> HeldOut:
 
     """
     recorded = run.data
-    split = next((side for side in ("test", "val") if recorded["splits"].get(side)), None)
-    if split is None:
-        raise DataError(f"{run.path} has no held-out pictures, and without them no file can be proved")
-    wanted: dict[str, str] = recorded["splits"][split]
+    wanted: dict[str, str] = recorded["splits"].get(split) or {}
     data_dir = recorded.get("data_dir")
     pictures = open_source(recorded["source"], data_dir=Path(data_dir) if data_dir else None)
     number = {name: index for index, name in enumerate(pictures.names)}
     gone = [name for name in wanted if name not in number]
     if gone:
         raise DataError(f"{pictures.source}: {len(gone)} pictures of the run are gone, e.g. {gone[0]}")
-    order = np.random.default_rng(derive(manifest.provenance.seed, "parity")).permutation(list(wanted))
+    order = np.random.default_rng(derive(manifest.provenance.seed, purpose)).permutation(list(wanted))
     names: list[str] = []
     contents: list[bytes] = []
     labels: list[int] = []
@@ -67,7 +105,7 @@ def read_held_out(run: Run, manifest: Manifest, num_pictures: int) -> HeldOut:
         contents.append(content)
         labels.append(manifest.classes.index(wanted[name]))
     if not names:
-        raise DataError(f"{pictures.source}: none of {len(wanted)} held-out pictures can be read")
+        raise DataError(f"{pictures.source}: none of {len(wanted)} {split} pictures can be read")
     return HeldOut(split, names, contents, np.array(labels, np.int64))
 
 

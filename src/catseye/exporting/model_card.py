@@ -1,64 +1,61 @@
-"""export.md: what an exported file is, what for, what it was measured on, and where it ends.
+"""export.md: what the exported files are, what for, what they were measured on, and where they end.
 
-Enters: the opened file and the comparison that proved it. Leaves: Markdown. Called by `export.py`.
+Enters: the opened files and the comparisons that proved them. Leaves: Markdown. Called by `export.py`.
 """
 
-from catseye.exporting.parity import Comparison, Score
-from catseye.onnx_runtime import OnnxModel
+from collections.abc import Sequence
+
+from catseye.exporting.parity import Comparison, Limits, Score
+from catseye.manifest import Quantisation
+from catseye.model_file import ModelFile
 
 _RESIZE = {
     "pad": "scale so that the whole picture fits, centre it and fill the rest with {fill}",
     "crop": "scale the short side and cut the centre out",
     "squash": "scale to the size; the proportions change",
 }
+_WHERE = {
+    "ONNX": "the file's metadata, under the key `catseye`",
+    "OpenVINO IR": "the .xml's `rt_info`, under the key `catseye`",
+    "TensorRT engine": "front of the plan: 4 bytes of length, then JSON",
+}
+
+Proved = Sequence[tuple[str, ModelFile, Comparison]]
 
 
-def model_card(file: str, model: OnnxModel, comparison: Comparison) -> str:
-    """The card as Markdown.
+def model_card(files: Proved) -> str:
+    """The card of one or several files of one run as Markdown.
 
     Source: Mitchell et al. 2019, Model Cards for Model Reporting, in short form.
     """
+    title, model, _ = files[0]
     manifest = model.manifest
-    spec, origin = manifest.preprocessing, manifest.provenance
-    size = f"{spec.width_px} x {spec.height_px}"
-    colour = "greyscale" if spec.channels == 1 else "RGB"
-    resize = _RESIZE[spec.resize].format(fill=spec.fill)
-    if manifest.input_kind == "uint8":
-        takes = f"(N, {spec.height_px}, {spec.width_px}, {spec.channels}) uint8; the normalisation is in the graph"
-    else:
-        takes = (
-            f"(N, {spec.channels}, {spec.height_px}, {spec.width_px}) float32, (x / 255 - mean) / std per channel, "
-            f"mean {list(spec.mean)}, std {list(spec.std)}"
-        )
-    cam = "; `cam` (N, h, w), where the most probable class was seen" if "cam" in _outputs(model) else ""
+    origin = manifest.provenance
     measured = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in origin.metrics.items())
     threshold = (
         "An object of no known class still gets one of them: no threshold for “unknown” is set."
         if manifest.unknown_threshold is None
         else f"Below a probability of {manifest.unknown_threshold:.2f} the answer is “unknown”."
     )
-    rows = "\n".join(
-        f"| {row.batch_size} | {row.agreement:.2%} | {row.max_difference:.2e} | {row.mean_difference:.2e} |"
-        for row in comparison.rows
-    )
     made_by = f"catseye {origin.catseye} with torch {origin.torch}"
     marks = f"seed {origin.seed}, settings `{origin.settings_sha256[:12]}`, data `{origin.data_sha256[:12]}`"
-    runtime = manifest.parity.runtime if manifest.parity else "ONNX Runtime"
-    num_bytes, num_parameters = model.num_bytes, model.structure.num_parameters
     classes = ", ".join(manifest.classes[:100]) + (" …" if len(manifest.classes) > 100 else "")
-    return f"""# {file}
+    rows = "\n".join(_file_row(name, one) for name, one, _ in files)
+    proofs = "\n".join(_proof(name, one, comparison) for name, one, comparison in files)
+    return f"""# {title if len(files) == 1 else manifest.architecture.name}
 
-**What.** `{manifest.architecture.name}`, {num_parameters:,} values, {num_bytes / 1e6:.2f} MB,
-ONNX opset {model.structure.opset}, sha256 `{model.sha256}`.
-Made by {made_by} from a run of {origin.created} ({marks}).
+**What.** `{manifest.architecture.name}`, made by {made_by} from a run of {origin.created} ({marks}).
+
+| file | format | size | values | sha256 |
+|---|---|---|---|---|
+{rows}
 
 **For what.** To tell pictures like those of *{origin.data_name}* apart, {len(manifest.classes)} classes: {classes}.
 
-**Input.** `image` {takes}. Decode, turn upright by EXIF, lay transparency on white,
-convert to {colour}; {resize}; {size}, {spec.filter} with antialiasing (Pillow's).
+**Input.** {_input(model)}
 
 **Outputs.** `prediction` (N, K) logits; `probability` (N, K), their softmax at temperature
-{manifest.temperature:g}{cam}. All of this is in the file's metadata too, under the key `catseye`.
+{manifest.temperature:g}{_cam(files)}. All of this is in each file too: {_places(files)}.
 
 **Measured on.** The run's held-out pictures: {measured or "not recorded"}.
 
@@ -67,10 +64,59 @@ convert to {colour}; {resize}; {size}, {spec.filter} with antialiasing (Pillow's
 
 ## Parity with the run
 
-{comparison.num_pictures} {comparison.split} pictures, from file bytes to probabilities: the run in torch, this file in
-{runtime}. Allowed: equal answers for all pictures and a largest difference of 1e-4;
-otherwise the file would not exist.
+From file bytes to probabilities: the run in torch, each file in its own runtime, with the preprocessing that the file
+itself carries. A file that does not keep what is allowed would not exist.
+{proofs}"""
 
+
+def _file_row(name: str, model: ModelFile) -> str:
+    opset = f", opset {model.opset}" if model.opset else ""
+    values = f"{model.num_parameters:,}" if model.num_parameters is not None else "-"
+    return f"| {name} | {model.format}{opset} | {model.num_bytes / 1e6:.2f} MB | {values} | `{model.sha256}` |"
+
+
+def _input(model: ModelFile) -> str:
+    manifest = model.manifest
+    spec = manifest.preprocessing
+    colour = "greyscale" if spec.channels == 1 else "RGB"
+    if manifest.input_kind == "uint8":
+        takes = f"(N, {spec.height_px}, {spec.width_px}, {spec.channels}) uint8; the normalisation is in the graph"
+    else:
+        takes = (
+            f"(N, {spec.channels}, {spec.height_px}, {spec.width_px}) float32, (x / 255 - mean) / std per channel, "
+            f"mean {list(spec.mean)}, std {list(spec.std)}"
+        )
+    resize = _RESIZE[spec.resize].format(fill=spec.fill)
+    return f"""`image` {takes}. Decode, turn upright by EXIF, lay transparency on white,
+convert to {colour}; {resize}; {spec.width_px} x {spec.height_px}, {spec.filter} with antialiasing (Pillow's)."""
+
+
+def _cam(files: Proved) -> str:
+    named = any(name == "cam" for _, model, _ in files for name, _, _ in model.outputs)
+    return "; `cam` (N, h, w), where the most probable class was seen" if named else ""
+
+
+def _places(files: Proved) -> str:
+    places = dict.fromkeys(_WHERE.get(model.format, "the archive's `extra/catseye`") for _, model, _ in files)
+    return "; ".join(places)
+
+
+def _proof(name: str, model: ModelFile, comparison: Comparison) -> str:
+    how = model.manifest.quantisation
+    fewer_bits = how is not None or model.format == "TensorRT engine"
+    limits = Limits(max_drop=how.max_drop if how else None) if fewer_bits else Limits()
+    allowed = limits.to_line() if how or not fewer_bits else "an accuracy within the budget"
+    runtime = model.manifest.parity.runtime if model.manifest.parity else model.runtime
+    rows = "\n".join(
+        f"| {row.batch_size} | {row.agreement:.2%} | {row.max_difference:.2e} | {row.mean_difference:.2e} |"
+        for row in comparison.rows
+    )
+    drop, low, high = (100 * value for value in comparison.drop)
+    return f"""
+### {name}
+
+{comparison.num_pictures} {comparison.split} pictures, in {runtime}. Allowed: {allowed}.
+{_quantised(how)}
 | batch size | equal answers | largest difference of a probability | mean |
 |---|---|---|---|
 {rows}
@@ -79,12 +125,20 @@ otherwise the file would not exist.
 |---|---|---|
 | run | {_accuracy(comparison.run)} | {comparison.run.macro_f1:.4f} |
 | this file | {_accuracy(comparison.file)} | {comparison.file.macro_f1:.4f} |
+| lost | {drop:.2f} points ({low:.2f} – {high:.2f}) | {comparison.run.macro_f1 - comparison.file.macro_f1:.4f} |
 """
+
+
+def _quantised(how: Quantisation | None) -> str:
+    if how is None:
+        return ""
+    measured = ", ".join(f"{name} {value:.2e}" for name, value in how.measured.items())
+    kept = f"; in float, because measured as sensitive: {', '.join(how.float_layers)}" if how.float_layers else ""
+    return (
+        f"\nINT8 by {how.tool}, calibrated on {how.num_calibration_pictures} training pictures ({how.calibration}), "
+        f"chosen on {how.num_selection_pictures} {how.selection_split} pictures ({measured}){kept}.\n"
+    )
 
 
 def _accuracy(score: Score) -> str:
     return f"{score.accuracy:.2%} ({score.low:.2%} – {score.high:.2%})"
-
-
-def _outputs(model: OnnxModel) -> set[str]:
-    return {one.name for one in model.session.get_outputs()}

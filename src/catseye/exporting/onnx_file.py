@@ -4,15 +4,13 @@ Enters: the network, its manifest and the input kind. Leaves: an ONNX model with
 `prediction`, `probability` and, where the head allows it, `cam`. Called by `export.py`.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from catseye.data.augment import normalise, to_unit
 from catseye.errors import CatseyeError, MissingDependency
+from catseye.exporting.graph import Graph
 from catseye.manifest import METADATA_KEY, Manifest
 
 if TYPE_CHECKING:
@@ -20,69 +18,6 @@ if TYPE_CHECKING:
 
 OPSET = 18  # the lowest one the exporter writes without a conversion step; every runtime of 2023 and later reads it
 MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
-
-
-class Graph(nn.Module):
-    """The network between what a caller has and what a caller wants.
-
-    Shape: image (N, H, W, C) uint8, or (N, C, H, W) normalised float -> prediction (N, K) logits,
-    probability (N, K), and cam (N, h, w) where `last_linear` finds the weights for it.
-    """
-
-    def __init__(self, model: nn.Module, manifest: Manifest) -> None:
-        super().__init__()
-        self.features = model.get_submodule("features")
-        self.head = model.get_submodule("head")
-        self.manifest = manifest
-        self.linear = last_linear(self.head)
-
-    @property
-    def output_names(self) -> list[str]:
-        """In the order in which `forward` returns them."""
-        return ["prediction", "probability"] + (["cam"] if self.linear is not None else [])
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Shape: see the class."""
-        x = image
-        if self.manifest.input_kind == "uint8":
-            # The same two functions as in training and evaluation, so that there is one normalisation.
-            x = normalise(to_unit(image.permute(0, 3, 1, 2)), self.manifest.preprocessing)
-        features = self.features(x)
-        logits = self.head(features)
-        outputs = (logits, torch.softmax(logits / self.manifest.temperature, dim=1))
-        if self.linear is None:
-            return outputs
-        return (*outputs, class_activation_map(features, logits, self.linear.weight))
-
-
-def class_activation_map(features: Tensor, logits: Tensor, weight: Tensor) -> Tensor:
-    """Where the most probable class was seen. Its mean plus the class's bias is that class's logit.
-
-    Shape: features (N, F, h, w), logits (N, K), weight (K, F) -> (N, h, w).
-    Source: Zhou et al. 2016, Learning Deep Features for Discriminative Localization, eq. 2.
-    """
-    chosen = F.embedding(logits.argmax(1), weight)  # (N, F)
-    return (chosen[:, :, None, None] * features).sum(1)
-
-
-def last_linear(head: nn.Module) -> nn.Linear | None:
-    """The one linear layer behind global average pooling, or None where the head has anything more in it."""
-    layers = [layer for layer in _flat(head) if not isinstance(layer, nn.Dropout | nn.Identity)]
-    if len(layers) != 3:
-        return None
-    pool, flatten, linear = layers
-    averages = isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (1, (1, 1))
-    if averages and isinstance(flatten, nn.Flatten) and isinstance(linear, nn.Linear):
-        return linear
-    return None
-
-
-def _flat(layer: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(layer, nn.Sequential):
-        for child in layer:
-            yield from _flat(child)
-    else:
-        yield layer
 
 
 def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
@@ -99,16 +34,10 @@ def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
     except ImportError as error:
         raise MissingDependency(error.name or "onnx", "export") from None
     graph = Graph(model.cpu(), manifest).eval()
-    spec = manifest.preprocessing
-    if manifest.input_kind == "uint8":
-        # Two pictures: with one, torch.export would take the batch size for a constant.
-        example = torch.zeros(2, spec.height_px, spec.width_px, spec.channels, dtype=torch.uint8)
-    else:
-        example = torch.zeros(2, spec.channels, spec.height_px, spec.width_px)
     try:
         program = torch.onnx.export(
             graph,
-            (example,),
+            (graph.example(),),
             dynamo=True,
             opset_version=OPSET,
             input_names=["image"],

@@ -1,0 +1,172 @@
+"""`catseye bench`: how fast each file answers, in turn and repeatedly, with its accuracy beside it.
+
+Enters: model files and, for the ratio to eager torch, a run. Leaves: `Bench` with a row per file, batch size and thread
+setting. Every file computes in a process of its own; the cells take turns, several rounds, so that whatever else the
+machine does meets them all. Threads that wait sleep instead of spinning: with more programs than cores, spinning ones
+steal from each other. Called by cli.
+"""
+
+import itertools
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catseye.errors import UsageError
+from catseye.exporting.bench_worker import Ask, Worker, start_worker
+from catseye.loading import is_model_file
+from catseye.runs import environment
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file at one batch size and thread setting.
+
+    `calls` are made at the same time, each computed by `threads`. Latency is that of one call; pictures per second are
+    those of all calls together: the median round, with the slowest and fastest. `ratio` is to the first file's row.
+    """
+
+    file: str
+    format: str
+    batch: int
+    threads: int
+    calls: int
+    p50_ms: float
+    p99_ms: float
+    pictures_per_s: float
+    slowest_round: float
+    fastest_round: float
+    num_calls: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file is and how right it answers: on `num_pictures`, from the proof inside it or measured now."""
+
+    file: str
+    format: str
+    num_bytes: int
+    accuracy: float | None
+    num_pictures: int | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All rows, and what they were measured with."""
+
+    rows: tuple[Row, ...]
+    files: tuple[FileFacts, ...]
+    base: str
+    rounds: int
+    seconds: float
+    spin: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types, with hardware and versions."""
+        return {
+            "base_of_ratios": self.base,
+            "rounds": self.rounds,
+            "seconds_per_cell_and_round": self.seconds,
+            "threads_spin": self.spin,
+            "files": [asdict(one) for one in self.files],
+            "rows": [asdict(one) for one in self.rows],
+            "environment": environment(),
+        }
+
+
+def bench(
+    models: Sequence[str | Path],
+    *,
+    batches: Sequence[int] = (1, 8, 32),
+    threads: Sequence[int] = (1,),
+    seconds: float = 0.5,
+    rounds: int = 5,
+    data: str | Path | None = None,
+    spin: bool = False,
+    trust: bool = False,
+    say: Say = lambda _: None,
+) -> Bench:
+    """Measure files against each other. Each thread setting above 1 is tried as one call and as so many calls.
+
+    A run among `models` stands for eager torch and is the base of the ratios; else the first file is. With `data` each
+    model's accuracy is measured on its held-out pictures; else it is the one in the file's own proof.
+
+    Raises:
+        UsageError: a number is out of range. ModelFileError: a file cannot be opened.
+
+    """
+    _check(models, batches, threads, seconds, rounds)
+    paths = sorted((Path(one) for one in models), key=is_model_file)  # runs first, else as given
+    asks = [
+        Ask(batch, one, calls)
+        for batch in batches
+        for one, calls in dict.fromkeys(pair for count in threads for pair in ((count, 1), (1, count)))
+    ]
+    workers: list[Worker] = []
+    try:
+        for path in paths:
+            alone = [one.name for one in paths].count(path.name) == 1
+            name = path.name if alone and path.name else str(path)
+            workers.append(start_worker(path, name, asks, spin=spin, trust=trust))
+            say(f"{path}: opened, {workers[-1].format}")
+        files = tuple(_facts(worker, data, trust) for worker in workers)
+        measured: dict[tuple[int, Ask], list[tuple[float, list[float]]]] = {}
+        for turn in range(rounds):
+            say(f"round {turn + 1} of {rounds}: {len(workers) * len(asks)} cells of {seconds:g} s")
+            for ask, (index, worker) in itertools.product(asks, enumerate(workers)):
+                measured.setdefault((index, ask), []).append(worker.measure(ask, seconds))
+    finally:
+        for worker in workers:
+            worker.stop()
+    base = {ask: statistics.median(rate for rate, _ in measured[0, ask]) for ask in asks}
+    rows = tuple(
+        _row(worker, ask, measured[index, ask], base[ask]) for index, worker in enumerate(workers) for ask in asks
+    )
+    return Bench(rows, files, files[0].file, rounds, seconds, spin)
+
+
+def _check(models: Sequence[Any], batches: Sequence[int], threads: Sequence[int], seconds: float, rounds: int) -> None:
+    if not models:
+        raise UsageError("bench needs a model file or a run")
+    for name, values in (("--batch", batches), ("--threads", threads), ("--rounds", [rounds])):
+        wrong = [value for value in values if not 1 <= value <= 4096]
+        if wrong or not values:
+            raise UsageError(f"{name} takes numbers from 1 to 4096; got {wrong or 'none'}")
+    if not 0 < seconds <= 600:
+        raise UsageError(f"--seconds is above 0 and at most 600; got {seconds:g}")
+
+
+def _row(worker: Worker, ask: Ask, found: list[tuple[float, list[float]]], base: float) -> Row:
+    rates = [rate for rate, _ in found]
+    times = np.array([time for _, times in found for time in times])
+    return Row(
+        file=worker.name,
+        format=worker.format,
+        batch=ask.batch,
+        threads=ask.threads,
+        calls=ask.calls,
+        p50_ms=float(np.quantile(times, 0.5)) * 1e3,
+        p99_ms=float(np.quantile(times, 0.99)) * 1e3,
+        pictures_per_s=statistics.median(rates),
+        slowest_round=min(rates),
+        fastest_round=max(rates),
+        num_calls=len(times),
+        ratio=statistics.median(rates) / base,
+    )
+
+
+def _facts(worker: Worker, data: str | Path | None, trust: bool) -> FileFacts:
+    if data is not None:
+        from catseye.evaluation.evaluate import evaluate
+
+        metrics = evaluate(worker.path, data, device="cpu", trust=trust).metrics
+        return FileFacts(worker.name, worker.format, worker.num_bytes, metrics.accuracy, metrics.num_pictures)
+    proof = worker.manifest.parity
+    known = (proof.file_accuracy, proof.num_pictures) if proof else (None, None)
+    return FileFacts(worker.name, worker.format, worker.num_bytes, *known)

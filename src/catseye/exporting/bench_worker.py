@@ -1,0 +1,170 @@
+"""One process per measured file: it opens the file, answers calls as fast as it can and reports the times.
+
+Enters: a path and what will be asked. Leaves: pictures per second and the latency of every call. Called by `bench.py`.
+"""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catseye.errors import CatseyeError, ModelFileError
+from catseye.loading import is_model_file, open_model
+from catseye.manifest import Manifest
+from catseye.preprocess import Pixels
+
+OPENING_S = 600.0
+Call = Callable[[Pixels], Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A cell: pictures per call, threads per call, calls at the same time."""
+
+    batch: int
+    threads: int
+    calls: int
+
+
+@dataclass
+class Worker:
+    """A process that holds one opened file."""
+
+    path: Path
+    name: str
+    format: str
+    num_bytes: int
+    manifest: Manifest
+    process: Any
+    pipe: Connection
+
+    def measure(self, ask: Ask, seconds: float) -> tuple[float, list[float]]:
+        """Pictures per second, and the seconds that each call took.
+
+        Raises:
+            ModelFileError: the process died or the file failed.
+
+        """
+        self.pipe.send((ask, seconds))
+        found = _receive(self.pipe, self.path, OPENING_S + 10 * seconds)
+        return found  # type: ignore[no-any-return]
+
+    def stop(self) -> None:
+        """End the process."""
+        self.pipe.close()
+        self.process.join(5)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trust: bool) -> Worker:
+    """Start a process and wait until it has opened the file for every thread setting; `name` stands in the results.
+
+    Raises:
+        ModelFileError: the file cannot be opened.
+
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    # OpenMP reads this once, when torch is loaded; the process gets it from here.
+    before = os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = "active" if spin else "passive"
+    try:
+        settings = sorted({(ask.threads, ask.calls) for ask in asks})
+        process = context.Process(target=_work, args=(theirs, path, settings, spin, trust), daemon=True)
+        process.start()
+    finally:
+        if before is None:
+            del os.environ["OMP_WAIT_POLICY"]
+        else:
+            os.environ["OMP_WAIT_POLICY"] = before
+    theirs.close()
+    kind, num_bytes, manifest = _receive(ours, path, OPENING_S)
+    return Worker(path, name, kind, num_bytes, Manifest.from_json(manifest, str(path)), process, ours)
+
+
+def _receive(pipe: Connection, path: Path, patience_s: float) -> Any:
+    try:
+        if not pipe.poll(patience_s):
+            raise ModelFileError(f"{path} did not answer within {patience_s:.0f} s")
+        found = pipe.recv()
+    except (EOFError, OSError):
+        raise ModelFileError(f"{path}: its process ended without an answer") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _work(pipe: Connection, path: Path, settings: Sequence[tuple[int, int]], spin: bool, trust: bool) -> None:
+    """The process: open, report, then measure whatever is asked until the other end closes."""
+    try:
+        calls: dict[tuple[int, int], Call] = {}
+        if is_model_file(path):
+            for threads, at_once in settings:
+                file = open_model(path, trust=trust, threads=threads, calls=at_once, spin=spin)
+                calls[threads, at_once] = file.run
+            pipe.send((file.format, file.num_bytes, file.manifest.to_json()))
+        else:
+            call, manifest, num_bytes = _eager(path)
+            calls = dict.fromkeys(settings, call)
+            pipe.send(("eager torch", num_bytes, manifest.to_json()))
+    except CatseyeError as error:
+        pipe.send(ModelFileError(str(error)))
+        return
+    spec = file.manifest.preprocessing if is_model_file(path) else manifest.preprocessing
+    rng = np.random.default_rng(0)
+    while True:
+        try:
+            ask, seconds = pipe.recv()
+        except (EOFError, OSError):
+            return
+        shape = (ask.batch, spec.height_px, spec.width_px, spec.channels)
+        pixels = rng.integers(0, 256, shape, np.uint8)
+        try:
+            pipe.send(_measure(calls[ask.threads, ask.calls], pixels, ask, seconds))
+        except Exception as error:  # noqa: BLE001 - whatever the runtime raised goes to the other process
+            pipe.send(ModelFileError(f"{path} failed while it was measured ({error})"))
+
+
+def _eager(path: Path) -> tuple[Call, Manifest, int]:
+    import torch
+
+    from catseye.runs import MODEL_FILE, load_classifier
+
+    classifier = load_classifier(path, torch.device("cpu"))
+    file = path / MODEL_FILE if path.is_dir() else path
+    return classifier.logits, classifier.manifest, file.stat().st_size
+
+
+def _measure(call: Call, pixels: Pixels, ask: Ask, seconds: float) -> tuple[float, list[float]]:
+    def loop(_: int) -> list[float]:
+        _set_torch_threads(ask.threads)
+        for _ in range(2):
+            call(pixels)  # warm: caches are filled, TorchScript has specialised
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while not times or time.perf_counter() < end:
+            begun = time.perf_counter()
+            call(pixels)
+            times.append(time.perf_counter() - begun)
+        return times
+
+    # Each caller's own rate, summed: they do not begin and end at quite the same time.
+    with ThreadPoolExecutor(ask.calls) as pool:
+        found = list(pool.map(loop, range(ask.calls)))
+    rate = sum(len(times) * ask.batch / sum(times) for times in found)
+    return rate, [one for times in found for one in times]
+
+
+def _set_torch_threads(threads: int) -> None:
+    import sys
+
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)

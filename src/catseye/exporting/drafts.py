@@ -1,0 +1,205 @@
+"""The formats: what each is called, how its draft is built, and what its proof allows.
+
+Enters: a network, its manifest and, for INT8, pictures. Leaves: a `Draft` per file, or the error that stands for it.
+Called by `export.py`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from catseye.errors import CatseyeError
+from catseye.exporting import onnx_file
+from catseye.exporting.graph import Graph
+from catseye.exporting.held_out import HeldOut
+from catseye.exporting.parity import Limits
+from catseye.manifest import Manifest
+from catseye.runs import write_atomically
+from catseye.torch_archive import with_manifest
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+FORMATS = {
+    "onnx": "model.onnx",
+    "torchscript": "model.torchscript",
+    "torch-export": "model.pt2",
+    "aotinductor": "model.aoti.pt2",
+    "openvino": "model.xml",
+    "tensorrt": "model.engine",
+}
+INT8_FORMATS = ("onnx", "openvino", "tensorrt")
+
+Write = Callable[[Path, Manifest], None]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A built file that is not proved yet. `write` puts it at a path, with a manifest inside."""
+
+    format: str
+    file: str
+    manifest: Manifest
+    write: Write = field(repr=False)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass
+class Source:
+    """What drafts are made from; what several of them need is computed once."""
+
+    model: nn.Module
+    manifest: Manifest
+    material: tuple[HeldOut, HeldOut] | None
+    max_drop: float
+    say: Callable[[str], None]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Network, normalisation and outputs as one module."""
+        return Graph(self.model.cpu(), self.manifest).eval()
+
+    @cached_property
+    def proto(self) -> "ModelProto":
+        """The ONNX graph, which OpenVINO, TensorRT and INT8 start from."""
+        self.say(f"building the ONNX graph of {self.manifest.architecture.name}")
+        return onnx_file.build_onnx(self.model, self.manifest)
+
+    @property
+    def onnx_bytes(self) -> bytes:
+        """The ONNX file without a proof."""
+        return onnx_file.render(self.proto, self.manifest)
+
+    def named(self, update: dict[str, Any] | None = None) -> Manifest:
+        """The manifest of a format whose files do not name their outputs."""
+        return self.manifest.model_copy(update={"outputs": tuple(self.graph.output_names), **(update or {})})
+
+
+def build_drafts(source: Source, formats: Sequence[str]) -> Iterator[Draft | CatseyeError]:
+    """Each format's float draft, then its INT8 draft where pictures for it are given; a failure does not end it."""
+    builders = {
+        "onnx": _onnx,
+        "torchscript": _torchscript,
+        "torch-export": _torch_export,
+        "aotinductor": _aotinductor,
+        "openvino": _openvino,
+        "tensorrt": _tensorrt,
+    }
+    int8_builders = {"onnx": _onnx_int8, "openvino": _openvino_int8, "tensorrt": _tensorrt_int8}
+    for name in formats:
+        builds = [builders[name]]
+        if source.material is not None and name in int8_builders:
+            builds.append(int8_builders[name])
+        for build in builds:
+            try:
+                yield build(source)
+            except CatseyeError as error:
+                yield error
+
+
+def _onnx(source: Source) -> Draft:
+    return Draft("onnx", FORMATS["onnx"], source.manifest, partial(_write_onnx, source.proto))
+
+
+def _write_onnx(proto: "ModelProto", path: Path, manifest: Manifest) -> None:
+    write_atomically(path, onnx_file.render(proto, manifest))
+
+
+def _onnx_int8(source: Source) -> Draft:
+    from catseye.exporting.int8 import quantise
+
+    calibration, selection = _material(source)
+    proto, how = quantise(source.onnx_bytes, source.manifest, calibration, selection, source.max_drop, source.say)
+    manifest = source.manifest.model_copy(update={"quantisation": how})
+    return Draft("onnx int8", "model.int8.onnx", manifest, partial(_write_onnx, proto), _budget(source))
+
+
+def _torchscript(source: Source) -> Draft:
+    from catseye.exporting.torchscript import WARNING, build_torchscript
+
+    source.say(WARNING)
+    return _archive(source, "torchscript", build_torchscript(source.graph))
+
+
+def _torch_export(source: Source) -> Draft:
+    from catseye.exporting.torch_export import build_torch_export
+
+    source.say("building the torch.export program")
+    return _archive(source, "torch-export", build_torch_export(source.graph))
+
+
+def _aotinductor(source: Source) -> Draft:
+    from catseye.exporting.torch_export import build_aotinductor
+
+    source.say("compiling with AOTInductor, about a minute")
+    return _archive(source, "aotinductor", build_aotinductor(source.graph))
+
+
+def _archive(source: Source, name: str, archive: bytes) -> Draft:
+    def write(path: Path, manifest: Manifest) -> None:
+        write_atomically(path, with_manifest(archive, manifest.to_json()))
+
+    return Draft(name, FORMATS[name], source.named(), write)
+
+
+def _openvino(source: Source) -> Draft:
+    from catseye.exporting.openvino_ir import convert, write_ir
+
+    return Draft("openvino", FORMATS["openvino"], source.manifest, partial(write_ir, convert(source.onnx_bytes)))
+
+
+def _openvino_int8(source: Source) -> Draft:
+    from catseye.exporting.int8_openvino import quantise_openvino
+    from catseye.exporting.openvino_ir import convert, write_ir
+
+    calibration, selection = _material(source)
+    model, how = quantise_openvino(
+        convert(source.onnx_bytes), source.manifest, calibration, selection, source.max_drop, source.say
+    )
+    manifest = source.manifest.model_copy(update={"quantisation": how})
+    return Draft("openvino int8", "model.int8.xml", manifest, partial(write_ir, model), _budget(source))
+
+
+def _tensorrt(source: Source) -> Draft:
+    from catseye.exporting.tensorrt_engine import build_engine
+
+    source.say("building a TensorRT engine")
+    return _engine(
+        "tensorrt", FORMATS["tensorrt"], build_engine(source.onnx_bytes, source.manifest, int8=False), source
+    )
+
+
+def _tensorrt_int8(source: Source) -> Draft:
+    from catseye.exporting.int8 import quantise
+    from catseye.exporting.tensorrt_engine import build_engine
+
+    calibration, selection = _material(source)
+    proto, how = quantise(
+        source.onnx_bytes, source.manifest, calibration, selection, source.max_drop, source.say, symmetric=True
+    )
+    plan = build_engine(onnx_file.render(proto, source.manifest), source.manifest, int8=True)
+    return _engine("tensorrt int8", "model.int8.engine", plan, source, {"quantisation": how})
+
+
+def _engine(name: str, file: str, plan: bytes, source: Source, update: dict[str, Any] | None = None) -> Draft:
+    from catseye.tensorrt_engine_file import join_engine
+
+    def write(path: Path, manifest: Manifest) -> None:
+        write_atomically(path, join_engine(plan, manifest))
+
+    # float16: its probabilities differ in the third digit, so the accuracy decides.
+    return Draft(name, file, source.named(update), write, _budget(source))
+
+
+def _material(source: Source) -> tuple[HeldOut, HeldOut]:
+    if source.material is None:
+        raise CatseyeError("INT8 needs training pictures to calibrate on; got none")
+    return source.material
+
+
+def _budget(source: Source) -> Limits:
+    return Limits(max_drop=source.max_drop)

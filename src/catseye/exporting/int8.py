@@ -1,0 +1,267 @@
+"""A float ONNX file as an INT8 one: static quantisation with QDQ pairs, weights per channel, ONNX Runtime's quantiser.
+
+Enters: the float file, training pictures to calibrate on, others to choose by, the accuracy budget. Leaves: the
+graph and `Quantisation`, which says what was measured. Ranges are chosen by entropy and by percentile; the better one
+is kept. Where it costs more accuracy than the budget, layers are ranked by what each alone does to the answers, and
+the worst stay in float until the budget holds. Called by `export.py`.
+
+Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference; Migacz 2017, 8-bit
+Inference with TensorRT (entropy); onnxruntime.ai, Quantize ONNX models.
+"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.errors import CatseyeError, MissingDependency
+from catseye.exporting.held_out import HeldOut
+from catseye.exporting.onnx_file import render
+from catseye.manifest import Manifest, Quantisation
+from catseye.model_file import ModelFile, tensor_of
+from catseye.onnx_runtime import open_onnx
+from catseye.preprocess import Pixels
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+METHODS = ("entropy", "percentile")
+PERCENTILE = 99.99
+NUM_CALIBRATION, NUM_SELECTION, NUM_RANKING = 128, 512, 32
+BATCH = 8  # the calibrators hold every layer's answer to a batch in memory
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+# Layers with INT8 kernels, and those that pass integers through; the rest computes in float between them.
+QUANTISED = (*WEIGHTED, "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Flatten")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a quantised graph does on the selection pictures: lost accuracy (a share), mean |Δp| against float."""
+
+    drop: float
+    difference: float
+
+
+@dataclass
+class Workshop:
+    """The float file, its answers, and a folder for drafts."""
+
+    folder: Path
+    manifest: Manifest
+    calibration: Pixels
+    selection: Pixels
+    labels: NDArray[np.int64]
+    expected: NDArray[np.float32]
+    outside: list[str]  # nodes before the first layer, and those of `cam`
+    weighted: list[str]
+    symmetric: bool = False
+    caches: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def float_file(self) -> Path:
+        """The graph that all drafts are made from."""
+        return self.folder / "float.onnx"
+
+    def measure(self, proto: "ModelProto") -> Measured:
+        """Ask a draft about the selection pictures."""
+        draft = self.folder / "draft.onnx"
+        draft.write_bytes(render(proto, self.manifest))
+        found = _probabilities(open_onnx(draft).model_file(draft), self.selection)
+        hits = [(values.argmax(1) == self.labels).mean() for values in (self.expected, found)]
+        return Measured(float(hits[0] - hits[1]), float(np.abs(found - self.expected).mean()))
+
+
+def quantise(
+    float_bytes: bytes,
+    manifest: Manifest,
+    calibration: HeldOut,
+    selection: HeldOut,
+    max_drop: float,
+    say: Callable[[str], None],
+    *,
+    symmetric: bool = False,
+) -> tuple["ModelProto", Quantisation]:
+    """The INT8 graph with the smallest loss among those tried; `symmetric` as TensorRT wants its ranges.
+
+    Raises:
+        CatseyeError: with no set of float layers does the accuracy stay within `max_drop` (a share) on the selection.
+
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        shop = _open(Path(folder), float_bytes, manifest, calibration, selection)
+        shop.symmetric = symmetric
+        measured: dict[str, float] = {}
+        tried = []
+        for method in METHODS:
+            proto = _draft(shop, method)
+            found = shop.measure(proto)
+            say(f"INT8 by {method}: {100 * found.drop:+.2f} points lost, mean |Δp| {found.difference:.1e}")
+            measured |= {f"{method} drop": found.drop, f"{method} mean difference": found.difference}
+            tried.append((max(found.drop, 0.0), found.difference, method, proto))
+        drop, _, method, proto = min(tried, key=lambda row: row[:2])
+        left_out: tuple[str, ...] = ()
+        if drop > max_drop:
+            ranked = _rank(shop, method)
+            say(f"INT8 by {method} loses more than {100 * max_drop:g} points; most sensitive: {', '.join(ranked[:3])}")
+            proto, left_out, found = _leave_out(shop, method, ranked, max_drop)
+            measured |= {"kept drop": found.drop, "kept mean difference": found.difference}
+            say(f"{len(left_out)} of {len(ranked)} layers stay in float: {100 * found.drop:+.2f} points lost")
+    return proto, Quantisation(
+        tool=f"onnxruntime {version('onnxruntime')}",
+        calibration=f"percentile {PERCENTILE}" if method == "percentile" else method,
+        num_calibration_pictures=len(calibration.names),
+        selection_split=selection.split,
+        num_selection_pictures=len(selection.names),
+        measured=measured,
+        float_layers=left_out,
+        max_drop=max_drop,
+    )
+
+
+def _open(folder: Path, float_bytes: bytes, manifest: Manifest, calibration: HeldOut, selection: HeldOut) -> Workshop:
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency(error.name or "onnx", "export") from None
+    (folder / "float.onnx").write_bytes(float_bytes)
+    proto = onnx.load_model_from_string(float_bytes)
+    # Else the quantiser advises a step that torch's exporter has done: shapes inferred, batch norm folded.
+    proto.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    opened = open_onnx(folder / "float.onnx").model_file(folder / "float.onnx")
+    (folder / "float.onnx").write_bytes(proto.SerializeToString())
+    inside = _needed_by(proto, "prediction")
+    first = next((place for place, node in enumerate(proto.graph.node) if node.op_type in WEIGHTED), 0)
+    outside = [node.name for place, node in enumerate(proto.graph.node) if place < first or node.name not in inside]
+    weighted = [node.name for node in proto.graph.node if node.op_type in WEIGHTED and node.name in inside]
+    spec = manifest.preprocessing
+    pixels = selection.pixels(spec)
+    return Workshop(
+        folder,
+        manifest,
+        calibration.pixels(spec),
+        pixels,
+        selection.labels,
+        _probabilities(opened, pixels),
+        outside,
+        weighted,
+    )
+
+
+def _needed_by(proto: "ModelProto", output: str) -> set[str]:
+    """Names of the nodes that an output depends on."""
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    found: set[str] = set()
+    waiting = [output]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            waiting += node.input
+    return found
+
+
+def _draft(shop: Workshop, method: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> "ModelProto":
+    """Quantise all layers, `only` some, or all `without` some; the ranges are found once per method."""
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    if method not in shop.caches:
+        shop.caches[method] = _find_ranges(shop, method)
+    target = shop.folder / "quantised.onnx"
+    try:
+        quantize_static(
+            shop.float_file,
+            target,
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_quantize=list(only) or None,
+            nodes_to_exclude=[*shop.outside, *without],
+            per_channel=True,
+            # What x86 (VNNI) and Arm multiply fastest: unsigned activations, signed symmetric weights.
+            activation_type=QuantType.QInt8 if shop.symmetric else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod[method.capitalize()],
+            calibration_cache_path=shop.caches[method],
+            extra_options={"ActivationSymmetric": True, "QuantizeBias": False} if shop.symmetric else {},
+        )
+    except Exception as error:
+        raise CatseyeError(f"ONNX Runtime cannot quantise {shop.manifest.architecture.name} ({error})") from error
+    return onnx.load(target)
+
+
+def _find_ranges(shop: Workshop, method: str) -> Path:
+    from onnxruntime.quantization import CalibrationMethod, create_calibrator, save_tensors_data
+
+    # By default both would make every range symmetric, and half of it stay empty behind a ReLU. 128 bins, the
+    # default, leave entropy nothing to choose.
+    options: dict[str, Any] = {"symmetric": False}
+    options |= {"percentile": PERCENTILE} if method == "percentile" else {"num_bins": 1024}
+    calibrator = create_calibrator(
+        shop.float_file,
+        list(QUANTISED),
+        augmented_model_path=str(shop.folder / "augmented.onnx"),
+        calibrate_method=CalibrationMethod[method.capitalize()],
+        providers=["CPUExecutionProvider"],
+        extra_options=options,
+    )
+    path = shop.folder / f"{method}.json"
+    # It reports its progress on stdout, where results stand.
+    with contextlib.redirect_stdout(io.StringIO()):
+        for start in range(0, len(shop.calibration), BATCH):
+            calibrator.collect_data(_Reader(tensor_of(shop.calibration[start : start + BATCH], shop.manifest)))
+        save_tensors_data(calibrator.compute_data(), path)
+    return path
+
+
+class _Reader:
+    """One batch, in the way that ONNX Runtime's calibrators ask for it."""
+
+    def __init__(self, image: NDArray[Any]) -> None:
+        self.batches = [{"image": image}]
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        """The batch once, then None."""
+        return self.batches.pop() if self.batches else None
+
+
+def _rank(shop: Workshop, method: str) -> list[str]:
+    """Layers with weights, the one first whose quantisation alone moves the answers most."""
+    few = min(NUM_RANKING, len(shop.selection))
+    moved = {}
+    draft = shop.folder / "draft.onnx"
+    for name in shop.weighted:
+        draft.write_bytes(render(_draft(shop, method, only=[name]), shop.manifest))
+        found = _probabilities(open_onnx(draft).model_file(draft), shop.selection[:few])
+        moved[name] = float(np.square(found - shop.expected[:few]).mean())
+    return sorted(moved, key=lambda name: -moved[name])
+
+
+def _leave_out(
+    shop: Workshop, method: str, ranked: Sequence[str], max_drop: float
+) -> tuple["ModelProto", tuple[str, ...], Measured]:
+    """Leave 1, 2, 3, 5, 8 … of the most sensitive layers in float, until the budget holds."""
+    count, following = 1, 2
+    found = Measured(1.0, 1.0)
+    while count < len(ranked):
+        left_out = tuple(ranked[:count])
+        proto = _draft(shop, method, without=left_out)
+        found = shop.measure(proto)
+        if found.drop <= max_drop:
+            return proto, left_out, found
+        count, following = following, count + following
+    raise CatseyeError(
+        f"INT8 costs more than the allowed {100 * max_drop:g} points of accuracy (--max-drop), also with most layers "
+        f"in float ({100 * found.drop:.2f} points); allow more, or leave --int8 out"
+    )
+
+
+def _probabilities(model: ModelFile, pixels: Pixels) -> NDArray[np.float32]:
+    parts = [model.run(pixels[start : start + 64])["probability"] for start in range(0, len(pixels), 64)]
+    return np.concatenate(parts)

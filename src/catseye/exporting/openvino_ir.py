@@ -1,0 +1,52 @@
+"""An ONNX graph as an OpenVINO IR: MODEL.xml, which carries the manifest and the hash of MODEL.bin beside it.
+
+Enters: the bytes of an ONNX file, or an OpenVINO model made from one. Leaves: the two files. Called by `export.py`.
+"""
+
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from catseye.errors import CatseyeError, MissingDependency
+from catseye.manifest import METADATA_KEY, Manifest
+from catseye.openvino_runtime import WEIGHTS_KEY
+from catseye.runs import write_atomically
+
+
+def convert(onnx_bytes: bytes) -> Any:
+    """An `openvino.Model`. Read by the C++ front end: OpenVINO's Python converter reports its use to Intel.
+
+    Raises:
+        MissingDependency: OpenVINO is not installed. CatseyeError: it cannot express the network.
+
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependency(error.name or "openvino", "openvino") from None
+    try:
+        return openvino.Core().read_model(onnx_bytes)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][:300]
+        raise CatseyeError(f"OpenVINO cannot express the network ({reason})") from error
+
+
+def write_ir(model: Any, path: Path, manifest: Manifest) -> None:
+    """Write `path` and, before it, the .bin beside it: an .xml without its .bin is refused, never misread."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "model.xml"
+        openvino.save_model(model, str(draft), compress_to_fp16=False)
+        xml, weights = draft.read_bytes(), draft.with_suffix(".bin").read_bytes()
+    root = ElementTree.fromstring(xml)  # noqa: S314 - OpenVINO has just written it
+    info = root.find("rt_info")
+    info = ElementTree.SubElement(root, "rt_info") if info is None else info
+    for one in [one for one in info if one.tag in ("framework", METADATA_KEY, WEIGHTS_KEY)]:
+        info.remove(one)  # the ONNX file's own metadata
+    ElementTree.SubElement(info, METADATA_KEY, value=manifest.to_json())
+    ElementTree.SubElement(info, WEIGHTS_KEY, value=sha256(weights).hexdigest())
+    write_atomically(path.with_suffix(".bin"), weights)
+    write_atomically(path, b'<?xml version="1.0"?>\n' + ElementTree.tostring(root) + b"\n")

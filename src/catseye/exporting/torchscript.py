@@ -1,0 +1,39 @@
+"""A network as a TorchScript file. Deprecated in torch since 2.5 or so and kept for C++ programs that load it today.
+
+Enters: a `Graph`. Leaves: the archive without its manifest, which `torch_archive.with_manifest` puts in.
+Called by `drafts.py`.
+"""
+
+import io
+import warnings
+
+import torch
+
+from catseye.errors import CatseyeError
+from catseye.exporting.graph import Graph
+from catseye.model_file import first_line
+
+WARNING = (
+    "torch calls TorchScript deprecated: it gets no new operators and may leave a coming release. For new "
+    "programs take --to torch-export (Python), aotinductor (C++) or onnx"
+)
+
+
+def build_torchscript(graph: Graph) -> bytes:
+    """Trace, then freeze: the weights become constants and batch norm is folded into the convolutions.
+
+    Raises:
+        CatseyeError: torch cannot trace the network.
+
+    """
+    stream = io.BytesIO()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # Said to the user as WARNING; the tracer's notes on shapes are what the proof at three batch sizes is for.
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(graph, (graph.example(),), check_trace=False)  # type: ignore[no-untyped-call]
+            torch.jit.save(torch.jit.freeze(traced), stream)
+    except Exception as error:  # the tracer wraps whatever the network raises
+        name = graph.manifest.architecture.name
+        raise CatseyeError(f"torch cannot express {name} in TorchScript ({first_line(error)})") from error
+    return stream.getvalue()

@@ -1,0 +1,78 @@
+"""A TensorRT engine as a `ModelFile`, computed on the GPU it was built for.
+
+Enters: the path of a file that the caller vouches for (`trust`): a plan is native code. Leaves: `ModelFile`. Called by
+`loading.py`.
+
+Source: docs.nvidia.com/deeplearning/tensorrt, Python API (execute_async_v3). Not run by the authors: no GPU was there.
+"""
+
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from catseye.errors import MissingDependency, ModelFileError
+from catseye.model_file import ModelFile, Outputs, check_answers, faces, read_once, tensor_of
+from catseye.preprocess import Pixels
+from catseye.tensorrt_engine_file import split_engine
+
+
+def open_engine(path: str | Path, *, trust: bool = False) -> ModelFile:
+    """Read and start an engine.
+
+    Raises:
+        ModelFileError: not trusted, not made by catseye, no GPU here, or one that the engine was not built for.
+        MissingDependency: TensorRT is not installed.
+
+    """
+    source = str(path)
+    content = read_once(source, "an engine")
+    manifest, plan = split_engine(content, source)
+    if manifest.input_kind is None or not manifest.outputs:
+        raise ModelFileError(f"{source}: its manifest does not say what its input and outputs are; export it again")
+    if not trust:
+        raise ModelFileError(
+            f"a TensorRT engine is native code; {source} was not opened. Say --trust (in Python trust=True) if you or "
+            f"somebody you trust made it"
+        )
+    if not torch.cuda.is_available():
+        raise ModelFileError(f"{source} needs the NVIDIA GPU it was built on; here is none; use the .onnx file")
+    try:
+        trt = import_module("tensorrt")
+    except ImportError as error:
+        raise MissingDependency(error.name or "tensorrt", "tensorrt") from None
+    engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise ModelFileError(f"{source} was built for another GPU or TensorRT than {trt.__version__}; export it here")
+    context = engine.create_execution_context()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def run(pixels: Pixels) -> Outputs:
+        image = torch.from_numpy(tensor_of(pixels, manifest)).cuda().contiguous()
+        context.set_input_shape("image", tuple(image.shape))
+        context.set_tensor_address("image", image.data_ptr())
+        found = {}
+        for name in manifest.outputs:
+            found[name] = torch.empty(tuple(context.get_tensor_shape(name)), device="cuda")
+            context.set_tensor_address(name, found[name].data_ptr())
+        stream.wait_stream(torch.cuda.current_stream())
+        if not context.execute_async_v3(stream.cuda_stream):
+            raise RuntimeError("TensorRT did not run the engine")
+        stream.synchronize()
+        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+
+    check_answers(run, manifest, source)
+    inputs, outputs = faces(manifest, manifest.outputs)
+    return ModelFile(
+        path=source,
+        format="TensorRT engine",
+        runtime=f"tensorrt {trt.__version__}",
+        manifest=manifest,
+        num_bytes=len(content),
+        sha256=sha256(content).hexdigest(),
+        run=run,
+        inputs=inputs,
+        outputs=outputs,
+        operators={},
+    )

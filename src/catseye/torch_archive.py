@@ -1,0 +1,211 @@
+"""What is inside a TorchScript file or a .pt2, read from its bytes alone: kind, manifest, operators; nothing is run.
+
+Both are zip archives with programs in them. `torch.jit.load` interprets TorchScript code, which knows operators that
+read and write files. `torch.export.load` unpickles without limits where its own limits refuse (torch 2.14:
+`deserialize_torch_artifact` falls back to weights_only=False), evaluates symbolic expressions with SymPy and executes
+`guards_code`. An AOTInductor package holds a shared library. So the archive is judged here first and whatever
+catseye's own export never writes is refused; what is native code cannot be judged. Called by `torch_runtime.py` and
+`inspection.py`.
+
+Source: torch/csrc/export/pt2_archive_constants.h, torch/export/pt2_archive/_package.py (torch 2.14).
+"""
+
+import ast
+import io
+import json
+import math
+import pickletools
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from catseye.errors import ModelFileError
+from catseye.manifest import METADATA_KEY
+
+MAX_ENTRIES = 20_000
+MAX_UNPACKED_BYTES = 2**31
+TORCHSCRIPT, TORCH_EXPORT, AOTINDUCTOR = "TorchScript", "torch.export", "AOTInductor package"
+
+# Pickles name the things they build; these build tensors and lists, nothing else.
+_HARMLESS = re.compile(
+    r"(collections OrderedDict|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)"
+    r"|torch\.jit\._pickle (build_[a-z]+list|restore_type_tag)|__torch__\.(?!torch\.classes)[\w.]+ \w+)"
+)
+_UNCLEAR = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "PERSID"}  # what they name cannot be read off
+# TorchScript operators that reach beyond the tensors, and namespaces that come with foreign code.
+_REFUSED = {"save", "load", "from_file", "import_", "_save", "_load", "open", "fork", "wait"}
+_NAMESPACES = {"prim", "aten"}
+_TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(getitem|add|sub|mul|floordiv|neg|eq|ne|ge|le|gt|lt)")
+_SYMBOL = r"Symbol\('[su]\d+'(, (positive|integer|nonnegative)=True)*\)"
+_EXPRESSION = re.compile(rf"(-?\d+|{_SYMBOL}|(Mul|Add|FloorDiv)\((-?Integer\(-?\d+\)|{_SYMBOL}|-?\d+|, )+\))")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A judged archive. `num_parameters` is None where it does not tell."""
+
+    kind: str
+    root: str
+    manifest: bytes | None
+    operators: dict[str, int]
+    num_parameters: int | None
+
+
+def read_archive(content: bytes, source: str) -> Archive:
+    """Judge a TorchScript file or a .pt2.
+
+    Raises:
+        ModelFileError: it is none, or it holds what catseye's export never writes.
+
+    """
+    try:
+        if not content.startswith(b"PK\x03\x04"):
+            raise ModelFileError(f"{source} is no TorchScript or torch.export file (no zip archive)")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            root, names = _check_entries(archive, source)
+            kind = _kind(names, source)
+            operators: Counter[str] = Counter()
+            num_parameters = None
+            if kind == TORCHSCRIPT:
+                operators = _check_torchscript(archive, root, names, source)
+            elif kind == TORCH_EXPORT:
+                operators, num_parameters = _check_export(archive, root, names, source)
+            extra = f"extra/{METADATA_KEY}"
+            manifest = archive.read(f"{root}/{extra}") if extra in names else None
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        SyntaxError,
+    ) as error:
+        raise ModelFileError(f"{source} is damaged ({str(error)[:200]})") from None
+    except (RecursionError, MemoryError, TypeError, AttributeError):
+        raise ModelFileError(f"{source} is damaged (its contents are not what they should be)") from None
+    return Archive(kind, root, manifest, dict(operators.most_common()), num_parameters)
+
+
+def with_manifest(archive: bytes, manifest: str) -> bytes:
+    """The archive with the manifest among its extra files, where all three kinds look for it."""
+    stream = io.BytesIO(archive)
+    with zipfile.ZipFile(stream, "a") as opened:
+        root = opened.namelist()[0].split("/", 1)[0]
+        opened.writestr(zipfile.ZipInfo(f"{root}/extra/{METADATA_KEY}"), manifest)
+    return stream.getvalue()
+
+
+def _check_entries(archive: zipfile.ZipFile, source: str) -> tuple[str, set[str]]:
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+        raise ModelFileError(f"{source} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes or {MAX_ENTRIES:,} entries")
+    paths = [entry.filename for entry in entries]
+    if len(set(paths)) != len(paths):
+        raise ModelFileError(f"{source} has two entries of one name; such a file is not opened")
+    roots = {path.split("/", 1)[0] for path in paths}
+    if len(roots) != 1 or any("/" not in path or ".." in path.split("/") or "\\" in path for path in paths):
+        raise ModelFileError(f"{source}: the entries of such an archive lie in one folder; got {sorted(roots)[:3]}")
+    (root,) = roots
+    return root, {path.split("/", 1)[1] for path in paths}
+
+
+def _kind(names: set[str], source: str) -> str:
+    if any(name.startswith("data/aotinductor/") for name in names):
+        return AOTINDUCTOR
+    if "models/model.json" in names:
+        return TORCH_EXPORT
+    if "constants.pkl" in names:
+        return TORCHSCRIPT
+    if "data.pkl" in names:
+        raise ModelFileError(f"{source} is a pickle of torch.save, which is never opened; export the run instead")
+    raise ModelFileError(f"{source} is no TorchScript or torch.export file")
+
+
+def _check_torchscript(archive: zipfile.ZipFile, root: str, names: set[str], source: str) -> Counter[str]:
+    operators: Counter[str] = Counter()
+    for name in sorted(names):
+        if name.endswith((".pkl", ".debug_pkl")):
+            _check_pickle(archive.read(f"{root}/{name}"), f"{source}: {name}")
+        elif name.startswith("code/"):
+            tree = ast.parse(archive.read(f"{root}/{name}"))
+            inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            for node in ast.walk(tree):
+                # Whole names only, `torch.relu` and not its `torch`; a bare `torch` could be asked by getattr.
+                if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
+                    _count_operator(ast.unparse(node), operators, source)
+    return operators
+
+
+def _count_operator(text: str, operators: Counter[str], source: str) -> None:
+    words = text.split(".")
+    if words[0] == "torch":
+        allowed = len(words) == 2 and words[1] not in _REFUSED
+    elif words[0] == "ops":
+        allowed = len(words) == 3 and words[1] in _NAMESPACES and words[2] not in _REFUSED
+    else:
+        allowed = "torch.classes" not in text  # C++ objects that came with foreign code
+    if not allowed:
+        raise ModelFileError(
+            f"{source} uses the operator {text[:80]!r}, which is not opened; it reaches beyond a network"
+        )
+    if words[0] == "torch":
+        operators[words[1]] += 1
+
+
+def _check_export(archive: zipfile.ZipFile, root: str, names: set[str], source: str) -> tuple[Counter[str], int]:
+    known = r"(data/weights/(weight_\d+|model_weights_config\.json)"
+    known += r"|data/constants/(tensor_\d+|model_constants_config\.json)"
+    known += rf"|data/sample_inputs/model\.pt|models/model\.json|extra/{METADATA_KEY}|archive_\w+|byteorder"
+    known += r"|version|\.data/\w+)"
+    for name in sorted(names):
+        if not re.fullmatch(known, name):
+            raise ModelFileError(f"{source} holds {name[:80]!r}, which catseye's export never writes; it is not opened")
+    program = json.loads(archive.read(f"{root}/models/model.json"))
+    if program.get("guards_code"):
+        raise ModelFileError(f"{source} brings Python code for its guards, which is never executed; export it again")
+    operators: Counter[str] = Counter()
+    for key, value in _leaves(program):
+        if key == "target":
+            if not _TARGET.fullmatch(value):
+                raise ModelFileError(f"{source} uses the operator {value[:80]!r}, which is not opened")
+            operators[value.removeprefix("torch.ops.aten.")] += 1
+        elif key == "expr_str" and not _EXPRESSION.fullmatch(value):
+            raise ModelFileError(f"{source} has the expression {value[:80]!r} in it, which is not evaluated")
+    sizes: dict[str, int] = {}  # by file: two names may share one tensor
+    for part in ("weights", "constants"):
+        config = json.loads(archive.read(f"{root}/data/{part}/model_{part}_config.json"))["config"]
+        for payload in config.values():
+            if payload["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
+                raise ModelFileError(f"{source} keeps weights as pickles, which are never opened; export it again")
+            if part == "weights":
+                sizes[payload["path_name"]] = math.prod(size["as_int"] for size in payload["tensor_meta"]["sizes"])
+    with zipfile.ZipFile(io.BytesIO(archive.read(f"{root}/data/sample_inputs/model.pt"))) as samples:
+        inner, inside = _check_entries(samples, f"{source}: sample inputs")
+        for name in inside:
+            if name.endswith(".pkl"):
+                _check_pickle(samples.read(f"{inner}/{name}"), f"{source}: sample inputs")
+    return operators, sum(sizes.values())
+
+
+def _check_pickle(content: bytes, source: str) -> None:
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in _UNCLEAR or (opcode.name == "GLOBAL" and not _HARMLESS.fullmatch(str(argument))):
+            raise ModelFileError(f"{source} is a pickle that would call {str(argument)[:80]!r}; it is not opened")
+
+
+def _leaves(value: Any) -> Iterator[tuple[str, str]]:
+    """Keys and texts of a JSON document, at any depth."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            for key, inner in one.items():
+                if isinstance(inner, str):
+                    yield key, inner
+                waiting.append(inner)
+        elif isinstance(one, list):
+            waiting += one
