@@ -23,6 +23,11 @@ FLAGS = {
     "predict": {"--top", "--csv", "--device"},
     "export": {"--to", "--input", "--out", "--golden", "--device"},
     "info": set(),
+    "serve": {
+        "--host", "--port", "--workers", "--watch", "--token-file", "--insecure", "--runtime", "--concurrency",
+        "--batch-size", "--max-body", "--max-pixels", "--max-header", "--max-parts", "--max-queue",
+        "--max-connections", "--deadline", "--header-time", "--body-time", "--drain", "--quiet",
+    },
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),

@@ -21,6 +21,7 @@ sys.meta_path.insert(0, Refuse())
         "import catseye; dir(catseye)",
         "import catseye.classifier, catseye.predictions, catseye.preprocess, catseye.manifest, catseye.config",
         "import catseye.onnx_runtime, catseye.inspection",
+        "import catseye.serving.server, catseye.serving.worker, catseye.serving.supervisor",
         "import sys; sys.argv = ['catseye', '--help']\nfrom catseye.cli import main\nmain()",
         "import sys; sys.argv = ['catseye', 'train', '--help']\nfrom catseye.cli import main\nmain()",
     ],
