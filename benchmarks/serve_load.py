@@ -5,7 +5,7 @@
 RUN is the run that the files were exported from, PICTURES a folder of class folders; 200 pictures of it are sent as
 JPEG forms to /predict by wrk (Debian's package) on the same machine, at 32, 128 and 256 connections. Each server is
 started, its time to the first answer taken, loaded, and stopped before the next one starts. Needs
-`pip install litserve fastapi python-multipart` beside catseye. Writes benchmarks/results/NAME.json.
+`pip install 'catseye[train,serve,serve-bench]'` and wrk. Writes benchmarks/results/NAME.json.
 """
 
 import argparse
