@@ -261,7 +261,7 @@ def test_21_blank_lines_do_not_hold_a_connection(server):
         assert read_answer(connection).status == 200
         connection.sendall(b"\r\n")
         started = time.monotonic()
-        assert connection.recv(1000) == b"" or time.monotonic() - started < 6
+        connection.recv(1000)  # 408 or the end: what counts is that it comes
         assert time.monotonic() - started < 6
 
 
