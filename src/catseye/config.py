@@ -51,6 +51,7 @@ class ModelSettings(Group):
     stem: Literal["auto", "small", "standard"] | None = Field(
         default=None, description="entrance for pictures of 64 px and less, or the paper's; auto: by input size"
     )
+    width: float | None = Field(default=None, ge=0.125, le=8, description="speednet: factor of every block's channels")
     auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 
 
@@ -82,7 +83,11 @@ class AugmentSettings(Group):
     crop_scale: float = Field(default=1.0, gt=0, le=1, description="random resized crop: smallest share of the area")
     hflip: float = Field(default=0.0, ge=0, le=1, description="probability of a mirror image")
     rotate_deg: float = Field(default=0.0, ge=0, le=180, description="largest angle")
+    hflip_alternate: bool = Field(
+        default=False, description="mirror each picture in turn from epoch to epoch, not at random"
+    )
     crop_padding_px: int = Field(default=0, ge=0, le=128, description="random crop after padding by this much")
+    crop_padding: Literal["zero", "reflect"] = Field(default="zero", description="what the padding is filled with")
     brightness: float = Field(default=0.0, ge=0, le=1, description="factor from 1 - x to 1 + x")
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
@@ -97,13 +102,16 @@ class TrainingSettings(Group):
 
     epochs: int = Field(default=10, ge=1, le=100_000)
     batch_size: int = Field(default=128, ge=1, le=65_536)
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adamw"
     lr: float = Field(default=1e-3, gt=0, le=100, description="peak learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    vector_lr: float = Field(
+        default=0.4, gt=0, le=100, description="muon: peak rate of biases, norms and the last layer"
+    )
     nesterov: bool = False
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="never on norms and biases")
-    schedule: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
-    warmup_epochs: float = Field(default=0.0, ge=0, description="cosine: linear warm-up")
+    schedule: Literal["onecycle", "cosine", "linear", "step", "constant"] = "onecycle"
+    warmup_epochs: float = Field(default=0.0, ge=0, description="cosine, linear: linear warm-up")
     step_epochs: int = Field(default=30, ge=1, description="step: epochs between two falls")
     step_gamma: float = Field(default=0.1, gt=0, lt=1, description="step: factor of each fall")
     cycle_momentum: bool = Field(default=False, description="onecycle: momentum falls 0.05 below and rises 0.05 above")
@@ -111,7 +119,13 @@ class TrainingSettings(Group):
     class_weights: Literal["none", "balanced"] = "none"
     clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fastest", "fp32", "bf16"] = Field(
+        default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that compute in it"
+    )
+    small_px: int = Field(
+        default=0, ge=0, le=1024, description="side of the input in the first part of the run; 0: off"
+    )
+    small_share: float = Field(default=0.4, gt=0, lt=1, description="length of that part, as a share of the steps")
     keep: Literal["best", "last"] = Field(default="best", description="which epoch's weights the run keeps")
     best_by: Literal["accuracy", "macro_f1", "loss"] = Field(default="accuracy", description="picks the checkpoint")
     patience: int = Field(default=0, ge=0, description="epochs without a better one before stopping; 0: never")
@@ -181,16 +195,26 @@ def inert_options(settings: Settings) -> dict[str, str]:
     """The options that the other settings make idle, with the reason."""
     idle: dict[str, str] = {}
     training = settings.training
-    if training.optimizer != "sgd":
+    if training.optimizer == "muon":
+        idle["training.nesterov"] = "training.optimizer is muon, which always looks ahead"
+    elif training.optimizer != "sgd":
         for key in ("momentum", "nesterov", "cycle_momentum"):
-            idle[f"training.{key}"] = f"training.optimizer is {training.optimizer}, only sgd has it"
+            idle[f"training.{key}"] = f"training.optimizer is {training.optimizer}, which has none"
     elif training.momentum == 0:
         for key in ("nesterov", "cycle_momentum"):
             idle[f"training.{key}"] = "training.momentum is 0"
+    if training.optimizer != "muon":
+        idle["training.vector_lr"] = f"training.optimizer is {training.optimizer}, only muon has it"
+    if not training.small_px:
+        idle["training.small_share"] = "training.small_px is 0"
+    if not settings.augment.hflip:
+        idle["augment.hflip_alternate"] = "augment.hflip is 0"
+    if not settings.augment.crop_padding_px:
+        idle["augment.crop_padding"] = "augment.crop_padding_px is 0"
     if training.schedule != "onecycle":
         idle["training.cycle_momentum"] = f"training.schedule is {training.schedule}, only onecycle has it"
-    if training.schedule != "cosine":
-        idle["training.warmup_epochs"] = f"training.schedule is {training.schedule}, only cosine has it"
+    if training.schedule not in ("cosine", "linear"):
+        idle["training.warmup_epochs"] = f"training.schedule is {training.schedule}, which has none"
     if training.schedule != "step":
         for key in ("step_epochs", "step_gamma"):
             idle[f"training.{key}"] = f"training.schedule is {training.schedule}, only step has it"

@@ -1,8 +1,13 @@
-"""Which device computes, and in which precision."""
+"""Which device computes, in which precision, and what becomes of freed memory."""
+
+import ctypes
+from functools import cache
 
 import torch
 
 from catseye.errors import UsageError
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -28,10 +33,36 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     """The autocast type, or None for full fp32.
 
-    `auto` means bf16 on CUDA devices that compute in it natively. CPUs stay in fp32: without AMX
-    units bf16 is emulated and slower.
+    `fastest` means bf16 on devices that compute in it natively: elsewhere it is emulated and slower. `auto` does the
+    same on CUDA and stays in fp32 on CPUs, so that a run comes out alike on an old and on a new processor.
     """
     if name == "auto":
-        native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if native else None
+        return torch.bfloat16 if device.type == "cuda" and _native_bf16(device) else None
+    if name == "fastest":
+        return torch.bfloat16 if _native_bf16(device) else None
     return torch.bfloat16 if name == "bf16" else None
+
+
+@cache
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 does not tell
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep what tensors free instead of handing it back to the kernel.
+
+    A step frees and takes the same hundreds of megabytes again; each time the kernel would have to zero them.
+    Without effect where the library is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TOP_PAD, 2**28)

@@ -37,7 +37,8 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str = "") -> None:
         known = list(known)
-        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        # `lr` means training.lr, though its letters are few.
+        near = [each for each in known if each.endswith(f".{name}")] or get_close_matches(name, known, n=3, cutoff=0.5)
         listed = f"known: {', '.join(sorted(known))}."
         if len(known) > 60:  # a list that long helps nobody
             listed = f"none of the {len(known):,} known names is like it."

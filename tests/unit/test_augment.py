@@ -305,3 +305,38 @@ def test_erased_places_are_the_mean_colour(make_spec):
     x = torch.full((8, 3, 12, 16), 255, dtype=torch.uint8)
     result = augment.augment_batch(x, AugmentSettings(erase=1), make_spec(12, 16), seeded())
     assert set(result.unique().tolist()) == {0.0, 2.0}
+
+
+def test_alternating_flips_show_each_picture_both_ways_in_two_epochs():
+    x, indices = floats(64), torch.arange(64)
+    first, second, third = (augment.alternating_flip(x, 0.5, indices, epoch) for epoch in range(3))
+    mirrored = (first == x.flip(-1)).all(dim=(1, 2, 3))
+    assert 24 <= mirrored.sum() <= 40
+    assert torch.equal((second == x.flip(-1)).all(dim=(1, 2, 3)), ~mirrored)
+    assert torch.equal(first, third)
+    order = torch.randperm(64, generator=seeded())
+    assert torch.equal(augment.alternating_flip(x[order], 0.5, indices[order], 0), first[order])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_alternating_flips_keep_their_share(share):
+    x, indices = floats(40), torch.arange(40)
+    flips = sum((augment.alternating_flip(x, share, indices, e) != x).any(dim=(1, 2, 3)).int() for e in range(8))
+    assert (flips == round(8 * share)).all()
+
+
+def test_reflected_padding_is_torchs():
+    x = pixels()
+    wanted = torch.nn.functional.pad(x.float(), (3, 3, 3, 3), mode="reflect").to(torch.uint8)
+    got = augment.random_crop(x, 3, seeded(), fill="reflect")
+    h, w = x.shape[2:]
+    for picture, source in zip(got, wanted, strict=True):
+        places = [source[:, i : i + h, j : j + w] for i in range(7) for j in range(7)]
+        assert any(torch.equal(picture, place) for place in places)
+    assert not torch.equal(got, augment.random_crop(x, 3, seeded()))
+
+
+def test_a_smaller_batch_is_torchvisions_resize():
+    x = floats(4, 3, 32, 32)
+    wanted = oracle.resize(x, [24, 24], antialias=True)
+    torch.testing.assert_close(augment.resize_batch(x, 24), wanted, atol=1e-5, rtol=0)

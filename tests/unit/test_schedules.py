@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -97,3 +98,11 @@ def test_step_is_torchs(epochs, steps, every, gamma):
 
 def test_constant():
     assert set(ours(4, schedule="constant", epochs=3)) == {(0.1, 0.9)}
+
+
+def test_linear_is_a_triangle_that_ends_at_nothing():
+    rates = [rate for rate, _ in ours(10, schedule="linear", epochs=4, warmup_epochs=0.5)]
+    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    falls = [a - b for a, b in itertools.pairwise(rates[5:])]
+    assert falls == pytest.approx([0.1 / 35] * len(falls))
+    assert rates[-1] == pytest.approx(0.1 / 35)

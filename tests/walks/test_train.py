@@ -10,7 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import catseye
+from catseye.models.speednet import SpeedNet
 from catseye.runs import Run
+from catseye.training import step
 from tests.walks.conftest import snapshot
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -113,6 +115,18 @@ def test_every_choice_trains(shapes, tmp_path, settings):
     assert len(rows) == 2
     assert all(np.isfinite(value) for row in rows for value in row.values())
     assert ("test_loss" in rows[0]) == (settings.get("data.val_fraction") == 0.0)
+
+
+def test_the_recipe_speed_starts_small_and_from_the_data(shapes, tmp_path, monkeypatch):
+    small, fitted = [], []
+    shrink, initialise = step.resize_batch, SpeedNet.initialise
+    monkeypatch.setattr(step, "resize_batch", lambda x, px: small.append(px) or shrink(x, px))
+    monkeypatch.setattr(SpeedNet, "initialise", lambda net, x: fitted.append(len(x)) or initialise(net, x))
+    settings = {"training.batch_size": 24, "training.small_px": 16, "model.width": 0.25}
+    done = catseye.train(shapes, recipe="speed", out=tmp_path / "run", epochs=5, device="cpu", settings=settings)
+    assert done.metrics.accuracy > 0.9
+    assert small == [16] * 8  # 40 % of 5 epochs of 4 batches
+    assert fitted == [96]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_path):

@@ -17,15 +17,29 @@ from torch import Generator, Tensor
 from catseye.config import AugmentSettings
 from catseye.preprocess import Preprocessing, fit
 
+GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly spread
 
-def augment_batch(pixels: Tensor, settings: AugmentSettings, spec: Preprocessing, generator: Generator) -> Tensor:
+
+def augment_batch(
+    pixels: Tensor,
+    settings: AugmentSettings,
+    spec: Preprocessing,
+    generator: Generator,
+    *,
+    indices: Tensor | None = None,
+    epoch: int = 0,
+) -> Tensor:
     """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
+
+    `indices` (N,) and `epoch` say which picture is met for the how manieth time; alternating flips need them.
 
     Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
     """
     if settings.crop_padding_px:
-        pixels = random_crop(pixels, settings.crop_padding_px, generator)
-    if settings.hflip:
+        pixels = random_crop(pixels, settings.crop_padding_px, generator, fill=settings.crop_padding)
+    if settings.hflip and settings.hflip_alternate and indices is not None:
+        pixels = alternating_flip(pixels, settings.hflip, indices, epoch)
+    elif settings.hflip:
         pixels = horizontal_flip(pixels, settings.hflip, generator)
     x = to_unit(pixels)
     if settings.rotate_deg:
@@ -67,19 +81,52 @@ def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tens
     return torch.where(_chosen(x, probability, generator), x.flip(-1), x)
 
 
-def random_crop(x: Tensor, padding_px: int, generator: Generator) -> Tensor:
-    """Pad every side with zeros and cut the original size out at a random place: a shift of up to `padding_px`.
+def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int) -> Tensor:
+    """Mirror each picture in this share of the epochs, evenly spread: at 0.5 in every second one.
+
+    Two epochs in a row then show every picture in both ways, where drawing shows half of them twice in the same way.
+
+    Shape: (N, C, H, W), any dtype -> the same; indices (N,).
+    Source: Jordan 2024, arXiv 2404.00498, section 3.6; any share, and the first epoch's choice by the golden ratio
+    instead of a hash.
+    """
+    start = (indices.double() * GOLDEN_RATIO) % 1
+    flipped = (start + (epoch + 1) * share).floor() > (start + epoch * share).floor()
+    return torch.where(flipped.view(-1, 1, 1, 1).to(x.device), x.flip(-1), x)
+
+
+def resize_batch(x: Tensor, side_px: int) -> Tensor:
+    """Bilinear with antialiasing to a square of this side.
+
+    Shape: (N, C, H, W) float -> (N, C, side_px, side_px), channels-last in memory.
+    """
+    small = F.interpolate(x, size=(side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+    return small.contiguous(memory_format=torch.channels_last)
+
+
+def random_crop(x: Tensor, padding_px: int, generator: Generator, *, fill: str = "zero") -> Tensor:
+    """Pad every side with zeros or with its own mirror image and cut the original size out at a random place.
+
+    That is a shift of up to `padding_px`.
 
     Shape: (N, C, H, W), any dtype -> the same; channels-last in memory.
     """
     n, _, h, w = x.shape
-    padded = F.pad(x, (padding_px,) * 4)
+    padded = F.pad(x, (padding_px,) * 4) if fill == "zero" else _reflected(x, padding_px)
     top = torch.randint(2 * padding_px + 1, (n, 1), generator=generator, device=x.device)
     left = torch.randint(2 * padding_px + 1, (n, 1), generator=generator, device=x.device)
     sample = torch.arange(n, device=x.device).view(n, 1, 1)
     rows = (top + torch.arange(h, device=x.device)).view(n, h, 1)
     columns = (left + torch.arange(w, device=x.device)).view(n, 1, w)
     return padded[sample, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def _reflected(x: Tensor, padding_px: int) -> Tensor:
+    """As F.pad's mode reflect, which uint8 does not have: (N, C, H, W) -> (N, C, H + 2 p, W + 2 p)."""
+    _, _, h, w = x.shape
+    rows = F.pad(torch.arange(float(h), device=x.device)[None], (padding_px, padding_px), mode="reflect")[0].long()
+    columns = F.pad(torch.arange(float(w), device=x.device)[None], (padding_px, padding_px), mode="reflect")[0].long()
+    return x[:, :, rows][:, :, :, columns]
 
 
 def rotate(x: Tensor, degrees: float, generator: Generator) -> Tensor:

@@ -34,6 +34,7 @@ class Batch:
     pixels: Tensor
     labels: Tensor
     indices: Tensor
+    epoch: int = 0  # number of the epoch, from 0
 
 
 class Loader(Protocol):
@@ -99,7 +100,7 @@ class MemoryLoader:
         for chosen in order[start:]:
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
-            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen))
+            yield Batch(self.pixels[rows].permute(0, 3, 1, 2), self.labels[rows], torch.from_numpy(chosen), number)
 
 
 @dataclass
@@ -142,7 +143,10 @@ class StreamLoader:
             if len(indices):
                 labels = torch.from_numpy(self.pictures.labels[indices.numpy()])
                 yield Batch(
-                    pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2), labels.to(self.device), indices
+                    pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2),
+                    labels.to(self.device),
+                    indices,
+                    number,
                 )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.data import builtin
+from catseye.data.names import Names
 from catseye.errors import DataError, ImageError
 from catseye.preprocess import FILE_SUFFIXES, Pixels, read_file
 
@@ -75,7 +76,7 @@ class FolderReader:
     def size_bytes(self, index: int) -> int:
         """The file's size."""
         try:
-            return (self.root / self.names[index]).stat().st_size
+            return os.stat(f"{self.root}/{self.names[index]}").st_size  # noqa: PTH116  (a Path per file is slow)
         except (OSError, ValueError) as error:
             raise ImageError(f"{self.root / self.names[index]} cannot be read ({error})") from None
 
@@ -188,20 +189,20 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
     while stack:
         prefix, above = stack.pop()
         try:
-            entries = list(os.scandir(root / prefix))
+            with os.scandir(root / prefix) as entries:  # read as it goes: a folder may hold a million
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    name = f"{prefix}{entry.name}"
+                    if entry.is_dir():
+                        folders.append(name)
+                        real = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
+                        if real not in above:
+                            stack.append((f"{name}/", (*above, real)))
+                    elif entry.is_file() or entry.is_symlink():
+                        files.append(name)
         except OSError as error:
             raise DataError(f"folder {root / prefix} cannot be listed ({error.strerror})") from None
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            name = f"{prefix}{entry.name}"
-            if entry.is_dir():
-                folders.append(name)
-                real = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
-                if real not in above:
-                    stack.append((f"{name}/", (*above, real)))
-            elif entry.is_file() or entry.is_symlink():
-                files.append(name)
     return files, folders
 
 
@@ -237,32 +238,32 @@ def _from_names(source: str, files: list[str], folders: list[str], reader: "_Mak
     if not names:
         raise DataError(f"{source} holds no pictures (looked for {', '.join(sorted(FILE_SUFFIXES))})")
     skip = len(_wrapping_folders(names))
-    parts = [name.split("/")[skip:] for name in names]
-    tops = {part[0].lower() for part in parts if len(part) > 1}
+    # Names are split anew in every pass: the parts of a million, kept, would take several times the names' memory.
+    tops = {name.split("/", skip + 1)[skip].lower() for name in names if name.count("/") > skip}
     depth = 1 if tops & {"train", "training"} and tops <= SPLIT_NAMES.keys() else 0
-    inside = [index for index, part in enumerate(parts) if len(part) > depth + 1]
+    inside = [name for name in names if name.count("/") > skip + depth]
     if not inside:
         raise DataError(f"{source} has pictures but no class folders; put each class into a folder of its own")
     notes = []
     if len(inside) < len(names):
-        stray = next(name for name, part in zip(names, parts, strict=True) if len(part) <= depth + 1)
+        stray = next(name for name in names if name.count("/") <= skip + depth)
         notes.append(
             f"{len(names) - len(inside)} pictures lie outside the class folders and are left out, e.g. {stray}"
         )
     if len(names) < len(files):
         notes.append(f"{len(files) - len(names)} files are no pictures by their suffix and are left out")
-    class_names = sorted({parts[index][depth] for index in inside})
+    place = skip + depth
+    class_names = sorted({name.split("/", place + 1)[place] for name in inside})
     _refuse_empty_classes(source, [folder.split("/")[skip:] for folder in folders], depth, class_names)
     number = {name: index for index, name in enumerate(class_names)}
-    kept = [names[index] for index in inside]
+    side = (SPLIT_NAMES[name.split("/", skip + 1)[skip].lower()] if depth else NOT_SPLIT for name in inside)
+    kept = Names(inside)
     return Pictures(
         source=source,
         classes=tuple(class_names),
         names=kept,
-        labels=np.array([number[parts[index][depth]] for index in inside], dtype=np.int64),
-        splits=np.array(
-            [SPLIT_NAMES[parts[index][0].lower()] if depth else NOT_SPLIT for index in inside], dtype=np.int8
-        ),
+        labels=np.fromiter((number[name.split("/", place + 1)[place]] for name in inside), np.int64, len(inside)),
+        splits=np.fromiter(side, np.int8, len(inside)),
         read=reader(kept),
         notes=tuple(notes),
     )

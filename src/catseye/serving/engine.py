@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP; see below
 
 from catseye.errors import ImageError
-from catseye.preprocess import UPLOAD_FORMATS, fit, open_image, to_pixels
+from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
 from catseye.serving.refusals import Refusal, of_picture
 from catseye.serving.session import ServedModel
@@ -147,11 +147,9 @@ class Engine:
                 continue
             job.decoding = time.monotonic()
             try:
-                spec = job.model.manifest.preprocessing
-                # The three steps of `preprocess`, because the heat map needs the size in between.
-                image = open_image(content, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels)
-                job.size_px = image.size
-                job.row = job.model.row_of(to_pixels(fit(image, spec), spec.channels))
+                spec, max_pixels = job.model.manifest.preprocessing, self.limits.max_pixels
+                pixels, job.size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=max_pixels)
+                job.row = job.model.row_of(pixels)
             except Exception as error:  # noqa: BLE001 - a thread that dies would leave its caller waiting
                 job.failure = error
                 self._deliver([job])

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from catseye.config import Settings, to_toml
+from catseye.data.augment import normalise, to_unit
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared, prepare
 from catseye.data.sources import SPLIT_LABELS
@@ -93,7 +94,8 @@ def fit_to_data(chosen: Settings, prepared: Prepared, console: Console) -> Setti
     """Drop what a recipe asks for and these pictures cannot bear, and refuse what would do nothing."""
     if chosen.recipe and chosen.augment.hflip and not prepared.pictures.mirror_safe:
         console.print("- no mirror images: a mirrored digit is another sign", highlight=False)
-        chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update={"hflip": 0.0})})
+        unmirrored = {"hflip": 0.0, "hflip_alternate": False}
+        chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update=unmirrored)})
     if chosen.augment.saturation and prepared.spec.channels == 1:
         raise UsageError("augment.saturation would do nothing here: the pictures are grey; leave it out")
     if not prepared.counts["val"] and chosen.training.keep == "best":
@@ -124,7 +126,11 @@ def assemble(
             in_channels=spec.channels,
             input_px=spec.height_px,
             **options,
-        ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        )
+        begin = getattr(model, "initialise", None)
+        if begin is not None:
+            begin(_some_pictures(prepared))
+        model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     else:
         model, plan = build_pretrained(chosen, prepared, published, where)
         options = {**pretrained_options(chosen), "head": "transfer"}
@@ -151,12 +157,24 @@ def assemble(
         num_classes=len(classes),
         seed=chosen.seed,
         clip_norm=training.clip_norm,
+        small_px=training.small_px,
+        small_until=round(training.small_share * training.epochs * steps) if training.small_px else 0,
         precision=choose_precision(training.precision, where),
         ema=EMA(model, training.ema_decay) if training.ema_decay else None,
         teacher=_teacher(chosen, prepared, where),
         frozen_state=frozen,
     )
     return Assembled(trainer, loaders, Architecture(name=chosen.model.name, options=options), plan)
+
+
+def _some_pictures(prepared: Prepared, number: int = 5000) -> Tensor:
+    """Training pictures of all classes, normalised: (N, C, H, W) float32 on the CPU."""
+    found: list[Tensor] = []
+    for batch in prepared.loaders["train"].epoch(0):  # shuffled
+        found.append(normalise(to_unit(batch.pixels.cpu()), prepared.spec))
+        if sum(map(len, found)) >= number:
+            break
+    return torch.cat(found)[:number]
 
 
 def _cache(model: nn.Module, chosen: Settings, prepared: Prepared, console: Console) -> Mapping[str, Loader]:

@@ -49,7 +49,7 @@ class FeatureLoader:
         for chosen in order[start:]:
             rows = torch.from_numpy(self.row[chosen])
             features = self.features[torch.from_numpy(draw[chosen]), rows]
-            yield Batch(features[..., None, None], self.labels[rows], torch.from_numpy(chosen))
+            yield Batch(features[..., None, None], self.labels[rows], torch.from_numpy(chosen), number)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _one_round(
             x = normalise(to_unit(batch.pixels), spec)
         else:
             generator = torch.Generator(batch.pixels.device).manual_seed(derive(seed, "augment", variant, number))
-            x = augment_batch(batch.pixels, augment, spec, generator)
+            x = augment_batch(batch.pixels, augment, spec, generator, indices=batch.indices, epoch=variant)
         pooled.append(features(x).float().mean((2, 3)))
         seen.append(Batch(torch.empty(0), batch.labels, batch.indices))
     return torch.cat(pooled), seen

@@ -16,7 +16,7 @@ from rich.console import Console
 from catseye.config import Settings, load_settings, to_toml
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
-from catseye.devices import choose_device
+from catseye.devices import choose_device, keep_freed_memory
 from catseye.errors import Interrupted, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
@@ -98,6 +98,8 @@ def train(
     """
     console = console or Console(stderr=True)
     where = choose_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
     if resume is not None:
         given = {"data": data, "out": out, "model": model, "epochs": epochs, "seed": seed, "config": config}
         given |= {"recipe": recipe, "pretrained": pretrained or None}

@@ -26,6 +26,8 @@ def make_schedule(settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
                 momentum += MOMENTUM_SWING * cycled_momentum(step, total)
         elif settings.schedule == "cosine":
             factor = cosine(step, total, round(settings.warmup_epochs * steps_per_epoch))
+        elif settings.schedule == "linear":
+            factor = linear(step, total, round(settings.warmup_epochs * steps_per_epoch))
         elif settings.schedule == "step":
             factor = settings.step_gamma ** (step // (settings.step_epochs * steps_per_epoch))
         else:
@@ -59,6 +61,13 @@ def cosine(step: int, total: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def linear(step: int, total: int, warmup: int) -> float:
+    """From 1/warmup up to 1, then down in a straight line to 0 one step after the last."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 1 - (step - warmup) / max(1, total - warmup)
 
 
 def _phase(step: int, total: int) -> tuple[bool, float]:

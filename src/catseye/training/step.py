@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from catseye.config import AugmentSettings
-from catseye.data.augment import augment_batch
+from catseye.data.augment import augment_batch, resize_batch
 from catseye.data.loaders import Batch
 from catseye.data.mixing import mix_batch
 from catseye.errors import TrainingError
@@ -37,6 +37,8 @@ class Trainer:
     num_classes: int
     seed: int
     clip_norm: float = 0.0
+    small_px: int = 0  # side of the input in the steps before `small_until`
+    small_until: int = 0
     precision: torch.dtype | None = None  # autocast type; None: fp32
     ema: EMA | None = None
     teacher: Teacher | None = None
@@ -75,7 +77,9 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
 
     x = batch.pixels  # (N, C, H, W)
     if x.dtype == torch.uint8:  # cached features arrive as floats, augmented when they were computed
-        x = augment_batch(x, t.augment, t.spec, generator)
+        x = augment_batch(x, t.augment, t.spec, generator, indices=batch.indices, epoch=batch.epoch)
+        if t.step < t.small_until:
+            x = resize_batch(x, t.small_px)
     x, targets = mix_batch(x, batch.labels, t.augment, t.num_classes, generator)  # (N,) or (N, K)
 
     rate, momentum = t.schedule(t.step)

@@ -1,0 +1,79 @@
+"""Muon: momentum whose step is made orthogonal, for kernels and matrices; plain SGD for everything else.
+
+Enters: parameter groups, those with `orthogonal=True` hold kernels and matrices. Leaves: an optimizer that
+`optimizers.py` hands to the training step. torch.optim.Muon takes matrices only; convolutions need this one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from catseye.devices import choose_precision
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration; they trade exactness (singular values end between 0.7 and 1.2) for speed."""
+
+NUM_ITERATIONS = 3
+
+
+class Muon(Optimizer):
+    """Nesterov momentum; a kernel's step is its nearest orthogonal matrix, and the kernel keeps a fixed norm.
+
+    A kernel (O, I, h, w) is seen as the matrix (O, I·h·w). Before each step it is scaled to the norm sqrt(O), so
+    its learning rate is relative to the kernel itself and weight decay would do nothing.
+
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the fixed norm and three
+    instead of five iterations as in the CIFAR-10 speed-run of the same author (arXiv 2404.00498 and its repository).
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "orthogonal": False, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            if group["weight_decay"]:
+                gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])  # type: ignore[assignment]
+            buffers = [self._buffer(p) for p in parameters]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, gradients)
+            steps = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
+            if group["orthogonal"]:
+                for p in parameters:
+                    p.mul_(len(p) ** 0.5 / p.norm())
+                steps = tuple(orthogonalise(s.flatten(1)).view_as(s) for s in steps)
+            torch._foreach_add_(parameters, steps, alpha=-group["lr"])
+
+    def _buffer(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """The singular values of a matrix all moved close to 1, its singular vectors kept.
+
+    Computed in bf16 where the device does that natively, as published, else in fp32.
+
+    Shape: (R, C) float32 -> (R, C) float32.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrix.to(choose_precision("fastest", matrix.device) or matrix.dtype)
+    x = x / (x.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.mT if tall else x
+    for _ in range(NUM_ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    x = x.mT if tall else x
+    return torch.as_tensor(x, dtype=matrix.dtype)
