@@ -140,11 +140,11 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
         ImageError: as in `preprocess`.
 
     """
-    return _open(source, formats, None, MAX_PIXELS)[0]
+    return _open(source, formats, None)[0]
 
 
 def _open(
-    source: ImageSource, formats: tuple[str, ...], spec: Preprocessing | None, max_pixels: int
+    source: ImageSource, formats: tuple[str, ...], spec: Preprocessing | None, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
     """The picture, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
     if isinstance(source, np.ndarray):
@@ -170,9 +170,10 @@ def _open(
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source), formats=formats) as image:
                 _check_size(image.size, name, max_pixels)
-                size = image.size[::-1] if _orientation(image) in _SIDES_SWAPPED else image.size
+                width, height = image.size
                 box = _reduce(image, spec) if spec else None
                 image.load()
+                size = (height, width) if _orientation(image) in _SIDES_SWAPPED else (width, height)
                 return _to_eight_bit(_upright(image)), box, size
     except ImageError:
         raise
