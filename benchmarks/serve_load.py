@@ -9,6 +9,7 @@ started, its time to the first answer taken, loaded, and stopped before the next
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import io
 import json
@@ -168,12 +169,17 @@ def one_server(words: list, forms: Path, folder: Path, seconds: int) -> dict:
         found["memory_mb"] = round(memory_mb(process.pid), 1)
         return found
     finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself
         os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(15)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    process.wait()
 
 
 def ask_until_answered(port: int, body: bytes, process: subprocess.Popen, log: Path) -> None:
