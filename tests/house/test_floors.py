@@ -35,6 +35,7 @@ FLOORS = {
     "exporting": 3,
     "inspection": 3,
     "deploying": 4,
+    "serving": 3,
     "cli": 4,
     "__main__": 4,
     "__init__": 4,
@@ -56,7 +57,7 @@ SIDEWAYS = {
 TORCH_FREE = {
     "errors", "files", "seeds", "config", "manifest", "preprocess", "classifier", "predictions",
     "onnx_structure", "onnx_runtime", "openvino_runtime", "model_file", "loading", "torch_archive",
-    "tensorrt_engine_file",
+    "tensorrt_engine_file", "serving",
 }  # fmt: skip
 
 
@@ -103,6 +104,14 @@ def test_imports_point_down(path):
         floor_0 = FLOORS[here] == FLOORS[there] == 0  # the ground floor is one room in several files
         down = FLOORS[there] < FLOORS[here]
         assert down or floor_0 or (here, there) in SIDEWAYS, f"{here} imports {there}: that does not point down"
+
+
+def test_serving_stands_on_the_two_lowest_floors():
+    """Beside training and exporting, but never on them: what answers requests needs neither runs nor torch."""
+    for path in FILES:
+        if room(path) == "serving":
+            used = {name.split(".")[1] for name in imports(path) if name.startswith("catseye.")} - {"serving"}
+            assert all(FLOORS.get(name, 0) <= 1 or name == "__version__" for name in used), path.name
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) in TORCH_FREE], ids=lambda path: path.stem)

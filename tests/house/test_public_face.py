@@ -25,6 +25,11 @@ FLAGS = {
     "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--device"},
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
+    "serve": {
+        "--host", "--port", "--workers", "--watch", "--token-file", "--insecure", "--runtime", "--concurrency",
+        "--batch-size", "--max-body", "--max-pixels", "--max-header", "--max-parts", "--max-queue",
+        "--max-connections", "--deadline", "--header-time", "--body-time", "--drain", "--quiet",
+    },
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),

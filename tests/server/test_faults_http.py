@@ -243,6 +243,28 @@ def test_21_one_byte_a_moment_is_closed_at_the_deadline(server, part):
         assert time.monotonic() - started < 6
 
 
+def test_21_a_long_body_beside_half_a_header_is_no_long_header(server):
+    """Pipelined: the end of one request and the beginning of the next come in one piece."""
+    big = noise(2, side=200)
+    first, second = post_bytes(big), post_bytes(png("blue"))
+    with server.connect() as connection:
+        connection.sendall(first + second[:40])
+        assert read_answer(connection).status == 200
+        time.sleep(0.2)
+        connection.sendall(second[40:])
+        assert read_answer(connection).json()["class"] == "blue"
+
+
+def test_21_blank_lines_do_not_hold_a_connection(server):
+    with server.connect() as connection:
+        connection.sendall(post_bytes(png("blue")))
+        assert read_answer(connection).status == 200
+        connection.sendall(b"\r\n")
+        started = time.monotonic()
+        connection.recv(1000)  # 408 or the end: what counts is that it comes
+        assert time.monotonic() - started < 6
+
+
 def test_21_headers_without_an_end_are_refused(server):
     refused(server.raw(b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 3_000), 431)
     refused(server.raw(b"GET / HTTP/1.1\r\nX-A: " + b"b" * 200_000), 431)

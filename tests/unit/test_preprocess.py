@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2.functional import normalize
 
-from catseye.errors import ImageError
+from catseye.errors import ImageError, PictureTooLarge
 from catseye.preprocess import (
     FILE_FORMATS,
     UPLOAD_FORMATS,
@@ -21,6 +21,7 @@ from catseye.preprocess import (
     normalise,
     open_image,
     preprocess,
+    preprocess_sized,
     to_pixels,
 )
 from tests.conftest import encode, random_pixels
@@ -460,3 +461,21 @@ def test_fit_fills_with_the_given_grey():
     image = fit(Image.new("L", (10, 20), 255), spec_of(20, 20, channels=1, fill=99))
     assert image.getpixel((0, 0)) == 99
     assert image.getpixel((10, 10)) == 255
+
+
+@pytest.mark.parametrize(("turn", "size"), [(1, (40, 24)), (3, (40, 24)), (6, (24, 40)), (8, (24, 40))])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_the_size_that_is_said_is_the_upright_pictures(turn, size, kind):
+    exif = Image.Exif()
+    exif[EXIF_TURN] = turn
+    content = save(Image.fromarray(random_pixels(1, 24, 40)), kind, exif=exif)
+    pixels, found = preprocess_sized(content, spec_of(16))
+    assert found == size
+    assert np.array_equal(pixels, preprocess(content, spec_of(16)))
+
+
+def test_the_pixel_limit_can_be_lower():
+    content = save(Image.fromarray(random_pixels(1, 24, 40)), "PNG")
+    assert preprocess_sized(content, spec_of(16), max_pixels=24 * 40)[1] == (40, 24)
+    with pytest.raises(PictureTooLarge, match="at most 959"):
+        preprocess_sized(content, spec_of(16), max_pixels=959)

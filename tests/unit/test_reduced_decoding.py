@@ -77,7 +77,7 @@ def test_the_strip_that_the_decoder_adds_is_cut_off_on_the_right_side(width, ori
     exif = Image.Exif()
     exif[EXIF_TURN] = orientation
     spec = make_spec(24, resize="squash")
-    image, box = module._open(jpeg(photo(width, width + 8), exif=exif), module.FILE_FORMATS, spec)
+    image, box, _ = module._open(jpeg(photo(width, width + 8), exif=exif), module.FILE_FORMATS, spec)
     assert box is not None
     sides = {(box[2] - box[0]) * 8, (box[3] - box[1]) * 8}
     assert sides == {width, width + 8}

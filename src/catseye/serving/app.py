@@ -128,11 +128,12 @@ class Application:
         engine.require_room()
         with bodies.held(engine, request):
             content = bodies.one_picture(request, await bodies.read_body(request, self.limits, engine), self.limits)
+            engine.require_room()
             job = engine.start(engine.model, content=content)
-        job.wants_cam, request.version = with_cam, job.model.version
-        when_gone(request, partial(engine.abandon, job))
-        engine.queue(job)
-        await engine.answer(job)
+            job.wants_cam, request.version = with_cam, job.model.version
+            when_gone(request, partial(engine.abandon, job))
+            engine.queue(job)
+            await engine.answer(job)
         _time(request, job)
         return json_response(self._describe(job, top))
 
@@ -147,21 +148,25 @@ class Application:
             engine.require_room(len(pictures))
             model = engine.model  # all pictures of a request are answered by one version
             jobs = [engine.start(model, content=content) for content in pictures]
-        request.version = model.version
-        when_gone(request, partial(engine.abandon, *jobs))
+            request.version = model.version
+            when_gone(request, partial(engine.abandon, *jobs))
+            for job in jobs:
+                job.wants_cam = with_cam
+                engine.queue(job)
+            answers = await self._answers(jobs, top)
+        return json_response({"predictions": answers})
+
+    async def _answers(self, jobs: list[Job], top: int | None) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
-        for job in jobs:
-            job.wants_cam = with_cam
-            engine.queue(job)
         try:
             for job in jobs:
                 try:
-                    answers.append({"status": 200, **self._describe(await engine.answer(job), top)})
+                    answers.append({"status": 200, **self._describe(await self.engine.answer(job), top)})
                 except Refusal as refusal:
                     answers.append({"status": refusal.status, "error": refusal.message, "code": refusal.code})
         finally:
-            engine.abandon(*jobs)
-        return json_response({"predictions": answers})
+            self.engine.abandon(*jobs)
+        return answers
 
     def _describe(self, job: Job, top: int | None) -> dict[str, Any]:
         answer, best, confidence = schemas.prediction(job, top)

@@ -60,7 +60,7 @@ class Gone(Exception):
 
 @contextlib.contextmanager
 def held(engine: Engine, request: Request) -> Iterator[None]:
-    """Give back the memory that `read_body` took, once the request is over."""
+    """Give back the memory that `read_body` took, once its pictures are answered."""
     try:
         yield
     finally:

@@ -14,14 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
+from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP; see below
 
 from catseye.errors import ImageError
-from catseye.preprocess import UPLOAD_FORMATS, preprocess_with_size
+from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
 from catseye.serving.refusals import Refusal, of_picture
 from catseye.serving.session import ServedModel
 from catseye.serving.settings import Limits
 from catseye.serving.tuning import Plan
+
+# All formats that are read, now: else Pillow would import every format it knows inside the first decoding thread.
+Image.preinit()
 
 
 class Engine:
@@ -74,11 +78,8 @@ class Engine:
     def start(self, model: ServedModel, *, content: bytes | None = None, row: NDArray[Any] | None = None) -> Job:
         """Accept one picture (its bytes, or a row of the model's input); `answer` waits for it.
 
-        Raises:
-            Refusal: as in `require_room`.
-
+        Right after `require_room`, with nothing awaited in between: a request is accepted whole or not at all.
         """
-        self.require_room()
         self.num_in_flight += 1
         job = Job(model, self._loop.create_future(), time.monotonic() + self.limits.deadline_s, content, row)
         job.future.add_done_callback(self._left)
@@ -146,10 +147,8 @@ class Engine:
                 continue
             job.decoding = time.monotonic()
             try:
-                spec = job.model.manifest.preprocessing
-                pixels, job.size_px = preprocess_with_size(
-                    content, spec, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels
-                )
+                spec, max_pixels = job.model.manifest.preprocessing, self.limits.max_pixels
+                pixels, job.size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=max_pixels)
                 job.row = job.model.row_of(pixels)
             except Exception as error:  # noqa: BLE001 - a thread that dies would leave its caller waiting
                 job.failure = error

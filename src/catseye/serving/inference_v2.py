@@ -102,15 +102,15 @@ class Protocol:
             asked, rows, binary = read_request(body, request.headers.get(_HEADER_LENGTH), model)
             engine.require_room(len(rows))
             jobs = [engine.start(model, row=row) for row in rows]
-        request.facts["rows"] = len(jobs)
-        bodies.when_gone(request, partial(engine.abandon, *jobs))
-        for job in jobs:
-            engine.queue(job)
-        try:
+            request.facts["rows"], request.version = len(jobs), model.version
+            bodies.when_gone(request, partial(engine.abandon, *jobs))
             for job in jobs:
-                await engine.answer(job)
-        finally:
-            engine.abandon(*jobs)
+                engine.queue(job)
+            try:
+                for job in jobs:
+                    await engine.answer(job)
+            finally:
+                engine.abandon(*jobs)
         probabilities = np.stack([job.answer for job in jobs if job.answer is not None]).astype(np.float32, copy=False)
         return _infer_response(asked, probabilities, model, binary)
 

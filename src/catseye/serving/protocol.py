@@ -28,6 +28,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._refusal: tuple[int, str] | None = None
         self._in_head = True
+        self._ended_one = False
         self._head_bytes = self._num_headers = self._num_chunks = 0
         self._lingering = False
         self._write_stalled_at = NEVER
@@ -46,10 +47,13 @@ class GuardedProtocol(HttpToolsProtocol):
         """Parse, and stop a header that does not end."""
         if self._lingering:
             return
-        before_bytes = self._head_bytes
+        in_head, before_bytes, self._ended_one = self._in_head, self._head_bytes, False
+        if in_head and self._read_by == NEVER:
+            self._read_by = self.loop.time() + self.limits.header_s  # blank lines would otherwise buy time for ever
         super().data_received(data)
-        # The parser keeps an unfinished header line to itself, so its bytes are counted here.
-        if self._in_head and not self._lingering:
+        # The parser keeps an unfinished header line to itself, so its bytes are counted here. Not where an earlier
+        # request ended in the same piece: most of it may have been that one's body.
+        if in_head and self._in_head and not self._ended_one and not self._lingering:
             self._head_bytes = max(self._head_bytes, before_bytes + len(data))
             if self._head_bytes > self.limits.header_bytes:
                 self._refusal = (431, f"a request line with headers has at most {self.limits.header_bytes:,} bytes")
@@ -84,8 +88,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(413, f"a body comes in at most {self.limits.max_chunks:,} chunks; send a Content-Length")
 
     def on_message_complete(self) -> None:
-        """Stop the clock."""
+        """Stop the clock, and expect the next request's headers."""
         self._read_by = NEVER
+        self._in_head = self._ended_one = True
+        self._head_bytes = 0
         super().on_message_complete()
 
     def sweep(self, now: float) -> None:

@@ -51,7 +51,9 @@ def run(
     """
     token = settings.token()
     model = load(settings.model, settings.runtime)
-    plan = tuning.choose(model, concurrency=settings.concurrency, batch_size=settings.batch_size)
+    # Workers measure at the same time, each in the others' way: they share the cores instead.
+    share = 0 if settings.workers == 1 else max(1, tuning.num_cores() // settings.workers)
+    plan = tuning.choose(model, concurrency=settings.concurrency or share, batch_size=settings.batch_size)
     log("plan", model=model.name, version=model.version, runtime=model.runtime, choice=str(plan),
         measured={f"{calls}x{size}": round(speed, 1) for (calls, size), speed in plan.measured.items()})  # fmt: skip
     # Decoding and model threads hold the interpreter for a moment only; waiting 5 ms for it would be the queue.

@@ -1,0 +1,109 @@
+"""Model files and runtimes: what is served, what is refused, and that all runtimes say the same."""
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catseye.errors import MissingDependency, ModelFileError, UsageError
+from catseye.serving import session, tuning
+from tests.server import models
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return models.write(tmp_path / "tints.onnx", models.with_cam())
+
+
+def rows(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
+
+
+def test_names_and_shapes(path):
+    model = session.load(path)
+    assert (model.name, model.runtime, model.row_shape, model.row_type) == ("tints", "cpu", (4, 4, 3), np.uint8)
+    assert model.has_cam
+    assert len(model.version) == 12
+    answers = model.compute(rows(5), True)
+    assert answers.probabilities.shape == (5, 3)
+    assert answers.cams.shape == (5, 4, 4)
+    assert model.compute(rows(5), False).cams is None
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_openvino_says_the_same(path, count):
+    pytest.importorskip("openvino", reason="needs openvino")
+    reference, other = session.load(path, "cpu"), session.load(path, "openvino")
+    for with_cam in (False, True):
+        expected, found = (model.compute(rows(count), with_cam) for model in (reference, other))
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
+        if with_cam:
+            np.testing.assert_allclose(found.cams, expected.cams, rtol=1e-4)
+
+
+def test_openvino_in_several_threads(path):
+    pytest.importorskip("openvino", reason="needs openvino")
+    model = session.load(path, "openvino")
+    expected = model.compute(rows(6), False).probabilities
+    wrong = []
+
+    def work(index: int):
+        for _ in range(100):
+            found = model.compute(rows(6)[index : index + 1], False).probabilities
+            if not np.allclose(found, expected[index], atol=1e-6):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "error", "words"),
+    [
+        ("tints.onnx", "tpu", UsageError, "auto, cpu, cuda"),
+        ("model.pt2", "auto", UsageError, "catseye export"),
+        ("missing.onnx", "auto", ModelFileError, "missing.onnx"),
+    ],
+)
+def test_what_is_refused(path, name, runtime, error, words):
+    with pytest.raises(error, match=words):
+        session.load(path.with_name(name), runtime)
+
+
+@pytest.mark.parametrize("runtime", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there(path, runtime):
+    import onnxruntime
+
+    if session._GPU_PROVIDERS[runtime] in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has it")
+    with pytest.raises(UsageError, match="onnxruntime-gpu"):
+        session.load(path, runtime)
+
+
+def test_openvino_that_is_not_installed(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingDependency, match="openvino"):
+        session.load(path, "openvino")
+
+
+def test_a_plan_is_measured_and_can_be_fixed(path):
+    model = session.load(path)
+    plan = tuning.choose(model)
+    assert plan.measured
+    assert plan.batch_size in tuning.BATCH_SIZES
+    assert 1 <= plan.concurrency <= tuning.num_cores()
+    assert plan.pictures_per_s > 0
+    fixed = tuning.choose(model, concurrency=3, batch_size=5)
+    assert (fixed.concurrency, fixed.batch_size, fixed.measured) == (3, 5, {})
+    assert str(fixed) == "3 call(s) side by side, up to 5 picture(s) each"
+
+
+def test_a_slow_model_is_not_given_large_batches(tmp_path):
+    model = session.load(models.write(tmp_path / "m.onnx", models.slow(120)))
+    assert tuning.choose(model).batch_size <= 4
