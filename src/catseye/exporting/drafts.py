@@ -17,8 +17,8 @@ from catseye.exporting import onnx_file
 from catseye.exporting.graph import Graph
 from catseye.exporting.held_out import HeldOut
 from catseye.exporting.parity import Limits
+from catseye.files import write_atomically
 from catseye.manifest import Manifest
-from catseye.runs import write_atomically
 from catseye.torch_archive import with_manifest
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from catseye.errors import CatseyeError, MissingDependency
+from catseye.files import write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.openvino_runtime import WEIGHTS_KEY
-from catseye.runs import write_atomically
 
 
 def convert(onnx_bytes: bytes) -> Any:

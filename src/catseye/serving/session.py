@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError, UsageError
 from catseye.manifest import Manifest
-from catseye.onnx_runtime import OnnxModel, open_onnx, tensor_of
+from catseye.model_file import tensor_of
+from catseye.onnx_runtime import OnnxModel, open_onnx
 from catseye.preprocess import Pixels
 
 RUNTIMES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
