@@ -367,7 +367,8 @@ def fail(folder: str, name: str, number: int, times: int) -> tuple[int, list[str
     count = defaultdict(int)
 
     def decide(stop):
-        if not any(folder in path for path in stop.paths) or not stop.entering or not stop.name.startswith(name):
+        inside = any(f"{path}/".startswith(f"{folder}/") for path in stop.paths)  # the log lies beside
+        if not inside or not stop.entering or not stop.name.startswith(name):
             return None
         count[name] += 1
         return errno.EIO if number <= count[name] < number + times else None
