@@ -24,6 +24,7 @@ FLOORS = {
     "runs": 2,
     "training": 3,
     "evaluation": 3,
+    "explanation": 3,
     "exporting": 3,
     "inspection": 3,
     "cli": 4,
@@ -33,6 +34,7 @@ FLOORS = {
 SIDEWAYS = {
     ("training", "evaluation"),
     ("exporting", "evaluation"),  # the parity gate scores answers with the same metrics
+    ("evaluation", "explanation"),  # the report shows class activation maps
     ("predictions", "classifier"),
     ("onnx_runtime", "classifier"),
     ("__main__", "cli"),

@@ -18,6 +18,7 @@ from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.devices import choose_device, keep_freed_memory
 from catseye.errors import Interrupted, UsageError
+from catseye.evaluation.calibration import fit_temperature
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics, confusion_matrix, cross_entropy, macro_f1
@@ -169,9 +170,13 @@ def _fit_and_report(
         save_figure(curves_figure(history.rows), run.path / "curves.png")
         side = "test" if prepared.counts["test"] else "val"
         best, _ = load_model(run.path, next(trainer.model.parameters()).device)
+        if prepared.counts["val"]:
+            held_out = collect_logits(best, prepared.loaders["val"], prepared.spec)
+            temperature = fit_temperature(held_out.logits, held_out.labels)
+            manifest = manifest.model_copy(update={"temperature": temperature})
         outputs = collect_logits(best, prepared.loaders[side], prepared.spec)
         seen = {"split": side, "data": prepared.pictures.source, "best_epoch": position.best_epoch + 1}
-        metrics = report(outputs, manifest.classes, run.path, seen)
+        metrics = report(outputs, manifest.classes, manifest.temperature, run.path, seen)
         scores = {f"{side}_accuracy": metrics.accuracy, f"{side}_macro_f1": metrics.macro.f1}
         provenance = manifest.provenance.model_copy(update={"metrics": scores})
         save_model(run.model_path, best.state_dict(), manifest.model_copy(update={"provenance": provenance}))
