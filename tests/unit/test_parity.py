@@ -114,3 +114,15 @@ def test_the_report_fits_into_json_and_the_manifest(pictures):
     parity = found.to_manifest("onnxruntime 1")
     assert (parity.num_pictures, parity.batch_sizes, parity.agreement) == (NUM, BATCH_SIZES, 1.0)
     assert "20 test pictures" in found.to_line()
+
+
+def test_a_hot_temperature_hides_nothing(pictures):
+    """Probabilities at temperature 1000 are all alike; logits that are not must still be seen."""
+
+    def broken(pixels):
+        values = logits_of(pixels) + np.array([0.01, 0, 0], np.float32)
+        return values, softmax(values, 1000.0).astype(np.float32)
+
+    found = compare(reference(1000.0), broken, SPEC, 1000.0, pictures)
+    assert found.max_difference > 1e-4
+    assert compare(reference(1000.0), asker(temperature=1000.0), SPEC, 1000.0, pictures).max_difference < 1e-6
