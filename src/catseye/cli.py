@@ -138,26 +138,94 @@ def evaluate(
     data_dir: DataDir = None,
     strict: Strict = False,
     trust: Trust = False,
+    corrupt: Annotated[
+        bool, typer.Option("--corrupt", help="Also under noise, blur, JPEG, brightness, rotation; 25 passes more.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure a trained model on held-out pictures."""
     from catseye.evaluation.evaluate import evaluate as run_evaluation
 
-    result = run_evaluation(model, data, out=out, device=device, data_dir=data_dir, strict=strict, trust=trust)
+    result = run_evaluation(
+        model, data, out=out, device=device, data_dir=data_dir, strict=strict, trust=trust, corrupt=corrupt
+    )
     for note in result.notes:
         stderr.print(f"- {note}", highlight=False, markup=False)
     if as_json:
-        _print_json(result.metrics.to_json())
+        corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
+        _print_json({**result.metrics.to_json(), **corruptions})
         return
     stdout.print(_class_table(result.metrics))
+    if result.corruptions:
+        stdout.print(_corruption_table(result.corruptions))
     stdout.print(f"[bold]{_headline(result.metrics)}[/bold]")
     best_of = ", ".join(f"top-{k} {share:.2%}" for k, share in result.metrics.top_k.items() if k > 1)
     if best_of:
         stdout.print(best_of, highlight=False)
     stdout.print(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}", highlight=False)
     if result.out:
-        stdout.print(f"written: {result.out / 'metrics.json'}, {result.out / 'confusion.png'}")
+        names = ["report.html", "metrics.json", "confusion.png", *["corruptions.png"] * bool(result.corruptions)]
+        stdout.print("written: " + ", ".join(str(result.out / name) for name in names), markup=False)
+
+
+@app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="A run folder with validation pictures.")],
+    max_risk: Annotated[
+        str | None,
+        typer.Option("--max-risk", help="Errors allowed among the answers, e.g. 2%; the rest is “unknown”."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Pictures of something else: are they told apart?")
+    ] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the probabilities to validation pictures; with --max-risk, choose when to say “unknown”."""
+    from catseye.evaluation.calibrate import calibrate as run_calibration
+    from catseye.evaluation.rejection import parse_share
+
+    risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
+    done = run_calibration(run, max_risk=risk, against=against, device=device, data_dir=data_dir)
+    if as_json:
+        _print_json(done.to_json())
+        return
+    for line in done.to_lines():
+        stdout.print(line, highlight=False, markup=False)
+    stdout.print(f"written: {run / 'model.safetensors'}, {run / 'calibration.json'}; export it again", markup=False)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[Path], typer.Argument(help="Two run folders or more; .onnx files with --data.")],
+    data: Annotated[
+        str | None, typer.Option("--data", help="Labelled pictures; those that all runs hold out if left out.")
+    ] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare models on the same pictures, and say which differences are noise."""
+    from rich.table import Table
+
+    from catseye.evaluation.compare import compare as run_comparison
+
+    found = run_comparison(models, data, device=device, data_dir=data_dir)
+    if as_json:
+        _print_json(found.to_json())
+        return
+    table = Table("model", "network", "seed", "accuracy", "95 % interval", "macro F1", box=None)
+    for row in found.rows:
+        interval = f"{row.low:.2%} – {row.high:.2%}"
+        cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")
+        table.add_row(_escape(row.name), *cells)
+    stdout.print(table)
+    for line in found.to_lines():
+        stdout.print(line, highlight=False, markup=False)
 
 
 @app.command()
@@ -187,6 +255,37 @@ def predict(
     failed = sum(row.error is not None for row in rows)
     if failed:
         raise CatseyeError(f"{failed} of {len(rows)} pictures could not be read")
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    picture: Annotated[Path, typer.Argument(help="A picture.")],
+    method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++, eigencam or cam.")] = "gradcam",
+    target: Annotated[
+        str | None, typer.Option("--class", help="Explain this class instead of the answer.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The PNG; PICTURE-METHOD.png if left out.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show where in a picture the network sees its answer, and measure what that map is worth."""
+    from catseye.explanation.explain import explain as run_explanation
+
+    found = run_explanation(run, picture, method=method, target=target, out=out, device=device)
+    if as_json:
+        facts = {"class": found.label, "probability": found.probability, "method": found.method}
+        _print_json({**facts, "path": str(found.path), "worth": vars(found.worth)})
+        return
+    worth = found.worth
+    stdout.print(f"{found.label} {found.probability:.1%}, {found.method}", highlight=False, markup=False)
+    stdout.print(
+        f"deletion {worth.deletion:.3f} (random places {worth.deletion_random:.3f}; smaller is better), "
+        f"insertion {worth.insertion:.3f} (random places {worth.insertion_random:.3f}; larger is better)",
+        highlight=False,
+    )
+    stdout.print(f"written: {found.path}", highlight=False, markup=False)
 
 
 @app.command()
@@ -692,6 +791,17 @@ def _bench_table(found: Any) -> Any:
         cells = (f"{file.num_bytes / 1e6:.2f}", accuracy, str(row.batch), str(row.calls), str(row.threads), *numbers)
         table.add_row(_escape(row.file), *cells)
     table.caption = f"ratio: pictures/s against {found.base} at the same setting; median of {found.rounds} rounds"
+    return table
+
+
+def _corruption_table(found: Any) -> Any:
+    from rich.table import Table
+
+    table = Table("accuracy under", *map(str, range(1, 6)), box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, values in found.accuracy.items():
+        table.add_row(name, *(f"{value:.1%}" for value in values))
     return table
 
 

@@ -32,6 +32,7 @@ FLOORS = {
     "loading": 2,
     "training": 3,
     "evaluation": 3,
+    "explanation": 3,
     "exporting": 3,
     "inspection": 3,
     "deploying": 4,
@@ -43,6 +44,7 @@ FLOORS = {
 SIDEWAYS = {
     ("training", "evaluation"),
     ("exporting", "evaluation"),  # the parity gate scores answers with the same metrics
+    ("evaluation", "explanation"),  # the report shows class activation maps
     ("predictions", "classifier"),
     ("model_file", "classifier"),
     ("onnx_runtime", "classifier"),

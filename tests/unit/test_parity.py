@@ -169,3 +169,15 @@ def test_answers_that_are_known_are_not_asked_again(pictures):
     known = compare(reference(), asker(), SPEC, 1.0, pictures)
     silent = Classifier(reference().manifest, never)
     assert compare(silent, asker(), SPEC, 1.0, pictures, expected=known.expected).rows == known.rows
+
+
+def test_a_hot_temperature_hides_nothing(pictures):
+    """Probabilities at temperature 1000 are all alike; logits that are not must still be seen."""
+
+    def broken(pixels):
+        values = logits_of(pixels) + np.array([0.01, 0, 0], np.float32)
+        return values, softmax(values, 1000.0).astype(np.float32)
+
+    found = compare(reference(1000.0), broken, SPEC, 1000.0, pictures)
+    assert found.max_difference > 1e-4
+    assert compare(reference(1000.0), asker(temperature=1000.0), SPEC, 1000.0, pictures).max_difference < 1e-6

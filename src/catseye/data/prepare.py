@@ -26,6 +26,7 @@ MEMORY_SHARE = 0.25  # of what is free: the decoded pictures may take this much
 EVALUATION_BATCH = 256
 LARGER_THAN_TRAINED = 9 / 7  # 224 -> 288: see recipes/transfer.toml
 STATISTICS_SAMPLE = 2_000
+MAX_FOREIGN = 10_000
 
 
 @dataclass
@@ -179,6 +180,28 @@ def prepare_evaluation(
         pictures, spec, indices, EVALUATION_BATCH, False, 0, workers=workers, device=device, strict=strict
     )
     return pictures, stream, notes
+
+
+def prepare_foreign(
+    source: str | Path, spec: Preprocessing, *, device: torch.device, data_dir: Path | None = None
+) -> MemoryLoader:
+    """At most 10,000 pictures of something else, whatever their classes, as a model's input; their labels mean nothing.
+
+    Raises:
+        DataError: none can be read.
+
+    """
+    pictures = open_source(source, data_dir=data_dir)
+    sides = [np.flatnonzero(pictures.splits == side) for side in (TEST, VAL)]
+    indices = next((found for found in sides if len(found)), np.arange(len(pictures)))
+    chosen = np.sort(np.random.default_rng(0).permutation(indices)[:MAX_FOREIGN]).astype(np.int64)
+    pixels, usable, bad = decode_all(pictures, chosen, spec)
+    if not len(usable):
+        raise DataError(f"{source}: none of {len(chosen)} pictures can be read; first: {next(iter(bad.values()))}")
+    row = np.full(len(pictures), -1, np.int64)
+    row[usable] = np.arange(len(usable))
+    labels = torch.from_numpy(pictures.labels[usable]).to(device)
+    return MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, False, 0, bad)
 
 
 def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | None) -> Preprocessing:

@@ -1,21 +1,21 @@
-"""`catseye evaluate`: a trained model and held-out pictures in, metrics and a confusion matrix out.
+"""`catseye evaluate`: a trained model and held-out pictures in, metrics, report.html and figures out.
 
-Called by cli, by `catseye.evaluate` and, with the logits it already has, by `training/fit.py`.
+Called by cli and by `catseye.evaluate`; `training/fit.py` calls `report` with the logits it already has.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catseye.data.prepare import prepare_evaluation
-from catseye.devices import choose_device
-from catseye.errors import ModelFileError, UsageError
+from catseye.evaluation.calibration import judge
+from catseye.evaluation.corruptions import Corruptions, corruptions_figure, measure_corruptions
 from catseye.evaluation.figures import confusion_figure, save_figure
+from catseye.evaluation.measure import measure, open_model
 from catseye.evaluation.metrics import Metrics, compute_metrics
-from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
-from catseye.loading import is_model_file, load
-from catseye.runs import load_model, open_run, write_json
+from catseye.evaluation.predict import Outputs
+from catseye.evaluation.report import render_report
+from catseye.files import write_atomically
+from catseye.runs import write_json
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Evaluation:
     metrics: Metrics
     out: Path | None
     notes: list[str]
+    corruptions: Corruptions | None = None
 
 
 def evaluate(
@@ -36,60 +37,43 @@ def evaluate(
     data_dir: str | Path | None = None,
     strict: bool = False,
     trust: bool = False,
+    corrupt: bool = False,
 ) -> Evaluation:
     """Measure a run folder, a model.safetensors or an exported file of any format on held-out pictures.
 
     Without `data`, a run is measured on its own held-out pictures: exactly those that did not train
-    it. With `data`, on the test split of that, else its validation split, else all of it. Writes
-    metrics.json and confusion.png to `out`; a run's own folder is the default where it is measured on its own pictures.
+    it. With `data`, on the test split of that, else its validation split, else all of it. Writes metrics.json,
+    report.html and confusion.png to `out`; a run's own folder is the default where it is measured on its own pictures.
+    `corrupt` measures it under noise, blur, JPEG, brightness and rotation too, into corruptions.json and .png.
 
     Raises:
         ModelFileError: the model cannot be used. DataError: the pictures cannot be used.
 
     """
-    path = Path(model)
-    if not path.exists():
-        raise ModelFileError(f"{path} does not exist; give a run folder, a model.safetensors or an exported file")
-    exported = load(path, device=device, trust=trust) if is_model_file(path) else None
-    where = choose_device("cpu" if exported else device)
-    if exported:
-        manifest, collect = exported.manifest, partial(collect_answers, exported)
-    else:
-        network, manifest = load_model(path, where)
-        collect = partial(collect_logits, network, spec=manifest.preprocessing)
-    chosen = None
-    if data is None:
-        if not path.is_dir():
-            raise UsageError(f"{path} does not say where its pictures are; add DATA: catseye evaluate {path} DATA")
-        recorded = open_run(path).data
-        data = recorded["source"]
-        chosen = {name: side for side, names in recorded["splits"].items() for name in names}
-        data_dir = data_dir or recorded["data_dir"]
-        out = out or path
-    pictures, loader, notes = prepare_evaluation(
-        data,
-        manifest.preprocessing,
-        manifest.classes,
-        device=where,
-        chosen=chosen,
-        data_dir=Path(data_dir) if data_dir else None,
-        strict=strict,
-    )
-    outputs = collect(loader=loader)
-    if loader.bad:
-        notes.append(
-            f"{len(loader.bad)} pictures cannot be read and do not count, e.g. {next(iter(loader.bad.values()))}"
-        )
-    extra = {"data": str(data), "unreadable": list(loader.bad.values())}
-    metrics = report(outputs, pictures.classes, Path(out) if out else None, extra)
-    return Evaluation(metrics, Path(out) if out else None, notes)
+    found = measure(open_model(model, device, trust=trust), data, data_dir=data_dir, strict=strict)
+    if out is None and found.own:
+        out = found.model.path
+    extra = {"data": found.source, "unreadable": list(found.bad.values())}
+    temperature = found.model.manifest.temperature
+    folder = Path(out) if out else None
+    metrics = report(found.outputs, found.pictures.classes, temperature, folder, extra)
+    corruptions = measure_corruptions(found) if corrupt else None
+    if folder is not None:
+        if corruptions:
+            write_json(folder / "corruptions.json", corruptions.to_json())
+            save_figure(corruptions_figure(corruptions), folder / "corruptions.png")
+        write_atomically(folder / "report.html", render_report(found, metrics, corruptions).encode("utf-8", "replace"))
+    return Evaluation(metrics, folder, found.notes, corruptions)
 
 
-def report(outputs: Outputs, classes: tuple[str, ...], out: Path | None, extra: dict[str, Any]) -> Metrics:
+def report(
+    outputs: Outputs, classes: tuple[str, ...], temperature: float, out: Path | None, extra: dict[str, Any]
+) -> Metrics:
     """Compute the metrics and, where `out` is given, write metrics.json and confusion.png there."""
     metrics = compute_metrics(outputs.logits, outputs.labels, classes)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "metrics.json", {**metrics.to_json(), **extra})
+        calibration = judge(outputs.logits, outputs.labels, temperature).to_json()
+        write_json(out / "metrics.json", {**metrics.to_json(), "calibration": calibration, **extra})
         save_figure(confusion_figure(metrics), out / "confusion.png")
     return metrics

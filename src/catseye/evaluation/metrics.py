@@ -119,7 +119,7 @@ def top_k_accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64], k: in
     return float((order == labels[:, None]).any(1).mean())
 
 
-def cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def cross_entropy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     """Mean of -log p(truth), in nats."""
     wide = logits.astype(np.float64)
     top = wide.max(1)

@@ -151,7 +151,7 @@ def compare(
     """Ask the run once (not at all where `expected` has its answers) and the file at every batch size.
 
     `spec` and `temperature` are the ones that the file itself carries. The file's probabilities are taken twice,
-    from its own output and from its logits; the larger difference counts.
+    from its own output and from its logits, at a temperature above 1 also without it; the largest difference counts.
     """
     expected = answers_of(reference, pictures) if expected is None else expected
     pixels = np.stack([preprocess(content, spec) for content in pictures.contents])
@@ -163,6 +163,8 @@ def compare(
         batches = [ask(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)]
         logits, probabilities = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
+        if temperature > 1:  # a hot temperature must not hide what the logits show
+            apart = np.maximum(apart, np.abs(softmax(logits) - _at_one(expected, temperature)))
         apart = np.where(np.isnan(apart), 1.0, apart)  # an answer that is no number agrees with nothing
         found = logits.argmax(1)
         largest = np.maximum(largest, apart.max(1))
@@ -193,6 +195,14 @@ def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[fl
     centre = (lost - won) / (num + 2)
     spread = Z_95 * math.sqrt((lost + won) / (num + 2) - centre**2) / math.sqrt(num + 2)
     return (float(before.mean() - after.mean()), centre - spread, centre + spread)
+
+
+def _at_one(probabilities: Answers, temperature: float) -> Answers:
+    """What the probabilities were before the temperature.
+
+    Shape: (N, K) -> (N, K).
+    """
+    return softmax(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) * temperature)
 
 
 def require(comparison: Comparison, limits: Limits, file: str) -> None:

@@ -1,4 +1,4 @@
-"""The head that transfer learning puts on a published backbone."""
+"""What stands behind the feature maps: transfer learning's head, and what class activation maps need of a head."""
 
 import torch
 from torch import nn
@@ -39,3 +39,15 @@ def replace_head(model: nn.Module, num_classes: int, in_channels: int, input_px:
         model.taps = {}  # type: ignore[assignment]
         del model.auxiliary
     return model
+
+
+def last_linear(head: nn.Module) -> nn.Linear | None:
+    """The one linear layer behind global average pooling, or None where the head has anything more in it."""
+    layers = [layer for layer in head.modules() if not isinstance(layer, nn.Sequential | nn.Dropout | nn.Identity)]
+    if len(layers) != 3:
+        return None
+    pool, flatten, linear = layers
+    averages = isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (1, (1, 1))
+    if averages and isinstance(flatten, nn.Flatten) and isinstance(linear, nn.Linear):
+        return linear
+    return None

@@ -20,6 +20,7 @@ from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.devices import keep_freed_memory
 from catseye.errors import CatseyeError, DataError, TrainingError, UsageError
+from catseye.evaluation.calibration import fit_temperature
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics
@@ -202,9 +203,14 @@ def _fit_and_report(
         best, _ = load_model(run.path, next(trainer.model.parameters()).device)
         with checkpoints.kept(position):
             visit = partial(checkpoints.look, position)
+            if prepared.counts["val"]:
+                held_out = processes.collect(best, prepared.loaders["val"], prepared.spec, after_batch=visit)
+                temperature = fit_temperature(held_out.logits, held_out.labels)
+                manifest = manifest.model_copy(update={"temperature": temperature})
             outputs = processes.collect(best, prepared.loaders[side], prepared.spec, after_batch=visit)
         seen = {"split": side, "data": prepared.pictures.source, "best_epoch": position.best_epoch + 1}
-        metrics = report(outputs, manifest.classes, run.path if processes.first else None, seen)
+        folder = run.path if processes.first else None
+        metrics = report(outputs, manifest.classes, manifest.temperature, folder, seen)
         if not processes.first:
             return Trained(run, metrics, side, first=False)
         save_figure(curves_figure(history.rows), run.path / "curves.png")

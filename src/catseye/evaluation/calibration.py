@@ -1,0 +1,160 @@
+"""Probabilities that mean what they say: temperature and vector scaling, and the scores that judge them.
+
+Enters: logits (N, K) and labels (N,) of validation pictures for fitting, of others for judging. Leaves: a
+temperature, `Scores`, reliability bins. Nothing is ever fitted on test pictures. Called by training, `calibrate.py`
+and `evaluate.py`.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy as torch_cross_entropy
+
+from catseye.classifier import softmax
+from catseye.evaluation.metrics import cross_entropy
+
+Logits = NDArray[np.floating]
+Labels = NDArray[np.int64]
+NUM_BINS = 15
+TEMPERATURES = (0.05, 20.0)  # beyond these a network is broken rather than miscalibrated
+VECTOR_PENALTY = 1e-3
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good probabilities are; smaller is better. `loss` is the mean negative log-likelihood in nats."""
+
+    ece: float
+    brier: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bar of the reliability diagram: `num_pictures` with this mean confidence and this accuracy."""
+
+    confidence: float
+    accuracy: float
+    num_pictures: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of the same pictures before and after scaling; `vector` where it was fitted for comparison."""
+
+    temperature: float
+    num_pictures: int
+    before: Scores
+    after: Scores
+    vector: Scores | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+def fit_temperature(logits: Logits, labels: Labels) -> float:
+    """The temperature T at which softmax(logits / T) is most likely, between 0.05 and 20.
+
+    The loss is convex in 1 / T, so its slope is halved into; no step size, no start value. The labels are smoothed by
+    1 / (N + 2) as Platt did: without that, a few pictures that are all right would mean certainty, T -> 0.
+
+    Shape: logits (N, K), labels (N,).
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 9; Platt 1999, section 2.2.
+    """
+    wide = logits.astype(np.float64)
+    wide -= wide.max(1, keepdims=True)
+    smoothing = 1 / (len(labels) + 2)
+    others = (wide.sum(1) - wide[np.arange(len(labels)), labels]) / max(1, wide.shape[1] - 1)
+    wanted = float(((1 - smoothing) * wide[np.arange(len(labels)), labels] + smoothing * others).mean())
+    coldest, hottest = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    low, high = np.log(coldest), np.log(hottest)
+    for _ in range(60):
+        middle = (low + high) / 2
+        expected = float((softmax(wide, float(np.exp(-middle))) * wide).sum(1).mean())
+        low, high = (low, middle) if expected > wanted else (middle, high)
+    return float(np.exp(-(low + high) / 2))
+
+
+def fit_vector(logits: Logits, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A factor and an offset per class, the most likely ones; a small penalty keeps them near 1 and 0.
+
+    Shape: logits (N, K), labels (N,) -> factors (K,), offsets (K,).
+    Source: Guo et al. 2017, section 4.2; the penalty is Kull et al. 2019, arXiv 1910.12656, section 3.2.
+    """
+    x, y = torch.from_numpy(logits.astype(np.float64)), torch.from_numpy(labels)
+    factors = torch.ones(x.shape[1], dtype=torch.float64, requires_grad=True)
+    offsets = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([factors, offsets], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        penalty = ((factors - 1) ** 2).mean() + (offsets**2).mean()
+        loss: torch.Tensor = torch_cross_entropy(x * factors + offsets, y) + VECTOR_PENALTY * penalty
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return factors.detach().numpy(), offsets.detach().numpy()
+
+
+def score(logits: Logits, labels: Labels, temperature: float = 1.0) -> Scores:
+    """ECE, Brier score and loss of softmax(logits / temperature)."""
+    probabilities = softmax(logits, temperature)
+    right = probabilities.argmax(1) == labels
+    loss = cross_entropy((logits.astype(np.float64) / temperature), labels)
+    ece = expected_calibration_error(probabilities.max(1), right)
+    return Scores(ece, brier_score(probabilities, labels), loss)
+
+
+def judge(
+    logits: Logits,
+    labels: Labels,
+    temperature: float,
+    vector: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> Calibration:
+    """The scores of pictures before and after scaling that was fitted on others."""
+    scaled = score(logits * vector[0] + vector[1], labels) if vector else None
+    return Calibration(temperature, len(labels), score(logits, labels), score(logits, labels, temperature), scaled)
+
+
+def reliability_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS) -> list[Bin]:
+    """Pictures in order of confidence, cut into bins of equally many.
+
+    Equal mass rather than equal width: a bin of three pictures says nothing, and most answers are confident.
+
+    Shape: (N,), (N,).
+    Source: Nguyen, O'Connor 2015, Posterior Calibration, section 3.2.
+    """
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, min(num_bins, len(order)))
+    return [Bin(float(confidence[part].mean()), float(right[part].mean()), len(part)) for part in parts]
+
+
+def expected_calibration_error(
+    confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS
+) -> float:
+    """Mean distance between confidence and accuracy over bins of equally many pictures; 0 is perfect.
+
+    Source: Naeini, Cooper, Hauskrecht 2015, eq. 3, with equal-mass bins.
+
+    >>> expected_calibration_error(np.array([0.9, 0.9]), np.array([True, False]), num_bins=1)
+    0.4
+    """
+    bins = reliability_bins(confidence, right, num_bins)
+    return sum(one.num_pictures * abs(one.confidence - one.accuracy) for one in bins) / len(confidence)
+
+
+def brier_score(probabilities: NDArray[np.floating], labels: Labels) -> float:
+    """Mean squared distance to the one-hot truth, summed over classes: 0 to 2.
+
+    Shape: (N, K), (N,).
+    Source: Brier 1950, Verification of Forecasts Expressed in Terms of Probability.
+    """
+    squares = (probabilities.astype(np.float64) ** 2).sum(1)
+    truth = probabilities[np.arange(len(labels)), labels]
+    return float((squares - 2 * truth + 1).mean())

@@ -1,0 +1,200 @@
+"""`catseye compare RUN RUN …`: runs asked about the same pictures, side by side, and what of it is noise.
+
+Enters: runs, or exported files with DATA. Leaves: `Comparison`. Called by cli.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.errors import UsageError
+from catseye.evaluation.measure import Measured, measure, open_model
+from catseye.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
+from catseye.evaluation.statistics import holm, mcnemar, mean_and_spread
+from catseye.runs import open_run
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on the common pictures. Shares 0 to 1; `group` numbers runs that differ in their seed alone."""
+
+    name: str
+    network: str
+    seed: int
+    group: int
+    accuracy: float
+    low: float
+    high: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The first model against another: pictures that one of them alone has right, p after Holm, and the verdict."""
+
+    other: str
+    difference: float
+    first_only: int
+    other_only: int
+    p: float
+    real: bool
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone: mean accuracy and its standard deviation."""
+
+    names: tuple[str, ...]
+    mean: float
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything `catseye compare` prints."""
+
+    num_pictures: int
+    rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "num_pictures": self.num_pictures,
+            "models": [vars(row) for row in self.rows],
+            "pairs": [vars(pair) for pair in self.pairs],
+            "groups": [{**vars(group), "names": list(group.names)} for group in self.groups],
+            "notes": list(self.notes),
+        }
+
+    def to_lines(self) -> list[str]:
+        """What a terminal shows below the table."""
+        lines = [f"{self.num_pictures:,} pictures; " + ("; ".join(self.notes) or "the same for every model")]
+        for group in self.groups:
+            if group.spread is not None:
+                names = ", ".join(group.names)
+                count = len(group.names)
+                lines.append(f"{names}: {group.mean:.2%} ± {group.spread * 100:.2f} points (sd of {count} seeds)")
+        pairs = [
+            f"{pair.other} against {self.rows[0].name}: {pair.verdict}; right alone: {pair.other_only} and "
+            f"{pair.first_only}"
+            for pair in self.pairs
+        ]
+        return [*lines, *pairs]
+
+
+def compare(
+    models: Sequence[str | Path],
+    data: str | Path | None = None,
+    *,
+    device: str = "auto",
+    data_dir: str | Path | None = None,
+) -> Comparison:
+    """Ask two or more models about the same held-out pictures.
+
+    Without `data`: the pictures that none of the runs was trained or chosen on. Their splits differ where their seeds
+    do, so these may be fewer than each run's own.
+
+    Raises:
+        UsageError: fewer than two models, other classes, other data, or no picture in common.
+
+    """
+    if len(models) < 2:
+        raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
+    if len({str(Path(path)) for path in models}) < len(models):
+        raise UsageError("compare was given the same model twice")
+    found = [measure(open_model(path, device), data, data_dir=data_dir) for path in models]
+    first = found[0]
+    for other in found[1:]:
+        if other.pictures.classes != first.pictures.classes:
+            raise UsageError(f"{other.model.path} knows other classes than {first.model.path}; compare equal tasks")
+        hashes = {one.model.manifest.provenance.data_sha256 for one in (first, other)}
+        if data is None and len(hashes) > 1:
+            raise UsageError(f"{other.model.path} was trained on other data; name the pictures: --data DATA")
+    names = sorted(set.intersection(*(set(one.names) for one in found)))
+    if not names:
+        raise UsageError("the runs hold out no picture in common; name pictures that are new to all: --data DATA")
+    answers, labels = _aligned(found, names)
+    notes = [] if len(names) == len(first.names) else [f"only {len(names):,} pictures are held out by every run"]
+    groups = _group(found)
+    rows = tuple(_row(one, group, right, labels) for one, group, right in zip(found, groups, answers, strict=True))
+    return Comparison(len(names), rows, _pairs(rows, answers, labels), _spread(rows), tuple(notes))
+
+
+def _aligned(found: list[Measured], names: list[str]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    answers = []
+    labels = np.empty(0, np.int64)
+    for one in found:
+        place = {name: row for row, name in enumerate(one.names)}
+        rows = np.array([place[name] for name in names])
+        answers.append(one.outputs.logits[rows].argmax(1))
+        labels = one.outputs.labels[rows]
+    return answers, labels
+
+
+def _row(one: Measured, group: int, answers: NDArray[np.int64], labels: NDArray[np.int64]) -> Row:
+    hits = int((answers == labels).sum())
+    low, high = wilson_interval(hits, len(labels))
+    manifest = one.model.manifest
+    score = macro_f1(confusion_matrix(labels, answers, len(manifest.classes)))
+    name, seed = str(one.model.path), manifest.provenance.seed
+    return Row(name, manifest.architecture.name, seed, group, hits / len(labels), low, high, score)
+
+
+def _group(found: list[Measured]) -> list[int]:
+    """Equal numbers for runs with equal settings but for the seed."""
+    seen: list[Any] = []
+    numbers = []
+    for one in found:
+        settings = open_run(one.model.path).settings if one.model.path.is_dir() else None
+        key = settings.model_copy(update={"seed": 0}) if settings else str(one.model.path)
+        if key not in seen:
+            seen.append(key)
+        numbers.append(seen.index(key))
+    return numbers
+
+
+def _spread(rows: Sequence[Row]) -> tuple[Group, ...]:
+    found = []
+    for number in sorted({row.group for row in rows}):
+        mine = [row for row in rows if row.group == number]
+        found.append(Group(tuple(row.name for row in mine), *mean_and_spread([row.accuracy for row in mine])))
+    return tuple(found)
+
+
+def _pairs(rows: Sequence[Row], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]) -> tuple[Pair, ...]:
+    right = [one == labels for one in answers]
+    counts = [(int((right[0] & ~one).sum()), int((one & ~right[0]).sum())) for one in right[1:]]
+    p_values = holm([mcnemar(*count) for count in counts])
+    numbers = sorted({row.group for row in rows})
+    spreads = {number: group.spread for number, group in zip(numbers, _spread(rows), strict=True)}
+    pairs = []
+    for row, (first_only, other_only), p in zip(rows[1:], counts, p_values, strict=True):
+        difference = row.accuracy - rows[0].accuracy
+        known = [spread for spread in (spreads[rows[0].group], spreads[row.group]) if spread is not None]
+        verdict = _verdict(difference, p, row.group == rows[0].group, max(known, default=None))
+        pairs.append(Pair(row.name, difference, first_only, other_only, p, verdict.startswith("real"), verdict))
+    return tuple(pairs)
+
+
+def _verdict(difference: float, p: float, same_settings: bool, spread: float | None) -> str:
+    """McNemar judges the pictures, the spread of seeds judges the training; a difference has to pass both."""
+    points = f"{abs(difference) * 100:.2f} points"
+    if p >= ALPHA:
+        return f"noise: {points} are what chance does with so many pictures (p = {p:.2g})"
+    if same_settings:
+        return f"noise: {points} between seeds of the same settings, though these two networks do differ (p = {p:.2g})"
+    if spread is not None and abs(difference) < 2 * spread:
+        return f"noise: {points} are less than twice what another seed changes (sd {spread * 100:.2f} points)"
+    better = "better" if difference > 0 else "worse"
+    sure = "" if spread is not None else "; one seed each, so another seed may change it"
+    return f"real: {points} {better} (p = {p:.2g}{sure})"

@@ -1,0 +1,54 @@
+"""Pictures whose label is probably wrong: confident learning, from held-out probabilities.
+
+Enters: calibrated probabilities (N, K) of pictures that the network was not trained on, and their labels (N,).
+Leaves: suspects, most suspicious first. Called by the report.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A row of the probabilities, the class that its label says, the class that the network is sure of.
+
+    `margin` is the probability of the label minus that of the likely class, -1 to 0.
+    """
+
+    row: int
+    label: int
+    likely: int
+    margin: float
+
+
+def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How sure the network is of a class on pictures that carry its label; infinite for a class that never occurs.
+
+    Shape: (N, K), (N,) -> (K,).
+    """
+    num_classes = probabilities.shape[1]
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    counts = np.bincount(labels, minlength=num_classes)
+    sums = np.bincount(labels, own, num_classes)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+
+
+def find_label_errors(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[Suspect]:
+    """The off-diagonal of the confident joint, ordered by margin.
+
+    A picture counts for the most probable class among those whose threshold its probability reaches; where that is
+    not its label, it is a suspect. Pictures that reach no threshold count for nothing.
+
+    Shape: (N, K), (N,).
+    Source: Northcutt, Jiang, Chuang 2021, Confident Learning, eq. 1 and 2, and "prune by the off-diagonals of the
+    confident joint" of section 3.2.
+    """
+    reached = probabilities >= class_thresholds(probabilities, labels) - 1e-12
+    confident = np.where(reached, probabilities, -1.0)
+    likely = confident.argmax(1)
+    margin = probabilities[np.arange(len(labels)), labels] - probabilities[np.arange(len(labels)), likely]
+    rows = np.flatnonzero(reached.any(1) & (likely != labels))
+    rows = rows[np.argsort(margin[rows], kind="stable")]
+    return [Suspect(int(row), int(labels[row]), int(likely[row]), float(margin[row])) for row in rows]

@@ -1,0 +1,120 @@
+"""The right to say "unknown": risk against coverage, a threshold for a risk, and how well strangers are told apart.
+
+Enters: confidences and whether the answers were right. Leaves: curves, a `Rejection`, an AUROC. NumPy only. Called by
+`calibrate.py` and the report.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.errors import CatseyeError, UsageError
+from catseye.evaluation.metrics import wilson_interval
+
+Values = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A threshold and what it did on the pictures that chose it: shares 0 to 1, the risk with its 95 % interval.
+
+    `threshold` is None where every picture may be answered.
+    """
+
+    threshold: float | None
+    max_risk: float
+    coverage: float
+    risk: float
+    risk_high: float
+    num_pictures: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Answer the n most confident pictures only, n = 1 … N: the share answered, and the share of errors among them.
+
+    Shape: (N,), (N,) -> coverage (N,), risk (N,).
+    Source: El-Yaniv, Wiener 2010, On the Foundations of Noise-free Selective Classification, section 2.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    counts = np.arange(1, len(order) + 1)
+    return counts / len(order), np.cumsum(~right[order]) / counts
+
+
+def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: float) -> Rejection:
+    """The threshold that answers most pictures with at most this share of errors among the answers.
+
+    It lies halfway between the last picture answered and the first one refused, so that the rounding of an exported
+    file's probabilities cannot move a picture across it.
+
+    Raises:
+        CatseyeError: not even the most confident answers are that good.
+
+    """
+    coverage, risk = risk_coverage(confidence, right)
+    falling = -np.sort(-confidence, kind="stable")
+    ends = np.append(falling[:-1] != falling[1:], True)  # equal confidences are answered together or not at all
+    good = np.flatnonzero(ends & (risk <= max_risk))
+    if not len(good):
+        best = int(np.flatnonzero(ends)[risk[ends].argmin()])
+        raise CatseyeError(
+            f"--max-risk {max_risk:.2%} is out of reach: the best that refusing can do on {len(right)} validation "
+            f"pictures is {risk[best]:.2%} errors among the {coverage[best]:.1%} most confident answers; "
+            "allow more, or train longer"
+        )
+    last = int(good[-1])
+    threshold = None if last == len(falling) - 1 else float((falling[last] + falling[last + 1]) / 2)
+    errors = round(risk[last] * (last + 1))
+    _, high = wilson_interval(errors, last + 1)
+    return Rejection(threshold, max_risk, float(coverage[last]), float(risk[last]), high, len(right))
+
+
+def energy(logits: Values, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Minus the free energy: T log sum exp(logits / T); larger for pictures like those of training.
+
+    Shape: (N, K) -> (N,).
+    Source: Liu et al. 2020, Energy-based Out-of-distribution Detection, eq. 4.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    top = scaled.max(1)
+    result: NDArray[np.float64] = temperature * (top + np.log(np.exp(scaled - top[:, None]).sum(1)))
+    return result
+
+
+def auroc(positive: Values, negative: Values) -> float:
+    """Probability that a positive scores above a negative; ties count half.
+
+    Source: Hanley, McNeil 1982; the Mann-Whitney statistic.
+
+    >>> auroc(np.array([0.9, 0.5]), np.array([0.5, 0.1]))
+    0.875
+    """
+    both = np.concatenate([positive, negative]).astype(np.float64)
+    _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # equal values share their mean rank
+    total = ranks[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2
+    return float(total / (len(positive) * len(negative)))
+
+
+def parse_share(text: str, option: str) -> float:
+    """`2%` or `0.02` as a share.
+
+    Raises:
+        UsageError: it is neither, or not between 0 and 1.
+
+    >>> parse_share("2%", "--max-risk"), parse_share("0.02", "--max-risk")
+    (0.02, 0.02)
+
+    """
+    try:
+        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise UsageError(f"{option} is a share such as 2% or 0.02; got {text!r}")
+    return value
