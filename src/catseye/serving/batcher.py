@@ -5,8 +5,7 @@ the thread that computed them. While requests come slowly, batches have one pict
 the queue fills during a call, and the next call takes more. Called by `engine.py`.
 
 No timer: on CPUs a larger batch is hardly cheaper per picture, so waiting for one would only add its own length to
-every answer. `tuning.py` measures how large a batch may get; `benchmarks/serve_load.py` compares the whole with other
-servers.
+every answer. `tuning.py` measures how large a batch may get; `benchmarks/serve_load.py` compares with other servers.
 """
 
 import threading
