@@ -160,7 +160,12 @@ def _facts(
         else ("good", f"Below a probability of {threshold:.3f} it says “unknown”.")
     )
     if suspects:
-        found.append(("mind", f"{len(suspects):,} labels look wrong; the score can only be as right as the labels."))
+        advice = (
+            "look at the clearest: the score can only be as right as the labels"
+            if metrics.accuracy > 0.9
+            else "but a model that errs so often suspects mostly because of its own mistakes"
+        )
+        found.append(("mind", f"{len(suspects):,} labels are suspected; {advice}."))
     for note in measured.notes:
         kind = "good" if note.startswith("evaluating on the test") else "mind"
         found.append((kind, note[:1].upper() + note[1:] + "."))
