@@ -44,7 +44,7 @@ _BROKEN = (
     KeyError,
     AttributeError,
 )
-_ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -143,16 +143,27 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
     except ImageError:
         raise
     except UnidentifiedImageError:
+        if is_pointer(source):
+            raise ImageError(f"{name} is a Git LFS pointer, not the picture itself; run: git lfs pull") from None
         raise ImageError(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
+
+
+def is_pointer(content: bytes) -> bool:
+    """Whether these bytes stand where Git LFS has not yet put the file.
+
+    >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\\noid sha256:4d7a\\nsize 12\\n")
+    True
+    """
+    return content.startswith(b"version https://git-lfs")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as EXIF says. Pillow's own exif_transpose rewrites all other tags too and fails where one is odd."""
     image.load()
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
     except _BROKEN:
         turn = None
     return image if turn is None else image.transpose(turn)
