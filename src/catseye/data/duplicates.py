@@ -54,10 +54,10 @@ def find_twins(thumbs: Pixels, chosen: NDArray[np.bool_], *, mirrored: bool = Tr
     """
     numbers = np.flatnonzero(chosen)
     hashes = perceptual_hashes(thumbs[numbers])
-    pairs, crowded = close_pairs(hashes, hashes)
+    pairs, crowded = close_pairs(hashes)
     found = [_judge(thumbs, numbers[pairs], mirror=False)]
     if mirrored:
-        pairs, more = close_pairs(hashes, hashes ^ MIRROR_MASK)
+        pairs, more = close_pairs(hashes, MIRROR_MASK)
         found.append(_judge(thumbs, numbers[pairs], mirror=True))
         crowded = max(crowded, more)
         # A symmetric picture is its own mirror image: what was found upright already is not found twice.
@@ -93,7 +93,8 @@ _COSINES = _cosines()
 _FREQUENCIES = _low_frequencies()
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 # A mirror image negates the coefficients of odd horizontal frequency.
-MIRROR_MASK = np.packbits(_FREQUENCIES[:, 1] % 2 == 1).view(np.uint64)[0]
+MIRROR_MASK: np.uint64 = np.packbits(_FREQUENCIES[:, 1] % 2 == 1).view(np.uint64)[0]
+_SAME = np.uint64(0)
 
 
 def perceptual_hashes(thumbs: Pixels) -> Hashes:
@@ -109,11 +110,12 @@ def perceptual_hashes(thumbs: Pixels) -> Hashes:
     return hashes
 
 
-def close_pairs(hashes: Hashes, others: Hashes) -> tuple[Pairs, int]:
-    """The pairs i < j with at most MAX_DISTANCE bits between hashes[i] and others[j], and how many were crowded.
+def close_pairs(hashes: Hashes, mask: np.uint64 = _SAME) -> tuple[Pairs, int]:
+    """The pairs i < j with at most MAX_DISTANCE bits set in hashes[i] ^ hashes[j] ^ mask, and how many were crowded.
 
-    Shape: both (N,); returns (M, 2).
+    Shape: (N,); returns (M, 2).
     """
+    others = hashes ^ mask
     found: list[Pairs] = []
     crowded = np.zeros(len(hashes), bool)
     for band in range(NUM_BANDS):
@@ -125,10 +127,10 @@ def close_pairs(hashes: Hashes, others: Hashes) -> tuple[Pairs, int]:
             wanted = keys ^ flip
             crowded |= counts[wanted] > CROWD
             for pairs in _meetings(starts[wanted], np.minimum(counts[wanted], CROWD), order):
-                pairs = pairs[pairs[:, 0] < pairs[:, 1]]
                 distances = np.bitwise_count(hashes[pairs[:, 0]] ^ others[pairs[:, 1]])
-                found.append(pairs[distances <= MAX_DISTANCE])
+                found.append(np.sort(pairs[distances <= MAX_DISTANCE], axis=1))
     pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     codes = np.unique(pairs[:, 0] * max(len(hashes), 1) + pairs[:, 1])
     return np.stack(np.divmod(codes, max(len(hashes), 1)), axis=1), int(crowded.sum())
 

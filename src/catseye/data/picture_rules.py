@@ -59,10 +59,10 @@ def picture_findings(looks: Looks) -> list[Finding]:
     median_px = float(np.median(np.sqrt(width * height)[good]))
     wanted_px = min(choose_input_px(median_px), median_px)
     colours = looks.num_colours
-    drawn = good & (colours > 0) & (width * height >= FEW_COLOURS_FROM_PX)
     blank = good & (looks.spread < BLANK_SPREAD)
-    channels = looks.thumbs.astype(np.int16)
-    grey = good & ((channels.max(3) - channels.min(3)).max((1, 2)) <= GREY_SPREAD)
+    grey = good & ((looks.thumbs.max(3) - looks.thumbs.min(3)).max((1, 2)) <= GREY_SPREAD)
+    few = np.where(grey, MAX_COLOURS // 8, MAX_COLOURS)  # a grey photo cannot have more than 256 tones
+    drawn = good & (colours > 0) & (colours <= few) & (width * height >= FEW_COLOURS_FROM_PX)
     shapes = [f"{w} x {h}" for w, h in zip(looks.width_px.tolist(), looks.height_px.tolist(), strict=True)]
     return [
         *_one("misnamed", "warning", looks.misnamed, "are of another format than their name says",

@@ -152,7 +152,9 @@ def _missing_classes(
     return findings
 
 
-def duplicate_findings(labels: NDArray[np.int64], sides: Sides, groups: Groups, classes: Sequence[str]) -> list[Finding]:
+def duplicate_findings(
+    labels: NDArray[np.int64], sides: Sides, groups: Groups, classes: Sequence[str]
+) -> list[Finding]:
     """Pictures of equal content: repeated, under two labels, on two sides."""
     members = _members(groups)
     findings = []
