@@ -151,9 +151,9 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
 
 
 def is_pointer(content: bytes) -> bool:
-    """Whether these bytes stand where Git LFS has not yet put the file.
+    r"""Whether these bytes stand where Git LFS has not yet put the file.
 
-    >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\\noid sha256:4d7a\\nsize 12\\n")
+    >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
     True
     """
     return content.startswith(b"version https://git-lfs")

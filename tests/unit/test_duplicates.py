@@ -47,7 +47,6 @@ CHANGES = {
     "brighter": lambda pixels: brighter(pixels, 1.2),
     "contrast": lambda pixels: contrasted(pixels, 1.3),
     "1 px": lambda pixels: shifted(pixels, 1),
-    "2 px": lambda pixels: shifted(pixels, 2),
     "mirrored": lambda pixels: np.ascontiguousarray(pixels[:, ::-1]),
 }
 
@@ -75,7 +74,8 @@ def test_mirror_images_are_told_as_such(photos):
 
 def test_a_symmetric_picture_is_found_once(photos):
     symmetric = np.concatenate([photos[0], photos[0][:, ::-1]], axis=1)
-    twins = find_twins(thumbs([symmetric, as_jpeg(symmetric, 60)]), np.ones(2, bool))
+    noisy = (symmetric * 0.9 + photo(1000, *symmetric.shape[:2]) * 0.1).astype(np.uint8)
+    twins = find_twins(thumbs([symmetric, noisy]), np.ones(2, bool))
     assert twins.pairs.tolist() == [[0, 1]]
     assert not twins.mirrored[0]
 

@@ -22,7 +22,7 @@ from catseye.data.duplicates import (
     join_groups,
 )
 from catseye.data.findings import Example, Finding, Verdict, worst_first
-from catseye.data.looks import Fault, Looks, look_at_all
+from catseye.data.looks import Looks, look_at_all
 from catseye.data.picture_rules import fault_findings, picture_findings
 from catseye.data.side_rules import (
     Groups,

@@ -22,9 +22,9 @@ from catseye.preprocess import Pixels
 
 THUMB_PX = 16
 NUM_BANDS, BAND_BITS = 4, 16
-BAND_RADIUS = 1
+BAND_RADIUS = 2
 MAX_DISTANCE = NUM_BANDS * (BAND_RADIUS + 1) - 1  # bits of 64
-MIN_CORRELATION = 0.95  # of the thumbnails' values; docs/check.md has the measurement behind both numbers
+MIN_CORRELATION = 0.93  # of the thumbnails' values; docs/check.md has the measurement behind both numbers
 CROWD = 500  # of pictures with one band in common, each meets at most so many
 _PORTION = 2_000_000  # pairs looked at together
 
@@ -93,7 +93,7 @@ _COSINES = _cosines()
 _FREQUENCIES = _low_frequencies()
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 # A mirror image negates the coefficients of odd horizontal frequency.
-MIRROR_MASK: np.uint64 = np.packbits(_FREQUENCIES[:, 1] % 2 == 1).view(np.uint64)[0]
+MIRROR_MASK: np.uint64 = np.packbits(np.ascontiguousarray(_FREQUENCIES[:, 1] % 2 == 1)).view(np.uint64)[0]
 _SAME = np.uint64(0)
 
 
@@ -106,8 +106,12 @@ def perceptual_hashes(thumbs: Pixels) -> Hashes:
     for start in range(0, len(thumbs), 4096):  # in portions: the floats take sixteen times the memory
         grey = thumbs[start : start + 4096].astype(np.float32) @ _GREY
         waves = (_COSINES @ grey @ _COSINES.T)[:, _FREQUENCIES[:, 0], _FREQUENCIES[:, 1]]
-        hashes[start : start + 4096] = np.packbits(waves > 0, axis=1).view(np.uint64)[:, 0]
+        hashes[start : start + 4096] = _pack(waves > 0)
     return hashes
+
+
+def _pack(bits: NDArray[np.bool_]) -> Hashes:
+    return np.packbits(np.ascontiguousarray(bits), axis=1).view(np.uint64)[:, 0]
 
 
 def close_pairs(hashes: Hashes, mask: np.uint64 = _SAME) -> tuple[Pairs, int]:

@@ -120,9 +120,7 @@ def crop_losses(short: NDArray[np.float64], long: NDArray[np.float64]) -> NDArra
     return 1 - short / np.maximum(long, 1)
 
 
-def _crop_loss(
-    short: NDArray[np.float64], long: NDArray[np.float64], good: NDArray[np.bool_]
-) -> list[Finding]:
+def _crop_loss(short: NDArray[np.float64], long: NDArray[np.float64], good: NDArray[np.bool_]) -> list[Finding]:
     loss = np.where(good, crop_losses(short, long), 0.0)
     mean = float(loss[good].mean())
     if mean < CROP_NOTE:

@@ -27,15 +27,16 @@ _CROSSINGS = ((TEST, TRAIN), (VAL, TRAIN), (TEST, VAL))
 
 
 def group_by_name(names: Sequence[str], pattern: str) -> Groups:
-    """Pictures whose file names give the same first group of `pattern` (or the same match) share a number.
+    r"""Pictures whose file names give the same first group of `pattern` (or the same match) share a number.
 
     Folders do not count; names that do not match stand alone.
 
     Raises:
         UsageError: it is no regular expression. DataError: it matches no name.
 
-    >>> group_by_name(["a/7_left.png", "b/7_right.png", "b/8.png"], r"^(\\d+)_").tolist()
+    >>> group_by_name(["a/7_left.png", "b/7_right.png", "b/8.png"], r"^(\d+)_").tolist()
     [0, 0, 2]
+
     """
     groups = np.arange(len(names), dtype=np.int64)
     if not pattern:
