@@ -4,7 +4,7 @@
 
 Writes benchmarks/results/check-NAME.json: wall time of the whole command, the findings with their counts, and for
 each kind of change the share of copies of 1,000 pictures of DATA that the search pairs with their original. A pair
-counts only if both steps agree: at most MAX_DISTANCE bits between the hashes, correlation at least MIN_CORRELATION.
+counts only if both steps agree: at most MAX_DISTANCE bits between the hashes, correlation at least MIN_CORRELATION (MIN_MIRRORED).
 `random_pairs` is the same for pairs of different pictures: what it lets through by chance.
 """
 
@@ -19,7 +19,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from catseye.data.duplicates import MAX_DISTANCE, MIN_CORRELATION, MIRROR_MASK, correlations, perceptual_hashes
+from catseye.data.duplicates import (
+    MAX_DISTANCE,
+    MIN_CORRELATION,
+    MIN_MIRRORED,
+    MIRROR_MASK,
+    correlations,
+    perceptual_hashes,
+)
 from catseye.data.looks import make_thumb
 from catseye.data.sources import open_source
 from catseye.errors import ImageError
@@ -74,7 +81,8 @@ def copies_found(data: str) -> dict[str, object]:
     def found(copies: np.ndarray, mirror: bool = False) -> np.ndarray:
         mask = MIRROR_MASK if mirror else np.uint64(0)
         close = np.bitwise_count(hashes ^ perceptual_hashes(copies) ^ mask) <= MAX_DISTANCE
-        return close & (correlations(original, copies[:, :, ::-1] if mirror else copies) >= MIN_CORRELATION)
+        alike = correlations(original, copies[:, :, ::-1] if mirror else copies)
+        return close & (alike >= (MIN_MIRRORED if mirror else MIN_CORRELATION))
 
     shares = {
         name: float(found(thumbs([change(image) for image in images]), name == "mirrored").mean())

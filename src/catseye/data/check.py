@@ -18,6 +18,7 @@ from catseye.data.duplicates import (
     CROWD,
     MAX_DISTANCE,
     MIN_CORRELATION,
+    MIN_MIRRORED,
     find_twins,
     join_groups,
 )
@@ -92,6 +93,7 @@ def check(
         "max_distance": MAX_DISTANCE,
         "band_radius": BAND_RADIUS,
         "min_correlation": MIN_CORRELATION,
+        "min_correlation_mirrored": MIN_MIRRORED,
         "mirrored": pictures.mirror_safe,
         "compared": int((first_of_group & structured).sum()),
         "pairs": len(twins.pairs),
