@@ -199,7 +199,8 @@ def twin_findings(
     """Pictures that nearly are another one. `twins` are pairs of first pictures of their group of equal ones."""
     copies = {group[0]: group for group in _members(groups)}
     across: dict[tuple[int, int], dict[int, Example]] = {crossing: {} for crossing in _CROSSINGS}
-    conflicts, inside = [], set()
+    conflicts: list[Example] = []
+    inside: set[int] = set()
     order = np.argsort(-twins.correlations, kind="stable")
     for number in order.tolist():
         one, other = twins.pairs[number].tolist()
