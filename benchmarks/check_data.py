@@ -56,7 +56,9 @@ def main() -> None:
         "n": verdict["num_pictures"],
         "seeds": [SEED],
         "wall_s": round(wall_s, 2),
-        "cpu_s": round(used.ru_utime + used.ru_stime, 2),  # of all threads; what other jobs on the machine do not change
+        "cpu_s": round(
+            used.ru_utime + used.ru_stime, 2
+        ),  # of all threads; what other jobs on the machine do not change
         "near_duplicates": verdict["near_duplicates"],
         "findings": [{key: found[key] for key in ("rule", "severity", "count")} for found in verdict["findings"]],
         "copies_found": copies_found(options.data),

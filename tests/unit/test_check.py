@@ -143,6 +143,7 @@ def drawing():
         ("blank", "x.png", encode(np.full((72, 72, 3), 128, np.uint8))),
         ("few-colours", "x.png", drawing()),
         ("few-colours", "x.gif", encode(photo(99, 72, 72), "GIF")),
+        ("few-colours", "x.png", encode(photo(99, 72, 72)[..., 0] // 6)),  # 43 tones of grey
         ("tiny", "x.png", encode(photo(99, 20, 20))),
         ("odd-shape", "x.png", encode(photo(99, 72, 300))),
         ("grey", "x.png", encode(photo(99, 72, 72)[..., 0])),

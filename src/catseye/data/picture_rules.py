@@ -61,7 +61,7 @@ def picture_findings(looks: Looks) -> list[Finding]:
     colours = looks.num_colours
     blank = good & (looks.spread < BLANK_SPREAD)
     grey = good & ((looks.thumbs.max(3) - looks.thumbs.min(3)).max((1, 2)) <= GREY_SPREAD)
-    few = np.where(grey, MAX_COLOURS // 8, MAX_COLOURS)  # a grey photo cannot have more than 256 tones
+    few = np.where(grey, MAX_COLOURS // 4, MAX_COLOURS)  # a grey photo cannot have more than 256 tones
     drawn = good & (colours > 0) & (colours <= few) & (width * height >= FEW_COLOURS_FROM_PX)
     shapes = [f"{w} x {h}" for w, h in zip(looks.width_px.tolist(), looks.height_px.tolist(), strict=True)]
     return [
