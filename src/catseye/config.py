@@ -40,6 +40,10 @@ class DataSettings(Group):
         default="auto", description="loader processes when streaming"
     )
     strict: bool = Field(default=False, description="an unreadable picture is an error, not a warning")
+    group_by: str = Field(
+        default="", description="regular expression on file names; an equal first group stays on one side"
+    )
+    allow_leaks: bool = Field(default=False, description="report a score even where held-out pictures also trained")
 
 
 class ModelSettings(Group):

@@ -45,7 +45,7 @@ _BROKEN = (
     KeyError,
     AttributeError,
 )
-_ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -178,11 +178,22 @@ def _open(
     except ImageError:
         raise
     except UnidentifiedImageError:
+        if is_pointer(source):
+            raise UnknownFormat(f"{name} is a Git LFS pointer, not the picture itself; run: git lfs pull") from None
         raise UnknownFormat(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
     except Image.DecompressionBombError:  # Pillow's own limit, met while it reads the header
         raise PictureTooLarge(f"{name} has too many pixels; at most {max_pixels:,} are read") from None
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
+
+
+def is_pointer(content: bytes) -> bool:
+    r"""Whether these bytes stand where Git LFS has not yet put the file.
+
+    >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+    True
+    """
+    return content.startswith(b"version https://git-lfs")
 
 
 def _reduce(image: Image.Image, spec: Preprocessing) -> Box | None:
@@ -219,7 +230,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(ORIENTATION, 1))
     except _BROKEN:
         return 1
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = ["CatseyeError", "Classifier", "Prediction", "evaluate", "export", "load", "preprocess", "train"]
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
+    "check": {"--group-by", "--fail-on", "--out", "--data-dir"},
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",

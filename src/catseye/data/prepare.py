@@ -13,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.config import DataSettings
+from catseye.data.check import quick_verdict, together
 from catseye.data.checks import Survey, check_split, choose_input_px, survey
+from catseye.data.findings import Verdict
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
 from catseye.data.memory import free_memory_bytes
+from catseye.data.side_rules import group_by_name, refuse_leak
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, Pictures, open_source
 from catseye.data.splits import split
 from catseye.errors import DataError, UsageError
@@ -39,6 +42,7 @@ class Prepared:
     loaders: dict[str, Loader]
     in_memory: bool
     data_sha256: str
+    verdict: Verdict
     quarantined: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -72,11 +76,12 @@ def prepare(
     do the same on this machine at the same time and share its memory and its cores.
 
     Raises:
-        DataError: no pictures, fewer than two classes, a class without training pictures, or, when
-            strict, any unreadable picture.
+        DataError: no pictures, fewer than two classes, a class without training pictures, held-out pictures that
+            also train (unless data.allow_leaks), or, when strict, any unreadable picture.
 
     """
     pictures = open_source(source, data_dir=data_dir)
+    related = group_by_name(pictures.names, settings.group_by)
     found = survey(pictures, seed=seed)
     spec = _choose_spec(settings, found, expected)
     bad = dict(found.unreadable)
@@ -89,13 +94,23 @@ def prepare(
     splits = np.full(len(pictures), -1, np.int8)
     splits[usable] = split(
         pictures.labels[usable],
-        found.groups[usable],
+        together(found.groups, related)[usable],
         pictures.splits[usable],
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         seed=seed,
     )
     notes = [*pictures.notes, *check_split(pictures, splits, found)]
+    if not settings.allow_leaks and not pictures.published:
+        refuse_leak(pictures, splits, found.groups, related)
+    verdict = quick_verdict(
+        pictures,
+        unreadable=bad,
+        equal=found.groups,
+        related=related,
+        grouped=bool(settings.group_by),
+        sides=splits,
+    )
     if bad:
         first = next(iter(bad.values()))
         notes.append(f"{len(bad)} pictures cannot be read and are left out, e.g. {first}")
@@ -127,7 +142,7 @@ def prepare(
             for number, name in enumerate(SPLIT_LABELS)
         }
     notes.append(reason)
-    return Prepared(pictures, spec, splits, loaders, in_memory, found.sha256, bad, notes)
+    return Prepared(pictures, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes)
 
 
 def prepare_evaluation(

@@ -57,6 +57,7 @@ class Pictures:
     read: Reader
     mirror_safe: bool = True  # False where a mirrored picture is another class or none (digits)
     notes: tuple[str, ...] = ()
+    published: bool = False  # the split is part of a well-known data set: its score is reported, whatever it holds
 
     def __len__(self) -> int:
         return len(self.names)
@@ -178,6 +179,7 @@ def _from_builtin(arrays: builtin.Arrays, source: str) -> Pictures:
         splits=arrays.splits.astype(np.int8),
         read=ArrayReader(arrays.pixels),
         mirror_safe=arrays.mirror_safe,
+        published=True,
     )
 
 

@@ -91,6 +91,8 @@ def prepare_data(
     )
     for note in prepared.notes:
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
+    for line in prepared.verdict.three_lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return prepared
 
 
@@ -260,4 +262,5 @@ def data_manifest(prepared: Prepared, folder: Path | None) -> dict[str, Any]:
         "splits": names,
         "quarantined": list(prepared.quarantined.values()),
         "notes": prepared.notes,
+        "check": [{"rule": f.rule, "severity": f.severity, "count": f.count} for f in prepared.verdict.findings],
     }

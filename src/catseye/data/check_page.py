@@ -1,0 +1,108 @@
+"""The verdict as one page that opens from disk: no script, no network, pictures inline.
+
+Enters: `Verdict` and the pictures. Leaves: HTML. Called by `check.py`. Every name in it comes from a stranger's file
+system, so Jinja2 escapes everything, and the page forbids itself to load or run anything.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catseye.data.findings import Example, Finding, Verdict
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Pictures
+from catseye.errors import ImageError, MissingDependency
+from catseye.preprocess import open_image
+
+SHOWN = 24  # examples of each finding
+THUMB_PX = 112
+_ENLARGED_UP_TO_PX = 48  # smaller pictures are shown with visible pixels
+
+
+def render_page(verdict: Verdict, pictures: Pictures) -> str:
+    """The whole page.
+
+    Raises:
+        MissingDependency: Jinja2 is not installed.
+
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError:
+        raise MissingDependency("jinja2", "train") from None
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("check.html").render(
+        verdict=verdict,
+        name=Path(verdict.source).name,
+        sides=list(verdict.class_counts),
+        rows=_class_rows(verdict),
+        findings=[_finding(found, verdict, pictures) for found in verdict.findings],
+        num_pictures=len(pictures),
+    )
+
+
+def _class_rows(verdict: Verdict) -> list[dict[str, Any]]:
+    totals = np.sum(list(verdict.class_counts.values()), axis=0) if verdict.class_counts else np.zeros(1)
+    most = max(int(np.max(totals)), 1)
+    return [
+        {
+            "name": name,
+            "counts": [counts[k] for counts in verdict.class_counts.values()],
+            "share": 100 * sum(counts[k] for counts in verdict.class_counts.values()) / most,
+        }
+        for k, name in enumerate(verdict.classes)
+    ]
+
+
+def _finding(found: Finding, verdict: Verdict, pictures: Pictures) -> Mapping[str, Any]:
+    shown = [example for example in found.examples if example.pictures or example.note][:SHOWN]
+    return {
+        "rule": found.rule,
+        "severity": found.severity,
+        "count": found.count,
+        "title": found.title,
+        "advice": found.advice,
+        "examples": [_example(example, verdict, pictures) for example in shown],
+        "more": max(found.count - len(shown), 0) if shown else 0,
+    }
+
+
+def _example(example: Example, verdict: Verdict, pictures: Pictures) -> Mapping[str, Any]:
+    return {
+        "note": example.note,
+        "pictures": [
+            {
+                "name": verdict.names[index],
+                "label": pictures.classes[pictures.labels[index]],
+                "side": SPLIT_LABELS[pictures.splits[index]] if pictures.splits[index] != NOT_SPLIT else "",
+                **_thumb(pictures, index),
+            }
+            for index in example.pictures
+        ],
+    }
+
+
+def _thumb(pictures: Pictures, index: int) -> dict[str, Any]:
+    """The picture as a data URI of a few kilobytes, or an empty one where it cannot be read."""
+    try:
+        image = open_image(pictures.read(index)).convert("RGB")
+    except ImageError:
+        return {"uri": "", "enlarged": False}
+    small = max(image.size) <= _ENLARGED_UP_TO_PX
+    image.thumbnail((THUMB_PX, THUMB_PX))
+    stream = io.BytesIO()
+    if small:
+        image.save(stream, "PNG")
+    else:
+        image.save(stream, "JPEG", quality=80)
+    kind = "png" if small else "jpeg"
+    return {"uri": f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}", "enlarged": small}

@@ -1,0 +1,217 @@
+"""Pictures that look alike: a 64-bit perceptual hash finds candidates, a small colour picture decides.
+
+Enters: thumbnails (N, 16, 16, 3) of upright pictures. Leaves: `Twins`, the pairs that show the same. Called by
+`check.py`. Both steps are computed for all pictures at once, and no step compares all pairs: the hash is cut into
+four bands of 16 bits, and only pictures that differ in at most `BAND_RADIUS` bits of one band meet. Hashes of a
+Hamming distance up to 4 * (BAND_RADIUS + 1) - 1 are therefore all found (pigeonhole).
+
+Source: hash after Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section 3.2;
+here the sign of 64 low frequencies without the constant one, so that brightness and contrast change nothing and a
+mirror image flips a known set of bits. Search: Norouzi, Punjani, Fleet, "Fast Search in Hamming Space with
+Multi-Index Hashing" (CVPR 2012), section 2.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.preprocess import Pixels
+
+THUMB_PX = 16
+NUM_BANDS, BAND_BITS = 4, 16
+BAND_RADIUS = 2
+MAX_DISTANCE = NUM_BANDS * (BAND_RADIUS + 1) - 1  # bits of 64
+MIN_CORRELATION = 0.92  # of the thumbnails' values; docs/check.md has the measurement behind these numbers
+MIN_MIRRORED = 0.95  # likewise; things seen from the side look like their mirror image, so more is asked for
+CROWD = 500  # of pictures with one band in common, each meets at most so many
+_PORTION = 2_000_000  # pairs looked at together
+
+Hashes = NDArray[np.uint64]
+Pairs = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Pairs of pictures that show the same.
+
+    `pairs` (M, 2) numbers of pictures, the smaller first; `correlations` (M,) 0 to 1, the alikeness of their
+    thumbnails; `mirrored` (M,) True where one is the mirror image of the other. `crowded` pictures share a band of
+    their hash with more others than were looked at.
+    """
+
+    pairs: Pairs
+    correlations: NDArray[np.float32]
+    mirrored: NDArray[np.bool_]
+    crowded: int = 0
+
+
+def find_twins(thumbs: Pixels, chosen: NDArray[np.bool_], *, mirrored: bool = True) -> Twins:
+    """The pairs among the `chosen` pictures that show the same, brightness, contrast and small shifts aside.
+
+    Shape: thumbs (N, 16, 16, 3) uint8, chosen (N,) bool.
+    """
+    numbers = np.flatnonzero(chosen)
+    hashes = perceptual_hashes(thumbs[numbers])
+    pairs, crowded = close_pairs(hashes)
+    found = [_judge(thumbs, numbers[pairs], mirror=False)]
+    if mirrored:
+        pairs, more = close_pairs(hashes, MIRROR_MASK)
+        found.append(_judge(thumbs, numbers[pairs], mirror=True))
+        crowded = max(crowded, more)
+        # A symmetric picture is its own mirror image: what was found upright already is not found twice.
+        found[1] = _without(found[1], found[0].pairs)
+    return Twins(
+        np.concatenate([part.pairs for part in found]),
+        np.concatenate([part.correlations for part in found]),
+        np.concatenate([part.mirrored for part in found]),
+        crowded,
+    )
+
+
+def _cosines() -> NDArray[np.float32]:
+    """The matrix of the orthogonal discrete cosine transform (type II), (frequency, place)."""
+    frequency, place = np.arange(THUMB_PX)[:, None], np.arange(THUMB_PX)[None]
+    matrix = np.cos(np.pi * (2 * place + 1) * frequency / (2 * THUMB_PX)) * np.sqrt(2 / THUMB_PX)
+    matrix[0] *= np.sqrt(0.5)
+    result: NDArray[np.float32] = matrix.astype(np.float32)
+    return result
+
+
+def _low_frequencies() -> NDArray[np.int64]:
+    """The 64 lowest (vertical, horizontal) frequencies without (0, 0), dealt out to the bands like cards.
+
+    Low frequencies are the steadier bits; every band should get its share of them.
+    """
+    everything = [(u, v) for u in range(THUMB_PX) for v in range(THUMB_PX) if u + v]
+    lowest = sorted(everything, key=lambda pair: (sum(pair), abs(pair[0] - pair[1]), pair))[: NUM_BANDS * BAND_BITS]
+    return np.array(lowest).reshape(BAND_BITS, NUM_BANDS, 2).swapaxes(0, 1).reshape(-1, 2)
+
+
+_COSINES = _cosines()
+_FREQUENCIES = _low_frequencies()
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+# A mirror image negates the coefficients of odd horizontal frequency.
+MIRROR_MASK: np.uint64 = np.packbits(np.ascontiguousarray(_FREQUENCIES[:, 1] % 2 == 1)).view(np.uint64)[0]
+_SAME = np.uint64(0)
+
+
+def perceptual_hashes(thumbs: Pixels) -> Hashes:
+    """The signs of 64 low frequencies of the grey thumbnails, as bits.
+
+    Shape: (N, 16, 16, 3) uint8 -> (N,) uint64.
+    """
+    hashes = np.empty(len(thumbs), np.uint64)
+    for start in range(0, len(thumbs), 4096):  # in portions: the floats take sixteen times the memory
+        grey = thumbs[start : start + 4096].astype(np.float32) @ _GREY
+        waves = (_COSINES @ grey @ _COSINES.T)[:, _FREQUENCIES[:, 0], _FREQUENCIES[:, 1]]
+        hashes[start : start + 4096] = _pack(waves > 0)
+    return hashes
+
+
+def _pack(bits: NDArray[np.bool_]) -> Hashes:
+    return np.packbits(np.ascontiguousarray(bits), axis=1).view(np.uint64)[:, 0]
+
+
+def close_pairs(hashes: Hashes, mask: np.uint64 = _SAME) -> tuple[Pairs, int]:
+    """The pairs i < j with at most MAX_DISTANCE bits set in hashes[i] ^ hashes[j] ^ mask, and how many were crowded.
+
+    Shape: (N,); returns (M, 2).
+    """
+    others = hashes ^ mask
+    found: list[Pairs] = []
+    crowded = np.zeros(len(hashes), bool)
+    for band in range(NUM_BANDS):
+        keys, their_keys = _band(hashes, band), _band(others, band)
+        order = np.argsort(their_keys, kind="stable")
+        counts = np.bincount(their_keys, minlength=1 << BAND_BITS)
+        starts = np.cumsum(counts) - counts
+        for flip in _flips():
+            wanted = keys ^ flip
+            crowded |= counts[wanted] > CROWD
+            for pairs in _meetings(starts[wanted], np.minimum(counts[wanted], CROWD), order):
+                distances = np.bitwise_count(hashes[pairs[:, 0]] ^ others[pairs[:, 1]])
+                found.append(np.sort(pairs[distances <= MAX_DISTANCE], axis=1))
+    pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    codes = np.unique(pairs[:, 0] * max(len(hashes), 1) + pairs[:, 1])
+    return np.stack(np.divmod(codes, max(len(hashes), 1)), axis=1), int(crowded.sum())
+
+
+def _band(hashes: Hashes, band: int) -> NDArray[np.int64]:
+    part = np.ascontiguousarray(hashes).view(np.uint16).reshape(-1, NUM_BANDS)[:, band]
+    return part.astype(np.int64)
+
+
+def _flips() -> Iterator[int]:
+    """Every pattern of at most BAND_RADIUS bits."""
+    for count in range(BAND_RADIUS + 1):
+        for bits in combinations(range(BAND_BITS), count):
+            yield sum(1 << bit for bit in bits)
+
+
+def _meetings(starts: NDArray[np.int64], counts: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[Pairs]:
+    """Picture i meets order[starts[i]], … order[starts[i] + counts[i] - 1]; yielded in portions of pairs."""
+    ends = np.cumsum(counts)
+    first = 0
+    while first < len(counts):
+        before = int(ends[first - 1]) if first else 0
+        last = max(int(np.searchsorted(ends, before + _PORTION, side="right")), first + 1)
+        count = counts[first:last]
+        if total := int(count.sum()):
+            within = np.arange(total) - np.repeat(np.cumsum(count) - count, count)
+            one = np.repeat(np.arange(first, last), count)
+            yield np.stack([one, order[np.repeat(starts[first:last], count) + within]], axis=1)
+        first = last
+
+
+def correlations(one: Pixels, other: Pixels) -> NDArray[np.float32]:
+    """How alike thumbnails are, whatever their brightness, contrast and tint: Pearson's correlation.
+
+    Every channel is counted from its own mean, so that a common colour, as of the sky, makes nothing alike.
+
+    Shape: both (M, 16, 16, 3) uint8; returns (M,), -1 to 1.
+    """
+    a = one.astype(np.float32) - one.mean((1, 2), dtype=np.float32, keepdims=True)
+    b = other.astype(np.float32) - other.mean((1, 2), dtype=np.float32, keepdims=True)
+    strength = np.sqrt((a * a).sum((1, 2, 3)) * (b * b).sum((1, 2, 3)))
+    result: NDArray[np.float32] = (a * b).sum((1, 2, 3)) / np.maximum(strength, 1e-6)
+    return result
+
+
+def _judge(thumbs: Pixels, pairs: Pairs, *, mirror: bool) -> Twins:
+    alike = np.empty(len(pairs), np.float32)
+    for start in range(0, len(pairs), 8192):
+        portion = pairs[start : start + 8192]
+        other = thumbs[portion[:, 1]]
+        alike[start : start + 8192] = correlations(thumbs[portion[:, 0]], other[:, :, ::-1] if mirror else other)
+    same = alike >= (MIN_MIRRORED if mirror else MIN_CORRELATION)
+    return Twins(pairs[same], alike[same], np.full(int(same.sum()), mirror))
+
+
+def _without(found: Twins, known: Pairs) -> Twins:
+    seen = set(map(tuple, known.tolist()))
+    new = np.array([tuple(pair) not in seen for pair in found.pairs.tolist()], bool)
+    return Twins(found.pairs[new], found.correlations[new], found.mirrored[new])
+
+
+def join_groups(num_pictures: int, pairs: Pairs) -> NDArray[np.int64]:
+    """Pictures that are connected by pairs, directly or through others, share a number: the smallest of theirs.
+
+    >>> join_groups(5, np.array([[3, 1], [3, 4]])).tolist()
+    [0, 1, 2, 1, 1]
+    """
+    parent = list(range(num_pictures))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for one, other in pairs.tolist():
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+    return np.array([root(index) for index in range(num_pictures)], dtype=np.int64)

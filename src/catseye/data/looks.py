@@ -1,0 +1,194 @@
+"""One look at every picture: can it be read, what is it, what does it look like in 16 x 16 pixels.
+
+Enters: `Pictures`. Leaves: `Looks`, one row per picture. Called by `check.py`. A picture is decoded here exactly as
+everywhere else (`preprocess.open_image`), so what passes here can be trained on.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from catseye.data.duplicates import THUMB_PX
+from catseye.data.sources import Pictures
+from catseye.errors import ImageError
+from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image
+
+MAX_COLOURS = 256  # counted up to here
+_SUFFIXES = {
+    "JPEG": {".jpg", ".jpeg", ".jfif"},
+    "PNG": {".png"},
+    "WEBP": {".webp"},
+    "BMP": {".bmp"},
+    "GIF": {".gif"},
+    "TIFF": {".tif", ".tiff"},
+    "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
+}
+_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how picture files begin
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one file holds. `spread` is the largest standard deviation of a channel, `num_colours` 0 above 256."""
+
+    digest: bytes
+    width_px: int
+    height_px: int
+    format: str
+    misnamed: bool
+    turned: bool
+    transparent: bool
+    spread: float
+    num_colours: int
+    thumb: Pixels
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a picture cannot be used. `kind` is pointer, empty, missing, cut off or no picture."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Looks:
+    """All pictures, one row each; rows of `faults` hold zeros. Sizes are of the upright picture."""
+
+    digests: list[bytes]
+    width_px: NDArray[np.int32]
+    height_px: NDArray[np.int32]
+    formats: list[str]
+    misnamed: NDArray[np.bool_]
+    turned: NDArray[np.bool_]
+    transparent: NDArray[np.bool_]
+    spread: NDArray[np.float32]
+    num_colours: NDArray[np.int32]
+    thumbs: Pixels
+    faults: dict[int, Fault]
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """(N,) True where the picture can be used."""
+        result = np.ones(len(self.digests), bool)
+        result[list(self.faults)] = False
+        return result
+
+
+def look_at_all(pictures: Pictures, *, tell: Callable[[int], None] | None = None) -> Looks:
+    """Look at every picture, in threads; `tell` hears now and then how many are done.
+
+    Shape: every array of the result has N rows.
+    """
+    num = len(pictures)
+    looks = Looks(
+        digests=[b""] * num,
+        width_px=np.zeros(num, np.int32),
+        height_px=np.zeros(num, np.int32),
+        formats=[""] * num,
+        misnamed=np.zeros(num, bool),
+        turned=np.zeros(num, bool),
+        transparent=np.zeros(num, bool),
+        spread=np.zeros(num, np.float32),
+        num_colours=np.zeros(num, np.int32),
+        thumbs=np.zeros((num, THUMB_PX, THUMB_PX, 3), np.uint8),
+        faults={},
+    )
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, num, 4096):  # in portions, so that the queue of results stays short
+            portion = range(start, min(start + 4096, num))
+            for index, result in zip(
+                portion, pool.map(lambda index: _look(pictures, index), portion, chunksize=64), strict=True
+            ):
+                if isinstance(result, Fault):
+                    looks.faults[index] = result
+                else:
+                    _write_row(looks, index, result)
+            if tell is not None:
+                tell(portion.stop)
+    return looks
+
+
+def _write_row(looks: Looks, index: int, look: Look) -> None:
+    looks.digests[index], looks.formats[index] = look.digest, look.format
+    looks.width_px[index], looks.height_px[index] = look.width_px, look.height_px
+    looks.misnamed[index], looks.turned[index] = look.misnamed, look.turned
+    looks.transparent[index], looks.spread[index] = look.transparent, look.spread
+    looks.num_colours[index] = look.num_colours
+    looks.thumbs[index] = look.thumb
+
+
+def _look(pictures: Pictures, index: int) -> Look | Fault:
+    name = pictures.names[index]
+    try:
+        content = pictures.read(index)
+    except ImageError as error:
+        return Fault("missing", f"{name}: {error}")
+    raw = content if isinstance(content, bytes) else content.tobytes()
+    try:
+        image = open_image(content)
+    except ImageError as error:
+        return Fault(_kind(raw), f"{name}: {error}")
+    kind, turned, transparent = _header(content) if isinstance(content, bytes) else ("", False, False)
+    colours = image.getcolors(MAX_COLOURS)
+    return Look(
+        digest=blake2b(raw, digest_size=16).digest(),
+        width_px=image.width,
+        height_px=image.height,
+        format=kind,
+        misnamed=bool(kind) and PurePosixPath(name).suffix.lower() not in _SUFFIXES.get(kind, FILE_SUFFIXES),
+        turned=turned,
+        transparent=transparent,
+        spread=_spread(image),
+        num_colours=len(colours) if colours else 0,
+        thumb=make_thumb(image),
+    )
+
+
+def _kind(content: bytes) -> str:
+    """What is wrong with bytes that could not be decoded."""
+    if not content:
+        return "empty"
+    if is_pointer(content):
+        return "pointer"
+    is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    return "cut off" if content.startswith(_HEADS) or is_webp else "no picture"
+
+
+def _header(content: bytes) -> tuple[str, bool, bool]:
+    """Format, whether EXIF turns the picture, whether a pixel lets the ground shine through."""
+    with Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
+        kind = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
+        try:
+            turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+        except Exception:  # noqa: BLE001 - damaged EXIF of a readable picture says nothing
+            turned = False
+        if not image.has_transparency_data:
+            return kind, turned, False
+        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+        return kind, turned, isinstance(lowest, int | float) and lowest < 250
+
+
+def _spread(image: Image.Image) -> float:
+    """The largest standard deviation of a channel, in grey levels of 256."""
+    counts = np.array(image.histogram(), np.float64).reshape(-1, 256)
+    levels = np.arange(256)
+    total = counts.sum(1)
+    mean = counts @ levels / total
+    return float(np.sqrt(np.maximum(counts @ levels**2 / total - mean**2, 0).max()))
+
+
+def make_thumb(image: Image.Image) -> Pixels:
+    """The whole picture, squashed.
+
+    Shape: (16, 16, 3) uint8.
+    """
+    small = image.resize((THUMB_PX, THUMB_PX), Image.Resampling.BILINEAR, reducing_gap=4.0)
+    return np.asarray(small.convert("RGB"), np.uint8)
