@@ -4,6 +4,7 @@ Enters: a torch `DataLoader`. Leaves: its batches. Called by loaders.py.
 """
 
 import ctypes
+import multiprocessing.connection
 import os
 import signal
 import sys
@@ -49,7 +50,11 @@ def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
                 # The loader's own time-out is the rhythm in which it looks after its workers.
                 if "timed out" in str(error) and time.monotonic() - asked < TIMEOUT_S:
                     continue
-                raise _explain(str(error), batches._workers) or error from None
+                said = str(error)
+                if isinstance(error, ConnectionError | EOFError):  # the worker that held the batch is just going
+                    multiprocessing.connection.wait([worker.sentinel for worker in batches._workers], POLL_S)
+                    said = f"exited unexpectedly ({error})"
+                raise _explain(said, batches._workers) or error from None
             yield batch
             asked = time.monotonic()
     finally:

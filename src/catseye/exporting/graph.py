@@ -3,14 +3,13 @@
 Enters: a network and its manifest. Leaves: `Graph`, which the exporters trace. Called by the files of the formats.
 """
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catseye.data.augment import normalise, to_unit
 from catseye.manifest import Manifest
+from catseye.models.heads import last_linear
 
 
 class Graph(nn.Module):
@@ -62,23 +61,3 @@ def class_activation_map(features: Tensor, logits: Tensor, weight: Tensor) -> Te
     """
     chosen = F.embedding(logits.argmax(1), weight)  # (N, F)
     return (chosen[:, :, None, None] * features).sum(1)
-
-
-def last_linear(head: nn.Module) -> nn.Linear | None:
-    """The one linear layer behind global average pooling, or None where the head has anything more in it."""
-    layers = [layer for layer in _flat(head) if not isinstance(layer, nn.Dropout | nn.Identity)]
-    if len(layers) != 3:
-        return None
-    pool, flatten, linear = layers
-    averages = isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (1, (1, 1))
-    if averages and isinstance(flatten, nn.Flatten) and isinstance(linear, nn.Linear):
-        return linear
-    return None
-
-
-def _flat(layer: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(layer, nn.Sequential):
-        for child in layer:
-            yield from _flat(child)
-    else:
-        yield layer
