@@ -39,19 +39,21 @@ def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
             batches: Any = iter(loader)
         except OSError as error:
             raise _explain(str(error), []) or error from None
-    asked = time.monotonic()
+    asked, hung = time.monotonic(), threading.Event()
     try:
         while True:
             try:
-                batch = next(batches)
+                with _bounded(batches._workers, hung):
+                    batch = next(batches)
             except StopIteration:
                 return
             except (RuntimeError, OSError, EOFError) as error:
                 # The loader's own time-out is the rhythm in which it looks after its workers.
                 if "timed out" in str(error) and time.monotonic() - asked < TIMEOUT_S:
                     continue
-                said = str(error)
-                if isinstance(error, ConnectionError | EOFError):  # the worker that held the batch is just going
+                said = "timed out" if hung.is_set() else str(error)
+                if isinstance(error, ConnectionError | EOFError) and not hung.is_set():
+                    # The worker that held the batch is just going.
                     multiprocessing.connection.wait([worker.sentinel for worker in batches._workers], POLL_S)
                     said = f"exited unexpectedly ({error})"
                 raise _explain(said, batches._workers) or error from None
@@ -59,6 +61,25 @@ def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
             asked = time.monotonic()
     finally:
         _end(batches)
+
+
+@contextmanager
+def _bounded(workers: list[Any], hung: threading.Event) -> Iterator[None]:
+    """End the workers where one is waited for too long: fetching a batch from a stopped one has no time-out."""
+
+    def end() -> None:
+        hung.set()
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+
+    timer = threading.Timer(TIMEOUT_S + POLL_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def settle(worker: int) -> None:
