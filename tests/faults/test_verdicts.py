@@ -25,9 +25,13 @@ def test_a_single_class(pictures, tmp_path):
 def test_duplicates_across_the_given_splits(pictures, tmp_path):
     root = pictures({"train/cat": 6, "train/dog": 6, "test/cat": 2, "test/dog": 2})
     (root / "test" / "cat" / "again.png").write_bytes((root / "train" / "cat" / "000.png").read_bytes())
-    run, said = train(root, tmp_path / "run", TINY | {"data.val_fraction": 0.0, "training.keep": "last"})
-    assert "1 held-out pictures are also training pictures: the given split leaks, its score is too good" in said
-    assert any("leaks" in note for note in run.data["notes"]), "the run remembers it"
+    settings = TINY | {"data.val_fraction": 0.0, "training.keep": "last"}
+    with pytest.raises(DataError, match=r"1 of 5 are also in train, e\.g\. test/cat/again\.png"):
+        train(root, tmp_path / "refused", settings)
+    run, said = train(root, tmp_path / "run", settings | {"data.allow_leaks": True})
+    assert "leak" in said
+    remembered = {"rule": "leak-test-train", "severity": "error", "count": 1}
+    assert remembered in run.data["check"], "the run remembers it"
 
 
 def test_classes_that_differ_by_case_only(pictures, tmp_path):

@@ -122,7 +122,7 @@ def test_the_recipe_speed_starts_small_and_from_the_data(shapes, tmp_path, monke
     shrink, initialise = step.resize_batch, SpeedNet.initialise
     monkeypatch.setattr(step, "resize_batch", lambda x, px: small.append(px) or shrink(x, px))
     monkeypatch.setattr(SpeedNet, "initialise", lambda net, x: fitted.append(len(x)) or initialise(net, x))
-    settings = {"training.batch_size": 24, "training.small_px": 16, "model.width": 0.25}
+    settings = {"training.batch_size": 24, "training.small_px": 16, "training.small_share": 0.4, "model.width": 0.25}
     done = catseye.train(shapes, recipe="speed", out=tmp_path / "run", epochs=5, device="cpu", settings=settings)
     assert done.metrics.accuracy > 0.9
     assert small == [16] * 8  # 40 % of 5 epochs of 4 batches
