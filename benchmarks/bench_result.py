@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from train_result import commit
+
 from catseye.runs import open_run, write_json
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +49,7 @@ def main() -> None:
         "against_eager_torch": ratios(measured, base),
         "parity": {Path(file["path"]).name: summary(file["parity"]) for file in exported["files"]},
         **{key: measured[key] for key in ("rounds", "seconds_per_cell_and_round", "threads_spin", "files", "rows")},
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": measured["environment"],
     }
     write_json(ROOT / "benchmarks" / "results" / f"bench-{options.name}.json", result)
@@ -93,10 +95,6 @@ def ratios(measured: dict, base: str) -> dict:
 
 def rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 2) for name, value in values.items()}
-
-
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

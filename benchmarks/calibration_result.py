@@ -9,13 +9,13 @@ digits, 5 % of whose labels are flipped on purpose. The runs' model files get th
 
 import argparse
 import statistics
-import subprocess
 from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
+from train_result import commit
 
 from catseye.evaluation.calibrate import calibrate
 from catseye.evaluation.label_errors import find_label_errors
@@ -49,7 +49,7 @@ def main() -> None:
             "seeds": list(SEEDS),
             **{name: spread([one[place] for one in flipped]) for place, name in enumerate(names)},
         },
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(ROOT / "benchmarks" / "results" / "calibration.json", result)
@@ -88,10 +88,6 @@ def flip_digits(seed: int) -> tuple[float, float, float]:
 
 def spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "sd": statistics.stdev(values)}
-
-
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

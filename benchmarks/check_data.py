@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance
+from train_result import commit
 
 from catseye.data.duplicates import (
     MAX_DISTANCE,
@@ -62,7 +63,7 @@ def main() -> None:
         "near_duplicates": verdict["near_duplicates"],
         "findings": [{key: found[key] for key in ("rule", "severity", "count")} for found in verdict["findings"]],
         "copies_found": copies_found(options.data),
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(ROOT / "benchmarks" / "results" / f"check-{options.name}.json", result)
@@ -129,10 +130,6 @@ CHANGES = {
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     "grey": lambda image: image.convert("L").convert("RGB"),
 }
-
-
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

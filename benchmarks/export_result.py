@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from train_result import commit
 
 from catseye.runs import environment, load_model, write_json
 
@@ -26,7 +27,7 @@ def main() -> None:
         "n": len(rows),
         "seeds": sorted({row["seed"] for row in rows}),
         "exports": rows,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(ROOT / "benchmarks" / "results" / "export-parity.json", result)
@@ -47,10 +48,6 @@ def one_export(run: Path) -> dict[str, object]:
         "num_bytes": found["num_bytes"],
         "parity": found["parity"],
     }
-
-
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

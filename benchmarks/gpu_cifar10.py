@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from train_result import git
+from train_result import commit
 
 from catseye.config import Settings, load_settings
 from catseye.data.prepare import Prepared
@@ -88,7 +88,7 @@ def main() -> None:
         "seeds": list(range(options.seeds)),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, dry run",
         "parts": rows,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     target = options.out or (None if options.dry else RESULT)

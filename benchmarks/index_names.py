@@ -35,7 +35,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--list", temporary]
         runs = [json.loads(subprocess.check_output(command)) for _ in range(options.rounds)]
     # Only now: what these bring along is none of the listing's memory.
-    from train_result import ROOT, git, spread
+    from train_result import ROOT, commit, spread
 
     from catseye.runs import environment, write_json
 
@@ -49,7 +49,7 @@ def main() -> None:
         "peak_mb": spread([row["peak_mb"] for row in runs]),
         "before_mb": spread([row["before_mb"] for row in runs]),
         "rounds": runs,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(ROOT / "benchmarks" / "results" / "index-names.json", result)

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
-from train_result import git, spread
+from train_result import commit, spread
 from train_speed import HERE, run
 
 from catseye import preprocess as pixels_of
@@ -69,7 +69,7 @@ def main() -> None:
         "seeds": [0],
         "baseline": BASELINE,
         "sets": sets,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(HERE / "results" / "photo-decode.json", result)

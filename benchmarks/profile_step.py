@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
-from train_result import git
+from train_result import commit
 from train_speed import link_some, shown_command
 from train_variants import ENVIRONMENT, make_steps, parse, set_process
 
@@ -54,7 +54,7 @@ def main() -> None:
         "images_per_s_profiled": pictures / wall_s,
         "wall_s_per_step": wall_s / options.steps,
         "operators": rows,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(HERE / "results" / f"profile-{options.variant}.json", result)

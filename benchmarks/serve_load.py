@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 from packaging.requirements import Requirement
 from PIL import Image
+from train_result import commit
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (32, 128, 256)
@@ -101,7 +102,7 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict:
             "article": installed_mb(["fastapi", "uvicorn", "torch", "torchvision", "python-multipart", "pillow"]),
             "catseye": installed_mb(["catseye[serve]"]),
         },
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment() | {"wrk": version_of_wrk(), "litserve": importlib.metadata.version("litserve")},
     }
 
@@ -298,10 +299,6 @@ def report(result: dict) -> None:
 def version_of_wrk() -> str:
     done = subprocess.run([shutil.which("wrk") or "wrk", "-v"], capture_output=True, text=True)
     return (done.stdout + done.stderr).splitlines()[0].split("[")[0].strip()
-
-
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

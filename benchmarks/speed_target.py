@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from train_result import git
+from train_result import commit
 from train_speed import shown_command
 from train_variants import CPU
 
@@ -63,7 +63,7 @@ def main() -> None:
         },
         "speed": [summarise([run for run in runs if run["changed"] == changed], article_s) for changed in options.runs],
         "runs": runs,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(HERE / "results" / "speed-target.json", result)

@@ -36,7 +36,7 @@ def main() -> None:
         "accuracy": spread([run["accuracy"] for run in runs]),
         "wall_s": spread([run["wall_s"] for run in runs]),
         "runs": runs,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(ROOT / "benchmarks" / "results" / f"{options.name}.json", result)
@@ -66,6 +66,11 @@ def one_run(words: list[str], seed: int) -> dict[str, object]:
 def spread(values: list[float]) -> dict[str, float]:
     sd = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": statistics.fmean(values), "sd": sd, "min": min(values), "max": max(values)}
+
+
+def commit() -> str:
+    """The commit that is being measured, and whether the package differs from it."""
+    return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else "")
 
 
 def git(*words: str) -> str:

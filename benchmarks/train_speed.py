@@ -22,7 +22,7 @@ from baselines import article_loop
 from floors import flops_per_picture
 from rich.console import Console
 from rich.table import Table
-from train_result import git
+from train_result import commit
 from train_variants import ENVIRONMENT, parse
 
 from catseye.runs import environment, write_json
@@ -69,7 +69,7 @@ def main() -> None:
         "variants": rows,
         "rounds": runs,
         "floors": floors,
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else ""),
+        "commit": commit(),
         "environment": environment(),
     }
     write_json(HERE / "results" / f"{options.name}.json", result)
