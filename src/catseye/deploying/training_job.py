@@ -8,23 +8,15 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import PurePosixPath
-from string import Template
 
 from catseye.data.builtin import NAMES as BUILTINS
+from catseye.deploying.rendering import NAME, render
 from catseye.errors import UsageError
 
 PORT = 29500
 RESTARTS = 3
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")  # room is left in the 63 characters for a pod's number
 SIZE = re.compile(r"[1-9][0-9]{0,5}(Mi|Gi|Ti)")
-
-
-class _AtTemplate(Template):
-    """@{name} in place of ${name}, which shells and Kubernetes use themselves."""
-
-    delimiter = "@"
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -105,7 +97,7 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
             raise UsageError(f"pods see only what lies below {mount}; got {path}; move it there or change --mount")
     words = "\n".join(f"            - {_yaml(word)}" for word in job.command)
     gpu = f"              nvidia.com/gpu: {job.gpus_per_node}\n" if job.gpus_per_node else ""
-    return _render(
+    return render(
         "train-job.yaml",
         job.facts()
         | {
@@ -134,7 +126,7 @@ def slurm_script(job: TrainingJob, *, time: str, setup: str = "") -> str:
     if not re.fullmatch(r"([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}", time):
         raise UsageError(f"--time takes HH:MM:SS or D-HH:MM:SS; got {time!r}")
     gpus = f"#SBATCH --gpus-per-node={job.gpus_per_node}\n" if job.gpus_per_node else ""
-    return _render(
+    return render(
         "train.sbatch",
         job.facts()
         | {
@@ -145,11 +137,6 @@ def slurm_script(job: TrainingJob, *, time: str, setup: str = "") -> str:
             "words": shlex.join(job.command),
         },
     )
-
-
-def _render(name: str, facts: dict[str, object]) -> str:
-    template = resources.files("catseye.deploying").joinpath("templates", name).read_text(encoding="utf-8")
-    return _AtTemplate(template).substitute(facts)
 
 
 def _yaml(text: str) -> str:
