@@ -4,6 +4,7 @@ Nothing is pulled from a registry of images; pip inside the build asks PyPI. Whe
 mirror is missing, the tests are skipped and say what is. CATSEYE_DEPLOY_CACHE keeps engine and base between runs.
 """
 
+import io
 import os
 import shutil
 import subprocess
@@ -12,10 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 HERE = Path(__file__).parent
 BASE = "docker.io/library/python:3.11-slim"
+NAME = "cnn-classifier"
 NEEDED = {"dockerd": "docker.io", "docker": "docker.io", "mmdebstrap": "mmdebstrap", "runc": "runc"}
 
 
@@ -104,3 +108,33 @@ def make_base(docker: Docker, folder: Path) -> None:
             pytest.skip(f"no base image can be made: {done.stderr[-600:]}")
     changes = ["ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "ENV LANG=C.UTF-8"]
     docker("import", *(f"--change={one}" for one in changes), '--change=CMD ["python3"]', archive, BASE)
+
+
+def say(line: str) -> None:
+    """What the guide quotes."""
+    print(f"\n  {line}", file=sys.stderr)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """LeNet-5 that has seen the digits for a moment, exported; and one digit as a PNG with the run's own answer."""
+    folder = tmp_path_factory.mktemp("trained")
+    catseye = [sys.executable, "-m", "catseye"]
+    words = ["digits", "--model", "lenet5", "--epochs", "8", "--out", folder / "run"]
+    subprocess.run([*catseye, "train", *words], check=True)
+    subprocess.run([*catseye, "export", folder / "run", "--out", folder / "export"], check=True)
+    from sklearn.datasets import load_digits
+
+    stream = io.BytesIO()
+    Image.fromarray((load_digits().images[3] * 15.9).astype(np.uint8)).resize((32, 32)).save(stream, "PNG")
+    return folder, folder / "export" / "model.onnx", stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def image(docker: Docker, trained) -> str:
+    folder, model, _ = trained
+    subprocess.run([sys.executable, "-m", "catseye", "deploy", "docker", model, "--out", folder / "docker"], check=True)
+    begun = time.monotonic()
+    docker("build", "--network=host", "-t", NAME, ".", cwd=folder / "docker", timeout_s=1500)
+    say(f"docker build: {time.monotonic() - begun:.0f} s")
+    return NAME

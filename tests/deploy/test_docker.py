@@ -5,56 +5,23 @@
 
 import contextlib
 import http.client
-import io
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.deploy.conftest import BASE, Docker
+import catseye
+from tests.deploy.conftest import BASE, Docker, say
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-NAME = "cnn-classifier"
 MAX_BYTES = 300_000_000
 LOCKED_DOWN = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=256",
                "--memory=512m", "--cpus=1")  # fmt: skip
-
-
-def say(line: str) -> None:
-    """What the guide quotes."""
-    print(f"\n  {line}", file=sys.stderr)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """LeNet-5 that has seen the digits for a moment, exported; and one digit as a PNG with the run's own answer."""
-    folder = tmp_path_factory.mktemp("trained")
-    catseye = [sys.executable, "-m", "catseye"]
-    subprocess.run([*catseye, "train", "digits", "--model", "lenet5", "--epochs", "8", "--out", folder / "run"], check=True)
-    subprocess.run([*catseye, "export", folder / "run", "--out", folder / "export"], check=True)
-    from sklearn.datasets import load_digits
-
-    stream = io.BytesIO()
-    Image.fromarray((load_digits().images[3] * 15.9).astype(np.uint8)).resize((32, 32)).save(stream, "PNG")
-    return folder, folder / "export" / "model.onnx", stream.getvalue()
-
-
-@pytest.fixture(scope="module")
-def image(docker: Docker, trained) -> str:
-    folder, model, _ = trained
-    subprocess.run([sys.executable, "-m", "catseye", "deploy", "docker", model, "--out", folder / "docker"], check=True)
-    begun = time.monotonic()
-    docker("build", "--network=host", "-t", NAME, ".", cwd=folder / "docker", timeout_s=1500)
-    say(f"docker build: {time.monotonic() - begun:.0f} s")
-    return NAME
 
 
 @dataclass
@@ -133,8 +100,6 @@ def test_it_answers_like_the_file_and_turns_healthy(run, trained):
     seconds = container.wait_until_ready()
     status, body = container.ask("POST", "/predict", picture, content_type="image/png")
     answer = json.loads(body)
-    import catseye
-
     expected = catseye.load(model).predict(picture)
     say(f"ready {seconds:.2f} s after docker run returned; /predict: {body.decode()[:120]}…")
     assert status == 200
@@ -214,7 +179,9 @@ def test_a_stop_while_it_starts_is_heard(docker, image):
 def test_a_token_file_is_heeded(run, trained, tmp_path):
     token = tmp_path / "token"
     token.write_text("0123456789abcdef0123\n")
-    container = run(*LOCKED_DOWN, f"--volume={token}:/run/secrets/token:ro", "--env=CATSEYE_TOKEN_FILE=/run/secrets/token")
+    container = run(
+        *LOCKED_DOWN, f"--volume={token}:/run/secrets/token:ro", "--env=CATSEYE_TOKEN_FILE=/run/secrets/token"
+    )
     container.wait_until_ready()
     assert container.ask("POST", "/predict", trained[2], content_type="image/png")[0] == 401
     said = {"content_type": "image/png", "authorization": "Bearer 0123456789abcdef0123"}
@@ -248,7 +215,7 @@ def test_a_changed_model_is_not_built(docker, image, trained):
     content = path.read_bytes()
     try:
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        with pytest.raises(AssertionError, match="did NOT match|FAILED"):
+        with pytest.raises(AssertionError, match=r"did NOT match|FAILED"):
             docker("build", "--network=host", "-t", "changed", ".", cwd=folder)
     finally:
         path.write_bytes(content)

@@ -38,6 +38,8 @@ FLAGS = {
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
+    "deploy docker": {"--name", "--out", "--force"},
+    "deploy compose": {"--name", "--cpus", "--memory", "--out", "--force"},
     "deploy kubernetes-job": {
         "--image", "--claim", "--mount", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name",
         "--options", "--out",

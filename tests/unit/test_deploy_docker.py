@@ -23,8 +23,8 @@ import yaml
 
 import catseye
 from catseye.cli import app
-from catseye.deploying.docker import MAX_LABEL_BYTES, build_context, labels, quoted, write_docker
 from catseye.deploying.compose import write_compose
+from catseye.deploying.docker import MAX_LABEL_BYTES, build_context, labels, quoted, write_docker
 from catseye.deploying.rendering import DeployedModel, read_model
 from catseye.deploying.sbom import pins
 from catseye.deploying.wheel import build_wheel
