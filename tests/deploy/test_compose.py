@@ -1,7 +1,7 @@
 """The folder of `catseye deploy compose`: its Prometheus and every question of its dashboard, asked for real.
 
-A real Prometheus (Debian's, in a container of the stand-in base) reads the rendered folder and scrapes the real image
-under the limits of compose.yaml. Grafana's image cannot be had without a registry: its files are read by tests/unit only.
+A real Prometheus (Debian's, in a container of the stand-in base) reads the rendered folder and scrapes the real
+image under the limits of compose.yaml. Grafana's image cannot be had without a registry: its files are only read.
 """
 
 import json
