@@ -166,7 +166,7 @@ def test_a_stop_under_load_loses_nothing(run, trained):
 
 def test_a_stop_while_it_starts_is_heard(run):
     """The first process of a container is spared signals that it does not handle; ours handles this one early."""
-    container = run()
+    container = run("--cpus=0.3")  # slow enough to be met on its way
     status = Path("/proc", container.inspect(".State.Pid"), "status")
     begun = time.monotonic()
     while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> (signal.SIGTERM - 1) & 1:
