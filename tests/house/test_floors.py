@@ -47,7 +47,6 @@ SIDEWAYS = {
     ("evaluation", "explanation"),  # the report shows class activation maps
     ("predictions", "classifier"),
     ("model_file", "classifier"),
-    ("onnx_runtime", "classifier"),
     ("onnx_runtime", "model_file"),
     ("openvino_runtime", "model_file"),
     ("loading", "runs"),  # these three are imported when a path asks for them
