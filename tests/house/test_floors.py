@@ -13,6 +13,7 @@ FLOORS = {
     "files": 0,
     "seeds": 0,
     "config": 0,
+    "settings_file": 0,
     "manifest": 0,
     "preprocess": 0,
     "onnx_structure": 0,
@@ -56,7 +57,7 @@ SIDEWAYS = {
     ("__main__", "cli"),
 }
 TORCH_FREE = {
-    "errors", "files", "seeds", "config", "manifest", "preprocess", "classifier", "predictions",
+    "errors", "files", "seeds", "config", "settings_file", "manifest", "preprocess", "classifier", "predictions",
     "onnx_structure", "onnx_runtime", "openvino_runtime", "model_file", "loading", "torch_archive",
     "tensorrt_engine_file", "serving",
 }  # fmt: skip
