@@ -76,14 +76,14 @@ def render_report(measured: Measured, metrics: Metrics, corruptions: Corruptions
         training=training_charts(run) if run else None,
         details=_details(measured, run),
         settings=(run.path / "settings.toml").read_text(encoding="utf-8") if run else None,
-        style=Markup(_asset("report.css")),  # noqa: S704 - our own file
+        style=Markup(_asset("page.css", "catseye.data") + _asset("report.css")),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704 - our own file
         digest=digest,
     )
 
 
-def _asset(name: str) -> str:
-    return resources.files("catseye.evaluation").joinpath("templates", name).read_text(encoding="utf-8")
+def _asset(name: str, package: str = "catseye.evaluation") -> str:
+    return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _payload(gallery: Gallery) -> dict[str, Any]:
