@@ -56,10 +56,10 @@ def test_it_runs_without_torch(shapes):
         (["digits", "--group-by", "left"], 1, "matches none"),
     ],
 )
-def test_what_is_wrong_is_said(catseye_command, words, code, message):
-    done = catseye_command("check", *words)
-    assert done.returncode == code
-    assert message in done.stderr
+def test_what_is_wrong_is_said(command, words, code, message):
+    ended, _, said = command("check", *words)
+    assert ended == code
+    assert message in said
 
 
 def test_train_refuses_to_score_leaked_pictures(leaked, tmp_path):
