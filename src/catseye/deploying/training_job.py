@@ -192,3 +192,7 @@ def _half(memory: str) -> str:
     number, unit = int(memory[:-2]), memory[-2:]
     smaller = {"Ti": "Gi", "Gi": "Mi", "Mi": "Ki"}
     return f"{number // 2}{unit}" if number % 2 == 0 else f"{number * 512}{smaller[unit]}"
+
+
+KINDS = {"job": ("train-job.yaml", kubernetes_job), "trainjob": ("train-trainjob.yaml", kubeflow_job)}
+"""What `catseye deploy kubernetes-job --kind` takes: the file's name and who writes it."""
