@@ -129,7 +129,9 @@ class Pod:
         words = ["sh", "-c", f'{join}exec "$@"', "sh", "ip", "netns", "exec", self.name]
         words += self._sandbox(write_end, int(limits["cpu"])) + self._as_user() + self.container["command"]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, pass_fds=[write_end], stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                words, stdout=log, stderr=log, pass_fds=[write_end], stdin=subprocess.DEVNULL
+            )
         os.close(write_end)
         with os.fdopen(read_end) as told:
             self.child = json.load(told)["child-pid"]
@@ -151,7 +153,7 @@ class Pod:
         if "token" in mounts:
             binds[mounts["token"] / "token"] = token
         folders = {parent for path in binds for parent in path.parents} - set(binds) - {Path("/")}
-        words = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-ipc", "--die-with-parent", "--info-fd", str(info)]
+        words = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-ipc", "--info-fd", str(info)]
         for folder in sorted(folders):  # made without being asked, they would be root's alone
             words += ["--perms", "0755", "--dir", str(folder)]
         for inside, outside in sorted(binds.items()):
@@ -198,7 +200,7 @@ class Pod:
         return self.ended
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        if self.child and self.process.poll() is None:
             os.kill(self.child, 9)
 
     def events(self) -> list[dict]:
@@ -207,9 +209,11 @@ class Pod:
 
     def clear(self) -> None:
         self._watched.set()
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None:
             self.kill()
             self.process.wait(10)
+        # The namespace's own end goes with it, but later than the next test needs the name.
+        subprocess.run(["ip", "link", "del", f"v{self.number}"], capture_output=True)
         subprocess.run(["ip", "netns", "del", self.name], capture_output=True)
         for folder in (GROUPS / self.name, GROUPS / "memory" / self.name, GROUPS / "cpu" / self.name):
             with contextlib.suppress(OSError):

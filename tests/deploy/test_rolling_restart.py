@@ -99,10 +99,15 @@ def test_a_rolling_restart_under_load_loses_no_request(cluster, balancer, object
         assert events.index("drain") < events.index("end")
     assert not [failure for pod in cluster.all for failure in pod.probe_failures]
     record(
-        requests=load.good, failed=0, seconds=round(took_s, 1), p50_ms=round(load.quantile_ms(0.5), 1),
-        p99_ms=round(load.quantile_ms(0.99), 1), start_s=[round(pod.started_s, 1) for pod in cluster.all],
-        stop_s=[round(pod.ended["stop_s"], 1) for pod in first], peak_mb=[round(peak_memory_mb(p.child)) for p in cluster.pods],
-    )  # fmt: skip
+        requests=load.good,
+        failed=0,
+        seconds=round(took_s, 1),
+        p50_ms=round(load.quantile_ms(0.5), 1),
+        p99_ms=round(load.quantile_ms(0.99), 1),
+        start_s=[round(pod.started_s, 1) for pod in cluster.all],
+        stop_s=[round(pod.ended["stop_s"], 1) for pod in first],
+        peak_mb=[round(peak_memory_mb(pod.child)) for pod in cluster.pods],
+    )
 
 
 def test_without_anybody_telling_the_readiness_path_is_enough(cluster, balancer, record):
@@ -175,7 +180,9 @@ def test_prometheus_reads_the_pods_with_the_rendered_rules(cluster, balancer, ob
         assert not [rule["name"] for rule in rules if rule["state"] == "firing"]
         for pod in cluster.pods:
             pod.kill()
-        down = wait_for(lambda: {r["name"] for g in ask("rules")["groups"] for r in g["rules"] if r["state"] != "inactive"})
+        down = wait_for(
+            lambda: {r["name"] for g in ask("rules")["groups"] for r in g["rules"] if r["state"] != "inactive"}
+        )
         assert down & {"ClassifierServerDown", "ClassifierDown"}
         record(rules=len(rules), requests_per_second={pod: round(rate, 1) for pod, rate in rates.items()})
     finally:
@@ -184,7 +191,7 @@ def test_prometheus_reads_the_pods_with_the_rendered_rules(cluster, balancer, ob
 
 
 def prometheus_config(objects: Objects, pods, folder: Path) -> Path:
-    """What the Prometheus operator would make of ServiceMonitor and PrometheusRule; asked more often, to be done soon."""
+    """What the Prometheus operator would make of ServiceMonitor and PrometheusRule; asked more often, for speed."""
     endpoint = objects.the("ServiceMonitor")["spec"]["endpoints"][0]
     (folder / "scrape-token").write_text(TOKEN)
     (folder / "rules.yaml").write_text(yaml.safe_dump(objects.the("PrometheusRule")["spec"]))
@@ -208,7 +215,9 @@ def adapter_query(objects: Objects) -> str:
     path = objects.folder / "components" / "requests-per-pod" / "prometheus-adapter-values.yaml"
     (rule,) = yaml.safe_load(path.read_text())["rules"]["custom"]
     series = rule["seriesQuery"].partition("{")[0]
-    text = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.LabelMatchers>>", 'namespace="cats",pod=~".+"')
+    text = (
+        rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.LabelMatchers>>", 'namespace="cats",pod=~".+"')
+    )
     return text.replace("<<.GroupBy>>", "pod")
 
 

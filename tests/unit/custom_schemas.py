@@ -1,7 +1,7 @@
 """Strict schemas of custom resources, as far as catseye writes them: a field that is not here is refused.
 
-Written from the API references (Prometheus operator 0.85, Gateway API 1.4, KServe 0.21). tests/deploy checks them
-against validators that were generated from the projects' own definitions.
+Written by hand from the API references of the Prometheus operator, the Gateway API and KServe. tests/deploy checks the
+same objects against what is generated from the projects' own definitions.
 """
 
 STRING, NUMBER, FLAG = {"type": "string", "minLength": 1}, {"type": "integer"}, {"type": "boolean"}
@@ -44,7 +44,9 @@ _LISTENER = record(
     {"name": STRING, "protocol": {"enum": ["HTTP", "HTTPS"]}, "port": PORT},
     {
         "hostname": STRING,
-        "tls": record({"mode": {"enum": ["Terminate", "Passthrough"]}, "certificateRefs": array(record({"name": STRING}))}),
+        "tls": record(
+            {"mode": {"enum": ["Terminate", "Passthrough"]}, "certificateRefs": array(record({"name": STRING}))}
+        ),
     },
 )
 _ROUTE_RULE = record(

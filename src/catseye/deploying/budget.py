@@ -17,7 +17,7 @@ from catseye.loading import open_model
 from catseye.serving.settings import Settings
 
 MIB = 2**20
-IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server before a model is loaded: measured 100 to 130
+IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server with a model of no size: measured 98
 DECODED_COPIES = 2  # a picture as it was decoded, and as RGB
 BUSY = 0.7  # above it waiting times grow faster than the load
 MOST_REQUESTS = 500  # per process: reading and answering HTTP takes one thread about so far whatever the model

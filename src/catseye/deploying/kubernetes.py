@@ -62,10 +62,14 @@ class Cluster:
     def __post_init__(self) -> None:
         _require(self.image, IMAGE, "--image takes a reference such as registry.example/team/cats:1 in small letters")
         _require(self.namespace, LABEL, "--namespace takes small letters, digits and '-', at most 63")
-        _require(self.token_secret, DNS_NAME, "--token-secret takes the name of a Secret: small letters, digits, '-', '.'")
+        _require(
+            self.token_secret, DNS_NAME, "--token-secret takes the name of a Secret: small letters, digits, '-', '.'"
+        )
         _require(self.host, DNS_NAME, "--host takes a DNS name in small letters such as cats.example.org")
         _require(self.gateway_class, DNS_NAME, "--gateway-class takes a name that `kubectl get gatewayclass` lists")
-        _require(self.monitoring_namespace, LABEL, "--monitoring-namespace takes small letters, digits and '-', at most 63")
+        _require(
+            self.monitoring_namespace, LABEL, "--monitoring-namespace takes small letters, digits and '-', at most 63"
+        )
         _require(self.release, LABEL_VALUE, "--release becomes a label: letters, digits, '-', '_', '.', at most 63")
         if self.min_replicas > self.max_replicas:
             raise UsageError(
@@ -100,13 +104,16 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
             f"(at most {MAX_CLASSES_BYTES:,} bytes), so the Deployment says their number; GET /model lists them"
         )
     if cluster.insecure:
-        notes.append("--insecure: whoever the NetworkPolicy lets in may ask; the overlays ingress and gateway let in all")
+        notes.append(
+            "--insecure: whoever the NetworkPolicy lets in may ask; the overlays ingress and gateway let in all"
+        )
     files = write_folder(out, render_all(model, cluster), force=force)
     name, space = model.name, f" -n {cluster.namespace}" if cluster.namespace else ""
-    steps = [f"docker push {cluster.image}"]
+    steps = [f"docker tag {name} {cluster.image} && docker push {cluster.image}"]
     if not cluster.insecure:
         steps.append(
-            f'kubectl{space} create secret generic {cluster.token_secret} --from-literal=token="$(openssl rand -hex 32)"'
+            f"kubectl{space} create secret generic {cluster.token_secret} "
+            '--from-literal=token="$(openssl rand -hex 32)"'
         )
     steps += [f"kubectl apply -k {out / 'overlays' / 'cpu'}", f"kubectl{space} rollout status deployment/{name}"]
     return Written(files, notes, steps)
@@ -137,8 +144,16 @@ def render_all(model: DeployedModel, cluster: Cluster) -> dict[str, str | bytes 
             "network.yaml": "monitoring-network.yaml",
             "rules.yaml": "rules.yaml",
         },
-        "components/ingress": {"kustomization.yaml": "ingress-component.yaml", "ingress.yaml": "ingress.yaml", **network},
-        "components/gateway": {"kustomization.yaml": "gateway-component.yaml", "gateway.yaml": "gateway.yaml", **network},
+        "components/ingress": {
+            "kustomization.yaml": "ingress-component.yaml",
+            "ingress.yaml": "ingress.yaml",
+            **network,
+        },
+        "components/gateway": {
+            "kustomization.yaml": "gateway-component.yaml",
+            "gateway.yaml": "gateway.yaml",
+            **network,
+        },
         "overlays/kserve": {"kustomization.yaml": "kserve.yaml"},
     }
     files: dict[str, str | bytes | Path] = {
@@ -178,7 +193,11 @@ def _filled(model: DeployedModel, cluster: Cluster) -> Cluster:
     """The cluster with everything said."""
     found = IMAGE.fullmatch(cluster.image or model.name)
     assert found is not None
-    image = found["name"] + (f":{found['tag']}" if found["tag"] else "") + (f"@{found['digest']}" if found["digest"] else "")
+    image = (
+        found["name"]
+        + (f":{found['tag']}" if found["tag"] else "")
+        + (f"@{found['digest']}" if found["digest"] else "")
+    )
     if not found["tag"] and not found["digest"]:
         image += f":{_version(model)}"  # never `latest`: a tag that moves cannot be rolled back to
     secret = "" if cluster.insecure else cluster.token_secret or f"{model.name}-token"
@@ -194,7 +213,11 @@ def _facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
     digest_or_tag = f'digest: "{image["digest"]}"' if image["digest"] else f'newTag: "{image["tag"]}"'
     return {
         **{"name": model.name, "version": _version(model), "sha256": model.sha256, "user": USER, "port": PORT},
-        **{"image": json.dumps(cluster.image), "image_name": image["name"], "gpu_tag": f"{image['tag'] or _version(model)}-gpu"},
+        **{
+            "image": json.dumps(cluster.image),
+            "image_name": image["name"],
+            "gpu_tag": f"{image['tag'] or _version(model)}-gpu",
+        },
         "image_lines": f"    newName: {image['name']}\n    {digest_or_tag}",
         "namespace_line": f"namespace: {cluster.namespace}\n" if cluster.namespace else "",
         "num_classes": f"{len(model.manifest.classes):,}",
@@ -208,10 +231,14 @@ def _facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
         "memory_why": f"MiB at most: {memory.why}",
         **{"min_replicas": cluster.min_replicas, "max_replicas": cluster.max_replicas},
         "requests_per_pod": measured,
-        "requests_why": "said" if cluster.requests_per_pod else "70 % of what this many processors answered where this file was made",
+        "requests_why": "said"
+        if cluster.requests_per_pod
+        else "70 % of what this many processors answered where this file was made",
         **{"monitoring_namespace": cluster.monitoring_namespace, "release": cluster.release},
         "body_megabytes": -(-settings.limits.body_bytes // 1_000_000),
-        "guard": "and the server answers nobody without the token" if cluster.token_secret else "and the server asks for no token",
+        "guard": "and the server answers nobody without the token"
+        if cluster.token_secret
+        else "and the server asks for no token",
         "model": Path(MODEL).stem,
         "groups": indent(render("monitoring/alerts.yaml", {"name": model.name}), "  "),
         **_token(cluster),
@@ -227,7 +254,8 @@ def _token(cluster: Cluster) -> dict[str, str]:
         "token_mount": f"      - name: token\n        mountPath: {TOKEN_FOLDER}\n        readOnly: true\n",
         "token_volume": f"  - name: token\n    secret:\n      secretName: {secret}\n      defaultMode: 0440\n"
         "      items:\n        - key: token\n          path: token\n",
-        "scrape_token": "      authorization: # /metrics wants the token too\n        type: Bearer\n        credentials:\n"
+        "scrape_token": "      authorization: # /metrics wants the token too\n"
+        "        type: Bearer\n        credentials:\n"
         f"          name: {secret}\n          key: token\n",
     }
 

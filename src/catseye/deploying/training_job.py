@@ -94,7 +94,8 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
         | {
             **{"container": "train", "job_label": "batch.kubernetes.io/job-name"},
             "entry": indent(_entry(job, facts, prefix="", sized=True), " " * 4),
-            "master_env": f'      - name: MASTER_ADDR\n        value: {master}\n      - name: MASTER_PORT\n        value: "{PORT}"\n',
+            "master_env": f"      - name: MASTER_ADDR\n        value: {master}\n"
+            f'      - name: MASTER_PORT\n        value: "{PORT}"\n',
             "ports": f"    ports:\n      - name: rendezvous\n        containerPort: {PORT}\n",
         },
     )
@@ -104,7 +105,7 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
 def kubeflow_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str:
     """A TrainingRuntime and a TrainJob of Kubeflow Trainer, as YAML. Trainer sets PET_MASTER_ADDR and its like.
 
-    Source: kubeflow.org/docs/components/trainer (2.3). Its predecessor's PyTorchJob gets no new releases.
+    Source: kubeflow.org/docs/components/trainer; its migration guide says that TrainJob replaces PyTorchJob.
 
     Raises:
         UsageError: as `kubernetes_job`.
