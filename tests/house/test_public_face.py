@@ -38,9 +38,14 @@ FLAGS = {
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
+    "deploy kubernetes": {
+        "--out", "--name", "--image", "--namespace", "--min-replicas", "--max-replicas", "--cpus", "--requests-per-pod",
+        "--token-secret", "--insecure", "--host", "--gateway-class", "--monitoring-namespace", "--release", "--prestop",
+        "--force",
+    },
     "deploy kubernetes-job": {
         "--image", "--claim", "--mount", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name",
-        "--options", "--out",
+        "--options", "--out", "--kind",
     },
     "deploy slurm": {
         "--time", "--setup", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name", "--options",
