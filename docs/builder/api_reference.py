@@ -83,7 +83,8 @@ def returned(package: Path, found: list[Found]) -> list[Found]:
             written = [one.node.returns]
         else:
             written = [part.annotation for part in one.node.body if isinstance(part, ast.AnnAssign)]
-        for name in sorted({part.id for each in written if each for part in ast.walk(each) if isinstance(part, ast.Name)}):
+        parts = [part for each in written if each for part in ast.walk(each)]
+        for name in sorted({part.id for part in parts if isinstance(part, ast.Name)}):
             module = _home(package, one.module, name)
             if module and name not in classes:
                 there = find(package, name, module)
@@ -127,9 +128,9 @@ def signature(node: ast.FunctionDef) -> str:
 
 
 def prose(text: str | None) -> str:
-    """A docstring as Markdown: its examples fenced, its sections as bold words.
+    r"""A docstring as Markdown: its examples fenced, its sections as bold words.
 
-    >>> prose("Add.\\n\\nShape: (N,) to (N,)\\n\\n>>> 1 + 1\\n2").splitlines()
+    >>> prose("Add.\n\nShape: (N,) to (N,)\n\n>>> 1 + 1\n2").splitlines()
     ['Add.', '', '**Shape:** (N,) to (N,)', '', '```python', '>>> 1 + 1', '2', '```']
     """
     paragraphs = []
@@ -168,9 +169,9 @@ def modules(package: Path) -> str:
 
 
 def first_sentence(text: str | None) -> str:
-    """Up to the first full stop that ends a sentence, or to the first empty line.
+    r"""Up to the first full stop that ends a sentence, or to the first empty line.
 
-    >>> first_sentence("One step, i.e. all of it. More.\\n\\nElse")
+    >>> first_sentence("One step, i.e. all of it. More.\n\nElse")
     'One step, i.e. all of it.'
     """
     paragraph = " ".join((text or "").strip().split("\n\n")[0].split())
@@ -216,9 +217,9 @@ def _home(package: Path, module: str, name: str) -> str | None:
     for node in ast.walk(_tree(package, module)):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("catseye"):
-            if name in {alias.name for alias in node.names}:
-                return node.module if _defines(package, node.module or "", name) else None
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+            there = node.module or ""
+            return there if there.startswith("catseye") and _defines(package, there, name) else None
     return None
 
 

@@ -13,6 +13,7 @@ from docs.builder.tables import code, escape, number, table
 
 KNOWN = ("command", "note", "n", "seeds", "commit", "environment")
 MAX_COLUMNS = 14
+MAX_LISTED = 12
 
 
 def write(results: Path, folder: Path) -> None:
@@ -84,7 +85,9 @@ def is_cell(value: Any) -> bool:
     """Whether a value fits into one cell."""
     if isinstance(value, dict):
         return is_spread(value)
-    return not isinstance(value, list) or (len(value) <= 12 and not any(isinstance(each, dict | list) for each in value))
+    if not isinstance(value, list):
+        return True
+    return len(value) <= MAX_LISTED and not any(isinstance(each, dict | list) for each in value)
 
 
 def is_spread(value: Any) -> bool:

@@ -7,7 +7,7 @@ _PACKAGE = Path(__file__).parents[2] / "src" / "catseye" / "__init__.py"
 
 project = "catseye"
 author = "the catseye authors"
-copyright = "the catseye authors, Apache-2.0"  # noqa: A001 - the name is Sphinx's
+copyright = "the catseye authors, Apache-2.0"
 version = release = re.search(r'^__version__ = "(.+)"', _PACKAGE.read_text(), re.MULTILINE)[1]  # type: ignore[index]
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}

@@ -12,7 +12,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "benchmarks/README.md": "benchmarks/index.md"}
+PAGES = {
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "benchmarks/README.md": "benchmarks/index.md",
+}
 PICTURES = {".png", ".svg", ".jpg", ".webp"}
 BUILDER = Path(__file__).parent.name
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")

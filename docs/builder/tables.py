@@ -18,19 +18,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def code(text: str) -> str:
-    """Text as it is, safe in a cell.
+    r"""Text as it is, safe in a cell.
 
     >>> code("a|b")
-    '`a\\\\|b`'
+    '`a\\|b`'
     """
     return f"`{text}`".replace("|", r"\|") if text and "`" not in text else escape(text)
 
 
 def escape(text: str) -> str:
-    """Text that means nothing to Markdown.
+    r"""Text that means nothing to Markdown.
 
     >>> escape("__main__ | <a>")
-    '\\\\_\\\\_main\\\\_\\\\_ \\\\| \\\\<a\\\\>'
+    '\\_\\_main\\_\\_ \\| \\<a\\>'
     """
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>|#" else sign for sign in text)
 

@@ -20,9 +20,9 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def commands(block: str) -> list[list[str]]:
-    """The words behind `$ catseye` of each such line of a console block, comments left out.
+    r"""The words behind `$ catseye` of each such line of a console block, comments left out.
 
-    >>> commands("$ catseye train digits  # all of them\\nepoch 1\\n$ pip install x\\n$ catseye check \\\\\\n    digits")
+    >>> commands("$ catseye train digits  # all of them\nepoch 1\n$ pip install x\n$ catseye check \\\n    digits")
     [['train', 'digits'], ['check', 'digits']]
     """
     lines = re.sub(r"\\\n\s*", " ", block).splitlines()
@@ -38,7 +38,8 @@ def run_python(block: str, name: str, names: dict[str, object]) -> None:
     told: list[str] = []
     failed, _ = doctest.DocTestRunner().run(example, out=told.append, clear_globs=False)
     names.update(example.globs)
-    assert not failed, "".join(told)
+    if failed:
+        raise AssertionError("".join(told))
 
 
 def run_command(words: list[str]) -> None:
@@ -49,7 +50,8 @@ def run_command(words: list[str]) -> None:
     try:
         main()
     except SystemExit as end:
-        assert not end.code, f"catseye {shlex.join(words)} ended with {end.code}"
+        if end.code:
+            raise RuntimeError(f"catseye {shlex.join(words)} ended with {end.code}") from None
     finally:
         sys.argv = before
 

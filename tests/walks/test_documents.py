@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catseye.models.timeline import MILESTONES
 from tests.walks.run_document import blocks, run_python
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,15 @@ def test_what_the_python_of_a_chapter_prints(page):
 def test_another_answer_is_seen():
     with pytest.raises(AssertionError, match="Expected"):
         run_python(">>> 1 + 1\n3\n", "page", {})
+
+
+def test_the_timelines_table_says_what_catseye_models_says():
+    page = (ROOT / "docs" / "timeline.md").read_text()
+    for one in MILESTONES:
+        top1 = "–" if one.top1 is None else f"{one.top1:g}"
+        parameters = f"{one.parameters / 1e6:g} M"
+        row = f"| {one.year} | `{one.name}` | {one.innovation} | {parameters} | {top1} |"
+        assert (row in page) != one.extra, row
 
 
 @pytest.mark.slow
