@@ -57,11 +57,13 @@ def main() -> None:
             for name, place in (("compiled", package), ("sources only", bare))[:: 1 if number % 2 == 0 else -1]:
                 rows.append({"round": number, "package": name, **one_round(tools, place, event)})
                 print(rows[-1], flush=True)
-        python = subprocess.run([tools.python, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+        python = subprocess.run([tools.python, "--version"], capture_output=True, text=True, check=True).stdout.split()[
+            1
+        ]
     result = {
         "command": f"python benchmarks/lambda_cold_start.py FOLDER PICTURE --rounds {options.rounds}",
-        "measured": "seconds at the client from the first request to its answer, process start included, in the Runtime "
-        "Interface Emulator; files in the page cache; warm_s: median of ten more calls",
+        "measured": "seconds at the client from the first request to its answer, process start included, in the "
+        "Runtime Interface Emulator; files in the page cache; warm_s: median of ten more calls",
         "n": options.rounds,
         "seeds": [],
         "memory_mb_told": MEMORY_MB,
@@ -129,7 +131,10 @@ class Tools:
             "AWS_LAMBDA_FUNCTION_TIMEOUT": "28",
             **environment,
         }
-        addresses = (f"--runtime-interface-emulator-address=127.0.0.1:{port}", f"--runtime-api-address=127.0.0.1:{inner}")
+        addresses = (
+            f"--runtime-interface-emulator-address=127.0.0.1:{port}",
+            f"--runtime-api-address=127.0.0.1:{inner}",
+        )
         command = [self.emulator, *addresses, shutil.which(self.python), "-m", "awslambdaric", "handler.handler"]
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(command, cwd=package, env=said, stdout=log, stderr=subprocess.STDOUT)

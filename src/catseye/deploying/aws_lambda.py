@@ -48,7 +48,9 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
 
     """
     if python not in PYTHONS:
-        raise UsageError(f"--python is one of {', '.join(PYTHONS)}: Lambda's versions that run ONNX Runtime; got {python!r}")
+        raise UsageError(
+            f"--python is one of {', '.join(PYTHONS)}: Lambda's versions that run ONNX Runtime; got {python!r}"
+        )
     facts: dict[str, object] = {"name": model.name, "python": python}
     files: dict[str, str | bytes | Path] = {
         "model.onnx": model.path,

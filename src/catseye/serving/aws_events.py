@@ -85,8 +85,9 @@ def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
         raise Refusal(
             413,
             "body-too-large",
-            f"a body has at most {max_bytes:,} bytes here, because AWS Lambda takes {LAMBDA_BYTES:,} bytes per call and "
-            f"base64, in which a picture travels there, costs a third more; got {num_bytes:,}; send a smaller picture",
+            f"a body has at most {max_bytes:,} bytes here, because AWS Lambda takes {LAMBDA_BYTES:,} bytes per call "
+            f"and base64, in which a picture travels there, costs a third more; got {num_bytes:,}; "
+            "send a smaller picture",
         )
     if not in_base64:
         if LOST in text:

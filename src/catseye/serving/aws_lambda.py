@@ -95,13 +95,11 @@ class Function:
     def _classify(self, content: bytes, top: int | None, with_cam: bool) -> dict[str, Any]:
         spec, model = self.model.manifest.preprocessing, self.model
         try:
-            pixels, size_px = preprocess_sized(
-                content, spec, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels
-            )
+            pixels, size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels)
             found = model.compute(model.row_of(pixels)[None], with_cam)
             if not np.isfinite(found.probabilities).all():
                 raise ArithmeticError("the model answers this picture with NaN or infinity")
-        except Exception as error:  # noqa: BLE001 - the runtimes raise classes of their own, without a common root
+        except Exception as error:
             raise of_failure(error, self.limits.deadline_s) from error
         answer = schemas.describe(model, found.probabilities[0], top)
         if found.cams is not None:

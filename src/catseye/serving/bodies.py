@@ -22,6 +22,7 @@ GONE = "catseye.gone"  # key of the scope: what to call when the client has hung
 
 LINGER_S = 2.0
 
+
 @dataclass(slots=True)
 class Request:
     """One request. `route` is a fixed word for metrics and logs, whatever path the client sent."""

@@ -1,10 +1,10 @@
-"""Make package/, which is what will lie in /var/task, and package.zip of it. Run it with Python @{python}, beside pip:
+"""Make package/, which is what will lie in /var/task, and package.zip of it, with Python @{python} and its pip.
 
     python@{python} build.py             # package.zip, for template.yaml
     python@{python} build.py --image     # package/ alone, with Lambda's runtime client in it; the Dockerfile does this
 
-Everything is pinned and checked against its hash, no compiler runs, and the same files give the same zip, byte for byte.
-Written by `catseye deploy lambda`.
+Everything is pinned and checked against its hash, no compiler runs, and the same files give the same zip, byte for
+byte. Written by `catseye deploy lambda`.
 """
 
 import compileall
@@ -46,7 +46,8 @@ def main(words: Sequence[str]) -> None:
         sys.exit(f"build.py takes --image or nothing; got {' '.join(words)}")
     if platform.python_version_tuple()[:2] != tuple(PYTHON.split(".")):
         sys.exit(
-            f"compiled files are for one version of Python: run this with python{PYTHON}; got {platform.python_version()}; "
+            f"compiled files are for one version of Python: run this with python{PYTHON}; got "
+            f"{platform.python_version()}; "
             "`catseye deploy lambda --python` chooses another one"
         )
     package = HERE / "package"
@@ -71,7 +72,7 @@ def main(words: Sequence[str]) -> None:
 def install(requirements: Path, package: Path) -> None:
     """Have pip unpack the wheels, each checked against its hash."""
     wanted = [word for name in PLATFORMS for word in ("--platform", name)]
-    subprocess.run(
+    subprocess.run(  # noqa: S603 - all words are ours
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
             *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--implementation", "cp"),
