@@ -15,6 +15,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,serve,tensorboard,docs,dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,serve,batch,tensorboard,dev]'
 	@touch $@
 
 demo: setup

@@ -36,6 +36,7 @@ FLOORS = {
     "explanation": 3,
     "exporting": 3,
     "inspection": 3,
+    "batch": 3,
     "deploying": 4,
     "serving": 3,
     "cli": 4,
@@ -59,7 +60,7 @@ SIDEWAYS = {
 TORCH_FREE = {
     "errors", "files", "seeds", "config", "settings_file", "manifest", "preprocess", "classifier", "predictions",
     "onnx_structure", "onnx_runtime", "openvino_runtime", "model_file", "loading", "torch_archive",
-    "tensorrt_engine_file", "serving",
+    "tensorrt_engine_file", "serving", "batch",
 }  # fmt: skip
 
 

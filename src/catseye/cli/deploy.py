@@ -143,6 +143,32 @@ def deploy_slurm(
     _write_file(out / "train.sbatch", slurm_script(job, time=time, setup=setup), "sbatch", as_json)
 
 
+@deploy.command("lambda")
+def deploy_lambda(
+    model: Annotated[Path, typer.Argument(help="A file made by `catseye export`, ending in .onnx.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)],
+    name: Annotated[str, typer.Option("--name", help="Of stack and image.")] = "cnn-classifier",
+    python: Annotated[str, typer.Option("--python", help="Of Lambda, and of the machine that builds.")] = "3.13",
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write an AWS Lambda function: its package, as zip or image, and the stacks for both."""
+    from catseye.deploying.aws_lambda import lambda_files
+    from catseye.deploying.rendering import read_model, write_folder
+
+    written = write_folder(out, lambda_files(read_model(model, name), python=python), force=force)
+    if as_json:
+        print_json({"written": [str(path) for path in written]})
+        return
+    stdout.print(f"written: {len(written)} files in {out}", highlight=False, markup=False)
+    stdout.print(
+        f"next: python{python} {out / 'build.py'}   (then as {out / 'template.yaml'} says)",
+        highlight=False,
+        markup=False,
+    )
+
+
 def _write_file(path: Path, text: str, verb: str, as_json: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
