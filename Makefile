@@ -6,8 +6,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow format docs bench
-.PHONY: setup demo check test test-slow test-deploy lock format bench
+.PHONY: setup demo check test test-slow test-deploy lock format docs bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)

@@ -6,7 +6,7 @@ server's own settings (budget.py). The templates lie in templates/kubernetes. Ca
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import indent
 from typing import Any
