@@ -1,0 +1,23 @@
+"""The chapters of the lab, in order. Called by app and page_files; a new chapter is a line here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One page. `name` is its address and the name of its files; `idea` is the one sentence it makes true."""
+
+    number: int
+    name: str
+    title: str
+    idea: str
+
+
+CHAPTERS = (
+    Chapter(
+        1,
+        "pixels",
+        "Pixels",
+        "A picture is a table of numbers, and a dense layer forgets that it was a table.",
+    ),
+)
