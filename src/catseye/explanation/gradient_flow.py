@@ -201,7 +201,7 @@ def _measure(model: nn.Module, num_steps: int, seed: int) -> Trained:
         # Where gradients explode, an unclipped step would end in NaN and show nothing.
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return Trained(start, layer_gradients(model, x, labels) if num_steps else None, tuple(losses))
 
 

@@ -6,6 +6,7 @@ by a name of their own.
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar, cast
 
 from catseye.lab.pictures import Pictures
@@ -16,8 +17,9 @@ T = TypeVar("T")
 class Bench:
     """One lab, from its start to its end. Answers run in threads: whoever uses a network holds `lock`."""
 
-    def __init__(self, model: str | None = None) -> None:
+    def __init__(self, model: str | None = None, timeline: Path | None = None) -> None:
         self.model = model  # a run folder, a model.safetensors, a registered name, or nothing
+        self.timeline = timeline  # what `catseye timeline` wrote, or nothing
         self.pictures = Pictures()
         self.lock = threading.RLock()
         self._kept: dict[str, object] = {}

@@ -20,4 +20,28 @@ CHAPTERS = (
         "Pixels",
         "A picture is a table of numbers, and a dense layer forgets that it was a table.",
     ),
+    Chapter(
+        5,
+        "skips",
+        "Why skips",
+        "A deep plain network loses its gradient on the way down. A skip lets it through.",
+    ),
+    Chapter(
+        6,
+        "training",
+        "Training, watched",
+        "A network learns handwritten digits while you look: guess, compare, change every weight a little, again.",
+    ),
+    Chapter(
+        7,
+        "augmentation",
+        "Augmentation",
+        "One picture, many lessons: what may change without changing what it shows.",
+    ),
+    Chapter(
+        8,
+        "timeline",
+        "The timeline",
+        "From LeNet-5 to ConvNeXt: each network is the one before with one new idea.",
+    ),
 )
