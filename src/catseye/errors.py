@@ -15,7 +15,7 @@
     └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
 
 A message says the rule, the value received and the next step, in that order. Raised at the
-edges (settings, file, upload, model file); `cli.py` turns them into exit codes.
+edges (settings, file, upload, model file); `cli/__init__.py` turns them into exit codes.
 """
 
 from collections.abc import Iterable

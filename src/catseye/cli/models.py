@@ -1,0 +1,49 @@
+"""`catseye models` and `summary`: the networks, and the dimension flow of one."""
+
+from typing import Annotated, Any
+
+import typer
+
+from catseye.cli.options import Debug, Json
+from catseye.cli.printing import print_json, stdout
+
+
+def models(as_json: Json = False, debug: Debug = False) -> None:
+    """List the networks: the timeline with its published facts, then all others by name."""
+    from catseye.models import timeline
+
+    if as_json:
+        print_json(timeline.to_json())
+        return
+    for part in timeline.tables():
+        stdout.print(part, soft_wrap=False, highlight=False)
+
+
+def summary(
+    model: Annotated[str, typer.Argument(help="A name from `catseye models`.")],
+    shape: Annotated[str, typer.Option("--input", help="CxHxW.")] = "3x32x32",
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 10,
+    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    stem: Annotated[
+        str | None, typer.Option("--stem", help="auto, small (for 64 px and less) or standard.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the dimension flow of a network: layer, shape, parameters, multiply-adds, receptive field."""
+    from catseye.models import registry
+    from catseye.models.summary import parse_shape, summarise, summary_table
+
+    channels, height, width = parse_shape(shape)
+    options: dict[str, Any] = {"skip": False} if no_skip else {}
+    if stem is not None:
+        options["stem"] = stem
+    network = registry.create(model, num_classes=classes, in_channels=channels, input_px=height, **options)
+    result = summarise(network, (channels, height, width))
+    if as_json:
+        print_json(result.to_json())
+        return
+    stdout.print(summary_table(result))
+    stdout.print(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds", highlight=False)
+    for note in result.notes:
+        stdout.print(f"- {note}", highlight=False, markup=False)

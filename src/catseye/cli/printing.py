@@ -1,0 +1,27 @@
+"""Where results and remarks go: results to stdout, everything else to stderr; `--json` bypasses rich."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+
+stdout = Console(soft_wrap=True)
+stderr = Console(stderr=True, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Say something beside the results, on stderr."""
+    stderr.print(f"- {line}", highlight=False, markup=False)
+
+
+def print_json(content: Any) -> None:
+    """Write results that a program reads; not through rich, which would colour and wrap them."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def headline(metrics: Any) -> str:
+    """The one number of a measurement, with its interval and how many pictures it rests on."""
+    low, high = metrics.accuracy_low, metrics.accuracy_high
+    return f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_pictures:,})"

@@ -1,0 +1,165 @@
+"""`catseye train`, and the two verbs that train briefly to learn something: `lr-find` and `timeline`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catseye.cli.options import DataDir, Debug, Device, Json, Out, Seed, Strict
+from catseye.cli.printing import headline, print_json, stderr, stdout
+from catseye.errors import UsageError
+
+
+def train(
+    data: Annotated[
+        str | None, typer.Argument(help="Folder of class folders, .zip, .csv, or digits, mnist, cifar10 …")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="quick (default), transfer, classic or a TOML file.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. training.lr=0.05.")] = None,
+    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published ImageNet weights.")] = False,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", help="With --pretrained: auto, feature-extraction, fine-tune, full, scratch."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="A local file of published weights.")] = None,
+    teacher: Annotated[Path | None, typer.Option("--teacher", help="Learn from this run's answers too.")] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Continue this interrupted run.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
+    nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
+    max_restarts: Annotated[
+        int, typer.Option("--max-restarts", min=0, help="With --nproc: go on from the checkpoint so often.")
+    ] = 0,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    strict: Strict = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a classifier on labelled pictures and measure it on held-out ones."""
+    if nproc > 1:
+        from catseye.training.launch import launch
+
+        sys.exit(launch(nproc, max_restarts, sys.argv[1:]))
+    if max_restarts:
+        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    from catseye.training.fit import train as run_training
+
+    settings: dict[str, object] = {}
+    if no_skip:
+        settings["model.skip"] = False
+    if strict:
+        settings["data.strict"] = True
+    if strategy:
+        settings["transfer.strategy"] = strategy
+    if weights:
+        settings["transfer.weights"] = str(weights)
+    if teacher:
+        settings["distillation.teacher"] = str(teacher)
+    trained = run_training(
+        data,
+        recipe=recipe,
+        model=model,
+        epochs=epochs,
+        seed=seed,
+        config=config,
+        settings=settings,
+        overrides=overrides or [],
+        out=out,
+        resume=resume,
+        pretrained=pretrained or strategy is not None or weights is not None,
+        device=device,
+        data_dir=data_dir,
+        tensorboard=tensorboard,
+        console=stderr,
+    )
+    if not trained.first:
+        return
+    if as_json:
+        print_json({"run": str(trained.path), "split": trained.side, **trained.metrics.to_json()})
+        return
+    stdout.print(f"[bold]{headline(trained.metrics)}[/bold] on the {trained.side} split")
+    stdout.print(f"run folder: {trained.path}")
+    stdout.print(
+        f"next: catseye evaluate {trained.path}   or   catseye predict {trained.path} PICTURE…", highlight=False
+    )
+
+
+def lr_find(
+    data: Annotated[str, typer.Argument(help="As in train.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="quick, transfer, classic or a TOML file.")] = "quick",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, as in train.")] = None,
+    steps: Annotated[int, typer.Option("--steps", min=10, max=10_000, help="At most so many steps.")] = 100,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
+    from catseye.evaluation.figures import save_figure
+    from catseye.runs import create_run
+    from catseye.training.lr_find import find_lr, lr_figure
+
+    curve = find_lr(
+        data,
+        recipe=recipe,
+        model=model,
+        overrides=overrides or [],
+        num_steps=steps,
+        seed=seed,
+        device=device,
+        data_dir=data_dir,
+        console=stderr,
+    )
+    folder = create_run(out, f"{Path(data).stem}-lr-find").path
+    save_figure(lr_figure(curve), folder / "lr-find.png")
+    if as_json:
+        points = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
+        print_json({"suggestion": curve.suggestion, **points})
+        return
+    stdout.print(f"[bold]suggestion: --set training.lr={curve.suggestion:.2g}[/bold]", highlight=False)
+    stdout.print(f"written: {folder / 'lr-find.png'}")
+
+
+def timeline(
+    data: Annotated[str, typer.Argument(help="As in train.")],
+    budget: Annotated[str, typer.Option("--budget", help="Training time of each network: 90s, 10m, 1h.")] = "10m",
+    models: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only these; may be repeated.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, as in train.")] = None,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train the milestones from LeNet-5 to ConvNeXt on the same pictures for the same time."""
+    from catseye.training.milestones import parse_duration, run_timeline, timeline_table
+
+    folder, results = run_timeline(
+        data,
+        budget_s=parse_duration(budget),
+        names=models or [],
+        overrides=overrides or [],
+        seed=seed,
+        out=out,
+        device=device,
+        data_dir=data_dir,
+        console=stderr,
+    )
+    if as_json:
+        print_json([vars(result) for result in results])
+        return
+    stdout.print(timeline_table(results))
+    stdout.print(f"written: {folder / 'timeline.json'}, timeline.md, timeline.png")
