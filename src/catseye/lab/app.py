@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs
 
-from catseye.errors import CatseyeError, ImageError
+from catseye.errors import CatseyeError, ImageError, MissingDependency
 from catseye.lab.bench import Bench
 from catseye.lab.chapters import CHAPTERS
 from catseye.lab.page_files import read_pages
@@ -65,6 +65,9 @@ class Application:
             response = refused(refusals.of_picture(error), request.id)
         except CatseyeError as error:
             response = refused(Refusal(400, "refused", str(error)), request.id)
+        except ModuleNotFoundError as error:  # torch, where only the server is installed
+            missing = MissingDependency((error.name or "a package").partition(".")[0], "train")
+            response = refused(Refusal(400, "not-installed", str(missing)), request.id)
         except Exception as error:  # noqa: BLE001 - the last edge: a fault is told and logged, the lab goes on
             self.log("fault", id=request.id, path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
             failed = Refusal(500, "internal", "this is a fault of the lab; the terminal it runs in says more")

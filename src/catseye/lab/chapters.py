@@ -21,6 +21,24 @@ CHAPTERS = (
         "A picture is a table of numbers, and a dense layer forgets that it was a table.",
     ),
     Chapter(
+        2,
+        "convolution",
+        "Convolution",
+        "A small window slides over the picture; at every place, nine products make one number.",
+    ),
+    Chapter(
+        3,
+        "activations",
+        "Activations and pooling",
+        "Between two convolutions stand three cheap steps: normalise, bend, shrink.",
+    ),
+    Chapter(
+        4,
+        "network",
+        "The whole network",
+        "Layer after layer, the picture gets smaller and what one number knows of it gets larger.",
+    ),
+    Chapter(
         5,
         "skips",
         "Why skips",

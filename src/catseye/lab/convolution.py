@@ -179,6 +179,11 @@ def kernels(side: int = 3, seed: int = 0) -> dict[str, Map]:
     }
 
 
+def divisor(name: str, side: int = 3) -> int:
+    """What a kernel's whole numbers are divided by: 16 for the Gaussian of 3 x 3, so that its weights sum to 1."""
+    return 4 ** (side - 1) if name == "Gaussian" else 1
+
+
 def kernel(name: str, side: int = 3, seed: int = 0) -> Map:
     """One of `kernels`.
 

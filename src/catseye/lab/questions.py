@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from catseye.errors import MissingDependency, UnknownName, UsageError
+from catseye.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from catseye.lab.bench import Bench
@@ -48,16 +48,10 @@ def find(chapter: str, name: str) -> Question:
     """The question `name` of a chapter; the chapter's module is imported when it is first asked.
 
     Raises:
-        UnknownName: there is none. MissingDependency: the chapter computes with what is not installed.
+        UnknownName: there is none. ModuleNotFoundError: the chapter computes with what is not installed.
 
     """
-    try:
-        module = import_module(f"catseye.lab.answers.{chapter}")
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "catseye":
-            raise
-        raise MissingDependency(missing, "train") from None
+    module = import_module(f"catseye.lab.answers.{chapter}")
     questions: dict[str, Question] = module.QUESTIONS
     if name not in questions:
         raise UnknownName(f"question of {chapter}", name, questions)

@@ -5,16 +5,20 @@ import { el } from "./draw.js";
 
 const KEY = "catseye-lab-picture";
 
-/** Fill `place` with the picker; `chosen(picture)` is called at once and at every change. Returns nothing. */
-export async function pickPicture(place, chosen = () => {}) {
-  let all = await pictures();
-  let current = all.find((one) => one.name === sessionStorage.getItem(KEY)) ?? all[0];
+/**
+ * Fill `place` with the picker; `chosen(picture)` is called at once and at every change. `extra` is one choice more,
+ * {name, title, sketch}, that is no picture; it stands first and is chosen at first.
+ */
+export async function pickPicture(place, chosen = () => {}, extra = null) {
+  const list = async () => [...(extra ? [extra] : []), ...(await pictures())];
+  let all = await list();
+  let current = extra ?? all.find((one) => one.name === sessionStorage.getItem(KEY)) ?? all[0];
   const input = el("input", { type: "file", accept: "image/jpeg,image/png,image/webp,image/bmp,image/gif", hidden: true, "aria-label": "Your own picture" });
   const drop = el("button", { type: "button", class: "drop", onclick: () => input.click() }, el("b", {}, "Your picture"), "drop, paste or choose");
 
   function select(picture) {
     current = picture;
-    sessionStorage.setItem(KEY, picture.name);
+    if (picture !== extra) sessionStorage.setItem(KEY, picture.name);
     show();
     chosen(picture);
   }
@@ -22,7 +26,7 @@ export async function pickPicture(place, chosen = () => {}) {
   function show() {
     const had = place.contains(document.activeElement) && document.activeElement.dataset.name;
     const buttons = all.map((picture) => el("button", { type: "button", "data-name": picture.name, "aria-pressed": String(picture === current), onclick: () => select(picture) },
-      el("img", { src: `/picture/${picture.name}.png`, alt: "", class: picture.width < 64 ? "tiny" : null }), picture.title));
+      picture === extra ? el("span", { class: "sketch mono", "aria-hidden": "true" }, extra.sketch) : el("img", { src: `/picture/${picture.name}.png`, alt: "", class: picture.width < 64 ? "tiny" : null }), picture.title));
     place.replaceChildren(...buttons, drop, input);
     place.classList.add("pictures");
     if (had) buttons.find((button) => button.dataset.name === had)?.focus();
@@ -33,7 +37,7 @@ export async function pickPicture(place, chosen = () => {}) {
     if (!file) return;
     try {
       const picture = await sendPicture(file);
-      all = await pictures();
+      all = await list();
       calm();
       select(all.find((one) => one.name === picture.name));
     } catch (error) {
