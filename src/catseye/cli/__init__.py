@@ -23,7 +23,6 @@ VERBS: tuple[Callable[..., None], ...] = (
     evaluate.calibrate,
     evaluate.compare,
     predict.predict,
-    explain.explain,
     export.export,
     export.bench,
     export.info,
@@ -44,6 +43,7 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(explain.explain, name="explain")
 app.add_typer(deploy.deploy, name="deploy")
 
 

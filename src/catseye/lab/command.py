@@ -1,6 +1,7 @@
 """The walk behind `catseye lab`: arguments -> socket -> pages, until a signal. Called by cli."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from catseye.errors import UsageError
@@ -20,11 +21,12 @@ def serve_lab(
     host: str = "127.0.0.1",
     port: int = 8100,
     open_browser: bool = False,
+    timeline: Path | None = None,
 ) -> int:
     """Show the pages until a signal and return the exit code. `ready` gets the address once they can be opened.
 
     Raises:
-        CatseyeError: the model or the address cannot be used.
+        CatseyeError: the model, the timeline or the address cannot be used.
 
     """
     if host not in LOOPBACK:
@@ -34,10 +36,14 @@ def serve_lab(
         )
     if model is not None:
         check_model(model)
+    if timeline is not None:
+        from catseye.lab.timeline import read_measured  # it imports torch, which the lab otherwise asks for later
+
+        read_measured(timeline)
     log = Log(quiet=True)
     listener = bind(host, port)
     where = address(listener)
-    app = Application(Bench(model), Limits(), log)
+    app = Application(Bench(model, timeline), Limits(), log)
 
     def say() -> None:
         ready({"address": where, "model": model})

@@ -5,16 +5,22 @@ The run is that of `catseye train digits` with the same settings; the command is
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from pydantic import Field
 
 from catseye.data.builtin import load
+from catseye.explanation.kernels import first_filters
+from catseye.lab.networks import Shown, leave
 from catseye.lab.questions import Answer, Asked, Question
+from catseye.manifest import Manifest
 from catseye.models import registry
 from catseye.serving.refusals import Refusal
-from catseye.training.watch import Watched
+from catseye.lab.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import nn
 
     from catseye.lab.bench import Bench
 
@@ -54,7 +60,7 @@ class Start(Asked):
 
 
 def run(bench: "Bench", asked: Start) -> "Iterator[Answer]":
-    """Begin; the events of training/watch.py follow, headed by the command. The run ends when they are not read.
+    """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
 
     Raises:
         Refusal: another run is under way.
@@ -68,9 +74,21 @@ def run(bench: "Bench", asked: Start) -> "Iterator[Answer]":
             raise Refusal(
                 409, "training", "one training runs at a time, and one is running; stop it first, perhaps in another tab"
             )
-        watched = Watched(DATA, asked.settings, first={"kind": "command", "command": asked.command})
+        watched = Watched(
+            DATA,
+            asked.settings,
+            first={"kind": "command", "command": asked.command},
+            keep=lambda model, manifest: leave(bench, _as_shown(model, manifest)),
+        )
         bench.keep("training", watched)
     return watched
+
+
+def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
+    """What was trained here, for chapter 4 to look into."""
+    says = f"{MODEL}, trained on {DATA} in chapter 6"
+    spec, temperature = manifest.preprocessing, manifest.temperature
+    return Shown(MODEL, model, spec, manifest.classes, temperature, trained=True, says=says, data=DATA)
 
 
 class Nothing(Asked):
@@ -88,17 +106,22 @@ def stop(bench: "Bench", asked: Nothing) -> Answer:
 
 def begin(bench: "Bench", asked: Nothing) -> Answer:
     """What the page shows before anything was trained."""
-    model = registry.create(MODEL, num_classes=10, in_channels=1, input_px=32)
     data = load(DATA)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Start().seed)  # as training/assemble.py does: these are the filters that the run begins with
+        model = registry.create(MODEL, num_classes=len(data.classes), in_channels=1, input_px=32)
     return {
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "num_pictures": len(data.labels),
         "classes": list(data.classes),
         "rates": RATES,
-        "augmentations": {name: {key: value for key, value in each.items() if value} for name, each in
-                          AUGMENTATIONS.items()},  # fmt: skip
-        "command": Start().command,
+        "filters": first_filters(model).weights.round(4).tolist(),
     }
+
+
+def preview(bench: "Bench", asked: Start) -> Answer:
+    """What a terminal would be told."""
+    return {"command": asked.command}
 
 
 class Digits(Asked):
@@ -115,6 +138,7 @@ def digits(bench: "Bench", asked: Digits) -> Answer:
 
 QUESTIONS = {
     "begin": Question(Nothing, begin),
+    "preview": Question(Start, preview),
     "run": Question(Start, run),
     "stop": Question(Nothing, stop),
     "digits": Question(Digits, digits),

@@ -2,13 +2,11 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 from catseye.evaluation.metrics import confusion_matrix
+from catseye.lab.watched import NUM_GUESSES, Watched
 from catseye.runs import open_run
-from catseye.training import watch
 from catseye.training.fit import train
-from catseye.training.watch import Watched
 
 SETTINGS = {"model.name": "lenet5", "training.epochs": 2, "augment.hflip": 0.0, "seed": 3}
 
@@ -16,6 +14,14 @@ SETTINGS = {"model.name": "lenet5", "training.epochs": 2, "augment.hflip": 0.0, 
 @pytest.fixture(scope="module")
 def events():
     return [event for event in Watched("digits", SETTINGS, first={"kind": "command"}) if event["kind"] != "wait"]
+
+
+def test_what_was_learned_is_handed_over():
+    kept = []
+    list(Watched("digits", {**SETTINGS, "training.epochs": 1}, keep=lambda *found: kept.append(found)))
+    ((model, manifest),) = kept
+    assert manifest.architecture.name == "lenet5"
+    assert not model.training
 
 
 def test_the_events_are_those_of_the_ordinary_run(events, tmp_path):
@@ -42,7 +48,7 @@ def test_an_epoch_shows_filters_confusion_and_guesses(events):
         assert (confusion_matrix(truth, guess, 10) <= confusion).all()
         assert np.array(event["filters"]).shape == (6, 1, 5, 5)
     assert first["filters"] != second["filters"]
-    assert len(second["guesses"]) == watch.NUM_GUESSES
+    assert len(second["guesses"]) == NUM_GUESSES
 
 
 def test_a_stop_is_answered_at_the_next_step():
@@ -65,7 +71,8 @@ def test_a_run_that_nobody_reads_ends():
 
 
 def test_a_rate_that_is_too_large_is_told_without_a_folder_that_is_gone():
-    watched = Watched("digits", {**SETTINGS, "training.lr": 90.0, "training.epochs": 30})
+    exploding = {"model.name": "tower", "model.depth": 10, "model.norm": False, "training.schedule": "constant"}
+    watched = Watched("digits", {**SETTINGS, **exploding, "training.lr": 100.0, "training.clip_norm": 0.0})
     last = list(watched)[-1]
     assert last["kind"] == "failed"
     assert "try a smaller training.lr" in last["error"]
@@ -75,7 +82,3 @@ def test_a_rate_that_is_too_large_is_told_without_a_folder_that_is_gone():
 
 def test_a_wrong_setting_is_told():
     assert list(Watched("digits", {"training.momentum": 3}))[-1]["kind"] == "failed"
-
-
-def test_a_network_without_convolutions_has_no_filters():
-    assert watch.first_filters(torch.nn.Linear(2, 2)) == []

@@ -1,7 +1,8 @@
 """A run that somebody looks at: the ordinary `train` in a thread, its numbers one after the other, a stop at any step.
 
 Enters: DATA and settings. Leaves: events as plain JSON types: `step` ten times a second, `epoch` with filters, confusion
-matrix and some guesses, and one last: `end`, `stopped` or `failed`. Called by lab. The run folder is a temporary one.
+matrix and some guesses, and one last: `end`, `stopped` or `failed`. Called by answers/training.py. The run folder is a temporary one;
+what was learned is handed to `keep` before the last event.
 """
 
 import queue
@@ -14,16 +15,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import nn
 
 from catseye.errors import CatseyeError, Interrupted
 from catseye.evaluation.metrics import confusion_matrix
 from catseye.evaluation.predict import Outputs
+from catseye.explanation.kernels import first_filters
+from catseye.manifest import Manifest
+from catseye.runs import load_model
 from catseye.training.fit import train
 from catseye.training.progress import EpochProgress, ShowProgress
 
 Event = dict[str, Any]
+Keep = Callable[[nn.Module, Manifest], None]
 EVERY_S = 0.1
 SIGN_OF_LIFE_S = 0.5  # whoever passes events on learns that its reader is gone by failing to pass one on
 NUM_GUESSES = 24
@@ -80,7 +86,7 @@ class WatchedProgress(EpochProgress):
         guesses = outputs.logits.argmax(1)
         num_classes = outputs.logits.shape[1]
         self._seen = {
-            "filters": first_filters(model),
+            "filters": first_filters(model).weights.round(4).tolist(),
             "confusion": confusion_matrix(outputs.labels, guesses, num_classes).tolist(),
             "guesses": [
                 {"picture": int(index), "truth": int(truth), "guess": int(guess)}
@@ -108,6 +114,7 @@ class Watched:
         *,
         recipe: str = "quick",
         first: Event | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._events: queue.Queue[Event] = queue.Queue()
         self._asked, self._over, self._read = threading.Event(), threading.Event(), False
@@ -115,7 +122,7 @@ class Watched:
             self._events.put(first)
         # A daemon: whoever closes the lab does not wait for a network to learn.
         self._thread = threading.Thread(
-            target=self._train, args=(data, dict(settings), recipe), name="watched-training", daemon=True
+            target=self._train, args=(data, dict(settings), recipe, keep), name="watched-training", daemon=True
         )
         self._thread.start()
 
@@ -152,11 +159,11 @@ class Watched:
         self._read = event["kind"] in LAST
         return event
 
-    def _train(self, data: str, settings: Mapping[str, object], recipe: str) -> None:
+    def _train(self, data: str, settings: Mapping[str, object], recipe: str, keep: Keep | None) -> None:
         tell = self._events.put
         last: Event
         try:
-            last = self._run(data, settings, recipe, partial(WatchedProgress, tell, self._asked))
+            last = self._run(data, settings, recipe, keep, partial(WatchedProgress, tell, self._asked))
         except Interrupted:
             last = {"kind": "stopped"}
         except CatseyeError as error:
@@ -167,28 +174,20 @@ class Watched:
         tell(last)
 
     @staticmethod
-    def _run(data: str, settings: Mapping[str, object], recipe: str, progress: ShowProgress) -> Event:
+    def _run(
+        data: str, settings: Mapping[str, object], recipe: str, keep: Keep | None, progress: ShowProgress
+    ) -> Event:
         quiet = Console(quiet=True, force_terminal=False)
         with tempfile.TemporaryDirectory(prefix="catseye-watched-") as folder:
             run = Path(folder) / "run"
             trained = train(
                 data, recipe=recipe, settings=settings, out=run, device="cpu", console=quiet, progress=progress
             )
+            if keep is not None:
+                keep(*load_model(trained.path, torch.device("cpu")))
         found = trained.metrics
         accuracy = {"accuracy": found.accuracy, "low": found.accuracy_low, "high": found.accuracy_high}
         return {"kind": "end", "side": trained.side, **accuracy, "num_pictures": found.num_pictures}
-
-
-def first_filters(model: nn.Module) -> list[list[list[list[float]]]]:
-    """The kernels of the first convolution, (F, C, k, k); none where the network begins otherwise."""
-    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
-    if first is None:
-        return []
-    rounded: list[list[list[list[float]]]] = [
-        [[[round(value, 4) for value in row] for row in channel] for channel in kernel]
-        for kernel in first.weight.detach().tolist()
-    ]
-    return rounded
 
 
 def _without_advice(error: CatseyeError) -> BaseException:
