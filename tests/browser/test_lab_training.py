@@ -68,7 +68,10 @@ def test_three_epochs_are_watched(open_page):  # noqa: F811
     before = page.evaluate("document.querySelector('#filters canvas').toDataURL()")
     learn(page, epochs=3)
     expect(page, "#state").to_contain_text("of 359 test digits right")
-    assert "--epochs 3 --seed 0 --set training.optimizer=sgd --set training.lr=0.1" in page.locator("#command").inner_text()
+    assert (
+        "--epochs 3 --seed 0 --set training.optimizer=sgd --set training.lr=0.1"
+        in page.locator("#command").inner_text()
+    )
     assert "3 of 3" in page.locator("#runs").inner_text()
     assert page.evaluate("document.querySelector('#filters canvas').toDataURL()") != before
     cells = page.locator("#confusion td:not(.corner)").all_inner_texts()

@@ -98,7 +98,7 @@ def test_only_the_residual_one_learns_and_the_same_seed_gives_the_same():
 
 @pytest.mark.parametrize("initialisation", INITIALISATIONS)
 def test_the_initialisation_sets_the_factor(initialisation):
-    """One ReLU layer passes half the variance on: fan · variance / 2, a little less because of the zeros at the edge."""
+    """One ReLU layer passes half the variance on: fan · variance / 2, less the zeros at the edge."""
     expected = {"pytorch": (1 / 6) ** 0.5, "glorot": 0.5**0.5, "he": 1.0}[initialisation]
     found = gradient_flow(40, num_steps=0, initialisation=initialisation).plain.start.per_layer
     assert 0.75 * expected < found < 1.05 * expected

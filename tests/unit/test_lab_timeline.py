@@ -57,7 +57,7 @@ def test_what_is_no_timeline_is_refused(tmp_path, content):
 def test_the_answers():
     without = answers.milestones(Bench(), answers.Nothing())
     assert without["measured"] is None
-    assert [one["year"] for one in without["milestones"]][0] == 1998
+    assert next(one["year"] for one in without["milestones"]) == 1998
     bench = Bench(timeline=MEASURED)
     assert answers.milestones(bench, answers.Nothing())["measured"]["rows"]
     vgg = answers.milestone(bench, answers.Choose(name="vgg16"))

@@ -120,7 +120,7 @@ def test_feature_maps_of_six_layers(run, shapes, tmp_path):
 
     found = figures.feature_maps(run, shapes / "circle/000.png", device="cpu")
     assert 3 <= len(found) <= figures.NUM_LAYERS
-    assert list(found)[0].startswith("features.0")
+    assert next(iter(found)).startswith("features.0")
     assert list(figures.cam(run, shapes / "circle/000.png", device="cpu")) == ["gradcam"]
     with pytest.raises(UsageError, match="channels 0 to"):
         figures.receptive_field(run, shapes / "circle/000.png", channel=10**6, device="cpu")

@@ -33,9 +33,7 @@ explain = typer.Typer(
 
 Run = Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")]
 Picture = Annotated[Path, typer.Argument(help="A picture.")]
-Layer = Annotated[
-    str | None, typer.Option("--layer", help="A name from `catseye summary`.", show_default=False)
-]
+Layer = Annotated[str | None, typer.Option("--layer", help="A name from `catseye summary`.", show_default=False)]
 OutFolder = Annotated[
     Path | None, typer.Option("--out", help="The folder for PNGs and index.html.", show_default=False)
 ]
@@ -117,7 +115,8 @@ def explain_receptive_field(
         int | None, typer.Option("--channel", min=0, help="The strongest if left out.", show_default=False)
     ] = None,
     place: Annotated[
-        str | None, typer.Option("--at", help="ROW,COLUMN in the map; its highest value if left out.", show_default=False)
+        str | None,
+        typer.Option("--at", help="ROW,COLUMN in the map; its highest value if left out.", show_default=False),
     ] = None,
     out: OutFolder = None,
     device: Device = "auto",

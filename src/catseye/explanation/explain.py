@@ -1,4 +1,4 @@
-"""`catseye explain cam RUN PICTURE`: where the network sees its answer, as a PNG, with a score of what the map is worth.
+"""`catseye explain cam RUN PICTURE`: where the network sees its answer, as a PNG, with a score of its worth.
 
 Enters: a run and a picture. Leaves: `Explanation` and the file. Called by cli.
 """

@@ -45,9 +45,7 @@ def kernels(run: str | Path, picture: str | Path | None = None, *, device: str =
     return found
 
 
-def feature_maps(
-    run: str | Path, picture: str | Path, *, layer: str | None = None, device: str = "auto"
-) -> Figures:
+def feature_maps(run: str | Path, picture: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
     """The strongest maps behind a layer, or behind six convolutions from the first to the last.
 
     Raises:
@@ -141,7 +139,9 @@ def gradient_flow(found: GradientFlow) -> Figures:
         panels[2].set(xlabel="step", ylabel="loss", title="does it learn?")
         panels[2].legend(fontsize=8)
     norm = "with" if found.norm else "without"
-    figure.suptitle(f"{found.depth} layers, {norm} batch normalisation; {FACTOR}^{found.depth - 1} = {found.arithmetic:.2g}")
+    figure.suptitle(
+        f"{found.depth} layers, {norm} batch normalisation; {FACTOR}^{found.depth - 1} = {found.arithmetic:.2g}"
+    )
     return {"gradient-flow": figure}
 
 

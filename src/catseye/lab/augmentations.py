@@ -101,12 +101,21 @@ def spec_of(pixels: Pixels, side_px: int) -> Preprocessing:
     values = pixels.reshape(-1, pixels.shape[2]) / 255
     mean, std = values.mean(0), values.std(0).clip(0.05)
     channels = pixels.shape[2]
-    spec = Preprocessing(height_px=side_px, width_px=side_px, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
+    spec = Preprocessing(
+        height_px=side_px, width_px=side_px, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels
+    )
     return spec.model_copy(update={"mean": tuple(mean.tolist()), "std": tuple(std.tolist())})
 
 
 def batch_of(
-    image: Image.Image, settings: AugmentSettings, spec: Preprocessing, *, num: int, seed: int, step: int, epoch: int = 0
+    image: Image.Image,
+    settings: AugmentSettings,
+    spec: Preprocessing,
+    *,
+    num: int,
+    seed: int,
+    step: int,
+    epoch: int = 0,
 ) -> Tensor:
     """`num` times the same picture as the training step number `step` would see it.
 

@@ -23,7 +23,7 @@ _WITH_WEIGHTS = ("Conv2d", "Linear")
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A milestone at the paper's input size, counted on the module. `layers` are those with weights and the poolings."""
+    """A milestone at the paper's input size, counted on the module; `layers`: those with weights, and poolings."""
 
     milestone: Milestone
     summary: Summary

@@ -39,9 +39,7 @@ class ResidualBlock(nn.Module):
         if skip:
             same_shape = stride == 1 and in_channels == out_channels
             self.shortcut = (
-                nn.Identity()
-                if same_shape
-                else conv_bn(in_channels, out_channels, kernel=1, stride=stride, norm=norm)
+                nn.Identity() if same_shape else conv_bn(in_channels, out_channels, kernel=1, stride=stride, norm=norm)
             )
         self.relu2 = nn.ReLU(inplace=True)
 

@@ -12,10 +12,10 @@ from catseye.data.builtin import load
 from catseye.explanation.kernels import first_filters
 from catseye.lab.networks import Shown, leave
 from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.watched import Watched
 from catseye.manifest import Manifest
 from catseye.models import registry
 from catseye.serving.refusals import Refusal
-from catseye.lab.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,9 @@ def run(bench: "Bench", asked: Start) -> "Iterator[Answer]":
             other.stop(wait_s=20)
         if isinstance(other, Watched) and other.running:
             raise Refusal(
-                409, "training", "one training runs at a time, and one is running; stop it first, perhaps in another tab"
+                409,
+                "training",
+                "one training runs at a time, and one is running; stop it first, perhaps in another tab",
             )
         watched = Watched(
             DATA,

@@ -14,7 +14,7 @@ let found = null;
 const question = (steps) => ({ depth: state.depth, norm: state.norm, initialisation: state.initialisation, steps });
 
 // Before training first: two passes, at once. Then the steps, which take their time.
-const start = latest(() => ask("skips/measure", question(0)), (answer) => { found = answer; show(); });
+const start = latest(() => ask("skips/measure", question(0)), (answer) => { found = answer; show(); ready(); });
 const whole = latest(() => ask("skips/measure", question(state.steps)), (answer) => { found = answer; show(); say("Measured."); });
 let waiting = 0;
 
@@ -105,4 +105,4 @@ const block = (skip) => ({
 });
 drawBlock(get("plain-block"), block(false), "without a skip");
 drawBlock(get("residual-block"), block(true), "with a skip");
-measure().catch(complain).finally(ready);
+measure().catch(complain);

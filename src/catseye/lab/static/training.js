@@ -156,6 +156,11 @@ function curves() {
   drawAccuracy({ label: "Accuracy after each epoch", lines: lines(["train_accuracy", "b", "training"], ["val_accuracy", "a", "validation"]), x, y: { label: "right", min: 0, max: 1, percent: true } });
 }
 
+/** A wide table is scrolled with the arrow keys too. */
+function scrolls(id, name) {
+  for (const [key, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": name })) get(id).setAttribute(key, value);
+}
+
 function chooseRuns(run) {
   const before = get("one").value;
   const fill = (id, value, none) => {
@@ -175,6 +180,7 @@ function table() {
     el("td", { class: "num" }, `${run.epochs.length} of ${run.asked.epochs}`), el("td", { class: "num" }, run.epochs.length ? format(run.epochs.at(-1).row.train_loss, 3) : "–"), el("td", { class: "num" }, run.epochs.length ? percent(best(run)) : "–"),
     el("td", { class: "num" }, run.last?.kind === "end" ? percent(run.last.accuracy) : { stopped: "stopped", failed: "failed" }[run.last?.kind] ?? "learning")));
   const head = ["run", "optimizer", "rate", "augmentation", "epochs", "training loss", "best validation", "test"];
+  scrolls("runs", "All runs");
   get("runs").replaceChildren(el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...rows)));
   const [one, other] = shown();
   if (!other || !one?.epochs.length || !other.epochs.length) return;
