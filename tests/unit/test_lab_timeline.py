@@ -23,10 +23,10 @@ def test_counted_and_published_sizes_agree(one):
 
 @pytest.mark.parametrize(
     ("name", "convolutions", "linear"),
-    [("lenet5", 3, 2), ("alexnet", 5, 3), ("vgg16", 13, 3), ("resnet50", 53, 1)],
+    [("lenet5", 3, 2), ("alexnet", 5, 3), ("vgg16", 13, 3), ("resnet50", 53, 1), ("convnext_tiny", 58, 1)],
 )
 def test_layers_are_those_that_gave_the_names(name, convolutions, linear):
-    """VGG-16 has 13 + 3; ResNet-50 49 + 1, and four more 1x1 on the shortcuts."""
+    """VGG-16 has 13 + 3; ResNet-50 49 + 1, and four more 1x1 on the shortcuts; ConvNeXt-T 18 blocks of 3, and 4."""
     found = timeline.anatomy(timeline.of_the_timeline(name))
     assert (found.num_convolutions, found.num_linear) == (convolutions, linear)
 

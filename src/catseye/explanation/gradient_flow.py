@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,6 @@ from catseye.models.tower import CHANNELS
 FACTOR = 0.8
 """What one layer leaves of a gradient in the textbook's arithmetic: 0.8 to the power of 49 is 0.000018."""
 
-Initialisation = Literal["pytorch", "glorot", "he"]
 INITIALISATIONS: dict[str, str] = {
     "pytorch": "PyTorch's default for a convolution: uniform, variance 1 / (3 · fan in)",
     "glorot": "Glorot, Bengio 2010: variance 2 / (fan in + fan out), made for tanh",
@@ -112,7 +111,7 @@ def gradient_flow(
     depth: int = 50,
     *,
     norm: bool = False,
-    initialisation: Initialisation = "pytorch",
+    initialisation: str = "pytorch",
     num_steps: int = 10,
     seed: int = 0,
 ) -> GradientFlow:
@@ -145,7 +144,6 @@ def layer_gradients(model: nn.Module, x: Tensor, labels: Tensor) -> Flow:
     outputs: list[Tensor] = []
 
     def note(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        output.retain_grad()
         outputs.append(output)
 
     hooks = [layer.register_forward_hook(note) for layer in features.modules() if isinstance(layer, nn.ReLU)]
@@ -160,7 +158,7 @@ def layer_gradients(model: nn.Module, x: Tensor, labels: Tensor) -> Flow:
             hook.remove()
         for name, value in model.named_buffers():
             value.copy_(buffers[name])
-    norms = [float(one.norm()) for one in found]
+    norms = [float(torch.linalg.vector_norm(one)) for one in found]
     return Flow(tuple(norms[: len(outputs)]), tuple(norms[len(outputs) :]))
 
 

@@ -100,11 +100,13 @@ def spec_of(pixels: Pixels, side_px: int) -> Preprocessing:
     """
     values = pixels.reshape(-1, pixels.shape[2]) / 255
     mean, std = values.mean(0), values.std(0).clip(0.05)
-    channels = pixels.shape[2]
-    spec = Preprocessing(
-        height_px=side_px, width_px=side_px, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels
+    return Preprocessing(
+        height_px=side_px,
+        width_px=side_px,
+        channels=pixels.shape[2],  # type: ignore[arg-type]
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
     )
-    return spec.model_copy(update={"mean": tuple(mean.tolist()), "std": tuple(std.tolist())})
 
 
 def batch_of(

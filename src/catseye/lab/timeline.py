@@ -47,8 +47,14 @@ def anatomy(milestone: Milestone) -> Anatomy:
             milestone.name, num_classes=classes, in_channels=channels, input_px=milestone.px, **options
         )
     summary = summarise(model, (channels, milestone.px, milestone.px))
-    kinds = [row.kind for row in summary.rows]
-    return Anatomy(milestone, summary, kinds.count("Conv2d"), kinds.count("Linear"))
+    dense = [row for row in summary.rows if row.kind == "Linear" and not is_pointwise(row)]
+    weighted = [row for row in summary.rows if row.kind in _WITH_WEIGHTS]
+    return Anatomy(milestone, summary, len(weighted) - len(dense), len(dense))
+
+
+def is_pointwise(row: Row) -> bool:
+    """Whether a dense layer works on every place of a map, which makes it a 1x1 convolution; ConvNeXt writes it so."""
+    return row.kind == "Linear" and len(row.output_shape) == 3
 
 
 def two_for_one(channels: int = 64) -> dict[str, dict[str, int]]:

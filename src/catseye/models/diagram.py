@@ -143,9 +143,10 @@ def _describe(node: fx.Node, module: nn.Module) -> tuple[str, str] | None:
         return "input", "end"
     if node.op == "call_module":
         return _describe_layer(module.get_submodule(str(node.target)))
+    target: Any = node.target
     if node.op == "call_function":
-        return _FUNCTIONS.get(node.target, (getattr(node.target, "__name__", str(node.target)), "other"))
-    if node.op == "call_method" and str(node.target) in ("add", "add_"):
+        return _FUNCTIONS.get(target, (getattr(target, "__name__", str(target)), "other"))
+    if node.op == "call_method" and target in ("add", "add_"):
         return _FUNCTIONS[operator.add]
     return None  # permute, contiguous: the same values in another order
 

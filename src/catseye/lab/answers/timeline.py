@@ -21,7 +21,8 @@ class Nothing(Asked):
 
 def milestones(bench: "Bench", asked: Nothing) -> Answer:
     """All of them with their published facts, and what was measured where `catseye lab --timeline` was given."""
-    measured = bench.once("timeline", lambda: timeline.read_measured(bench.timeline)) if bench.timeline else None
+    path = bench.timeline
+    measured = None if path is None else bench.once("timeline", lambda: timeline.read_measured(path))
     return {"milestones": [asdict(one) for one in MILESTONES], "measured": measured}
 
 
@@ -57,11 +58,13 @@ def _take_apart(one: Any) -> Answer:
 
 def _layer(row: "Row") -> Answer:
     shape = row.output_shape
+    pointwise = timeline.is_pointwise(row)  # (h, w, C), the others (C, h, w)
+    dense = row.kind == "Linear" and not pointwise
     return {
         "name": row.name,
-        "kind": "pooling" if "Pool" in row.kind else "linear" if row.kind == "Linear" else "convolution",
-        "channels": shape[0] if len(shape) == 3 else shape[-1],
-        "side": shape[-1] if len(shape) == 3 and row.kind != "Linear" else 1,
+        "kind": "pooling" if "Pool" in row.kind else "linear" if dense else "convolution",
+        "channels": shape[-1] if pointwise or dense else shape[0],
+        "side": 1 if dense else shape[0] if pointwise else shape[-1],
         "num_parameters": row.num_parameters,
         "num_macs": row.num_macs,
         "sees_px": row.receptive_px,
