@@ -41,6 +41,7 @@ def test_the_measured_table_is_read_from_a_folder_or_a_file(tmp_path):
     from_file = timeline.read_measured(MEASURED)
     (tmp_path / "timeline.json").write_text(MEASURED.read_text())
     assert timeline.read_measured(tmp_path) == from_file
+    assert from_file["data"] == "cifar10"
     assert from_file["budget_s"] == json.loads(MEASURED.read_text())["budget_s"]
     assert [row["name"] for row in from_file["rows"]][:2] == ["lenet5", "alexnet"]
 

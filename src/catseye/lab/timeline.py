@@ -86,11 +86,11 @@ def read_measured(path: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         rows = [{key: kind(row[key]) for key, kind in _MEASURED.items()} for row in content["results"]]
         return {
-            "data": Path(str(content.get("data") or content.get("command") or "")).name,
+            "data": Path(content.get("data") or content["command"].split()[2]).name,
             "budget_s": float(content["budget_s"]),
             "rows": rows,
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         said = getattr(error, "strerror", None) or repr(error)
         raise UsageError(
             f"--timeline is the folder of a `catseye timeline` run, or its timeline.json; got {path} ({said})"
