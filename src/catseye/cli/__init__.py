@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from catseye.cli import check, deploy, evaluate, explain, export, models, predict, serve, train
+from catseye.cli import check, deploy, evaluate, explain, export, lab, models, predict, serve, train
 from catseye.cli.printing import stderr
 from catseye.errors import CatseyeError, Interrupted
 
@@ -27,6 +27,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     export.bench,
     export.info,
     serve.serve,
+    lab.lab,
     train.lr_find,
     train.timeline,
     models.models,

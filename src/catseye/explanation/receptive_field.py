@@ -20,7 +20,7 @@ from catseye.models.summary import Row, Summary, summarise
 
 @dataclass(frozen=True)
 class Box:
-    """Pixels from (top, left) up to, not with, (bottom, right), cut at the picture's edges; `side_px` before the cut."""
+    """Pixels from (top, left) up to, not with, (bottom, right), cut at the picture's edges; `side_px` before it."""
 
     top: int
     left: int

@@ -1,6 +1,7 @@
 """The lab: pages on which one touches what a convolutional network does. `catseye lab [MODEL]`, on loopback only.
 
     pixels, convolution, activations, pooling   what is shown, as plain functions in NumPy; no torch
+    networks.py     `Shown`: the network on the bench, given, trained here, or with fresh weights
     chapters.py     the table of chapters: number, address, title, the one idea
     questions.py    `Question`: what a page may ask, checked by pydantic, and the function that answers
     answers/NAME.py the questions of chapter NAME: `QUESTIONS = {"slide": Question(Slide, slide), ...}`
@@ -18,8 +19,9 @@ to draw: the functions that answer are the ones that the tests hold against SciP
 generator is streamed as server-sent events, one for each value: `watch("training/run", {...}, onValue)`.
 A `CatseyeError` becomes status 400 and its sentence; `api.js` shows it where the page says so.
 
-**A new chapter** is a line in `chapters.py`, `answers/NAME.py`, `pages/NAME.html`, `static/NAME.js`, `static/NAME.svg`. Its module is
-imported when it is first asked: chapters 1 to 3 work where torch is not installed.
+**A new chapter** is a line in `chapters.py` and the files `answers/NAME.py`, `pages/NAME.html`, `static/NAME.js` and
+`static/NAME.svg`. Its module is imported when it is first asked: chapters 1 to 3 work where torch is not installed. What
+a page has trained is put on the bench for chapter 4 by `networks.leave`.
 
 This room stands on floor 4, beside the cli: it shows what explanation, training and serving compute, and calls them by
 name. Nothing but the cli imports it.

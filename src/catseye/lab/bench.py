@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from catseye.lab.pictures import Pictures
 
 T = TypeVar("T")
-NUM_RECENT = 3
+NUM_RECENT = 2
 
 
 class Bench:
@@ -34,7 +34,7 @@ class Bench:
             return cast(T, self._kept[name])
 
     def latest(self, name: str, make: Callable[[], T]) -> T:
-        """As `once`, for large things: only the last three that came by this way are kept."""
+        """As `once`, for large things: only the last two that came by this way are kept."""
         with self.lock:
             thing = self.once(name, make)
             if name in self._recent:

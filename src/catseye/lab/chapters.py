@@ -24,7 +24,7 @@ CHAPTERS = (
         2,
         "convolution",
         "Convolution",
-        "A small window slides over the picture; at every place, nine products make one number.",
+        "A small window slides over the picture; at every place its products add up to one number.",
     ),
     Chapter(
         3,

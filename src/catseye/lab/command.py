@@ -7,7 +7,7 @@ from typing import Any
 from catseye.errors import UsageError
 from catseye.lab.app import Application
 from catseye.lab.bench import Bench
-from catseye.lab.networks import check_model
+from catseye.lab.networks import check_model, shown
 from catseye.serving.listening import listen, run_loop
 from catseye.serving.logs import Log
 from catseye.serving.settings import LOOPBACK, Limits
@@ -34,8 +34,10 @@ def serve_lab(
             f"the lab is for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
             "to see it from elsewhere: ssh -L 8100:localhost:8100 THIS-MACHINE"
         )
+    bench = Bench(model, timeline)
     if model is not None:
         check_model(model)
+        shown(bench)  # what is wrong with it should be said before anything listens
     if timeline is not None:
         from catseye.lab.timeline import read_measured  # it imports torch, which the lab otherwise asks for later
 
@@ -43,7 +45,7 @@ def serve_lab(
     log = Log(quiet=True)
     listener = bind(host, port)
     where = address(listener)
-    app = Application(Bench(model, timeline), Limits(), log)
+    app = Application(bench, Limits(), log)
 
     def say() -> None:
         ready({"address": where, "model": model})

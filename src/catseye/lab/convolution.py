@@ -24,8 +24,10 @@ EXAMPLE: Map = np.array(
 
 @dataclass(frozen=True)
 class Stepping:
-    """How the window moves: by `stride` values, over a map with `padding` zeros on every side, its weights `dilation`
-    values apart."""
+    """How the window moves: by `stride` values, over a map with `padding` zeros on every side.
+
+    Its weights lie `dilation` values apart.
+    """
 
     stride: int = 1
     padding: int = 0

@@ -62,7 +62,7 @@ def check_model(given: str) -> None:
     """Say at once what is wrong with the argument of `catseye lab`.
 
     Raises:
-        UsageError: it is a file that has no layers to look into. CatseyeError: it is no model.
+        UsageError: it is a file that has no layers to look into.
 
     """
     if given.lower().endswith(_EXPORTED):
@@ -70,7 +70,6 @@ def check_model(given: str) -> None:
             f"the lab looks into the layers of a run folder or a model.safetensors; got {given}, which has none left; "
             "give the run it was exported from"
         )
-    open_shown(given)
 
 
 def shown(bench: Bench, which: str = GIVEN) -> Shown:

@@ -49,9 +49,8 @@ def _navigation(here: Chapter | None) -> str:
     items = []
     for chapter in CHAPTERS:
         current = ' aria-current="page"' if chapter is here else ""
-        items.append(
-            f'<li><a href="/{chapter.name}"{current}><b>{chapter.number}</b> <span>{escape(chapter.title)}</span></a></li>'
-        )
+        text = f"<b>{chapter.number}</b> <span>{escape(chapter.title)}</span>"
+        items.append(f'<li><a href="/{chapter.name}"{current}>{text}</a></li>')
     return "".join(items)
 
 

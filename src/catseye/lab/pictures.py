@@ -22,7 +22,7 @@ from catseye.preprocess import UPLOAD_FORMATS, Pixels, open_image, to_pixels
 LONGEST_PX = 1024
 MAX_DROPPED = 12
 DRAWN_PX = 192
-_LARGER = 4  # drawn so many times larger and shrunk: smooth edges
+_LARGER = 3  # drawn so many times larger and shrunk: smooth edges
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ EXAMPLE: Map = np.array([[12, 20, 30, 0], [0, 8, 2, 14], [15, 2, 3, 16], [1, 6, 
 
 @dataclass(frozen=True)
 class Pooled:
-    """A smaller map, and where in the larger one each maximum stood: (h, w, 2) rows and columns, the first of equals."""
+    """A smaller map, and where in the larger one each maximum stood: (h, w, 2) rows and columns.
+
+    Of equal values the first is taken.
+    """
 
     values: Map
     places: NDArray[np.int64]

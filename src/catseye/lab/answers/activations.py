@@ -8,8 +8,8 @@ from pydantic import Field
 from catseye.lab import pixels
 from catseye.lab.activations import ACTIVATIONS, EXAMPLE, NEGATIVE_SLOPE, Values, activation, batch_norm
 from catseye.lab.convolution import Stepping, convolve, kernel
-from catseye.lab.pooling import average_pool, global_average_pool, max_pool
 from catseye.lab.pooling import EXAMPLE as POOLING_EXAMPLE
+from catseye.lab.pooling import average_pool, global_average_pool, max_pool
 from catseye.lab.questions import Answer, Asked, Question
 
 if TYPE_CHECKING:

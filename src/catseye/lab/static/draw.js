@@ -27,7 +27,7 @@ export function format(value, digits = 2) {
   if (!Number.isFinite(value)) return "–";
   const rounded = Number(value.toFixed(digits));
   let text = Number.isInteger(rounded) ? String(rounded) : rounded.toFixed(digits).replace(/0+$/, "");
-  if (rounded === 0 && value !== 0) text = value.toExponential(1);
+  if (rounded === 0 && Math.abs(value) > 1e-9) text = value.toExponential(1);
   return text.replace("-", "−");
 }
 

@@ -11,17 +11,18 @@ let map = null; // what ask("network/maps") said last
 const asked = (more = {}) => ({ network: state.network, picture: state.picture.name, ...more });
 const shapeText = (shape) => shape.join(" × ");
 
-/** The layers worth a slab: of a run of layers with the same shape the one with weights, or all. */
-function shownLayers() {
-  if (get("all").checked || flow.layers.length <= 12) return flow.layers;
-  const kept = [];
+const FEW = 16;
+
+/** Layers to draw: each for itself, or runs of one shape as one, which the last of them stands for. */
+function shownRuns() {
+  if (get("all").checked || flow.layers.length <= FEW) return flow.layers.map((layer) => [layer]);
+  const runs = [];
   for (const layer of flow.layers) {
-    const before = kept.at(-1);
-    if (before && shapeText(before.shape) === shapeText(layer.shape)) {
-      if (!before.parameters && layer.parameters) kept[kept.length - 1] = layer;
-    } else kept.push(layer);
+    const before = runs.at(-1);
+    if (before && shapeText(before[0].shape) === shapeText(layer.shape)) before.push(layer);
+    else runs.push([layer]);
   }
-  return kept;
+  return runs;
 }
 
 function slab(layer, largest) {
@@ -38,23 +39,30 @@ function slab(layer, largest) {
 }
 
 function showFlow() {
-  const layers = shownLayers();
-  const largest = Math.max(flow.input[1], ...layers.map((layer) => layer.shape[1] ?? 0));
-  const step = (layer, content) => {
-    const button = el("button", { type: "button", class: "layer", "aria-pressed": String(layer.name === state.layer), "aria-label": `${layer.kind} ${layer.name}, ${shapeText(layer.shape)}` },
-      content, el("b", {}, layer.kind), el("span", { class: "mono" }, shapeText(layer.shape)));
-    button.onclick = () => choose(layer.name);
+  const runs = shownRuns();
+  const largest = Math.max(flow.input[1], ...flow.layers.map((layer) => layer.shape[1] ?? 0));
+  const step = (run) => {
+    const last = run.at(-1);
+    const kinds = run.length > 1 ? `${run[0].kind} … ${last.kind}` : last.kind;
+    const button = el("button", { type: "button", class: "layer", "data-layer": last.name, "aria-label": `${kinds}, ${last.name}, ${shapeText(last.shape)}` },
+      slab(last, largest), el("b", {}, kinds), run.length > 1 ? el("span", {}, `${run.length} layers`) : null, el("span", { class: "mono" }, shapeText(last.shape)));
+    button.onclick = () => choose(last.name);
     return button;
   };
   const input = el("div", { class: "layer input" }, slab({ shape: flow.input }, largest), el("b", {}, "input"), el("span", { class: "mono" }, shapeText(flow.input)));
-  get("flow").replaceChildren(input, ...layers.map((layer) => step(layer, slab(layer, largest))));
+  get("flow").replaceChildren(input, ...runs.map(step));
+  markLayer();
   get("all-text").textContent = `every one of the ${flow.layers.length} layers`;
-  get("all").parentElement.hidden = flow.layers.length <= 12;
+  get("all").parentElement.hidden = flow.layers.length <= FEW;
+}
+
+function markLayer() {
+  for (const button of get("flow").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.layer === state.layer));
 }
 
 function choose(layer) {
   Object.assign(state, { layer, channel: -1 });
-  for (const button of get("flow").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.getAttribute("aria-label").split(" ")[1].replace(",", "") === layer));
+  markLayer();
   loadMaps();
 }
 
@@ -72,7 +80,8 @@ const loadFlow = latest(() => ask("network/flow", { network: state.network }), (
     ["layers", count(seen.layers.length)],
   ]);
   choices(get("methods"), "Method", seen.methods.map((one) => [one, one]), state.method, (method) => { state.method = method; loadCam(); });
-  const first = seen.layers.find((layer) => layer.shape.length === 3 && /ReLU|GELU|SiLU|Tanh/i.test(layer.kind)) ?? seen.layers[0];
+  const runs = shownRuns().map((run) => run.at(-1));
+  const first = runs.find((layer) => layer.shape.length === 3 && /ReLU|GELU|SiLU|Tanh/i.test(layer.kind)) ?? runs[0];
   state.target = null;
   Object.assign(state, { layer: first.name, channel: -1 });
   showFlow();
