@@ -24,7 +24,6 @@ FLAGS = {
     "evaluate": {"--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
     "calibrate": {"--max-risk", "--against", "--device", "--data-dir"},
     "compare": {"--data", "--device", "--data-dir"},
-    "explain": {"--method", "--class", "--out", "--device"},
     "predict": {
         "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
     },
@@ -33,7 +32,6 @@ FLAGS = {
     "explain feature-maps": {"--layer", "--out", "--device"},
     "explain receptive-field": {"--layer", "--channel", "--at", "--out", "--device"},
     "explain gradient-flow": {"--depth", "--norm", "--init", "--steps", "--seed", "--out"},
-    "predict": {"--top", "--csv", "--device", "--trust"},
     "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--device"},
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
