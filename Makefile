@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow format bench
+.PHONY: setup demo check test test-slow test-deploy lock format bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -30,6 +30,17 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000
+
+# Containers for real: a Docker engine of the tests' own. Root and Debian's packages; else skipped, with the reason.
+test-deploy: setup
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v dockerd >/dev/null; then \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io runc mmdebstrap prometheus) >/dev/null; fi
+	$(BIN)/pytest -m slow -s --timeout 3000 tests/deploy
+
+# Pins what the container installs, with the hashes of PyPI.
+lock: setup
+	$(BIN)/pip install -qq --disable-pip-version-check uv==0.13.9
+	$(BIN)/python tests/deploy/lock.py $(BIN)/uv
 
 format: setup
 	$(BIN)/ruff format .

@@ -43,6 +43,8 @@ FLAGS = {
         "--token-secret", "--insecure", "--host", "--gateway-class", "--monitoring-namespace", "--release", "--prestop",
         "--force",
     },
+    "deploy docker": {"--name", "--out", "--force"},
+    "deploy compose": {"--name", "--cpus", "--memory", "--out", "--force"},
     "deploy kubernetes-job": {
         "--image", "--claim", "--mount", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name",
         "--options", "--out", "--kind",

@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask only for what a real server tells, and the alerts fire when they should: promtool says so."""
+"""Alerts and dashboard ask only for what a real server tells; alerts fire when they should: promtool says so."""
 
 import json
 import re

@@ -1,13 +1,16 @@
 """`catseye deploy`: the files that put catseye to work elsewhere, one verb per target."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catseye.cli.options import Debug, Json
 from catseye.cli.printing import note, print_json, stdout
 from catseye.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from catseye.deploying.rendering import Written
 
 deploy = typer.Typer(help="Write the files that put catseye to work elsewhere.", no_args_is_help=True)
 
@@ -24,6 +27,41 @@ ModelToDeploy = Annotated[Path, typer.Argument(help="An .onnx file that `catseye
 NewFolder = Annotated[Path, typer.Option("--out", help="An empty or new folder.")]
 ServiceName = Annotated[str, typer.Option("--name", help="Of everything that is made.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over what has the same name.")]
+
+
+@deploy.command("docker")
+def deploy_docker(
+    model: ModelToDeploy,
+    out: NewFolder,
+    name: ServiceName = "cnn-classifier",
+    force: Force = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a folder for `docker build`: a small image of this model's server, for CPU or GPU."""
+    from catseye.deploying.docker import write_docker
+    from catseye.deploying.rendering import read_model
+
+    _report(write_docker(read_model(model, name), out, force=force), out, as_json)
+
+
+@deploy.command("compose")
+def deploy_compose(
+    model: ModelToDeploy,
+    out: NewFolder,
+    name: ServiceName = "cnn-classifier",
+    cpus: Annotated[int, typer.Option("--cpus", min=1, max=256, help="Processors for the classifier.")] = 2,
+    memory: Annotated[str, typer.Option("--memory", help="For the classifier, such as 1G.")] = "1G",
+    force: Force = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a folder for `docker compose up`: the server, Prometheus with alerts, Grafana with the dashboard."""
+    from catseye.deploying.compose import write_compose
+    from catseye.deploying.rendering import read_model
+
+    written = write_compose(read_model(model, name), out, cpus=cpus, memory=memory, force=force)
+    _report(written, out, as_json)
 
 
 @deploy.command("kubernetes")
@@ -79,15 +117,7 @@ def deploy_kubernetes(
         release=release,
         prestop_s=prestop,
     )
-    written = write_kubernetes(read_model(model, name), cluster, out, force=force)
-    if as_json:
-        print_json({"written": [str(path) for path in written.files], "notes": written.notes, "next": written.next})
-        return
-    stdout.print(f"written: {len(written.files)} files below {out}", highlight=False, markup=False)
-    for line in written.notes:
-        note(line)
-    for step in written.next:
-        stdout.print(f"next: {step}", highlight=False, markup=False)
+    _report(write_kubernetes(read_model(model, name), cluster, out, force=force), out, as_json)
 
 
 @deploy.command("kubernetes-job")
@@ -141,6 +171,17 @@ def deploy_slurm(
     words = split_words(options)
     job = TrainingJob(data, run, nodes, gpus_per_node, cpus_per_node, memory, name, words)
     _write_file(out / "train.sbatch", slurm_script(job, time=time, setup=setup), "sbatch", as_json)
+
+
+def _report(written: "Written", out: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"written": [str(path) for path in written.files], "notes": written.notes, "next": written.next})
+        return
+    stdout.print(f"written: {len(written.files)} files below {out}", highlight=False, markup=False)
+    for line in written.notes:
+        note(line)
+    for step in written.next:
+        stdout.print(f"next: {step}", highlight=False, markup=False)
 
 
 def _write_file(path: Path, text: str, verb: str, as_json: bool) -> None:

@@ -6,13 +6,13 @@ server's own settings (budget.py). The templates lie in templates/kubernetes. Ca
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
 from catseye.deploying.budget import memory_of, requests_per_s, stop_of
-from catseye.deploying.rendering import DeployedModel, render, write_folder
+from catseye.deploying.rendering import DeployedModel, Written, render, write_folder
 from catseye.errors import UsageError
 from catseye.serving.settings import Settings
 
@@ -77,15 +77,6 @@ class Cluster:
             )
         if self.insecure and self.token_secret:
             raise UsageError(f"--insecure means no token; got --token-secret {self.token_secret} too; leave one out")
-
-
-@dataclass(frozen=True)
-class Written:
-    """The files, what the user should know of them, and the commands that come next."""
-
-    files: list[Path]
-    notes: list[str] = field(default_factory=list)
-    next: list[str] = field(default_factory=list)
 
 
 def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force: bool = False) -> Written:
