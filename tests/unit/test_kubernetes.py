@@ -311,6 +311,17 @@ def test_the_image_is_the_models_version(built, model):
     ]
 
 
+def test_the_image_is_the_one_that_deploy_docker_describes(built):
+    dockerfile = (Path(kubernetes.__file__).parent / "templates" / "docker" / "Dockerfile").read_text()
+    command = built["one"]["cpu"].container["command"]
+    assert f"CMD {json.dumps(command[:7])[:-1]}" in dockerfile
+    pod = built["one"]["cpu"].pod["securityContext"]
+    assert f"USER {pod['runAsUser']}:{pod['runAsGroup']}" in dockerfile
+    assert f"EXPOSE {command[command.index('--port') + 1]}" in dockerfile
+    gpu = dockerfile[dockerfile.index("FROM runtime AS gpu") :]
+    assert json.dumps(built["one"]["gpu"].container["command"][-2:])[1:-1] in gpu
+
+
 def test_requests_per_pod_ask_for_the_adapters_metric(built, folder):
     autoscaler = built["one"]["requests-per-pod"].the("HorizontalPodAutoscaler")["spec"]
     assert [metric["type"] for metric in autoscaler["metrics"]] == ["Resource", "Pods"]
