@@ -25,7 +25,9 @@ FLAGS = {
     "calibrate": {"--max-risk", "--against", "--device", "--data-dir"},
     "compare": {"--data", "--device", "--data-dir"},
     "explain": {"--method", "--class", "--out", "--device"},
-    "predict": {"--top", "--csv", "--device", "--trust"},
+    "predict": {
+        "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
+    },
     "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--device"},
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
@@ -49,6 +51,7 @@ FLAGS = {
         "--image", "--claim", "--mount", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name",
         "--options", "--out", "--kind",
     },
+    "deploy lambda": {"--out", "--name", "--python", "--force"},
     "deploy slurm": {
         "--time", "--setup", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name", "--options",
         "--out",

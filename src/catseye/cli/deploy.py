@@ -173,15 +173,30 @@ def deploy_slurm(
     _write_file(out / "train.sbatch", slurm_script(job, time=time, setup=setup), "sbatch", as_json)
 
 
-def _report(written: "Written", out: Path, as_json: bool) -> None:
+@deploy.command("lambda")
+def deploy_lambda(
+    model: Annotated[Path, typer.Argument(help="A file made by `catseye export`, ending in .onnx.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)],
+    name: Annotated[str, typer.Option("--name", help="Of stack and image.")] = "cnn-classifier",
+    python: Annotated[str, typer.Option("--python", help="Of Lambda, and of the machine that builds.")] = "3.13",
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write an AWS Lambda function: its package, as zip or image, and the stacks for both."""
+    from catseye.deploying.aws_lambda import lambda_files
+    from catseye.deploying.rendering import read_model, write_folder
+
+    written = write_folder(out, lambda_files(read_model(model, name), python=python), force=force)
     if as_json:
-        print_json({"written": [str(path) for path in written.files], "notes": written.notes, "next": written.next})
+        print_json({"written": [str(path) for path in written]})
         return
-    stdout.print(f"written: {len(written.files)} files below {out}", highlight=False, markup=False)
-    for line in written.notes:
-        note(line)
-    for step in written.next:
-        stdout.print(f"next: {step}", highlight=False, markup=False)
+    stdout.print(f"written: {len(written)} files in {out}", highlight=False, markup=False)
+    stdout.print(
+        f"next: python{python} {out / 'build.py'}   (then as {out / 'template.yaml'} says)",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _write_file(path: Path, text: str, verb: str, as_json: bool) -> None:
@@ -195,3 +210,14 @@ def _write_file(path: Path, text: str, verb: str, as_json: bool) -> None:
         return
     stdout.print(f"written: {path}", markup=False)
     stdout.print(f"next: {verb} {path}", highlight=False, markup=False)
+
+
+def _report(written: "Written", out: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"written": [str(path) for path in written.files], "notes": written.notes, "next": written.next})
+        return
+    stdout.print(f"written: {len(written.files)} files below {out}", highlight=False, markup=False)
+    for line in written.notes:
+        note(line)
+    for step in written.next:
+        stdout.print(f"next: {step}", highlight=False, markup=False)
