@@ -1,4 +1,4 @@
-"""Nothing that catseye loads reports home: ONNX Runtime's telemetry would leave a database in the user's cache folder."""
+"""Nothing that catseye loads reports home: ONNX Runtime's telemetry leaves a database in the user's cache folder."""
 
 import os
 import subprocess
