@@ -306,11 +306,15 @@ def test_the_image_is_the_models_version(built, model):
     said = built["one"]["cpu"].the("Deployment")["metadata"]["annotations"]
     assert json.loads(said["catseye/classes"]) == ["red", "green", "blue"]
     assert said["catseye/model-sha256"] == model.sha256
-    digest = "sha256:" + "a" * 64
-    files = render_all(model, replace(ONE, image=f"localhost:5000/pets@{digest}"))
-    assert yaml.safe_load(files["base/kustomization.yaml"])["images"] == [
-        {"name": "pets", "newName": "localhost:5000/pets", "digest": digest}
-    ]
+
+
+def test_an_image_by_its_digest_has_been_pushed_already(model, tmp_path):
+    image = "localhost:5000/pets@sha256:" + "a" * 64
+    written = write_kubernetes(model, replace(ONE, image=image), tmp_path / "k")
+    assert not [step for step in written.next if "docker" in step]
+    assert build(tmp_path / "k" / "overlays" / "cpu").container["image"] == image
+    gpu = build(tmp_path / "k" / "overlays" / "gpu").container["image"]
+    assert gpu == f"localhost:5000/pets:{model.sha256[:12]}-gpu"
 
 
 def test_the_image_is_the_one_that_deploy_docker_describes(built):
