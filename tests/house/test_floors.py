@@ -13,6 +13,7 @@ FLOORS = {
     "files": 0,
     "seeds": 0,
     "config": 0,
+    "settings_file": 0,
     "manifest": 0,
     "preprocess": 0,
     "onnx_structure": 0,
@@ -48,7 +49,6 @@ SIDEWAYS = {
     ("evaluation", "explanation"),  # the report shows class activation maps
     ("predictions", "classifier"),
     ("model_file", "classifier"),
-    ("onnx_runtime", "classifier"),
     ("onnx_runtime", "model_file"),
     ("openvino_runtime", "model_file"),
     ("loading", "runs"),  # these three are imported when a path asks for them
@@ -58,7 +58,7 @@ SIDEWAYS = {
     ("__main__", "cli"),
 }
 TORCH_FREE = {
-    "errors", "files", "seeds", "config", "manifest", "preprocess", "classifier", "predictions",
+    "errors", "files", "seeds", "config", "settings_file", "manifest", "preprocess", "classifier", "predictions",
     "onnx_structure", "onnx_runtime", "openvino_runtime", "model_file", "loading", "torch_archive",
     "tensorrt_engine_file", "serving", "batch",
 }  # fmt: skip

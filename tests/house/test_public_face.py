@@ -40,9 +40,16 @@ FLAGS = {
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
+    "deploy kubernetes": {
+        "--out", "--name", "--image", "--namespace", "--min-replicas", "--max-replicas", "--cpus", "--requests-per-pod",
+        "--token-secret", "--insecure", "--host", "--gateway-class", "--monitoring-namespace", "--release", "--prestop",
+        "--force",
+    },
+    "deploy docker": {"--name", "--out", "--force"},
+    "deploy compose": {"--name", "--cpus", "--memory", "--out", "--force"},
     "deploy kubernetes-job": {
         "--image", "--claim", "--mount", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name",
-        "--options", "--out",
+        "--options", "--out", "--kind",
     },
     "deploy lambda": {"--out", "--name", "--python", "--force"},
     "deploy slurm": {

@@ -95,7 +95,7 @@ async def _serve(
         proxy_headers=False,
         timeout_keep_alive=int(limits.keep_alive_s),
         limit_concurrency=limits.max_connections,
-        timeout_graceful_shutdown=int(limits.deadline_s + 5),
+        timeout_graceful_shutdown=settings.finish_s,
         backlog=BACKLOG,
     )
     server = Server(config)

@@ -50,6 +50,11 @@ class Settings:
     quiet: bool = False
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def finish_s(self) -> int:
+        """After `drain_s`, the most that is waited for what was accepted; whoever sends a stop signal waits longer."""
+        return int(self.limits.deadline_s + 5)
+
     def token(self) -> bytes | None:
         """The secret that callers have to send, or None where everybody may ask.
 
