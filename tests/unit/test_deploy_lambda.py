@@ -109,10 +109,10 @@ def test_the_pins_are_those_of_the_constraints():
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     known = dict(line.strip().lower().replace("_", "-").split("==") for line in pins)
     pinned = {}
-    for name in ("requirements.txt", "requirements-image.txt"):
+    for name in ("requirements.lock", "requirements-image.lock"):
         text = (SOURCE / "deploying" / "templates" / "aws_lambda" / name).read_text()
         pinned |= dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
-        blocks = re.split(r"\n(?=[a-z])", text.strip())
+        blocks = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
         assert all(block.count("--hash=sha256:") >= 1 for block in blocks)
     assert {"numpy", "onnxruntime", "pillow", "pydantic", "awslambdaric"} <= pinned.keys()
     for name, version in pinned.items():
