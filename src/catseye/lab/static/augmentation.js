@@ -17,6 +17,7 @@ function figures(answer) {
 
 const one = latest(() => ask("augmentation/draw", { picture: state.picture.name, strengths: { [state.key]: state.strengths[state.key] }, ...seeds() }), (answer) => {
   get("original").src = answer.original;
+  get("original").closest("figure").hidden = false;
   get("draws").replaceChildren(...figures(answer));
   get("one-command").textContent = answer.command;
   const { meaning, title } = chosen();

@@ -62,7 +62,7 @@ const take = latest((name) => ask("timeline/milestone", { name }), (found) => {
     ["layers with weights", `${found.num_convolutions} + ${found.num_linear}`, "convolutions + dense"],
     ["top-1 on ImageNet", one.top1 === null ? "–" : `${format(one.top1)} %`, one.top1_weights ? `torchvision’s weights: ${format(one.top1_weights)} %` : "published"],
   ]);
-  drawBlock(get("block"), found.diagram, `${found.diagram.block}, traced from the module that \`--model ${found.name}\` trains`);
+  drawBlock(get("block"), found.diagram, `${found.diagram.block}, traced from the module that --model ${found.name} trains`);
   silhouette(found);
   const pair = found.two_for_one;
   get("extra").replaceChildren(pair ? el("p", { class: "note" }, `Two stacked 3×3 convolutions see ${pair["two 3x3"].sees_px} px, as one 5×5 does (${pair["one 5x5"].sees_px} px), with ${count(pair["two 3x3"].num_weights)} instead of ${count(pair["one 5x5"].num_weights)} weights at 64 channels.`) : "");
