@@ -26,8 +26,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/pytest tests/house
 
+# A file of tests stays in one process, so that what it trains is trained once.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000
