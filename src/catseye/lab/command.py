@@ -12,7 +12,6 @@ from catseye.serving.logs import Log
 from catseye.serving.settings import LOOPBACK, Limits
 from catseye.serving.sockets import address, bind
 
-
 FINISH_S = 5
 
 
