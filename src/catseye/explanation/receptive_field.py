@@ -41,7 +41,7 @@ def receptive_field(summary: Summary, layer: str, row: int, column: int, side_px
     """
     found = row_of(summary, layer)
     if len(found.output_shape) != 3:
-        return Box(0, 0, side_px, side_px, side_px)
+        return Box(0, 0, side_px, side_px, found.span_px)
     side = map_side(found)
     if not (0 <= row < side and 0 <= column < side):
         raise UsageError(f"the map of {layer} has rows and columns 0 to {side - 1}; got ({row}, {column})")
