@@ -1,11 +1,12 @@
 # make demo   a classifier in a minute      make test        everything fast
 # make check  what CI runs first            make test-slow   everything else
+# make docs   the documents as a site       make format      format and imports
 VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow format bench
+.PHONY: setup demo check test test-slow test-deploy lock format docs bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -13,7 +14,7 @@ setup: $(STAMP)
 # pip rather than uv: pip also looks where the machine's owner keeps wheels (PIP_FIND_LINKS).
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,serve,tensorboard,dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,serve,batch,tensorboard,docs,dev]'
 	@touch $@
 
 demo: setup
@@ -31,9 +32,24 @@ test: setup
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000
 
+# Containers for real: a Docker engine of the tests' own. Root and Debian's packages; else skipped, with the reason.
+test-deploy: setup
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v dockerd >/dev/null; then \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io runc mmdebstrap prometheus) >/dev/null; fi
+	$(BIN)/pytest -m slow -s --timeout 3000 tests/deploy
+
+# Pins what the container installs, with the hashes of PyPI.
+lock: setup
+	$(BIN)/pip install -qq --disable-pip-version-check uv==0.13.9
+	$(BIN)/python tests/deploy/lock.py $(BIN)/uv
+
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Offline; a broken link or anchor is an error.
+docs: setup
+	$(BIN)/python -m docs.builder build/docs
 
 bench: setup
 	@echo 'Each script under benchmarks/ states its command and what it needs in its first lines.'

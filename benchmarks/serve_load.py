@@ -1,61 +1,51 @@
 """Load on three servers in turn: the tutorials' FastAPI + TorchScript, LitServe + ONNX Runtime, `catseye serve`.
 
-    python benchmarks/serve_load.py RUN PICTURES FILE.onnx [INT8.onnx …] [--seconds 10] [--rounds 2] [--name serve-load]
+    python benchmarks/serve_load.py RUN PICTURES FILE.onnx [INT8.onnx …] [--photos RUN PICTURES INT8.onnx …]
+        [--seconds 8] [--rounds 2] [--minutes 11] [--name serve-load]
 
 RUN is the run that the files were exported from, PICTURES a folder of class folders; 200 pictures of it are sent as
-JPEG forms to /predict by wrk (Debian's package) on the same machine, at 32, 128 and 256 connections. Each server is
-started, its time to the first answer taken, loaded, and stopped before the next one starts. Needs
-`pip install 'catseye[train,serve,serve-bench]'` and wrk. Writes benchmarks/results/NAME.json.
+JPEG forms to /predict by wrk (Debian's package) on the same machine, at 32, 128 and 256 connections; those of
+`--photos` (a network of 224 px, say) at 32, with ONNX Runtime and with OpenVINO. Each server is started, its time to
+the first answer taken, loaded, and stopped before the next one starts. A round that would end after `--minutes` is not
+begun, and the result is written after every round. Needs `pip install 'catseye[train,serve,serve-bench]'` and wrk.
+Writes benchmarks/results/NAME.json: the medians of the rounds, and each target of the server with what was reached.
 """
 
 import argparse
-import contextlib
 import importlib.metadata
-import io
+import importlib.util
 import json
 import os
 import re
-import shutil
-import signal
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from load_generator import about_forms, one_server, pictures_in, version_of_wrk, write_forms
 from packaging.requirements import Requirement
-from PIL import Image
 from train_result import commit
 
 ROOT = Path(__file__).parents[1]
-CONNECTIONS = (32, 128, 256)
-NUM_PICTURES = 200
 SERVERS = Path(__file__).parent / "baselines"
-LUA = """
-local bodies = {}
-function init(args)
-  for name in io.lines(args[1]) do
-    local f = io.open(name, "rb"); bodies[#bodies + 1] = f:read("*a"); f:close()
-  end
-end
-local headers = {["Content-Type"] = "multipart/form-data; boundary=catseyebench"}
-local at = 0
-function request()
-  at = at % #bodies + 1
-  return wrk.format("POST", nil, headers, bodies[at])
-end
-function done(summary, latency, requests)
-  local e = summary.errors
-  io.write(string.format('RESULT {"requests": %d, "seconds": %.3f, "p50_ms": %.2f, "p99_ms": %.2f, "not_2xx": %d, ' ..
-    '"connect": %d, "read": %d, "write": %d, "timeout": %d}\\n', summary.requests, summary.duration / 1e6,
-    latency:percentile(50) / 1000, latency:percentile(99) / 1000, e.status, e.connect, e.read, e.write, e.timeout))
-end
-"""
+BASELINES = ("article", "litserve")
+
+
+@dataclass
+class Case:
+    """One kind of pictures, the servers that get them, and what each round found."""
+
+    name: str
+    run: Path
+    pictures: Path
+    files: list[Path]
+    forms: Path
+    connections: tuple[int, ...]
+    servers: dict[str, list] = field(default_factory=dict)
+    rows: dict[str, list[dict]] = field(default_factory=dict)
 
 
 def main() -> None:
@@ -63,74 +53,67 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--photos", type=Path, nargs="+", default=[])
+    parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=11)
     parser.add_argument("--name", default="serve-load")
     asked = parser.parse_args()
+    if 0 < len(asked.photos) < 3:
+        parser.error("--photos takes RUN PICTURES FILE.onnx …")
     with tempfile.TemporaryDirectory() as folder:
         result = measure(asked, Path(folder))
-    (ROOT / "benchmarks" / "results" / f"{asked.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     report(result)
 
 
 def measure(asked: argparse.Namespace, folder: Path) -> dict:
-    forms = write_forms(asked.pictures, folder)
-    servers = {"article": article_command(asked.run, folder)}
-    servers["litserve"] = [SERVERS / "litserve_server.py", asked.files[0], "PORT", os.cpu_count(), 1]
+    begun = time.monotonic()
+    cases = [small_case(asked, folder)]
+    if asked.photos:
+        cases.append(photo_case(asked, folder))
+    result: dict = {}
+    for number in range(asked.rounds):
+        before = time.monotonic()
+        for case in cases:
+            one_round(case, asked.seconds)
+        if number == 0:
+            limits = {case.name: limits_of(case) for case in cases}
+        result = result_of(asked, cases, number + 1, limits)
+        (ROOT / "benchmarks" / "results" / f"{asked.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        now = time.monotonic()
+        if now - begun + (now - before) > 60 * asked.minutes:
+            break
+    print(f"{number + 1} rounds in {time.monotonic() - begun:.0f} s", flush=True)
+    return result
+
+
+def small_case(asked: argparse.Namespace, folder: Path) -> Case:
+    forms = write_forms(asked.pictures, folder / "small")
+    case = Case("small", asked.run, asked.pictures, asked.files, forms, (32, 128, 256))
+    case.servers["article"] = article_command(asked.run, forms.parent)
+    case.servers["litserve"] = [SERVERS / "litserve_server.py", asked.files[0].resolve(), "PORT", os.cpu_count(), 1]
     for file in asked.files:
-        servers[f"catseye {file.stem}"] = ["-m", "catseye", "serve", file, "--port", "PORT", "--quiet"]
-    rows: dict[str, list[dict]] = {name: [] for name in servers}
-    for _ in range(asked.rounds):
-        for name, words in servers.items():
-            try:
-                rows[name].append(one_server(words, forms, folder, asked.seconds))
-            except RuntimeError as error:
-                print(name, error, flush=True)
-                continue
-            print(name, json.dumps(rows[name][-1]), flush=True)
-    from catseye.runs import environment
-
-    return {
-        "command": f"python benchmarks/serve_load.py RUN PICTURES {' '.join(file.name for file in asked.files)} "
-        f"--seconds {asked.seconds} --rounds {asked.rounds}",
-        "n": asked.rounds,
-        "seeds": [],
-        "pictures": f"{NUM_PICTURES} JPEG forms, {forms_bytes(folder):,} bytes on average",
-        "servers": {name: summary(found) for name, found in rows.items() if found},
-        "in_process_limit": {file.stem: in_process(file, asked.pictures) for file in asked.files},
-        "installed_mb": {
-            "article": installed_mb(["fastapi", "uvicorn", "torch", "torchvision", "python-multipart", "pillow"]),
-            "catseye": installed_mb(["catseye[serve]"]),
-        },
-        "commit": commit(),
-        "environment": environment() | {"wrk": version_of_wrk(), "litserve": importlib.metadata.version("litserve")},
-    }
+        case.servers[f"catseye {file.stem}"] = catseye_command(file)
+    return case
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    return found[:: max(1, len(found) // NUM_PICTURES)][:NUM_PICTURES]
+def photo_case(asked: argparse.Namespace, folder: Path) -> Case:
+    run, pictures, *files = asked.photos
+    forms = write_forms(pictures, folder / "photos")
+    case = Case("photos", run, pictures, files, forms, (32,))
+    case.servers["article"] = article_command(run, forms.parent)
+    for file in files:
+        for runtime in runtimes():
+            case.servers[f"catseye {file.stem}, {runtime}"] = catseye_command(file, runtime)
+    return case
 
 
-def write_forms(pictures: Path, folder: Path) -> Path:
-    names = []
-    for index, path in enumerate(pictures_in(pictures)):
-        content = path.read_bytes()
-        if path.suffix.lower() == ".png":
-            stream = io.BytesIO()
-            Image.open(path).convert("RGB").save(stream, "JPEG", quality=95)
-            content = stream.getvalue()
-        head = b'--catseyebench\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
-        form = folder / f"{index}.form"
-        form.write_bytes(head + b"Content-Type: image/jpeg\r\n\r\n" + content + b"\r\n--catseyebench--\r\n")
-        names.append(str(form))
-    (folder / "forms.txt").write_text("\n".join(names) + "\n")
-    (folder / "post.lua").write_text(LUA)
-    return folder / "forms.txt"
+def runtimes() -> tuple[str, ...]:
+    return ("cpu", "openvino") if importlib.util.find_spec("openvino") else ("cpu",)
 
 
-def forms_bytes(folder: Path) -> int:
-    return round(statistics.mean(path.stat().st_size for path in folder.glob("*.form")))
+def catseye_command(file: Path, runtime: str = "auto") -> list:
+    return ["-m", "catseye", "serve", file.resolve(), "--port", "PORT", "--runtime", runtime, "--quiet"]
 
 
 def article_command(run: Path, folder: Path) -> list:
@@ -146,94 +129,72 @@ def article_command(run: Path, folder: Path) -> list:
     return [SERVERS / "article_server.py", folder / "model.torchscript", classes, spec.height_px, "PORT"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def one_server(words: list, forms: Path, folder: Path, seconds: int) -> dict:
-    port = free_port()
-    command = [sys.executable, *[str(port) if word == "PORT" else str(word) for word in words]]
-    # As their users start them: no thread limit from outside.
-    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    first = next(iter(forms.read_text().splitlines()))
-    started = time.perf_counter()
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        ask_until_answered(port, Path(first).read_bytes(), process, folder / "server.log")
-        found: dict = {"first_answer_s": round(time.perf_counter() - started, 3)}
-        wrk(port, 32, 2, folder)
-        for connections in CONNECTIONS:
-            found[str(connections)] = wrk(port, connections, seconds, folder)
-        found["memory_mb"] = round(memory_mb(process.pid), 1)
-        return found
-    finally:
-        stop(process)
-
-
-def stop(process: subprocess.Popen) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it ended by itself
-        os.killpg(process.pid, signal.SIGTERM)
+def one_round(case: Case, seconds: int) -> None:
+    for name, words in case.servers.items():
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+            found = one_server(words, case.forms, case.connections, seconds)
+        except RuntimeError as error:
+            print(f"{case.name}: {name}: {error}", flush=True)
+            continue
+        case.rows.setdefault(name, []).append(found)
+        print(f"{case.name}: {name}: {json.dumps(found)}", flush=True)
 
 
-def ask_until_answered(port: int, body: bytes, process: subprocess.Popen, log: Path) -> None:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/predict", body, {"Content-Type": "multipart/form-data; boundary=catseyebench"}
-    )
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                assert "all_probabilities" in json.load(answer)
-                return
-        except OSError:
-            time.sleep(0.01)
-    raise RuntimeError(f"no answer from {process.args}: {log.read_text()[-1500:]}")
+def result_of(asked: argparse.Namespace, cases: list[Case], rounds: int, limits: dict) -> dict:
+    from catseye.runs import environment
+
+    names = " ".join(file.name for file in asked.files)
+    photos = " ".join(file.name for file in asked.photos[2:])
+    result: dict = {
+        "command": f"python benchmarks/serve_load.py RUN PICTURES {names} "
+        + (f"--photos RUN PICTURES {photos} " if photos else "")
+        + f"--seconds {asked.seconds} --rounds {asked.rounds}",
+        "n": rounds,
+        "seeds": [],
+        "cases": {
+            case.name: {
+                "pictures": about_forms(case.forms),
+                "servers": {name: summary(rows, case.connections) for name, rows in case.rows.items()},
+                "in_process_limit": limits[case.name],
+                "rounds": case.rows,
+            }
+            for case in cases
+        },
+        "installed_mb": {
+            "article": installed_mb(["fastapi", "uvicorn", "torch", "torchvision", "python-multipart", "pillow"]),
+            "catseye": installed_mb(["catseye[serve]"]),
+        },
+        "commit": commit(),
+        "environment": environment() | {"wrk": version_of_wrk(), "litserve": importlib.metadata.version("litserve")},
+    }
+    return {**result, "targets": targets(result)}
 
 
-def wrk(port: int, connections: int, seconds: int, folder: Path) -> dict:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(folder / "post.lua")]
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/predict", "--", str(folder / "forms.txt")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    said = json.loads(re.search(r"RESULT (\{.*\})", done.stdout)[1])
-    failed = sum(said.pop(key) for key in ("not_2xx", "connect", "read", "write", "timeout"))
-    return {"per_s": round((said["requests"] - failed) / said.pop("seconds"), 1), **said, "failed": failed}
-
-
-def memory_mb(pid: int) -> float:
-    """Proportional set size of a process and all below it: shared pages are counted once."""
-    total, waiting = 0, [pid]
-    while waiting:
-        one = waiting.pop()
-        total += int(re.search(r"Pss:\s+(\d+)", Path(f"/proc/{one}/smaps_rollup").read_text())[1])
-        for task in Path(f"/proc/{one}/task").iterdir():
-            waiting += map(int, (task / "children").read_text().split())
-    return total / 1000
-
-
-def summary(rows: list[dict]) -> dict:
+def summary(rows: list[dict], connections: tuple[int, ...]) -> dict:
     found: dict = {key: statistics.median(row[key] for row in rows) for key in ("first_answer_s", "memory_mb")}
-    for connections in map(str, CONNECTIONS):
-        cells = [row[connections] for row in rows]
-        found[connections] = {key: round(statistics.median(cell[key] for cell in cells), 2) for key in cells[0]}
+    for number in map(str, connections):
+        cells = [row[number] for row in rows]
+        found[number] = {key: round(statistics.median(cell[key] for cell in cells), 2) for key in cells[0]}
     return found
 
 
-def in_process(file: Path, pictures: Path, seconds: float = 4.0) -> float:
+def limits_of(case: Case) -> dict[str, float]:
+    """Of each server of ours the pictures per second that its model alone could do."""
+    found = {}
+    for name, words in case.servers.items():
+        if name.startswith("catseye"):
+            runtime = words[words.index("--runtime") + 1]
+            file = next(file for file in case.files if file.resolve() in words)
+            found[name] = in_process(file, "cpu" if runtime == "auto" else runtime, case.pictures)
+    return found
+
+
+def in_process(file: Path, runtime: str, pictures: Path, seconds: float = 3.0) -> float:
     """Pictures per second that the model alone computes, a one-thread call per core, without decoding and HTTP."""
     from catseye.preprocess import preprocess
     from catseye.serving import session, tuning
 
-    model = session.load(file, "cpu")
+    model = session.load(file, runtime)
     batch_size = tuning.choose(model).batch_size
     spec = model.manifest.preprocessing
     paths = pictures_in(pictures)[:batch_size]
@@ -281,24 +242,61 @@ def installed_mb(names: list[str]) -> float:
     return round(sum(sizes.values()) / 1e6, 1)
 
 
+def targets(result: dict) -> list[dict]:
+    """Every target whose servers answered: what was wanted, what was measured."""
+    small, photos = result["cases"]["small"], result["cases"].get("photos", {"servers": {}})
+    servers = small["servers"]
+    article, lit = (found if (found := servers.get(name)) and found["32"]["per_s"] else None for name in BASELINES)
+    ours = {name: found for name, found in servers.items() if name.startswith("catseye")}
+    rows: list[tuple[str, float, str, float]] = []
+    for name, found in ours.items():
+        at, most = found["32"], found["256"]
+        wanted = 9.0 if "int8" in name else 3.0
+        if article:
+            rows.append((f"{name}: req/s, times the article's", ratio(at, article["32"], "per_s"), ">=", wanted))
+            rows.append((f"{name}: p99, times the article's", ratio(at, article["32"], "p99_ms"), "<=", 0.1))
+        if lit and "int8" not in name:
+            rows.append((f"{name}: req/s, times LitServe's", ratio(at, lit["32"], "per_s"), ">=", 1.5))
+        if "int8" in name:
+            share = at["per_s"] / small["in_process_limit"][name]
+            rows.append((f"{name}: req/s, of the in-process limit", share, ">=", 0.8))
+        rows.append((f"{name}: req/s at 256 clients, times those at 32", ratio(most, at, "per_s"), ">=", 0.9))
+        rows.append((f"{name}: failures at 256 clients", most["failed"], "<=", 0))
+        rows.append((f"{name}: seconds to the first answer", found["first_answer_s"], "<=", 0.6))
+        rows.append((f"{name}: MB of memory", found["memory_mb"], "<=", 130))
+    base = photos["servers"].get("article")
+    for name, found in photos["servers"].items():
+        if base and name.startswith("catseye"):
+            rows.append(
+                (f"photos, {name}: req/s, times the article's", ratio(found["32"], base["32"], "per_s"), ">=", 8)
+            )
+    rows.append(("MB installed for serving", result["installed_mb"]["catseye"], "<=", 230))
+    return [
+        {"what": what, "measured": round(value, 3), "wanted": f"{sign} {limit:g}", "met": met(value, sign, limit)}
+        for what, value, sign, limit in rows
+    ]
+
+
+def ratio(ours: dict, theirs: dict, key: str) -> float:
+    return ours[key] / theirs[key] if theirs[key] else 0.0
+
+
+def met(value: float, sign: str, limit: float) -> bool:
+    return value >= limit if sign == ">=" else value <= limit
+
+
 def report(result: dict) -> None:
-    servers = result["servers"]
-    base = servers["article"]
-    lit = servers.get("litserve", base)
-    for name, found in servers.items():
-        at = found["32"]
-        print(
-            f"{name:28s} {at['per_s']:8.1f} req/s  p99 {at['p99_ms']:8.1f} ms  failed {at['failed']:.0f}  "
-            f"x article {at['per_s'] / base['32']['per_s']:5.2f}  x LitServe {at['per_s'] / lit['32']['per_s']:5.2f}  "
-            f"p99/article {at['p99_ms'] / base['32']['p99_ms']:.3f}  256: {found['256']['per_s']:.1f} req/s, "
-            f"failed {found['256']['failed']:.0f}  start {found['first_answer_s']:.2f} s  {found['memory_mb']:.0f} MB"
-        )
-    print("in-process limit:", result["in_process_limit"], " installed MB:", result["installed_mb"])
-
-
-def version_of_wrk() -> str:
-    done = subprocess.run([shutil.which("wrk") or "wrk", "-v"], capture_output=True, text=True)
-    return (done.stdout + done.stderr).splitlines()[0].split("[")[0].strip()
+    for case, found in result["cases"].items():
+        print(f"{case}: {found['pictures']}; in-process limit {found['in_process_limit']}")
+        for name, row in found["servers"].items():
+            print(f"  {name}: first answer after {row['first_answer_s']:.2f} s, {row['memory_mb']:.0f} MB")
+            for number, at in row.items():
+                if isinstance(at, dict):
+                    times = f"{at['per_s']:.1f} req/s, p99 {at['p99_ms']:.0f} ms"
+                    print(f"    {number} clients: {times}, {at['failed']} failed")
+    print("installed MB:", result["installed_mb"])
+    for row in result["targets"]:
+        print(f"{'met   ' if row['met'] else 'MISSED'} {row['what']}: {row['measured']} (wanted {row['wanted']})")
 
 
 if __name__ == "__main__":

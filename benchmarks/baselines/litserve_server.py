@@ -4,11 +4,12 @@ python litserve_server.py MODEL.onnx PORT WORKERS BATCH
 """
 
 import sys
+from typing import Annotated
 
 import litserve
 import numpy as np
 import onnxruntime
-from fastapi import UploadFile
+from fastapi import File, UploadFile
 
 from catseye.onnx_runtime import open_onnx
 from catseye.preprocess import preprocess
@@ -23,7 +24,8 @@ class Classify(litserve.LitAPI):
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def decode_request(self, request: UploadFile):
+    # LitServe makes its route's only parameter of this one: by its name, the form's field would be `request`.
+    def decode_request(self, request: Annotated[UploadFile, File(alias="file")]):
         return preprocess(request.file.read(), self.manifest.preprocessing)
 
     def predict(self, pixels):

@@ -129,7 +129,7 @@ def _engine(file: Path) -> Information:
 def _unstarted(
     file: Path, kind: str, content: bytes, manifest: Manifest, num_parameters: int | None, operators: dict[str, int]
 ) -> Information:
-    inputs, outputs = faces(manifest, manifest.outputs)
+    inputs, outputs = faces(manifest)
     return Information(
         path=str(file),
         format=kind,

@@ -88,7 +88,18 @@ def tensor_of(pixels: Pixels, manifest: Manifest) -> NDArray[Any]:
     return normalise(pixels, manifest.preprocessing) if manifest.input_kind == "float" else pixels
 
 
-def faces(manifest: Manifest, outputs: tuple[str, ...]) -> tuple[list[Face], list[Face]]:
+def require_names(manifest: Manifest, source: str) -> None:
+    """The manifest names inputs and outputs, for a format whose files do not.
+
+    Raises:
+        ModelFileError: it does not.
+
+    """
+    if manifest.input_kind is None or not manifest.outputs:
+        raise ModelFileError(f"{source}: its manifest does not say what its input and outputs are; export it again")
+
+
+def faces(manifest: Manifest) -> tuple[list[Face], list[Face]]:
     """Inputs and outputs of a format whose files do not name them, from the manifest."""
     spec = manifest.preprocessing
     if manifest.input_kind == "uint8":
@@ -97,7 +108,7 @@ def faces(manifest: Manifest, outputs: tuple[str, ...]) -> tuple[list[Face], lis
         image = ("image", "float32", ["batch", spec.channels, spec.height_px, spec.width_px])
     shapes: dict[str, list[int | str]] = {"cam": ["batch", "h", "w"]}
     known: list[int | str] = ["batch", len(manifest.classes)]
-    return [image], [(name, "float32", shapes.get(name, known)) for name in outputs]
+    return [image], [(name, "float32", shapes.get(name, known)) for name in manifest.outputs]
 
 
 def check_answers(run: Callable[[Pixels], Outputs], manifest: Manifest, source: str) -> None:

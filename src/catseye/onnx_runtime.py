@@ -1,8 +1,8 @@
-"""An exported .onnx file as a `Classifier`, computed by ONNX Runtime. No torch, no `onnx` package.
+"""An exported .onnx file, opened and computed by ONNX Runtime. No torch, no `onnx` package.
 
-Enters: the path of a file that may come from a stranger. Leaves: `OnnxModel`, `Classifier`. The file is read
-once, into bytes; those bytes are judged, hashed and run, so nothing can be swapped in between. Called by
-`catseye.load`, cli, evaluation and exporting.
+Enters: the path of a file that may come from a stranger. Leaves: `OnnxModel`. The file is read once, into bytes;
+those bytes are judged, hashed and run, so nothing can be swapped in between. Called by `loading.py`, serving and
+exporting.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from catseye.classifier import Classifier, Logits
-from catseye.errors import ModelFileError, UsageError
+from catseye.errors import ModelFileError
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.model_file import ModelFile, Outputs, check_answers, first_line, read_once, tensor_of
 from catseye.onnx_structure import Structure, read_structure
@@ -37,16 +36,6 @@ class OnnxModel:
         names = [one.name for one in self.session.get_outputs()]
         return dict(zip(names, self.session.run(names, {"image": image}), strict=True))
 
-    def classifier(self) -> Classifier:
-        """The same, behind the face that every model has."""
-
-        def logits(pixels: Pixels) -> Logits:
-            (result,) = self.session.run(["prediction"], {"image": tensor_of(pixels, self.manifest)})
-            found: Logits = result
-            return found
-
-        return Classifier(manifest=self.manifest, logits=logits)
-
     def model_file(self, path: str | Path) -> ModelFile:
         """The face that all formats share."""
         import onnxruntime
@@ -67,18 +56,6 @@ class OnnxModel:
             opset=found.opset,
             producer=found.producer,
         )
-
-
-def load_onnx(path: str | Path, *, device: str = "auto", threads: int = 0) -> Classifier:
-    """A file that `catseye export` wrote, as a `Classifier`.
-
-    Raises:
-        ModelFileError: as in `open_onnx`. UsageError: a device other than the CPU.
-
-    """
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"an .onnx file runs on the CPU here; got device {device!r}; leave --device out")
-    return open_onnx(path, threads=threads).classifier()
 
 
 def open_onnx(

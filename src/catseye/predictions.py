@@ -5,6 +5,7 @@ Called by cli. No torch: any `Classifier` will do.
 
 import csv
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,40 +41,57 @@ class Row:
 
 
 def list_pictures(paths: Iterable[str]) -> list[str]:
+    """All of `walk_pictures`, as a list."""
+    return list(walk_pictures(paths))
+
+
+def walk_pictures(paths: Iterable[str]) -> Iterator[str]:
     """Files as they are, folders as all pictures in them, globs expanded; the order is kept.
+
+    Memory grows with the largest single folder, not with all of them.
 
     Raises:
         DataError: nothing matches.
 
     """
-    found: list[str] = []
     for path in paths:
         if Path(path).is_dir():
-            inside = _inside(Path(path))
-            if not inside:
+            num_found = 0
+            for name in _inside(path):
+                num_found += 1
+                yield name
+            if not num_found:
                 raise DataError(f"folder {path} holds no pictures")
-            found += inside
         elif not Path(path).exists() and glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
             if not matches:
                 raise DataError(f"nothing matches {path}")
-            found += [name for match in matches for name in (_inside(Path(match)) if Path(match).is_dir() else [match])]
+            for match in matches:
+                yield from _inside(match) if Path(match).is_dir() else [match]
         else:
-            found.append(path)
-    return found
+            yield path
 
 
-def _inside(folder: Path) -> list[str]:
-    """All pictures below a folder but hidden ones, as in training."""
-    found = []
-    for p in folder.rglob("*"):
-        if (
-            p.suffix.lower() in FILE_SUFFIXES
-            and not any(x.startswith(".") for x in p.relative_to(folder).parts)
-            and p.is_file()
-        ):
-            found.append(str(p))
-    return sorted(found)
+def _inside(folder: str) -> Iterator[str]:
+    """All pictures below a folder but hidden ones, as in training, in the order of their whole paths."""
+    start = str(Path(folder))
+    yield from _below("" if start == "." else start.rstrip(os.sep) + os.sep)
+
+
+def _below(prefix: str) -> Iterator[str]:
+    try:
+        with os.scandir(prefix or ".") as entries:
+            seen = [(entry.name, entry.is_dir(follow_symlinks=False), entry) for entry in entries]
+    except OSError:
+        return  # a folder that may not be read, or has gone
+    # A folder's name is followed by a slash in every path below it: so sorted, whole paths are in order.
+    for name, is_folder, entry in sorted(seen, key=lambda one: one[0] + os.sep * one[1]):
+        if name.startswith("."):
+            continue
+        if is_folder:
+            yield from _below(prefix + name + os.sep)
+        elif name[name.rfind(".") :].lower() in FILE_SUFFIXES and entry.is_file():
+            yield prefix + name
 
 
 def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1) -> Iterator[Row]:

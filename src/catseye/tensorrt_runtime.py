@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from catseye.errors import MissingDependency, ModelFileError
-from catseye.model_file import ModelFile, Outputs, check_answers, faces, read_once, tensor_of
+from catseye.model_file import ModelFile, Outputs, check_answers, faces, read_once, require_names, tensor_of
 from catseye.preprocess import Pixels
 from catseye.tensorrt_engine_file import split_engine
 
@@ -29,8 +29,7 @@ def open_engine(path: str | Path, *, trust: bool = False) -> ModelFile:
     source = str(path)
     content = read_once(source, "an engine")
     manifest, plan = split_engine(content, source)
-    if manifest.input_kind is None or not manifest.outputs:
-        raise ModelFileError(f"{source}: its manifest does not say what its input and outputs are; export it again")
+    require_names(manifest, source)
     if not trust:
         raise ModelFileError(
             f"a TensorRT engine is native code; {source} was not opened. Say --trust (in Python trust=True) if you or "
@@ -63,7 +62,7 @@ def open_engine(path: str | Path, *, trust: bool = False) -> ModelFile:
         return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
     check_answers(run, manifest, source)
-    inputs, outputs = faces(manifest, manifest.outputs)
+    inputs, outputs = faces(manifest)
     return ModelFile(
         path=source,
         format="TensorRT engine",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from catseye.errors import ModelFileError
 from catseye.manifest import Manifest
-from catseye.model_file import ModelFile, Outputs, check_answers, faces, first_line, read_once, tensor_of
+from catseye.model_file import ModelFile, Outputs, check_answers, faces, first_line, read_once, require_names, tensor_of
 from catseye.preprocess import Pixels
 from catseye.torch_archive import AOTINDUCTOR, TORCHSCRIPT, Archive, read_archive
 
@@ -38,8 +38,7 @@ def open_torch_file(path: str | Path, *, trust: bool = False, threads: int = 0) 
     content = read_once(source, "a model")
     archive = read_archive(content, source)
     manifest = Manifest.from_json(archive.manifest, source)
-    if manifest.input_kind is None or not manifest.outputs:
-        raise ModelFileError(f"{source}: its manifest does not say what its input and outputs are; export it again")
+    require_names(manifest, source)
     if not trust:
         raise ModelFileError(
             f"a {archive.kind} file is a program, and opening it runs it; {source} was not opened. Say --trust (in "
@@ -58,7 +57,7 @@ def open_torch_file(path: str | Path, *, trust: bool = False, threads: int = 0) 
         return {name: tensor.numpy() for name, tensor in zip(manifest.outputs, found, strict=True)}
 
     check_answers(run, manifest, source)
-    inputs, outputs = faces(manifest, manifest.outputs)
+    inputs, outputs = faces(manifest)
     return ModelFile(
         path=source,
         format=archive.kind,

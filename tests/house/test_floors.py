@@ -13,6 +13,7 @@ FLOORS = {
     "files": 0,
     "seeds": 0,
     "config": 0,
+    "settings_file": 0,
     "manifest": 0,
     "preprocess": 0,
     "onnx_structure": 0,
@@ -35,6 +36,7 @@ FLOORS = {
     "explanation": 3,
     "exporting": 3,
     "inspection": 3,
+    "batch": 3,
     "deploying": 4,
     "serving": 3,
     "lab": 4,  # it shows what explanation, training and serving compute, and calls them by name
@@ -48,7 +50,6 @@ SIDEWAYS = {
     ("evaluation", "explanation"),  # the report shows class activation maps
     ("predictions", "classifier"),
     ("model_file", "classifier"),
-    ("onnx_runtime", "classifier"),
     ("onnx_runtime", "model_file"),
     ("openvino_runtime", "model_file"),
     ("loading", "runs"),  # these three are imported when a path asks for them
@@ -59,9 +60,9 @@ SIDEWAYS = {
     ("__main__", "cli"),
 }
 TORCH_FREE = {
-    "errors", "files", "seeds", "config", "manifest", "preprocess", "classifier", "predictions",
+    "errors", "files", "seeds", "config", "settings_file", "manifest", "preprocess", "classifier", "predictions",
     "onnx_structure", "onnx_runtime", "openvino_runtime", "model_file", "loading", "torch_archive",
-    "tensorrt_engine_file", "serving",
+    "tensorrt_engine_file", "serving", "batch",
 }  # fmt: skip
 
 

@@ -30,6 +30,10 @@ FLAGS = {
     "explain receptive-field": {"--layer", "--channel", "--at", "--out", "--device"},
     "explain gradient-flow": {"--depth", "--norm", "--init", "--steps", "--seed", "--out"},
     "predict": {"--top", "--csv", "--device", "--trust"},
+    "explain": {"--method", "--class", "--out", "--device"},
+    "predict": {
+        "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
+    },
     "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--device"},
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
@@ -43,10 +47,18 @@ FLAGS = {
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
+    "deploy kubernetes": {
+        "--out", "--name", "--image", "--namespace", "--min-replicas", "--max-replicas", "--cpus", "--requests-per-pod",
+        "--token-secret", "--insecure", "--host", "--gateway-class", "--monitoring-namespace", "--release", "--prestop",
+        "--force",
+    },
+    "deploy docker": {"--name", "--out", "--force"},
+    "deploy compose": {"--name", "--cpus", "--memory", "--out", "--force"},
     "deploy kubernetes-job": {
         "--image", "--claim", "--mount", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name",
-        "--options", "--out",
+        "--options", "--out", "--kind",
     },
+    "deploy lambda": {"--out", "--name", "--python", "--force"},
     "deploy slurm": {
         "--time", "--setup", "--nodes", "--gpus-per-node", "--cpus-per-node", "--memory", "--name", "--options",
         "--out",

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.server import models
-from tests.server.running import Running, Starter
+from tests.server.running import Running, Starter, noise
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +27,13 @@ def start(tmp_path):
     starter = Starter(tmp_path)
     yield starter
     starter.end()
+
+
+@pytest.fixture
+def answers_as_before(server):
+    """Rule R's last part, after every test of a file of faults: the next good request is answered exactly as before."""
+    good = noise(1, kind="PNG")
+    before = server.predict(good).json()
+    yield
+    assert server.predict(good).json() == before
+    assert server.process.poll() is None

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 START_S = 60
-HEADERS = ("content-type", "application/json")
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -195,3 +195,16 @@ def post_bytes(body: bytes, path: str = "/predict", kind: str = "image/png") -> 
     """A whole request as bytes."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
+
+
+def refused(answer: Answer | None, *statuses: int) -> dict:
+    """Rule R: a named refusal with rule, value and next step, no path of ours and no traceback in it."""
+    assert answer is not None, "the connection was closed without an answer"
+    assert answer.status in statuses, answer.body
+    said = answer.json()
+    assert ";" in said["error"], said
+    assert said["code"]
+    assert str(ROOT) not in said["error"]
+    assert "Traceback" not in said["error"]
+    assert "site-packages" not in said["error"]
+    return said

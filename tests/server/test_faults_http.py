@@ -10,29 +10,12 @@ import time
 import pytest
 
 from tests.server import models
-from tests.server.running import form, noise, png, post_bytes, read_answer
+from tests.server.running import form, noise, png, post_bytes, read_answer, refused
 
 GOOD = noise(1, kind="PNG")
 CAP = 1_000_000  # the shared server's --max-body
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-
-
-@pytest.fixture(autouse=True)
-def answers_as_before(server):
-    before = server.predict(GOOD).json()
-    yield
-    assert server.predict(GOOD).json() == before
-    assert server.process.poll() is None
-
-
-def refused(answer, *statuses):
-    assert answer is not None, "the connection was closed without an answer"
-    assert answer.status in statuses, answer.body
-    said = answer.json()
-    assert said["error"]
-    assert said["code"]
-    assert "Traceback" not in said["error"]
-    return said
+pytestmark = pytest.mark.usefixtures("answers_as_before")
 
 
 def test_11_one_byte_over_the_cap_is_refused_before_reading(server):

@@ -11,29 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from tests.server.running import form, noise, png
+from tests.server.running import form, noise, png, refused
 
 GOOD = noise(1, kind="PNG")
-
-
-@pytest.fixture(autouse=True)
-def answers_as_before(server):
-    """Rule R's last part, after every test of this file."""
-    before = server.predict(GOOD).json()
-    yield
-    assert server.predict(GOOD).json() == before
-    assert server.process.poll() is None
-
-
-def refused(answer, *statuses):
-    assert answer.status in statuses, answer.body
-    said = answer.json()
-    assert ";" in said["error"]
-    assert said["code"]
-    assert "/" + "work" not in said["error"]
-    assert "Traceback" not in said["error"]
-    assert "site-packages" not in said["error"]
-    return said
+pytestmark = pytest.mark.usefixtures("answers_as_before")
 
 
 def test_01_an_empty_file(server):

@@ -11,13 +11,13 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 import catseye
-from catseye.config import load_settings
 from catseye.data.augment import normalise, to_unit
 from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
 from catseye.preprocess import Preprocessing, to_pixels
 from catseye.runs import save_model
+from catseye.settings_file import load_settings
 from catseye.training.distillation import Teacher, load_teacher
 from tests.conftest import write_tinted
 

@@ -17,7 +17,7 @@ from catseye import model_file, onnx_runtime
 from catseye.classifier import softmax
 from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import METADATA_KEY
-from catseye.onnx_runtime import load_onnx, open_onnx
+from catseye.onnx_runtime import open_onnx
 from catseye.onnx_structure import DOMAINS, read_structure
 from catseye.preprocess import normalise
 from tests.unit.onnx_files import (
@@ -105,19 +105,19 @@ def test_weights_in_another_file_are_refused_before_a_session_exists(write, cana
     monkeypatch.setattr(os, "open", lambda name, *rest: opened.append(str(name)) or real(name, *rest))
     path = write(hide(outside(location.format(folder=canary.parent), length=16, offset=0)))
     with pytest.raises(ModelFileError, match="external data"):
-        load_onnx(path)
+        catseye.load(path)
     assert opened == [str(path)], "nothing but the model file is opened"
 
 
 @pytest.mark.parametrize("length", [-1, 10**15, 2**63, "ten", ""])
 def test_odd_lengths_of_external_data_are_refused(write, canary, length):
     with pytest.raises(ModelFileError, match="external data"):
-        load_onnx(write(with_initializer(outside("canary.bin", length=length, offset=length))))
+        catseye.load(write(with_initializer(outside("canary.bin", length=length, offset=length))))
 
 
 def test_sparse_indices_outside_are_refused(write, canary):
     with pytest.raises(ModelFileError, match="external data"):
-        load_onnx(write(with_sparse(outside("canary.bin", length=32), indices_outside=True)))
+        catseye.load(write(with_sparse(outside("canary.bin", length=32), indices_outside=True)))
 
 
 def test_external_entries_without_the_flag_and_the_flag_without_entries_are_refused(write):
@@ -127,7 +127,7 @@ def test_external_entries_without_the_flag_and_the_flag_without_entries_are_refu
     hidden.data_location = TensorProto.DEFAULT
     for tensor in (flagged, hidden):
         with pytest.raises(ModelFileError, match="external data"):
-            load_onnx(write(with_initializer(tensor)))
+            catseye.load(write(with_initializer(tensor)))
 
 
 class Payload:
@@ -147,14 +147,14 @@ def zipped(content: bytes) -> bytes:
 def test_a_pickle_renamed_onnx_is_refused_and_does_not_run(write, tmp_path, monkeypatch, protocol, wrap):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelFileError, match="no ONNX file"):
-        load_onnx(write(wrap(pickle.dumps(Payload(), protocol))))
+        catseye.load(write(wrap(pickle.dumps(Payload(), protocol))))
     assert not (tmp_path / "payload-ran").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"ORTM" * 9, b"\x08\x0a", b"\xff" * 99, b"\x3a\xff\xff\xff\xff\x7f"])
 def test_other_bytes_are_refused(write, content):
     with pytest.raises(ModelFileError, match="no ONNX file"):
-        load_onnx(write(content))
+        catseye.load(write(content))
 
 
 @given(st.data())
@@ -174,41 +174,41 @@ def test_nan_weights_are_refused(write):
     model = tiny_model()
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.full((3, 3), np.nan, np.float32), "weight"))
     with pytest.raises(ModelFileError, match="NaN"):
-        load_onnx(write(model))
+        catseye.load(write(model))
     typed = TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[3, 3], float_data=[float("nan")] * 9)
     model.graph.initializer[1].CopyFrom(typed)
     with pytest.raises(ModelFileError, match="NaN"):
-        load_onnx(write(model))
+        catseye.load(write(model))
 
 
 def test_infinite_answers_are_refused(write):
     model = tiny_model()
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.full((3, 3), 3e38, np.float32), "weight"))
     with pytest.raises(ModelFileError, match="NaN or infinity"):
-        load_onnx(write(model))
+        catseye.load(write(model))
 
 
 def test_a_graph_that_contradicts_its_temperature_is_refused(write):
     with pytest.raises(ModelFileError, match="temperature"):
-        load_onnx(write(tiny_model(manifest(temperature=2.0), temperature=1.0)))
+        catseye.load(write(tiny_model(manifest(temperature=2.0), temperature=1.0)))
 
 
 def test_without_a_manifest(write):
     model = tiny_model()
     del model.metadata_props[:]
     with pytest.raises(ModelFileError, match="no catseye manifest"):
-        load_onnx(write(model))
+        catseye.load(write(model))
     with pytest.raises(ModelFileError, match="its manifest is wrong"):
-        load_onnx(write(tiny_model('{"classes": []}')))
+        catseye.load(write(tiny_model('{"classes": []}')))
     with pytest.raises(ModelFileError, match="what its input is"):
-        load_onnx(write(tiny_model(manifest(input_kind=None))))
+        catseye.load(write(tiny_model(manifest(input_kind=None))))
 
 
 def test_a_manifest_that_is_there_twice_is_refused(write):
     model = tiny_model()
     model.metadata_props.add(key=METADATA_KEY, value=manifest(classes=("a", "b", "c")).to_json())
     with pytest.raises(ModelFileError, match="twice"):
-        load_onnx(write(model))
+        catseye.load(write(model))
 
 
 @pytest.mark.parametrize(
@@ -217,14 +217,14 @@ def test_a_manifest_that_is_there_twice_is_refused(write):
 )
 def test_a_face_other_than_the_manifests_is_refused(write, more):
     with pytest.raises(ModelFileError, match="puts should be"):
-        load_onnx(write(tiny_model(manifest(**more))))
+        catseye.load(write(tiny_model(manifest(**more))))
 
 
 def test_a_fixed_batch_size_is_refused(write):
     model = tiny_model()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
     with pytest.raises(ModelFileError, match="inputs should be"):
-        load_onnx(write(model))
+        catseye.load(write(model))
 
 
 def test_foreign_operators_are_refused(write):
@@ -232,7 +232,7 @@ def test_foreign_operators_are_refused(write):
         model = tiny_model()
         model.graph.node.append(helper.make_node(operator, ["x"], ["y"], domain=domain))
         with pytest.raises(ModelFileError, match=operator):
-            load_onnx(write(model))
+            catseye.load(write(model))
     assert "" in DOMAINS
 
 
@@ -240,25 +240,25 @@ def test_an_operator_that_does_not_exist_is_one_clear_sentence(write):
     model = tiny_model()
     model.graph.node.append(helper.make_node("Nonesuch", ["x"], ["y"]))
     with pytest.raises(ModelFileError, match="cannot be run by ONNX Runtime"):
-        load_onnx(write(model))
+        catseye.load(write(model))
 
 
 def test_too_large_a_file_is_not_read(write, monkeypatch):
     path = write(tiny_model())
     monkeypatch.setattr(model_file, "MAX_BYTES", 100)
     with pytest.raises(ModelFileError, match="at most 100 bytes"):
-        load_onnx(path)
+        catseye.load(path)
 
 
 def test_a_missing_file_a_folder_and_a_pipe(tmp_path):
     with pytest.raises(ModelFileError, match="cannot be read"):
-        load_onnx(tmp_path / "none.onnx")
+        catseye.load(tmp_path / "none.onnx")
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(ModelFileError):
-        load_onnx(tmp_path / "folder.onnx")
+        catseye.load(tmp_path / "folder.onnx")
     os.mkfifo(tmp_path / "pipe.onnx")
     with pytest.raises(ModelFileError, match="is no file"):
-        load_onnx(tmp_path / "pipe.onnx")
+        catseye.load(tmp_path / "pipe.onnx")
 
 
 def test_a_file_swapped_after_opening_changes_nothing(write, monkeypatch):
@@ -280,7 +280,7 @@ def test_a_file_swapped_after_opening_changes_nothing(write, monkeypatch):
 def test_too_many_fields_are_refused(write, monkeypatch):
     monkeypatch.setattr("catseye.onnx_structure.MAX_FIELDS", 50)
     with pytest.raises(ModelFileError, match="more than 50 fields"):
-        load_onnx(write(tiny_model()))
+        catseye.load(write(tiny_model()))
 
 
 def test_only_the_cpu(write):
@@ -289,7 +289,7 @@ def test_only_the_cpu(write):
 
 
 def test_one_session_answers_many_threads(write):
-    classifier = load_onnx(write(tiny_model()))
+    classifier = catseye.load(write(tiny_model()))
     wrong = []
 
     def ask(index):

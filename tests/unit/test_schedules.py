@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
 
-from catseye.config import TrainingSettings, load_settings
+from catseye.config import TrainingSettings
 from catseye.errors import UsageError
+from catseye.settings_file import load_settings
 from catseye.training.schedules import make_schedule
 
 

@@ -12,8 +12,8 @@ from kubernetes_validate import ValidationError, validate
 from typer.testing import CliRunner
 
 from catseye.cli import app
-from catseye.deploying.training_job import TrainingJob, kubernetes_job, slurm_script
-from catseye.errors import UsageError
+from catseye.deploying.training_job import TrainingJob, kubeflow_job, kubernetes_job, slurm_script
+from catseye.errors import UnknownName, UsageError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
@@ -41,6 +41,56 @@ def test_the_check_of_the_job_can_fail():
     batch["spec"]["completion"] = 2
     with pytest.raises(ValidationError):
         validate(batch, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"gpus_per_node": 0, "nodes": 1}, {"words": AWKWARD, "memory": "3Gi"}])
+def test_kubeflow_takes_the_job(options):
+    """Through the models that Kubeflow Trainer generates from its API: a field that they do not know is lost."""
+    from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime, TrainerV1alpha1TrainJob
+
+    runtime, train_job = kubeflow_parts(job_of(**options))
+    assert TrainerV1alpha1TrainingRuntime.from_dict(runtime).to_dict() == runtime
+    assert TrainerV1alpha1TrainJob.from_dict(train_job).to_dict() == train_job
+    train_job["spec"]["trainer"]["numNode"] = 3
+    assert TrainerV1alpha1TrainJob.from_dict(train_job).to_dict() != train_job, "the check sees nothing"
+
+
+def kubeflow_parts(job):
+    return list(
+        yaml.safe_load_all(kubeflow_job(job, image="registry.example/catseye:0.1.0", claim="photos", mount="/work"))
+    )
+
+
+def test_kubeflow_starts_the_same_training():
+    job = job_of(nodes=3, gpus_per_node=4, words=AWKWARD)
+    runtime, train_job = kubeflow_parts(job)
+    (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    template = replicated["template"]["spec"]
+    (container,) = template["template"]["spec"]["containers"]
+    # Trainer fills in the container called node of the job with this label, and calls the first pod NAME-node-0-0.
+    assert (replicated["name"], container["name"]) == ("node", "node")
+    assert replicated["template"]["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+    assert template["podFailurePolicy"]["rules"][1]["onExitCodes"]["containerName"] == "node"
+    validate(
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": template}, "1.34", strict=True
+    )
+    trainer = train_job["spec"]["trainer"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (3, 4)
+    assert train_job["spec"]["runtimeRef"] == {"kind": "TrainingRuntime", "name": runtime["metadata"]["name"]}
+    _, batch, plain = parts_of(job)
+    assert trainer["command"] == plain["command"]
+    plain_words = [word.replace("$(MASTER_", "$(PET_MASTER_") for word in plain["args"]]
+    assert trainer["args"] == [word for word in plain_words if not word.startswith(("--nnodes", "--nproc-per-node"))]
+    assert container["resources"] == plain["resources"]
+    assert container["volumeMounts"] == plain["volumeMounts"]
+    assert template["template"]["spec"]["volumes"] == batch["spec"]["template"]["spec"]["volumes"]
+    assert not {one["name"] for one in container["env"]} & {"MASTER_ADDR", "MASTER_PORT"}
+
+
+def test_an_unknown_kind_of_job_is_refused():
+    words = ["deploy", "kubernetes-job", "digits", "/work/r", "--image", "i", "--claim", "c", "--kind", "pytorchjob"]
+    with pytest.raises(UnknownName, match="did you mean trainjob"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(("nodes", "gpus"), [(2, 4), (7, 1), (1, 0)])
@@ -139,10 +189,13 @@ def test_names_of_others_are_checked_too():
 
 
 MACHINES = ["--nodes", "2", "--gpus-per-node", "4", "--cpus-per-node", "32", "--memory", "128Gi"]
+PHOTOS = ["kubernetes-job", "/work/photos", "/work/runs/first", "--image", "registry.example/catseye:0.1.0"]
 SHOWN = {
+    "kubernetes/train-trainjob.yaml": [
+        *PHOTOS, "--claim", "photos", *MACHINES, "--options", "--model resnet18 --epochs 90", "--kind", "trainjob",
+    ],
     "kubernetes/train-job.yaml": [
-        "kubernetes-job", "/work/photos", "/work/runs/first", "--image", "registry.example/catseye:0.1.0",
-        "--claim", "photos", *MACHINES, "--options", "--model resnet18 --epochs 90",
+        *PHOTOS, "--claim", "photos", *MACHINES, "--options", "--model resnet18 --epochs 90",
     ],
     "slurm/train.sbatch": [
         "slurm", "/shared/photos", "/shared/runs/first", *MACHINES, "--setup", "source /shared/venv/bin/activate",

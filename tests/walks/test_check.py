@@ -4,13 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import catseye
+from catseye.data.check import check
 from catseye.errors import DataError
 from tests.house.test_torch_free import REFUSE
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture
@@ -56,10 +60,10 @@ def test_it_runs_without_torch(shapes):
         (["digits", "--group-by", "left"], 1, "matches none"),
     ],
 )
-def test_what_is_wrong_is_said(catseye_command, words, code, message):
-    done = catseye_command("check", *words)
-    assert done.returncode == code
-    assert message in done.stderr
+def test_what_is_wrong_is_said(command, words, code, message):
+    ended, _, said = command("check", *words)
+    assert ended == code
+    assert message in said
 
 
 def test_train_refuses_to_score_leaked_pictures(leaked, tmp_path):
@@ -100,3 +104,13 @@ def test_train_refuses_groups_that_a_given_split_tears_apart(shapes, tmp_path):
         shutil.copy(path, folder / path.name)
     with pytest.raises(DataError, match="belong to a group that is also in train"):
         catseye.train(root, out=tmp_path / "run", epochs=1, device="cpu", settings={"data.group_by": r"^(\d\d)"})
+
+
+@pytest.mark.skipif(not (SHARED / "hymenoptera.zip").exists(), reason="../shared/data is not here")
+def test_the_picture_among_ants_and_bees_that_is_no_photo():
+    verdict = check(SHARED / "hymenoptera.zip")
+    (found,) = [one for one in verdict.findings if one.severity != "note"]
+    assert found.rule == "few-colours"
+    assert [verdict.names[index] for case in found.examples for index in case.pictures] == [
+        "train/ants/imageNotFound.gif"
+    ]

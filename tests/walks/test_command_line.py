@@ -1,4 +1,7 @@
-"""The command as a user meets it: results on stdout, the rest on stderr, exit codes, no traceback."""
+"""The command as a user meets it: results on stdout, the rest on stderr, exit codes, no traceback.
+
+A process of its own where the process is the point; `command` runs the same `main` where it is not.
+"""
 
 import csv
 import json
@@ -26,20 +29,20 @@ def test_train_json(catseye_command, shapes):
     assert "epoch 1/1" in done.stderr
 
 
-def test_evaluate_prints_a_table(catseye_command, run):
-    done = catseye_command("evaluate", run)
-    assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("precision", "stripes", "macro mean", "95 % interval"))
-    assert json.loads(catseye_command("evaluate", run, "--json").stdout)["num_pictures"] == 24
+def test_evaluate_prints_a_table(command, run):
+    code, told, said = command("evaluate", run)
+    assert code == 0, said
+    assert all(word in told for word in ("precision", "stripes", "macro mean", "95 % interval"))
+    assert json.loads(command("evaluate", run, "--json")[1])["num_pictures"] == 24
 
 
-def test_predict_keeps_the_order_and_tells_the_bad_one(catseye_command, run, shapes, tmp_path):
+def test_predict_keeps_the_order_and_tells_the_bad_one(command, run, shapes, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
     words = (shapes / "stripes/000.png", bad, shapes / "circle", shapes / "squ*" / "00[12].png")
-    done = catseye_command("predict", run, *words, "--json", "--csv", "out.csv", "--top", 3)
-    assert done.returncode == 1
-    rows = json.loads(done.stdout)
+    code, told, said = command("predict", run, *words, "--json", "--csv", "out.csv", "--top", 3)
+    assert code == 1
+    rows = json.loads(told)
     assert [row["path"] for row in rows[:3]] == [str(words[0]), str(bad), str(shapes / "circle/000.png")]
     assert len(rows) == 1 + 1 + 40 + 2
     assert "error" in rows[1]
@@ -48,19 +51,16 @@ def test_predict_keeps_the_order_and_tells_the_bad_one(catseye_command, run, sha
     table = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert len(table) == len(rows)
     assert table[1]["error"]
-    assert "1 of 44 pictures could not be read" in done.stderr
-    good = catseye_command("predict", run, shapes / "stripes/000.png")
-    assert good.returncode == 0
-    assert "stripes" in good.stdout
+    assert "1 of 44 pictures could not be read" in said
+    code, told, _ = command("predict", run, shapes / "stripes/000.png")
+    assert code == 0
+    assert "stripes" in told
 
 
-def test_models_and_summary(catseye_command):
-    assert {"lenet5", "simple", "residual"} <= {
-        row["name"] for row in json.loads(catseye_command("models", "--json").stdout)
-    }
-    done = catseye_command("summary", "residual", "--input", "3x32x32")
-    assert "2,760,490 parameters" in done.stdout
-    without = json.loads(catseye_command("summary", "residual", "--no-skip", "--json").stdout)
+def test_models_and_summary(command):
+    assert {"lenet5", "simple", "residual"} <= {row["name"] for row in json.loads(command("models", "--json")[1])}
+    assert "2,760,490 parameters" in command("summary", "residual", "--input", "3x32x32")[1]
+    without = json.loads(command("summary", "residual", "--no-skip", "--json")[1])
     assert without["num_parameters"] == 2_760_490 - (2048 + 128) - (8192 + 256) - (32768 + 512)
 
 
@@ -136,17 +136,17 @@ def test_bad_input_is_answered_with_one_clear_sentence(words, code, said, places
     assert told.out == ""
 
 
-def test_debug_shows_the_traceback(catseye_command):
-    assert "Traceback" in catseye_command("train", "nowhere", "--debug").stderr
+def test_debug_shows_the_traceback(command):
+    assert "Traceback" in command("train", "nowhere", "--debug")[2]
 
 
-def test_unicode_and_spaces_in_paths(catseye_command, shapes, tmp_path):
+def test_unicode_and_spaces_in_paths(command, shapes, tmp_path):
     folder = tmp_path / "mes photos é 猫"
     shutil.copytree(shapes, folder)
     (folder / "circle").rename(folder / "cercle [rouge] 猫")
-    done = catseye_command("train", folder, "--epochs", 1, "--out", "résultat [1]", "--device", "cpu")
-    assert done.returncode == 0, done.stderr
-    assert "cercle [rouge] 猫" in catseye_command("evaluate", "résultat [1]").stdout
+    code, _, said = command("train", folder, "--epochs", 1, "--out", "résultat [1]", "--device", "cpu")
+    assert code == 0, said
+    assert "cercle [rouge] 猫" in command("evaluate", "résultat [1]")[1]
 
 
 def test_a_closed_stdout_leaves_no_traceback(run):

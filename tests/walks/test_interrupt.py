@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import catseye
+from catseye.cli import app
 from catseye.errors import UsageError
 
 OPTIONS = [
@@ -33,8 +34,16 @@ def wait_for(path, process):
     raise AssertionError(f"{path} did not appear")
 
 
+@pytest.fixture(scope="module")
+def whole(shapes, tmp_path_factory):
+    """The undisturbed run, as the same command makes it."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    app(["train", str(shapes), "--out", str(out), *OPTIONS, "--json"], standalone_mode=False)
+    return out
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_resume_gives_the_same_weights(shapes, tmp_path, number, code, catseye_command):
+def test_a_signal_saves_and_resume_gives_the_same_weights(shapes, whole, tmp_path, number, code, command):
     process = start(shapes, tmp_path / "stopped")
     wait_for(tmp_path / "stopped" / "history.jsonl", process)  # the first epoch is done, the second has begun
     process.send_signal(number)
@@ -45,16 +54,14 @@ def test_a_signal_saves_and_resume_gives_the_same_weights(shapes, tmp_path, numb
     done = len((tmp_path / "stopped" / "history.jsonl").read_text().splitlines())
     assert 1 <= done < 8
 
-    resumed = catseye_command("train", "--resume", tmp_path / "stopped", "--device", "cpu", "--json")
-    assert resumed.returncode == 0, resumed.stderr
-    whole = catseye_command("train", shapes, "--out", tmp_path / "whole", *OPTIONS, "--json")
-    assert whole.returncode == 0, whole.stderr
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("stopped", "whole"))
+    code, _, said = command("train", "--resume", tmp_path / "stopped", "--device", "cpu", "--json")
+    assert code == 0, said
+    one, other = (load_file(run / "model.safetensors") for run in (tmp_path / "stopped", whole))
     for name, value in other.items():
         np.testing.assert_array_equal(one[name], value, err_msg=name)
     history = [
         [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "images_per_s")} for line in lines]
-        for lines in ((tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("stopped", "whole"))
+        for lines in ((run / "history.jsonl").read_text().splitlines() for run in (tmp_path / "stopped", whole))
     ]
     for mine, theirs in zip(*history, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-6)

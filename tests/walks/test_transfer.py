@@ -97,7 +97,7 @@ def one_sentence(done, code):
 
 
 @needs_packaged_lite
-def test_pretrained_with_the_packaged_weights(photos, tmp_path, catseye_command):
+def test_pretrained_with_the_packaged_weights(photos, tmp_path, catseye_command, here):
     # A proxy that refuses: whatever would be downloaded fails.
     offline = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     out = tmp_path / "run"
@@ -136,7 +136,7 @@ def test_pretrained_with_the_packaged_weights(photos, tmp_path, catseye_command)
     for name, value in zip(original, theirs.values(), strict=True):
         if not name.startswith("classifier."):
             np.testing.assert_array_equal(stored[f"features.net.{name}"], value.numpy(), err_msg=name)
-    again = catseye_command("evaluate", out, "--device", "cpu", "--json")
+    again = here("evaluate", out, "--device", "cpu", "--json")
     assert json.loads(again.stdout)["accuracy"] == json.loads(done.stdout)["accuracy"]
 
 

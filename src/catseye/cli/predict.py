@@ -1,20 +1,33 @@
 """`catseye predict`: a class for every picture."""
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from catseye.cli.options import Debug, Device, Json, Trust
-from catseye.cli.printing import print_json, stdout
-from catseye.errors import CatseyeError
+from catseye.cli.printing import note, print_json, stdout
+from catseye.errors import CatseyeError, UnknownName, UsageError
+
+ENGINES = ("here", "ray")
 
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, globs.")],
+    paths: Annotated[list[str] | None, typer.Argument(help="Pictures, folders, globs.", show_default=False)] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 1,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write a table to this file.")] = None,
+    from_list: Annotated[
+        Path | None, typer.Option("--list", help="A text file with one path per line.", show_default=False)
+    ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="here, or ray: millions of pictures, into Parquet.")] = "here",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="ray: the folder of Parquet files; one half done is continued.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="ray: processes; 0: one per core.")] = 0,
+    part_size: Annotated[int, typer.Option("--part-size", min=1, help="ray: pictures per Parquet file.")] = 2000,
     device: Device = "auto",
     trust: Trust = False,
     as_json: Json = False,
@@ -22,10 +35,21 @@ def predict(
 ) -> None:
     """Classify pictures; the exit code is 1 when one could not be read."""
     import catseye
-    from catseye.predictions import list_pictures, predict_files, write_csv
+    from catseye.predictions import predict_files, write_csv
 
+    if engine not in ENGINES:
+        raise UnknownName("engine", engine, ENGINES)
+    if not paths and from_list is None:
+        raise UsageError("what is to be classified? pictures, folders or globs behind the model, or --list FILE")
+    if engine == "ray":
+        if csv or out is None:
+            raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")
+        _predict_with_ray(model, _names(paths, from_list), out, top, workers, part_size, device, trust, as_json)
+        return
+    if out or workers:
+        raise UsageError(f"{'--out' if out else '--workers'} goes with --engine ray; --csv FILE writes a table here")
     classifier = catseye.load(model, device=device, trust=trust)
-    rows = list(predict_files(classifier, list_pictures(paths), top=top))
+    rows = list(predict_files(classifier, list(_names(paths, from_list)), top=top))
     if csv:
         write_csv(rows, csv)
     if as_json:
@@ -36,3 +60,42 @@ def predict(
     failed = sum(row.error is not None for row in rows)
     if failed:
         raise CatseyeError(f"{failed} of {len(rows)} pictures could not be read")
+
+
+def _names(paths: list[str] | None, from_list: Path | None) -> Iterator[str]:
+    from catseye.batch.plan import read_list
+    from catseye.predictions import walk_pictures
+
+    return chain(walk_pictures(paths or ()), read_list(from_list) if from_list else ())
+
+
+def _predict_with_ray(
+    model: Path,
+    names: Iterator[str],
+    out: Path,
+    top: int,
+    workers: int,
+    part_size: int,
+    device: str,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    from catseye.batch.predict import predict_in_parts
+
+    done = predict_in_parts(
+        model, names, out, top=top, workers=workers, part_size=part_size, device=device, trust=trust, tell=note
+    )
+    if as_json:
+        print_json(done.to_json())
+    else:
+        now = (
+            f"{done.num_pictures_now:,} of them now in {done.seconds:.1f} s"
+            if done.num_pictures_now
+            else "none left to do"
+        )
+        stdout.print(f"{done.num_pictures:,} pictures in {done.num_parts:,} parts, {now}", highlight=False)
+        stdout.print(f"written: {out}", highlight=False, markup=False)
+    if done.num_failed:
+        raise CatseyeError(
+            f"{done.num_failed:,} of {done.num_pictures:,} pictures could not be read; their rows say why"
+        )

@@ -23,7 +23,13 @@ def serve(
         bool, typer.Option("--watch", help="Take a new version of the file in, once it is proved.")
     ] = False,
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="Callers have to send what stands in it.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--token-file",
+            envvar="CATSEYE_TOKEN_FILE",
+            help="Callers have to send what stands in it.",
+            show_default=False,
+        ),
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")] = False,
     runtime: Annotated[str, typer.Option("--runtime", help="auto, cpu, cuda, tensorrt, openvino.")] = "auto",

@@ -7,7 +7,7 @@ this room (docker, kubernetes, aws_lambda, compose) and by training_job. No torc
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -35,6 +35,15 @@ class DeployedModel:
     sha256: str
     num_bytes: int
     name: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files, what the user should know of them, and the commands that come next."""
+
+    files: list[Path]
+    notes: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
 
 
 def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:

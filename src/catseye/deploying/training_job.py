@@ -1,4 +1,4 @@
-"""A training run over several machines, as a Kubernetes job or a Slurm script.
+"""A training run over several machines: a Kubernetes job, a Kubeflow TrainJob or a Slurm script.
 
 Enters: what to train on how many machines. Leaves: the text of one file. Called by cli (`catseye deploy`).
 The templates lie beside this file; everything of the user's is quoted before it is put into them.
@@ -9,6 +9,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from textwrap import indent
 
 from catseye.data.builtin import NAMES as BUILTINS
 from catseye.deploying.rendering import NAME, render
@@ -85,6 +86,51 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
         UsageError: a name is not what Kubernetes takes, or RUN or DATA lies outside the mount.
 
     """
+    facts = _kubernetes_facts(job, image, claim, mount)
+    master = f"{job.name}-0.{job.name}"
+    pod = render(
+        "train-pod.yaml",
+        facts
+        | {
+            **{"container": "train", "job_label": "batch.kubernetes.io/job-name"},
+            "entry": indent(_entry(job, facts, prefix="", sized=True), " " * 4),
+            "master_env": f"      - name: MASTER_ADDR\n        value: {master}\n"
+            f'      - name: MASTER_PORT\n        value: "{PORT}"\n',
+            "ports": f"    ports:\n      - name: rendezvous\n        containerPort: {PORT}\n",
+        },
+    )
+    return render("train-job.yaml", facts | {"pod": indent(pod.rstrip("\n"), " " * 6)})
+
+
+def kubeflow_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str:
+    """A TrainingRuntime and a TrainJob of Kubeflow Trainer, as YAML. Trainer sets PET_MASTER_ADDR and its like.
+
+    Source: kubeflow.org/docs/components/trainer; its migration guide says that TrainJob replaces PyTorchJob.
+
+    Raises:
+        UsageError: as `kubernetes_job`.
+
+    """
+    facts = _kubernetes_facts(job, image, claim, mount)
+    pod = render(
+        "train-pod.yaml",
+        facts
+        | {
+            **{"container": "node", "job_label": "jobset.sigs.k8s.io/jobset-name"},
+            **{"entry": "", "master_env": "", "ports": ""},
+        },
+    )
+    return render(
+        "train-trainjob.yaml",
+        facts
+        | {
+            "pod": indent(pod.rstrip("\n"), " " * 18),
+            "trainer_entry": indent(_entry(job, facts, prefix="PET_", sized=False).rstrip("\n"), " " * 4),
+        },
+    )
+
+
+def _kubernetes_facts(job: TrainingJob, image: str, claim: str, mount: str) -> dict[str, object]:
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", claim):
         raise UsageError(f"--claim takes the name of a PersistentVolumeClaim; got {claim!r}")
     if not re.fullmatch(r"[\w.:/@-]+", image):
@@ -95,25 +141,24 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
     for path in [job.run] if job.data in BUILTINS else [job.run, job.data]:
         if not (where / path).is_relative_to(where) or ".." in PurePosixPath(path).parts:
             raise UsageError(f"pods see only what lies below {mount}; got {path}; move it there or change --mount")
-    words = "\n".join(f"            - {_yaml(word)}" for word in job.command)
-    gpu = f"              nvidia.com/gpu: {job.gpus_per_node}\n" if job.gpus_per_node else ""
-    return render(
-        "train-job.yaml",
-        job.facts()
-        | {
-            "image": _yaml(image),
-            "mount": _yaml(str(where)),
-            "claim": _yaml(claim),
-            "memory": job.memory,
-            "shared_memory": _half(job.memory),
-            "master": f"{job.name}-0.{job.name}",
-            "port": PORT,
-            "rendezvous_id": job.name,
-            "backoff": RESTARTS * job.nodes,
-            "gpu_limit": gpu,
-            "words": words,
-        },
-    )
+    return job.facts() | {
+        "image": _yaml(image),
+        "mount": _yaml(str(where)),
+        "claim": _yaml(claim),
+        "memory": job.memory,
+        "shared_memory": _half(job.memory),
+        "port": PORT,
+        "rendezvous_id": job.name,
+        "backoff": RESTARTS * job.nodes,
+        "gpu_limit": f"        nvidia.com/gpu: {job.gpus_per_node}\n" if job.gpus_per_node else "",
+    }
+
+
+def _entry(job: TrainingJob, facts: dict[str, object], *, prefix: str, sized: bool) -> str:
+    """The container's command and arguments; `sized` says the number of machines, which Kubeflow says itself."""
+    sizes = f'  - "--nnodes={job.nodes}"\n  - "--nproc-per-node={job.processes}"\n' if sized else ""
+    words = "\n".join(f"  - {_yaml(word)}" for word in job.command)
+    return render("train-entry.yaml", facts | {"sizes": sizes, "prefix": prefix, "words": words})
 
 
 def slurm_script(job: TrainingJob, *, time: str, setup: str = "") -> str:
@@ -148,3 +193,7 @@ def _half(memory: str) -> str:
     number, unit = int(memory[:-2]), memory[-2:]
     smaller = {"Ti": "Gi", "Gi": "Mi", "Mi": "Ki"}
     return f"{number // 2}{unit}" if number % 2 == 0 else f"{number * 512}{smaller[unit]}"
+
+
+KINDS = {"job": ("train-job.yaml", kubernetes_job), "trainjob": ("train-trainjob.yaml", kubeflow_job)}
+"""What `catseye deploy kubernetes-job --kind` takes: the file's name and who writes it."""

@@ -20,8 +20,8 @@ generator is streamed as server-sent events, one for each value: `watch("trainin
 A `CatseyeError` becomes status 400 and its sentence; `api.js` shows it where the page says so.
 
 **A new chapter** is a line in `chapters.py` and the files `answers/NAME.py`, `pages/NAME.html`, `static/NAME.js` and
-`static/NAME.svg`. Its module is imported when it is first asked: chapters 1 to 3 work where torch is not installed. What
-a page has trained is put on the bench for chapter 4 by `networks.leave`.
+`static/NAME.svg`. Its module is imported when it is first asked: chapters 1 to 3 work where torch is not installed.
+What a page has trained is put on the bench for chapter 4 by `networks.leave`.
 
 This room stands on floor 4, beside the cli: it shows what explanation, training and serving compute, and calls them by
 name. Nothing but the cli imports it.

@@ -22,6 +22,7 @@ from catseye.lab.questions import Answer, find
 from catseye.serving import bodies, refusals
 from catseye.serving.bodies import Gone, Receive, Request, Scope, Send
 from catseye.serving.logs import Log
+from catseye.serving.pictures import one_picture
 from catseye.serving.refusals import Refusal
 from catseye.serving.responses import SAFE_HEADERS, Response, json_response, refused
 from catseye.serving.settings import Limits
@@ -119,7 +120,7 @@ class Application:
     async def _take_picture(self, request: Request) -> Picture:
         with bodies.held(self, request):
             body = await bodies.read_body(request, self.limits, self)
-            content = bodies.one_picture(request, body, self.limits)
+            content = one_picture(request.content_type, body, self.limits)
             return await self._in_thread(lambda: self.bench.pictures.add(content, self.limits.max_pixels))
 
     async def _content(self, request: Request, method: str) -> object:

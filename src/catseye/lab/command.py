@@ -13,6 +13,8 @@ from catseye.serving.logs import Log
 from catseye.serving.settings import LOOPBACK, Limits
 from catseye.serving.sockets import address, bind
 
+FINISH_S = 5
+
 
 def serve_lab(
     model: str | None,
@@ -55,7 +57,7 @@ def serve_lab(
             webbrowser.open(where)
 
     async def run() -> int:
-        await listen(app, listener, app.limits, log, say, drain_s=0.0)
+        await listen(app, listener, app.limits, log, say, drain_s=0.0, finish_s=FINISH_S)
         return 0
 
     try:

@@ -5,13 +5,11 @@ routes need no framework, which would have to be imported, kept up to date and r
 """
 
 import asyncio
-import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
 
 from catseye.serving import bodies, inference_v2, metrics, openapi, schemas
 from catseye.serving.batcher import Job
@@ -19,7 +17,9 @@ from catseye.serving.bodies import Gone, Receive, Request, Scope, Send, when_gon
 from catseye.serving.engine import Engine
 from catseye.serving.logs import Log
 from catseye.serving.page import STATIC, StaticFile
-from catseye.serving.refusals import Refusal
+from catseye.serving.pictures import one_picture, pictures_of
+from catseye.serving.queries import read_options
+from catseye.serving.refusals import Refusal, require_token, wrong_method
 from catseye.serving.responses import Response, json_response, refused
 from catseye.serving.settings import Limits
 
@@ -110,16 +110,14 @@ class Application:
             request.route = path
         handler = handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
-            raise _wrong_method(", ".join(handlers))
+            raise wrong_method(", ".join(handlers))
         if self.token is not None and path not in self._open:
             self._require_token(request)
         return await handler(request)
 
     def _require_token(self, request: Request) -> None:
-        sent = request.headers.get(b"authorization", b"")
         assert self.token is not None
-        if not hmac.compare_digest(sent, b"Bearer " + self.token):
-            raise Refusal(401, "token-needed", "this server wants the header Authorization: Bearer TOKEN; got no such")
+        require_token(request.headers.get(b"authorization", b""), self.token)
 
     async def predict(self, request: Request) -> Response:
         """POST /predict: one picture."""
@@ -127,7 +125,8 @@ class Application:
         engine = self.engine
         engine.require_room()
         with bodies.held(engine, request):
-            content = bodies.one_picture(request, await bodies.read_body(request, self.limits, engine), self.limits)
+            body = await bodies.read_body(request, self.limits, engine)
+            content = one_picture(request.content_type, body, self.limits)
             engine.require_room()
             job = engine.start(engine.model, content=content)
             job.wants_cam, request.version = with_cam, job.model.version
@@ -144,7 +143,7 @@ class Application:
         engine.require_room()
         with bodies.held(engine, request):
             body = await bodies.read_body(request, self.limits, engine)
-            pictures = bodies.pictures_of(request, body, self.limits)
+            pictures = pictures_of(request.content_type, body, self.limits)
             engine.require_room(len(pictures))
             model = engine.model  # all pictures of a request are answered by one version
             jobs = [engine.start(model, content=content) for content in pictures]
@@ -175,24 +174,7 @@ class Application:
         return answer
 
     def _options(self, request: Request) -> tuple[int | None, bool]:
-        query = request.scope["query_string"]
-        if not query:
-            return None, False
-        top, with_cam = None, False
-        try:
-            pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=8)
-        except ValueError:
-            raise Refusal(400, "bad-query", "a query looks like ?top=5&explain=cam; got something else") from None
-        for name, value in pairs:
-            if name == "top" and value.isascii() and value.isdigit() and int(value[:9]) > 0:
-                top = int(value[:9])
-            elif name == "explain" and value == "cam":
-                if not self._card["has_cam"]:
-                    raise Refusal(400, "no-cam", "this model carries no class-activation map; leave out explain=cam")
-                with_cam = True
-            else:
-                raise Refusal(400, "bad-query", "known are ?top=N with N from 1 and ?explain=cam; got something else")
-        return top, with_cam
+        return read_options(request.scope["query_string"], has_cam=self._card["has_cam"])
 
     async def model_card(self, request: Request) -> Response:
         """GET /model: what the file says of itself."""
@@ -245,13 +227,9 @@ class Application:
             )
 
 
-def _wrong_method(allowed: str) -> Refusal:
-    return Refusal(405, "unknown-method", f"this path takes {allowed}; got another method", allow=allowed)
-
-
 def _static(static: StaticFile, method: str) -> Response:
     if method not in ("GET", "HEAD"):
-        raise _wrong_method("GET")
+        raise wrong_method("GET")
     return Response(static.content, content_type=static.content_type, headers=static.headers)
 
 

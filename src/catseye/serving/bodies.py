@@ -1,4 +1,4 @@
-"""A request's body, read within limits of size and memory, and the pictures in it.
+"""A request's body, read within limits of size and memory.
 
 Enters: an ASGI request. Leaves: bytes. What is too large is refused before it is read where the client says its
 length, and at the limit where it does not. Time limits are kept by `protocol.py`. Called by app and inference_v2.
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from catseye.serving.multipart import parse
+from catseye.serving.pictures import require_plain
 from catseye.serving.refusals import Refusal
 from catseye.serving.settings import Limits
 
@@ -20,7 +20,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 GONE = "catseye.gone"  # key of the scope: what to call when the client has hung up
 
 LINGER_S = 2.0
-FIELD = b"file"
 
 
 @dataclass(slots=True)
@@ -80,9 +79,7 @@ async def read_body(request: Request, limits: Limits, memory: Memory) -> bytes:
         Refusal: 413 too long, 415 compressed, 503 too many bytes are held already. Gone: the client hung up.
 
     """
-    if request.headers.get(b"content-encoding", b"identity") != b"identity":
-        # A few kilobytes could unfold into gigabytes, and pictures are compressed already.
-        raise Refusal(415, "encoded-body", "a body is sent as it is; got a content-encoding; leave that header out")
+    require_plain(request.headers.get(b"content-encoding", b"identity"))
     said = request.headers.get(b"content-length")
     if said is not None and int(said) > limits.body_bytes:
         raise _too_long(limits, f"{int(said):,} bytes")
@@ -121,44 +118,3 @@ async def drain(request: Request, limits: Limits) -> None:
                     return
                 left -= len(message.get("body", b""))
                 request.body_read = not message.get("more_body", False)
-
-
-def one_picture(request: Request, body: bytes, limits: Limits) -> bytes:
-    """The picture of a `POST /predict`: the body itself, or the form field `file`.
-
-    Raises:
-        Refusal: 400 no or several pictures, 415 a Content-Type that is neither.
-
-    """
-    pictures = pictures_of(request, body, limits)
-    if len(pictures) != 1:
-        raise Refusal(
-            400, "one-picture", f"one picture is classified here; got {len(pictures)}; send several to /predict/batch"
-        )
-    return pictures[0]
-
-
-def pictures_of(request: Request, body: bytes, limits: Limits) -> list[bytes]:
-    """All pictures of a form, in order; the form fields must be called `file`. Or the body, as the only one."""
-    content_type = request.content_type
-    kind = content_type.partition(b";")[0].strip().lower()
-    if kind == b"multipart/form-data":
-        parts = parse(content_type, body, limits)
-        pictures = [part.content for part in parts if part.name == FIELD]
-        if not pictures:
-            raise Refusal(
-                400, "no-picture", 'the form needs a field called "file"; got none; curl -F file=@cat.jpg sends it'
-            )
-    elif kind.startswith(b"image/") or kind == b"application/octet-stream":
-        pictures = [body]
-    else:
-        raise Refusal(
-            415,
-            "unknown-content-type",
-            "the Content-Type should be multipart/form-data, image/* or application/octet-stream; got another; "
-            "curl -F file=@cat.jpg sends the first",
-        )
-    for picture in pictures:
-        if not picture:
-            raise Refusal(400, "empty-picture", "a picture has bytes; got 0; check the file and send it again")
-    return pictures

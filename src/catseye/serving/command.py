@@ -1,10 +1,12 @@
 """The walk behind `catseye serve`: settings -> socket -> one process, or a supervisor with several. Called by cli."""
 
+import signal
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from catseye.serving.logs import Log
-from catseye.serving.settings import Settings
+from catseye.serving.settings import LOOPBACK, Settings
 from catseye.serving.sockets import address, bind
 
 
@@ -15,8 +17,13 @@ def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:
         CatseyeError: the model, a setting or the address cannot be used.
 
     """
-    settings.token()  # whatever is wrong with it should be said before anything listens
+    # The first process of a container is spared every signal that it does not handle: without this, one that comes
+    # while the model is loaded would be lost, and the container killed half a minute later.
+    signal.signal(signal.SIGTERM, _end)
+    token = settings.token()  # whatever is wrong with it should be said before anything listens
     log = Log(quiet=settings.quiet)
+    if token is None and settings.host not in LOOPBACK:
+        log("open", host=settings.host, advice="whoever reaches this address may ask; --token-file FILE ends that")
     listener = bind(settings.host, settings.port)
     facts: dict[str, Any] = {"address": address(listener), "model": str(settings.model)}
     try:
@@ -43,3 +50,7 @@ def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:
     finally:
         listener.close()
         log.close()
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)

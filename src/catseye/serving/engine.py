@@ -16,10 +16,9 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP; see below
 
-from catseye.errors import ImageError
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
-from catseye.serving.refusals import Refusal, of_picture
+from catseye.serving.refusals import Refusal, of_failure
 from catseye.serving.session import ServedModel
 from catseye.serving.settings import Limits
 from catseye.serving.tuning import Plan
@@ -108,7 +107,7 @@ class Engine:
             timer.cancel()
             self.abandon(job)
         if job.failure is not None:
-            raise _refusal(job.failure, self.limits.deadline_s)
+            raise of_failure(job.failure, self.limits.deadline_s)
         return job
 
     def abandon(self, *jobs: Job) -> None:
@@ -172,15 +171,3 @@ class Engine:
             seconds = (batch[0].computed - batch[0].computing) / len(batch) / self.plan.concurrency
             self._seconds_per_picture += 0.05 * (seconds - self._seconds_per_picture)
             self._on_batch(batch)
-
-
-def _refusal(failure: Exception, deadline_s: float) -> Refusal:
-    if isinstance(failure, ImageError):
-        return of_picture(failure)
-    if isinstance(failure, TimeoutError):
-        return Refusal(504, "too-late", f"an answer takes at most {deadline_s:g} s; this one took longer; try again")
-    if isinstance(failure, ArithmeticError):
-        return Refusal(500, "not-finite", f"{failure}; tell whoever made the model")
-    if isinstance(failure, MemoryError) or "alloc" in str(failure).lower():
-        return Refusal(503, "out-of-memory", "this picture needs more memory than is free; try later", retry_after_s=5)
-    return Refusal(500, "model-failed", "the model failed on this picture; the server's log says more")

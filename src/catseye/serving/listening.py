@@ -62,12 +62,16 @@ async def listen(
     log: Log,
     on_ready: Callable[[], None],
     *,
-    drain_s: float = 0.5,
+    drain_s: float,
+    finish_s: int,
     num_in_flight: Callable[[], int] = lambda: 0,
     parent: int | None = None,
     beside: Sequence[Coroutine[Any, Any, None]] = (),
 ) -> int:
-    """Answer until a signal, or until the pipe `parent` ends; the number of requests. `beside` runs as long."""
+    """Answer until a signal, or until the pipe `parent` ends; the number of requests. `beside` runs as long.
+
+    After a signal it goes on for `drain_s`, then answers what it has begun, for `finish_s` at most.
+    """
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=guarded(limits),
@@ -79,7 +83,7 @@ async def listen(
         proxy_headers=False,
         timeout_keep_alive=int(limits.keep_alive_s),
         limit_concurrency=limits.max_connections,
-        timeout_graceful_shutdown=int(limits.deadline_s + 5),
+        timeout_graceful_shutdown=finish_s,
         backlog=BACKLOG,
     )
     server = Server(config)

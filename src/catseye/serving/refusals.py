@@ -1,7 +1,10 @@
 """What a caller is told when a request cannot be answered: a status, a short code for programs, a sentence for people.
 
-Raised anywhere between the first byte of a request and its answer; `app.py` turns it into a response.
+Raised anywhere between the first byte of a request and its answer; `app.py` and `aws_lambda.py` turn it into a
+response.
 """
+
+import hmac
 
 from catseye.errors import ImageError, PictureTooLarge, UnknownFormat
 
@@ -25,3 +28,32 @@ def of_picture(error: ImageError) -> Refusal:
     if isinstance(error, UnknownFormat):
         return Refusal(415, "unknown-format", message)
     return Refusal(400, "unreadable-picture", message)
+
+
+def of_failure(failure: Exception, deadline_s: float) -> Refusal:
+    """The refusal that fits whatever went wrong between the picture's bytes and its probabilities."""
+    if isinstance(failure, ImageError):
+        return of_picture(failure)
+    if isinstance(failure, TimeoutError):
+        return Refusal(504, "too-late", f"an answer takes at most {deadline_s:g} s; this one took longer; try again")
+    if isinstance(failure, ArithmeticError):
+        return Refusal(500, "not-finite", f"{failure}; tell whoever made the model")
+    if isinstance(failure, MemoryError) or "alloc" in str(failure).lower():
+        return Refusal(503, "out-of-memory", "this picture needs more memory than is free; try later", retry_after_s=5)
+    return Refusal(500, "model-failed", "the model failed on this picture; the server's log says more")
+
+
+def wrong_method(allowed: str) -> Refusal:
+    """The path is known, the method is not."""
+    return Refusal(405, "unknown-method", f"this path takes {allowed}; got another method", allow=allowed)
+
+
+def require_token(sent: bytes, token: bytes) -> None:
+    """Compare the header Authorization with the secret, in a time that tells nothing.
+
+    Raises:
+        Refusal: 401.
+
+    """
+    if not hmac.compare_digest(sent, b"Bearer " + token):
+        raise Refusal(401, "token-needed", "this server wants the header Authorization: Bearer TOKEN; got no such")

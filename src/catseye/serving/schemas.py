@@ -1,12 +1,13 @@
 """The shapes of the answers. The first three keys are the well-known ones; others come only for a reason.
 
-Enters: a finished `Job`. Leaves: dictionaries of plain JSON types. Called by `app.py`.
+Enters: a finished `Job`, or probabilities. Leaves: dictionaries of plain JSON types. Called by app and aws_lambda.
 """
 
 import base64
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from catseye.serving.batcher import Job
 from catseye.serving.heat_map import heat_map_png
@@ -20,26 +21,37 @@ def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
     model's own threshold says so, "cam" only when it was asked for.
     """
     assert job.answer is not None
-    manifest = job.model.manifest
-    percent = np.round(job.answer.astype(np.float64) * 100, 2)
+    answer = describe(job.model, job.answer, top)
+    if job.cam is not None:
+        add_map(answer, job.model, job.cam, job.size_px)
     best = int(job.answer.argmax())
+    return answer, best, float(job.answer[best])
+
+
+def describe(model: ServedModel, probabilities: NDArray[Any], top: int | None) -> dict[str, Any]:
+    """What is said of one picture's probabilities (K,), 0 to 1."""
+    manifest = model.manifest
+    percent = np.round(probabilities.astype(np.float64) * 100, 2)
+    best = int(probabilities.argmax())
     if top is None:
         shares = dict(zip(manifest.classes, percent.tolist(), strict=True))
     else:
-        order = np.argsort(-job.answer, kind="stable")[:top]
+        order = np.argsort(-probabilities, kind="stable")[:top]
         shares = {manifest.classes[index]: float(percent[index]) for index in order}
-    confidence = float(job.answer[best])
     answer: dict[str, Any] = {
         "class": manifest.classes[best],
         "confidence": float(percent[best]),
         "all_probabilities": shares,
     }
-    if manifest.unknown_threshold is not None and confidence < manifest.unknown_threshold:
+    if manifest.unknown_threshold is not None and float(probabilities[best]) < manifest.unknown_threshold:
         answer["unknown"] = True
-    if job.cam is not None:
-        png = heat_map_png(job.cam, job.size_px, manifest.preprocessing)
-        answer["cam"] = "data:image/png;base64," + base64.b64encode(png).decode()
-    return answer, best, confidence
+    return answer
+
+
+def add_map(answer: dict[str, Any], model: ServedModel, cam: NDArray[Any], size_px: tuple[int, int]) -> None:
+    """Add where the class was seen, as a PNG that fits a picture of this size."""
+    png = heat_map_png(cam, size_px, model.manifest.preprocessing)
+    answer["cam"] = "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def model_card(model: ServedModel) -> dict[str, Any]:

@@ -68,6 +68,7 @@ async def _serve(
             log,
             lambda: on_ready(model, plan),
             drain_s=settings.drain_s,
+            finish_s=settings.finish_s,
             num_in_flight=lambda: engine.num_in_flight,
             parent=parent,
             beside=[Watcher(settings, app, log).run()] if settings.watch else [],

@@ -75,8 +75,10 @@ class ServedModel:
         return row
 
 
-def load(path: Path, runtime: str = "auto") -> ServedModel:
+def load(path: Path, runtime: str = "auto", *, threads: int = 1) -> ServedModel:
     """Open a model file with the wanted runtime; `auto` takes a GPU where there is one, else the CPU.
+
+    `threads` compute one call: more than one only where calls never meet.
 
     Raises:
         UsageError: an unknown runtime or a format that cannot be served. MissingDependency: it is not installed.
@@ -91,7 +93,7 @@ def load(path: Path, runtime: str = "auto") -> ServedModel:
         file = open_onnx(path, threads=1, providers=("CPUExecutionProvider",))
         return ServedModel(path.stem, file, "openvino", openvino_compute(file, path))
     providers, label = _providers(runtime)
-    file = open_onnx(path, threads=1, providers=providers)
+    file = open_onnx(path, threads=threads, providers=providers)
     return ServedModel(path.stem, file, label, partial(_onnx_compute, file.session))
 
 

@@ -50,6 +50,11 @@ class Settings:
     quiet: bool = False
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def finish_s(self) -> int:
+        """After `drain_s`, the most that is waited for what was accepted; whoever sends a stop signal waits longer."""
+        return int(self.limits.deadline_s + 5)
+
     def token(self) -> bytes | None:
         """The secret that callers have to send, or None where everybody may ask.
 
@@ -69,9 +74,19 @@ class Settings:
                 token = stream.read(MAX_TOKEN_BYTES).strip()
         except OSError as error:
             raise UsageError(f"--token-file {self.token_file} cannot be read ({error.strerror})") from None
-        if len(token) < 16 or not token.isascii() or any(byte <= 32 or byte == 127 for byte in token):
-            raise UsageError(
-                f"--token-file {self.token_file} should hold 16 or more printable ASCII characters without spaces; "
-                f"got {len(token)} bytes; openssl rand -hex 32 makes one"
-            )
+        require_sound(token, f"--token-file {self.token_file}")
         return token
+
+
+def require_sound(token: bytes, where: str) -> None:
+    """Refuse a secret that is short or that a header cannot carry.
+
+    Raises:
+        UsageError: otherwise.
+
+    """
+    if len(token) < 16 or not token.isascii() or any(byte <= 32 or byte == 127 for byte in token):
+        raise UsageError(
+            f"{where} should hold 16 or more printable ASCII characters without spaces; got {len(token)} bytes; "
+            "openssl rand -hex 32 makes one"
+        )

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from catseye.config import Settings, to_toml
+from catseye.config import Settings
 from catseye.data.augment import normalise, to_unit
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared, prepare
@@ -26,6 +26,7 @@ from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
 from catseye.models.pretrained import Published, expected_input, find_published
 from catseye.preprocess import Expected
+from catseye.settings_file import to_toml
 from catseye.training.cached_features import cache_features
 from catseye.training.distillation import Teacher, load_teacher
 from catseye.training.distributed import ALONE, Processes, parallel

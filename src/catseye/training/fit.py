@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from catseye.config import Settings, load_settings, to_toml
+from catseye.config import Settings
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.devices import keep_freed_memory
@@ -35,6 +35,7 @@ from catseye.runs import (
     save_model,
     write_json,
 )
+from catseye.settings_file import load_settings, to_toml
 from catseye.training.assemble import (
     Assembled,
     assemble,

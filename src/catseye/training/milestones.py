@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from catseye.config import Settings, load_settings, to_toml
+from catseye.config import Settings
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
 from catseye.data.prepare import Prepared
 from catseye.devices import choose_device
@@ -30,6 +30,7 @@ from catseye.models.summary import summarise
 from catseye.models.timeline import MILESTONES, Milestone
 from catseye.runs import create_run, environment, load_model, write_json
 from catseye.seeds import derive
+from catseye.settings_file import load_settings, to_toml
 from catseye.training.assemble import assemble, data_manifest, fit_to_data, make_manifest, prepare_data
 from catseye.training.checkpoints import Checkpoints, Position
 from catseye.training.fit import fit

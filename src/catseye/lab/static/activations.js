@@ -8,6 +8,7 @@ const state = { picture: null, kernel: "vertical edge", lift: 0, spread: 1, norm
 const pooling = { grid: null, window: 2, stride: 2 };
 let x = 1;
 
+const round = (value) => format(Math.round(value * 100) / 100);
 const STEPS = [
   ["picture", "picture", "grey"],
   ["convolved", "convolved", "signed"],
@@ -29,8 +30,8 @@ const steps = latest(() => ask("activations/steps", { ...state, picture: state.p
   }));
   histogram(seen);
   facts(get("norm-facts"), [
-    ["mean", `${format(seen.mean)} → ${format(seen.mean_after)}`],
-    ["standard deviation", `${format(seen.sd)} → ${format(seen.sd_after)}`],
+    ["mean", `${round(seen.mean)} → ${round(seen.mean_after)}`],
+    ["standard deviation", `${round(seen.sd)} → ${round(seen.sd_after)}`],
     ["values that still learn", `${format(100 * seen.alive, 1)} %`, "derivative above 0.01", true],
   ]);
   ready();
@@ -48,7 +49,7 @@ function histogram({ edges, counts, counts_after: after }) {
   });
   const ticks = [edges[0], 0, edges.at(-1)].map((value, index) => svg("text", { x: place(value), y: height - 5, "text-anchor": ["start", "middle", "end"][index] }, format(value, 1)));
   get("spread").replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "How often each value occurs, before and after" },
-    svg("rect", { class: "cut", x: 0, y: 0, width: Math.max(0, place(0)), height: height - 20 }), ...bars(counts, "before"), ...bars(after, "after"), ...ticks));
+    svg("rect", { class: "cut", x: 0, y: 0, width: Math.max(0, place(0)), height: height - 20 }), ...bars(after, "after"), ...bars(counts, "before"), ...ticks));
 }
 
 const curve = latest(() => ask("activations/curve", { name: state.activation, x }), (seen) => {
@@ -67,7 +68,7 @@ function plot(seen) {
   const [width, height, low, high] = [520, 340, -1.5, 5.2];
   const px = (value) => ((value + 5) / 10) * width;
   const py = (value) => height - ((value - low) / (high - low)) * height;
-  const path = (values) => seen.x.map((one, index) => `${index ? "L" : "M"}${px(one).toFixed(1)} ${py(values[index]).toFixed(1)}`).join("");
+  const path = (values) => seen.x.map((one, index) => `${index && Math.abs(values[index] - values[index - 1]) < 0.5 ? "L" : "M"}${px(one).toFixed(1)} ${py(values[index]).toFixed(1)}`).join("");
   const marks = [-4, -2, 2, 4].flatMap((one) => [
     svg("text", { x: px(one), y: py(0) + 16, "text-anchor": "middle" }, format(one)),
     one > 0 ? svg("text", { x: px(0) - 7, y: py(one) + 4, "text-anchor": "end" }, format(one)) : null,

@@ -117,7 +117,7 @@ function writeOut() {
   const parts = values.map((table, channel) => {
     const weights = state.kernel[channel].map((line) => line.map((value) => value / state.divisor));
     return el("div", { class: "written scroll" },
-      grid(table, { ...plain, caption: names[channel] ? `${names[channel]} values` : "values under the window" }), el("span", { class: "sign", "aria-label": "times" }, "×"),
+      grid(table, { ...plain, caption: names[channel] ? `${names[channel]} values` : "under the window" }), el("span", { class: "sign", "aria-label": "times" }, "×"),
       grid(weights, { dense, caption: "kernel" }), el("span", { class: "sign", "aria-label": "gives" }, "="),
       grid(products[channel], { dense, caption: "products" }), el("span", { class: "sign" }, "→"),
       el("span", { class: "total", id: channel === 0 && values.length === 1 ? "total" : null }, format(sums[channel])));

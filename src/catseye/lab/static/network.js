@@ -12,6 +12,7 @@ const asked = (more = {}) => ({ network: state.network, picture: state.picture.n
 const shapeText = (shape) => shape.join(" × ");
 
 const FEW = 16;
+const QUICK_MACS = 2e7; // 512 pictures through such a network take about a second
 
 /** Layers to draw: each for itself, or runs of one shape as one, which the last of them stands for. */
 function shownRuns() {
@@ -104,7 +105,7 @@ const loadMaps = latest(() => ask("network/maps", asked({ layer: state.layer }))
   state.column = loudest % strongest.values[0].length;
   get("maps").replaceChildren(...seen.maps.map(mapFigure));
   mark();
-  get("patches").replaceChildren();
+  forgetPatches();
   loadPlace();
 });
 
@@ -115,9 +116,10 @@ function mapFigure(one) {
   const spot = el("span", { class: "spot" });
   const button = el("button", { type: "button", class: "map", "data-channel": one.channel, "aria-label": `Channel ${one.channel}, mean ${format(one.strength, 3)}` }, canvas, spot);
   const pick = (row, column) => {
+    const changed = state.channel !== one.channel;
     Object.assign(state, { channel: one.channel, row: Math.max(0, Math.min(rows - 1, row)), column: Math.max(0, Math.min(columns - 1, column)) });
     mark();
-    get("patches").replaceChildren();
+    if (changed) forgetPatches();
     loadPlace();
   };
   button.onclick = (event) => {
@@ -197,17 +199,26 @@ function paintCam() {
   if (heat) overlay(heat.canvas, heat.rows, state.strength);
 }
 
+let find = () => {};
+/** Patches of the chosen channel: at once where the network is small, else when they are asked for. */
+function forgetPatches() {
+  get("patches").replaceChildren();
+  get("patches-say").textContent = `Not searched yet for channel ${state.channel}.`;
+  if (flow.num_macs < QUICK_MACS) find();
+}
+
 async function start() {
   get("network").onchange = (event) => { state.network = event.target.value; loadFlow(); };
   get("all").onchange = showFlow;
   slider(get("strength"), "Strength of the map", { min: 0, max: 1, step: 0.05, value: state.strength, changed: (value) => { state.strength = value; paintCam(); } });
-  get("find").onclick = latest(
+  find = latest(
     () => { get("find").disabled = true; return ask("network/patches", { network: state.network, layer: state.layer, channel: state.channel }).finally(() => { get("find").disabled = false; }); },
     (seen) => {
       get("patches-say").textContent = `Channel ${state.channel} of ${state.layer}: its highest values in ${count(seen.num_pictures)} pictures of ${seen.source}.`;
       get("patches").replaceChildren(...seen.patches.map((one) => el("figure", {}, el("div", { class: "frame" }, el("img", { src: one.part, class: "pixels", alt: `part of a picture of ${one.label}` })), el("figcaption", {}, one.label, el("br"), el("b", {}, format(one.value, 2))))));
     },
   );
+  get("find").onclick = () => find();
   await pickPicture(get("pictures"), (picture) => {
     state.picture = picture;
     if (flow) { loadMaps(); loadDecision(); } else loadFlow();

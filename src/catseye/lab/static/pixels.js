@@ -5,7 +5,7 @@ import { choices, count, el, facts, format, get, grid, slider } from "./draw.js"
 import { pickPicture } from "./pictures.js";
 
 const NAMES = [["all", "Colour"], ["0", "R"], ["1", "G"], ["2", "B"]];
-const state = { picture: null, top: 0, left: 0, side: 8, channel: "all", seen: null };
+const state = { picture: null, top: 0, left: 0, side: 5, channel: "all", seen: null };
 const cost = { channels: 3, side: 224, units: 1000, filters: 64, kernel: 3 };
 
 const dark = (r, g, b) => 0.299 * r + 0.587 * g + 0.114 * b < 118;
@@ -21,10 +21,11 @@ function showValues() {
     cell: (td, value, y, x) => {
       const all = channels.map((one) => one[y][x]);
       const colour = chosen === null ? all : grey ? [value, value, value] : [0, 1, 2].map((at) => (at === chosen ? value : 0));
-      td.style.background = `rgb(${colour.join(" ")})`;
-      td.style.color = dark(...colour) ? "#fff" : "#000";
-      td.textContent = "";
-      if (written) td.append(...(chosen === null ? all : [value]).map((one) => el("span", { class: "value" }, String(one))));
+      const texts = written ? (chosen === null ? all : [value]).map((one) => el("span", {}, String(one))) : [];
+      const pixel = el("div", { class: "pixel" }, ...texts);
+      pixel.style.background = `rgb(${colour.join(" ")})`;
+      pixel.style.color = dark(...colour) ? "#fff" : "#000";
+      td.replaceChildren(pixel);
     },
   });
   table.classList.add("values");

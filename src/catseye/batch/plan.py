@@ -1,0 +1,156 @@
+"""What is to be done: the list of pictures on disk, cut into parts, and the facts that a second call has to share.
+
+Enters: paths, one after the other. Leaves: OUT/pictures.jsonl, OUT/plan.json and a `Plan`; memory does not grow with
+the number of pictures. Called by predict.py and, in each worker, by ray_engine.py.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import catseye
+from catseye.errors import DataError, ModelFileError, SaveError, UsageError
+from catseye.files import make_folder, write_atomically
+
+PLAN_FILE = "plan.json"
+LIST_FILE = "pictures.jsonl"  # one JSON string per line: a name may hold a line end, or bytes that are no UTF-8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`offsets[i]` is the byte of the list where part i begins; the last part may be shorter than `part_size`."""
+
+    model_sha256: str
+    pictures_sha256: str
+    num_pictures: int
+    part_size: int
+    top: int
+    offsets: tuple[int, ...]
+
+    @property
+    def num_parts(self) -> int:
+        """How many files there will be."""
+        return len(self.offsets)
+
+    def length(self, part: int) -> int:
+        """Pictures in a part."""
+        return min(self.part_size, self.num_pictures - part * self.part_size)
+
+    def pictures(self, out: Path, part: int) -> list[str]:
+        """The paths of one part, read from the list alone."""
+        with (out / LIST_FILE).open("rb") as stream:
+            stream.seek(self.offsets[part])
+            return [json.loads(stream.readline()) for _ in range(self.length(part))]
+
+
+def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: int, top: int) -> Plan:
+    """Write the list, or check that it is the one that an earlier call began with.
+
+    Raises:
+        UsageError: the folder holds something else, or answers of another model or to other pictures.
+        DataError: there are no pictures.
+        SaveError: the list cannot be written.
+
+    """
+    begun = out / PLAN_FILE
+    if out.is_dir() and not begun.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise UsageError(f"{out} holds something else; --out takes a new folder, or one that an earlier call began")
+    beside = out / f".{LIST_FILE}.{os.getpid()}.new"
+    try:
+        make_folder(out)
+        with beside.open("wb") as stream:
+            digest, num_pictures, offsets, position = sha256(), 0, [], 0
+            for path in paths:
+                if num_pictures % part_size == 0:
+                    offsets.append(position)
+                line = json.dumps(path).encode() + b"\n"
+                digest.update(line)
+                position += stream.write(line)
+                num_pictures += 1
+            stream.flush()
+            os.fsync(stream.fileno())
+        if not num_pictures:
+            raise DataError("there is nothing to classify: the list is empty")
+        plan = Plan(model_sha256, digest.hexdigest(), num_pictures, part_size, top, tuple(offsets))
+        if begun.exists():
+            _require_same(plan, read_plan(out), out)
+        else:
+            beside.replace(out / LIST_FILE)
+            write_atomically(begun, json.dumps({**asdict(plan), "catseye": catseye.__version__}, indent=1) + "\n")
+    except OSError as error:
+        raise SaveError(f"--out {out} cannot be written ({error.strerror})") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+    return plan
+
+
+def read_plan(out: Path) -> Plan:
+    """The plan of a folder.
+
+    Raises:
+        UsageError: it is damaged.
+
+    """
+    try:
+        said = json.loads((out / PLAN_FILE).read_text())
+        said.pop("catseye")
+        return Plan(**{**said, "offsets": tuple(said["offsets"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{out / PLAN_FILE} is damaged ({error}); choose another --out") from None
+
+
+def _require_same(wanted: Plan, begun: Plan, out: Path) -> None:
+    differences = {
+        "of another model": wanted.model_sha256 != begun.model_sha256,
+        f"to {begun.num_pictures:,} pictures, and now there are {wanted.num_pictures:,}, or others": (
+            wanted.pictures_sha256 != begun.pictures_sha256
+        ),
+        f"in parts of {begun.part_size:,}, and now --part-size is {wanted.part_size:,}": (
+            wanted.part_size != begun.part_size
+        ),
+        f"with --top {begun.top}, and now it is {wanted.top}": wanted.top != begun.top,
+    }
+    for what, differs in differences.items():
+        if differs:
+            raise UsageError(f"{out} holds answers {what}; say the same again to go on, or choose another --out")
+
+
+def digest_of_model(path: Path) -> str:
+    """One SHA-256 that changes when the model does: of the exported file, or of the run's weights.
+
+    Raises:
+        ModelFileError: it cannot be read.
+
+    """
+    files = [path / "model.safetensors"] if path.is_dir() else [path]
+    if path.suffix.lower() == ".xml":
+        files.append(path.with_suffix(".bin"))  # OpenVINO keeps its weights there
+    parts = []
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                parts.append(file_digest(stream, "sha256").hexdigest())
+        except OSError as error:
+            raise ModelFileError(f"{file} cannot be read ({error.strerror})") from None
+    return parts[0] if len(parts) == 1 else sha256("".join(parts).encode()).hexdigest()
+
+
+def read_list(path: Path) -> Iterator[str]:
+    """Paths from a text file, one per line; empty lines are left out.
+
+    Raises:
+        DataError: it cannot be read.
+
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
+            for line in stream:
+                if name := line.rstrip("\r\n"):
+                    yield name
+    except OSError as error:
+        raise DataError(f"--list {path} cannot be read ({error.strerror})") from None

@@ -1,0 +1,120 @@
+"""The model as an AWS Lambda function: a folder that builds its own zip or container image, with the stacks for both.
+
+Enters: a model file. Leaves: the files by name. Called by cli (`catseye deploy lambda`). catseye is on no package
+index, so the few modules that the function needs are copied beside it.
+"""
+
+import ast
+import json
+from pathlib import Path
+
+import catseye
+from catseye.deploying.rendering import DeployedModel, render
+from catseye.errors import UsageError
+
+# Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is older than what the wheels of onnxruntime need.
+PYTHONS = ("3.12", "3.13", "3.14")
+START = "catseye.serving.aws_lambda"
+SOURCE = Path(catseye.__file__).parent
+ZIP = {
+    "how": """#   python@{python} build.py
+#   aws cloudformation package --template-file template.yaml --s3-bucket BUCKET --output-template-file packaged.yaml
+#   aws cloudformation deploy --template-file packaged.yaml --stack-name @{name} --capabilities CAPABILITY_IAM \\
+#     --parameter-overrides Token=$(openssl rand -hex 32)""",
+    "parameter": "",
+    "code": """      Runtime: python@{python}
+      Handler: handler.handler
+      Code: package.zip""",
+}
+IMAGE = {
+    "how": """#   docker build -t @{name} . && docker tag @{name} REPOSITORY:TAG && docker push REPOSITORY:TAG
+#   aws cloudformation deploy --template-file template-image.yaml --stack-name @{name} --capabilities CAPABILITY_IAM \\
+#     --parameter-overrides Image=REPOSITORY:TAG Token=$(openssl rand -hex 32)""",
+    "parameter": """  Image:
+    Type: String
+    MinLength: 1
+    Description: The image in Amazon ECR, in this region, that the Dockerfile beside this was built to.
+""",
+    "code": """      PackageType: Image
+      Code: {ImageUri: !Ref Image}""",
+}
+
+
+def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str | bytes | Path]:
+    """Everything of the folder, by name.
+
+    Raises:
+        UsageError: Lambda has no such Python, or none that runs this.
+
+    """
+    if python not in PYTHONS:
+        raise UsageError(
+            f"--python is one of {', '.join(PYTHONS)}: Lambda's versions that run ONNX Runtime; got {python!r}"
+        )
+    facts: dict[str, object] = {"name": model.name, "python": python}
+    files: dict[str, str | bytes | Path] = {
+        "model.onnx": model.path,
+        "handler.py": render("aws_lambda/handler.template", facts),
+        "build.py": render("aws_lambda/build.py", facts),
+        "Dockerfile": render("aws_lambda/Dockerfile", facts),
+        ".dockerignore": "package\npackage.zip\ntemplate*.yaml\n",
+        "template.yaml": _stack(model, ZIP, facts),
+        "template-image.yaml": _stack(model, IMAGE, facts),
+    }
+    for name in ("requirements.txt", "requirements-image.txt"):
+        files[name] = render(f"aws_lambda/{name}", {})
+    for path in needed_modules():
+        files[f"catseye/{path.relative_to(SOURCE).as_posix()}"] = path
+    return files
+
+
+def needed_modules(start: str = START) -> list[Path]:
+    """The files of this package that a module imports, and those that they import, in order of name.
+
+    What is imported by name only, as in `catseye.load`, is not among them: the function uses none of it.
+    """
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        place = SOURCE.joinpath(*name.split(".")[1:])
+        path = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+        if path in found or not path.is_file():  # no file: a name inside a module
+            continue
+        found.add(path)
+        waiting += [name.rpartition(".")[0]] if "." in name else []
+        for node in ast.walk(_at_run_time(path)):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names if alias.name.startswith("catseye")]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("catseye"):
+                waiting += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return sorted(found)
+
+
+def _at_run_time(path: Path) -> ast.Module:
+    """A module without what only a type checker reads."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    ]
+    return tree
+
+
+def _stack(model: DeployedModel, variant: dict[str, str], facts: dict[str, object]) -> str:
+    def filled(text: str) -> str:
+        for name, value in facts.items():
+            text = text.replace(f"@{{{name}}}", str(value))
+        return text
+
+    said = model.manifest
+    return render(
+        "aws_lambda/template.yaml",
+        facts
+        | {name: filled(text) for name, text in variant.items()}
+        | {
+            # Quoted, because a model file may come from a stranger.
+            "description": json.dumps(f"{said.architecture.name[:100]}; catseye {catseye.__version__}"),
+            "version": model.sha256[:12],
+            "num_classes": len(said.classes),
+        },
+    )

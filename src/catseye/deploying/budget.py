@@ -1,0 +1,88 @@
+"""What one server needs, derived from its own settings: time to stop, memory, and the requests that are one too many.
+
+Enters: the settings that `catseye serve` will run with, and the model. Leaves: numbers for whoever starts and stops it.
+Called by the targets of this room.
+"""
+
+import io
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from catseye.deploying.rendering import DeployedModel
+from catseye.loading import open_model
+from catseye.serving.settings import Settings
+
+MIB = 2**20
+IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server with a model of no size: measured 98
+DECODED_COPIES = 2  # a picture as it was decoded, and as RGB
+BUSY = 0.7  # above it waiting times grow faster than the load
+MOST_REQUESTS = 500  # per process: reading and answering HTTP takes one thread about so far whatever the model
+TRIAL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The seconds from "stop" to the end: others are told, "not ready" is said, what was accepted is answered."""
+
+    prestop_s: int
+    drain_s: float
+    finish_s: int
+    reserve_s: int = 3  # threads are joined, the interpreter ends
+
+    @property
+    def grace_s(self) -> int:
+        """After it a server that still runs is killed."""
+        return math.ceil(self.prestop_s + self.drain_s + self.finish_s + self.reserve_s)
+
+
+def stop_of(settings: Settings, prestop_s: int = 0) -> Stop:
+    """How long a server with these settings takes to stop in good order."""
+    return Stop(prestop_s, settings.drain_s, settings.finish_s)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """MiB: what a server has at work, and what it takes when every limit of its settings is used up at once."""
+
+    usual_mib: int
+    most_mib: int
+    why: str
+
+
+def memory_of(model: DeployedModel, settings: Settings, cpus: int) -> Memory:
+    """Memory of a server that decodes and computes with `cpus` threads each."""
+    limits, spec = settings.limits, model.manifest.preprocessing
+    row_bytes = spec.height_px * spec.width_px * spec.channels * (1 if model.manifest.input_kind == "uint8" else 4)
+    loaded = IDLE_BYTES + 3 * model.num_bytes  # the bytes, the weights, and the weights as laid out for speed
+    queued = limits.max_queued * row_bytes
+    decoded = cpus * DECODED_COPIES * 3 * limits.max_pixels
+    most = _mib(loaded + queued + limits.buffered_bytes + decoded)
+    why = (
+        f"{_mib(loaded)} loaded, {_mib(limits.buffered_bytes)} of uploads, {cpus} pictures of "
+        f"{limits.max_pixels // 1_000_000} Mpx being decoded, {limits.max_queued} waiting"
+    )
+    return Memory(_mib(loaded + queued + 64 * MIB * cpus), most, why)
+
+
+def requests_per_s(model: DeployedModel, cpus: int) -> int:
+    """What `cpus` threads of this machine answer per second, times `BUSY`: 640 x 480 JPEGs, one after the other."""
+    classifier = open_model(model.path, threads=1).classifier()
+    stream = io.BytesIO()
+    smooth = np.linspace(0, 255, 640 * 480 * 3, dtype=np.uint8).reshape(480, 640, 3)
+    Image.fromarray(smooth).save(stream, "JPEG", quality=85)
+    picture = stream.getvalue()
+    classifier.predict(picture)
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < TRIAL_S:
+        classifier.predict(picture)
+        count += 1
+    rate = BUSY * cpus * count / (time.perf_counter() - start)
+    return max(1, min(MOST_REQUESTS, int(rate)))
+
+
+def _mib(num_bytes: int) -> int:
+    return math.ceil(num_bytes / MIB / 32) * 32

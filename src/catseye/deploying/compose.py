@@ -1,0 +1,59 @@
+"""`catseye deploy compose`: the server, Prometheus and Grafana on one machine, with dashboard and alerts in place.
+
+Enters: a model file. Leaves: a folder for `docker compose up`, with the build context of `deploy docker` inside.
+Called by cli.
+"""
+
+import re
+import secrets
+from pathlib import Path
+
+import catseye
+from catseye.deploying.docker import build_context
+from catseye.deploying.rendering import DeployedModel, Written, render, write_folder
+from catseye.errors import UsageError
+
+# Long-supported or recent releases, pinned; change them here.
+PROMETHEUS = "prom/prometheus:v3.5.0"
+GRAFANA = "grafana/grafana:12.1.0"
+MEMORY = re.compile(r"[1-9][0-9]{0,5}[MG]")
+PASSWORD = "secrets/grafana-password"  # noqa: S105 - a path
+
+
+def write_compose(
+    model: DeployedModel, out: Path, *, cpus: int = 2, memory: str = "1G", force: bool = False
+) -> Written:
+    """Write the folder. The password of Grafana's administrator is drawn anew each time.
+
+    Raises:
+        UsageError: the folder holds something already and `force` was not given; or the memory is no size.
+        SaveError: it cannot be written.
+
+    """
+    if not MEMORY.fullmatch(memory):
+        raise UsageError(f"--memory takes a number and M or G, such as 1G; got {memory!r}")
+    context, notes = build_context(model)
+    facts = {
+        "name": model.name,
+        "version": model.sha256[:12],
+        "catseye": catseye.__version__,
+        "prometheus": PROMETHEUS,
+        "grafana": GRAFANA,
+        "cpus": cpus,
+        "memory": memory,
+    }
+    content: dict[str, str | bytes | Path] = {
+        "compose.yaml": render("compose/compose.yaml", facts),
+        "prometheus/prometheus.yml": render("compose/prometheus.yml", facts),
+        "prometheus/alerts.yaml": render("monitoring/alerts.yaml", facts),
+        "grafana/datasources/prometheus.yaml": render("compose/datasource.yaml", facts),
+        "grafana/dashboards/dashboards.yaml": render("compose/dashboards.yaml", facts),
+        f"grafana/dashboards/{model.name}.json": render("monitoring/dashboard.json", facts),
+        PASSWORD: secrets.token_urlsafe(24),
+    }
+    content |= {f"classifier/{name}": file for name, file in context.items()}
+    files = write_folder(out, content, force=force)
+    # Grafana reads the file as a user of its own; other users of this machine do not get past the folder.
+    (out / PASSWORD).parent.chmod(0o700)
+    (out / PASSWORD).chmod(0o444)
+    return Written(files, notes, [f"cd {out}", "docker compose up --build --detach", "open http://127.0.0.1:3000"])

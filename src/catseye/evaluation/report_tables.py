@@ -1,0 +1,66 @@
+"""The tables of report.html: per class, and which classes are taken for which.
+
+Enters: metrics, probabilities, labels. Leaves: rows. Called by `report.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.evaluation.curves import average_precision
+from catseye.evaluation.metrics import Metrics, wilson_interval
+from catseye.evaluation.rejection import auroc
+
+NUM_CONFUSED = 15
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One line of the table of classes; AUROC and average precision are None where a class never occurs."""
+
+    name: str
+    precision: float
+    recall: float
+    recall_low: float
+    recall_high: float
+    f1: float
+    support: int
+    auroc: float | None
+    average_precision: float | None
+
+
+def class_rows(metrics: Metrics, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[ClassRow]:
+    """A line per class, in the order of the classes."""
+    rows = []
+    for index, (name, one) in enumerate(metrics.per_class.items()):
+        of_class, scores = labels == index, probabilities[:, index]
+        low, high = wilson_interval(round(one.recall * one.support), one.support) if one.support else (0.0, 1.0)
+        both = of_class.any() and not of_class.all()
+        rows.append(
+            ClassRow(
+                name, one.precision, one.recall, low, high, one.f1, one.support,
+                auroc(scores[of_class], scores[~of_class]) if both else None,
+                average_precision(scores, of_class) if of_class.any() else None,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def shaded_matrix(metrics: Metrics) -> list[list[tuple[int, float]]]:
+    """Per cell the count and the strength of its colour, 0 to 1; the root lets small shares show."""
+    shares = metrics.confusion / np.maximum(metrics.confusion.sum(1, keepdims=True), 1)
+    strength = np.sqrt(shares)
+    return [
+        [(int(count), round(float(colour), 3)) for count, colour in zip(counts, colours, strict=True)]
+        for counts, colours in zip(metrics.confusion, strength, strict=True)
+    ]
+
+
+def confused_pairs(metrics: Metrics) -> list[tuple[int, int, int, float]]:
+    """The largest cells off the diagonal: truth, prediction, count, share of the truth's pictures."""
+    off = metrics.confusion - np.diag(np.diag(metrics.confusion))
+    order = np.argsort(-off, axis=None, kind="stable")[:NUM_CONFUSED]
+    support = np.maximum(metrics.confusion.sum(1), 1)
+    places = [divmod(int(place), len(off)) for place in order]
+    return [(t, p, int(off[t, p]), float(off[t, p] / support[t])) for t, p in places if off[t, p]]

@@ -1,0 +1,144 @@
+"""What API Gateway (REST and HTTP) and function URLs hand to a Lambda function, as a request; and the answer back.
+
+Enters: an event, payload format 1.0 or 2.0. Leaves: `Call`; or the dictionary that they take for an answer. Called by
+aws_lambda.
+
+Source: AWS Lambda Developer Guide, "Working with AWS Lambda proxy integrations for HTTP APIs" (both formats),
+"Lambda quotas" (6 MB for request and response).
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from catseye.serving.refusals import Refusal
+from catseye.serving.responses import Response
+
+LAMBDA_BYTES = 6_291_456  # of one event or one answer, as JSON
+# As base64 this takes 6,000,000 of them; the rest is for headers and whatever else stands in an event.
+BODY_BYTES = 4_500_000
+ANSWER_BYTES = 6_000_000
+LOST = "\ufffd"  # what stands where bytes were no UTF-8
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, whichever front it came through. Header names are small letters."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
+    """The request in an event.
+
+    Raises:
+        Refusal: 400 it is no event of these fronts, or its picture was damaged on the way; 413 the body is too long.
+
+    """
+    if not isinstance(event, Mapping):
+        raise _unknown("no object")
+    context = event.get("requestContext") or {}
+    route = context.get("http") if isinstance(context, Mapping) else None
+    if isinstance(route, Mapping):  # format 2.0
+        method, path = route.get("method"), event.get("rawPath")
+        query = str(event.get("rawQueryString") or "")
+        stage = f"/{context.get('stage')}"
+        if isinstance(path, str) and (path == stage or path.startswith(f"{stage}/")):
+            path = path[len(stage) :]
+    else:  # format 1.0, whose queries are decoded already
+        method, path = event.get("httpMethod"), event.get("path")
+        several = event.get("multiValueQueryStringParameters") or event.get("queryStringParameters") or {}
+        query = urlencode(several, doseq=True)
+    if not isinstance(method, str) or not isinstance(path, str):
+        raise _unknown(", ".join(map(str, list(event)[:8])) or "an empty one")
+    # Behind a base path of a domain of one's own, only this still says what was asked for.
+    proxy = (event.get("pathParameters") or {}).get("proxy")
+    headers = _headers(event)
+    body = _body(event, max_body_bytes)
+    return Call(method.upper(), f"/{proxy}" if proxy else path or "/", query.encode("ascii", "replace"), headers, body)
+
+
+def _headers(event: Mapping[str, Any]) -> dict[bytes, bytes]:
+    several = event.get("multiValueHeaders")
+    pairs = {name: values[-1] for name, values in several.items() if values} if several else event.get("headers") or {}
+    return {
+        str(name).lower().encode("latin-1", "replace"): str(value).encode("utf-8", "replace")
+        for name, value in pairs.items()
+    }
+
+
+def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
+    text = event.get("body") or ""
+    if not isinstance(text, str):
+        raise _unknown("a body that is no text")
+    in_base64 = bool(event.get("isBase64Encoded"))
+    num_bytes = len(text) * 3 // 4 - text[-2:].count("=") if in_base64 else len(text.encode("utf-8", "replace"))
+    if num_bytes > max_bytes:
+        raise Refusal(
+            413,
+            "body-too-large",
+            f"a body has at most {max_bytes:,} bytes here, because AWS Lambda takes {LAMBDA_BYTES:,} bytes per call "
+            f"and base64, in which a picture travels there, costs a third more; got {num_bytes:,}; "
+            "send a smaller picture",
+        )
+    if not in_base64:
+        if LOST in text:
+            raise Refusal(
+                400,
+                "picture-damaged",
+                "the picture came as text, with some of its bytes lost on the way; the API has to pass bodies on as "
+                "they are: BinaryMediaTypes: ['*/*'] of a REST API; HTTP APIs and function URLs do so by themselves",
+            )
+        return text.encode("utf-8", "replace")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise _unknown("a body that is said to be base64 and is not") from None
+
+
+def _unknown(got: str) -> Refusal:
+    return Refusal(
+        400,
+        "unknown-event",
+        f"an event comes from API Gateway (format 1.0 or 2.0) or from a function URL; got {got}; "
+        "send HTTP requests to one of these",
+    )
+
+
+def to_answer(response: Response, request_id: str, version: str = "", *, without_body: bool = False) -> dict[str, Any]:
+    """What all three fronts take for an answer."""
+    headers = {
+        "content-type": response.content_type.decode(),
+        "x-request-id": request_id,
+        **{name.decode(): value.decode() for name, value in response.headers},
+    }
+    if version:
+        headers["x-catseye-model"] = version
+    body = "" if without_body else response.body.decode()
+    return {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+def require_small(response: Response) -> Response:
+    """The same response, if Lambda will pass it on.
+
+    Raises:
+        Refusal: 413, a hundred thousand classes do not fit.
+
+    """
+    # Inside the answer the body is a JSON string once more, with every quotation mark escaped.
+    if len(response.body) > ANSWER_BYTES // 3 and len(json.dumps(response.body.decode())) > ANSWER_BYTES:
+        raise Refusal(
+            413,
+            "answer-too-large",
+            f"an answer has at most {ANSWER_BYTES:,} bytes, because AWS Lambda passes on no more; got a longer one; "
+            "ask for the best classes only, ?top=5",
+        )
+    return response
