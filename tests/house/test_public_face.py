@@ -29,8 +29,6 @@ FLAGS = {
     "explain feature-maps": {"--layer", "--out", "--device"},
     "explain receptive-field": {"--layer", "--channel", "--at", "--out", "--device"},
     "explain gradient-flow": {"--depth", "--norm", "--init", "--steps", "--seed", "--out"},
-    "predict": {"--top", "--csv", "--device", "--trust"},
-    "explain": {"--method", "--class", "--out", "--device"},
     "predict": {
         "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
     },
