@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from catseye.config import AugmentSettings, load_settings
+from catseye.config import AugmentSettings
 from catseye.data.augment import augment_batch, random_resized_crop
 from catseye.data.mixing import mix_batch
 from catseye.preprocess import Pixels, Preprocessing, fit, to_pixels
 from catseye.seeds import derive
+from catseye.settings_file import load_settings
 
 
 @dataclass(frozen=True)
