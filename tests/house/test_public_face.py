@@ -24,9 +24,6 @@ FLAGS = {
     "evaluate": {"--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
     "calibrate": {"--max-risk", "--against", "--device", "--data-dir"},
     "compare": {"--data", "--device", "--data-dir"},
-    "predict": {
-        "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
-    },
     "explain cam": {"--method", "--class", "--out", "--device"},
     "explain kernels": {"--out", "--device"},
     "explain feature-maps": {"--layer", "--out", "--device"},
