@@ -48,7 +48,7 @@ def build(site: Path) -> None:
         except BrokenLink as error:
             raise BrokenDocuments(str(error)) from None
         made = Path(folder) / "site"
-        words = ["-q", "-W", "--keep-going", "-j", "auto", "-c", str(Path(__file__).parent)]
+        words = ["-q", "-W", "--keep-going", "-c", str(Path(__file__).parent)]
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "sphinx", *words, "-d", str(Path(folder) / "doctrees"), str(staged), str(made)],
             check=False,

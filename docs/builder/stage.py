@@ -65,8 +65,8 @@ def copy_file(source: Path, copy: Path) -> None:
 def links(text: str) -> list[str]:
     """What a Markdown text links to within the repository, in order; links in code are not links.
 
-    >>> links("[a](x.md#y) `[b](z.md)` ![c](p.png) [d](https://example.org)")
-    ['x.md#y', 'p.png']
+    >>> links("[a](x.md#y) `[b](z.md)` ![c](p.png) [d](https://example.org) [`e`](e.md)")
+    ['x.md#y', 'p.png', 'e.md']
     """
     found: list[str] = []
 
@@ -95,16 +95,13 @@ def anchors(text: str) -> set[str]:
 
 def rewrite(text: str, replace: Callable[[str], str]) -> str:
     """The text with `replace(target)` for every target of a link within the repository."""
-
-    def one(match: re.Match[str]) -> str:
-        label, target = match[1], match[2]
-        return match[0] if _OUTSIDE.match(target) else f"{label}({replace(target)})"
-
+    masked = _CODE.sub(lambda code: "\0" * len(code[0]), text)  # every place stays where it is
     pieces, end = [], 0
-    for code in _CODE.finditer(text):
-        pieces += [_LINK.sub(one, text[end : code.start()]), code[0]]
-        end = code.end()
-    return "".join([*pieces, _LINK.sub(one, text[end:])])
+    for match in _LINK.finditer(masked):
+        if not _OUTSIDE.match(match[2]):
+            pieces += [text[end : match.start(2)], replace(match[2])]
+            end = match.end(2)
+    return "".join([*pieces, text[end:]])
 
 
 def _target(root: Path, source: Path, page: Path, staged: Path, target: str) -> str:

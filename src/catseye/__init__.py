@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from catseye.preprocess import preprocess as preprocess
     from catseye.training.fit import train as train
 
-# ONNX Runtime's wheels (1.32) report their use to Microsoft unless they are told not to before they are imported.
+# ONNX Runtime's official builds (1.32, on Linux too) send usage data to Microsoft and keep an identifier in the user's
+# cache folder; this, said before it is loaded, is its own switch (its Privacy.md). Whoever wants it says 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"

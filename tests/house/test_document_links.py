@@ -134,7 +134,6 @@ def test_a_style_sheet_from_another_host_is_a_fault(site):
     assert "theme.css" in links.faults(site)[0]
 
 
-@pytest.mark.slow  # Sphinx takes more than ten seconds
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("sphinx", reason="the extra docs is not installed")
     build(tmp_path / "site")
