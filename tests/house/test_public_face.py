@@ -41,7 +41,6 @@ FLAGS = {
         "--max-connections", "--deadline", "--header-time", "--body-time", "--drain", "--quiet",
     },
     "lab": {"--host", "--port", "--open", "--no-open", "--timeline"},
-    "lab": {"--host", "--port", "--open"},
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
