@@ -86,7 +86,8 @@ def test_a_folder_takes_the_map_too(run, shapes, tmp_path, monkeypatch, capsys):
         code, told, _ = command(monkeypatch, capsys, *words, shapes / "circle/000.png", "--out", out, "--device", "cpu")
         assert code == 0
         assert str(out / "000-gradcam.png") in told.replace("\n", "")
-        assert Image.open(out / "000-gradcam.png").width > 600
+        with Image.open(out / "000-gradcam.png") as image:
+            assert image.width > 600
 
 
 @pytest.mark.parametrize(
