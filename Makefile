@@ -26,16 +26,20 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/pytest tests/house
 
+# A file of tests stays in one process, so that what it trains is trained once.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000
 
-# Containers for real: a Docker engine of the tests' own. Root and Debian's packages; else skipped, with the reason.
+# Deployments for real: a Docker engine of the tests' own, pods in network namespaces behind HAProxy. Root and Debian's
+# packages; else skipped, with the reason.
 test-deploy: setup
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v dockerd >/dev/null; then \
-	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io runc mmdebstrap prometheus) >/dev/null; fi
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && ! (command -v dockerd && command -v haproxy && command -v bwrap) >/dev/null; then \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+	    docker.io runc mmdebstrap prometheus haproxy bubblewrap iproute2) >/dev/null; fi
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/deploy
 
 # Pins what the container installs, with the hashes of PyPI.

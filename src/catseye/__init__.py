@@ -10,6 +10,7 @@ The names below are loaded when they are first used, so that `import catseye` co
 needs no torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from catseye.loading import load as load
     from catseye.preprocess import preprocess as preprocess
     from catseye.training.fit import train as train
+
+# ONNX Runtime's official builds (1.32, on Linux too) send usage data to Microsoft and keep an identifier in the user's
+# cache folder; this, said before it is loaded, is its own switch (its Privacy.md). Whoever wants it says 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

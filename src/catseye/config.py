@@ -45,7 +45,11 @@ class ModelSettings(Group):
     stem: Literal["auto", "small", "standard"] | None = Field(
         default=None, description="entrance for pictures of 64 px and less, or the paper's; auto: by input size"
     )
-    width: float | None = Field(default=None, ge=0.125, le=8, description="speednet: factor of every block's channels")
+    width: float | None = Field(
+        default=None, ge=0.125, le=8, description="speednet, tower: factor of every block's channels"
+    )
+    depth: int | None = Field(default=None, ge=4, le=200, description="tower: layers with weights, an even number")
+    norm: bool | None = Field(default=None, description="tower: batch normalisation after every convolution")
     auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 
 

@@ -130,7 +130,9 @@ def preprocess_sized(
     return to_pixels(fit(image, spec, box), spec.channels), size
 
 
-def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) -> Image.Image:
+def open_image(
+    source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
 
     Transparent pixels are laid on white, as every viewer shows them; the first frame of an
@@ -140,7 +142,7 @@ def open_image(source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS) 
         ImageError: as in `preprocess`.
 
     """
-    return _open(source, formats, None)[0]
+    return _open(source, formats, None, max_pixels)[0]
 
 
 def _open(

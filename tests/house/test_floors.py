@@ -39,6 +39,7 @@ FLOORS = {
     "batch": 3,
     "deploying": 4,
     "serving": 3,
+    "lab": 4,  # it shows what explanation, training and serving compute, and calls them by name
     "cli": 4,
     "__main__": 4,
     "__init__": 4,
@@ -55,6 +56,7 @@ SIDEWAYS = {
     ("loading", "torch_runtime"),
     ("loading", "tensorrt_runtime"),
     ("cli", "deploying"),
+    ("cli", "lab"),
     ("__main__", "cli"),
 }
 TORCH_FREE = {

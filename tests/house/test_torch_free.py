@@ -23,6 +23,8 @@ sys.meta_path.insert(0, Refuse())
         "import catseye.onnx_runtime, catseye.inspection",
         "import catseye.loading, catseye.openvino_runtime, catseye.torch_archive, catseye.tensorrt_engine_file",
         "import catseye.serving.server, catseye.serving.worker, catseye.serving.supervisor",
+        "import catseye.lab.command, catseye.lab.answers.pixels, catseye.lab.answers.convolution",
+        "import catseye.lab.answers.activations",
         "import sys; sys.argv = ['catseye', '--help']\nfrom catseye.cli import main\nmain()",
         "import sys; sys.argv = ['catseye', 'train', '--help']\nfrom catseye.cli import main\nmain()",
     ],

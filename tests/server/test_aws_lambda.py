@@ -184,7 +184,7 @@ def test_unknown_is_said_only_below_the_threshold(tmp_path):
 
 
 def test_an_answer_that_lambda_would_not_pass_on(function, monkeypatch):
-    monkeypatch.setattr("catseye.serving.aws_events.ANSWER_BYTES", 150)
+    monkeypatch.setattr("catseye.serving.aws_events.ANSWER_BYTES", 90)
     found = function(make_event("http-api", png()))
     assert (found["statusCode"], json.loads(found["body"])["code"]) == (413, "answer-too-large")
     monkeypatch.setattr("catseye.serving.aws_events.ANSWER_BYTES", 600)

@@ -12,7 +12,7 @@ import catseye
 from catseye.batch import predict as walk
 from catseye.batch.parts import do_part, finished, part_path, to_table
 from catseye.batch.plan import Plan, digest_of_model, make_plan, read_list, read_plan
-from catseye.batch.ray_engine import open_classifier
+from catseye.batch.ray_engine import _share_out, open_classifier
 from catseye.cli import app
 from catseye.errors import DataError, MissingDependency, ModelFileError, SaveError, UsageError
 from catseye.predictions import Row, predict_files, walk_pictures
@@ -221,7 +221,7 @@ def test_a_second_call_does_what_is_missing(model, photos, tmp_path, engine):
     assert after == before
     engine.done.clear()
     third = walk.predict_in_parts(model, walk_pictures([str(photos)]), out, part_size=3)
-    assert (engine.done, third.num_pictures_now, third.workers) == ([], 0, 0)
+    assert (engine.done, third.num_pictures_now, third.num_parts_before) == ([], 0, 4)
     assert "4 parts to do" in said[0]
 
 
@@ -263,6 +263,18 @@ def test_a_list_of_paths(tmp_path):
         list(read_list(tmp_path / "none.txt"))
 
 
+def test_workers_ask_for_what_there_is():
+    assert _share_out({"CPU": 4.0}, 0, 100, "auto") == (4, None)
+    assert _share_out({"CPU": 4.0}, 2, 100, "cpu") == (2, None)
+    assert _share_out({"CPU": 4.0}, 4, 3, "cpu") == (3, None)
+    assert _share_out({"CPU": 8.0, "GPU": 1.0}, 4, 100, "cuda") == (4, 0.25)
+    assert _share_out({"CPU": 8.0, "GPU": 4.0}, 2, 100, "cuda") == (2, 1.0)
+    with pytest.raises(UsageError, match="at most the cores that Ray has, 4; got 5"):
+        _share_out({"CPU": 4.0}, 5, 100, "auto")
+    with pytest.raises(UsageError, match="needs a GPU"):
+        _share_out({"CPU": 4.0}, 2, 100, "cuda")
+
+
 def test_without_the_extra(monkeypatch, model, photos, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"pip install 'catseye\[batch\]'"):
@@ -278,6 +290,7 @@ def test_without_the_extra(monkeypatch, model, photos, tmp_path):
         (["--engine", "ray", "--out", "o", "--csv", "c"], "got --csv"),
         (["--out", "o"], "--out goes with --engine ray"),
         (["--workers", "2"], "--workers goes with --engine ray"),
+        (["--part-size", "2"], "--part-size goes with --engine ray"),
     ],
 )
 def test_words_that_do_not_fit(model, photos, words, message):

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import ValidationError
+from typer.testing import CliRunner
 
+from catseye.cli import app
 from catseye.deploying import budget, kubernetes
 from catseye.deploying.budget import memory_of, requests_per_s, stop_of
 from catseye.deploying.kubernetes import OVERLAYS, Cluster, render_all, settings_of, write_kubernetes
 from catseye.deploying.rendering import DeployedModel, read_model
-from catseye.errors import UsageError
+from catseye.errors import ModelFileError, UsageError
 from catseye.serving.settings import Limits, Settings
 from tests.unit.kubernetes_objects import KUBECTL, VERSIONS, Objects, build, bytes_of, check, selects
 from tests.unit.onnx_files import manifest, tiny_model
@@ -304,11 +306,26 @@ def test_the_image_is_the_models_version(built, model):
     said = built["one"]["cpu"].the("Deployment")["metadata"]["annotations"]
     assert json.loads(said["catseye/classes"]) == ["red", "green", "blue"]
     assert said["catseye/model-sha256"] == model.sha256
-    digest = "sha256:" + "a" * 64
-    files = render_all(model, replace(ONE, image=f"localhost:5000/pets@{digest}"))
-    assert yaml.safe_load(files["base/kustomization.yaml"])["images"] == [
-        {"name": "pets", "newName": "localhost:5000/pets", "digest": digest}
-    ]
+
+
+def test_an_image_by_its_digest_has_been_pushed_already(model, tmp_path):
+    image = "localhost:5000/pets@sha256:" + "a" * 64
+    written = write_kubernetes(model, replace(ONE, image=image), tmp_path / "k")
+    assert not [step for step in written.next if "docker" in step]
+    assert build(tmp_path / "k" / "overlays" / "cpu").container["image"] == image
+    gpu = build(tmp_path / "k" / "overlays" / "gpu").container["image"]
+    assert gpu == f"localhost:5000/pets:{model.sha256[:12]}-gpu"
+
+
+def test_the_image_is_the_one_that_deploy_docker_describes(built):
+    dockerfile = (Path(kubernetes.__file__).parent / "templates" / "docker" / "Dockerfile").read_text()
+    command = built["one"]["cpu"].container["command"]
+    assert f"CMD {json.dumps(command[:7])[:-1]}" in dockerfile
+    pod = built["one"]["cpu"].pod["securityContext"]
+    assert f"USER {pod['runAsUser']}:{pod['runAsGroup']}" in dockerfile
+    assert f"EXPOSE {command[command.index('--port') + 1]}" in dockerfile
+    gpu = dockerfile[dockerfile.index("FROM runtime AS gpu") :]
+    assert json.dumps(built["one"]["gpu"].container["command"][-2:])[1:-1] in gpu
 
 
 def test_requests_per_pod_ask_for_the_adapters_metric(built, folder):
@@ -433,6 +450,23 @@ def test_class_names_arrive_as_they_are(tmp_path, name):
     model = replace(read_model(path), manifest=manifest(classes=(name, "other", "third")))
     (text,) = [render_all(model, ONE)["base/deployment.yaml"]]
     assert json.loads(yaml.safe_load(text)["metadata"]["annotations"]["catseye/classes"])[0] == name
+
+
+def test_the_command_writes_and_says_what_comes_next(model, tmp_path):
+    words = ["deploy", "kubernetes", str(model.path), "--out", str(tmp_path / "k"), "--name", "pets"]
+    words += ["--requests-per-pod", "9", "--max-replicas", "4", "--cpus", "1", "--prestop", "20", "--insecure"]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert {Path(path) for path in said["written"]} == {path for path in (tmp_path / "k").rglob("*") if path.is_file()}
+    assert "may ask" in said["notes"][0]
+    pod = yaml.safe_load((tmp_path / "k" / "base" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 20 + 0.5 + 15 + 3 + 0.5
+    with pytest.raises(UsageError, match="is not empty"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    (tmp_path / "bare.onnx").write_bytes(tiny_model("").SerializeToString())
+    with pytest.raises(ModelFileError, match="carries no catseye manifest"):
+        CliRunner().invoke(app, [*words[:2], str(tmp_path / "bare.onnx"), *words[3:]], catch_exceptions=False)
 
 
 def test_next_steps_are_commands(model, tmp_path):

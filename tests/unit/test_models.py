@@ -10,7 +10,8 @@ from catseye.models.lenet import ScaledTanh
 from catseye.models.residual import ResidualNet
 
 NAMES = ["lenet5", "simple", "residual", "speednet"]  # our own small ones; the larger networks have a file of their own
-NETWORKS = [(name, {}) for name in NAMES] + [("residual", {"skip": False})]
+TOWERS = [("tower", {"depth": 10}), ("tower", {"depth": 6, "skip": False, "norm": False})]
+NETWORKS = [(name, {}) for name in NAMES] + [("residual", {"skip": False}), *TOWERS]
 
 
 def count(model: nn.Module) -> int:
@@ -103,6 +104,10 @@ def residual_count(channels: int, classes: int, *, skip: bool = True) -> int:
     return total
 
 
+def tower_count(depth: int, channels: int, classes: int, width: int = 16) -> int:
+    return conv_bn(channels, width) + (depth - 2) * conv_bn(width, width) + conv(width, classes, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "channels", "classes", "side", "options", "formula", "known"),
     [
@@ -116,6 +121,8 @@ def residual_count(channels: int, classes: int, *, skip: bool = True) -> int:
         ("residual", 3, 10, 96, {}, residual_count(3, 10), 2_760_490),
         ("residual", 1, 100, 32, {}, residual_count(1, 100), None),
         ("residual", 3, 10, 32, {"skip": False}, residual_count(3, 10, skip=False), None),
+        ("tower", 3, 10, 32, {}, tower_count(50, 3, 10), None),
+        ("tower", 1, 5, 8, {"depth": 20, "skip": False, "width": 0.5}, tower_count(20, 1, 5, 8), None),
     ],
 )
 def test_the_exact_number_of_parameters(name, channels, classes, side, options, formula, known):

@@ -32,7 +32,6 @@ class Summary:
     num_parts_before: int
     num_pictures_now: int
     seconds: float
-    workers: int
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -51,7 +50,7 @@ def predict_in_parts(
     trust: bool = False,
     tell: Callable[[str], object] = lambda line: None,
 ) -> Summary:
-    """Classify `paths` into `out`, in `workers` processes (0: one per core that may be used).
+    """Classify `paths` into `out`, in `workers` processes (0: one per core).
 
     Raises:
         UsageError: the folder is another call's, or somebody works on it. ModelFileError, DataError, SaveError.
@@ -62,7 +61,6 @@ def predict_in_parts(
     begun = time.perf_counter()
     digest = digest_of_model(model)
     open_classifier(model, device, trust)  # what cannot be opened is said now, by this process
-    workers = workers or _cores()
     with _alone(out):
         plan = make_plan(paths, out, model_sha256=digest, part_size=part_size, top=top)
         remove_leftovers(out)
@@ -82,16 +80,7 @@ def predict_in_parts(
                 f"stopped; what is done stays in {out}; say the same again to go on", signal.SIGINT
             ) from None
     seconds = round(time.perf_counter() - begun, 2)
-    return Summary(
-        str(out),
-        plan.num_pictures,
-        num_failed,
-        plan.num_parts,
-        len(before),
-        num_now,
-        seconds,
-        min(workers, len(missing)),
-    )
+    return Summary(str(out), plan.num_pictures, num_failed, plan.num_parts, len(before), num_now, seconds)
 
 
 def _require_engine() -> None:
@@ -100,10 +89,6 @@ def _require_engine() -> None:
     for module, package in (("ray", "ray[data]"), ("pyarrow", "pyarrow")):
         if find_spec(module) is None:
             raise MissingDependency(package, "batch")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

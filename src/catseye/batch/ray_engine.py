@@ -13,7 +13,7 @@ from typing import Any
 from catseye.batch.parts import do_part
 from catseye.batch.plan import digest_of_model, read_plan
 from catseye.classifier import Classifier
-from catseye.errors import CatseyeError, MissingDependency, ModelFileError, WorkerError
+from catseye.errors import CatseyeError, MissingDependency, ModelFileError, UsageError, WorkerError
 from catseye.loading import is_model_file, load, open_model
 
 STORE_BYTES = 80_000_000  # the smallest that Ray takes; what travels is a few numbers per part
@@ -61,25 +61,47 @@ def run_parts(
         import ray.data
     except ImportError:
         raise MissingDependency("ray[data]", "batch") from None
-    here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    here = {"num_cpus": workers or _cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     ray.init(**({} if os.environ.get("RAY_ADDRESS") else here), logging_level="ERROR", log_to_driver=False)
     try:
         said = ray.data.DataContext.get_current()
         said.enable_progress_bars = said.print_on_execution_start = False
-        on_gpu = device.startswith("cuda")
+        workers, gpus = _share_out(ray.cluster_resources(), workers, len(parts), device)
         done = ray.data.from_items(list(parts), override_num_blocks=len(parts)).map(
             Worker,
             fn_constructor_args=(str(model.absolute()), str(out.absolute()), device, trust),
             # One part at a time each: a second one waiting at a slow worker would keep a quick one idle.
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(parts)), max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
-            num_gpus=1 if on_gpu else None,
+            num_gpus=gpus,
         )
         yield from done.iter_rows()
     except Exception as error:
         raise _in_words(error) from error
     finally:
         ray.shutdown()
+
+
+def _share_out(there: dict[str, float], workers: int, num_parts: int, device: str) -> tuple[int, float | None]:
+    """How many workers, and which share of a GPU for each. Ray would wait for ever for what is not there.
+
+    Raises:
+        UsageError: there are fewer cores or no GPU.
+
+    """
+    cores, gpus = int(there.get("CPU", 0)), there.get("GPU", 0.0)
+    if workers > cores:
+        raise UsageError(f"--workers is at most the cores that Ray has, {cores}; got {workers}")
+    workers = min(workers or cores, num_parts)
+    if not device.startswith("cuda"):
+        return workers, None
+    if not gpus:
+        raise UsageError(f"--device {device} needs a GPU that Ray knows of; it has none; leave --device out")
+    return workers, min(1.0, gpus / workers)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_words(error: BaseException) -> CatseyeError:

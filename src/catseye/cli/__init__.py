@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
-from catseye.cli import check, deploy, evaluate, explain, export, models, predict, serve, train
+from catseye.cli import check, deploy, evaluate, explain, export, lab, models, predict, serve, train
 from catseye.cli.printing import stderr
 from catseye.errors import CatseyeError, Interrupted
 
@@ -23,11 +23,11 @@ VERBS: tuple[Callable[..., None], ...] = (
     evaluate.calibrate,
     evaluate.compare,
     predict.predict,
-    explain.explain,
     export.export,
     export.bench,
     export.info,
     serve.serve,
+    lab.lab,
     train.lr_find,
     train.timeline,
     models.models,
@@ -44,6 +44,7 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(explain.explain, name="explain")
 app.add_typer(deploy.deploy, name="deploy")
 
 

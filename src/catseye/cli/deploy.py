@@ -120,6 +120,23 @@ def deploy_kubernetes(
     _report(write_kubernetes(read_model(model, name), cluster, out, force=force), out, as_json)
 
 
+@deploy.command("lambda")
+def deploy_lambda(
+    model: ModelToDeploy,
+    out: NewFolder,
+    name: ServiceName = "cnn-classifier",
+    python: Annotated[str, typer.Option("--python", help="Of the function, and of whoever runs build.py.")] = "3.13",
+    force: Force = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write an AWS Lambda function: its package, as zip or image, and a CloudFormation stack for each."""
+    from catseye.deploying.aws_lambda import write_lambda
+    from catseye.deploying.rendering import read_model
+
+    _report(write_lambda(read_model(model, name), out, python=python, force=force), out, as_json)
+
+
 @deploy.command("kubernetes-job")
 def deploy_kubernetes_job(
     data: DataThere,
@@ -171,32 +188,6 @@ def deploy_slurm(
     words = split_words(options)
     job = TrainingJob(data, run, nodes, gpus_per_node, cpus_per_node, memory, name, words)
     _write_file(out / "train.sbatch", slurm_script(job, time=time, setup=setup), "sbatch", as_json)
-
-
-@deploy.command("lambda")
-def deploy_lambda(
-    model: Annotated[Path, typer.Argument(help="A file made by `catseye export`, ending in .onnx.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)],
-    name: Annotated[str, typer.Option("--name", help="Of stack and image.")] = "cnn-classifier",
-    python: Annotated[str, typer.Option("--python", help="Of Lambda, and of the machine that builds.")] = "3.13",
-    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Write an AWS Lambda function: its package, as zip or image, and the stacks for both."""
-    from catseye.deploying.aws_lambda import lambda_files
-    from catseye.deploying.rendering import read_model, write_folder
-
-    written = write_folder(out, lambda_files(read_model(model, name), python=python), force=force)
-    if as_json:
-        print_json({"written": [str(path) for path in written]})
-        return
-    stdout.print(f"written: {len(written)} files in {out}", highlight=False, markup=False)
-    stdout.print(
-        f"next: python{python} {out / 'build.py'}   (then as {out / 'template.yaml'} says)",
-        highlight=False,
-        markup=False,
-    )
 
 
 def _write_file(path: Path, text: str, verb: str, as_json: bool) -> None:

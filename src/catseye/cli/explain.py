@@ -1,22 +1,55 @@
-"""`catseye explain`: where in a picture the network sees its answer."""
+"""`catseye explain`: what a network sees, one verb for each question. `explain RUN PICTURE` is `explain cam`."""
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from catseye.cli.options import Debug, Device, Json
 from catseye.cli.printing import print_json, stdout
+from catseye.errors import UsageError
 
 
-def explain(
-    run: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
-    picture: Annotated[Path, typer.Argument(help="A picture.")],
+class CamByDefault(TyperGroup):
+    """The verbs of explain; what is no verb is a run, and its map is drawn."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `cam` before a run; what nearly is a verb stays, so that its right name is suggested."""
+        first = args[0] if args else ""
+        is_verb = first in self.commands or first in ("-h", "--help")
+        misspelt = not Path(first).exists() and get_close_matches(first, self.commands)
+        if args and not is_verb and not misspelt:
+            args = ["cam", *args]
+        return super().parse_args(ctx, args)
+
+
+explain = typer.Typer(
+    cls=CamByDefault,
+    help="Show what a network sees: its filters, its maps, where it looks, what its gradients do.",
+    no_args_is_help=True,
+)
+
+Run = Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")]
+Picture = Annotated[Path, typer.Argument(help="A picture.")]
+Layer = Annotated[str | None, typer.Option("--layer", help="A name from `catseye summary`.", show_default=False)]
+OutFolder = Annotated[
+    Path | None, typer.Option("--out", help="The folder for PNGs and index.html.", show_default=False)
+]
+
+
+@explain.command("cam")
+def explain_cam(
+    run: Run,
+    picture: Picture,
     method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++, eigencam or cam.")] = "gradcam",
     target: Annotated[
         str | None, typer.Option("--class", help="Explain this class instead of the answer.", show_default=False)
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The PNG; PICTURE-METHOD.png if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A folder, or the PNG; PICTURE-METHOD.png if left out.")
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
@@ -37,3 +70,120 @@ def explain(
         highlight=False,
     )
     stdout.print(f"written: {found.path}", highlight=False, markup=False)
+
+
+@explain.command("kernels")
+def explain_kernels(
+    run: Run,
+    picture: Annotated[Path | None, typer.Argument(help="A picture, to see what the filters make of it.")] = None,
+    out: OutFolder = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw the filters of the first convolution."""
+    from catseye.explanation import figures
+
+    found = figures.kernels(run, picture, device=device)
+    _write(out or Path("kernels"), "The first filters", found, {"model": str(run)}, as_json)
+
+
+@explain.command("feature-maps")
+def explain_feature_maps(
+    run: Run,
+    picture: Picture,
+    layer: Layer = None,
+    out: OutFolder = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw what the layers make of a picture, the strongest maps first."""
+    from catseye.explanation import figures
+
+    found = figures.feature_maps(run, picture, layer=layer, device=device)
+    facts = {"model": str(run), "picture": str(picture)}
+    _write(out or Path(f"{picture.stem}-feature-maps"), "Feature maps", found, facts, as_json)
+
+
+@explain.command("receptive-field")
+def explain_receptive_field(
+    run: Run,
+    picture: Picture,
+    layer: Layer = None,
+    channel: Annotated[
+        int | None, typer.Option("--channel", min=0, help="The strongest if left out.", show_default=False)
+    ] = None,
+    place: Annotated[
+        str | None,
+        typer.Option("--at", help="ROW,COLUMN in the map; its highest value if left out.", show_default=False),
+    ] = None,
+    out: OutFolder = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw the region of a picture that one activation can see, and where it does look."""
+    from catseye.explanation import figures
+
+    where = None if place is None else _place(place)
+    found = figures.receptive_field(run, picture, layer=layer, channel=channel, place=where, device=device)
+    facts = {"model": str(run), "picture": str(picture)}
+    _write(out or Path(f"{picture.stem}-receptive-field"), "Receptive field", found, facts, as_json)
+
+
+@explain.command("gradient-flow")
+def explain_gradient_flow(
+    depth: Annotated[int, typer.Option("--depth", help="Layers with weights, an even number from 10 to 100.")] = 50,
+    norm: Annotated[bool, typer.Option("--norm", help="Batch normalisation after every convolution.")] = False,
+    initialisation: Annotated[str, typer.Option("--init", help="pytorch, glorot or he.")] = "pytorch",
+    steps: Annotated[int, typer.Option("--steps", min=0, max=1000, help="Steps of training in between.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and pictures.")] = 0,
+    out: OutFolder = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how much of the gradient reaches each layer of a deep network, with skips and without."""
+    from catseye.explanation import figures
+    from catseye.explanation.gradient_flow import gradient_flow
+
+    found = gradient_flow(depth, norm=norm, initialisation=initialisation, num_steps=steps, seed=seed)
+    folder = out or Path("gradient-flow")
+    plain, residual = found.plain.start, found.residual.start
+    lines = {
+        "layers": str(depth),
+        f"0.8 to the power of {depth - 1}": f"{found.arithmetic:.2g}",
+        "left at layer 1 without skips": f"{plain.share:.2g}, × {plain.per_layer:.3f} a layer",
+        "left at layer 1 with skips": f"{residual.share:.2g}, × {residual.per_layer:.3f} a layer",
+    }
+    if found.num_steps:
+        lines["loss without skips"] = f"{found.plain.losses[0]:.2f} → {found.plain.losses[-1]:.2f}"
+        lines["loss with skips"] = f"{found.residual.losses[0]:.2f} → {found.residual.losses[-1]:.2f}"
+    if not as_json:
+        for key, value in lines.items():
+            stdout.print(f"{key}: {value}", highlight=False, markup=False)
+    _write(folder, "Gradient flow", figures.gradient_flow(found), lines, as_json, found.to_json())
+
+
+def _place(text: str) -> tuple[int, int]:
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise UsageError(f"--at is ROW,COLUMN; got {text!r}; for example --at 3,4")
+    return int(parts[0]), int(parts[1])
+
+
+def _write(
+    folder: Path,
+    title: str,
+    found: dict[str, Any],
+    lines: dict[str, str],
+    as_json: bool,
+    more: dict[str, Any] | None = None,
+) -> None:
+    from catseye.explanation.figures import write_figures
+
+    written = write_figures(folder, title, found, lines)
+    if as_json:
+        print_json({**(more or {}), "written": [str(path) for path in written]})
+        return
+    stdout.print(f"written: {written[-1]} and {len(written) - 1} PNG", highlight=False, markup=False)

@@ -23,7 +23,7 @@ def summary(
     model: Annotated[str, typer.Argument(help="A name from `catseye models`.")],
     shape: Annotated[str, typer.Option("--input", help="CxHxW.")] = "3x32x32",
     classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 10,
-    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual or tower without skips.")] = False,
     stem: Annotated[
         str | None, typer.Option("--stem", help="auto, small (for 64 px and less) or standard.", show_default=False)
     ] = None,

@@ -27,7 +27,9 @@ def predict(
         Path | None, typer.Option("--out", help="ray: the folder of Parquet files; one half done is continued.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="ray: processes; 0: one per core.")] = 0,
-    part_size: Annotated[int, typer.Option("--part-size", min=1, help="ray: pictures per Parquet file.")] = 2000,
+    part_size: Annotated[
+        int | None, typer.Option("--part-size", min=1, help="ray: pictures per Parquet file; 2000 if left out.")
+    ] = None,
     device: Device = "auto",
     trust: Trust = False,
     as_json: Json = False,
@@ -46,8 +48,9 @@ def predict(
             raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")
         _predict_with_ray(model, _names(paths, from_list), out, top, workers, part_size, device, trust, as_json)
         return
-    if out or workers:
-        raise UsageError(f"{'--out' if out else '--workers'} goes with --engine ray; --csv FILE writes a table here")
+    idle = [name for name, value in (("--out", out), ("--workers", workers), ("--part-size", part_size)) if value]
+    if idle:
+        raise UsageError(f"{idle[0]} goes with --engine ray; got no --engine; --csv FILE writes a table here")
     classifier = catseye.load(model, device=device, trust=trust)
     rows = list(predict_files(classifier, list(_names(paths, from_list)), top=top))
     if csv:
@@ -75,15 +78,16 @@ def _predict_with_ray(
     out: Path,
     top: int,
     workers: int,
-    part_size: int,
+    part_size: int | None,
     device: str,
     trust: bool,
     as_json: bool,
 ) -> None:
-    from catseye.batch.predict import predict_in_parts
+    from catseye.batch.predict import PART_SIZE, predict_in_parts
 
+    size = part_size or PART_SIZE
     done = predict_in_parts(
-        model, names, out, top=top, workers=workers, part_size=part_size, device=device, trust=trust, tell=note
+        model, names, out, top=top, workers=workers, part_size=size, device=device, trust=trust, tell=note
     )
     if as_json:
         print_json(done.to_json())

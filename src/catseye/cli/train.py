@@ -22,7 +22,7 @@ def train(
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. training.lr=0.05.")] = None,
-    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual without its shortcuts.")] = False,
+    no_skip: Annotated[bool, typer.Option("--no-skip", help="residual or tower without skips.")] = False,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published ImageNet weights.")] = False,
     strategy: Annotated[
         str | None,

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import catseye
-from catseye.deploying.rendering import DeployedModel, render
+from catseye.deploying.rendering import DeployedModel, Written, render, write_folder
 from catseye.errors import UsageError
 
 # Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is older than what the wheels of onnxruntime need.
@@ -40,6 +40,18 @@ IMAGE = {
 }
 
 
+def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force: bool = False) -> Written:
+    """Write the folder.
+
+    Raises:
+        UsageError: the folder holds something already and `force` was not given, or Lambda has no such Python.
+        SaveError: it cannot be written.
+
+    """
+    files = write_folder(out, lambda_files(model, python=python), force=force)
+    return Written(files, [], [f"python{python} {out / 'build.py'}", f"the first lines of {out / 'template.yaml'}"])
+
+
 def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str | bytes | Path]:
     """Everything of the folder, by name.
 
@@ -61,8 +73,8 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
         "template.yaml": _stack(model, ZIP, facts),
         "template-image.yaml": _stack(model, IMAGE, facts),
     }
-    for name in ("requirements.txt", "requirements-image.txt"):
-        files[name] = render(f"aws_lambda/{name}", {})
+    for name in ("requirements", "requirements-image"):
+        files[f"{name}.txt"] = render(f"aws_lambda/{name}.lock", {})
     for path in needed_modules():
         files[f"catseye/{path.relative_to(SOURCE).as_posix()}"] = path
     return files

@@ -100,7 +100,9 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
         )
     files = write_folder(out, render_all(model, cluster), force=force)
     name, space = model.name, f" -n {cluster.namespace}" if cluster.namespace else ""
-    steps = [f"docker tag {name} {cluster.image} && docker push {cluster.image}"]
+    steps = []
+    if "@" not in cluster.image:  # what has a digest has been pushed
+        steps.append(f"docker tag {name} {cluster.image} && docker push {cluster.image}")
     if not cluster.insecure:
         steps.append(
             f"kubectl{space} create secret generic {cluster.token_secret} "

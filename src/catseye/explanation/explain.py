@@ -1,4 +1,4 @@
-"""`catseye explain RUN PICTURE`: where the network sees its answer, as a PNG, with a score of what the map is worth.
+"""`catseye explain cam RUN PICTURE`: where the network sees its answer, as a PNG, with a score of its worth.
 
 Enters: a run and a picture. Leaves: `Explanation` and the file. Called by cli.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
 from catseye.classifier import softmax
 from catseye.data.augment import normalise, to_unit
@@ -18,7 +19,8 @@ from catseye.devices import choose_device
 from catseye.errors import UnknownName, UsageError
 from catseye.explanation.cam import explain as explain_batch
 from catseye.explanation.worth import Worth, measure_worth
-from catseye.files import write_atomically
+from catseye.files import make_folder, write_atomically
+from catseye.manifest import Manifest
 from catseye.preprocess import Pixels, preprocess
 from catseye.runs import load_model
 
@@ -58,25 +60,67 @@ def explain(
         UsageError: the network's feature map shows no place.
 
     """
-    if str(run).lower().endswith(".onnx"):
-        raise UsageError(f"explain wants a run folder or a model.safetensors, which have gradients; got {run}")
-    where = choose_device(device)
-    model, manifest = load_model(run, where)
+    opened = open_model(run, device)
+    model, manifest = opened.model, opened.manifest
     if target is not None and target not in manifest.classes:
         raise UnknownName("class", target, manifest.classes)
-    pixels = preprocess(picture, manifest.preprocessing)
-    x = normalise(to_unit(torch.from_numpy(pixels[None]).to(where).permute(0, 3, 1, 2)), manifest.preprocessing)
+    pixels, x = opened.see(picture)
     with torch.no_grad():
         probabilities = softmax(model(x).float().cpu().numpy(), manifest.temperature)[0]
     index = manifest.classes.index(target) if target is not None else int(probabilities.argmax())
-    heat = explain_batch(model, x, torch.tensor([index], device=where), method)[0]  # type: ignore[arg-type]
+    heat = explain_batch(model, x, torch.tensor([index], device=x.device), method)[0]  # type: ignore[arg-type]
     worth = measure_worth(model, x[0], heat, index)
     values = heat.cpu().numpy()
-    path = Path(out) if out is not None else Path(f"{Path(picture).stem}-{method}.png")
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--out is a file that ends in .png; got {path}")
+    path = _png_path(out, f"{Path(picture).stem}-{method}.png")
     write_atomically(path, side_by_side(pixels, values))
     return Explanation(manifest.classes[index], float(probabilities[index]), method, values, worth, path)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's network in evaluation mode on `device`, and what its file says of it."""
+
+    model: nn.Module
+    manifest: Manifest
+    device: torch.device
+
+    def see(self, picture: str | Path) -> tuple[Pixels, Tensor]:
+        """A picture as it enters the network: its pixels (H, W, C), and normalised (1, C, H, W).
+
+        Raises:
+            ImageError: it cannot be read.
+
+        """
+        spec = self.manifest.preprocessing
+        pixels = preprocess(picture, spec)
+        x = torch.from_numpy(pixels[None]).to(self.device).permute(0, 3, 1, 2)
+        return pixels, normalise(to_unit(x), spec)
+
+
+def open_model(run: str | Path, device: str = "auto") -> Opened:
+    """The network of a run folder or a model.safetensors, whose layers can be looked into.
+
+    Raises:
+        ModelFileError: it cannot be used. UsageError: it is an exported file.
+
+    """
+    if str(run).lower().endswith(".onnx"):
+        raise UsageError(f"explain wants a run folder or a model.safetensors, which have gradients; got {run}")
+    where = choose_device(device)
+    return Opened(*load_model(run, where), where)
+
+
+def _png_path(out: str | Path | None, name: str) -> Path:
+    """Where the PNG goes: `out` itself, or `name` in the folder that `out` is."""
+    if out is None:
+        return Path(name)
+    path = Path(out)
+    if path.is_dir() or not path.suffix:
+        make_folder(path)
+        return path / name
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--out is a folder or a file that ends in .png; got {path}")
+    return path
 
 
 def side_by_side(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:

@@ -3,6 +3,6 @@
 Importing a file registers its networks; none of them imports torchvision or timm before it builds one.
 """
 
-from catseye.models import econvnext, lenet, residual, simple, speednet, timm_networks, zoo
+from catseye.models import econvnext, lenet, residual, simple, speednet, timm_networks, tower, zoo
 
-__all__ = ["econvnext", "lenet", "residual", "simple", "speednet", "timm_networks", "zoo"]
+__all__ = ["econvnext", "lenet", "residual", "simple", "speednet", "timm_networks", "tower", "zoo"]

@@ -6,7 +6,7 @@ convolution's and pooling's shape is checked against the output-size formula. Ca
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,11 @@ _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 @dataclass(frozen=True)
 class Row:
-    """One layer. `receptive_px` is the side of the input region that one output value sees, on the longest path."""
+    """One layer. `receptive_px` is the side of the input region that one output value sees, on the longest path.
+
+    `step_px` lies between the regions of two neighbours, and the first value's region begins at `start_px`, below 0
+    where it hangs over the edge. `span_px` is `receptive_px` before it was cut at the picture's side.
+    """
 
     name: str
     kind: str
@@ -30,6 +34,9 @@ class Row:
     num_parameters: int
     num_macs: int
     receptive_px: int
+    step_px: int
+    start_px: float
+    span_px: int
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,33 @@ class Summary:
         return asdict(self)
 
 
-@dataclass
+EVERYTHING = 10**9
+
+
+@dataclass(frozen=True)
 class _Reach:
-    """Receptive field of one value and the distance between two neighbours, in input pixels."""
+    """Receptive field of one value, the distance between two neighbours, where the first one's begins; in input pixels.
+
+    `side` is that of the map the values lie in, 0 where they lie in none.
+    """
 
     size: int = 1
     step: int = 1
+    start: float = 0.0
+    side: int = 0
+
+    def through(self, kernel: int, stride: int, padding: int, dilation: int, side: int) -> "_Reach":
+        """Behind a window. Growth (kernel - 1) · dilation · step, then step · stride.
+
+        Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2 and 3.
+        """
+        size = self.size + (kernel - 1) * dilation * self.step
+        return _Reach(size, self.step * stride, self.start - padding * self.step, side)
+
+    def grown(self, size: int) -> "_Reach":
+        """At least so large, about the same centres."""
+        larger = max(size, self.size)
+        return replace(self, size=larger, start=self.start - (larger - self.size) / 2)
 
 
 def output_size(size: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
@@ -80,9 +108,12 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
 
     def note(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         source = inputs[0]
-        before = reach.get(id(source)) or _widest(reach)
+        before = reach.get(id(source)) or _joined(reach, source)
         # A layer of layers has been walked through already: what it gives sees no more than its last part did.
-        after = reach.get(id(output), _widest(reach)) if _has_parts(layer) else _reach_after(layer, before, source)
+        if _has_parts(layer):
+            after = reach.get(id(output)) or _joined(reach, output)
+        else:
+            after = _reach_after(layer, before, source, output)
         _check_formula(name, layer, source, output)
         reach[id(output)] = after
         kept.extend((source, output))
@@ -94,6 +125,9 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
                 num_parameters=sum(p.numel() for p in layer.parameters(recurse=False)),
                 num_macs=_macs(layer, output),
                 receptive_px=min(after.size, max(shape[1:])),
+                step_px=after.step,
+                start_px=after.start,
+                span_px=after.size,
             )
         )
 
@@ -128,28 +162,45 @@ def _has_parts(layer: nn.Module) -> bool:
     return next(layer.children(), None) is not None
 
 
-def _widest(reach: dict[int, _Reach]) -> _Reach:
-    return max(reach.values(), key=lambda one: one.size, default=_Reach())
+def _joined(reach: dict[int, _Reach], met: Tensor) -> _Reach:
+    """What a tensor sees that no layer made: a sum of paths, a product, or a pooling that is only a function.
+
+    As much as the widest so far, at the places of the latest map of its own size; where it is smaller than any, it was
+    pooled with a window of the factor between the two.
+    """
+    widest = max((one.size for one in reach.values()), default=1)
+    side = met.shape[2] if met.dim() == 4 else 0
+    same = [one for one in reach.values() if one.side == side]
+    if same:
+        return max(same, key=lambda one: one.size).grown(widest)
+    larger = [one for one in reach.values() if one.side > side]
+    if side and larger:
+        source = min(larger, key=lambda one: (one.side, -one.size))
+        factor = source.side // side
+        return source.through(factor, factor, 0, 1, side).grown(widest)
+    if reach:
+        return max(reach.values(), key=lambda one: one.size)
+    return _Reach(side=side)
 
 
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-def _reach_after(layer: nn.Module, before: _Reach, source: Tensor) -> _Reach:
-    """Growth (kernel - 1) · dilation · step, then step · stride.
-
-    Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2.
-    """
+def _reach_after(layer: nn.Module, before: _Reach, source: Tensor, output: Tensor) -> _Reach:
+    side = output.shape[2] if output.dim() == 4 else 0
     if isinstance(layer, _WINDOWS):
         kernel, stride = _pair(layer.kernel_size)[0], _pair(layer.stride)[0]
+        padding = 0 if isinstance(layer.padding, str) else _pair(layer.padding)[0]
         dilation = 1 if isinstance(layer, nn.AvgPool2d) else _pair(layer.dilation)[0]
-        return _Reach(before.size + (kernel - 1) * dilation * before.step, before.step * stride)
-    if isinstance(layer, nn.AdaptiveAvgPool2d | nn.Linear) and source.dim() == 4:
-        return _Reach(before.size + (source.shape[-1] - 1) * before.step, before.step * source.shape[-1])
-    if isinstance(layer, nn.Linear | nn.Flatten):
-        return _Reach(10**9, before.step)  # sees everything; the caller cuts at the picture's side
-    return _Reach(before.size, before.step)
+        if layer.padding == "same":
+            padding = dilation * (kernel - 1) // 2
+        return before.through(kernel, stride, padding, dilation, side)
+    if isinstance(layer, nn.AdaptiveAvgPool2d | nn.Linear) and source.dim() == 4 and side < source.shape[2]:
+        return before.through(source.shape[2], source.shape[2], 0, 1, side)
+    if isinstance(layer, nn.Linear | nn.Flatten) and output.dim() < 4:
+        return replace(before, size=EVERYTHING, side=0)  # sees everything; the caller cuts at the picture's side
+    return replace(before, side=side)
 
 
 def _check_formula(name: str, layer: nn.Module, source: Tensor, output: Tensor) -> None:

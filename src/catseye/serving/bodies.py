@@ -8,9 +8,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from catseye.serving.engine import Engine
 from catseye.serving.pictures import require_plain
 from catseye.serving.refusals import Refusal
 from catseye.serving.settings import Limits
@@ -53,21 +52,27 @@ def when_gone(request: Request, forget: Callable[[], None]) -> None:
     request.scope[GONE] = gone
 
 
+class Memory(Protocol):
+    """Whoever knows how many bytes of bodies are held at the moment."""
+
+    buffered_bytes: int
+
+
 class Gone(Exception):
     """The client hung up; there is nobody to answer."""
 
 
 @contextlib.contextmanager
-def held(engine: Engine, request: Request) -> Iterator[None]:
+def held(memory: Memory, request: Request) -> Iterator[None]:
     """Give back the memory that `read_body` took, once its pictures are answered."""
     try:
         yield
     finally:
-        engine.buffered_bytes -= request.body_bytes
+        memory.buffered_bytes -= request.body_bytes
         request.body_bytes = 0
 
 
-async def read_body(request: Request, limits: Limits, engine: Engine) -> bytes:
+async def read_body(request: Request, limits: Limits, memory: Memory) -> bytes:
     """The whole body.
 
     Raises:
@@ -86,10 +91,10 @@ async def read_body(request: Request, limits: Limits, engine: Engine) -> bytes:
         chunk = message.get("body", b"")
         request.body_read = not message.get("more_body", False)
         request.body_bytes += len(chunk)
-        engine.buffered_bytes += len(chunk)
+        memory.buffered_bytes += len(chunk)
         if request.body_bytes > limits.body_bytes:
             raise _too_long(limits, "more")
-        if engine.buffered_bytes > limits.buffered_bytes:
+        if memory.buffered_bytes > limits.buffered_bytes:
             raise Refusal(
                 503, "busy", "too many large requests at a time; try again later", retry_after_s=1, close=True
             )

@@ -6,7 +6,7 @@ Leaves: `STATIC`, path -> content with headers. Called by `app.py`.
 from dataclasses import dataclass
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "static"
+FOLDER = Path(__file__).parent / "static"
 _TYPES = {
     ".html": b"text/html; charset=utf-8",
     ".js": b"text/javascript; charset=utf-8",
@@ -38,12 +38,22 @@ class StaticFile:
     headers: tuple[tuple[bytes, bytes], ...] = _HEADERS
 
 
-def _read() -> dict[str, StaticFile]:
-    files = {
+def html(text: str) -> StaticFile:
+    """A page that was put together, with the headers of one that lay there."""
+    return StaticFile(text.encode(), _TYPES[".html"])
+
+
+def read_static(folder: Path) -> dict[str, StaticFile]:
+    """The files of a folder as `/static/NAME`; the lab has a folder of its own."""
+    return {
         f"/static/{path.name}": StaticFile(path.read_bytes(), _TYPES[path.suffix])
-        for path in sorted(_FOLDER.iterdir())
+        for path in sorted(folder.iterdir())
         if path.suffix in _TYPES
     }
+
+
+def _read() -> dict[str, StaticFile]:
+    files = read_static(FOLDER)
     names = {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}
     return {**files, **{path: files[f"/static/{name}"] for path, name in names.items()}}
 

@@ -54,7 +54,7 @@ from catseye.training.distributed import (
     leaves_the_others,
 )
 from catseye.training.history import History, history_row, num_unreadable, score_of, summary_writer
-from catseye.training.progress import EpochProgress, name_unreadable
+from catseye.training.progress import EpochProgress, ShowProgress, name_unreadable
 from catseye.training.run_folder import choose_run, continue_run, held, what_changed
 from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer, train_step
@@ -93,6 +93,7 @@ def train(
     data_dir: str | Path | None = None,
     tensorboard: bool = False,
     console: Console | None = None,
+    progress: ShowProgress = EpochProgress,
 ) -> Trained:
     """Train a classifier on labelled pictures and measure it on held-out ones.
 
@@ -100,7 +101,8 @@ def train(
     dotted names, `{"training.lr": 0.05}`; `overrides` are the same as text. `resume` continues an
     interrupted run with its own data and settings. `pretrained` starts from published ImageNet weights
     (recipe transfer, unless another is named); without it the default recipe is quick. Started by torchrun,
-    all processes train one network together, and the first one writes the run folder.
+    all processes train one network together, and the first one writes the run folder. `progress` shows the epochs
+    (progress.py); the lab gives one that draws them.
 
     Raises:
         UsageError: a setting or name is wrong. DataError: the pictures cannot be used.
@@ -116,7 +118,7 @@ def train(
         given = {"data": data, "out": out, "model": model, "epochs": epochs, "seed": seed, "config": config}
         given |= {"recipe": recipe, "pretrained": pretrained or None}
         changed = [*(settings or {}), *overrides]
-        return _resume(open_run(resume), given, changed, where, tensorboard, console, processes)
+        return _resume(open_run(resume), given, changed, where, tensorboard, console, processes, progress)
     if data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
     values: dict[str, object] = dict(settings or {})
@@ -147,7 +149,7 @@ def train(
         if not (run.path / "settings.toml").exists():
             raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
         position = continue_run(run, built.trainer, console) if half_done else Position()
-        return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
+        return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console, progress)
 
 
 def _resume(
@@ -158,6 +160,7 @@ def _resume(
     tensorboard: bool,
     console: Console,
     processes: Processes,
+    progress: ShowProgress,
 ) -> Trained:
     for name, value in given.items():
         if value is not None:
@@ -179,7 +182,7 @@ def _resume(
             raise UsageError(what_changed(recorded, splits))
         built = assemble(chosen, prepared, where, published, console, processes)
         position = continue_run(run, built.trainer, console)
-        return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console)
+        return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console, progress)
 
 
 def _fit_and_report(
@@ -190,6 +193,7 @@ def _fit_and_report(
     position: Position,
     tensorboard: bool,
     console: Console,
+    progress: ShowProgress,
 ) -> Trained:
     begun = time.monotonic()
     trainer, manifest = built.trainer, make_manifest(chosen, prepared, built.architecture)
@@ -198,7 +202,7 @@ def _fit_and_report(
         checkpoints = Checkpoints(run, trainer, stop, chosen.training.checkpoint_s)
         writer = summary_writer(run) if tensorboard and processes.first else None
         history = History(run, position.epoch, writer)
-        fit(trainer, built.loaders, run, chosen, manifest, position, history, checkpoints, console)
+        fit(trainer, built.loaders, run, chosen, manifest, position, history, checkpoints, console, progress)
         processes.wait()  # until the first one has written the best weights
         side = "test" if prepared.counts["test"] else "val"
         best, _ = load_model(run.path, next(trainer.model.parameters()).device)
@@ -241,6 +245,7 @@ def fit(
     history: History,
     checkpoints: Checkpoints,
     console: Console,
+    show: ShowProgress = EpochProgress,
 ) -> None:
     """Run the epochs from `position` on; the best weights end up in the run's model.safetensors.
 
@@ -251,7 +256,7 @@ def fit(
     processes = trainer.processes
     side = "val" if len(loaders["val"].indices) else "test"
     choosing = side == "val" and training.keep == "best"
-    progress = EpochProgress(console, training.epochs, loader.num_batches, trainer.step)
+    progress = show(console, training.epochs, loader.num_batches, trainer.step)
     trainer.model.train()
     with progress, checkpoints.kept(position):
         while position.epoch < training.epochs:
@@ -273,6 +278,7 @@ def fit(
                 save_model(run.model_path, trainer.whole_state(scored), manifest)
             if processes.first:
                 history.append(row)
+            progress.look(scored, outputs)
             progress.epoch_line(row, best=best and choosing)
             if num_unreadable(loaders) > num_bad:
                 name_unreadable(loaders, console)

@@ -1,13 +1,15 @@
 """What a person sees while a run trains: a live bar in a terminal, a plain line per epoch elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
 
 from catseye.data.loaders import Loader
+from catseye.evaluation.predict import Outputs
 
 REFRESH_S = 0.2
 
@@ -74,6 +76,12 @@ class EpochProgress:
             soft_wrap=True,
         )
 
+    def look(self, model: nn.Module, outputs: Outputs) -> None:
+        """See the network after an epoch and its answers on the held-out pictures, before that epoch's line.
+
+        A terminal shows neither; the lab does.
+        """
+
     def epoch_line(self, row: dict[str, float], *, best: bool) -> None:
         """Print the line of a finished epoch."""
         width = len(str(self.num_epochs))
@@ -84,6 +92,10 @@ class EpochProgress:
                 parts.append(f"{side} loss {row[f'{side}_loss']:.3f}  acc {row[f'{side}_accuracy']:.1%}")
         parts.append(f"{row['images_per_s']:,.0f} img/s  {row['seconds']:.1f} s")
         self.console.print(" | ".join(parts) + ("  *" if best else ""), highlight=False, soft_wrap=True)
+
+
+ShowProgress = Callable[[Console, int, int, int], EpochProgress]
+"""What makes a progress out of a console, the numbers of epochs and of steps in each, and the steps done."""
 
 
 def name_unreadable(loaders: Mapping[str, Loader], console: Console) -> None:

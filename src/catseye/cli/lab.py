@@ -1,0 +1,44 @@
+"""`catseye lab`: the pages on which one touches what a convolutional network does."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catseye.cli.options import Debug, Json
+from catseye.cli.printing import print_json, stdout
+from catseye.errors import MissingDependency
+
+
+def lab(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A run folder, a model.safetensors or a name from `catseye models`.", show_default=False),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the lab is for this machine.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8100,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the pages in the browser.")] = True,
+    timeline: Annotated[
+        Path | None,
+        typer.Option("--timeline", help="The folder of a `catseye timeline` run, for chapter 8.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Pages to touch: from a pixel to ConvNeXt, a training watched, with your own picture and model."""
+    try:
+        from catseye.lab.command import serve_lab
+    except ImportError as error:
+        raise MissingDependency(error.name or "uvicorn", "serve") from None
+
+    def ready(facts: dict[str, Any]) -> None:
+        if as_json:
+            print_json(facts)
+            return
+        stdout.print(f"[bold]{facts['address']}[/bold]  the lab; Ctrl-C ends it", highlight=False)
+
+    code = serve_lab(model, ready, host=host, port=port, open_browser=open_browser and not as_json, timeline=timeline)
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,201 @@
+"""Figures for notebooks and for `catseye explain`: one function a question, each returns matplotlib figures.
+
+Enters: a run folder or a model.safetensors, and a picture. Leaves: figures by name; `write_figures` makes PNGs of them
+and one small page. In a notebook: `figures.feature_maps("first-run", "cat.jpg")["features.0"]`.
+"""
+
+import io
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from catseye.classifier import softmax
+from catseye.errors import UnknownName, UsageError
+from catseye.explanation.cam import explain as explain_batch
+from catseye.explanation.explain import Opened, open_model, overlay
+from catseye.explanation.feature_maps import feature_map_figure
+from catseye.explanation.feature_maps import feature_maps as maps_of
+from catseye.explanation.gradient_flow import FACTOR, GradientFlow
+from catseye.explanation.kernels import filter_figure, first_filters
+from catseye.explanation.receptive_field import receptive_field_figure
+from catseye.files import make_folder, write_atomically
+from catseye.models.summary import summarise
+
+Figures = dict[str, Figure]
+NUM_LAYERS = 6
+
+
+def kernels(run: str | Path, picture: str | Path | None = None, *, device: str = "auto") -> Figures:
+    """The filters of the first convolution and, with a picture, what each makes of it.
+
+    Raises:
+        ModelFileError, ImageError: run or picture cannot be used. UsageError: there is no convolution.
+
+    """
+    opened = open_model(run, device)
+    filters = first_filters(opened.model)
+    found = {"kernels": filter_figure(filters)}
+    if picture is not None:
+        _, x = opened.see(picture)
+        found["answers"] = feature_map_figure(maps_of(opened.model, x, filters.layer))
+    return found
+
+
+def feature_maps(run: str | Path, picture: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
+    """The strongest maps behind a layer, or behind six convolutions from the first to the last.
+
+    Raises:
+        ModelFileError, ImageError: run or picture cannot be used. UnknownName: no such layer.
+
+    """
+    opened = open_model(run, device)
+    _, x = opened.see(picture)
+    names = [layer] if layer is not None else _spread(_convolutions(opened), NUM_LAYERS)
+    return {name: feature_map_figure(maps_of(opened.model, x, name)) for name in names}
+
+
+def cam(
+    run: str | Path, picture: str | Path, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
+) -> Figures:
+    """The picture, and over it where the network sees class `target`, else its own answer.
+
+    Raises:
+        ModelFileError, ImageError: run or picture cannot be used. UnknownName: no such class or method.
+
+    """
+    opened = open_model(run, device)
+    classes = opened.manifest.classes
+    if target is not None and target not in classes:
+        raise UnknownName("class", target, classes)
+    pixels, x = opened.see(picture)
+    with torch.no_grad():
+        shares = softmax(opened.model(x).float().cpu().numpy(), opened.manifest.temperature)[0]
+    index = classes.index(target) if target is not None else int(shares.argmax())
+    heat = explain_batch(opened.model, x, torch.tensor([index], device=x.device), method)[0]  # type: ignore[arg-type]
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    for axes, shown in zip(figure.subplots(1, 2), (pixels, overlay(pixels, heat.cpu().numpy())), strict=True):
+        axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.axis("off")
+    figure.suptitle(f"{classes[index]} {shares[index]:.1%}, {method}")
+    return {method: figure}
+
+
+def receptive_field(
+    run: str | Path,
+    picture: str | Path,
+    *,
+    layer: str | None = None,
+    channel: int | None = None,
+    place: tuple[int, int] | None = None,
+    device: str = "auto",
+) -> Figures:
+    """What one activation can see of the picture, and where it does look.
+
+    Left out are the last convolution that still has a map, its strongest channel, and its highest value there.
+
+    Raises:
+        ModelFileError, ImageError: run or picture cannot be used. UnknownName: no such layer.
+        UsageError: no such channel or place.
+
+    """
+    opened = open_model(run, device)
+    pixels, x = opened.see(picture)
+    name = layer if layer is not None else _convolutions(opened)[-1]
+    maps = maps_of(opened.model, x, name)
+    which = int(maps.order[0]) if channel is None else channel
+    if not 0 <= which < len(maps.maps):
+        raise UsageError(f"{name} has the channels 0 to {len(maps.maps) - 1}; got {which}")
+    highest = int(maps.maps[which].argmax())
+    row, column = place if place is not None else divmod(highest, maps.maps.shape[2])
+    return {name: receptive_field_figure(opened.model, x, pixels, name, which, row, column)}
+
+
+def gradient_flow(found: GradientFlow) -> Figures:
+    """The gradient at every layer with skips and without, before the steps and after, and the losses in between."""
+    trained = found.plain.after is not None
+    figure = Figure(figsize=(12 if trained else 8, 4), layout="constrained")
+    panels = figure.subplots(1, 3 if trained else 1, squeeze=False)[0]
+    for axes, when in zip(panels, ("start", "after"), strict=False):
+        for kind, colour in (("plain", "#d9730d"), ("residual", "#0f6f66")):
+            flow = getattr(getattr(found, kind), when)
+            layers = np.arange(1, len(flow.signal) + 1)
+            values = np.array(flow.signal) / (flow.signal[-1] or 1)
+            axes.semilogy(layers, values, color=colour, label=f"{kind}: {flow.share:.2g} at layer 1")
+        rule = FACTOR ** (layers[-1] - layers)
+        axes.semilogy(layers, rule, "--", color="#2f6fd0", label=f"× {FACTOR} a layer")
+        axes.set(xlabel="layer", ylabel="gradient, last convolution = 1")
+        axes.set_title("before training" if when == "start" else f"after {found.num_steps} steps")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    if trained:
+        for kind, colour in (("plain", "#d9730d"), ("residual", "#0f6f66")):
+            losses = getattr(found, kind).losses
+            panels[2].plot(range(1, len(losses) + 1), losses, color=colour, label=kind)
+        panels[2].axhline(np.log(10), linestyle=":", color="grey", label="guessing")
+        panels[2].set(xlabel="step", ylabel="loss", title="does it learn?")
+        panels[2].legend(fontsize=8)
+    norm = "with" if found.norm else "without"
+    figure.suptitle(
+        f"{found.depth} layers, {norm} batch normalisation; {FACTOR}^{found.depth - 1} = {found.arithmetic:.2g}"
+    )
+    return {"gradient-flow": figure}
+
+
+def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, str] | None = None) -> list[Path]:
+    """A PNG for each figure, and index.html that shows them all; `lines` are facts below the title.
+
+    Raises:
+        UsageError: the folder cannot be made.
+
+    """
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise UsageError(f"--out {folder} cannot be made ({error.strerror}); give another folder") from None
+    written = []
+    for name, figure in found.items():
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=110)
+        written.append(folder / f"{name.replace('/', '-')}.png")
+        write_atomically(written[-1], stream.getvalue())
+    facts = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in (lines or {}).items())
+    shown = "".join(
+        f'<figure><img src="{escape(path.name)}" alt="{escape(name)}"><figcaption>{escape(name)}</figcaption></figure>'
+        for name, path in zip(found, written, strict=True)
+    )
+    page = folder / "index.html"
+    write_atomically(page, _PAGE.format(title=escape(title), facts=facts, shown=shown))
+    return [*written, page]
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }}
+figure {{ margin: 0 0 2rem; }} img {{ max-width: 100%; background: #fff; border-radius: 8px; }}
+th {{ text-align: left; padding-right: 1.5rem; font-weight: 600; }}
+</style></head>
+<body><h1>{title}</h1><table>{facts}</table>{shown}</body></html>
+"""
+
+
+def _convolutions(opened: Opened) -> list[str]:
+    """The convolutions that give a map of more than one place, in the order in which the picture meets them."""
+    spec = opened.manifest.preprocessing
+    rows = summarise(opened.model, (spec.channels, spec.height_px, spec.width_px)).rows
+    found = [row.name for row in rows if row.kind == "Conv2d" and row.output_shape[-1] > 1]
+    if not found:
+        raise UsageError("this network has no convolution that leaves a map; there is nothing to show")
+    return found
+
+
+def _spread(names: list[str], count: int) -> list[str]:
+    """At most `count` of them, evenly spread, the first and the last among them."""
+    places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
+    return [names[place] for place in places]

@@ -1,0 +1,118 @@
+"""The region of the picture behind one activation: how far it can see, and where it does look.
+
+Enters: a network in evaluation mode, a picture, a layer and a place in its map. Leaves: the box that the sizes of the
+windows allow, and the gradient inside it. Called by the lab and the verbs of explain.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
+
+from catseye.errors import UnknownName, UsageError
+from catseye.explanation.feature_maps import find_layer, output_of
+from catseye.models.summary import Row, Summary, summarise
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels from (top, left) up to, not with, (bottom, right), cut at the picture's edges; `side_px` before it."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    side_px: int
+
+
+def receptive_field(summary: Summary, layer: str, row: int, column: int, side_px: int) -> Box:
+    """The box that one activation can see, from the sizes, strides and paddings of the layers before it.
+
+    Where paths meet in a sum, it is that of the widest path. `side_px` is the side of the input.
+    Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2 to 4.
+
+    Raises:
+        UnknownName: `summarise` met no such layer. UsageError: its map has no such place.
+
+    """
+    found = row_of(summary, layer)
+    if len(found.output_shape) != 3:
+        return Box(0, 0, side_px, side_px, side_px)
+    side = map_side(found)
+    if not (0 <= row < side and 0 <= column < side):
+        raise UsageError(f"the map of {layer} has rows and columns 0 to {side - 1}; got ({row}, {column})")
+
+    def cut(place: int) -> tuple[int, int]:
+        first = found.start_px + place * found.step_px
+        return max(0, math.floor(first)), min(side_px, math.ceil(first + found.span_px))
+
+    (top, bottom), (left, right) = cut(row), cut(column)
+    return Box(top, left, bottom, right, found.span_px)
+
+
+def row_of(summary: Summary, layer: str) -> Row:
+    """The line of a layer.
+
+    Raises:
+        UnknownName: it has none.
+
+    """
+    for row in summary.rows:
+        if row.name == layer:
+            return row
+    raise UnknownName("layer", layer, [row.name for row in summary.rows], see="`catseye summary` lists them.")
+
+
+def map_side(row: Row) -> int:
+    """The side of a layer's maps, whichever axis its channels are on."""
+    first, second, third = row.output_shape
+    return first if first == second != third else third
+
+
+def gradient_field(model: nn.Module, x: Tensor, layer: str, channel: int, row: int, column: int) -> Tensor:
+    """How much each pixel moves one activation: |d activation / d pixel|, summed over the channels.
+
+    Shape: x (1, C, H, W) -> (H, W), at least 0.
+    Source: Luo, Li, Urtasun, Zemel 2016, Understanding the Effective Receptive Field, section 2.
+
+    Raises:
+        UnknownName: no such layer. UsageError: no such channel or place.
+
+    """
+    find_layer(model, layer)
+    x = x.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        values = output_of(model, x, layer)[0]
+        if values.dim() == 1:
+            values = values[:, None, None]
+        if not (0 <= channel < values.shape[0] and 0 <= row < values.shape[1] and 0 <= column < values.shape[2]):
+            raise UsageError(f"{layer} gives {tuple(values.shape)} values; got ({channel}, {row}, {column})")
+        (gradient,) = torch.autograd.grad(values[channel, row, column], x)
+    return gradient[0].abs().sum(0)
+
+
+def receptive_field_figure(
+    model: nn.Module, x: Tensor, pixels: np.ndarray, layer: str, channel: int, row: int, column: int
+) -> Figure:
+    """The picture with the box, and the gradient inside it.
+
+    Shape: x (1, C, H, W) normalised; pixels (H, W, C) uint8, the same picture.
+    """
+    box = receptive_field(summarise(model, x.shape[1:]), layer, row, column, x.shape[-1])
+    field = gradient_field(model, x, layer, channel, row, column).cpu().numpy()
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    right.imshow(field, cmap="viridis", interpolation="nearest")
+    for axes in (left, right):
+        axes.axis("off")
+        size = (box.right - box.left, box.bottom - box.top)
+        axes.add_patch(Rectangle((box.left - 0.5, box.top - 0.5), *size, fill=False, edgecolor="#d9730d", linewidth=2))
+    left.set_title(f"can see {box.side_px} px" if box.side_px < 10**6 else "can see everything")
+    right.set_title("does look: |d activation / d pixel|")
+    figure.suptitle(f"{layer}, channel {channel}, place ({row}, {column})")
+    return figure

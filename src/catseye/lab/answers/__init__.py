@@ -1,0 +1,1 @@
+"""What the pages ask and who answers: one module a chapter, with its `QUESTIONS`."""

@@ -1,0 +1,273 @@
+"""What chapter 4 asks: the flow of dimensions, a layer's maps, one activation's region, the decision and its map."""
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+
+from catseye.classifier import softmax
+from catseye.explanation import cam
+from catseye.explanation.feature_maps import feature_maps, top_patches
+from catseye.explanation.receptive_field import Box, gradient_field, map_side, receptive_field, row_of
+from catseye.lab.networks import GIVEN, Shown, data_pixels, names, shown
+from catseye.lab.questions import Answer, Asked, Question
+from catseye.models.summary import EVERYTHING, Row, Summary, summarise
+from catseye.preprocess import Pixels, normalise, preprocess
+
+if TYPE_CHECKING:
+    from catseye.lab.bench import Bench
+
+NUM_MAPS = 12
+NUM_PATCHES = 9
+NUM_BARS = 10
+BATCH = 64
+
+
+class Network(Asked):
+    """Which network: what the lab was started with, or a registered name."""
+
+    network: str = Field(default=GIVEN, max_length=80)
+
+
+class OnPicture(Network):
+    """The same, and the picture it is shown."""
+
+    picture: str = Field(max_length=64)
+
+
+class Layer(OnPicture):
+    """A layer by its dotted name."""
+
+    layer: str = Field(max_length=120)
+
+
+class Place(Layer):
+    """One activation."""
+
+    channel: int = Field(ge=0, le=100_000)
+    row: int = Field(default=0, ge=0, le=2000)
+    column: int = Field(default=0, ge=0, le=2000)
+
+
+class Channel(Network):
+    """One channel of a layer."""
+
+    layer: str = Field(max_length=120)
+    channel: int = Field(ge=0, le=100_000)
+
+
+class Overlay(OnPicture):
+    """A class by its number (the answer where there is none) and a way to map it."""
+
+    target: int | None = Field(default=None, ge=0, le=100_000)
+    method: str = Field(default="gradcam", max_length=20)
+
+
+def flow(bench: "Bench", asked: Network) -> Answer:
+    """Every layer in the order in which data meets it, and what the network is."""
+    with bench.lock:
+        network = shown(bench, asked.network)
+        summary = _summary(bench, asked.network, network)
+    return {
+        "network": network.name,
+        "trained": network.trained,
+        "says": network.says,
+        "classes": list(network.classes),
+        "choices": names(bench),
+        "input": [network.spec.channels, network.spec.height_px, network.spec.width_px],
+        "num_parameters": summary.num_parameters,
+        "num_macs": summary.num_macs,
+        "layers": [_line(row) for row in summary.rows],
+        "methods": list(cam.METHODS),
+    }
+
+
+def _line(row: Row) -> Answer:
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "shape": _shape(row),
+        "parameters": row.num_parameters,
+        "macs": row.num_macs,
+        "sees": row.receptive_px,
+    }
+
+
+def _shape(row: Row) -> list[int]:
+    """Channels first, whatever the layer keeps first."""
+    if len(row.output_shape) != 3:
+        return list(row.output_shape)
+    side = map_side(row)
+    num_channels = row.output_shape[2] if row.output_shape[2] != side else row.output_shape[0]
+    return [num_channels, side, side]
+
+
+def maps(bench: "Bench", asked: Layer) -> Answer:
+    """The strongest feature maps of a layer for this picture."""
+    with bench.lock:
+        network = shown(bench, asked.network)
+        found = feature_maps(network.model, _input(bench, asked, network)[1], asked.layer)
+    order = found.order[:NUM_MAPS].tolist()
+    return {
+        "layer": asked.layer,
+        "shape": list(found.maps.shape),
+        "maps": [
+            {
+                "channel": channel,
+                "strength": float(found.strength[channel]),
+                "lowest": float(found.maps[channel].min()),
+                "highest": float(found.maps[channel].max()),
+                "values": _short(found.maps[channel].numpy()),
+            }
+            for channel in order
+        ],
+        "silent": int((found.strength == 0).sum()),
+    }
+
+
+def place(bench: "Bench", asked: Place) -> Answer:
+    """What one activation can see of the picture, and where it does look."""
+    with bench.lock:
+        network = shown(bench, asked.network)
+        pixels, x = _input(bench, asked, network)
+        box = _box(_summary(bench, asked.network, network), asked.layer, asked.row, asked.column, x.shape[-1])
+        field = gradient_field(network.model, x, asked.layer, asked.channel, asked.row, asked.column).numpy()
+    inside = field[box.top : box.bottom, box.left : box.right]
+    total = float(field.sum())
+    half = _half_radius(field, box) if total > 0 else 0.0
+    return {
+        "picture": _png(pixels),
+        "box": _box_json(box),
+        "part": _png(pixels[box.top : box.bottom, box.left : box.right]),
+        "gradient": _short(field / max(float(field.max()), 1e-12)),
+        "inside": float(inside.sum()) / total if total > 0 else 0.0,
+        "share_of_pixels": inside.size / field.size,
+        "half_px": half,
+    }
+
+
+def _half_radius(field: NDArray[np.float32], box: Box) -> float:
+    """The side of the square about the box's middle in which half of the gradient lies."""
+    middle_y, middle_x = (box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2
+    y, x = np.mgrid[0 : field.shape[0], 0 : field.shape[1]]
+    distance = np.maximum(np.abs(y - middle_y), np.abs(x - middle_x)).ravel()
+    order = np.argsort(distance, kind="stable")
+    share = np.cumsum(field.ravel()[order]) / field.sum()
+    return float(2 * distance[order][int(np.searchsorted(share, 0.5))] + 1)
+
+
+def patches(bench: "Bench", asked: Channel) -> Answer:
+    """The parts of the data set at which one channel answers loudest."""
+    with bench.lock:
+        network = shown(bench, asked.network)
+        data = bench.once(f"network:data:{asked.network}", lambda: data_pixels(network))
+        summary = _summary(bench, asked.network, network)
+        batches = (
+            torch.from_numpy(normalise(data.pixels[at : at + BATCH], network.spec))
+            for at in range(0, len(data.pixels), BATCH)
+        )
+        found = top_patches(network.model, batches, asked.layer, asked.channel, NUM_PATCHES)
+    shown_patches = []
+    for one in found:
+        box = _box(summary, asked.layer, one.row, one.column, network.spec.width_px)
+        pixels = data.pixels[one.picture]
+        shown_patches.append(
+            {
+                "label": data.labels[one.picture],
+                "value": one.value,
+                "box": _box_json(box),
+                "picture": _png(pixels),
+                "part": _png(pixels[box.top : box.bottom, box.left : box.right]),
+            }
+        )
+    return {"source": data.source, "num_pictures": len(data.pixels), "patches": shown_patches}
+
+
+def decision(bench: "Bench", asked: OnPicture) -> Answer:
+    """The head's answer: logits and probabilities, the most likely classes first."""
+    with bench.lock:
+        network = shown(bench, asked.network)
+        pixels, x = _input(bench, asked, network)
+        with torch.no_grad():
+            logits = network.model(x).float().numpy()
+    shares = softmax(logits, network.temperature)[0]
+    order = np.argsort(-shares, kind="stable")[:NUM_BARS]
+    return {
+        "picture": _png(pixels),
+        "side": network.spec.height_px,
+        "temperature": network.temperature,
+        "bars": [
+            {
+                "index": int(index),
+                "name": network.classes[index],
+                "share": float(shares[index]),
+                "logit": float(logits[0, index]),
+            }
+            for index in order
+        ],
+        "others": float(1 - shares[order].sum()) if len(shares) > NUM_BARS else 0.0,
+        "num_classes": len(shares),
+    }
+
+
+def overlay(bench: "Bench", asked: Overlay) -> Answer:
+    """The class-activation map over the picture, 0 to 1."""
+    with bench.lock:
+        network = shown(bench, asked.network)
+        pixels, x = _input(bench, asked, network)
+        with torch.no_grad():
+            best = int(network.model(x).argmax())
+        target = best if asked.target is None else min(asked.target, len(network.classes) - 1)
+        heat = cam.explain(network.model, x, torch.tensor([target]), asked.method)[0]  # type: ignore[arg-type]
+    return {"picture": _png(pixels), "class": network.classes[target], "heat": _short(heat.detach().numpy(), 3)}
+
+
+def _input(bench: "Bench", asked: OnPicture, network: Shown) -> tuple[Pixels, Tensor]:
+    """The picture as the network gets it: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
+    pixels = preprocess(bench.pictures.get(asked.picture).pixels, network.spec)
+    return pixels, torch.from_numpy(normalise(pixels[None], network.spec))
+
+
+def _summary(bench: "Bench", which: str, network: Shown) -> Summary:
+    spec = network.spec
+    shape = (spec.channels, spec.height_px, spec.width_px)
+    return bench.once(f"network:summary:{which}", lambda: summarise(network.model, shape))
+
+
+def _box(summary: Summary, layer: str, row: int, column: int, side_px: int) -> Box:
+    found = row_of(summary, layer)
+    if len(found.output_shape) == 3:
+        last = map_side(found) - 1
+        row, column = min(row, last), min(column, last)
+    return receptive_field(summary, layer, row, column, side_px)
+
+
+def _box_json(box: Box) -> Answer:
+    span = box.side_px if box.side_px < EVERYTHING else None
+    return {"top": box.top, "left": box.left, "bottom": box.bottom, "right": box.right, "span": span}
+
+
+def _png(pixels: Pixels) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _short(values: NDArray[np.float32], digits: int = 4) -> Any:
+    return np.round(values.astype(np.float64), digits).tolist()
+
+
+QUESTIONS = {
+    "flow": Question(Network, flow),
+    "maps": Question(Layer, maps),
+    "place": Question(Place, place),
+    "patches": Question(Channel, patches),
+    "decision": Question(OnPicture, decision),
+    "overlay": Question(Overlay, overlay),
+}

@@ -1,0 +1,36 @@
+"""What chapter 5 asks: how much of a gradient reaches each layer, with skips and without."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from catseye.explanation.gradient_flow import INITIALISATIONS, MAX_DEPTH, MIN_DEPTH, gradient_flow
+from catseye.lab.questions import Answer, Asked, Question
+
+if TYPE_CHECKING:
+    from catseye.lab.bench import Bench
+
+
+class Measure(Asked):
+    """A plain and a residual network of `depth` layers."""
+
+    depth: int = Field(default=50, ge=MIN_DEPTH, le=MAX_DEPTH, multiple_of=2)
+    norm: bool = False
+    initialisation: Literal["pytorch", "glorot", "he"] = "pytorch"
+    steps: int = Field(default=10, ge=0, le=30)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+def measure(bench: "Bench", asked: Measure) -> Answer:
+    """Both networks built, run forward and backward, and trained for the steps: nothing is looked up."""
+    found = gradient_flow(
+        asked.depth,
+        norm=asked.norm,
+        initialisation=asked.initialisation,
+        num_steps=asked.steps,
+        seed=asked.seed,
+    )
+    return {**found.to_json(), "says": INITIALISATIONS[asked.initialisation]}
+
+
+QUESTIONS = {"measure": Question(Measure, measure)}

@@ -1,0 +1,62 @@
+"""What the chapters share: the model that was given, the pictures, and things that are made once and kept.
+
+Made by `command.py`, handed to every answer. Imports no torch: the chapters that compute with a network keep it here
+by a name of their own.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+from catseye.lab.pictures import Pictures
+
+T = TypeVar("T")
+NUM_RECENT = 2
+
+
+class Bench:
+    """One lab, from its start to its end. Answers run in threads: whoever uses a network holds `lock`."""
+
+    def __init__(self, model: str | None = None, timeline: Path | None = None) -> None:
+        self.model = model  # a run folder, a model.safetensors, a registered name, or nothing
+        self.timeline = timeline  # what `catseye timeline` wrote, or nothing
+        self.pictures = Pictures()
+        self.lock = threading.RLock()
+        self._kept: dict[str, object] = {}
+        self._recent: list[str] = []
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` made the first time; a `make` that raises is tried again the next time."""
+        with self.lock:
+            if name not in self._kept:
+                self._kept[name] = make()
+            return cast(T, self._kept[name])
+
+    def latest(self, name: str, make: Callable[[], T]) -> T:
+        """As `once`, for large things: only the last two that came by this way are kept."""
+        with self.lock:
+            thing = self.once(name, make)
+            if name in self._recent:
+                self._recent.remove(name)
+            self._recent.append(name)
+            for old in self._recent[:-NUM_RECENT]:
+                for key in [key for key in self._kept if key == old or key.endswith(f":{old.partition(':')[2]}")]:
+                    del self._kept[key]
+            self._recent = self._recent[-NUM_RECENT:]
+            return thing
+
+    def keep(self, name: str, thing: object) -> None:
+        """Put a thing where `once` and `kept` find it; a chapter may leave something to another one."""
+        with self.lock:
+            self._kept[name] = thing
+
+    def forget(self, *names: str) -> None:
+        """Have `once` make these anew."""
+        with self.lock:
+            for name in names:
+                self._kept.pop(name, None)
+
+    def kept(self, name: str) -> object | None:
+        """What is kept under that name, or None."""
+        return self._kept.get(name)

@@ -1,0 +1,68 @@
+"""The walk behind `catseye lab`: arguments -> socket -> pages, until a signal. Called by cli."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from catseye.errors import UsageError
+from catseye.lab.app import Application
+from catseye.lab.bench import Bench
+from catseye.lab.networks import check_model, shown
+from catseye.serving.listening import listen, run_loop
+from catseye.serving.logs import Log
+from catseye.serving.settings import LOOPBACK, Limits
+from catseye.serving.sockets import address, bind
+
+FINISH_S = 5
+
+
+def serve_lab(
+    model: str | None,
+    ready: Callable[[dict[str, Any]], None],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    open_browser: bool = False,
+    timeline: Path | None = None,
+) -> int:
+    """Show the pages until a signal and return the exit code. `ready` gets the address once they can be opened.
+
+    Raises:
+        CatseyeError: the model, the timeline or the address cannot be used.
+
+    """
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"the lab is for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
+            "to see it from elsewhere: ssh -L 8100:localhost:8100 THIS-MACHINE"
+        )
+    bench = Bench(model, timeline)
+    if model is not None:
+        check_model(model)
+        shown(bench)  # what is wrong with it should be said before anything listens
+    if timeline is not None:
+        from catseye.lab.timeline import read_measured  # it imports torch, which the lab otherwise asks for later
+
+        read_measured(timeline)
+    log = Log(quiet=True)
+    listener = bind(host, port)
+    where = address(listener)
+    app = Application(bench, Limits(), log)
+
+    def say() -> None:
+        ready({"address": where, "model": model})
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(where)
+
+    async def run() -> int:
+        await listen(app, listener, app.limits, log, say, drain_s=0.0, finish_s=FINISH_S)
+        return 0
+
+    try:
+        return run_loop(run())
+    finally:
+        app.close()
+        listener.close()
+        log.close()

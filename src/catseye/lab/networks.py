@@ -1,0 +1,180 @@
+"""The network on the bench: a trained run, or any registered network with fresh weights, and which of both it is.
+
+Enters: what `catseye lab` was given, or a name from a page. Leaves: `Shown`, and pictures to show it. torch is imported
+when a network is opened, so that the chapters without one work where it is not installed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from catseye.errors import UsageError
+from catseye.lab.bench import Bench
+from catseye.manifest import Manifest
+from catseye.preprocess import Pixels, Preprocessing, preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GIVEN = "given"  # what the lab was started with, or DEFAULT
+HERE = "here"  # what was trained on a page: see `leave`
+DEFAULT = "lenet5"
+NUM_CLASSES = 10
+NUM_PICTURES = 512
+_GREY = {"lenet5"}
+_EXPORTED = (".onnx", ".xml", ".pt2", ".pt", ".engine")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A network in evaluation mode on the CPU, how pictures enter it, and its classes.
+
+    `data` is the source it was trained on, empty for fresh weights; `says` tells a reader what he looks at.
+    """
+
+    name: str
+    model: "nn.Module"
+    spec: Preprocessing
+    classes: tuple[str, ...]
+    temperature: float
+    trained: bool
+    says: str
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class DataPixels:
+    """Pictures of a data set as the network gets them, (N, H, W, C) uint8, with the class of each."""
+
+    source: str
+    pixels: Pixels
+    labels: list[str]
+
+
+def is_path(given: str) -> bool:
+    """Whether this is a path rather than the name of a registered network."""
+    return "/" in given or Path(given).exists() or given.lower().endswith((*_EXPORTED, ".safetensors"))
+
+
+def check_model(given: str) -> None:
+    """Say at once what is wrong with the argument of `catseye lab`.
+
+    Raises:
+        UsageError: it is a file that has no layers to look into.
+
+    """
+    if given.lower().endswith(_EXPORTED):
+        raise UsageError(
+            f"the lab looks into the layers of a run folder or a model.safetensors; got {given}, which has none left; "
+            "give the run it was exported from"
+        )
+
+
+def shown(bench: Bench, which: str = GIVEN) -> Shown:
+    """The network the lab was started with, the one trained on its pages, or a registered one with fresh weights.
+
+    Raises:
+        UsageError: nothing was trained here yet, or `which` is a path.
+
+    """
+    if which == HERE:
+        found = bench.kept(f"network:{HERE}")
+        if not isinstance(found, Shown):
+            raise UsageError("no network was trained on these pages yet; chapter 6 trains one")
+        return found
+    if which == GIVEN:
+        return bench.once(f"network:{GIVEN}", lambda: open_shown(bench.model or DEFAULT))
+    if is_path(which):  # a page chooses among names; files are chosen by whoever starts the lab
+        raise UsageError(f"a network is chosen by its name in `catseye models`; got {which[:60]!r}")
+    return bench.latest(f"network:{which}", lambda: open_shown(which))
+
+
+def leave(bench: Bench, network: Shown) -> None:
+    """Put a network that a page has trained on the bench: chapter 4 then offers it as `HERE`."""
+    with bench.lock:
+        bench.forget(f"network:summary:{HERE}", f"network:data:{HERE}")
+        bench.keep(f"network:{HERE}", network)
+
+
+def names(bench: Bench) -> list[dict[str, str]]:
+    """What a page may choose from."""
+    from catseye.models import registry
+
+    given = shown(bench)
+    first = [{"value": GIVEN, "title": f"{given.name}, {'your trained model' if given.trained else 'fresh weights'}"}]
+    if bench.kept(f"network:{HERE}") is not None:
+        first.append({"value": HERE, "title": "the network you trained in chapter 6"})
+    rest = [{"value": one.name, "title": f"{one.year} {one.name}, fresh weights"} for one in registry.entries()]
+    return first + [one for one in rest if given.trained or one["value"] != given.name]
+
+
+def open_shown(given: str) -> Shown:
+    """Open a run, or build a registered network.
+
+    Raises:
+        ModelFileError: the run cannot be used. UnknownName: no network is called so.
+
+    """
+    import torch
+
+    if is_path(given):
+        from catseye.runs import load_model
+
+        return _of_run(*load_model(given, torch.device("cpu")), Path(given))
+    from catseye.models import registry
+
+    registry.entry(given)
+    spec = _input_of(given)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = registry.create(given, num_classes=NUM_CLASSES, in_channels=spec.channels, input_px=spec.height_px)
+    says = (
+        f"{given} with fresh weights: it has learned nothing yet, so its answers are chance. To see a trained one: "
+        "catseye train digits --out first-run, then catseye lab first-run."
+    )
+    classes = tuple(f"class {number}" for number in range(NUM_CLASSES))
+    return Shown(given, model.eval(), spec, classes, 1.0, trained=False, says=says)
+
+
+def _of_run(model: "nn.Module", manifest: Manifest, path: Path) -> Shown:
+    folder = path if path.is_dir() else path.parent
+    data = ""
+    if (folder / "data.json").is_file():
+        from catseye.runs import open_run
+
+        data = str(open_run(folder).data.get("source", ""))
+    name = manifest.architecture.name
+    says = f"{name}, trained on {Path(data).name or 'pictures that its folder does not name'} ({folder.name})"
+    return Shown(
+        name, model, manifest.preprocessing, manifest.classes, manifest.temperature, trained=True, says=says, data=data
+    )
+
+
+def _input_of(name: str) -> Preprocessing:
+    """The input of a network with fresh weights: the side its paper was measured at, or 32 px."""
+    from catseye.models.timeline import MILESTONES
+
+    side = next((one.px for one in MILESTONES if one.name == name), 224 if ":" in name else 32)
+    half = (0.5,) if name in _GREY else (0.5, 0.5, 0.5)
+    return Preprocessing(height_px=side, width_px=side, channels=len(half), mean=half, std=half)  # type: ignore[arg-type]
+
+
+def data_pixels(network: Shown) -> DataPixels:
+    """Some hundred pictures of the data a network was trained on; digits for one that was trained on nothing.
+
+    Raises:
+        DataError: the data is no longer where it was.
+
+    """
+    from catseye.data.sources import TEST, open_source
+
+    pictures = open_source(network.data or "digits")
+    held_out = np.flatnonzero(pictures.splits == TEST)
+    chosen = held_out if len(held_out) else np.arange(len(pictures))
+    # Evenly spaced, so that every class of a sorted folder is among them.
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(NUM_PICTURES, len(chosen))).round().astype(int)]
+    pixels = np.stack([preprocess(pictures.read(int(index)), network.spec) for index in chosen])
+    labels = [pictures.classes[pictures.labels[index]] for index in chosen]
+    return DataPixels(Path(pictures.source).name, pixels, labels)

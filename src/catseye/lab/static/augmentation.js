@@ -1,0 +1,103 @@
+// Chapter 7: one transform and its strength at the centre; all of them together; two pictures mixed.
+
+import { ask, complain, latest, ready } from "./api.js";
+import { choices, el, facts, format, get, slider } from "./draw.js";
+import { pickPicture } from "./pictures.js";
+
+const state = { picture: null, key: "rotate_deg", strengths: {}, on: new Set(["crop_padding_px", "hflip", "brightness", "contrast"]), kind: "mixup", alpha: 1 };
+let transforms = [];
+
+const percent = (share) => `${format(100 * share, 1)} %`;
+const seeds = () => ({ seed: Math.max(0, get("seed").valueAsNumber || 0), step: Math.max(0, get("step").valueAsNumber || 0) });
+const chosen = () => transforms.find((one) => one.key === state.key);
+
+function figures(answer) {
+  return answer.pictures.map((url, index) => el("figure", {}, el("img", { src: url, alt: `draw ${index + 1}: ${percent(answer.changed[index])} changed`, class: "pixels" }), el("figcaption", {}, percent(answer.changed[index]))));
+}
+
+const one = latest(() => ask("augmentation/draw", { picture: state.picture.name, strengths: { [state.key]: state.strengths[state.key] }, ...seeds() }), (answer) => {
+  get("original").src = answer.original;
+  get("original").closest("figure").hidden = false;
+  get("draws").replaceChildren(...figures(answer));
+  get("one-command").textContent = answer.command;
+  const { meaning, title } = chosen();
+  const off = state.strengths[state.key] === chosen().low;
+  get("meaning").textContent = off ? `Off: nothing changes.` : `${title}: ${meaning.replaceAll("{x}", format(state.strengths[state.key]))}, drawn anew for every picture. Below each draw: its mean difference from the original, as a share of the full range.${answer.grey && state.key === "saturation" ? " This picture is grey: it has no saturation to change." : ""}`;
+});
+
+const together = latest(() => {
+  const strengths = Object.fromEntries([...state.on].map((key) => [key, state.strengths[key]]));
+  return ask("augmentation/draw", { picture: state.picture.name, strengths, num: 16, ...seeds() });
+}, (answer) => {
+  get("batch").replaceChildren(...figures(answer));
+  const list = (values) => values.map((value) => format(value)).join(", ");
+  facts(get("batch-facts"), [
+    ["shape", answer.shape.join(" × "), "pictures × channels × rows × columns"],
+    ["values", `${format(answer.lowest)} … ${format(answer.highest)}`, "after (x − mean) / standard deviation"],
+    ["mean per channel", list(answer.mean), `subtracted: ${list(answer.spec_mean)}`],
+    ["standard deviation", list(answer.std), `divided by: ${list(answer.spec_std)}`],
+  ]);
+  get("batch-command").textContent = answer.command;
+});
+
+const mix = latest(() => ask("augmentation/mix", { kind: state.kind, alpha: state.alpha, picture: state.picture.name, ...seeds() }), (answer) => {
+  get("mixed").replaceChildren(...answer.pictures.map((url, index) => {
+    const shares = answer.targets[index].map((share, label) => [share, answer.classes[label]]).filter(([share]) => share > 0).sort((a, b) => b[0] - a[0]);
+    const said = shares.map(([share, name]) => `${format(share)} ${name}`).join(" + ");
+    return el("figure", {}, el("img", { src: url, alt: said }), el("figcaption", {},
+      el("ol", { class: "bars small-bars" }, ...shares.map(([share, name]) => el("li", {}, el("span", { class: "name" }, name), el("span", { class: "track", "aria-hidden": "true" }, el("span", { class: "fill", vars: { width: `${100 * share}%` } })), el("span", { class: "value" }, format(share)))))));
+  }));
+  const what = state.kind === "mixup" ? "MixUp: λ times one picture plus (1 − λ) times another, and the labels likewise." : "CutMix: a rectangle of one picture is replaced by the same place of another; the label follows the area.";
+  const spread = state.alpha === 0 ? "α = 0 is off." : state.alpha < 0.7 ? "With a small α most mixtures are nearly one picture." : state.alpha <= 1.3 ? "With α = 1 every λ from 0 to 1 is equally likely." : "With a large α most mixtures are half and half.";
+  get("mix-says").textContent = `${what} λ ~ Beta(α, α), drawn for every picture. ${spread} Shares of a label sum to 1; a picture may meet itself.`;
+  get("mix-command").textContent = answer.command;
+});
+
+function choose(key) {
+  state.key = key;
+  const { low, high, step } = chosen();
+  const input = get("strength");
+  // Of the resized crop 1 is off and small is strong, so its slider runs the other way.
+  Object.assign(input, { min: Math.min(low, high), max: Math.max(low, high), step });
+  input.value = state.strengths[key];
+  input.style.direction = low > high ? "rtl" : "ltr";
+  showStrength();
+}
+
+function showStrength() {
+  const text = format(state.strengths[state.key]);
+  get("strength-number").textContent = text;
+  get("strength-label").textContent = `strength: augment.${state.key}`;
+  get("strength").setAttribute("aria-valuetext", text);
+}
+
+get("strength").oninput = () => {
+  state.strengths[state.key] = get("strength").valueAsNumber;
+  showStrength();
+  one();
+  if (state.on.has(state.key)) together();
+};
+const all = () => Promise.all([one(), together(), mix()]);
+get("seed").oninput = get("step").oninput = all;
+get("next").onclick = () => { get("step").value = seeds().step + 1; all(); };
+choices(get("kind"), "Mix by", [["mixup", "MixUp"], ["cutmix", "CutMix"]], state.kind, (value) => { state.kind = value; mix(); });
+slider(get("alpha"), "α", { min: 0, max: 4, step: 0.1, value: state.alpha, changed: (value) => { state.alpha = value; mix(); } });
+
+ask("augmentation/table").then(async (answer) => {
+  transforms = answer.transforms;
+  state.strengths = Object.fromEntries(transforms.map(({ key, shown }) => [key, shown]));
+  choices(get("transforms"), "Transform", transforms.map(({ key, title }) => [key, title]), state.key, (key) => { choose(key); one(); });
+  get("together").replaceChildren(...transforms.map(({ key, title }) => {
+    const input = el("input", { type: "checkbox", checked: state.on.has(key) });
+    input.onchange = () => { state.on[input.checked ? "add" : "delete"](key); together(); };
+    return el("label", { class: "check" }, input, title);
+  }));
+  choose(state.key);
+  let first = true;
+  await pickPicture(get("pictures"), (picture) => {
+    state.picture = picture;
+    const done = all();
+    if (first) done.finally(ready);
+    first = false;
+  });
+}).catch(complain);

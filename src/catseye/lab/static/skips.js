@@ -1,0 +1,108 @@
+// Chapter 5: the depth is the control; both networks are measured anew at every change.
+
+import { ask, complain, latest, ready } from "./api.js";
+import { chart, power, short } from "./chart.js";
+import { choices, facts, get, slider } from "./draw.js";
+import { drawBlock } from "./blocks.js";
+
+const state = { depth: 50, norm: false, initialisation: "pytorch", steps: 10, when: "start", what: "signal" };
+const depth = get("depth");
+const drawFlow = chart(get("flow"));
+const drawLosses = chart(get("losses"));
+let found = null;
+
+const question = (steps) => ({ depth: state.depth, norm: state.norm, initialisation: state.initialisation, steps });
+
+// Before training first: two passes, at once. Then the steps, which take their time.
+const start = latest(() => ask("skips/measure", question(0)), (answer) => { found = answer; show(); ready(); });
+const whole = latest(() => ask("skips/measure", question(state.steps)), (answer) => { found = answer; show(); say("Measured."); });
+let waiting = 0;
+
+function measure() {
+  clearTimeout(waiting);
+  say(`Measuring two networks of ${state.depth} layers …`);
+  get("command").textContent = `catseye explain gradient-flow --depth ${state.depth}${state.norm ? " --norm" : ""}${state.initialisation === "pytorch" ? "" : ` --init ${state.initialisation}`}${state.steps === 10 ? "" : ` --steps ${state.steps}`} --out gradient-flow`;
+  return new Promise((done) => {
+    waiting = setTimeout(async () => {
+      await start();
+      if (state.steps) await whole();
+      else say("Measured.");
+      done();
+    }, 120);
+  });
+}
+
+const say = (text) => { get("state").textContent = text; };
+
+function show() {
+  const trained = found.plain.after !== null;
+  const when = trained ? state.when : "start";
+  const line = (kind, name, network) => {
+    const values = network[when][state.what];
+    const last = values.at(-1) || 1;
+    return { name, kind, x: values.map((_, index) => index + 1), y: values.map((value) => value / last) };
+  };
+  const layers = found.plain.start.signal.length;
+  const rule = Array.from({ length: layers }, (_, index) => found.factor ** (layers - 1 - index));
+  drawFlow({
+    label: `Gradient norm by layer, ${when === "start" ? "before training" : `after ${found.num_steps} steps`}: without skips the first layer gets ${short(found.plain[when].share)} of the last, with skips ${short(found.residual[when].share)}`,
+    lines: [
+      line("b", "without skips", found.plain),
+      line("a", "with skips", found.residual),
+      { name: "× 0.8 at every layer", kind: "rule", x: rule.map((_, index) => index + 1), y: rule },
+    ],
+    x: { label: "layer", whole: true, min: 1, max: layers },
+    y: { label: "gradient, last layer = 1", log: true },
+  });
+  drawLosses({
+    label: "Loss at every step of both networks",
+    lines: [
+      { name: "without skips", kind: "b", x: found.plain.losses.map((_, index) => index + 1), y: found.plain.losses },
+      { name: "with skips", kind: "a", x: found.residual.losses.map((_, index) => index + 1), y: found.residual.losses },
+    ],
+    x: { label: "step", whole: true },
+    y: { label: "loss", min: 0 },
+    marks: [{ y: Math.log(10), name: "guessing" }],
+  });
+  const [plain, residual] = [found.plain[when], found.residual[when]];
+  facts(get("numbers"), [
+    ["textbook: × 0.8 at every layer", short(found.arithmetic), `0.8 to the power of ${found.depth - 1}`],
+    ["measured without skips", short(plain.share), `× ${short(plain.per_layer, 3)} at every layer`, true],
+    ["measured with skips", short(residual.share), `× ${short(residual.per_layer, 3)} at every layer`, true],
+  ]);
+  get("verdict").textContent = verdict(plain.share, residual.share);
+  get("says").textContent = `The weights begin with ${found.says}.`;
+}
+
+/** What the two shares mean, in words that the numbers decide. */
+function verdict(plain, residual) {
+  const words = (share) => {
+    if (share < 1e-3) return `of the gradient at the last convolution, ${short(share)} arrives at the first: it hardly learns`;
+    if (share > 1e3) return `the gradient grows ${short(share)} times on its way down: it explodes`;
+    return `${short(share)} of it arrives: every layer learns`;
+  };
+  return `Without skips, at ${found.depth} layers, ${words(plain)}. With skips, ${words(residual)}.`;
+}
+
+depth.oninput = () => {
+  state.depth = depth.valueAsNumber;
+  get("depth-number").textContent = state.depth;
+  measure();
+};
+choices(get("when"), "When", [["start", "before training"], ["after", "after the steps"]], state.when, (value) => { state.when = value; show(); });
+choices(get("what"), "Gradient of", [["signal", "each layer’s output"], ["weights", "its weights"]], state.what, (value) => { state.what = value; show(); });
+choices(get("norm"), "Batch normalisation", [[false, "without"], [true, "with"]], state.norm, (value) => { state.norm = value; measure(); });
+choices(get("initialisation"), "Weights begin as", [["pytorch", "PyTorch’s default"], ["glorot", "Glorot"], ["he", "He"]], state.initialisation, (value) => { state.initialisation = value; measure(); });
+slider(get("steps"), "steps of training", { min: 0, max: 30, value: state.steps, changed: (value) => { state.steps = value; measure(); } });
+const block = (skip) => ({
+  boxes: [
+    { lines: ["x"], kind: "end", row: 0, lane: 0 },
+    { lines: ["3×3 convolution", "ReLU"], kind: "convolution", row: 1, lane: 0 },
+    { lines: ["3×3 convolution"], kind: "convolution", row: 2, lane: 0 },
+    { lines: skip ? ["F(x) + x", "ReLU"] : ["F(x)", "ReLU"], kind: skip ? "sum" : "end", row: 3, lane: 0 },
+  ],
+  arrows: [[0, 1], [1, 2], [2, 3]].map(([a, b]) => ({ start: a, end: b, skip: false })).concat(skip ? [{ start: 0, end: 3, skip: true }] : []),
+});
+drawBlock(get("plain-block"), block(false), "without a skip");
+drawBlock(get("residual-block"), block(true), "with a skip");
+measure().catch(complain);

@@ -1,0 +1,218 @@
+// Chapter 6: a run watched while it learns. The numbers arrive as server-sent events from the ordinary `train`.
+
+import { ask, calm, complain, latest, ready, watch } from "./api.js";
+import { chart, short } from "./chart.js";
+import { choices, count, el, format, get, paintMap, tint } from "./draw.js";
+
+const RATES = [0.0003, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100];
+const AUGMENTATIONS = [["none", "none"], ["shifts", "shifts"], ["strong", "shifts, turns, erasing"]];
+const state = { lr: 0.1, optimizer: "sgd", augmentation: "none" };
+const runs = [];
+let facts = null;
+let running = null;
+let abort = null;
+
+const drawLoss = chart(get("loss"));
+const drawAccuracy = chart(get("accuracy"));
+const percent = (share, digits = 1) => `${format(100 * share, digits)} %`;
+
+function setRate(rate) {
+  state.lr = rate;
+  get("lr").value = RATES.indexOf(rate);
+  get("lr").setAttribute("aria-valuetext", String(rate));
+  get("lr-number").textContent = rate;
+}
+
+function asked() {
+  const whole = (id, low, high) => Math.min(high, Math.max(low, Math.round(get(id).valueAsNumber || low)));
+  return { ...state, epochs: whole("epochs", 1, 100), seed: whole("seed", 0, 999999) };
+}
+
+// The sentence is the server's own, so that the page cannot promise another run than it starts.
+const preview = latest(() => ask("training/preview", asked()), (answer) => { if (!running) get("command").textContent = answer.command; });
+
+function start() {
+  calm();
+  const run = { number: runs.length + 1, asked: asked(), steps: [], epochs: [], last: null };
+  run.title = `run ${run.number}: ${run.asked.optimizer}, ${run.asked.lr}${run.asked.augmentation === "none" ? "" : `, ${run.asked.augmentation}`}`;
+  running = run;
+  buttons();
+  say("Reading the digits …");
+  abort = watch("training/run", run.asked, {
+    value: (event) => take(run, event),
+    end: () => finish(run),
+    refused: (error) => { run.refused = true; complain(error); },
+  });
+}
+
+function take(run, event) {
+  if (event.kind === "wait") return;
+  if (event.kind === "command") {
+    runs.push(run);
+    get("command").textContent = event.command;
+    chooseRuns(run);
+  } else if (event.kind === "begin") {
+    Object.assign(run, { num_epochs: event.num_epochs, num_batches: event.num_batches });
+    say("Learning …");
+  } else if (event.kind === "step") {
+    run.steps.push(event);
+    get("progress").value = event.step / (run.num_epochs * run.num_batches);
+    say(`Epoch ${event.epoch} of ${run.num_epochs}: loss ${format(event.loss, 3)}, ${percent(event.accuracy)} right while training, ${count(Math.round(event.images_per_s))} pictures a second`);
+  } else if (event.kind === "epoch") {
+    run.epochs.push(event);
+    get("progress").value = event.row.epoch / run.num_epochs;
+    look(run, event);
+    curves();
+    table();
+  } else {
+    run.last = event;
+  }
+}
+
+function finish(run) {
+  running = null;
+  abort = null;
+  buttons();
+  if (run.refused) return say("Nothing was started.");
+  const { last } = run;
+  if (last?.kind === "end") say(`Learned: ${percent(last.accuracy)} of ${count(last.num_pictures)} test digits right, with 95 % certainty ${percent(last.low)} to ${percent(last.high)}. Chapter 4 can look into this network now.`);
+  else if (last?.kind === "failed") say(`It went wrong: ${last.error}.`);
+  else say(`Stopped after ${run.epochs.length} ${run.epochs.length === 1 ? "epoch" : "epochs"}.`);
+  curves();
+  table();
+}
+
+const say = (text) => { get("state").textContent = text; };
+
+function buttons() {
+  get("start").disabled = running !== null;
+  get("stop").disabled = running === null;
+  document.documentElement.dataset.training = running ? "yes" : "no";
+}
+
+/** Filters, guesses and confusion matrix after an epoch. */
+function look(run, { filters, confusion, guesses, row }) {
+  const first = run.epochs[0].filters;
+  const largest = Math.max(...filters.flat(3).map(Math.abs));
+  get("filters").replaceChildren(...filters.map((kernel, index) => {
+    const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": `filter ${index + 1}` });
+    paintMap(canvas, kernel[0], { colours: "signed", low: -largest, high: largest });
+    return canvas;
+  }));
+  const moved = Math.sqrt(filters.flat(3).reduce((sum, value, index) => sum + (value - first.flat(3)[index]) ** 2, 0));
+  get("filters-say").textContent = `Orange adds, blue takes away; the largest weight is ${format(largest, 3)}. Since the first epoch they have moved by ${format(moved, 3)} (length of the difference).`;
+  paintGuesses(guesses);
+  paintConfusion(confusion);
+  get("confusion-say").textContent = `After epoch ${row.epoch}, on ${count(confusion.flat().reduce((a, b) => a + b, 0))} validation digits: rows are the true digit, columns the guess. ${worst(confusion)}`;
+}
+
+const pixels = new Map();
+
+async function paintGuesses(guesses) {
+  const missing = guesses.map((one) => one.picture).filter((number) => !pixels.has(number));
+  if (missing.length) {
+    const found = await ask("training/digits", { pictures: missing });
+    missing.forEach((number, index) => pixels.set(number, found.pixels[index]));
+  }
+  get("guesses").replaceChildren(...guesses.map(({ picture, truth, guess }) => {
+    const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": `a ${truth}, taken for a ${guess}` });
+    paintMap(canvas, pixels.get(picture), { low: 0, high: 255 });
+    return el("figure", { class: truth === guess ? "right" : "wrong" }, el("figcaption", { "aria-hidden": "true" }, String(guess)), canvas);
+  }));
+}
+
+function paintConfusion(rows) {
+  const largest = Math.max(...rows.flat(), 1);
+  const head = el("tr", {}, el("td", { class: "corner" }), ...facts.classes.map((name) => el("th", { scope: "col" }, name)));
+  const body = rows.map((row, truth) => el("tr", {}, el("th", { scope: "row" }, facts.classes[truth]), ...row.map((value, guess) => {
+    const td = el("td", { class: value ? null : "none" }, value ? String(value) : "·");
+    tint(td, value, largest);
+    td.classList.toggle("plus", value > 0 && truth !== guess);
+    td.classList.toggle("good", truth === guess);
+    return td;
+  })));
+  get("confusion").replaceChildren(el("table", { class: "grid confusion" }, el("tbody", {}, head, ...body)));
+}
+
+function worst(rows) {
+  let most = [0, 0, 0];
+  rows.forEach((row, truth) => row.forEach((value, guess) => { if (truth !== guess && value > most[2]) most = [truth, guess, value]; }));
+  return most[2] ? `The commonest mistake: ${most[2]} times a ${most[0]} is taken for a ${most[1]}.` : "Not one is wrong.";
+}
+
+function shown() {
+  const by = (id) => runs.find((run) => String(run.number) === get(id).value);
+  return [by("one"), by("other")].filter(Boolean).filter((run, index, all) => all.indexOf(run) === index);
+}
+
+function curves() {
+  const chosen = shown();
+  const lines = (...pairs) => chosen.flatMap((run, index) => pairs.map(([key, kind, name]) => ({
+    name: `${name}, run ${run.number}`, kind: `${kind}${index ? " beside" : ""}`, x: run.epochs.map((one) => one.row.epoch), y: run.epochs.map((one) => one.row[key] ?? NaN),
+  })));
+  const last = Math.max(1, ...chosen.map((run) => run.num_epochs ?? 1));
+  const x = { label: "epoch", whole: true, min: last > 1 ? 1 : 0, max: last };
+  drawLoss({ label: "Loss after each epoch", lines: lines(["train_loss", "b", "training"], ["val_loss", "a", "validation"]), x, y: { label: "loss", min: 0 }, marks: [{ y: Math.log(10), name: "guessing" }] });
+  drawAccuracy({ label: "Accuracy after each epoch", lines: lines(["train_accuracy", "b", "training"], ["val_accuracy", "a", "validation"]), x, y: { label: "right", min: 0, max: 1, percent: true } });
+}
+
+/** A wide table is scrolled with the arrow keys too. */
+function scrolls(id, name) {
+  for (const [key, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": name })) get(id).setAttribute(key, value);
+}
+
+function chooseRuns(run) {
+  const before = get("one").value;
+  const fill = (id, value, none) => {
+    get(id).replaceChildren(none ? el("option", { value: "" }, "none") : "", ...runs.map((one) => el("option", { value: one.number }, one.title)));
+    get(id).value = value;
+  };
+  fill("one", String(run.number), false);
+  fill("other", before, true);
+  curves();
+  table();
+}
+
+function table() {
+  if (!runs.length) return;
+  const best = (run) => Math.max(0, ...run.epochs.map((one) => one.row.val_accuracy));
+  const rows = runs.map((run) => el("tr", {}, el("th", { scope: "row" }, String(run.number)), el("td", {}, run.asked.optimizer), el("td", { class: "num" }, String(run.asked.lr)), el("td", {}, run.asked.augmentation),
+    el("td", { class: "num" }, `${run.epochs.length} of ${run.asked.epochs}`), el("td", { class: "num" }, run.epochs.length ? format(run.epochs.at(-1).row.train_loss, 3) : "–"), el("td", { class: "num" }, run.epochs.length ? percent(best(run)) : "–"),
+    el("td", { class: "num" }, run.last?.kind === "end" ? percent(run.last.accuracy) : { stopped: "stopped", failed: "failed" }[run.last?.kind] ?? "learning")));
+  const head = ["run", "optimizer", "rate", "augmentation", "epochs", "training loss", "best validation", "test"];
+  scrolls("runs", "All runs");
+  get("runs").replaceChildren(el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...rows)));
+  const [one, other] = shown();
+  if (!other || !one?.epochs.length || !other.epochs.length) return;
+  const at = Math.min(one.epochs.length, other.epochs.length);
+  const [a, b] = [one, other].map((run) => run.epochs[at - 1].row);
+  const changed = ["lr", "optimizer", "augmentation", "seed", "epochs"].filter((key) => one.asked[key] !== other.asked[key]);
+  const points = 100 * (a.val_accuracy - b.val_accuracy);
+  get("difference").textContent = `After ${at} ${at === 1 ? "epoch" : "epochs"} run ${one.number} has a validation loss of ${format(a.val_loss, 3)} and run ${other.number} of ${format(b.val_loss, 3)}; run ${one.number} is ${points === 0 ? "equal in accuracy" : `${short(Math.abs(points))} points ${points > 0 ? "better" : "worse"}`}. Different: ${changed.length ? changed.map((key) => `${key} ${other.asked[key]} → ${one.asked[key]}`).join(", ") : "nothing"}.`;
+}
+
+get("lr").max = RATES.length - 1;
+get("lr").oninput = () => { setRate(RATES[get("lr").valueAsNumber]); preview(); };
+choices(get("optimizer"), "Optimizer", [["sgd", "SGD"], ["adam", "Adam"], ["adamw", "AdamW"]], state.optimizer, (value) => { state.optimizer = value; setRate(facts.rates[value]); preview(); });
+choices(get("augmentation"), "Augmentation", AUGMENTATIONS, state.augmentation, (value) => { state.augmentation = value; preview(); });
+get("epochs").oninput = get("seed").oninput = () => preview();
+get("start").onclick = start;
+get("stop").onclick = () => { get("stop").disabled = true; say("Stopping at the next step …"); ask("training/stop").catch(complain); };
+get("one").onchange = get("other").onchange = () => { curves(); table(); };
+addEventListener("pagehide", () => abort?.());
+buttons();
+setRate(state.lr);
+curves();
+ask("training/begin").then((found) => {
+  facts = found;
+  say(`LeNet-5, ${count(found.num_parameters)} weights, and ${count(found.num_pictures)} handwritten digits; nothing has been learned yet.`);
+  paintConfusion(found.classes.map(() => found.classes.map(() => 0)));
+  const first = found.filters;
+  const largest = Math.max(...first.flat(3).map(Math.abs));
+  get("filters").replaceChildren(...first.map((kernel, index) => {
+    const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": `filter ${index + 1}` });
+    paintMap(canvas, kernel[0], { colours: "signed", low: -largest, high: largest });
+    return canvas;
+  }));
+  return preview();
+}).catch(complain).finally(ready);

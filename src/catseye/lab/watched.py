@@ -1,0 +1,196 @@
+"""A run that somebody looks at: the ordinary `train` in a thread, its numbers one after the other, a stop at any step.
+
+Enters: DATA and settings. Leaves: events as plain JSON types: `step` ten times a second, `epoch` with filters,
+confusion matrix and some guesses, and one last: `end`, `stopped` or `failed`. Called by answers/training.py. The run
+folder is a temporary one; what was learned is handed to `keep` before the last event.
+"""
+
+import queue
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from catseye.errors import CatseyeError, Interrupted
+from catseye.evaluation.metrics import confusion_matrix
+from catseye.evaluation.predict import Outputs
+from catseye.explanation.kernels import first_filters
+from catseye.manifest import Manifest
+from catseye.runs import load_model
+from catseye.training.fit import train
+from catseye.training.progress import EpochProgress, ShowProgress
+
+Event = dict[str, Any]
+Keep = Callable[[nn.Module, Manifest], None]
+EVERY_S = 0.1
+SIGN_OF_LIFE_S = 0.5  # whoever passes events on learns that its reader is gone by failing to pass one on
+NUM_GUESSES = 24
+LAST = ("end", "stopped", "failed")
+
+
+class WatchedProgress(EpochProgress):
+    """The numbers of a run as events instead of lines; the place where a stop is answered."""
+
+    def __init__(
+        self,
+        tell: Callable[[Event], None],
+        asked: threading.Event,
+        console: Console,
+        num_epochs: int,
+        num_batches: int,
+        done: int,
+    ) -> None:
+        super().__init__(console, num_epochs, num_batches, done)
+        self._tell, self._asked, self._next = tell, asked, 0.0
+        self._seen: Event = {}
+        tell({"kind": "begin", "num_epochs": num_epochs, "num_batches": num_batches})
+
+    def due(self) -> bool:
+        """Asked after every step; answers a stop by an error, as a signal in a terminal is.
+
+        Raises:
+            Interrupted: the watcher has seen enough.
+
+        """
+        if self._asked.is_set():
+            raise Interrupted("stopped by the one who watched", signal.SIGINT)
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + EVERY_S
+        return True
+
+    def show(self, *, step: int, epoch: int, loss: float, accuracy: float, images_per_s: float) -> None:
+        """Tell the means of the epoch so far."""
+        self._tell(
+            {
+                "kind": "step",
+                "step": step,
+                "epoch": epoch + 1,
+                "loss": loss,
+                "accuracy": accuracy,
+                "images_per_s": images_per_s,
+            }
+        )
+
+    def look(self, model: nn.Module, outputs: Outputs) -> None:
+        """Keep what the epoch's event will show."""
+        guesses = outputs.logits.argmax(1)
+        num_classes = outputs.logits.shape[1]
+        self._seen = {
+            "filters": first_filters(model).weights.round(4).tolist(),
+            "confusion": confusion_matrix(outputs.labels, guesses, num_classes).tolist(),
+            "guesses": [
+                {"picture": int(index), "truth": int(truth), "guess": int(guess)}
+                for index, truth, guess in zip(
+                    outputs.indices[:NUM_GUESSES], outputs.labels[:NUM_GUESSES], guesses[:NUM_GUESSES], strict=True
+                )
+            ],
+        }
+
+    def epoch_line(self, row: Mapping[str, float], *, best: bool) -> None:
+        """Tell the epoch's row of history.jsonl and what was seen of the network."""
+        self._tell({"kind": "epoch", "row": dict(row), "best": best, **self._seen})
+
+
+class Watched:
+    """One run in a thread of its own, as an iterator over its events.
+
+    It ends by itself, by `stop`, or by `close` when nobody reads its events any more.
+    """
+
+    def __init__(
+        self,
+        data: str,
+        settings: Mapping[str, object],
+        *,
+        recipe: str = "quick",
+        first: Event | None = None,
+        keep: Keep | None = None,
+    ) -> None:
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._asked, self._over, self._read = threading.Event(), threading.Event(), False
+        if first is not None:
+            self._events.put(first)
+        # A daemon: whoever closes the lab does not wait for a network to learn.
+        self._thread = threading.Thread(
+            target=self._train, args=(data, dict(settings), recipe, keep), name="watched-training", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it still computes."""
+        return not self._over.is_set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._asked.is_set()
+
+    def stop(self, wait_s: float = 0.0) -> None:
+        """Ask for an end at the next step, and wait for it for at most `wait_s`."""
+        self._asked.set()
+        self._over.wait(wait_s)
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        self.stop()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        """The next thing that happens, up to the last event; `{"kind": "wait"}` where nothing does for a while."""
+        if self._read:
+            raise StopIteration
+        try:
+            event = self._events.get(timeout=SIGN_OF_LIFE_S)
+        except queue.Empty:
+            return {"kind": "wait"}
+        self._read = event["kind"] in LAST
+        return event
+
+    def _train(self, data: str, settings: Mapping[str, object], recipe: str, keep: Keep | None) -> None:
+        tell = self._events.put
+        last: Event
+        try:
+            last = self._run(data, settings, recipe, keep, partial(WatchedProgress, tell, self._asked))
+        except Interrupted:
+            last = {"kind": "stopped"}
+        except CatseyeError as error:
+            last = {"kind": "failed", "error": str(_without_advice(error))}
+        except Exception as error:  # noqa: BLE001 - the thread's last edge: a watcher must not wait for ever
+            last = {"kind": "failed", "error": f"this is a fault in catseye: {type(error).__name__}: {error}"}
+        self._over.set()
+        tell(last)
+
+    @staticmethod
+    def _run(
+        data: str, settings: Mapping[str, object], recipe: str, keep: Keep | None, progress: ShowProgress
+    ) -> Event:
+        quiet = Console(quiet=True, force_terminal=False)
+        with tempfile.TemporaryDirectory(prefix="catseye-watched-") as folder:
+            run = Path(folder) / "run"
+            trained = train(
+                data, recipe=recipe, settings=settings, out=run, device="cpu", console=quiet, progress=progress
+            )
+            if keep is not None:
+                keep(*load_model(trained.path, torch.device("cpu")))
+        found = trained.metrics
+        accuracy = {"accuracy": found.accuracy, "low": found.accuracy_low, "high": found.accuracy_high}
+        return {"kind": "end", "side": trained.side, **accuracy, "num_pictures": found.num_pictures}
+
+
+def _without_advice(error: CatseyeError) -> BaseException:
+    """The error as it was raised, without the advice to resume a run whose folder is temporary."""
+    first = error.__context__
+    return first if isinstance(first, CatseyeError) else error

@@ -1,0 +1,213 @@
+"""A block of a network as a diagram: boxes, arrows and the places of both, read off the module that computes.
+
+Enters: a registered network's name. Leaves: `Diagram`. The module's own forward pass is traced (torch.fx), so a skip
+in the picture is a skip in the code. No weights are needed: networks are built without memory for them. Called by lab.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from catseye.errors import UnknownName
+from catseye.models import registry
+
+# (kind of block, which one of its kind): the first that shows what the paper brought and changes no shape.
+BLOCKS: dict[str, tuple[str, int]] = {
+    "residual": ("ResidualBlock", 1),
+    "tower": ("ResidualBlock", 0),
+    "googlenet": ("Inception", 0),
+    "resnet50": ("Bottleneck", 1),
+    "efficientnet_b0": ("MBConv", 2),
+    "convnext_tiny": ("CNBlock", 0),
+    "econvnext_tiny": ("EConvNeXtBlock", 0),
+}
+# Before there were blocks: so many of the first layers, features and head in a row.
+FIRST_LAYERS = {"lenet5": 13, "alexnet": 13, "vgg16": 10}
+_WHOLE = {"SqueezeExcitation", "ChannelAttention"}  # drawn as one box
+_HIDDEN = {"Identity", "Permute", "StochasticDepth"}  # nothing to see, or nothing but in training
+_WORDS = {
+    "BatchNorm2d": "batch norm",
+    "LayerNorm": "layer norm",
+    "LayerNorm2d": "layer norm",
+    "ScaledTanh": "tanh",
+    "SiLU": "swish",
+    "Flatten": "flatten",
+    "AdaptiveAvgPool2d": "average over all places",
+    "SqueezeExcitation": "squeeze and excite",
+    "ChannelAttention": "channel attention",
+}
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box: what stands in it, its row from the top and its lane, 0 in the middle. `kind` chooses its colour."""
+
+    lines: tuple[str, ...]
+    kind: str
+    row: int
+    lane: float
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """From box to box by their numbers; `skip` ones pass layers by."""
+
+    start: int
+    end: int
+    skip: bool
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Boxes in the order of computing, and arrows. `block` names what was drawn."""
+
+    block: str
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+
+
+def block_diagram(name: str) -> Diagram:
+    """The block that a network of the timeline is made of, or its first layers where it has none.
+
+    Raises:
+        UnknownName: no block of this network is known.
+
+    """
+    if name not in BLOCKS and name not in FIRST_LAYERS:
+        raise UnknownName("diagram", name, [*BLOCKS, *FIRST_LAYERS])
+    channels, side = (1, 32) if name == "lenet5" else (3, 224)
+    with torch.device("meta"):
+        model = registry.create(name, num_classes=1000, in_channels=channels, input_px=side)
+    if name in BLOCKS:
+        kind, which = BLOCKS[name]
+        found = [module for module in model.modules() if type(module).__name__ == kind]
+        return diagram(found[which], kind)
+    layers = [*model.get_submodule("features").children(), *model.get_submodule("head").children()]
+    return diagram(nn.Sequential(*layers[: FIRST_LAYERS[name]]), f"the first {FIRST_LAYERS[name]} layers")
+
+
+def diagram(module: nn.Module, block: str = "block") -> Diagram:
+    """Trace a module and lay its layers out; a layer that only follows a convolution shares its box.
+
+    >>> [box.lines for box in diagram(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())).boxes]
+    [('input',), ('3×3 convolution, 2', 'ReLU')]
+    """
+    graph = _Tracer().trace(module.eval())
+    boxes: list[_Draft] = []
+    place: dict[fx.Node, int] = {}  # the box in which a node's result stands
+    for node in graph.nodes:
+        sources = [place[one] for one in node.all_input_nodes if one in place]
+        words = _describe(node, module)
+        if node.op in ("output", "get_attr"):
+            continue
+        if words is None:
+            place[node] = sources[0]
+        elif _joins(node, words[1], place, boxes):
+            boxes[sources[0]].lines.append(words[0])
+            place[node] = sources[0]
+        else:
+            place[node] = len(boxes)
+            row = 1 + max((boxes[one].row for one in sources), default=-1)
+            boxes.append(_Draft([words[0]], words[1], row, sources))
+    _give_lanes(boxes)
+    arrows = [
+        Arrow(source, number, _passes_by(boxes, source, number))
+        for number, box in enumerate(boxes)
+        for source in box.sources
+    ]
+    return Diagram(block, tuple(Box(tuple(box.lines), box.kind, box.row, box.lane) for box in boxes), tuple(arrows))
+
+
+@dataclass
+class _Draft:
+    lines: list[str]
+    kind: str
+    row: int
+    sources: list[int]
+    lane: float = 0.0
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Walk into everything that has parts, but for what is drawn as one box."""
+        return next(m.children(), None) is None or type(m).__name__ in _WHOLE
+
+
+def _describe(node: fx.Node, module: nn.Module) -> tuple[str, str] | None:
+    """A node's words and kind; None for what is not drawn."""
+    if node.op == "placeholder":
+        return "input", "end"
+    if node.op == "call_module":
+        return _describe_layer(module.get_submodule(str(node.target)))
+    target: Any = node.target
+    if node.op == "call_function":
+        return _FUNCTIONS.get(target, (getattr(target, "__name__", str(target)), "other"))
+    if node.op == "call_method" and target in ("add", "add_"):
+        return _FUNCTIONS[operator.add]
+    return None  # permute, contiguous: the same values in another order
+
+
+def _describe_layer(layer: nn.Module) -> tuple[str, str] | None:
+    kind = type(layer).__name__
+    if kind in _HIDDEN:
+        return None
+    if isinstance(layer, nn.Conv2d):
+        side = layer.kernel_size[0]
+        depthwise = layer.groups == layer.in_channels > 1
+        word = f"{side}×{side} {'depthwise' if depthwise else 'convolution'}, {layer.out_channels}"
+        word += f", stride {layer.stride[0]}" if layer.stride[0] > 1 else ""
+        return word, "depthwise" if depthwise else "convolution" if side > 1 else "pointwise"
+    if isinstance(layer, nn.Linear):
+        return f"linear, {layer.out_features}", "linear"
+    if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
+        word = "max" if isinstance(layer, nn.MaxPool2d) else "average"
+        return f"{word} pooling {layer.kernel_size}×{layer.kernel_size}", "pooling"
+    if isinstance(layer, nn.Dropout):
+        return f"dropout {layer.p:g}", "after"
+    if kind in _WHOLE:
+        return _WORDS[kind], "attention"
+    if kind.startswith("Adaptive"):
+        return _WORDS["AdaptiveAvgPool2d"], "pooling"
+    return _WORDS.get(kind, kind), "after"
+
+
+_FUNCTIONS: dict[Callable[..., Any], tuple[str, str]] = {
+    operator.add: ("+", "sum"),
+    operator.iadd: ("+", "sum"),
+    torch.add: ("+", "sum"),
+    operator.mul: ("× a learned scale", "after"),
+    torch.mul: ("× a learned scale", "after"),
+    torch.cat: ("put side by side", "sum"),
+    nn.functional.relu: ("ReLU", "after"),
+    nn.functional.gelu: ("GELU", "after"),
+}
+
+
+def _joins(node: fx.Node, kind: str, place: dict[fx.Node, int], boxes: list[_Draft]) -> bool:
+    """Norms and activations stand in the box of what they follow, if nothing else reads that."""
+    before = [one for one in node.all_input_nodes if one in place]
+    if kind != "after" or len(before) != 1 or len(before[0].users) != 1:
+        return False
+    return boxes[place[before[0]]].kind != "end"
+
+
+def _give_lanes(boxes: list[_Draft]) -> None:
+    """A box stands below the mean of those it reads; boxes that would stand in one place spread out."""
+    for row in range(1, max((box.row for box in boxes), default=0) + 1):
+        here = [box for box in boxes if box.row == row]
+        for box in here:
+            box.lane = sum(boxes[one].lane for one in box.sources) / len(box.sources)
+        for lane in {box.lane for box in here}:
+            same = [box for box in here if box.lane == lane]
+            for number, box in enumerate(same):
+                box.lane += number - (len(same) - 1) / 2
+
+
+def _passes_by(boxes: list[_Draft], start: int, end: int) -> bool:
+    """Whether a straight arrow would run through another box."""
+    first, last = boxes[start], boxes[end]
+    return any(first.row < box.row < last.row and abs(box.lane - (first.lane + last.lane) / 2) < 0.5 for box in boxes)

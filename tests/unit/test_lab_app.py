@@ -1,0 +1,238 @@
+"""The lab's application, asked without a browser: who may ask, what is refused, and in which words."""
+
+import asyncio
+import io
+import json
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from catseye.errors import MissingDependency, UsageError
+from catseye.lab import app as lab_app
+from catseye.lab.app import Application
+from catseye.lab.bench import Bench
+from catseye.lab.chapters import CHAPTERS
+from catseye.lab.command import serve_lab
+from catseye.lab.page_files import read_pages
+from catseye.lab.pictures import LONGEST_PX, MAX_DROPPED, Pictures, built_in
+from catseye.lab.questions import Asked, Question, find
+from catseye.serving.logs import Log
+from catseye.serving.settings import Limits
+from tests.conftest import encode, random_pixels
+
+
+@pytest.fixture
+def ask():
+    """`ask("POST", "/api/pixels/look", json={...})` answers as a browser on this machine is answered."""
+    log = Log(io.StringIO(), quiet=True)
+    app = Application(Bench("lenet5"), Limits(max_pixels=1_000_000), log)
+
+    def send(method: str, path: str, **more) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8100") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(once())
+
+    yield send
+    app.close()
+    log.close()
+
+
+def test_every_chapter_has_its_files():
+    pages = read_pages()
+    for chapter in CHAPTERS:
+        assert f'src="/static/{chapter.name}.js"' in pages[f"/{chapter.name}"].content.decode()
+        assert f"/static/{chapter.name}.svg" in pages
+        assert find(
+            chapter.name, next(iter(__import__(f"catseye.lab.answers.{chapter.name}", fromlist=["x"]).QUESTIONS))
+        )
+    assert [chapter.number for chapter in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
+    text = b"".join(page.content for page in pages.values()).decode()
+    assert "{{" not in pages["/"].content.decode()
+    assert "https://" not in text
+    assert text.count("http://") == text.count("http://www.w3.org/2000/svg")  # a name, not an address
+
+
+def test_pages_carry_the_servers_policy(ask):
+    for path in ("/", "/convolution", "/static/lab.css"):
+        answer = ask("GET", path)
+        assert answer.status_code == 200
+        assert "default-src 'none'; script-src 'self'" in answer.headers["content-security-policy"]
+    assert ask("GET", "/nowhere").json()["code"] == "unknown-path"
+    assert ask("POST", "/convolution").headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"host": "evil.example"}, "foreign-host"),  # a name that somebody points at 127.0.0.1
+        ({"host": "127.0.0.1.evil.example:8100"}, "foreign-host"),
+        ({"origin": "https://evil.example"}, "foreign-page"),
+        ({"origin": "http://localhost:9999"}, "foreign-page"),
+        ({"sec-fetch-site": "cross-site"}, "foreign-page"),
+    ],
+)
+def test_other_sites_may_not_ask(ask, headers, code):
+    answer = ask("POST", "/api/pixels/example", json={}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, code)
+
+
+def test_own_pages_may(ask):
+    own = {"origin": "http://127.0.0.1:8100", "sec-fetch-site": "same-origin"}
+    assert ask("POST", "/api/pixels/example", json={}, headers=own).json()["num_values"] == 16
+    assert ask("GET", "/api/pixels/example", headers={"host": "localhost:8100"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"picture": "gone"}, "the lab has no picture 'gone'; it may have been started anew"),
+        ({"picture": "eye", "side": 99}, "side: input should be less than or equal to 16; got 99"),
+        ({"picture": "eye", "colour": 1}, "colour: extra inputs are not permitted"),
+        ([], "the question: input should be a valid dictionary"),
+    ],
+)
+def test_a_wrong_question_gets_a_sentence(ask, asked, sentence):
+    answer = ask("POST", "/api/pixels/look", json=asked)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["error"]
+
+
+def test_what_is_no_question_is_refused(ask):
+    assert ask("POST", "/api/pixels/look", content=b"{").json()["code"] == "unknown-content-type"
+    kind = {"content-type": "application/json"}
+    assert ask("POST", "/api/pixels/look", content=b"{", headers=kind).json()["code"] == "malformed-json"
+    assert "did you mean look" in ask("POST", "/api/pixels/lok", json={}).json()["error"]
+    assert ask("POST", "/api/nothing/look", json={}).status_code == 404
+
+
+def test_a_picture_is_taken_and_shown(ask):
+    pixels = random_pixels(1, 20, 2000)
+    said = ask("POST", "/api/pictures", content=encode(pixels), headers={"content-type": "image/png"}).json()
+    assert (said["given_width"], said["given_height"]) == (2000, 20)
+    assert said["width"] == LONGEST_PX
+    answer = ask("GET", f"/picture/{said['name']}.png")
+    assert Image.open(io.BytesIO(answer.content)).size == (said["width"], said["height"])
+    assert said["name"] in [one["name"] for one in ask("GET", "/api/pictures").json()["pictures"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "sentence"),
+    [
+        (b"no picture", 415, "send one JPEG, PNG, WebP, BMP or GIF"),
+        (encode(random_pixels(2))[:-30], 400, "cannot be decoded completely"),
+        (b"", 400, "a picture has bytes; got 0"),
+        (encode(np.zeros((1200, 1200), np.uint8)), 413, "1200 x 1200 pixels; at most 1,000,000"),
+    ],
+)
+def test_what_is_no_picture_is_refused(ask, content, status, sentence):
+    answer = ask("POST", "/api/pictures", content=content, headers={"content-type": "image/png"})
+    assert answer.status_code == status
+    assert sentence in answer.json()["error"]
+
+
+def test_only_the_latest_dropped_pictures_are_kept():
+    pictures = Pictures()
+    names = [pictures.add(encode(random_pixels(seed)), 10**6).name for seed in range(MAX_DROPPED + 2)]
+    assert pictures.add(encode(random_pixels(5)), 10**6).name == names[5]  # the same bytes are the same picture
+    with pytest.raises(UsageError, match="drop it once more"):
+        pictures.get(names[0])
+    assert pictures.get(names[-1]).pixels.shape == (8, 8, 3)
+
+
+def test_the_drawn_pictures_are_pictures():
+    for picture in built_in().values():
+        assert picture.pixels.dtype == np.uint8
+        assert np.unique(picture.pixels.reshape(-1, picture.pixels.shape[2]), axis=0).shape[0] >= 8
+        assert max(picture.fitted(16).shape[:2]) <= 16
+
+
+def test_a_missing_package_is_named(ask, monkeypatch):
+    def find_without_torch(chapter: str, name: str):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(lab_app, "find", find_without_torch)
+    answer = ask("POST", "/api/network/flow", json={})
+    assert answer.json()["error"] == str(MissingDependency("torch", "train"))
+
+
+def test_a_streamed_answer_ends_and_tells_what_went_wrong(ask, monkeypatch):
+    def count_up(bench, asked):
+        yield {"step": 1}
+        yield {"step": 2}
+        raise UsageError("enough")
+
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, count_up))
+    text = ask("GET", "/api/network/any").text
+    assert [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")] == [
+        {"step": 1}, {"step": 2}, {"error": "enough"},
+    ]  # fmt: skip
+    assert "event: refused" in text
+
+
+def test_a_fault_is_told_without_its_inside(ask, monkeypatch):
+    def broken(bench, asked):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, broken))
+    answer = ask("POST", "/api/network/any", json={})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+
+
+def test_the_walk_of_chapter_4(ask):
+    """Every question of the whole network, in the order of the page, on fresh weights."""
+
+    def network(name: str, **asked):
+        answer = ask("POST", f"/api/network/{name}", json=asked)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    flow = network("flow")
+    assert not flow["trained"]
+    assert "fresh weights" in flow["says"]
+    assert [layer["shape"] for layer in flow["layers"]][:3] == [[6, 28, 28], [6, 28, 28], [6, 14, 14]]
+    maps = network("maps", picture="street", layer="features.1")
+    assert maps["shape"] == [6, 28, 28]
+    strengths = [one["strength"] for one in maps["maps"]]
+    assert strengths == sorted(strengths, reverse=True)
+    place = network("place", picture="street", layer="features.3", channel=2, row=3, column=4)
+    assert place["box"] == {"top": 6, "left": 8, "bottom": 20, "right": 22, "span": 14}
+    assert place["inside"] == pytest.approx(1)
+    assert network("place", picture="street", layer="head.4", channel=0)["box"]["span"] is None
+    decision = network("decision", picture="street")
+    assert sum(bar["share"] for bar in decision["bars"]) == pytest.approx(1)
+    overlay = network("overlay", picture="street", target=3)
+    assert (overlay["class"], np.shape(overlay["heat"])) == ("class 3", (32, 32))
+    patches = network("patches", layer="features.1", channel=0)
+    assert len(patches["patches"]) == 9
+    assert patches["source"] == "digits"
+    wrong = ask("POST", "/api/network/maps", json={"picture": "street", "layer": "features.99"})
+    assert "unknown layer 'features.99'; did you mean" in wrong.json()["error"]
+    path = ask("POST", "/api/network/flow", json={"network": "../../etc/passwd"})
+    assert "chosen by its name" in path.json()["error"]
+
+
+def test_filters_and_slides(ask):
+    filters = ask("POST", "/api/convolution/filters", json={}).json()
+    assert filters["shape"] == [6, 1, 5, 5]
+    one = {"picture": "street", "side": 16, "kernel": filters["filters"][0]["values"], "as_network": True}
+    slid = ask("POST", "/api/convolution/slide", json=one).json()
+    assert np.shape(slid["output"]) == (12, 12)
+    slid = ask("POST", "/api/convolution/slide", json={"kernel": [[[-1, 0, 1]] * 3]}).json()
+    assert slid["position"]["total"] == slid["output"][0][0] == 4
+    crooked = ask("POST", "/api/convolution/slide", json={"kernel": [[[1, 2], [3]]]}).json()
+    assert "one square table" in crooked["error"]
+    steps = ask("POST", "/api/activations/steps", json={"picture": "eye", "spread": 3, "lift": 2}).json()
+    assert (steps["mean_after"], steps["sd_after"]) == (pytest.approx(0, abs=1e-9), pytest.approx(1, abs=1e-3))
+
+
+def test_the_lab_listens_on_this_machine_only():
+    with pytest.raises(UsageError, match="for this machine alone"):
+        serve_lab(None, print, host="0.0.0.0")
+    with pytest.raises(UsageError, match="give the run it was exported from"):
+        serve_lab("model.onnx", print)
