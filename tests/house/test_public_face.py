@@ -24,14 +24,14 @@ FLAGS = {
     "evaluate": {"--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
     "calibrate": {"--max-risk", "--against", "--device", "--data-dir"},
     "compare": {"--data", "--device", "--data-dir"},
-    "predict": {
-        "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
-    },
     "explain cam": {"--method", "--class", "--out", "--device"},
     "explain kernels": {"--out", "--device"},
     "explain feature-maps": {"--layer", "--out", "--device"},
     "explain receptive-field": {"--layer", "--channel", "--at", "--out", "--device"},
     "explain gradient-flow": {"--depth", "--norm", "--init", "--steps", "--seed", "--out"},
+    "predict": {
+        "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
+    },
     "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--device"},
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
