@@ -139,7 +139,8 @@ def kept_in_float(model: Any) -> list[str]:
 
     NNCF would quantise every operator that takes integers: the normalisation, the maps of `cam`, and the logits on
     their way through the temperature, where 256 steps make ties. Sums, because OpenVINO 2026.4 fuses a convolution with
-    the sum behind it: where both summands are quantised, an eighth of its results is off by a step (brgconv, AVX-512).
+    the sum behind it: where both summands are quantised results of convolutions, as in a block with a projection, an
+    eighth of the sum's values is off by a step (brgconv, AVX-512).
     """
     behind_weights: set[str] = set()
     needed: set[str] = set()
