@@ -44,16 +44,25 @@ def page(name: str, result: dict[str, Any]) -> str:
     """One result as Markdown."""
     parts = [f"# {escape(name)}\n", f"```console\n$ {result['command']}\n```\n"]
     if result.get("note"):
-        parts.append(f"{escape(str(result['note']))}.\n")
-    parts.append(table(["how it was made", ""], [[escape(key), value] for key, value in provenance(result)]))
+        parts.append(f"{escape(sentence(str(result['note'])))}\n")
+    parts.append(table(["how it was made", "value"], [[escape(key), value] for key, value in provenance(result)]))
     rest = {key: value for key, value in result.items() if key not in KNOWN}
     facts = {key: value for key, value in rest.items() if is_cell(value)}
     if facts:
-        parts += ["## Result\n", table(["", ""], [[title(key), cell(value)] for key, value in facts.items()])]
+        parts += ["## Result\n", table(["what", "value"], [[title(key), cell(value)] for key, value in facts.items()])]
     for key, value in rest.items():
         if key not in facts:
             parts += [f"## {title(key)}\n", block(value, 3)]
     return "\n".join(parts)
+
+
+def sentence(text: str) -> str:
+    """A note as a sentence.
+
+    >>> sentence("only ratios mean something")
+    'Only ratios mean something.'
+    """
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def provenance(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -141,11 +150,11 @@ def block(value: Any, level: int) -> str:
     if isinstance(value, list):
         if all(isinstance(each, dict) for each in value):
             return records([flat(each) for each in value])
-        return table(["", ""], [[str(place), cell(each)] for place, each in enumerate(value)])
+        return table(["place", "value"], [[str(place), cell(each)] for place, each in enumerate(value)])
     children = [each for each in value.values() if isinstance(each, dict) and not is_spread(each)]
     if len(children) == len(value) and len(children) > 1:  # records by name
         return records([{"": key, **flat(each)} for key, each in value.items()])
-    return table(["", ""], [[title(key), cell(each)] for key, each in flat(value).items()])
+    return table(["what", "value"], [[title(key), cell(each)] for key, each in flat(value).items()])
 
 
 def flat(record: dict[str, Any], before: str = "") -> dict[str, Any]:

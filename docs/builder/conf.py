@@ -24,6 +24,7 @@ html_theme = "furo"
 html_title = f"catseye {version}"
 html_static_path = [str(Path(__file__).parent / "theme")]
 html_css_files = ["site.css"]
+html_favicon = str(_PACKAGE.parent / "serving" / "static" / "icon.svg")
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

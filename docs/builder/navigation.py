@@ -1,4 +1,4 @@
-"""Which page stands where. A document below docs/ that is named nowhere here joins the guides, by its file name."""
+"""Which page stands where, as `page` or `Title <page>`. A document that is named nowhere here joins the guides."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ NAVIGATION: dict[str, list[str]] = {
         "concepts/5-why-skips",
         "concepts/6-training",
         "concepts/7-augmentation",
-        "timeline",
+        "8. The timeline <timeline>",
     ],
     GUIDES: [
         "guides/first-classifier",
@@ -22,7 +22,7 @@ NAVIGATION: dict[str, list[str]] = {
         "evaluate",
         "export",
         "serve",
-        "distributed",
+        "Several machines <distributed>",
         "never-lose-a-run",
     ],
     "Reference": ["reference/commands", "reference/python", "reference/modules"],
@@ -33,7 +33,7 @@ NAVIGATION: dict[str, list[str]] = {
 
 def with_the_rest(documents: Path) -> dict[str, list[str]]:
     """The navigation, and in it every document of the folder."""
-    named = {"index", *(page for pages in NAVIGATION.values() for page in pages)}
+    named = {"index", *(page.split("<")[-1].rstrip(">") for pages in NAVIGATION.values() for page in pages)}
     found = {str(path.relative_to(documents).with_suffix("")) for path in documents.rglob("*.md")}
     found = {page for page in found if not page.startswith("benchmarks/")}  # the index there lists them
     return {**NAVIGATION, GUIDES: [*NAVIGATION[GUIDES], *sorted(found - named)]}

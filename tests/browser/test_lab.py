@@ -23,6 +23,7 @@ pytestmark = [
 ]
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 WAIT_MS = 60_000
+sync_api.expect.set_options(timeout=WAIT_MS)
 NAMES = [chapter.name for chapter in CHAPTERS]
 
 
@@ -165,7 +166,7 @@ def test_the_models_own_filters(open_page):
     page.locator("#model-filters summary").click()
     page.wait_for_selector("#filters button")
     assert page.locator("#filters button").count() == 6  # LeNet-5's first layer
-    assert "lenet5 with fresh weights" in page.locator("#filters-say").inner_text()
+    sync_api.expect(page.locator("#filters-say")).to_contain_text("lenet5 with fresh weights")
     page.locator("#filters button").first.click()
     see(page, "#output-size", "4 × 4")  # 8 px, kernel 5
 
@@ -200,7 +201,7 @@ def test_the_loupe_moves_by_keys(open_page):
     slide_to(page, "Zoom", -3)
     sync_api.expect(page.locator("#values td")).to_have_count(9)
     slide_to(page, "Filters of the convolution", 32)
-    assert "896 parameters" in page.locator("#cost").inner_text()  # 3 · 3 · 3 · 32 + 32
+    sync_api.expect(page.locator("#cost")).to_contain_text("896 parameters")  # 3 · 3 · 3 · 32 + 32
 
 
 def test_activations_and_pooling_follow_their_controls(open_page):

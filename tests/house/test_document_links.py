@@ -145,14 +145,12 @@ def test_the_site_is_built_without_a_warning(tmp_path):
 @pytest.mark.slow
 def test_a_broken_anchor_stops_the_build(tmp_path, monkeypatch):
     pytest.importorskip("sphinx", reason="the extra docs is not installed")
-    written = write_sources
 
-    def write_with_a_broken_anchor(staged):
-        written(staged)
-        page = staged / "check.md"
-        page.write_text(page.read_text() + "\n[gone](evaluate.md#no-such-heading)\n")
+    def write_two_pages(staged):
+        (staged / "index.md").write_text("# A\n\n[gone](b.md#no-such-heading)\n\n```{toctree}\nb\n```\n")
+        (staged / "b.md").write_text("# B\n")
 
-    monkeypatch.setattr("docs.builder.build.write_sources", write_with_a_broken_anchor)
+    monkeypatch.setattr("docs.builder.build.write_sources", write_two_pages)
     with pytest.raises(BrokenDocuments, match="no-such-heading"):
         build(tmp_path / "site")
     assert not (tmp_path / "site").exists()

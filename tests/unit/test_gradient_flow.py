@@ -86,14 +86,17 @@ def test_skips_keep_the_gradient_and_plain_layers_lose_it():
     assert 0.5 < flow.residual.start.share < 50
 
 
-def test_only_the_residual_one_learns_and_the_same_seed_gives_the_same():
-    flow = gradient_flow(20, num_steps=30)
-    assert flow == gradient_flow(20, num_steps=30)
+def test_the_residual_one_learns_faster():
+    flow = gradient_flow(20, num_steps=30, norm=True)
     plain, residual = (sum(one.losses[-5:]) / 5 for one in (flow.plain, flow.residual))
-    assert plain > 2.25  # log 10 = 2.30 is guessing
-    assert residual < 2.0
+    assert residual < plain - 0.15
+    assert residual < 2.0  # log 10 = 2.30 is guessing
     assert flow.residual.after != flow.residual.start
-    assert gradient_flow(20, num_steps=0, seed=1) != gradient_flow(20, num_steps=0)
+
+
+def test_the_same_seed_gives_the_same():
+    assert gradient_flow(10, num_steps=3) == gradient_flow(10, num_steps=3)
+    assert gradient_flow(10, num_steps=0, seed=1) != gradient_flow(10, num_steps=0)
 
 
 @pytest.mark.parametrize("initialisation", INITIALISATIONS)

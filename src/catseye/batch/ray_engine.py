@@ -62,7 +62,8 @@ def run_parts(
     except ImportError:
         raise MissingDependency("ray[data]", "batch") from None
     here = {"num_cpus": workers or _cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    ray.init(**({} if os.environ.get("RAY_ADDRESS") else here), logging_level="ERROR", log_to_driver=False)
+    where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **here}
+    ray.init(**where, logging_level="ERROR", log_to_driver=False)
     try:
         said = ray.data.DataContext.get_current()
         said.enable_progress_bars = said.print_on_execution_start = False

@@ -137,7 +137,7 @@ def explain_gradient_flow(
     depth: Annotated[int, typer.Option("--depth", help="Layers with weights, an even number from 10 to 100.")] = 50,
     norm: Annotated[bool, typer.Option("--norm", help="Batch normalisation after every convolution.")] = False,
     initialisation: Annotated[str, typer.Option("--init", help="pytorch, glorot or he.")] = "pytorch",
-    steps: Annotated[int, typer.Option("--steps", min=0, max=1000, help="Steps of training in between.")] = 10,
+    steps: Annotated[int, typer.Option("--steps", min=0, max=1000, help="Steps of training in between.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and pictures.")] = 0,
     out: OutFolder = None,
     as_json: Json = False,

@@ -22,6 +22,8 @@ ZIP = {
 #   aws cloudformation deploy --template-file packaged.yaml --stack-name @{name} --capabilities CAPABILITY_IAM \\
 #     --parameter-overrides Token=$(openssl rand -hex 32)""",
     "parameter": "",
+    # The path is one on this machine until `aws cloudformation package` has put an address in its place.
+    "metadata": "    Metadata: {cfn-lint: {config: {ignore_checks: [W3002]}}}\n",
     "code": """      Runtime: python@{python}
       Handler: handler.handler
       Code: package.zip""",
@@ -30,6 +32,7 @@ IMAGE = {
     "how": """#   docker build -t @{name} . && docker tag @{name} REPOSITORY:TAG && docker push REPOSITORY:TAG
 #   aws cloudformation deploy --template-file template-image.yaml --stack-name @{name} --capabilities CAPABILITY_IAM \\
 #     --parameter-overrides Image=REPOSITORY:TAG Token=$(openssl rand -hex 32)""",
+    "metadata": "",
     "parameter": """  Image:
     Type: String
     MinLength: 1

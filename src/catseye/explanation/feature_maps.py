@@ -45,7 +45,7 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
         UnknownName: it has no such part.
 
     """
-    known = dict(model.named_modules())
+    known: dict[str, nn.Module] = dict(model.named_modules())
     if layer not in known or not layer:
         raise UnknownName("layer", layer, [name for name in known if name], see="`catseye summary` lists them.")
     return known[layer]

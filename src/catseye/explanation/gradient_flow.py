@@ -112,7 +112,7 @@ def gradient_flow(
     *,
     norm: bool = False,
     initialisation: str = "pytorch",
-    num_steps: int = 10,
+    num_steps: int = 20,
     seed: int = 0,
 ) -> GradientFlow:
     """Measure a plain and a residual tower of `depth` layers on handwritten digits.

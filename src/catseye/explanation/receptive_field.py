@@ -7,7 +7,6 @@ windows allow, and the gradient inside it. Called by the lab and the verbs of ex
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from catseye.errors import UnknownName, UsageError
 from catseye.explanation.feature_maps import find_layer, output_of
 from catseye.models.summary import Row, Summary, summarise
+from catseye.preprocess import Pixels
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def receptive_field(summary: Summary, layer: str, row: int, column: int, side_px
     """
     found = row_of(summary, layer)
     if len(found.output_shape) != 3:
-        return Box(0, 0, side_px, side_px, side_px)
+        return Box(0, 0, side_px, side_px, found.span_px)
     side = map_side(found)
     if not (0 <= row < side and 0 <= column < side):
         raise UsageError(f"the map of {layer} has rows and columns 0 to {side - 1}; got ({row}, {column})")
@@ -96,7 +96,7 @@ def gradient_field(model: nn.Module, x: Tensor, layer: str, channel: int, row: i
 
 
 def receptive_field_figure(
-    model: nn.Module, x: Tensor, pixels: np.ndarray, layer: str, channel: int, row: int, column: int
+    model: nn.Module, x: Tensor, pixels: Pixels, layer: str, channel: int, row: int, column: int
 ) -> Figure:
     """The picture with the box, and the gradient inside it.
 

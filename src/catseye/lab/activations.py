@@ -53,7 +53,8 @@ def _density(x: Values) -> Values:
 
 def relu(x: Values) -> Values:
     """max(0, x)."""
-    return np.maximum(x, 0)
+    result: Values = np.maximum(x, 0)
+    return result
 
 
 def leaky_relu(x: Values) -> Values:

@@ -121,7 +121,8 @@ class Application:
         with bodies.held(self, request):
             body = await bodies.read_body(request, self.limits, self)
             content = one_picture(request.content_type, body, self.limits)
-            return await self._in_thread(lambda: self.bench.pictures.add(content, self.limits.max_pixels))
+            added: Picture = await self._in_thread(lambda: self.bench.pictures.add(content, self.limits.max_pixels))
+            return added
 
     async def _content(self, request: Request, method: str) -> object:
         if method == "GET":  # what EventSource can send

@@ -104,7 +104,7 @@ def spec_of(pixels: Pixels, side_px: int) -> Preprocessing:
     return Preprocessing(
         height_px=side_px,
         width_px=side_px,
-        channels=pixels.shape[2],  # type: ignore[arg-type]
+        channels=pixels.shape[2],
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
     )

@@ -68,7 +68,8 @@ def average_pool(values: Map, window: int = 2, stride: int = 2) -> Map:
     >>> average_pool(EXAMPLE).tolist()
     [[10.0, 11.5], [6.0, 8.5]]
     """
-    return windows(values, window, stride).mean((2, 3))
+    means: Map = windows(values, window, stride).mean((2, 3))
+    return means
 
 
 def global_average_pool(values: Map) -> float:

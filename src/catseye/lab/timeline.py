@@ -41,7 +41,7 @@ def anatomy(milestone: Milestone) -> Anatomy:
     channels = 1 if milestone.px < 64 else 3  # LeNet-5 read grey digits
     classes = 10 if milestone.px < 64 else NUM_CLASSES
     has = registry.entry(milestone.name).options
-    options = {"auxiliary": False} if "auxiliary" in has else {}
+    options: dict[str, Any] = {"auxiliary": False} if "auxiliary" in has else {}
     with torch.device("meta"):
         model = registry.create(
             milestone.name, num_classes=classes, in_channels=channels, input_px=milestone.px, **options

@@ -145,7 +145,8 @@ def _describe(node: fx.Node, module: nn.Module) -> tuple[str, str] | None:
         return _describe_layer(module.get_submodule(str(node.target)))
     target: Any = node.target
     if node.op == "call_function":
-        return _FUNCTIONS.get(target, (getattr(target, "__name__", str(target)), "other"))
+        unknown = (str(getattr(target, "__name__", target)), "other")
+        return _FUNCTIONS.get(target, unknown)
     if node.op == "call_method" and target in ("add", "add_"):
         return _FUNCTIONS[operator.add]
     return None  # permute, contiguous: the same values in another order

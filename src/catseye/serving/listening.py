@@ -73,7 +73,7 @@ async def listen(
     After a signal it goes on for `drain_s`, then answers what it has begun, for `finish_s` at most.
     """
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=guarded(limits),
         ws="none",
         lifespan="off",

@@ -259,7 +259,7 @@ def _png(pixels: Pixels) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _short(values: NDArray[np.float32], digits: int = 4) -> Any:
+def _short(values: NDArray[np.floating[Any]], digits: int = 4) -> Any:
     return np.round(values.astype(np.float64), digits).tolist()
 
 

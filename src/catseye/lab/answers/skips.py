@@ -17,7 +17,7 @@ class Measure(Asked):
     depth: int = Field(default=50, ge=MIN_DEPTH, le=MAX_DEPTH, multiple_of=2)
     norm: bool = False
     initialisation: Literal["pytorch", "glorot", "he"] = "pytorch"
-    steps: int = Field(default=10, ge=0, le=30)
+    steps: int = Field(default=20, ge=0, le=40)
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 

@@ -80,7 +80,7 @@ function picture({ label, lines, x, y, marks = [] }, width) {
   parts.push(svg("text", { class: "axis", x: (LEFT + right) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, x.label), svg("text", { class: "axis", transform: `translate(13 ${(TOP + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, y.label));
   for (const mark of marks) {
     const at = py(up.share(mark.y));
-    parts.push(svg("line", { class: "mark", x1: LEFT, x2: right, y1: at, y2: at }), svg("text", { class: "marked", x: right - 4, y: at - 6, "text-anchor": "end" }, mark.name));
+    parts.push(svg("line", { class: "mark", x1: LEFT, x2: right, y1: at, y2: at }), svg("text", { class: "marked", x: right - 4, y: at < TOP + 14 ? at + 13 : at - 6, "text-anchor": "end" }, mark.name));
   }
   for (const line of lines) {
     const points = line.x.map((one, index) => [px(across.share(one)), py(up.share(line.y[index]))]).filter(([a, b]) => Number.isFinite(a) && Number.isFinite(b));

@@ -1,7 +1,7 @@
 // Chapter 2: a kernel slides over a table or a picture; every place can be written out.
 
 import { ask, complain, latest, ready, Refused } from "./api.js";
-import { choices, editableGrid, el, format, get, grid, paintMap, slider } from "./draw.js";
+import { choices, editableGrid, el, format, get, grid, paintMap, scrolled, slider } from "./draw.js";
 import { pickPicture } from "./pictures.js";
 
 const EXAMPLE = { name: "example", title: "5 × 5 numbers", sketch: "1 2 3\n0 1 2\n1 0 1" };
@@ -114,12 +114,13 @@ function writeOut() {
   const names = values.length === 3 ? ["red", "green", "blue"] : [""];
   const dense = values[0].length > 3;
   const plain = { signed: false, dense };
+  const wide = (label, table) => (values[0].length > 7 ? scrolled(label, table) : table);
   const parts = values.map((table, channel) => {
     const weights = state.kernel[channel].map((line) => line.map((value) => value / state.divisor));
-    return el("div", { class: "written scroll" },
-      grid(table, { ...plain, caption: names[channel] ? `${names[channel]} values` : "under the window" }), el("span", { class: "sign", "aria-label": "times" }, "×"),
-      grid(weights, { dense, caption: "kernel" }), el("span", { class: "sign", "aria-label": "gives" }, "="),
-      grid(products[channel], { dense, caption: "products" }), el("span", { class: "sign" }, "→"),
+    return el("div", { class: "written" },
+      wide("Values", grid(table, { ...plain, caption: names[channel] ? `${names[channel]} values` : "under the window" })), el("span", { class: "sign" }, "×"),
+      wide("Kernel", grid(weights, { dense, caption: "kernel" })), el("span", { class: "sign" }, "="),
+      wide("Products", grid(products[channel], { dense, caption: "products" })), el("span", { class: "sign" }, "→"),
       el("span", { class: "total", id: channel === 0 && values.length === 1 ? "total" : null }, format(sums[channel])));
   });
   if (values.length === 3) parts.push(el("p", { class: "formula" }, `${sums.map((one) => format(one)).join(" + ")} = `, el("b", { id: "total" }, format(total))));
@@ -147,7 +148,7 @@ const slide = latest(() => ask("convolution/slide", asked()), (answer) => {
   const { rows, columns, height, width } = answer.formula;
   get("input-size").textContent = `${height} × ${width}${answer.input.length === 3 ? " × 3" : ""}`;
   get("output-size").textContent = `${rows} × ${columns}`;
-  get("input").replaceChildren(el("div", { class: "scroll" }, written() ? inputTable() : inputCanvas()));
+  get("input").replaceChildren(scrolled("The input", written() ? inputTable() : inputCanvas()));
   output();
   writeOut();
   formula();

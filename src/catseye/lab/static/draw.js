@@ -54,6 +54,9 @@ export function grid(rows, { caption, dense = false, signed = true, cell } = {})
   return table;
 }
 
+/** What may be wider than the screen is scrolled by keys too. */
+export const scrolled = (label, ...children) => el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": label }, ...children);
+
 /** A table of inputs; `changed(rows)` is called with all numbers when one was typed. */
 export function editableGrid(rows, { label, caption, min = -999, max = 999, step = "any", changed }) {
   const values = rows.map((row) => [...row]);

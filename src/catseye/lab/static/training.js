@@ -137,7 +137,7 @@ function paintConfusion(rows) {
 function worst(rows) {
   let most = [0, 0, 0];
   rows.forEach((row, truth) => row.forEach((value, guess) => { if (truth !== guess && value > most[2]) most = [truth, guess, value]; }));
-  return most[2] ? `The commonest mistake: ${most[2]} times a ${most[0]} is taken for a ${most[1]}.` : "Not one is wrong.";
+  return most[2] ? `The commonest mistake: a ${most[0]} is taken for a ${most[1]} (${most[2]} of them).` : "Not one is wrong.";
 }
 
 function shown() {
