@@ -40,7 +40,7 @@ FLAGS = {
         "--batch-size", "--max-body", "--max-pixels", "--max-header", "--max-parts", "--max-queue",
         "--max-connections", "--deadline", "--header-time", "--body-time", "--drain", "--quiet",
     },
-    "lab": {"--host", "--port", "--open", "--no-open", "--timeline"},
+    "lab": {"--host", "--port", "--open", "--timeline"},
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
