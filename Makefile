@@ -39,7 +39,7 @@ test-deploy: setup
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && ! (command -v dockerd && command -v haproxy && command -v bwrap) >/dev/null; then \
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-	    docker.io runc mmdebstrap prometheus haproxy bubblewrap iproute2) >/dev/null; fi
+	    docker.io runc mmdebstrap iproute2 prometheus haproxy bubblewrap iproute2) >/dev/null; fi
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/deploy
 
 # Pins what the container installs, with the hashes of PyPI.

@@ -6,6 +6,7 @@ CHAPTERS = "Concepts"
 GUIDES = "Guides"
 NAVIGATION: dict[str, list[str]] = {
     CHAPTERS: [
+        "lab",
         "concepts/1-pixels",
         "concepts/2-convolution",
         "concepts/3-activations-and-pooling",
@@ -22,6 +23,11 @@ NAVIGATION: dict[str, list[str]] = {
         "evaluate",
         "export",
         "serve",
+        "deploy",
+        "deploy-docker",
+        "deploy-kubernetes",
+        "deploy-lambda",
+        "batch",
         "Several machines <distributed>",
         "never-lose-a-run",
     ],

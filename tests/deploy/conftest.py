@@ -20,7 +20,8 @@ from PIL import Image
 HERE = Path(__file__).parent
 BASE = "docker.io/library/python:3.11-slim"
 NAME = "cnn-classifier"
-NEEDED = {"dockerd": "docker.io", "docker": "docker.io", "mmdebstrap": "mmdebstrap", "runc": "runc"}
+NEEDED = {"dockerd": "docker.io", "docker": "docker.io", "mmdebstrap": "mmdebstrap", "runc": "runc", "ip": "iproute2"}
+NETWORK = "10.213.77.1/24"
 
 
 class Docker:
@@ -74,7 +75,11 @@ def docker(tmp_path_factory) -> Iterator[Docker]:
     command = ["dockerd", f"--data-root={folder / 'data'}", f"--exec-root=/run/catseye-deploy-{os.getpid()}"]
     # Ports are forwarded by docker-proxy, so no rule of this machine's packet filter is touched.
     command += ["--iptables=false", "--ip6tables=false", f"--pidfile={folder / 'pid'}", f"--host=unix://{socket}"]
-    command += ["--default-ulimit=nofile=4096:4096"]
+    # A bridge of its own: the machine's other engine, if there is one, keeps docker0 for itself.
+    bridge = f"catseye{os.getpid()}"
+    for words in (["link", "add", bridge, "type", "bridge"], ["addr", "add", NETWORK, "dev", bridge]):
+        subprocess.run(["ip", *words], check=True)
+    command += [f"--bridge={bridge}", "--default-ulimit=nofile=4096:4096"]
     with (folder / "dockerd.log").open("wb") as log:
         engine = subprocess.Popen(command, stdout=log, stderr=log)
     asked = Docker(socket)
@@ -94,6 +99,7 @@ def docker(tmp_path_factory) -> Iterator[Docker]:
         engine.terminate()
         engine.wait(60)
         socket.unlink(missing_ok=True)
+        subprocess.run(["ip", "link", "delete", bridge])
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -15,9 +15,10 @@ from catseye.data.augment import normalise, to_unit
 from catseye.errors import CatseyeError
 from catseye.exporting import export as export_module
 from catseye.exporting import graph as graph_module
-from catseye.exporting import openvino_ir
+from catseye.exporting import onnx_file, openvino_ir
 from catseye.exporting.export import export
 from catseye.exporting.held_out import read_for_int8, read_held_out
+from catseye.exporting.int8_openvino import kept_in_float
 from catseye.inspection import inspect_model
 from catseye.loading import open_model
 from catseye.manifest import Architecture
@@ -200,6 +201,31 @@ def test_sensitive_layers_stay_in_float_when_the_budget_asks(runs, tmp_path):
     assert how.measured["kept drop"] <= 0.05
 
 
+@pytest.mark.parametrize(("name", "num_sums"), [("simple", 0), ("residual", 6)])
+def test_what_nncf_leaves_in_float(name, num_sums, runs):
+    """The normalisation, the softmax, the map and sums of two branches; no layer with weights, nor what follows one."""
+    model, manifest = load_model(runs[name], torch.device("cpu"))
+    manifest = manifest.model_copy(update={"input_kind": "uint8", "temperature": 1.5})
+    graph = openvino_ir.convert(onnx_file.render(onnx_file.build_onnx(model, manifest), manifest))
+    outside = kept_in_float(graph)
+    kinds: dict[str, list[bool]] = {}
+    for node in graph.get_ordered_ops():
+        kinds.setdefault(node.get_type_name(), []).append(node.get_friendly_name() in outside)
+    assert all(kinds["Transpose"])
+    assert {"probability", "cam"} & {name for one in graph.outputs for name in one.get_names()} <= set(outside)
+    assert not any(any(kinds.get(kind, [])) for kind in ("Convolution", "MatMul", "Relu", "MaxPool"))
+    assert len(kinds["Convolution"]) >= 3
+    added = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Add"]
+    convolved = ["Convolution" in [one.get_node().get_type_name() for one in node.input_values()] for node in added]
+    biases = {node.get_friendly_name() for node, one in zip(added, convolved, strict=True) if one}
+    assert len(biases) == len(kinds["Convolution"])
+    assert not biases & set(outside)
+    assert len([name for name in outside if name.startswith("node_add")]) == num_sums
+    arithmetic = [node for node in graph.get_ordered_ops() if node.get_type_name() in ("Divide", "Subtract")]
+    assert len(arithmetic) >= 3  # to [0, 1], mean, std, temperature
+    assert all(node.get_friendly_name() in outside for node in arithmetic)
+
+
 @pytest.mark.slow
 def test_int8_by_nncf(runs, tmp_path):
     done = export(runs["simple"], to="openvino", int8=True, max_drop=5, out=tmp_path, device="cpu")
@@ -207,7 +233,12 @@ def test_int8_by_nncf(runs, tmp_path):
     assert small.num_bytes < 0.4 * plain.num_bytes
     model = open_model(small.path)
     assert model.operators["FakeQuantize"] > 4
-    assert model.manifest.quantisation.tool.startswith("nncf")
+    how = model.manifest.quantisation
+    assert how.tool.startswith("nncf")
+    kept = how.calibration.removesuffix(", with bias correction")
+    other = {"min/max": "mean min/max", "mean min/max": "min/max"}[kept]
+    assert how.measured[f"{kept} mean difference"] <= how.measured[f"{other} mean difference"]
+    assert how.float_layers == ()
     assert "NNCF" not in (tmp_path / "model.int8.xml").read_text().split("rt_info")[0][:200]
 
 

@@ -63,7 +63,8 @@ def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: 
     try:
         make_folder(out)
         with beside.open("wb") as stream:
-            digest, num_pictures, offsets, position = sha256(), 0, [], 0
+            digest, num_pictures, position = sha256(), 0, 0
+            offsets: list[int] = []
             for path in paths:
                 if num_pictures % part_size == 0:
                     offsets.append(position)

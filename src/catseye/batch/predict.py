@@ -69,7 +69,9 @@ def predict_in_parts(
         tell(f"{plan.num_pictures:,} pictures in {plan.num_parts:,} parts; {len(missing):,} parts to do")
         num_failed, num_now = sum(before.values()), 0
         try:
-            found = run_parts(model, out, missing, workers=workers, device=device, trust=trust) if missing else ()
+            found: Iterable[dict[str, Any]] = ()
+            if missing:
+                found = run_parts(model, out, missing, workers=workers, device=device, trust=trust)
             for number, row in enumerate(found, 1):
                 num_now += row["pictures"]
                 num_failed += row["failed"]

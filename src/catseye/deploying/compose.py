@@ -6,6 +6,7 @@ Called by cli.
 
 import re
 import secrets
+import shlex
 from pathlib import Path
 
 import catseye
@@ -56,4 +57,5 @@ def write_compose(
     # Grafana reads the file as a user of its own; other users of this machine do not get past the folder.
     (out / PASSWORD).parent.chmod(0o700)
     (out / PASSWORD).chmod(0o444)
-    return Written(files, notes, [f"cd {out}", "docker compose up --build --detach", "open http://127.0.0.1:3000"])
+    steps = [f"cd {shlex.quote(str(out))}", "docker compose up --build --detach", "look at http://127.0.0.1:3000"]
+    return Written(files, notes, steps)

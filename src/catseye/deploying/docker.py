@@ -6,6 +6,7 @@ materials for each variant and the Dockerfile. The templates lie in templates/do
 
 import hashlib
 import json
+import shlex
 from importlib import resources
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def write_docker(model: DeployedModel, out: Path, *, force: bool = False) -> Wri
     content, notes = build_context(model)
     files = write_folder(out, content, force=force)
     name = model.name
-    return Written(files, notes, [f"cd {out}", f"docker build -t {name} . && docker run -p 8000:8000 {name}"])
+    return Written(
+        files, notes, [f"cd {shlex.quote(str(out))}", f"docker build -t {name} . && docker run -p 8000:8000 {name}"]
+    )
 
 
 def build_context(model: DeployedModel) -> tuple[dict[str, str | bytes | Path], list[str]]:

@@ -1,9 +1,9 @@
 """A float ONNX file as an INT8 one: static quantisation with QDQ pairs, weights per channel, ONNX Runtime's quantiser.
 
 Enters: the float file, training pictures to calibrate on, others to choose by, the accuracy budget. Leaves: the
-graph and `Quantisation`, which says what was measured. Ranges are chosen by entropy and by percentile; the better one
-is kept. Where it costs more accuracy than the budget, layers are ranked by what each alone does to the answers, and
-the worst stay in float until the budget holds. Called by `export.py`.
+graph and `Quantisation`, which says what was measured. Ranges are chosen by entropy and by percentile; what moves the
+answers less is kept. Where it costs more accuracy than the budget, layers are ranked by what each alone does to the
+answers, and the worst stay in float until the budget holds. Called by `export.py`.
 
 Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference; Migacz 2017, 8-bit
 Inference with TensorRT (entropy); onnxruntime.ai, Quantize ONNX models.
@@ -88,7 +88,7 @@ def quantise(
     *,
     symmetric: bool = False,
 ) -> tuple["ModelProto", Quantisation]:
-    """The INT8 graph with the smallest loss among those tried; `symmetric` as TensorRT wants its ranges.
+    """The INT8 graph that answers most like the float one; `symmetric` as TensorRT wants its ranges.
 
     Raises:
         CatseyeError: with no set of float layers does the accuracy stay within `max_drop` (a share) on the selection.
@@ -104,8 +104,9 @@ def quantise(
             found = shop.measure(proto)
             say(f"INT8 by {method}: {100 * found.drop:+.2f} points lost, mean |Δp| {found.difference:.1e}")
             measured |= {f"{method} drop": found.drop, f"{method} mean difference": found.difference}
-            tried.append((max(found.drop, 0.0), found.difference, method, proto))
-        drop, _, method, proto = min(tried, key=lambda row: row[:2])
+            tried.append((found.difference, found.drop, method, proto))
+        # Not by `drop`: on so few pictures it is mostly chance, and a draft that is far off may even gain.
+        _, drop, method, proto = min(tried, key=lambda row: row[0])
         left_out: tuple[str, ...] = ()
         if drop > max_drop:
             ranked = _rank(shop, method)

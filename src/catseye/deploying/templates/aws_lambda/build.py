@@ -57,8 +57,10 @@ def main(words: Sequence[str]) -> None:
     if words:
         install(HERE / "requirements-image.txt", package)
     for name in OURS:
-        copy = shutil.copytree if (HERE / name).is_dir() else shutil.copyfile
-        copy(HERE / name, package / name)
+        if (HERE / name).is_dir():
+            shutil.copytree(HERE / name, package / name)
+        else:
+            shutil.copyfile(HERE / name, package / name)
     trim(package)
     compile_all(package)
     num_bytes = size_of(package)

@@ -1,9 +1,10 @@
 # slim.sh VENV: remove what serving never imports, and compile what it does: a read-only image cannot do that later.
 set -eu
 cd "$1"/lib/python3*/site-packages
-# Tools of ONNX Runtime that make models, tools of NumPy that compile.
+# Tools of ONNX Runtime that make models, tools of NumPy that compile or test.
 rm -rf onnxruntime/transformers onnxruntime/tools onnxruntime/quantization onnxruntime/datasets onnxruntime/backend
 rm -rf numpy/f2py numpy/distutils
+rm -f numpy/_core/_simd.* numpy/_core/_*_tests.*
 # AVIF pictures are not accepted, and no log colours source code.
 rm -f PIL/_avif.* pillow.libs/libavif-* pygments/lexers/[a-z]*.py
 find . -type d -name tests -prune -exec rm -rf {} +
