@@ -157,7 +157,10 @@ def kept_in_float(model: Any) -> list[str]:
         if kind in WEIGHTED or any(one.get_friendly_name() in behind_weights for one in sources):
             behind_weights.add(name)
         inside = name in needed and name in behind_weights
-        branches = kind == "Add" and not any(map(_is_constant, sources))  # the other sums add a bias
+        # Other sums add a bias.
+        branches = kind == "Add" and all(
+            one.get_friendly_name() in behind_weights and not _is_constant(one) for one in sources
+        )
         if kind not in ("Parameter", "Constant", "Result") and (branches or not inside):
             left.append(name)
     return left
