@@ -140,6 +140,7 @@ def test_debug_shows_the_traceback(command):
     assert "Traceback" in command("train", "nowhere", "--debug")[2]
 
 
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")  # the figures' font has no 猫; the page shows it
 def test_unicode_and_spaces_in_paths(command, shapes, tmp_path):
     folder = tmp_path / "mes photos é 猫"
     shutil.copytree(shapes, folder)

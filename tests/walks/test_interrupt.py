@@ -26,7 +26,7 @@ def start(shapes, out):
 
 
 def wait_for(path, process):
-    for _ in range(1200):
+    for _ in range(6000):
         if path.exists():
             return
         assert process.poll() is None, process.communicate()
@@ -47,7 +47,7 @@ def test_a_signal_saves_and_resume_gives_the_same_weights(shapes, whole, tmp_pat
     process = start(shapes, tmp_path / "stopped")
     wait_for(tmp_path / "stopped" / "history.jsonl", process)  # the first epoch is done, the second has begun
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == code, said
     assert f"--resume {tmp_path / 'stopped'}" in said
     assert "Traceback" not in said
