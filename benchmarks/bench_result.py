@@ -98,7 +98,6 @@ def proof(path: Path) -> dict:
     manifest = open_model(path, trust=True).manifest
     parity, made = manifest.parity, manifest.quantisation
     return {
-        "num_bytes": sum(part.stat().st_size for part in {path, path.with_suffix(".bin")} if part.exists()),
         "num_pictures": parity.num_pictures,
         "agreement": parity.agreement,
         "max_difference": parity.max_difference,
