@@ -97,7 +97,10 @@ def test_a_folder_takes_the_map_too(run, shapes, tmp_path, monkeypatch, capsys):
         (["kernels", "PICTURE"], ["answers", "kernels"]),
         (["feature-maps", "PICTURE", "--layer", "features.0"], ["features.0"]),
         (["receptive-field", "PICTURE"], None),
-        (["receptive-field", "PICTURE", "--layer", "features.0.0", "--channel", "3", "--at", "2,5"], ["features.0.0"]),
+        (
+            ["receptive-field", "PICTURE", "--layer", "features.0.0.0", "--channel", "3", "--at", "2,5"],
+            ["features.0.0.0"],
+        ),
     ],
 )
 def test_the_other_verbs_write_figures_and_a_page(run, shapes, tmp_path, monkeypatch, capsys, words, names):
