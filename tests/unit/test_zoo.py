@@ -23,7 +23,7 @@ LEAST = {**{family: facts.names[0] for family, facts in FAMILIES.items()}, "econ
 LARGE = {"resnet101", "resnet152", "vgg13", "vgg19", "vgg13_bn", "vgg19_bn", "efficientnet_v2_m", "efficientnet_v2_l"}
 LARGE |= {"convnext_base", "convnext_large", *(f"efficientnet_b{step}" for step in range(1, 8))}
 # Side of the last map at 32 px. What the table at the head of stems.py says.
-SIDES = {"lenet5": 5, "inception_v3": 3, "residual": 8, "speednet": 3}
+SIDES = {"lenet5": 5, "inception_v3": 3, "residual": 8, "speednet": 3, "tower": 32}
 
 # (without auxiliary heads, the figure of the paper and of issue 3, where the difference comes from)
 PARAMETERS = {

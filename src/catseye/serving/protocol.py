@@ -56,7 +56,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if in_head and self._in_head and not self._ended_one and not self._lingering:
             self._head_bytes = max(self._head_bytes, before_bytes + len(data))
             if self._head_bytes > self.limits.header_bytes:
-                self._refusal = (431, f"a request line with headers has at most {self.limits.header_bytes:,} bytes")
+                self._refusal = (
+                    431,
+                    f"a request line with headers has at most {self.limits.header_bytes:,} bytes; send fewer",
+                )
                 self.send_400_response("")
 
     def on_message_begin(self) -> None:
@@ -72,7 +75,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes += len(name) + len(value) + 4
         if self._num_headers > self.limits.max_headers or self._head_bytes > self.limits.header_bytes:
             limits = self.limits
-            self._refuse(431, f"a request has at most {limits.max_headers} headers of {limits.header_bytes:,} bytes")
+            most = f"{limits.max_headers} headers of {limits.header_bytes:,} bytes in all"
+            self._refuse(431, f"a request has at most {most}; send fewer")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
