@@ -1,11 +1,11 @@
 """Load on three servers in turn: the tutorials' FastAPI + TorchScript, LitServe + ONNX Runtime, `catseye serve`.
 
-    python benchmarks/serve_load.py RUN PICTURES FILE.onnx [INT8.onnx …] [--photos RUN PICTURES INT8.onnx …]
+    python benchmarks/serve_load.py RUN PICTURES FILE.onnx [INT8.onnx …] [--photos RUN PICTURES INT8.onnx INT8.xml …]
         [--seconds 8] [--rounds 2] [--minutes 11] [--name serve-load]
 
 RUN is the run that the files were exported from, PICTURES a folder of class folders; 200 pictures of it are sent as
 JPEG forms to /predict by wrk (Debian's package) on the same machine, at 32, 128 and 256 connections; those of
-`--photos` (a network of 224 px, say) at 32, with ONNX Runtime and with OpenVINO. Each server is started, its time to
+`--photos` (a network of 224 px, say) at 32. An .xml is served by OpenVINO. Each server is started, its time to
 the first answer taken, loaded, and stopped before the next one starts. A round that would end after `--minutes` is not
 begun, and the result is written after every round. Needs `pip install 'catseye[train,serve,serve-bench]'` and wrk.
 Writes benchmarks/results/NAME.json: the medians of the rounds, and each target of the server with what was reached.
@@ -13,7 +13,6 @@ Writes benchmarks/results/NAME.json: the medians of the rounds, and each target 
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import re
@@ -93,7 +92,7 @@ def small_case(asked: argparse.Namespace, folder: Path) -> Case:
     case.servers["article"] = article_command(asked.run, forms.parent)
     case.servers["litserve"] = [SERVERS / "litserve_server.py", asked.files[0].resolve(), "PORT", os.cpu_count(), 1]
     for file in asked.files:
-        case.servers[f"catseye {file.stem}"] = catseye_command(file)
+        case.servers[f"catseye {file.name}"] = catseye_command(file)
     return case
 
 
@@ -103,17 +102,12 @@ def photo_case(asked: argparse.Namespace, folder: Path) -> Case:
     case = Case("photos", run, pictures, files, forms, (32,))
     case.servers["article"] = article_command(run, forms.parent)
     for file in files:
-        for runtime in runtimes():
-            case.servers[f"catseye {file.stem}, {runtime}"] = catseye_command(file, runtime)
+        case.servers[f"catseye {file.name}"] = catseye_command(file)
     return case
 
 
-def runtimes() -> tuple[str, ...]:
-    return ("cpu", "openvino") if importlib.util.find_spec("openvino") else ("cpu",)
-
-
-def catseye_command(file: Path, runtime: str = "auto") -> list:
-    return ["-m", "catseye", "serve", file.resolve(), "--port", "PORT", "--runtime", runtime, "--quiet"]
+def catseye_command(file: Path) -> list:
+    return ["-m", "catseye", "serve", file.resolve(), "--port", "PORT", "--quiet"]
 
 
 def article_command(run: Path, folder: Path) -> list:
@@ -183,23 +177,23 @@ def limits_of(case: Case) -> dict[str, float]:
     found = {}
     for name, words in case.servers.items():
         if name.startswith("catseye"):
-            runtime = words[words.index("--runtime") + 1]
             file = next(file for file in case.files if file.resolve() in words)
-            found[name] = in_process(file, "cpu" if runtime == "auto" else runtime, case.pictures)
+            found[name] = in_process(file, case.pictures)
     return found
 
 
-def in_process(file: Path, runtime: str, pictures: Path, seconds: float = 3.0) -> float:
+def in_process(file: Path, pictures: Path, seconds: float = 3.0) -> float:
     """Pictures per second that the model alone computes, a one-thread call per core, without decoding and HTTP."""
     from catseye.preprocess import preprocess
-    from catseye.serving import session, tuning
+    from catseye.serving import runtimes, tuning
+    from catseye.serving.cores import num_cores
 
-    model = session.load(file, runtime)
+    model = runtimes.load(file)
     batch_size = tuning.choose(model).batch_size
     spec = model.manifest.preprocessing
     paths = pictures_in(pictures)[:batch_size]
     rows = np.stack([model.row_of(preprocess(paths[n % len(paths)], spec)) for n in range(batch_size)])
-    counts = [0] * tuning.num_cores()
+    counts = [0] * num_cores()
     end = time.perf_counter() + seconds
 
     def work(number: int) -> None:

@@ -42,7 +42,7 @@ def open_model(
     if suffix == ".onnx":
         from catseye.onnx_runtime import open_onnx
 
-        return open_onnx(path, threads=threads, spin=spin).model_file(path)
+        return open_onnx(path, threads=threads, spin=spin)
     if suffix == ".xml":
         from catseye.openvino_runtime import open_openvino
 

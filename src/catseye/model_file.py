@@ -1,12 +1,12 @@
-"""An opened model file of any exported format, behind one face. No torch, no runtime: those hand in `run`.
+"""An opened model file of any exported format, behind one face. No torch, no runtime: those hand in `ask`.
 
 Enters: what a format's own reader found out. Leaves: `ModelFile` and the checks that all formats share. Called by the
-runtimes, exporting, cli.
+runtimes, exporting, serving, cli.
 """
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,15 @@ PROBABILITY_TOLERANCE = 1e-4
 Face = tuple[str, str, list[int | str]]
 """Name, type and shape of an input or output."""
 Outputs = dict[str, NDArray[np.float32]]
+Ask = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[np.float32]]]
+"""What the graph's input takes, and the names of outputs, to those outputs; safe to call from several threads."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
     """What a file says of itself, what it consists of, and the way to ask it.
 
-    `run` maps (N, H, W, C) uint8 pixels to outputs by name: prediction (N, K) logits, probability (N, K), and cam
-    (N, h, w) where there is one. `num_parameters` is None where a format does not tell.
+    `num_parameters` is None where a format does not tell.
     """
 
     path: str
@@ -41,13 +42,21 @@ class ModelFile:
     manifest: Manifest
     num_bytes: int
     sha256: str
-    run: Callable[[Pixels], Outputs] = field(repr=False)
+    ask: Ask = field(repr=False)
     inputs: list[Face]
     outputs: list[Face]
     operators: dict[str, int]
     num_parameters: int | None = None
     opset: int | None = None
     producer: str = ""
+
+    def run(self, pixels: Pixels) -> Outputs:
+        """All outputs by name: prediction (N, K) logits, probability (N, K), and cam (N, h, w) where there is one.
+
+        Shape: pixels (N, H, W, C) uint8, as `preprocess` makes them.
+        """
+        names = [name for name, _, _ in self.outputs]
+        return dict(zip(names, self.ask(tensor_of(pixels, self.manifest), names), strict=True))
 
     def classifier(self) -> Classifier:
         """The same, behind the face that every model has."""
@@ -111,17 +120,18 @@ def faces(manifest: Manifest) -> tuple[list[Face], list[Face]]:
     return [image], [(name, "float32", shapes.get(name, known)) for name in manifest.outputs]
 
 
-def check_answers(run: Callable[[Pixels], Outputs], manifest: Manifest, source: str) -> None:
+def require_answers(file: ModelFile) -> ModelFile:
     """One warm call: it computes, the answer is finite, and `probability` is the softmax that the manifest means.
 
     Raises:
         ModelFileError: otherwise.
 
     """
+    manifest, source = file.manifest, file.path
     spec = manifest.preprocessing
     pixels = np.random.default_rng(0).integers(0, 256, (2, spec.height_px, spec.width_px, spec.channels), np.uint8)
     try:
-        outputs = run(pixels)
+        outputs = file.run(pixels)
     except Exception as error:  # noqa: BLE001 - the runtimes' exceptions have no common root but this
         raise ModelFileError(f"{source} fails on a trial picture ({first_line(error)})") from None
     shape = (2, len(manifest.classes))
@@ -134,6 +144,7 @@ def check_answers(run: Callable[[Pixels], Outputs], manifest: Manifest, source: 
     expected = softmax(outputs["prediction"], manifest.temperature)
     if np.abs(expected - outputs["probability"]).max() > PROBABILITY_TOLERANCE:
         raise ModelFileError(f"{source}: its probabilities are not those of the temperature in its manifest")
+    return file
 
 
 def first_line(error: Exception) -> str:

@@ -2,12 +2,13 @@
 
 Enters: the path of an .xml that may come from a stranger. Leaves: `ModelFile`. Both files are read once, into bytes
 that are judged, hashed and run. The .xml carries the manifest and the hash of the .bin, so that a swapped .bin is
-refused. Called by `loading.py` and exporting.
+refused. Called by `loading.py`, serving and exporting.
 """
 
 import re
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,11 +16,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
 from catseye.manifest import METADATA_KEY, Manifest
-from catseye.model_file import Face, ModelFile, Outputs, check_answers, first_line, read_once, tensor_of
-from catseye.preprocess import Pixels
+from catseye.model_file import Ask, Face, ModelFile, first_line, read_once, require_answers
 
 WEIGHTS_KEY = "catseye_weights_sha256"
 MAX_XML_BYTES = 64_000_000
@@ -54,6 +55,36 @@ def open_openvino(path: str | Path, *, threads: int = 0, calls: int = 1) -> Mode
     xml = read_once(source, "an OpenVINO")
     weights = read_once(Path(source).with_suffix(".bin"), "an OpenVINO")
     ir = read_ir(xml, weights, source)
+    ask, inputs, outputs = start(xml, weights, source, threads=threads, calls=calls)
+    _check_face(ir.manifest, inputs, outputs, source)
+    return require_answers(
+        ModelFile(
+            path=source,
+            format="OpenVINO IR",
+            runtime=f"openvino {openvino.__version__.split('-', 1)[0]}",
+            manifest=ir.manifest,
+            num_bytes=len(xml) + len(weights),
+            sha256=sha256(xml).hexdigest(),
+            ask=ask,
+            inputs=inputs,
+            outputs=outputs,
+            operators=ir.operators,
+            num_parameters=ir.num_parameters,
+        )
+    )
+
+
+def start(
+    model: bytes, weights: bytes, source: str, *, threads: int = 0, calls: int = 1
+) -> tuple[Ask, list[Face], list[Face]]:
+    """Compile an IR, or an .onnx without weights beside it: the way to ask it, its inputs and its outputs.
+
+    Raises:
+        ModelFileError: OpenVINO cannot run it.
+
+    """
+    import openvino
+
     settings: dict[str, Any] = {
         "NUM_STREAMS": calls,
         # Else processors with bfloat16 would compute in it, and the answers would not be the run's.
@@ -64,35 +95,20 @@ def open_openvino(path: str | Path, *, threads: int = 0, calls: int = 1) -> Mode
         settings["INFERENCE_NUM_THREADS"] = threads * calls
     try:
         core = openvino.Core()
-        model = core.read_model(xml, weights)
-        compiled = core.compile_model(model, "CPU", settings)
+        compiled = core.compile_model(core.read_model(model, weights), "CPU", settings)
     except Exception as error:  # noqa: BLE001 - OpenVINO raises RuntimeError and its own
         raise ModelFileError(f"{source} cannot be run by OpenVINO ({first_line(error)})") from None
     inputs, outputs = [_face(one) for one in compiled.inputs], [_face(one) for one in compiled.outputs]
-    _check_face(ir.manifest, inputs, outputs, source)
-    names = [name for name, _, _ in outputs]
+    place = {name: index for index, (name, _, _) in enumerate(outputs)}
     requests = threading.local()  # one per thread: they hold the tensors of a call
 
-    def run(pixels: Pixels) -> Outputs:
+    def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         if not hasattr(requests, "own"):
             requests.own = compiled.create_infer_request()
-        found = requests.own.infer([np.ascontiguousarray(tensor_of(pixels, ir.manifest))])
-        return {name: np.array(found[index]) for index, name in enumerate(names)}
+        requests.own.infer([np.ascontiguousarray(image)])
+        return [requests.own.get_output_tensor(place[name]).data.copy() for name in names]
 
-    check_answers(run, ir.manifest, source)
-    return ModelFile(
-        path=source,
-        format="OpenVINO IR",
-        runtime=f"openvino {openvino.__version__.split('-', 1)[0]}",
-        manifest=ir.manifest,
-        num_bytes=len(xml) + len(weights),
-        sha256=sha256(xml).hexdigest(),
-        run=run,
-        inputs=inputs,
-        outputs=outputs,
-        operators=ir.operators,
-        num_parameters=ir.num_parameters,
-    )
+    return ask, inputs, outputs
 
 
 def read_ir(xml: bytes, weights: bytes, source: str) -> Ir:

@@ -6,15 +6,19 @@ Enters: the path of a file that the caller vouches for (`trust`): a plan is nati
 Source: docs.nvidia.com/deeplearning/tensorrt, Python API (execute_async_v3). Not run by the authors: no GPU was there.
 """
 
+import threading
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
-from catseye.model_file import ModelFile, Outputs, check_answers, faces, read_once, require_names, tensor_of
-from catseye.preprocess import Pixels
+from catseye.model_file import ModelFile, faces, read_once, require_answers, require_names
 from catseye.tensorrt_engine_file import split_engine
 
 
@@ -46,32 +50,35 @@ def open_engine(path: str | Path, *, trust: bool = False) -> ModelFile:
         raise ModelFileError(f"{source} was built for another GPU or TensorRT than {trt.__version__}; export it here")
     context = engine.create_execution_context()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    one_at_a_time = threading.Lock()  # a context serves one call at a time
 
-    def run(pixels: Pixels) -> Outputs:
-        image = torch.from_numpy(tensor_of(pixels, manifest)).cuda().contiguous()
-        context.set_input_shape("image", tuple(image.shape))
-        context.set_tensor_address("image", image.data_ptr())
-        found = {}
-        for name in manifest.outputs:
-            found[name] = torch.empty(tuple(context.get_tensor_shape(name)), device="cuda")
-            context.set_tensor_address(name, found[name].data_ptr())
-        stream.wait_stream(torch.cuda.current_stream())
-        if not context.execute_async_v3(stream.cuda_stream):
-            raise RuntimeError("TensorRT did not run the engine")
-        stream.synchronize()
-        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+    def ask(values: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
+        with one_at_a_time:
+            image = torch.from_numpy(values).cuda().contiguous()
+            context.set_input_shape("image", tuple(image.shape))
+            context.set_tensor_address("image", image.data_ptr())
+            found = {}
+            for name in manifest.outputs:
+                found[name] = torch.empty(tuple(context.get_tensor_shape(name)), device="cuda")
+                context.set_tensor_address(name, found[name].data_ptr())
+            stream.wait_stream(torch.cuda.current_stream())
+            if not context.execute_async_v3(stream.cuda_stream):
+                raise RuntimeError("TensorRT did not run the engine")
+            stream.synchronize()
+            return [found[name].cpu().numpy() for name in names]
 
-    check_answers(run, manifest, source)
     inputs, outputs = faces(manifest)
-    return ModelFile(
-        path=source,
-        format="TensorRT engine",
-        runtime=f"tensorrt {trt.__version__}",
-        manifest=manifest,
-        num_bytes=len(content),
-        sha256=sha256(content).hexdigest(),
-        run=run,
-        inputs=inputs,
-        outputs=outputs,
-        operators={},
+    return require_answers(
+        ModelFile(
+            path=source,
+            format="TensorRT engine",
+            runtime=f"tensorrt {trt.__version__}",
+            manifest=manifest,
+            num_bytes=len(content),
+            sha256=sha256(content).hexdigest(),
+            ask=ask,
+            inputs=inputs,
+            outputs=outputs,
+            operators={},
+        )
     )

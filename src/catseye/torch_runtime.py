@@ -13,13 +13,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from catseye.errors import ModelFileError
 from catseye.manifest import Manifest
-from catseye.model_file import ModelFile, Outputs, check_answers, faces, first_line, read_once, require_names, tensor_of
-from catseye.preprocess import Pixels
+from catseye.model_file import ModelFile, faces, first_line, read_once, require_answers, require_names
 from catseye.torch_archive import AOTINDUCTOR, TORCHSCRIPT, Archive, read_archive
 
 Compute = Callable[[Tensor], Sequence[Tensor]]
@@ -51,25 +52,26 @@ def open_torch_file(path: str | Path, *, trust: bool = False, threads: int = 0) 
     except Exception as error:  # noqa: BLE001 - torch's loaders raise whatever any of their parts raises
         raise ModelFileError(f"{source} cannot be run by torch {torch.__version__} ({first_line(error)})") from None
 
-    def run(pixels: Pixels) -> Outputs:
+    def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
-            found = compute(torch.from_numpy(tensor_of(pixels, manifest)))
-        return {name: tensor.numpy() for name, tensor in zip(manifest.outputs, found, strict=True)}
+            found = dict(zip(manifest.outputs, compute(torch.from_numpy(image)), strict=True))
+        return [found[name].numpy() for name in names]
 
-    check_answers(run, manifest, source)
     inputs, outputs = faces(manifest)
-    return ModelFile(
-        path=source,
-        format=archive.kind,
-        runtime=f"torch {torch.__version__}",
-        manifest=manifest,
-        num_bytes=len(content),
-        sha256=sha256(content).hexdigest(),
-        run=run,
-        inputs=inputs,
-        outputs=outputs,
-        operators=archive.operators,
-        num_parameters=archive.num_parameters,
+    return require_answers(
+        ModelFile(
+            path=source,
+            format=archive.kind,
+            runtime=f"torch {torch.__version__}",
+            manifest=manifest,
+            num_bytes=len(content),
+            sha256=sha256(content).hexdigest(),
+            ask=ask,
+            inputs=inputs,
+            outputs=outputs,
+            operators=archive.operators,
+            num_parameters=archive.num_parameters,
+        )
     )
 
 

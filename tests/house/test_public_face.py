@@ -36,8 +36,8 @@ FLAGS = {
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
     "serve": {
-        "--host", "--port", "--workers", "--watch", "--token-file", "--insecure", "--runtime", "--concurrency",
-        "--batch-size", "--max-body", "--max-pixels", "--max-header", "--max-parts", "--max-queue",
+        "--host", "--port", "--workers", "--watch", "--token-file", "--insecure", "--runtime", "--trust",
+        "--concurrency", "--batch-size", "--max-body", "--max-pixels", "--max-header", "--max-parts", "--max-queue",
         "--max-connections", "--deadline", "--header-time", "--body-time", "--drain", "--quiet",
     },
     "lab": {"--host", "--port", "--open", "--timeline"},

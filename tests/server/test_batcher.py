@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from catseye.serving.batcher import Batcher, Job
-from catseye.serving.session import Answers
+from catseye.serving.served_model import Answers
 
 
 class Done:

@@ -98,7 +98,7 @@ print(handler({{"httpMethod": "GET", "path": "/healthz"}})["body"])
 
 def test_only_what_is_needed_is_copied():
     names = {path.relative_to(SOURCE).as_posix() for path in needed_modules()}
-    assert {"__init__.py", "preprocess.py", "serving/aws_lambda.py", "serving/session.py"} <= names
+    assert {"__init__.py", "preprocess.py", "serving/aws_lambda.py", "serving/served_model.py"} <= names
     assert not {name for name in names if name.startswith(("training/", "data/", "models/", "cli"))}
     assert "serving/app.py" not in names
     assert "serving/server.py" not in names

@@ -19,8 +19,9 @@ from catseye.exporting import onnx_file
 from catseye.exporting.export import export
 from catseye.exporting.held_out import read_held_out
 from catseye.manifest import Architecture, Manifest
+from catseye.model_file import tensor_of
 from catseye.models import registry, timeline
-from catseye.onnx_runtime import open_onnx, tensor_of
+from catseye.onnx_runtime import open_onnx
 from catseye.preprocess import Preprocessing, preprocess
 from catseye.runs import Run, load_model, open_run, save_model, write_json
 from tests.walks.conftest import NETWORKS
@@ -111,7 +112,7 @@ def test_float_input_and_a_temperature(runs, tmp_path, shapes):
     done = export(run, input_kind="float", out=tmp_path / "deep" / "float.onnx", device="cpu")
     opened = open_onnx(done.path)
     assert opened.manifest.temperature == 2.5
-    assert opened.session.get_inputs()[0].shape == ["batch", 3, 32, 32]
+    assert opened.inputs[0][2] == ["batch", 3, 32, 32]
     picture = shapes / "circle" / "000.png"
     mine, theirs = (catseye.load(one, device="cpu").predict(picture) for one in (run, done.path))
     np.testing.assert_allclose(mine.probabilities, theirs.probabilities, atol=1e-5)

@@ -82,7 +82,7 @@ def test_the_package_fits(built):
     assert not any((package / name).exists() for name in ("torch", "uvicorn", "onnxruntime/transformers", "numpy/f2py"))
     sources = list(package.rglob("*.py"))
     compiled = list(package.rglob("*.pyc"))
-    assert len(compiled) == len(sources) > 500
+    assert len(compiled) == len(sources) > 300
     assert {path.read_bytes()[4] for path in compiled} == {1}  # PEP 552: by hash, unchecked
     assert list(package.glob("numpy-*.dist-info/licenses/**/LICENSE*"))
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import Debug, Json
+from catseye.cli.options import Debug, Json, Trust
 from catseye.cli.printing import print_json, stdout
 from catseye.errors import MissingDependency
 
@@ -33,6 +33,7 @@ def serve(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")] = False,
     runtime: Annotated[str, typer.Option("--runtime", help="auto, cpu, cuda, tensorrt, openvino.")] = "auto",
+    trust: Trust = False,
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=0, max=256, help="Calls side by side; 0: measured.")
     ] = 0,
@@ -76,19 +77,20 @@ def serve(
         body_s=body_time,
     )
     settings = Settings(
-        model,
-        host,
-        port,
-        workers,
-        watch,
-        token_file,
-        insecure,
-        runtime,
-        concurrency,
-        batch_size,
-        drain,
-        quiet,
-        limits,
+        model=model,
+        host=host,
+        port=port,
+        workers=workers,
+        watch=watch,
+        token_file=token_file,
+        insecure=insecure,
+        runtime=runtime,
+        trust=trust,
+        concurrency=concurrency,
+        batch_size=batch_size,
+        drain_s=drain,
+        quiet=quiet,
+        limits=limits,
     )
 
     def ready(facts: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ class Workshop:
         """Ask a draft about the selection pictures."""
         draft = self.folder / "draft.onnx"
         draft.write_bytes(render(proto, self.manifest))
-        found = _probabilities(open_onnx(draft).model_file(draft), self.selection)
+        found = _probabilities(open_onnx(draft), self.selection)
         hits = [(values.argmax(1) == self.labels).mean() for values in (self.expected, found)]
         return Measured(float(hits[0] - hits[1]), float(np.abs(found - self.expected).mean()))
 
@@ -135,7 +135,7 @@ def _open(folder: Path, float_bytes: bytes, manifest: Manifest, calibration: Hel
     proto = onnx.load_model_from_string(float_bytes)
     # Else the quantiser advises a step that torch's exporter has done: shapes inferred, batch norm folded.
     proto.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    opened = open_onnx(folder / "float.onnx").model_file(folder / "float.onnx")
+    opened = open_onnx(folder / "float.onnx")
     (folder / "float.onnx").write_bytes(proto.SerializeToString())
     inside = _needed_by(proto, "prediction")
     first = next((place for place, node in enumerate(proto.graph.node) if node.op_type in WEIGHTED), 0)
@@ -239,7 +239,7 @@ def _rank(shop: Workshop, method: str) -> list[str]:
     draft = shop.folder / "draft.onnx"
     for name in shop.weighted:
         draft.write_bytes(render(_draft(shop, method, only=[name]), shop.manifest))
-        found = _probabilities(open_onnx(draft).model_file(draft), shop.selection[:few])
+        found = _probabilities(open_onnx(draft), shop.selection[:few])
         moved[name] = float(np.square(found - shop.expected[:few]).mean())
     return sorted(moved, key=lambda name: -moved[name])
 

@@ -1,1 +1,1 @@
-"""An exported model behind HTTP: session, batcher, application, page. No torch anywhere in this room."""
+"""An exported model behind HTTP: model, batcher, application, page. No torch anywhere in this room."""

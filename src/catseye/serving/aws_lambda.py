@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP
 
 from catseye.errors import UsageError
+from catseye.onnx_runtime import open_onnx
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving import schemas
 from catseye.serving.aws_events import BODY_BYTES, Call, read_event, require_small, to_answer
@@ -24,7 +25,7 @@ from catseye.serving.pictures import one_picture, pictures_of, require_plain
 from catseye.serving.queries import read_options
 from catseye.serving.refusals import Refusal, of_failure, require_token, wrong_method
 from catseye.serving.responses import Response, json_response, refused
-from catseye.serving.session import ServedModel, load
+from catseye.serving.served_model import ServedModel
 from catseye.serving.settings import Limits, require_sound
 
 MB_PER_CORE = 1769  # Lambda gives a function one core for so much memory
@@ -113,7 +114,7 @@ def open_function(path: Path) -> Function:
     CATSEYE_TOKEN is the secret that callers send (none: everybody may ask), CATSEYE_MAX_PIXELS the largest picture.
 
     Raises:
-        UsageError: a variable is wrong. ModelFileError: as in `catseye.serving.session.load`.
+        UsageError: a variable is wrong. ModelFileError: as in `open_onnx`.
 
     """
     Image.preinit()  # else the first picture would pay for importing Pillow's formats
@@ -124,7 +125,8 @@ def open_function(path: Path) -> Function:
     threads = round(_number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MB_PER_CORE) / MB_PER_CORE)
     threads = min(max(1, threads), os.cpu_count() or 1)
     limits = Limits(body_bytes=BODY_BYTES, max_pixels=max_pixels)
-    return Function(load(path, "cpu", threads=threads), limits, token)
+    file = open_onnx(path, threads=threads)
+    return Function(ServedModel(path.stem, file, "cpu", file.ask), limits, token)
 
 
 def _number(name: str, otherwise: int) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.serving.session import Answers, ServedModel, stack
+from catseye.serving.served_model import Answers, ServedModel, stack
 
 if TYPE_CHECKING:
     import asyncio

@@ -19,7 +19,7 @@ from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP; 
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
 from catseye.serving.refusals import Refusal, of_failure
-from catseye.serving.session import ServedModel
+from catseye.serving.served_model import ServedModel
 from catseye.serving.settings import Limits
 from catseye.serving.tuning import Plan
 

@@ -21,7 +21,7 @@ from catseye.serving.bodies import Request
 from catseye.serving.engine import Engine
 from catseye.serving.refusals import Refusal
 from catseye.serving.responses import Response, json_response
-from catseye.serving.session import ServedModel
+from catseye.serving.served_model import ServedModel
 
 MAX_ROWS = 256
 _MODEL = re.compile(r"/v2/models/([^/]{1,200})(?:/versions/([^/]{1,100}))?(/ready|/infer)?")

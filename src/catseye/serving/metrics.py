@@ -11,7 +11,7 @@ import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from catseye.serving.batcher import Job
-from catseye.serving.session import ServedModel
+from catseye.serving.served_model import ServedModel
 
 if TYPE_CHECKING:
     from catseye.serving.engine import Engine

@@ -5,7 +5,7 @@ Enters: the model and the limits. Leaves: a dictionary, served as /openapi.json 
 
 from typing import Any
 
-from catseye.serving.session import ServedModel
+from catseye.serving.served_model import ServedModel
 from catseye.serving.settings import Limits
 
 _STRING = {"type": "string"}

@@ -15,7 +15,8 @@ import numpy as np
 from catseye.errors import CatseyeError, ModelFileError
 from catseye.preprocess import preprocess
 from catseye.serving.logs import Log
-from catseye.serving.session import ServedModel, load, stack
+from catseye.serving.runtimes import load
+from catseye.serving.served_model import ServedModel, stack
 from catseye.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Watcher:
         self.log("reloaded", before=before, now=model.version)
 
     def _open(self) -> ServedModel:
-        model = load(self.settings.model, self.settings.runtime)
+        model = load(self.settings.model, self.settings.runtime, trust=self.settings.trust)
         rows = np.zeros((self.app.engine.plan.batch_size, *model.row_shape), model.row_type)
         model.compute(rows, False)  # so that no request pays for the first call
         num_pairs = check_golden(model, self.settings.model)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from catseye.serving.batcher import Job
 from catseye.serving.heat_map import heat_map_png
-from catseye.serving.session import ServedModel
+from catseye.serving.served_model import ServedModel
 
 
 def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
@@ -67,7 +67,7 @@ def model_card(model: ServedModel) -> dict[str, Any]:
         "resize": spec.resize,
         "has_cam": model.has_cam,
         "unknown_threshold": manifest.unknown_threshold,
-        "num_parameters": file.structure.num_parameters,
+        "num_parameters": file.num_parameters,
         "file_bytes": file.num_bytes,
         "created": said.created,
         "data": said.data_name,

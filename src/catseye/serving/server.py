@@ -11,12 +11,14 @@ from collections.abc import Callable
 
 from catseye.serving import tuning
 from catseye.serving.app import Application
+from catseye.serving.cores import num_cores
 from catseye.serving.engine import Engine
 from catseye.serving.listening import listen, run_loop
 from catseye.serving.logs import Log
 from catseye.serving.metrics import Metrics
 from catseye.serving.reload import Watcher
-from catseye.serving.session import ServedModel, load
+from catseye.serving.runtimes import load
+from catseye.serving.served_model import ServedModel
 from catseye.serving.settings import Settings
 
 
@@ -34,9 +36,9 @@ def run(
 
     """
     token = settings.token()
-    model = load(settings.model, settings.runtime)
+    model = load(settings.model, settings.runtime, trust=settings.trust)
     # Workers measure at the same time, each in the others' way: they share the cores instead.
-    share = 0 if settings.workers == 1 else max(1, tuning.num_cores() // settings.workers)
+    share = 0 if settings.workers == 1 else max(1, num_cores() // settings.workers)
     plan = tuning.choose(model, concurrency=settings.concurrency or share, batch_size=settings.batch_size)
     log("plan", model=model.name, version=model.version, runtime=model.runtime, choice=str(plan),
         measured={f"{calls}x{size}": round(speed, 1) for (calls, size), speed in plan.measured.items()})  # fmt: skip

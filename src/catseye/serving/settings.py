@@ -44,6 +44,7 @@ class Settings:
     token_file: Path | None = None
     insecure: bool = False
     runtime: str = "auto"
+    trust: bool = False
     concurrency: int = 0
     batch_size: int = 0
     drain_s: float = 0.5

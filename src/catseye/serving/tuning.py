@@ -4,19 +4,19 @@ Enters: the model. Leaves: a `Plan`. A fraction of a second, because a server th
 scales slowly. Called by `server.py` before it listens.
 """
 
-import os
 import threading
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from catseye.serving.session import ServedModel
+from catseye.serving.cores import num_cores
+from catseye.serving.served_model import ServedModel
 
 BATCH_SIZES = (1, 4, 16)
 GPU_BATCH_SIZES = (1, 8, 32, 64)
-LONGEST_CALL_S = 0.12  # a longer call keeps every other picture waiting
-BUDGET_S = 0.04  # per question
+LONGEST_CALL_S = 0.05  # a longer call keeps every other picture waiting
+BUDGET_S = 0.02  # per question
 WORTH_IT = 1.08  # a larger choice has to win by more than such a short measurement can be wrong
 
 
@@ -39,23 +39,12 @@ class Plan:
         return f"{self.concurrency} call(s) side by side, up to {self.batch_size} picture(s) each{speed}"
 
 
-def num_cores() -> int:
-    """The cores that this process may use: its affinity, and the quota of its control group."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as stream:  # noqa: PTH123 - no path of ours
-            quota, period = stream.read().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
-
-
 def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> Plan:
     """Measure what was left open (0) and take the smallest choice that is about as fast as the best."""
     measured: dict[tuple[int, int], float] = {}
     if not batch_size:
         batch_size = 1
-        for size in BATCH_SIZES if model.runtime in ("cpu", "openvino") else GPU_BATCH_SIZES:
+        for size in GPU_BATCH_SIZES if model.runtime in ("cuda", "tensorrt") else BATCH_SIZES:
             speed, call_s = _speed(model, 1, size)
             measured[1, size] = speed
             if size == 1 or speed > measured[1, batch_size] * WORTH_IT:
@@ -77,14 +66,12 @@ def _speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[float
     """Pictures per second with so many threads, and the seconds of the fastest call."""
     rows = np.zeros((batch_size, *model.row_shape), model.row_type)
     # What the first call of a shape allocates is no part of its speed.
-    start = time.perf_counter()
     model.compute(rows, False)
-    budget = min(BUDGET_S, max(0.02, 3 * (time.perf_counter() - start)))
     counts, fastest = [0] * concurrency, [float("inf")] * concurrency
     begun = time.perf_counter()
 
     def call(number: int) -> None:
-        while (before := time.perf_counter()) < begun + budget:
+        while (before := time.perf_counter()) < begun + BUDGET_S:
             model.compute(rows, False)
             counts[number] += batch_size
             fastest[number] = min(fastest[number], time.perf_counter() - before)

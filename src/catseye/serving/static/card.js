@@ -31,7 +31,7 @@ export function showCard(card) {
     facts.push(fact("Accuracy", share(accuracy.share), [interval, count].filter(Boolean).join(", ")));
   }
   facts.push(
-    fact("Network", card.network, `${(card.num_parameters / 1e6).toFixed(2)} M parameters`),
+    fact("Network", card.network, card.num_parameters ? `${(card.num_parameters / 1e6).toFixed(2)} M parameters` : ""),
     fact("Input", `${card.input.width_px} × ${card.input.height_px}`, card.input.channels === 1 ? "greyscale" : "colour"),
     fact("File", `${(card.file_bytes / 1e6).toFixed(2)} MB`, `version ${card.version}`),
     fact("Runs on", card.runtime),

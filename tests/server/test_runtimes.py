@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from catseye.errors import MissingDependency, ModelFileError, UsageError
-from catseye.serving import session, tuning
+from catseye.serving import runtimes, tuning
+from catseye.serving.cores import num_cores
 from tests.server import models
 
 
@@ -22,7 +23,7 @@ def rows(count: int) -> np.ndarray:
 
 
 def test_names_and_shapes(path):
-    model = session.load(path)
+    model = runtimes.load(path)
     assert (model.name, model.runtime, model.row_shape, model.row_type) == ("tints", "cpu", (4, 4, 3), np.uint8)
     assert model.has_cam
     assert len(model.version) == 12
@@ -35,7 +36,7 @@ def test_names_and_shapes(path):
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_openvino_says_the_same(path, count):
     pytest.importorskip("openvino", reason="needs openvino")
-    reference, other = session.load(path, "cpu"), session.load(path, "openvino")
+    reference, other = runtimes.load(path, "cpu"), runtimes.load(path, "openvino")
     for with_cam in (False, True):
         expected, found = (model.compute(rows(count), with_cam) for model in (reference, other))
         np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
@@ -45,7 +46,7 @@ def test_openvino_says_the_same(path, count):
 
 def test_openvino_in_several_threads(path):
     pytest.importorskip("openvino", reason="needs openvino")
-    model = session.load(path, "openvino")
+    model = runtimes.load(path, "openvino")
     expected = model.compute(rows(6), False).probabilities
     wrong = []
 
@@ -67,37 +68,37 @@ def test_openvino_in_several_threads(path):
     ("name", "runtime", "error", "words"),
     [
         ("tints.onnx", "tpu", UsageError, "auto, cpu, cuda"),
-        ("model.pt2", "auto", UsageError, "catseye export"),
+        ("model.pth", "auto", UsageError, "catseye export"),
         ("missing.onnx", "auto", ModelFileError, "missing.onnx"),
     ],
 )
 def test_what_is_refused(path, name, runtime, error, words):
     with pytest.raises(error, match=words):
-        session.load(path.with_name(name), runtime)
+        runtimes.load(path.with_name(name), runtime)
 
 
 @pytest.mark.parametrize("runtime", ["cuda", "tensorrt"])
 def test_a_gpu_that_is_not_there(path, runtime):
     import onnxruntime
 
-    if session._GPU_PROVIDERS[runtime] in onnxruntime.get_available_providers():
+    if runtimes._GPU_PROVIDERS[runtime] in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has it")
     with pytest.raises(UsageError, match="onnxruntime-gpu"):
-        session.load(path, runtime)
+        runtimes.load(path, runtime)
 
 
 def test_openvino_that_is_not_installed(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingDependency, match="openvino"):
-        session.load(path, "openvino")
+        runtimes.load(path, "openvino")
 
 
 def test_a_plan_is_measured_and_can_be_fixed(path):
-    model = session.load(path)
+    model = runtimes.load(path)
     plan = tuning.choose(model)
     assert plan.measured
     assert plan.batch_size in tuning.BATCH_SIZES
-    assert 1 <= plan.concurrency <= tuning.num_cores()
+    assert 1 <= plan.concurrency <= num_cores()
     assert plan.pictures_per_s > 0
     fixed = tuning.choose(model, concurrency=3, batch_size=5)
     assert (fixed.concurrency, fixed.batch_size, fixed.measured) == (3, 5, {})
@@ -105,5 +106,5 @@ def test_a_plan_is_measured_and_can_be_fixed(path):
 
 
 def test_a_slow_model_is_not_given_large_batches(tmp_path):
-    model = session.load(models.write(tmp_path / "m.onnx", models.slow(120)))
+    model = runtimes.load(models.write(tmp_path / "m.onnx", models.slow(120)))
     assert tuning.choose(model).batch_size <= 4
