@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +12,10 @@ from dataclasses import dataclass
 import pytest
 
 from catseye.lab.chapters import CHAPTERS
-from tests.browser.test_page import ARGUMENTS, MAKE_FILE
+from tests.browser.test_page import MAKE_FILE
 from tests.server.running import noise, png
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium"),
-]
+pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 WAIT_MS = 60_000
 sync_api.expect.set_options(timeout=WAIT_MS)
@@ -62,18 +57,10 @@ def lab():
     end(running)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(browser, lab):
+def open_page(browser, lab, watch, trouble):
     """A page that fails the test on an error in its console or a request to anywhere else."""
-    contexts, faults, expected = [], [], []
+    contexts, expected = [], []
 
     def open_(name, expect=(), **options):
         expected.extend(expect)
@@ -81,10 +68,7 @@ def open_page(browser, lab):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
-        page.on("console", lambda line: faults.append(line.text) if line.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        own = (lab.address, "blob:", "data:")
-        page.on("request", lambda one: None if one.url.startswith(own) else faults.append(one.url))
+        watch(page, lab.address, "blob:", "data:")
         page.goto(f"{lab.address}/{name}")
         page.wait_for_selector("html[data-ready]")
         return page
@@ -92,7 +76,7 @@ def open_page(browser, lab):
     yield open_
     for context in contexts:
         context.close()
-    assert [fault for fault in faults if not any(text in fault for text in expected)] == []
+    trouble[:] = [one for one in trouble if not any(text in one for text in expected)]
 
 
 def see(page, selector: str, text: str | re.Pattern) -> None:

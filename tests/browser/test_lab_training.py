@@ -9,7 +9,6 @@ import pytest
 
 from tests.browser.test_lab import (  # noqa: F401 - the fixtures
     WAIT_MS,
-    browser,
     end,
     lab,
     open_page,
@@ -176,7 +175,7 @@ def test_the_years_go_by_keys(open_page):  # noqa: F811
     expect(page, "#measured-say").to_contain_text("No measurement is at hand")
 
 
-def test_the_measured_table_where_there_is_one(browser):  # noqa: F811
+def test_the_measured_table_where_there_is_one(browser):
     running = start_lab("--timeline", ROOT / "benchmarks" / "results" / "cifar10-timeline.json")
     try:
         page = browser.new_page()

@@ -2,24 +2,14 @@
 
 import json
 import re
-import shutil
 
 import pytest
 
 from tests.server import models
 from tests.server.running import Starter, noise, png
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium"),
-]
+pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]  # fmt: skip
 NASTY = "<img src=x onerror=\"document.title='owned'\">"
 
 
@@ -36,18 +26,10 @@ def server(start, tmp_path_factory):
     return start(models.write(tmp_path_factory.mktemp("m") / "tints.onnx", models.with_cam(unknown_threshold=0.5)))
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(browser, server):
+def open_page(browser, server, watch, trouble):
     """A page that fails the test on an error in its console or a request to anywhere else."""
-    contexts, faults, expected = [], [], ["Failed to load resource"]
+    contexts, expected = [], ["Failed to load resource"]
 
     def open_(path="/", at=None, expect=(), **options):
         expected.extend(expect)
@@ -56,11 +38,7 @@ def open_page(browser, server):
         context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
         page = context.new_page()
         address = (at or server).address
-        page.on("console", lambda line: faults.append(line.text) if line.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "request", lambda one: None if one.url.startswith((address, "blob:", "data:")) else faults.append(one.url)
-        )
+        watch(page, address, "blob:", "data:")
         page.goto(address + path)
         if path == "/":
             page.wait_for_selector("html[data-ready]")
@@ -70,7 +48,7 @@ def open_page(browser, server):
     for context in contexts:
         context.close()
     # A status of 4xx is noted in the console too; some tests want one.
-    assert [fault for fault in faults if not any(text in fault for text in expected)] == []
+    trouble[:] = [one for one in trouble if not any(text in one for text in expected)]
 
 
 def upload(page, *files: tuple[str, bytes]) -> None:
