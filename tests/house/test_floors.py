@@ -12,6 +12,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "seeds": 0,
+    "cores": 0,
     "config": 0,
     "settings_file": 0,
     "manifest": 0,

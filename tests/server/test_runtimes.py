@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from catseye.cores import num_cores
 from catseye.errors import MissingDependency, ModelFileError, UsageError
 from catseye.serving import runtimes, tuning
-from catseye.serving.cores import num_cores
 from tests.server import models
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from catseye.batch.parts import do_part
 from catseye.batch.plan import digest_of_model, read_plan
 from catseye.classifier import Classifier
+from catseye.cores import num_cores
 from catseye.errors import CatseyeError, MissingDependency, ModelFileError, UsageError, WorkerError
 from catseye.loading import is_model_file, load, open_model
 
@@ -61,7 +62,7 @@ def run_parts(
         import ray.data
     except ImportError:
         raise MissingDependency("ray[data]", "batch") from None
-    here = {"num_cpus": workers or _cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    here = {"num_cpus": workers or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **here}
     ray.init(**where, logging_level="ERROR", log_to_driver=False)
     try:
@@ -99,10 +100,6 @@ def _share_out(there: dict[str, float], workers: int, num_parts: int, device: st
     if not gpus:
         raise UsageError(f"--device {device} needs a GPU that Ray knows of; it has none; leave --device out")
     return workers, min(1.0, gpus / workers)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_words(error: BaseException) -> CatseyeError:

@@ -77,15 +77,14 @@ def bench(
     debug: Debug = False,
 ) -> None:
     """Measure files against each other: latency, pictures per second and accuracy, in turn and repeatedly."""
-    import os
-
+    from catseye.cores import num_cores
     from catseye.exporting.bench import bench as run_bench
     from catseye.exporting.bench_figure import bench_figure
 
     found = run_bench(
         models,
         batches=batch or (1, 8, 32),
-        threads=threads or tuple(sorted({1, min(os.cpu_count() or 1, 8)})),
+        threads=threads or tuple(sorted({1, min(num_cores(), 8)})),
         seconds=seconds,
         rounds=rounds,
         data=data,

@@ -5,7 +5,6 @@ face: `num_batches` and `epoch(number, start)`. The order of an epoch depends on
 Called by `prepare.py`, iterated by `training/fit.py` and `evaluation/predict.py`.
 """
 
-import os
 import random
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from catseye.cores import num_cores
 from catseye.data.augment import random_resized_crop
 from catseye.data.sources import Pictures
 from catseye.data.workers import POLL_S, settle, watched
@@ -274,7 +274,7 @@ def decode_all(pictures: Pictures, indices: Indices, spec: Preprocessing) -> tup
     bad: dict[int, str] = {}
     # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its picture's place,
     # so that nothing but the array takes memory.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, len(indices), 4096):  # in portions: every submitted call is an object
             slots = range(start, min(start + 4096, len(indices)))
             for slot, reason in zip(slots, pool.map(decode, slots), strict=True):

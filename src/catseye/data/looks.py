@@ -5,7 +5,6 @@ everywhere else (`preprocess.open_image`), so what passes here can be trained on
 """
 
 import io
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseye.cores import num_cores
 from catseye.data.duplicates import THUMB_PX
 from catseye.data.sources import Pictures
 from catseye.errors import ImageError
@@ -101,7 +101,7 @@ def look_at_all(pictures: Pictures, *, tell: Callable[[int], None] | None = None
         thumbs=np.zeros((num, THUMB_PX, THUMB_PX, 3), np.uint8),
         faults={},
     )
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, num, 4096):  # in portions, so that the queue of results stays short
             portion = range(start, min(start + 4096, num))
             for index, result in zip(

@@ -4,7 +4,6 @@ Enters: a source and settings. Leaves: `Prepared` with one loader per split and 
 Called by `training/fit.py` (train) and `evaluation/evaluate.py`.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.config import DataSettings
+from catseye.cores import num_cores
 from catseye.data.check import quick_verdict, together
 from catseye.data.checks import Survey, check_split, choose_input_px, survey
 from catseye.data.findings import Verdict
@@ -124,7 +124,7 @@ def prepare(
         if expected is None:
             sample, _, _ = decode_all(pictures, _sample(train, seed), spec)
             spec = _with_statistics(spec, sample, np.arange(len(sample)))
-        cores = max(1, (os.cpu_count() or 1) // num_sharing)
+        cores = max(1, num_cores() // num_sharing)
         workers = cores if settings.workers == "auto" else settings.workers
         loaders = {
             name: StreamLoader(
@@ -189,7 +189,7 @@ def prepare_evaluation(
         labels = torch.from_numpy(pictures.labels[usable]).to(device)
         loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, False, 0, bad)
         return pictures, loader, notes
-    workers = os.cpu_count() or 1
+    workers = num_cores()
     indices = indices.astype(np.int64)
     stream = StreamLoader(
         pictures, spec, indices, EVALUATION_BATCH, False, 0, workers=workers, device=device, strict=strict

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP
 
+from catseye.cores import num_cores
 from catseye.errors import UsageError
 from catseye.onnx_runtime import open_onnx
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
@@ -123,7 +124,7 @@ def open_function(path: Path) -> Function:
         require_sound(token, "CATSEYE_TOKEN")
     max_pixels = _number("CATSEYE_MAX_PIXELS", Limits().max_pixels)
     threads = round(_number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MB_PER_CORE) / MB_PER_CORE)
-    threads = min(max(1, threads), os.cpu_count() or 1)
+    threads = min(max(1, threads), num_cores())
     limits = Limits(body_bytes=BODY_BYTES, max_pixels=max_pixels)
     file = open_onnx(path, threads=threads)
     return Function(ServedModel(path.stem, file, "cpu", file.ask), limits, token)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from catseye.cores import num_cores
 from catseye.errors import MissingDependency, ModelFileError, UsageError
 from catseye.loading import SUFFIXES, open_model
 from catseye.model_file import Ask, ModelFile, read_once, tensor_of
 from catseye.onnx_runtime import open_onnx
-from catseye.serving.cores import num_cores
 from catseye.serving.served_model import ServedModel
 
 RUNTIMES = ("auto", "cpu", "cuda", "tensorrt", "openvino")

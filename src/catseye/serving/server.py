@@ -9,9 +9,9 @@ import socket
 import sys
 from collections.abc import Callable
 
+from catseye.cores import num_cores
 from catseye.serving import tuning
 from catseye.serving.app import Application
-from catseye.serving.cores import num_cores
 from catseye.serving.engine import Engine
 from catseye.serving.listening import listen, run_loop
 from catseye.serving.logs import Log

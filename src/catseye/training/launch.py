@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from catseye.cores import num_cores
 from catseye.errors import TrainingError
 
 ME = "127.0.0.1"
@@ -51,7 +52,7 @@ def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
     if "--debug" not in words:
         logging.disable()  # the processes say what went wrong; the agent's log is for those who look for its faults
     # Otherwise every process would compute with as many threads as the machine has cores.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num_processes)))
     # The agent's own store would hand a restarted process the addresses of dead ones (pytorch issue 135712).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(

@@ -1,4 +1,4 @@
-"""How many cores this process may use. Called by runtimes, server and tuning."""
+"""How many cores this process may use: what every default number of threads or workers comes from."""
 
 import os
 
