@@ -5,7 +5,8 @@
 // picture.bin holds the picture's bytes, H x W x C, as catseye's preprocessing makes them (golden/*.npy has examples).
 // Prints one probability per class, in the order of the manifest (extra/catseye in the archive). The package holds
 // code for the processor family it was compiled on.
-// Build: as torchscript.cpp
+// Build: as torchscript.cpp, with -Wl,--no-as-needed before -ltorch: the code in the package looks for libtorch.so, which
+// the linker would leave out because nothing in this file needs it.
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/torch.h>
 

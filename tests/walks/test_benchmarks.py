@@ -54,7 +54,7 @@ def measure(script, *words, timeout):
 @pytest.fixture
 def result_file():
     """A result of the tests' own, which does not stay among the committed ones."""
-    path = ROOT / "benchmarks" / "results" / "only-a-test.json"
+    path = ROOT / "benchmarks" / "results" / "bench-only-a-test.json"
     yield path
     path.unlink(missing_ok=True)
 
@@ -79,7 +79,18 @@ def test_all_three_servers_answer_under_load(exported, result_file):
 @pytest.mark.slow
 def test_every_format_is_measured(exported, result_file):
     run, _, _ = exported
-    words = [result_file.stem, run, "--formats", "onnx", "torchscript", "--max-drop", 30, "--", "--batch", 1]
+    words = [
+        result_file.stem.removeprefix("bench-"),
+        run,
+        "--formats",
+        "onnx",
+        "torchscript",
+        "--max-drop",
+        30,
+        "--",
+        "--batch",
+        1,
+    ]
     measure("bench_result", *words, "--threads", 1, "--seconds", 0.02, "--rounds", 1, timeout=900)
     result = json.loads(result_file.read_text())
     assert set(result["parity"]) == {"model.onnx", "model.int8.onnx", "model.torchscript"}

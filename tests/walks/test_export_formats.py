@@ -184,19 +184,21 @@ def make_one_layer_sensitive(run, target):
     convolutions = [name for name, value in state.items() if value.ndim == 4]
     norms = [name for name in state if name.endswith("running_var")]
     norm = norms[0].removesuffix("running_var")
-    state[f"{norm}weight"][0] *= 300
-    state[f"{norm}bias"][0] *= 300
-    state[convolutions[1]][:, 0] /= 300
+    channel = int((state[f"{norm}weight"].abs() + state[f"{norm}bias"]).argmax())  # one that is active
+    state[f"{norm}weight"][channel] *= 300
+    state[f"{norm}bias"][channel] *= 300
+    state[convolutions[1]][:, channel] /= 300
     save_model(target / "model.safetensors", state, manifest)
     return target
 
 
 @pytest.mark.slow
-def test_sensitive_layers_stay_in_float_when_the_budget_asks(runs, tmp_path):
-    run = make_one_layer_sensitive(runs["simple"], tmp_path / "run")
+def test_sensitive_layers_stay_in_float_when_the_budget_asks(shapes, tmp_path):
+    trained = catseye.train(shapes, model="simple", epochs=12, out=tmp_path / "trained", device="cpu")
+    run = make_one_layer_sensitive(trained.path, tmp_path / "run")
     done = export(run, int8=True, max_drop=5, out=tmp_path / "out", device="cpu")
     how = open_model(done.files[1].path).manifest.quantisation
-    assert min(how.measured["entropy drop"], how.measured["percentile drop"]) > 0.05
+    assert how.measured[f"{how.calibration.split()[0]} drop"] > 0.05  # all layers in INT8 lose too much
     assert 0 < len(how.float_layers) < 6
     assert how.measured["kept drop"] <= 0.05
 
@@ -271,7 +273,7 @@ def test_a_cpp_program_answers_alike(to, runs, tmp_path):
         [
             *("g++", "-std=c++20", "-O1", f"-D_GLIBCXX_USE_CXX11_ABI={abi}", ROOT / "examples" / "cpp" / f"{to}.cpp"),
             *(f"-I{torch_home}/include", f"-I{torch_home}/include/torch/csrc/api/include", f"-L{torch_home}/lib"),
-            *(f"-Wl,-rpath,{torch_home}/lib", "-ltorch", "-ltorch_cpu", "-lc10", "-o", program),
+            *(f"-Wl,-rpath,{torch_home}/lib", "-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10", "-o", program),
         ],
         check=True,
         timeout=600,

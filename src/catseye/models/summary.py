@@ -107,8 +107,10 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
     kept: list[Tensor] = []  # a freed tensor's id could be given to another one
 
     def note(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        source = inputs[0]
-        before = reach.get(id(source)) or _joined(reach, source)
+        # Some of timm's layers are given a list of maps, which they lay on top of one another.
+        sources = list(inputs[0]) if isinstance(inputs[0], list | tuple) else [inputs[0]]
+        source = sources[0]
+        before = max((reach.get(id(one)) or _joined(reach, one) for one in sources), key=lambda one: one.size)
         # A layer of layers has been walked through already: what it gives sees no more than its last part did.
         if _has_parts(layer):
             after = reach.get(id(output)) or _joined(reach, output)
@@ -116,7 +118,7 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
             after = _reach_after(layer, before, source, output)
         _check_formula(name, layer, source, output)
         reach[id(output)] = after
-        kept.extend((source, output))
+        kept.extend((*sources, output))
         rows.append(
             Row(
                 name=name,
