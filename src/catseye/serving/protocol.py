@@ -38,6 +38,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Tell the running request that nobody waits for it any more."""
         cycle = self.cycle
         super().connection_lost(exc)
+        # uvicorn 0.54 leaves the timer running where the connection was reset, and with it all of this for 30 s.
+        self._unset_keepalive_if_required()
         if cycle is not None and not cycle.response_complete:
             gone = cast(dict[str, Any], cycle.scope).get(GONE)
             if gone is not None:
