@@ -62,8 +62,9 @@ def errors(folder: Path, objects: dict[str, dict]) -> str:
         lines.append(f'import {{ {kind}, type I{kind} }} from "@kubernetes-models/{module}/{kind}";')
         calls.append(f"const {kind}_: I{kind} = {json.dumps(objects[kind])};\nnew {kind}({kind}_).validate();")
     (folder / "objects.ts").write_text("\n".join([*lines, *calls]))
-    options = ["--strict", "--module=nodenext", "--moduleResolution=nodenext", "--target=es2022", "--skipLibCheck"]
-    checked = subprocess.run(["npx", "tsc", *options, "objects.ts"], cwd=folder, capture_output=True, text=True)
+    options = "--strict --skipLibCheck --module nodenext --moduleResolution nodenext --target es2022"
+    words = ["npx", "tsc", *options.split(), "objects.ts"]
+    checked = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     if checked.returncode:
         return checked.stdout
     return subprocess.run(["node", "objects.js"], cwd=folder, capture_output=True, text=True).stderr
