@@ -77,6 +77,23 @@ def slow(rounds: int) -> onnx.ModelProto:
     return _beside_the_logits(model, nodes, "column")
 
 
+def heavy(layers: int) -> onnx.ModelProto:
+    """64 KB of weights per layer."""
+    model = tiny_model()
+    rng = np.random.default_rng(0)
+    _constant(model, "one_axis", np.array([1], np.int64))
+    _constant(model, "widen", rng.standard_normal((1, 128)).astype(np.float32))
+    nodes = [
+        helper.make_node("ReduceMean", ["mean", "one_axis"], ["scalar"], keepdims=1),
+        helper.make_node("MatMul", ["scalar", "widen"], ["h0"]),
+    ]
+    for number in range(layers):
+        _constant(model, f"w{number}", (rng.standard_normal((128, 128)) / 16).astype(np.float32))
+        nodes.append(helper.make_node("MatMul", [f"h{number}", f"w{number}"], [f"h{number + 1}"]))
+    nodes.append(helper.make_node("ReduceMean", [f"h{layers}", "one_axis"], ["column"], keepdims=1))
+    return _beside_the_logits(model, nodes, "column")
+
+
 def hungry(megabytes: int) -> onnx.ModelProto:
     """A batch of N needs N * N * `megabytes`: few pictures at a time fit where many do not."""
     model = tiny_model()

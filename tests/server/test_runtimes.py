@@ -1,5 +1,7 @@
 """Model files and runtimes: what is served, what is refused, and that all runtimes say the same."""
 
+import platform
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -85,6 +87,32 @@ def test_a_gpu_that_is_not_there(path, runtime):
         pytest.skip("this ONNX Runtime has it")
     with pytest.raises(UsageError, match="onnxruntime-gpu"):
         runtimes.load(path, runtime)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps freed memory in other ways")
+def test_loading_keeps_no_memory_that_it_has_freed(tmp_path):
+    models.write(tmp_path / "m.onnx", models.heavy(layers=160))  # 10 MB
+    given_back = {}
+    for name, open_it in (
+        ("server", "serving.runtimes import load"),
+        ("library", "onnx_runtime import open_onnx as load"),
+    ):
+        program = f"""
+import ctypes, pathlib
+from catseye.{open_it}
+def held():
+    return int(pathlib.Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) / 1024
+model = load(pathlib.Path("m.onnx"))
+before = held()
+ctypes.CDLL("libc.so.6").malloc_trim(0)
+print(before - held())
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        given_back[name] = float(ended.stdout)
+    assert given_back["server"] < 1
+    assert given_back["library"] > 3  # else this test would say nothing
 
 
 def test_openvino_that_is_not_installed(path, monkeypatch):

@@ -3,6 +3,7 @@
 Enters: an exported file of any format. Leaves: `ServedModel`. Called by server and reload, before requests come.
 """
 
+import ctypes
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def load(path: Path, runtime: str = "auto", *, trust: bool = False) -> ServedMod
     """
     if runtime not in RUNTIMES:
         raise UsageError(f"--runtime is one of: {', '.join(RUNTIMES)}; got {runtime!r}")
+    model = _load(path, runtime, trust)
+    _give_back()
+    return model
+
+
+def _load(path: Path, runtime: str, trust: bool) -> ServedModel:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"what is served is a file made by `catseye export RUN`, {' or '.join(SUFFIXES)}; got {path}")
@@ -48,6 +55,14 @@ def load(path: Path, runtime: str = "auto", *, trust: bool = False) -> ServedMod
     providers, label = _providers(runtime)
     file = open_onnx(path, threads=1, providers=providers)
     return ServedModel(path.stem, file, label, file.ask)
+
+
+def _give_back() -> None:
+    """What reading the file took and freed goes back to the system: glibc would keep it for as long as we serve."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # another C library
+        return
 
 
 def _providers(runtime: str) -> tuple[tuple[str, ...], str]:
