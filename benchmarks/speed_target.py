@@ -36,8 +36,8 @@ from catseye.training.assemble import prepare_data
 
 HERE = Path(__file__).parent
 ARTICLE_EPOCHS, NUM_PICTURES = 50, 50_000
-WIDER = "model.width=1.5 training.epochs=17 training.small_share=0.75 augment.crop_padding_px=4 augment.erase=0.25"
-RUNS = ("training.epochs=8", WIDER)
+DEEPER = "model.depth=3 training.epochs=25 training.small_share=0.6 augment.crop_padding_px=4 augment.erase=0.25"
+RUNS = ("training.epochs=8", DEEPER)
 
 
 def main() -> None:

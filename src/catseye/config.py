@@ -48,7 +48,12 @@ class ModelSettings(Group):
     width: float | None = Field(
         default=None, ge=0.125, le=8, description="speednet, tower: factor of every block's channels"
     )
-    depth: int | None = Field(default=None, ge=4, le=200, description="tower: layers with weights, an even number")
+    depth: int | None = Field(
+        default=None,
+        ge=2,
+        le=200,
+        description="tower: layers with weights, an even number from 4; speednet: convolutions per block, 2 or 3",
+    )
     norm: bool | None = Field(default=None, description="tower: batch normalisation after every convolution")
     auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 

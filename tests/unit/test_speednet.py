@@ -43,6 +43,23 @@ def test_parameter_count(width, a, b):
     assert sum(p.numel() for p in model.parameters()) == wanted
 
 
+def test_a_deep_block_adds_a_convolution_with_a_skip_around_the_last_two():
+    shallow, deep = (registry.create("speednet", num_classes=10, width=0.125, depth=depth) for depth in (2, 3))
+    widths = (8, 32, 32)
+    more = sum(9 * width * width + 2 * width for width in widths)
+    assert sum(p.numel() for p in deep.parameters()) - sum(p.numel() for p in shallow.parameters()) == more
+    block, x = deep.features[4].eval(), torch.randn(2, 32, 8, 8)
+    with torch.no_grad():
+        first = torch.nn.functional.gelu(block.norm1(torch.nn.functional.max_pool2d(block.conv1(x), 2)))
+        block.norm3.running_var.fill_(1e12)  # the branch is silenced: what is left is the skip
+        torch.testing.assert_close(block(x), torch.nn.functional.gelu(first), atol=1e-4, rtol=0)
+
+
+def test_a_depth_that_there_is_not():
+    with pytest.raises(UsageError, match=r"2 or 3 .* got model.depth = 4"):
+        registry.create("speednet", num_classes=2, depth=4)
+
+
 def test_an_input_that_is_too_small_is_refused():
     with pytest.raises(UsageError, match="16 px"):
         registry.create("speednet", num_classes=2, input_px=15)
