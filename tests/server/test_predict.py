@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ def test_the_well_known_shape(server):
     assert round(found["confidence"], 2) == found["confidence"]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_as_documented(server, tmp_path):
     picture = tmp_path / "cat.jpg"
     picture.write_bytes(png("blue", kind="JPEG"))

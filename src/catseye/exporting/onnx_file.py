@@ -4,6 +4,7 @@ Enters: the network, its manifest and the input kind. Leaves: an ONNX model with
 `prediction`, `probability` and, where the head allows it, `cam`. Called by `export.py`.
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,17 +36,20 @@ def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
         raise MissingDependency(error.name or "onnx", "export") from None
     graph = Graph(model.cpu(), manifest).eval()
     try:
-        program = torch.onnx.export(
-            graph,
-            (graph.example(),),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["image"],
-            output_names=graph.output_names,
-            dynamic_shapes=({0: "batch"},),
-            external_data=False,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            # torch 2.11 meets its own deprecation.
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            program = torch.onnx.export(
+                graph,
+                (graph.example(),),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=graph.output_names,
+                dynamic_shapes=({0: "batch"},),
+                external_data=False,
+                verbose=False,
+            )
     except Exception as error:  # torch.onnx wraps whatever any of its passes raises
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CatseyeError(f"torch cannot express {manifest.architecture.name} in ONNX ({first[:300]})") from error
