@@ -56,9 +56,12 @@ class Block(nn.Module):
         self.conv2, self.norm2 = _identity_conv(out_channels, out_channels), _norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pooled before the norm, which then has a quarter of the work."""
-        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
-        return F.gelu(self.norm2(self.conv2(x)))
+        """Shape: see the class."""
+        return F.gelu(self.norm2(self.conv2(self.shrink(x))))
+
+    def shrink(self, x: Tensor) -> Tensor:
+        """The first half, pooled before the norm, which then has a quarter of the work."""
+        return F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
 
 
 class DeepBlock(Block):
@@ -72,8 +75,8 @@ class DeepBlock(Block):
         self.conv3, self.norm3 = _identity_conv(out_channels, out_channels), _norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pooled before the norm, which then has a quarter of the work."""
-        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        """Shape: see the class."""
+        x = self.shrink(x)
         return F.gelu(x + self.norm3(self.conv3(F.gelu(self.norm2(self.conv2(x))))))
 
 
