@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 from train_result import commit
 
-from catseye.config import Settings
 from catseye.data.prepare import Prepared
-from catseye.devices import choose_device
+from catseye.machine.devices import choose_device
 from catseye.runs import create_run, environment, write_json
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
+from catseye.settings.schema import Settings
 from catseye.training.assemble import assemble, fit_to_data, make_manifest, prepare_data
 from catseye.training.checkpoints import Checkpoints, Position
 from catseye.training.fit import fit

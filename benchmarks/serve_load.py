@@ -184,7 +184,7 @@ def limits_of(case: Case) -> dict[str, float]:
 
 def in_process(file: Path, pictures: Path, seconds: float = 3.0) -> float:
     """Pictures per second that the model alone computes, a one-thread call per core, without decoding and HTTP."""
-    from catseye.cores import num_cores
+    from catseye.machine.cores import num_cores
     from catseye.preprocess import preprocess
     from catseye.serving import runtimes, tuning
 

@@ -29,8 +29,8 @@ from train_result import commit
 from train_speed import shown_command
 from train_variants import CPU
 
-from catseye.devices import choose_precision
 from catseye.evaluation.predict import Outputs, collect_logits
+from catseye.machine.devices import choose_precision
 from catseye.runs import environment, load_model, open_run, write_json
 from catseye.training.assemble import prepare_data
 

@@ -24,11 +24,11 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from catseye.config import Settings
 from catseye.data.augment import augment_batch
 from catseye.data.prepare import Prepared
-from catseye.devices import keep_freed_memory
-from catseye.settings_file import load_settings
+from catseye.machine.devices import keep_freed_memory
+from catseye.settings.merge import load_settings
+from catseye.settings.schema import Settings
 from catseye.training.assemble import assemble, prepare_data
 from catseye.training.step import Trainer, train_step
 

@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 from fastapi import File, UploadFile
 
-from catseye.onnx_runtime import open_onnx
 from catseye.preprocess import preprocess
+from catseye.runtimes.onnx import open_onnx
 
 path, port, workers, batch = sys.argv[1], *map(int, sys.argv[2:5])
 

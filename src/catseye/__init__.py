@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from catseye.errors import CatseyeError as CatseyeError
     from catseye.evaluation.evaluate import evaluate as evaluate
     from catseye.exporting.export import export as export
-    from catseye.loading import load as load
     from catseye.preprocess import preprocess as preprocess
+    from catseye.runtimes.loading import load as load
     from catseye.training.fit import train as train
 
 # ONNX Runtime's official builds (1.32, on Linux too) send usage data to Microsoft and keep an identifier in the user's
@@ -36,7 +36,7 @@ _HOMES = {
     "Prediction": "catseye.classifier",
     "evaluate": "catseye.evaluation.evaluate",
     "export": "catseye.exporting.export",
-    "load": "catseye.loading",
+    "load": "catseye.runtimes.loading",
     "preprocess": "catseye.preprocess",
     "train": "catseye.training.fit",
 }

@@ -33,14 +33,14 @@ from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
 from catseye.classifier import Classifier
-from catseye.config import Settings
 from catseye.data.augment import normalise, to_unit
 from catseye.errors import ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
 from catseye.preprocess import Pixels
-from catseye.settings_file import read_settings
+from catseye.settings.merge import read_settings
+from catseye.settings.schema import Settings
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"

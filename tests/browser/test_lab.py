@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from catseye.lab.chapters import CHAPTERS
+from catseye.lab.chapters.table import CHAPTERS
 from tests.browser.test_page import MAKE_FILE
 from tests.server.running import noise, png
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from catseye.config import AugmentSettings
 from catseye.data.loaders import Batch
-from catseye.devices import is_out_of_memory
 from catseye.errors import TrainingError
+from catseye.machine.devices import is_out_of_memory
 from catseye.models import registry
 from catseye.preprocess import Preprocessing
 from catseye.runs import load_model
+from catseye.settings.schema import AugmentSettings
 from catseye.training import distributed, step
 from catseye.training.checkpoints import Checkpoints, Position
 from catseye.training.losses import Criterion

@@ -22,13 +22,13 @@ import torch
 from rich.console import Console
 
 import catseye
-from catseye.config import AugmentSettings
 from catseye.errors import ModelFileError, SaveError
 from catseye.files import write_atomically
 from catseye.manifest import Architecture, Manifest
 from catseye.models import registry
 from catseye.preprocess import Preprocessing
 from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, load_model, locked, read_tensors, save_model
+from catseye.settings.schema import AugmentSettings
 from catseye.training.checkpoints import Checkpoints, Position, load_newest
 from catseye.training.ema import EMA
 from catseye.training.history import History

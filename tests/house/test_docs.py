@@ -28,11 +28,27 @@ def test_a_modules_first_lines_say_what_it_is_for(name):
     assert len(importlib.import_module(name).__doc__ or "") > 20
 
 
-def test_the_readme_tree_has_a_line_per_file():
+def test_the_readme_tree_has_a_line_per_room():
     readme = (ROOT / "README.md").read_text()
-    files = [p for p in SOURCE.rglob("*") if p.suffix in {".py", ".toml"} and p.name != "__init__.py"]
-    missing = [str(p.relative_to(SOURCE)) for p in files if not re.search(rf"\b{re.escape(p.name)}\s+\S", readme)]
-    assert not missing
+    rooms = [
+        p.name + "/" if p.is_dir() else p.name for p in SOURCE.iterdir() if p.name not in {"__pycache__", "py.typed"}
+    ]
+    assert not [room for room in rooms if not re.search(rf"── {re.escape(room)}\s+\S", readme)]
+
+
+ROOMS = sorted({p.parent for p in SOURCE.rglob("__init__.py")} - {SOURCE})
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(SOURCE)))
+def test_a_room_lists_its_files(room):
+    """The docstring of `__init__.py` has a line for each file beside it; a chapter has the same few names."""
+    if "chapters" in room.parts:
+        return
+    text = (room / "__init__.py").read_text()
+    files = [p.name for p in room.glob("*.py") if p.name != "__init__.py"]
+    assert not [name for name in files if not re.search(rf"\b{re.escape(name)}\s+\S", text)]
+    listed = re.findall(r"^    (?:chapters/)?(\w+\.py)\b", text, re.MULTILINE)
+    assert not [name for name in listed if not list(room.rglob(name))]
 
 
 def test_make_targets_in_the_documents_exist():
@@ -44,7 +60,7 @@ def test_make_targets_in_the_documents_exist():
 
 
 def test_recipes_state_their_command():
-    for path in (SOURCE / "training" / "recipes").glob("*.toml"):
+    for path in (SOURCE / "settings" / "recipes").glob("*.toml"):
         assert "# Command:" in path.read_text(), path.name
 
 

@@ -38,7 +38,7 @@ def program(request, tmp_path):
     from catseye.exporting.graph import Graph
     from catseye.exporting.torch_export import build_torch_export
     from catseye.exporting.torchscript import build_torchscript
-    from catseye.torch_archive import with_manifest
+    from catseye.runtimes.torch_archive import with_manifest
 
     class Means(nn.Module):
         def __init__(self):

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from python_multipart.multipart import MultipartParser
 
-from catseye.serving.multipart import parse
-from catseye.serving.refusals import Refusal
-from catseye.serving.settings import Limits
+from catseye.http.limits import Limits
+from catseye.http.multipart import parse
+from catseye.http.refusals import Refusal
 
 LIMITS = Limits()
 contents = st.lists(st.binary(max_size=300), min_size=1, max_size=5)

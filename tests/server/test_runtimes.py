@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catseye.cores import num_cores
 from catseye.errors import MissingDependency, ModelFileError, UsageError
+from catseye.machine.cores import num_cores
 from catseye.serving import runtimes, tuning
 from tests.server import models
 
@@ -95,7 +95,7 @@ def test_loading_keeps_no_memory_that_it_has_freed(tmp_path):
     given_back = {}
     for name, open_it in (
         ("server", "serving.runtimes import load"),
-        ("library", "onnx_runtime import open_onnx as load"),
+        ("library", "runtimes.onnx import open_onnx as load"),
     ):
         program = f"""
 import ctypes, pathlib

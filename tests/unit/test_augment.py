@@ -8,9 +8,9 @@ import torchvision.transforms.v2.functional as oracle
 from PIL import Image
 from torch import Tensor
 
-from catseye.config import AugmentSettings
 from catseye.data import augment
 from catseye.preprocess import fit, normalise
+from catseye.settings.schema import AugmentSettings
 from tests.conftest import random_pixels
 
 UNIT = torch.tensor([0.0, 0.25, 0.5, 0.75, 0.999])  # what the generator is made to draw, picture by picture

@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 import catseye
-from catseye.batch import predict as walk
-from catseye.batch.parts import do_part, finished, part_path, to_table
-from catseye.batch.plan import Plan, digest_of_model, make_plan, read_list, read_plan
-from catseye.batch.ray_engine import _share_out, open_classifier
 from catseye.cli import app
 from catseye.errors import DataError, MissingDependency, ModelFileError, SaveError, UsageError
-from catseye.predictions import Row, predict_files, walk_pictures
+from catseye.prediction import predict as walk
+from catseye.prediction.parts import do_part, finished, part_path, to_table
+from catseye.prediction.paths import Row, predict_files, walk_pictures
+from catseye.prediction.plan import Plan, digest_of_model, make_plan, read_list, read_plan
+from catseye.prediction.ray_engine import _share_out, open_classifier
 from tests.conftest import encode, random_pixels
 from tests.unit.onnx_files import tiny_model
 

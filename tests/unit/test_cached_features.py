@@ -8,13 +8,13 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from catseye.config import AugmentSettings, DataSettings
 from catseye.data.augment import normalise, to_unit
 from catseye.data.prepare import prepare
 from catseye.evaluation.predict import collect_logits
 from catseye.models import registry
 from catseye.models.pretrained import Published, expected_input
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
+from catseye.settings.schema import AugmentSettings, DataSettings
 from catseye.training.assemble import assemble
 from catseye.training.cached_features import FeatureLoader, cache_features
 from catseye.training.losses import make_criterion

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catseye.config import Settings, inert_options
 from catseye.errors import UnknownName, UsageError
-from catseye.settings_file import load_settings, read_settings, recipe_names, to_toml
+from catseye.settings.merge import load_settings, read_settings, recipe_names, to_toml
+from catseye.settings.schema import Settings, inert_options
 
 
 def write(path: Path, text: str) -> Path:

@@ -258,7 +258,7 @@ class Refuse:
             raise ModuleNotFoundError(f"{{name}} is in no lock", name=name)
 sys.meta_path.insert(0, Refuse())
 import catseye.cli.serve, catseye.serving.command, catseye.serving.server, catseye.serving.supervisor
-import catseye.serving.worker, catseye.serving.reload, catseye.inspection, uvloop, httptools
+import catseye.serving.worker, catseye.serving.reload, catseye.runtimes.inspection, uvloop, httptools
 from prometheus_client import multiprocess
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from catseye.devices import choose_precision
+from catseye.machine.devices import choose_precision
 
 CHURN = """
 import resource, sys, torch
-from catseye.devices import keep_freed_memory
+from catseye.machine.devices import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for number in range(16):

@@ -8,7 +8,7 @@ from catseye.errors import UnknownName
 from catseye.models import registry
 from catseye.models.blocks import ResidualBlock
 from catseye.models.diagram import BLOCKS, FIRST_LAYERS, block_diagram, diagram
-from catseye.models.timeline import MILESTONES
+from catseye.models.milestones import MILESTONES
 
 
 def lines(found):

@@ -17,7 +17,7 @@ from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
 from catseye.preprocess import Preprocessing, to_pixels
 from catseye.runs import save_model
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
 from catseye.training.distillation import Teacher, load_teacher
 from tests.conftest import write_tinted
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from catseye.config import AugmentSettings, Settings
 from catseye.data.augment import RowGenerator, augment_batch
 from catseye.data.loaders import Share, StreamLoader, epoch_order
 from catseye.data.mixing import cutmix, mixup
 from catseye.data.sources import open_source
 from catseye.errors import CatseyeError, DataError, UsageError
 from catseye.preprocess import Preprocessing
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
+from catseye.settings.schema import AugmentSettings, Settings
 from catseye.training.distributed import ALONE, Processes, check_sizes, join, leaves_the_others
 from catseye.training.launch import without_launch_options
 from catseye.training.losses import Criterion

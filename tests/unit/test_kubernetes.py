@@ -17,7 +17,8 @@ from catseye.deploying.budget import memory_of, requests_per_s, stop_of
 from catseye.deploying.kubernetes import OVERLAYS, Cluster, render_all, settings_of, write_kubernetes
 from catseye.deploying.rendering import DeployedModel, read_model
 from catseye.errors import ModelFileError, UsageError
-from catseye.serving.settings import Limits, Settings
+from catseye.http.limits import Limits
+from catseye.serving.settings import Settings
 from tests.unit.kubernetes_objects import KUBECTL, VERSIONS, Objects, build, bytes_of, check, selects
 from tests.unit.onnx_files import manifest, tiny_model
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from catseye.errors import UnknownName, UsageError
-from catseye.lab import activations, pixels, pooling
-from catseye.lab.activations import ACTIVATIONS, activation, batch_norm
+from catseye.lab.chapters.activations import maths as activations
+from catseye.lab.chapters.activations import pooling
+from catseye.lab.chapters.activations.maths import ACTIVATIONS, activation, batch_norm
+from catseye.lab.chapters.pixels import maths as pixels
 
 TORCHS = {
     "ReLU": F.relu,

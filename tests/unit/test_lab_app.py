@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from importlib import import_module
 
 import httpx
 import numpy as np
@@ -10,16 +11,16 @@ import pytest
 from PIL import Image
 
 from catseye.errors import MissingDependency, UsageError
+from catseye.http.limits import Limits
+from catseye.http.logs import Log
 from catseye.lab import app as lab_app
 from catseye.lab.app import Application
 from catseye.lab.bench import Bench
-from catseye.lab.chapters import CHAPTERS
+from catseye.lab.chapters.table import CHAPTERS
 from catseye.lab.command import serve_lab
 from catseye.lab.page_files import read_pages
 from catseye.lab.pictures import LONGEST_PX, MAX_DROPPED, Pictures, built_in
 from catseye.lab.questions import Asked, Question, find
-from catseye.serving.logs import Log
-from catseye.serving.settings import Limits
 from tests.conftest import encode, random_pixels
 
 
@@ -47,9 +48,8 @@ def test_every_chapter_has_its_files():
     for chapter in CHAPTERS:
         assert f'src="/static/{chapter.name}.js"' in pages[f"/{chapter.name}"].content.decode()
         assert f"/static/{chapter.name}.svg" in pages
-        assert find(
-            chapter.name, next(iter(__import__(f"catseye.lab.answers.{chapter.name}", fromlist=["x"]).QUESTIONS))
-        )
+        answers = import_module(f"catseye.lab.chapters.{chapter.name}.answers")
+        assert find(chapter.name, next(iter(answers.QUESTIONS)))
     assert [chapter.number for chapter in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
     text = b"".join(page.content for page in pages.values()).decode()
     assert "{{" not in pages["/"].content.decode()

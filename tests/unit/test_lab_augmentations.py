@@ -7,16 +7,16 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as TF
 
-from catseye.config import AugmentSettings
 from catseye.data import augment, mixing
 from catseye.data.loaders import Batch
 from catseye.errors import UsageError
-from catseye.lab import augmentations
-from catseye.lab.answers import augmentation as answers
 from catseye.lab.bench import Bench
+from catseye.lab.chapters.augmentation import answers
+from catseye.lab.chapters.augmentation import maths as augmentations
 from catseye.lab.pictures import built_in
 from catseye.models import registry
 from catseye.seeds import derive
+from catseye.settings.schema import AugmentSettings
 from catseye.training import step as step_module
 from catseye.training.losses import Criterion
 from catseye.training.step import Trainer, train_step

@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
 from catseye.errors import UnknownName, UsageError
-from catseye.lab import convolution
-from catseye.lab.convolution import EXAMPLE, Stepping, at, convolve, convolve_channels, kernel, kernels, output_size
+from catseye.lab.chapters.convolution import maths as convolution
+from catseye.lab.chapters.convolution.maths import (
+    EXAMPLE,
+    Stepping,
+    at,
+    convolve,
+    convolve_channels,
+    kernel,
+    kernels,
+    output_size,
+)
 
 
 def test_the_classic_example_gives_4_at_the_first_place():

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from catseye.errors import UsageError
-from catseye.lab import timeline
-from catseye.lab.answers import timeline as answers
 from catseye.lab.bench import Bench
-from catseye.models.timeline import MILESTONES
+from catseye.lab.chapters.timeline import answers
+from catseye.lab.chapters.timeline import maths as timeline
+from catseye.models.milestones import MILESTONES
 
 ROOT = Path(__file__).parents[2]
 MEASURED = ROOT / "benchmarks" / "results" / "cifar10-timeline.json"

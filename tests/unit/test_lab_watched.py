@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from catseye.evaluation.metrics import confusion_matrix
-from catseye.lab.watched import NUM_GUESSES, Watched
+from catseye.lab.chapters.training.watched import NUM_GUESSES, Watched
 from catseye.runs import open_run
 from catseye.training.fit import train
 

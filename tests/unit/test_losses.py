@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from catseye.config import TrainingSettings
 from catseye.errors import DataError
+from catseye.settings.schema import TrainingSettings
 from catseye.training.losses import balanced_weights, make_criterion
 
 COUNTS = np.array([10, 40, 5])

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from catseye.config import DataSettings
 from catseye.data import prepare as prepare_module
 from catseye.data.loaders import decode_all
-from catseye.data.memory import free_memory_bytes
 from catseye.data.prepare import MEMORY_SHARE, prepare, prepare_evaluation
 from catseye.data.sources import open_source
 from catseye.errors import UsageError
+from catseye.machine.memory import free_memory_bytes
+from catseye.settings.schema import DataSettings
 from tests.conftest import encode, random_pixels
 
 CPU = torch.device("cpu")

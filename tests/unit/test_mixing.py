@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from catseye.config import AugmentSettings
 from catseye.data.mixing import cutmix, mix_batch, mixup
+from catseye.settings.schema import AugmentSettings
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from catseye.config import TrainingSettings
 from catseye.errors import UsageError
 from catseye.models import registry
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
+from catseye.settings.schema import TrainingSettings
 from catseye.training.muon import Muon, orthogonalise
 from catseye.training.optimizers import make_optimizer
 

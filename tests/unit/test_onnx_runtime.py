@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import catseye
-from catseye import model_file, onnx_runtime
 from catseye.classifier import softmax
 from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import METADATA_KEY
-from catseye.onnx_runtime import open_onnx
-from catseye.onnx_structure import DOMAINS, read_structure
 from catseye.preprocess import normalise
+from catseye.runtimes import model_file
+from catseye.runtimes import onnx as onnx_runtime
+from catseye.runtimes.onnx import open_onnx
+from catseye.runtimes.onnx_structure import DOMAINS, read_structure
 from tests.unit.onnx_files import (
     CLASSES,
     HIDING_PLACES,
@@ -278,7 +279,7 @@ def test_a_file_swapped_after_opening_changes_nothing(write, monkeypatch):
 
 
 def test_too_many_fields_are_refused(write, monkeypatch):
-    monkeypatch.setattr("catseye.onnx_structure.MAX_FIELDS", 50)
+    monkeypatch.setattr("catseye.runtimes.onnx_structure.MAX_FIELDS", 50)
     with pytest.raises(ModelFileError, match="more than 50 fields"):
         catseye.load(write(tiny_model()))
 
@@ -305,7 +306,7 @@ def test_one_session_answers_many_threads(write):
 
 def test_the_reader_looks_into_every_message_that_can_hold_a_tensor():
     """A new IR version may add a place; then this fails, and `_CHILDREN` needs a line."""
-    from catseye.onnx_structure import _CHILDREN
+    from catseye.runtimes.onnx_structure import _CHILDREN
 
     names = {"model": "ModelProto", "training": "TrainingInfoProto", "function": "FunctionProto", "graph": "GraphProto"}
     names |= {"node": "NodeProto", "attribute": "AttributeProto", "sparse": "SparseTensorProto"}

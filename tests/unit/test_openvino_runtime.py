@@ -6,8 +6,8 @@ from scipy import special
 
 from catseye.errors import ModelFileError
 from catseye.exporting.openvino_ir import convert, write_ir
-from catseye.inspection import inspect_model
-from catseye.loading import load, open_model
+from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.loading import load, open_model
 from tests.unit.onnx_files import manifest, tiny_model
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from catseye.config import TrainingSettings
 from catseye.models import registry
+from catseye.settings.schema import TrainingSettings
 from catseye.training.optimizers import make_optimizer
 
 TORCHS = {

@@ -7,7 +7,7 @@ import pytest
 from catseye.classifier import Classifier
 from catseye.errors import CatseyeError, DataError
 from catseye.manifest import Architecture, Manifest
-from catseye.predictions import Row, list_pictures, neutral, predict_files, write_csv
+from catseye.prediction.paths import Row, list_pictures, neutral, predict_files, write_csv
 from catseye.preprocess import Preprocessing
 from tests.conftest import encode, random_pixels
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from catseye.config import Settings
 from catseye.errors import CatseyeError, ModelFileError, UsageError
 from catseye.manifest import METADATA_KEY, Architecture, Manifest
 from catseye.models import registry
@@ -30,7 +29,8 @@ from catseye.runs import (
     write_json,
     write_tensors,
 )
-from catseye.settings_file import to_toml
+from catseye.settings.merge import to_toml
+from catseye.settings.schema import Settings
 from tests.conftest import random_pixels
 
 CPU = torch.device("cpu")

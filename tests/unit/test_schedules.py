@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
 
-from catseye.config import TrainingSettings
 from catseye.errors import UsageError
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
+from catseye.settings.schema import TrainingSettings
 from catseye.training.schedules import make_schedule
 
 

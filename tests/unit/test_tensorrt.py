@@ -5,9 +5,9 @@ import torch
 
 from catseye.errors import ModelFileError
 from catseye.exporting.tensorrt_engine import shapes, trtexec_command
-from catseye.inspection import inspect_model
-from catseye.loading import load
-from catseye.tensorrt_engine_file import join_engine, split_engine
+from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.loading import load
+from catseye.runtimes.tensorrt_engine_file import join_engine, split_engine
 from tests.unit.onnx_files import manifest
 
 SAID = manifest(outputs=("prediction", "probability"))

@@ -1,98 +1,175 @@
-"""The published facts against the networks that are built and against torchvision's own record."""
+"""The measured timeline: durations, a budget that is kept, and files that say what was found."""
 
+import io
 import json
+import time
 
+import numpy as np
 import pytest
 import torch
-import torchvision
+from PIL import Image
 from rich.console import Console
-from typer.testing import CliRunner
 
-from catseye.cli import app
-from catseye.models import registry, timeline
-from catseye.models.summary import summarise
-from catseye.models.timeline import MILESTONES
+import catseye
+from catseye.data.loaders import MemoryLoader, StreamLoader
+from catseye.errors import UnknownName, UsageError
+from catseye.models.milestones import MILESTONES
+from catseye.training.timeline import _part, parse_duration, run_timeline, timeline_markdown
+from tests.conftest import write_tinted
 
-
-def test_seven_milestones_and_one_more_in_order():
-    assert [(one.year, one.name) for one in MILESTONES if not one.extra] == [
-        (1998, "lenet5"),
-        (2012, "alexnet"),
-        (2014, "vgg16"),
-        (2014, "googlenet"),
-        (2015, "resnet50"),
-        (2019, "efficientnet_b0"),
-        (2022, "convnext_tiny"),
-    ]
-    assert [one.name for one in MILESTONES if one.extra] == ["econvnext_tiny"]
-    for one in MILESTONES:
-        assert registry.entry(one.name).year == one.year
+QUIET = Console(file=io.StringIO())
+SEVEN = [milestone.name for milestone in MILESTONES if not milestone.extra]
 
 
-# Ours over the published figure. Where they differ by more than rounding:
-# lenet5 has all connections of C3; googlenet has 3x3 for 5x5 and no biases; resnet50 strides in the 3x3.
-TOLERANCE = {"lenet5": (0.03, 0.05), "alexnet": (0.02, 0.01), "googlenet": (0.03, 0.01), "resnet50": (0.01, 0.08)}
+@pytest.fixture(scope="module")
+def tinted(tmp_path_factory):
+    return write_tinted(tmp_path_factory.mktemp("data") / "tinted", 40)
 
 
-@pytest.mark.parametrize("one", MILESTONES, ids=lambda one: one.name)
-def test_published_sizes_are_those_of_what_is_built(one):
-    channels, classes = (1, 10) if one.name == "lenet5" else (3, 1000)
-    options = {"auxiliary": False} if one.name == "googlenet" else {}
-    with torch.device("meta"):
-        model = registry.create(one.name, num_classes=classes, in_channels=channels, input_px=one.px, **options)
-    summary = summarise(model, (channels, one.px, one.px))
-    parameters, gflops = TOLERANCE.get(one.name, (0.015, 0.015))
-    assert summary.num_parameters == pytest.approx(one.parameters, rel=parameters)
-    assert summary.num_macs / 1e9 == pytest.approx(one.gflops, rel=gflops)
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h", 3600), ("1.5h", 5400), ("45", 45), (" 2 M ", 120), ("0.5s", 0.5), ("2H", 7200)],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("one", [one for one in MILESTONES if one.top1_weights], ids=lambda one: one.name)
-def test_accuracy_of_the_weights_is_torchvisions_record(one):
-    weights = torchvision.models.get_model_weights(one.name).IMAGENET1K_V1
-    assert weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] == one.top1_weights
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "0m", "0.0s", "-5m", "ten", "5d", "1h30m", "1e3", "nan", "inf", "1,5m", ".5h", "9999999", "5 m s"],
+)
+def test_what_is_no_duration(text):
+    with pytest.raises(UsageError, match="--budget is a time above 0 such as 90s, 10m or 1h"):
+        parse_duration(text)
 
 
-def test_every_accuracy_has_a_source_and_the_articles_figure_an_owner():
-    for one in MILESTONES:
-        assert one.top1_source
-        assert one.paper
-    article = {one.name: one.article.split()[0] for one in MILESTONES if one.article}
-    assert article == {
-        "alexnet": "63.3",
-        "vgg16": "74.5",
-        "googlenet": "74.8",
-        "resnet50": "78.6",
-        "efficientnet_b0": "84.4",
-        "convnext_tiny": "87.8",
-    }
+# A part of the pictures
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_the_pages_fit_a_terminal(width):
-    console = Console(width=width, record=True, file=None, quiet=False)
-    with console.capture() as capture:
-        for part in timeline.tables():
-            console.print(part)
-    text = capture.get()
-    assert max(map(len, text.splitlines())) <= width
-    assert "…" not in text  # nothing was cut
-    for word in ("59.3 %", "138 M", "efficientnet_b7", "timm:NAME", "econvnext_tiny", "77.15 %"):
-        assert word in text
+def loader_of(count, classes=2):
+    labels = torch.arange(count) % classes
+    indices = np.arange(count, dtype=np.int64)
+    return MemoryLoader(torch.zeros(count, 2, 2, 3, dtype=torch.uint8), labels, indices, indices, 16, True, 0)
 
 
-def test_models_command():
-    done = CliRunner().invoke(app, ["models"])
-    assert done.exit_code == 0
-    assert "what it brought" in done.stdout
-    rows = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
-    by_name = {row["name"]: row for row in rows}
-    assert by_name["vgg16"]["published"]["top1"] == 74.4
-    assert by_name["vgg19"]["published"] is None
-    assert by_name["resnet18"]["options"] == ["stem"]
+def test_a_part_is_seeded_and_sorted():
+    whole = loader_of(500)
+    part, same, other = _part(whole, 100, 1), _part(whole, 100, 1), _part(whole, 100, 2)
+    assert len(np.unique(part.indices)) == 100
+    assert (np.diff(part.indices) > 0).all()
+    np.testing.assert_array_equal(part.indices, same.indices)
+    assert not np.array_equal(part.indices, other.indices)
+    assert len(whole.indices) == 500, "the whole loader was changed"
+    assert (part.batch_size, part.shuffle, part.num_batches) == (16, True, 7)
+    seen = torch.cat([batch.indices for batch in part.epoch(0)])
+    np.testing.assert_array_equal(np.sort(seen.numpy()), part.indices)
+    # Not the first hundred: a folder is sorted by class.
+    assert part.indices.max() > 400
 
 
-def test_summary_command_says_which_stem():
-    done = CliRunner().invoke(app, ["summary", "resnet18", "--input", "3x32x32"])
-    assert "small-image stem: 3x3 stride 1 instead of 7x7 stride 2" in done.stdout
-    done = CliRunner().invoke(app, ["summary", "resnet18", "--input", "3x32x32", "--stem", "standard", "--json"])
-    assert json.loads(done.stdout)["notes"] == ["standard stem, as in the paper"]
+@pytest.mark.parametrize("wanted", [500, 501, 10**9])
+def test_a_part_as_large_as_the_whole_is_the_whole(wanted):
+    whole = loader_of(500)
+    np.testing.assert_array_equal(_part(whole, wanted, 0).indices, whole.indices)
+
+
+def test_a_part_of_a_large_set_holds_every_class_about_equally():
+    part = _part(loader_of(5_000, classes=10), 1_000, 0)
+    counts = np.bincount(part.labels[torch.from_numpy(part.indices)].numpy(), minlength=10)
+    assert counts.min() >= 70
+    assert counts.max() <= 130
+
+
+def test_a_part_of_a_streaming_loader(make_spec):
+    whole = StreamLoader(
+        None, make_spec(), np.arange(50, dtype=np.int64), 8, True, 0, workers=0, device=torch.device("cpu")
+    )
+    part = _part(whole, 10, 0)
+    assert isinstance(part, StreamLoader)
+    assert len(part.indices) == 10
+
+
+# The whole command
+
+
+def timed(data, out, budget_s, **more):
+    begun = time.monotonic()
+    quick = {"names": ("lenet5",), "device": "cpu", "console": QUIET, "seed": 0}
+    folder, results = run_timeline(data, budget_s=budget_s, out=out, **{**quick, **more})
+    return folder, results, time.monotonic() - begun
+
+
+def test_a_timeline_of_one_network(tinted, tmp_path):
+    folder, (result,), _ = timed(tinted, tmp_path / "line", 1.0, overrides=("training.batch_size=16",))
+    assert folder == tmp_path / "line"
+    assert {"timeline.json", "timeline.md", "timeline.png", "lenet5"} == {file.name for file in folder.iterdir()}
+    assert (result.name, result.year, result.published_top1) == ("lenet5", 1998, None)
+    assert 0.25 <= result.training_s <= 2.5, "the budget was a second"
+    assert result.epochs > 1
+    sides = json.loads((folder / "lenet5" / "data.json").read_text())["splits"]
+    assert result.num_test == len(sides["test"]) == 24
+    assert 0 <= result.accuracy_low < result.accuracy_high <= 1
+    assert result.accuracy_low <= result.accuracy <= result.accuracy_high
+    assert result.accuracy > 0.5
+    assert result.num_seen == result.epochs * len(sides["train"])
+    assert result.train_images_per_s == pytest.approx(result.num_seen / result.training_s, rel=0.2)
+    assert result.inference_images_per_s > 0
+    assert result.num_parameters == 61_411  # 61,706 + 300 for three colours - 7 * 85 for three classes
+    stored = json.loads((folder / "timeline.json").read_text())
+    assert stored["budget_s"] == 1.0
+    assert stored["seed"] == 0
+    assert torch.__version__.startswith(stored["environment"]["packages"]["torch"])
+    assert stored["results"] == [json.loads(json.dumps(vars(result)))]
+    assert (folder / "timeline.md").read_text() == timeline_markdown([result])
+    with Image.open(folder / "timeline.png") as picture:
+        assert picture.width > 500
+    # The network's own folder is a finished run.
+    assert not (folder / "lenet5" / "checkpoint.safetensors").exists()
+    answer = catseye.load(folder / "lenet5", device="cpu").predict(tinted / "red" / "00.png")
+    assert answer.classes == ("blue", "green", "red")
+
+
+def test_the_budget_is_kept_where_all_pictures_fit_into_one_batch(tinted, tmp_path):
+    """Some 90 pictures and batches of 128: one step is an epoch, and there is time for many."""
+    _, (result,), seconds = timed(tinted, tmp_path / "line", 1.5, overrides=("training.batch_size=128",))
+    assert result.epochs > 5, "one step was taken for the whole budget"
+    assert 0.4 <= result.training_s <= 3.5
+    assert seconds < 8
+
+
+def test_a_budget_too_small_for_one_epoch_uses_a_part(pictures, tmp_path):
+    data = pictures({"a": 200, "b": 200}, height=32, width=32)
+    _, (result,), _ = timed(data, tmp_path / "line", 0.01, overrides=("training.batch_size=4",))
+    assert result.epochs == 1
+    assert 8 <= result.num_seen < 250
+
+
+@pytest.mark.parametrize("name", ["resnt50", "simple", "lenet"])
+def test_a_name_that_is_no_milestone_is_refused(tinted, tmp_path, name):
+    with pytest.raises(UnknownName, match="lenet5"):
+        timed(tinted, tmp_path / "line", 1.0, names=("lenet5", name))
+    assert not (tmp_path / "line").exists()
+
+
+def test_the_table_has_a_line_per_network(tinted, tmp_path):
+    _, results, _ = timed(tinted, tmp_path / "line", 0.3, overrides=("training.batch_size=16",))
+    lines = timeline_markdown(results * 2).splitlines()
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert "1998 | lenet5" in lines[2]
+    assert f"{results[0].accuracy:.1%}" in lines[2]
+
+
+@pytest.mark.slow
+def test_all_seven(tinted, tmp_path):
+    folder, results, _ = timed(
+        tinted, tmp_path / "line", 2.0, names=(), overrides=("training.batch_size=16", "data.input_px=32")
+    )
+    assert [result.name for result in results] == SEVEN
+    assert [result.year for result in results] == sorted(result.year for result in results)
+    for result in results:
+        assert 0 <= result.accuracy_low <= result.accuracy <= result.accuracy_high <= 1
+        assert result.training_s <= 10  # alexnet and vgg16 take more than a second for a step
+        assert catseye.load(folder / result.name, device="cpu").classes == ("blue", "green", "red")
+    assert len(json.loads((folder / "timeline.json").read_text())["results"]) == 7
+    assert len((folder / "timeline.md").read_text().splitlines()) == 9

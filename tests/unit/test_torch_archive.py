@@ -17,9 +17,9 @@ from catseye.errors import ModelFileError
 from catseye.exporting.graph import Graph
 from catseye.exporting.torch_export import build_torch_export
 from catseye.exporting.torchscript import build_torchscript
-from catseye.inspection import inspect_model
-from catseye.loading import load
-from catseye.torch_archive import AOTINDUCTOR, TORCH_EXPORT, TORCHSCRIPT, read_archive, with_manifest
+from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.loading import load
+from catseye.runtimes.torch_archive import AOTINDUCTOR, TORCH_EXPORT, TORCHSCRIPT, read_archive, with_manifest
 from tests.unit.onnx_files import manifest
 
 
@@ -203,7 +203,7 @@ def test_odd_zips_are_refused(archives, suffix, monkeypatch):
     bomb = io.BytesIO(content)
     with zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("archive/code/zeros", bytes(2**24))
-    monkeypatch.setattr("catseye.torch_archive.MAX_UNPACKED_BYTES", 2**23)
+    monkeypatch.setattr("catseye.runtimes.torch_archive.MAX_UNPACKED_BYTES", 2**23)
     with pytest.raises(ModelFileError, match="unpacks to more"):
         read_archive(bomb.getvalue(), "m")
 

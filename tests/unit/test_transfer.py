@@ -18,14 +18,14 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as render_tensors
 from torch import nn
 
-from catseye.config import DataSettings
 from catseye.data.prepare import prepare
 from catseye.errors import UsageError
 from catseye.models import registry
 from catseye.models.heads import count_features, replace_head, transfer_head
 from catseye.models.pretrained import Published, expected_input, find_published
 from catseye.models.zoo import load_published
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
+from catseye.settings.schema import DataSettings
 from catseye.training import transfer
 from catseye.training.assemble import assemble
 from catseye.training.ema import EMA

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from catseye.data.loaders import Share
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
 from catseye.training.assemble import assemble, fit_to_data, prepare_data
 from catseye.training.distributed import Processes, check_same_data, join
 from catseye.training.step import train_step

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import catseye
-from catseye.predictions import list_pictures, predict_files
+from catseye.prediction.paths import list_pictures, predict_files
 from tests.conftest import encode, random_pixels
 from tests.server.models import slow, write
 from tests.unit.onnx_files import tiny_model
@@ -56,8 +56,9 @@ def require_same(found, model, photos):
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from catseye.batch import predict, ray_engine
-from catseye.predictions import walk_pictures
+from catseye.prediction import predict
+from catseye.prediction import ray_engine
+from catseye.prediction.paths import walk_pictures
 model, photos, out, log = sys.argv[1:]
 
 class Counted(ray_engine.Worker):

@@ -67,8 +67,8 @@ def test_folder_zip_and_csv_train_the_same_network(cifar10, catseye_command, tmp
 def test_the_published_statistics_are_found(cifar10):
     import torch
 
-    from catseye.config import DataSettings
     from catseye.data.prepare import prepare
+    from catseye.settings.schema import DataSettings
 
     settings = DataSettings(val_fraction=0.0)
     spec = prepare(cifar10, settings, batch_size=128, seed=0, device=torch.device("cpu")).spec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catseye.models.timeline import MILESTONES
+from catseye.models.milestones import MILESTONES
 from tests.walks.run_document import blocks, run_python
 
 ROOT = Path(__file__).parents[2]

@@ -19,11 +19,12 @@ from catseye.exporting import onnx_file
 from catseye.exporting.export import export
 from catseye.exporting.held_out import read_held_out
 from catseye.manifest import Architecture, Manifest
-from catseye.model_file import tensor_of
-from catseye.models import registry, timeline
-from catseye.onnx_runtime import open_onnx
+from catseye.models import milestones as timeline
+from catseye.models import registry
 from catseye.preprocess import Preprocessing, preprocess
 from catseye.runs import Run, load_model, open_run, save_model, write_json
+from catseye.runtimes.model_file import tensor_of
+from catseye.runtimes.onnx import open_onnx
 from tests.walks.conftest import NETWORKS
 
 

@@ -19,12 +19,13 @@ from catseye.exporting import onnx_file, openvino_ir
 from catseye.exporting.export import export
 from catseye.exporting.held_out import read_for_int8, read_held_out
 from catseye.exporting.int8_openvino import kept_in_float
-from catseye.inspection import inspect_model
-from catseye.loading import open_model
 from catseye.manifest import Architecture
-from catseye.models import registry, timeline
+from catseye.models import milestones as timeline
+from catseye.models import registry
 from catseye.preprocess import preprocess
 from catseye.runs import load_model, open_run, save_model
+from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.loading import open_model
 
 ROOT = Path(__file__).parents[2]
 FLOAT = ("onnx", "torchscript", "torch-export", "openvino")  # aotinductor compiles for a minute: slow tests have it

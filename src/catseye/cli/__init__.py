@@ -2,6 +2,19 @@
 
 Enters: the command line. Leaves: results on stdout, everything else on stderr. One short function per verb, in
 the file of its group; heavy imports happen inside the verbs, so that `catseye --help` needs no torch.
+
+    options.py   options that several verbs share
+    printing.py  results to stdout, everything else to stderr
+    check.py     check
+    train.py     train, lr-find, timeline
+    evaluate.py  evaluate, calibrate, compare
+    predict.py   predict
+    explain.py   explain
+    export.py    export, bench, info
+    serve.py     serve
+    models.py    models, summary
+    lab.py       lab
+    deploy.py    deploy and its targets
 """
 
 import re

@@ -77,9 +77,9 @@ def bench(
     debug: Debug = False,
 ) -> None:
     """Measure files against each other: latency, pictures per second and accuracy, in turn and repeatedly."""
-    from catseye.cores import num_cores
     from catseye.exporting.bench import bench as run_bench
     from catseye.exporting.bench_figure import bench_figure
+    from catseye.machine.cores import num_cores
 
     found = run_bench(
         models,
@@ -115,7 +115,7 @@ def info(
     """Show what a model file says of itself: manifest, proof, inputs and outputs, operators, size."""
     from rich.table import Table
 
-    from catseye.inspection import inspect_model
+    from catseye.runtimes.inspection import inspect_model
 
     found = inspect_model(model)
     if as_json:

@@ -10,7 +10,7 @@ from catseye.cli.printing import print_json, stdout
 
 def models(as_json: Json = False, debug: Debug = False) -> None:
     """List the networks: the timeline with its published facts, then all others by name."""
-    from catseye.models import timeline
+    from catseye.models import milestones as timeline
 
     if as_json:
         print_json(timeline.to_json())

@@ -37,7 +37,7 @@ def predict(
 ) -> None:
     """Classify pictures; the exit code is 1 when one could not be read."""
     import catseye
-    from catseye.predictions import predict_files, write_csv
+    from catseye.prediction.paths import predict_files, write_csv
 
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
@@ -66,8 +66,8 @@ def predict(
 
 
 def _names(paths: list[str] | None, from_list: Path | None) -> Iterator[str]:
-    from catseye.batch.plan import read_list
-    from catseye.predictions import walk_pictures
+    from catseye.prediction.paths import walk_pictures
+    from catseye.prediction.plan import read_list
 
     return chain(walk_pictures(paths or ()), read_list(from_list) if from_list else ())
 
@@ -83,7 +83,7 @@ def _predict_with_ray(
     trust: bool,
     as_json: bool,
 ) -> None:
-    from catseye.batch.predict import PART_SIZE, predict_in_parts
+    from catseye.prediction.predict import PART_SIZE, predict_in_parts
 
     size = part_size or PART_SIZE
     done = predict_in_parts(

@@ -63,7 +63,8 @@ def serve(
         from catseye.serving.command import serve as run_server
     except ImportError as error:
         raise MissingDependency(error.name or "uvicorn", "serve") from None
-    from catseye.serving.settings import Limits, Settings
+    from catseye.http.limits import Limits
+    from catseye.serving.settings import Settings
 
     limits = Limits(
         body_bytes=max_body,

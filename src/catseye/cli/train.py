@@ -145,7 +145,7 @@ def timeline(
     debug: Debug = False,
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same pictures for the same time."""
-    from catseye.training.milestones import parse_duration, run_timeline, timeline_table
+    from catseye.training.timeline import parse_duration, run_timeline, timeline_table
 
     folder, results = run_timeline(
         data,

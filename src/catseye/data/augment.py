@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 
-from catseye.config import AugmentSettings
 from catseye.preprocess import Preprocessing, fit
+from catseye.settings.schema import AugmentSettings
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly spread
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from catseye.cores import num_cores
 from catseye.data.augment import random_resized_crop
 from catseye.data.sources import Pictures
 from catseye.data.workers import POLL_S, settle, watched
 from catseye.errors import DataError, ImageError
+from catseye.machine.cores import num_cores
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
 

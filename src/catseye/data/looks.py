@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catseye.cores import num_cores
 from catseye.data.duplicates import THUMB_PX
 from catseye.data.sources import Pictures
 from catseye.errors import ImageError
+from catseye.machine.cores import num_cores
 from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image
 
 MAX_COLOURS = 256  # counted up to here

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from catseye.config import AugmentSettings
 from catseye.data.augment import draw_rows, rectangles
+from catseye.settings.schema import AugmentSettings
 
 
 def mix_batch(

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from catseye.config import DataSettings
-from catseye.cores import num_cores
 from catseye.data.check import quick_verdict, together
 from catseye.data.checks import Survey, check_split, choose_input_px, survey
 from catseye.data.findings import Verdict
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
-from catseye.data.memory import free_memory_bytes
 from catseye.data.side_rules import group_by_name, refuse_leak
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, Pictures, open_source
 from catseye.data.splits import split
 from catseye.errors import DataError, UsageError
+from catseye.machine.cores import num_cores
+from catseye.machine.memory import free_memory_bytes
 from catseye.preprocess import Expected, Preprocessing
 from catseye.seeds import derive
+from catseye.settings.schema import DataSettings
 
 MEMORY_SHARE = 0.25  # of what is free: the decoded pictures may take this much
 EVALUATION_BATCH = 256

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from catseye.deploying.rendering import DeployedModel
-from catseye.loading import open_model
+from catseye.runtimes.loading import open_model
 from catseye.serving.settings import Settings
 
 MIB = 2**20

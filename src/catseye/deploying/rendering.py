@@ -14,8 +14,8 @@ from string import Template
 
 from catseye.errors import ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, write_atomically
-from catseye.loading import open_model
 from catseye.manifest import Manifest
+from catseye.runtimes.loading import open_model
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")  # room is left in the 63 characters for what is added to it
 

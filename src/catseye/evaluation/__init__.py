@@ -1,1 +1,24 @@
-"""What a trained model is worth: one pass to logits, metrics from them, a report of those."""
+"""What a trained model is worth: one pass to logits, metrics from them, a report of those.
+
+Enters: a model and labelled images. Leaves: metrics.json, report.html, comparisons. Called by training,
+exporting and cli.
+
+    predict.py        one pass: every image's logits, once
+    metrics.py        accuracy with interval, precision, recall, F1, confusion
+    figures.py        confusion matrix and training curves as PNG
+    measure.py        a model and images in, logits out
+    calibration.py    temperature and vector scaling; ECE, Brier score, loss
+    rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy
+    statistics.py     bootstrap, McNemar's test, Holm
+    label_errors.py   confident learning
+    corruptions.py    noise, blur, JPEG, brightness, rotation at five strengths
+    curves.py         ROC and precision-recall curves
+    charts.py         charts as SVG text
+    gallery.py        which images a report shows, within a budget
+    report.py         report.html; its page, style and script are in templates/
+    report_tables.py  its tables
+    report_charts.py  its charts
+    calibrate.py      the walk behind `catseye calibrate`
+    compare.py        the walk behind `catseye compare`
+    evaluate.py       the walk behind `catseye evaluate`
+"""

@@ -14,12 +14,12 @@ from torch import nn
 from catseye.data.loaders import MemoryLoader, StreamLoader
 from catseye.data.prepare import prepare_evaluation
 from catseye.data.sources import Pictures
-from catseye.devices import choose_device
 from catseye.errors import ModelFileError, UsageError
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
-from catseye.loading import is_model_file, load
+from catseye.machine.devices import choose_device
 from catseye.manifest import Manifest
 from catseye.runs import load_model, open_run
+from catseye.runtimes.loading import is_model_file, load
 
 
 @dataclass(frozen=True)

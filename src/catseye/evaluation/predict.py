@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from catseye.classifier import Classifier
 from catseye.data.augment import normalise, to_unit
 from catseye.data.loaders import Loader
-from catseye.devices import free_cached_memory, is_out_of_memory
 from catseye.errors import DataError
+from catseye.machine.devices import free_cached_memory, is_out_of_memory
 from catseye.preprocess import Preprocessing
 
 

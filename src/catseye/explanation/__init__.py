@@ -1,1 +1,13 @@
-"""Where in a picture a network sees its answer, and what such a map is worth."""
+"""Where in a picture a network sees its answer, and what such a map is worth.
+
+Enters: a network and images. Leaves: maps as arrays, figures. Called by evaluation, lab and cli.
+
+    cam.py              CAM, Grad-CAM, Grad-CAM++, EigenCAM
+    worth.py            deletion and insertion scores
+    feature_maps.py     what a layer makes of a image; what excites a channel most
+    kernels.py          the first layer's filters
+    receptive_field.py  the region behind one activation: can see, does look
+    explain.py          the walk behind `catseye explain cam`
+    gradient_flow.py    gradient norms per layer, plain and residual
+    figures.py          figures for notebooks and for `catseye explain`
+"""

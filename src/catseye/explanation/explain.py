@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from catseye.classifier import softmax
 from catseye.data.augment import normalise, to_unit
-from catseye.devices import choose_device
 from catseye.errors import UnknownName, UsageError
 from catseye.explanation.cam import explain as explain_batch
 from catseye.explanation.worth import Worth, measure_worth
 from catseye.files import make_folder, write_atomically
+from catseye.machine.devices import choose_device
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels, preprocess
 from catseye.runs import load_model

@@ -17,8 +17,8 @@ import numpy as np
 
 from catseye.errors import UsageError
 from catseye.exporting.bench_worker import Ask, Worker, start_worker
-from catseye.loading import is_model_file
 from catseye.runs import environment
+from catseye.runtimes.loading import is_model_file
 
 Say = Callable[[str], None]
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from catseye.errors import CatseyeError, ModelFileError
-from catseye.loading import is_model_file, open_model
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels
+from catseye.runtimes.loading import is_model_file, open_model
 
 OPENING_S = 600.0
 Call = Callable[[Pixels], Any]

@@ -19,7 +19,7 @@ from catseye.exporting.held_out import HeldOut
 from catseye.exporting.parity import Limits
 from catseye.files import write_atomically
 from catseye.manifest import Manifest
-from catseye.torch_archive import with_manifest
+from catseye.runtimes.torch_archive import with_manifest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -186,7 +186,7 @@ def _tensorrt_int8(source: Source) -> Draft:
 
 
 def _engine(name: str, file: str, plan: bytes, source: Source, update: dict[str, Any] | None = None) -> Draft:
-    from catseye.tensorrt_engine_file import join_engine
+    from catseye.runtimes.tensorrt_engine_file import join_engine
 
     def write(path: Path, manifest: Manifest) -> None:
         write_atomically(path, join_engine(plan, manifest))

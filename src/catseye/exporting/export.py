@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
-from catseye.devices import choose_device
 from catseye.errors import CatseyeError, MissingDependency, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
@@ -25,10 +24,11 @@ from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
 from catseye.exporting.parity import Comparison, answers_of, compare, require
 from catseye.files import write_atomically
-from catseye.loading import SUFFIXES, open_model
-from catseye.model_file import ModelFile
+from catseye.machine.devices import choose_device
 from catseye.preprocess import Pixels
 from catseye.runs import load_classifier, load_model, open_run
+from catseye.runtimes.loading import SUFFIXES, open_model
+from catseye.runtimes.model_file import ModelFile
 
 NUM_PICTURES = 256  # enough to meet every class; all there are where a run holds fewer out
 NUM_PICTURES_INT8 = 2048  # a budget of 0.3 points is less than one picture of 256

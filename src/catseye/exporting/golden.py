@@ -13,9 +13,9 @@ import numpy as np
 from catseye.exporting.held_out import HeldOut
 from catseye.exporting.parity import Comparison, Limits
 from catseye.files import write_atomically
-from catseye.model_file import ModelFile, tensor_of
 from catseye.preprocess import preprocess
 from catseye.runs import write_json
+from catseye.runtimes.model_file import ModelFile, tensor_of
 
 
 def write_golden(folder: Path, model: ModelFile, pictures: HeldOut, comparison: Comparison, num_pairs: int) -> Path:

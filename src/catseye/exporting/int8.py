@@ -25,9 +25,9 @@ from catseye.errors import CatseyeError, MissingDependency
 from catseye.exporting.held_out import HeldOut
 from catseye.exporting.onnx_file import render
 from catseye.manifest import Manifest, Quantisation
-from catseye.model_file import ModelFile, tensor_of
-from catseye.onnx_runtime import open_onnx
 from catseye.preprocess import Pixels
+from catseye.runtimes.model_file import ModelFile, tensor_of
+from catseye.runtimes.onnx import open_onnx
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from catseye.errors import CatseyeError, MissingDependency
 from catseye.exporting.held_out import HeldOut
 from catseye.manifest import Manifest, Quantisation
-from catseye.model_file import first_line, tensor_of
+from catseye.runtimes.model_file import first_line, tensor_of
 
 BATCH = 64
 RANGES = ("min/max", "mean min/max")

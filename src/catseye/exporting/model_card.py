@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from catseye.exporting.parity import Comparison, Limits, Score
 from catseye.manifest import Quantisation
-from catseye.model_file import ModelFile
+from catseye.runtimes.model_file import ModelFile
 
 _RESIZE = {
     "pad": "scale so that the whole picture fits, centre it and fill the rest with {fill}",

@@ -13,7 +13,7 @@ import torch
 
 from catseye.errors import CatseyeError, MissingDependency
 from catseye.manifest import Manifest
-from catseye.model_file import first_line
+from catseye.runtimes.model_file import first_line
 
 BATCHES = (1, 8, 64)  # smallest, usual and largest batch of the engine
 

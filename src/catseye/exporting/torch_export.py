@@ -14,7 +14,7 @@ import torch
 
 from catseye.errors import CatseyeError
 from catseye.exporting.graph import Graph
-from catseye.model_file import first_line
+from catseye.runtimes.model_file import first_line
 
 
 def build_torch_export(graph: Graph) -> bytes:

@@ -11,7 +11,7 @@ import torch
 
 from catseye.errors import CatseyeError
 from catseye.exporting.graph import Graph
-from catseye.model_file import first_line
+from catseye.runtimes.model_file import first_line
 
 WARNING = (
     "torch calls TorchScript deprecated: it gets no new operators and may leave a coming release. For new "

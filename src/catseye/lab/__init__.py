@@ -1,28 +1,27 @@
 """The lab: pages on which one touches what a convolutional network does. `catseye lab [MODEL]`, on loopback only.
 
-    pixels, convolution, activations, pooling   what is shown, as plain functions in NumPy; no torch
+    chapters/       one folder a chapter: answers.py (`QUESTIONS = {"slide": Question(Slide, slide), ...}`), maths.py
+                    (what is shown, as plain functions), page.html (what stands inside <main>), script.js, sketch.svg
+    chapters/table.py  number, address, title and the one idea of each chapter
     networks.py     `Shown`: the network on the bench, given, trained here, or with fresh weights
-    chapters.py     the table of chapters: number, address, title, the one idea
     questions.py    `Question`: what a page may ask, checked by pydantic, and the function that answers
-    answers/NAME.py the questions of chapter NAME: `QUESTIONS = {"slide": Question(Slide, slide), ...}`
     bench.py        `Bench`: what all chapters share: the model given, the pictures, what was trained here
     pictures.py     built-in pictures, drawn here, and those that a user dropped
-    pages/NAME.html what stands inside <main> of a chapter; page_files.py puts head, navigation and foot around it
-    static/NAME.js  the chapter's ES module; NAME.svg its sketch on the front page; lab.css is the one style sheet,
-                    api.js the way to Python, draw.js tables and maps, pictures.js the picture on the bench
-    app.py          the ASGI application; command.py the walk behind the verb
+    page_files.py   puts head, navigation and foot (pages/) around each chapter's page
+    static/         lab.css is the one style sheet, api.js the way to Python, draw.js tables and maps
+    app.py          the ASGI application
+    command.py      the walk behind the verb
 
 **How a page gets its numbers.** `ask("convolution/slide", {...})` in `static/api.js` sends a POST with JSON to
-`/api/convolution/slide`; app.py finds `catseye.lab.answers.convolution.QUESTIONS["slide"]`, has pydantic check what was
-asked, calls the answer in a thread and sends back what it returns as JSON. Nothing is computed in JavaScript but where
-to draw: the functions that answer are the ones that the tests hold against SciPy and torch. An answer that is a
-generator is streamed as server-sent events, one for each value: `watch("training/run", {...}, onValue)`.
-A `CatseyeError` becomes status 400 and its sentence; `api.js` shows it where the page says so.
+`/api/convolution/slide`; app.py finds `QUESTIONS["slide"]` in `chapters/convolution/answers.py`, has pydantic check
+what was asked, calls the answer in a thread and sends back what it returns as JSON. Nothing is computed in JavaScript
+but where to draw: the functions that answer are the ones that the tests hold against SciPy and torch. An answer that
+is a generator is streamed as server-sent events, one for each value: `watch("training/run", {...}, onValue)`. A
+`CatseyeError` becomes status 400 and its sentence; `api.js` shows it where the page says so.
 
-**A new chapter** is a line in `chapters.py` and the files `answers/NAME.py`, `pages/NAME.html`, `static/NAME.js` and
-`static/NAME.svg`. Its module is imported when it is first asked: chapters 1 to 3 work where torch is not installed.
-What a page has trained is put on the bench for chapter 4 by `networks.leave`.
+**A new chapter** is a line in `chapters/table.py` and a folder `chapters/NAME/`. Its answers module is imported when it
+is first asked: chapters 1 to 3 work where torch is not installed. What a page has trained is put on the bench for
+chapter 4 by `networks.leave`.
 
-This room stands on floor 4, beside the cli: it shows what explanation, training and serving compute, and calls them by
-name. Nothing but the cli imports it.
+This room shows what explanation, training and serving compute, and calls them by name. Only the cli imports it.
 """

@@ -14,18 +14,18 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from catseye.errors import CatseyeError, ImageError, MissingDependency
+from catseye.http import bodies, refusals
+from catseye.http.bodies import Gone, Receive, Request, Scope, Send
+from catseye.http.images import one_picture
+from catseye.http.limits import Limits
+from catseye.http.logs import Log
+from catseye.http.refusals import Refusal
+from catseye.http.responses import SAFE_HEADERS, Response, json_response, refused
 from catseye.lab.bench import Bench
-from catseye.lab.chapters import CHAPTERS
+from catseye.lab.chapters.table import CHAPTERS
 from catseye.lab.page_files import read_pages
 from catseye.lab.pictures import Picture
 from catseye.lab.questions import Answer, find
-from catseye.serving import bodies, refusals
-from catseye.serving.bodies import Gone, Receive, Request, Scope, Send
-from catseye.serving.logs import Log
-from catseye.serving.pictures import one_picture
-from catseye.serving.refusals import Refusal
-from catseye.serving.responses import SAFE_HEADERS, Response, json_response, refused
-from catseye.serving.settings import Limits
 
 NUM_THREADS = 4
 _PICTURE_HEADERS = (*SAFE_HEADERS, (b"cross-origin-resource-policy", b"same-origin"))

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from catseye.errors import UsageError
+from catseye.http.limits import LOOPBACK, Limits
+from catseye.http.listening import listen, run_loop
+from catseye.http.logs import Log
+from catseye.http.sockets import address, bind
 from catseye.lab.app import Application
 from catseye.lab.bench import Bench
 from catseye.lab.networks import check_model, shown
-from catseye.serving.listening import listen, run_loop
-from catseye.serving.logs import Log
-from catseye.serving.settings import LOOPBACK, Limits
-from catseye.serving.sockets import address, bind
 
 FINISH_S = 5
 
@@ -41,7 +41,9 @@ def serve_lab(
         check_model(model)
         shown(bench)  # what is wrong with it should be said before anything listens
     if timeline is not None:
-        from catseye.lab.timeline import read_measured  # it imports torch, which the lab otherwise asks for later
+        from catseye.lab.chapters.timeline.maths import (
+            read_measured,
+        )  # it imports torch, which the lab otherwise asks for later
 
         read_measured(timeline)
     log = Log(quiet=True)

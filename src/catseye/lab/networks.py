@@ -154,7 +154,7 @@ def _of_run(model: "nn.Module", manifest: Manifest, path: Path) -> Shown:
 
 def _input_of(name: str) -> Preprocessing:
     """The input of a network with fresh weights: the side its paper was measured at, or 32 px."""
-    from catseye.models.timeline import MILESTONES
+    from catseye.models.milestones import MILESTONES
 
     side = next((one.px for one in MILESTONES if one.name == name), 224 if ":" in name else 32)
     half = (0.5,) if name in _GREY else (0.5, 0.5, 0.5)

@@ -6,9 +6,9 @@ Leaves: path -> `StaticFile`, with the security headers of the server's own page
 from html import escape
 from pathlib import Path
 
-from catseye.lab.chapters import CHAPTERS, Chapter
+from catseye.http.static_files import StaticFile, html, read_static, read_static_file
+from catseye.lab.chapters.table import CHAPTERS, Chapter
 from catseye.serving.page import FOLDER as SERVING_FILES
-from catseye.serving.page import StaticFile, html, read_static
 
 _HERE = Path(__file__).parent
 
@@ -17,6 +17,10 @@ def read_pages() -> dict[str, StaticFile]:
     """Every file that a browser may ask for."""
     frame = _page("frame")
     files = read_static(_HERE / "static")
+    for chapter in CHAPTERS:
+        folder = _HERE / "chapters" / chapter.name
+        files[f"/static/{chapter.name}.js"] = read_static_file(folder / "script.js")
+        files[f"/static/{chapter.name}.svg"] = read_static_file(folder / "sketch.svg")
     icon = read_static(SERVING_FILES)["/static/icon.svg"]
     pages = {"/": html(_fill(frame, title="The lab", script="index", nav=_navigation(None), main=_index()))}
     for position, chapter in enumerate(CHAPTERS):
@@ -25,7 +29,7 @@ def read_pages() -> dict[str, StaticFile]:
             number=str(chapter.number),
             title=escape(chapter.title),
             idea=escape(chapter.idea),
-            content=_page(chapter.name),
+            content=(_HERE / "chapters" / chapter.name / "page.html").read_text(encoding="utf-8"),
             before=_beside(position - 1, "before"),
             after=_beside(position + 1, "after"),
         )

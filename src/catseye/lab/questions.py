@@ -51,7 +51,7 @@ def find(chapter: str, name: str) -> Question:
         UnknownName: there is none. ModuleNotFoundError: the chapter computes with what is not installed.
 
     """
-    module = import_module(f"catseye.lab.answers.{chapter}")
+    module = import_module(f"catseye.lab.chapters.{chapter}.answers")
     questions: dict[str, Question] = module.QUESTIONS
     if name not in questions:
         raise UnknownName(f"question of {chapter}", name, questions)

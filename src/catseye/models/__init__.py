@@ -1,6 +1,25 @@
 """The networks. Every one has `features(x)` -> (N, C, h, w) and `head(f)` -> (N, K); see `registry.py`.
 
 Importing a file registers its networks; none of them imports torchvision or timm before it builds one.
+
+Enters: a name and options. Leaves: a module. Called by runs, training and the lab.
+
+    registry.py       networks by name, and the contract they keep
+    lenet.py          LeNet-5 (1998)
+    simple.py         the textbook CNN
+    residual.py       a small residual network
+    speednet.py       the network of the recipe speed
+    zoo.py            torchvision's AlexNet … ConvNeXt behind the same contract
+    timm_networks.py  any timm:NAME, likewise
+    econvnext.py      E-ConvNeXt-Tiny (2025)
+    stems.py          small-image mode: what changes for inputs up to 64 px
+    heads.py          the head that transfer learning adds
+    pretrained.py     published weights: found, checked, read safely
+    blocks.py         convolution + batch norm, residual block
+    tower.py          equal layers of any depth, with and without skips
+    diagram.py        a block as boxes and arrows, traced from the module
+    summary.py        dimension flow of any network
+    milestones.py     published facts of the milestones
 """
 
 from catseye.models import econvnext, lenet, residual, simple, speednet, timm_networks, tower, zoo

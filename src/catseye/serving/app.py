@@ -11,17 +11,19 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from catseye.serving import bodies, inference_v2, metrics, openapi, schemas
+from catseye.http import bodies
+from catseye.http.bodies import Gone, Receive, Request, Scope, Send, when_gone
+from catseye.http.images import one_picture, pictures_of
+from catseye.http.limits import Limits
+from catseye.http.logs import Log
+from catseye.http.refusals import Refusal, require_token, wrong_method
+from catseye.http.responses import Response, json_response, refused
+from catseye.http.static_files import StaticFile
+from catseye.serving import inference_v2, metrics, openapi, schemas
 from catseye.serving.batcher import Job
-from catseye.serving.bodies import Gone, Receive, Request, Scope, Send, when_gone
 from catseye.serving.engine import Engine
-from catseye.serving.logs import Log
-from catseye.serving.page import STATIC, StaticFile
-from catseye.serving.pictures import one_picture, pictures_of
+from catseye.serving.page import STATIC
 from catseye.serving.queries import read_options
-from catseye.serving.refusals import Refusal, require_token, wrong_method
-from catseye.serving.responses import Response, json_response, refused
-from catseye.serving.settings import Limits
 
 Handler = Callable[[Request], Awaitable[Response]]
 SMALL_BODY_BYTES = 65_536

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from catseye.serving.refusals import Refusal
-from catseye.serving.responses import Response
+from catseye.http.refusals import Refusal
+from catseye.http.responses import Response
 
 LAMBDA_BYTES = 6_291_456  # of one event or one answer, as JSON
 # As base64 this takes 6,000,000 of them; the rest is for headers and whatever else stands in an event.

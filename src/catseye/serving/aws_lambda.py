@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP
 
-from catseye.cores import num_cores
 from catseye.errors import UsageError
-from catseye.onnx_runtime import open_onnx
+from catseye.http.images import one_picture, pictures_of, require_plain
+from catseye.http.limits import Limits
+from catseye.http.refusals import Refusal, of_failure, require_token, wrong_method
+from catseye.http.responses import Response, json_response, refused
+from catseye.machine.cores import num_cores
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
+from catseye.runtimes.onnx import open_onnx
 from catseye.serving import schemas
 from catseye.serving.aws_events import BODY_BYTES, Call, read_event, require_small, to_answer
-from catseye.serving.pictures import one_picture, pictures_of, require_plain
 from catseye.serving.queries import read_options
-from catseye.serving.refusals import Refusal, of_failure, require_token, wrong_method
-from catseye.serving.responses import Response, json_response, refused
 from catseye.serving.served_model import ServedModel
-from catseye.serving.settings import Limits, require_sound
+from catseye.serving.settings import require_sound
 
 MB_PER_CORE = 1769  # Lambda gives a function one core for so much memory
 

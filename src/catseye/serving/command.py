@@ -5,9 +5,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from catseye.serving.logs import Log
-from catseye.serving.settings import LOOPBACK, Settings
-from catseye.serving.sockets import address, bind
+from catseye.http.limits import LOOPBACK
+from catseye.http.logs import Log
+from catseye.http.sockets import address, bind
+from catseye.serving.settings import Settings
 
 
 def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:

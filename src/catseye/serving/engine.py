@@ -16,11 +16,11 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP; see below
 
+from catseye.http.limits import Limits
+from catseye.http.refusals import Refusal, of_failure
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
-from catseye.serving.refusals import Refusal, of_failure
 from catseye.serving.served_model import ServedModel
-from catseye.serving.settings import Limits
 from catseye.serving.tuning import Plan
 
 # All formats that are read, now: else Pillow would import every format it knows inside the first decoding thread.

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.serving import bodies
-from catseye.serving.bodies import Request
+from catseye.http import bodies
+from catseye.http.bodies import Request
+from catseye.http.refusals import Refusal
+from catseye.http.responses import Response, json_response
 from catseye.serving.engine import Engine
-from catseye.serving.refusals import Refusal
-from catseye.serving.responses import Response, json_response
 from catseye.serving.served_model import ServedModel
 
 MAX_ROWS = 256

@@ -5,8 +5,8 @@ Enters: the model and the limits. Leaves: a dictionary, served as /openapi.json 
 
 from typing import Any
 
+from catseye.http.limits import Limits
 from catseye.serving.served_model import ServedModel
-from catseye.serving.settings import Limits
 
 _STRING = {"type": "string"}
 _NUMBER = {"type": "number"}

@@ -2,7 +2,7 @@
 
 from urllib.parse import parse_qsl
 
-from catseye.serving.refusals import Refusal
+from catseye.http.refusals import Refusal
 
 
 def read_options(query: bytes, *, has_cam: bool) -> tuple[int | None, bool]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catseye.errors import CatseyeError, ModelFileError
+from catseye.http.logs import Log
 from catseye.preprocess import preprocess
-from catseye.serving.logs import Log
 from catseye.serving.runtimes import load
 from catseye.serving.served_model import ServedModel, stack
 from catseye.serving.settings import Settings

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from catseye.cores import num_cores
 from catseye.errors import MissingDependency, ModelFileError, UsageError
-from catseye.loading import SUFFIXES, open_model
-from catseye.model_file import Ask, ModelFile, read_once, tensor_of
-from catseye.onnx_runtime import open_onnx
+from catseye.machine.cores import num_cores
+from catseye.runtimes.loading import SUFFIXES, open_model
+from catseye.runtimes.model_file import Ask, ModelFile, read_once, tensor_of
+from catseye.runtimes.onnx import open_onnx
 from catseye.serving.served_model import ServedModel
 
 RUNTIMES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
@@ -87,7 +87,7 @@ def _providers(runtime: str) -> tuple[tuple[str, ...], str]:
 def _openvino(file: ModelFile) -> Ask:
     """The same graph in OpenVINO, one thread per call, after it answered two trial pictures as ONNX Runtime does."""
     try:
-        from catseye.openvino_runtime import start
+        from catseye.runtimes.openvino import start
 
         content = read_once(file.path, "an ONNX")
         if sha256(content).hexdigest() != file.sha256:

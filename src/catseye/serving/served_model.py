@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.manifest import Manifest
-from catseye.model_file import Ask, ModelFile, tensor_of
 from catseye.preprocess import Pixels
+from catseye.runtimes.model_file import Ask, ModelFile, tensor_of
 
 
 class Answers(NamedTuple):

@@ -9,12 +9,12 @@ import socket
 import sys
 from collections.abc import Callable
 
-from catseye.cores import num_cores
+from catseye.http.listening import listen, run_loop
+from catseye.http.logs import Log
+from catseye.machine.cores import num_cores
 from catseye.serving import tuning
 from catseye.serving.app import Application
 from catseye.serving.engine import Engine
-from catseye.serving.listening import listen, run_loop
-from catseye.serving.logs import Log
 from catseye.serving.metrics import Metrics
 from catseye.serving.reload import Watcher
 from catseye.serving.runtimes import load

@@ -1,35 +1,12 @@
-"""Everything that `catseye serve` can be told, with the limits that are on by default. Read by this whole room."""
+"""Everything that `catseye serve` can be told. Read by this whole room."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from catseye.errors import UsageError
+from catseye.http.limits import LOOPBACK, Limits
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MAX_TOKEN_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one caller may ask for. Each is a flag of `catseye serve`; the defaults suit photographs.
-
-    `max_queued` pictures wait or are computed at a time; `buffered_bytes` is the sum of all bodies held.
-    """
-
-    body_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
-    header_bytes: int = 16_384
-    max_headers: int = 100
-    max_parts: int = 64
-    part_header_bytes: int = 4096
-    max_chunks: int = 32_768
-    header_s: float = 10.0
-    body_s: float = 30.0
-    keep_alive_s: float = 30.0
-    deadline_s: float = 10.0
-    max_queued: int = 512
-    max_connections: int = 2048
-    buffered_bytes: int = 400_000_000
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from catseye.errors import CatseyeError
-from catseye.serving.logs import Log
+from catseye.http.logs import Log
 from catseye.serving.settings import Settings
 from catseye.serving.worker import REFUSED, to_json
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catseye.cores import num_cores
+from catseye.machine.cores import num_cores
 from catseye.serving.served_model import ServedModel
 
 BATCH_SIZES = (1, 4, 16)

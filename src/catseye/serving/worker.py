@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from catseye.errors import CatseyeError
-from catseye.serving.logs import Log
-from catseye.serving.settings import Limits, Settings
+from catseye.http.limits import Limits
+from catseye.http.logs import Log
+from catseye.serving.settings import Settings
 
 REFUSED = 3  # exit code: the model or a setting is wrong, another try will not help
 

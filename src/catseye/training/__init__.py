@@ -1,1 +1,27 @@
-"""How weights are found. `fit.py` has the epochs, `step.py` the step; recipes/*.toml the settings that work."""
+"""How weights are found. `fit.py` has the epochs, `step.py` the step; recipes/*.toml the settings that work.
+
+Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.train`.
+
+    fit.py              what is trained: `train` builds a run, `fit` runs its epochs
+    step.py             one training step, whole
+    distributed.py      several processes: who is who, sums, gathered evaluation
+    launch.py           `--nproc N`: start, watch and restart them
+    sync_batch_norm.py  batch norm over the images of all processes
+    parts.py            a batch in parts where memory is short
+    run_folder.py       which run folder, and where that run stands
+    assemble.py         the objects of a run, from settings and images
+    transfer.py         strategy chosen from the data; freezing, rates per stage
+    cached_features.py  frozen features, computed once
+    distillation.py     learning from another run's answers
+    lr_find.py          the learning-rate finder
+    losses.py           cross-entropy, label smoothing, class weights
+    optimizers.py       SGD, Adam, AdamW; no decay on norms and biases
+    muon.py             momentum with orthogonal steps
+    schedules.py        learning rate and momentum as functions of the step
+    ema.py              moving average of the weights
+    checkpoints.py      the state of an unfinished run, and when it is saved
+    history.py          one line per epoch; TensorBoard
+    progress.py         the live bar, or plain lines
+    signals.py          Ctrl-C and SIGTERM, answered at a safe place
+    timeline.py         the walk behind `catseye timeline`
+"""

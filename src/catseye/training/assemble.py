@@ -15,18 +15,18 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from catseye.config import Settings
 from catseye.data.augment import normalise, to_unit
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared, prepare
 from catseye.data.sources import SPLIT_LABELS
-from catseye.devices import choose_precision
 from catseye.errors import UsageError
+from catseye.machine.devices import choose_precision
 from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
 from catseye.models.pretrained import Published, expected_input, find_published
 from catseye.preprocess import Expected
-from catseye.settings_file import to_toml
+from catseye.settings.merge import to_toml
+from catseye.settings.schema import Settings
 from catseye.training.cached_features import cache_features
 from catseye.training.distillation import Teacher, load_teacher
 from catseye.training.distributed import ALONE, Processes, parallel

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catseye.config import AugmentSettings
 from catseye.data.augment import augment_batch, normalise, to_unit
 from catseye.data.loaders import (
     Batch,
@@ -26,6 +25,7 @@ from catseye.data.loaders import (
 )
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
+from catseye.settings.schema import AugmentSettings
 
 
 @dataclass

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor
 
-from catseye.devices import is_out_of_memory
 from catseye.errors import CatseyeError, DataError, Interrupted, ModelFileError, TrainingError, WorkerError
+from catseye.machine.devices import is_out_of_memory
 from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, read_tensors, write_tensors
 from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer

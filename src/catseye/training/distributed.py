@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from catseye.config import Settings
 from catseye.data.loaders import Loader, Share
 from catseye.data.prepare import Prepared
-from catseye.devices import choose_device
 from catseye.errors import CatseyeError, DataError, Interrupted, TrainingError, UsageError
 from catseye.evaluation.predict import Outputs, collect_logits
+from catseye.machine.devices import choose_device
 from catseye.models.registry import training_outputs
 from catseye.preprocess import Preprocessing
+from catseye.settings.schema import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -15,16 +15,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from catseye.config import Settings
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
-from catseye.devices import keep_freed_memory
 from catseye.errors import CatseyeError, DataError, TrainingError, UsageError
 from catseye.evaluation.calibration import fit_temperature
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics
 from catseye.files import write_atomically
+from catseye.machine.devices import keep_freed_memory
 from catseye.manifest import Manifest
 from catseye.models import registry
 from catseye.runs import (
@@ -35,7 +34,8 @@ from catseye.runs import (
     save_model,
     write_json,
 )
-from catseye.settings_file import load_settings, to_toml
+from catseye.settings.merge import load_settings, to_toml
+from catseye.settings.schema import Settings
 from catseye.training.assemble import (
     Assembled,
     assemble,

@@ -15,8 +15,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from catseye.cores import num_cores
 from catseye.errors import TrainingError
+from catseye.machine.cores import num_cores
 
 ME = "127.0.0.1"
 

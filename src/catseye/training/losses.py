@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catseye.config import TrainingSettings
 from catseye.errors import DataError
+from catseye.settings.schema import TrainingSettings
 
 
 @dataclass(frozen=True)

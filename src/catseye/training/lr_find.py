@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from catseye.devices import choose_device
 from catseye.errors import TrainingError
 from catseye.evaluation.figures import save_figure
+from catseye.machine.devices import choose_device
 from catseye.models import registry
-from catseye.settings_file import load_settings
+from catseye.settings.merge import load_settings
 from catseye.training.assemble import assemble, find_weights, fit_to_data, prepare_data
 from catseye.training.step import train_step
 

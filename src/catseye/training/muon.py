@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from catseye.devices import choose_precision
+from catseye.machine.devices import choose_precision
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration; they trade exactness (singular values end between 0.7 and 1.2) for speed."""

@@ -5,8 +5,8 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from catseye.config import TrainingSettings
 from catseye.errors import UsageError
+from catseye.settings.schema import TrainingSettings
 from catseye.training.muon import Muon
 
 

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from catseye.devices import free_cached_memory, is_out_of_memory
 from catseye.errors import TrainingError
+from catseye.machine.devices import free_cached_memory, is_out_of_memory
 
 SMALLEST_PART = 2  # batch normalisation has no variance over one picture
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
-from catseye.config import Settings
 from catseye.data.prepare import Prepared
 from catseye.errors import DataError, UsageError
 from catseye.runs import Run, create_run, locked
-from catseye.settings_file import to_toml
+from catseye.settings.merge import to_toml
+from catseye.settings.schema import Settings
 from catseye.training.checkpoints import Position, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.step import Trainer

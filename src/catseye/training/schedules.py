@@ -6,7 +6,7 @@ Leaves: `Schedule`, a function from step number to (learning rate, momentum). Ca
 import math
 from collections.abc import Callable
 
-from catseye.config import TrainingSettings
+from catseye.settings.schema import TrainingSettings
 
 Schedule = Callable[[int], tuple[float, float]]
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from catseye.config import AugmentSettings
 from catseye.data.augment import RowGenerator, augment_batch, resize_batch
 from catseye.data.loaders import Batch
 from catseye.data.mixing import mix_batch
@@ -22,6 +21,7 @@ from catseye.errors import TrainingError
 from catseye.models.registry import AUXILIARY_WEIGHT, training_outputs
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
+from catseye.settings.schema import AugmentSettings
 from catseye.training.distillation import Teacher
 from catseye.training.distributed import ALONE, Processes, gradients_wait
 from catseye.training.ema import EMA

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseye.config import Settings
 from catseye.data.augment import normalise, to_unit
 from catseye.data.prepare import Prepared
 from catseye.errors import UsageError
@@ -28,6 +27,7 @@ from catseye.models import registry
 from catseye.models.heads import replace_head
 from catseye.models.pretrained import Published
 from catseye.models.zoo import count_published_classes, load_published
+from catseye.settings.schema import Settings
 
 Strategy = Literal["feature-extraction", "fine-tune", "full", "scratch"]
 

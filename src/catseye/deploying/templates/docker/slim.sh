@@ -15,7 +15,7 @@ import py_compile
 import sys
 
 import catseye.cli
-import catseye.inspection
+import catseye.runtimes.inspection
 import catseye.serving.command
 import catseye.serving.reload
 import catseye.serving.worker

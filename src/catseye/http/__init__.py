@@ -1,0 +1,16 @@
+"""What every HTTP server of catseye shares: `serving` and `lab` stand on it. No torch.
+
+Enters: connections. Leaves: requests within their limits, responses, refusals, log lines.
+
+    limits.py       what one caller may ask for
+    sockets.py      the listening socket
+    listening.py    uvicorn, run until a signal and drained
+    protocol.py     one connection: limits before a request is whole
+    bodies.py       a request's body, read within its limits
+    multipart.py    the parts of a form
+    images.py       the images in a body
+    responses.py    an answer before it is sent
+    refusals.py     a request that is not answered: status, code, sentence
+    static_files.py files for a browser, with their security headers
+    logs.py         one JSON object per line, written by a thread
+"""

@@ -1,0 +1,120 @@
+"""A request's body, read within limits of size and memory.
+
+Enters: an ASGI request. Leaves: bytes. What is too large is refused before it is read where the client says its
+length, and at the limit where it does not. Time limits are kept by `protocol.py`. Called by app and inference_v2.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from catseye.http.images import require_plain
+from catseye.http.limits import Limits
+from catseye.http.refusals import Refusal
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+GONE = "catseye.gone"  # key of the scope: what to call when the client has hung up
+
+LINGER_S = 2.0
+
+
+@dataclass(slots=True)
+class Request:
+    """One request. `route` is a fixed word for metrics and logs, whatever path the client sent."""
+
+    scope: Scope
+    receive: Receive
+    id: str
+    headers: dict[bytes, bytes]
+    route: str = "other"
+    body_read: bool = False
+    body_bytes: int = 0
+    version: str = ""  # of the model that answers this request
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content_type(self) -> bytes:
+        """Empty where the client sent none."""
+        return self.headers.get(b"content-type", b"")
+
+
+def when_gone(request: Request, forget: Callable[[], None]) -> None:
+    """Call `forget` once, if the client hangs up before it has its answer."""
+
+    def gone() -> None:
+        request.facts["gone"] = True
+        forget()
+
+    request.scope[GONE] = gone
+
+
+class Memory(Protocol):
+    """Whoever knows how many bytes of bodies are held at the moment."""
+
+    buffered_bytes: int
+
+
+class Gone(Exception):
+    """The client hung up; there is nobody to answer."""
+
+
+@contextlib.contextmanager
+def held(memory: Memory, request: Request) -> Iterator[None]:
+    """Give back the memory that `read_body` took, once its pictures are answered."""
+    try:
+        yield
+    finally:
+        memory.buffered_bytes -= request.body_bytes
+        request.body_bytes = 0
+
+
+async def read_body(request: Request, limits: Limits, memory: Memory) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refusal: 413 too long, 415 compressed, 503 too many bytes are held already. Gone: the client hung up.
+
+    """
+    require_plain(request.headers.get(b"content-encoding", b"identity"))
+    said = request.headers.get(b"content-length")
+    if said is not None and int(said) > limits.body_bytes:
+        raise _too_long(limits, f"{int(said):,} bytes")
+    chunks: list[bytes] = []
+    while not request.body_read:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        chunk = message.get("body", b"")
+        request.body_read = not message.get("more_body", False)
+        request.body_bytes += len(chunk)
+        memory.buffered_bytes += len(chunk)
+        if request.body_bytes > limits.body_bytes:
+            raise _too_long(limits, "more")
+        if memory.buffered_bytes > limits.buffered_bytes:
+            raise Refusal(
+                503, "busy", "too many large requests at a time; try again later", retry_after_s=1, close=True
+            )
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_long(limits: Limits, got: str) -> Refusal:
+    message = f"a body has at most {limits.body_bytes:,} bytes; got {got}; send a smaller picture"
+    return Refusal(413, "body-too-large", message, close=True)
+
+
+async def drain(request: Request, limits: Limits) -> None:
+    """Read on for a moment after a refusal: a connection closed on unread bytes would lose the refusal itself."""
+    left = 4 * limits.body_bytes
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while not request.body_read and left > 0:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    return
+                left -= len(message.get("body", b""))
+                request.body_read = not message.get("more_body", False)

@@ -1,0 +1,131 @@
+"""What chapter 3 asks: a channel normalised, bent and shrunk; a curve at one place; a grid pooled."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from catseye.lab.chapters.activations.maths import ACTIVATIONS, EXAMPLE, NEGATIVE_SLOPE, Values, activation, batch_norm
+from catseye.lab.chapters.activations.pooling import EXAMPLE as POOLING_EXAMPLE
+from catseye.lab.chapters.activations.pooling import average_pool, global_average_pool, max_pool
+from catseye.lab.chapters.convolution.maths import Stepping, convolve, kernel
+from catseye.lab.chapters.pixels import maths as pixels
+from catseye.lab.questions import Answer, Asked, Question
+
+if TYPE_CHECKING:
+    from catseye.lab.bench import Bench
+
+NUM_POINTS = 161
+NUM_BINS = 41
+SHOWN_PX = 48
+Number = Annotated[float, Field(ge=-999, le=999)]
+
+
+class Curve(Asked):
+    """One activation, looked at in `x`."""
+
+    name: str = Field(default="ReLU", max_length=20)
+    x: float = Field(default=1.0, ge=-5, le=5)
+
+
+def curve(bench: "Bench", asked: Curve) -> Answer:
+    """The curve with its derivative from -5 to 5, both at x, and the nine numbers before and after."""
+    chosen = activation(asked.name)
+    line = np.linspace(-5, 5, NUM_POINTS)
+    here = np.array([asked.x])
+    return {
+        "names": list(ACTIVATIONS),
+        "formula": chosen.formula,
+        "says": chosen.says,
+        "x": line.tolist(),
+        "y": _short(chosen.function(line)),
+        "slope": _short(chosen.derivative(line)),
+        "value_here": float(chosen.function(here)[0]),
+        "slope_here": float(chosen.derivative(here)[0]),
+        "before": EXAMPLE.tolist(),
+        "after": _short(chosen.function(EXAMPLE)),
+        "table": [
+            {"name": name, "value": float(one.function(here)[0]), "slope": float(one.derivative(here)[0])}
+            for name, one in ACTIVATIONS.items()
+        ],
+    }
+
+
+class Pool(Asked):
+    """An editable grid of 4 x 4."""
+
+    grid: list[list[Number]] | None = Field(default=None, min_length=4, max_length=4)
+    window: int = Field(default=2, ge=1, le=4)
+    stride: int = Field(default=2, ge=1, le=4)
+
+
+def pool(bench: "Bench", asked: Pool) -> Answer:
+    """All three poolings of it."""
+    grid = POOLING_EXAMPLE if asked.grid is None else np.array(asked.grid, np.float64)
+    largest = max_pool(grid, asked.window, asked.stride)
+    return {
+        "grid": grid.tolist(),
+        "max": largest.values.tolist(),
+        "places": largest.places.tolist(),
+        "average": average_pool(grid, asked.window, asked.stride).tolist(),
+        "global": global_average_pool(grid),
+    }
+
+
+class Steps(Asked):
+    """A picture through convolution, batch normalisation, activation and pooling.
+
+    `lift` is added to the convolution's values and `spread` multiplies them, as earlier layers do when they drift.
+    """
+
+    picture: str = Field(max_length=64)
+    kernel: str = Field(default="vertical edge", max_length=40)
+    lift: float = Field(default=0.0, ge=-5, le=5)
+    spread: float = Field(default=1.0, ge=0.1, le=5)
+    normalise: bool = True
+    gamma: float = Field(default=1.0, ge=-3, le=3)
+    beta: float = Field(default=0.0, ge=-3, le=3)
+    activation: str = Field(default="ReLU", max_length=20)
+
+
+def steps(bench: "Bench", asked: Steps) -> Answer:
+    """The map behind every step, and how its values are spread before and after the normalisation."""
+    grey = pixels.luma(bench.pictures.get(asked.picture).fitted(SHOWN_PX)) / 255
+    convolved = convolve(grey, kernel(asked.kernel), Stepping(padding=1)) * asked.spread + asked.lift
+    normal = batch_norm(convolved, asked.gamma, asked.beta)
+    chosen = activation(asked.activation)
+    before = normal.values if asked.normalise else convolved
+    bent = chosen.function(before)
+    shrunk = max_pool(bent, 2, 2).values
+    lowest = float(min(convolved.min(), normal.values.min(), -1))
+    highest = float(max(convolved.max(), normal.values.max(), 1))
+    edges = np.linspace(lowest, highest, NUM_BINS + 1)
+    return {
+        "maps": {
+            "picture": _short(grey * 255, 0),
+            "convolved": _short(convolved),
+            "normalised": _short(before),
+            "bent": _short(bent),
+            "shrunk": _short(shrunk),
+        },
+        "mean": normal.mean,
+        "sd": normal.variance**0.5,
+        "mean_after": float(before.mean()),
+        "sd_after": float(before.std()),
+        "edges": edges.tolist(),
+        "counts": np.histogram(convolved, edges)[0].tolist(),
+        "counts_after": np.histogram(before, edges)[0].tolist(),
+        "alive": _share_with_gradient(chosen.derivative(before)),
+    }
+
+
+def _share_with_gradient(slopes: Values) -> float:
+    """The share of values through which a gradient comes back at more than a LeakyReLU's trickle."""
+    return float((np.abs(slopes) > NEGATIVE_SLOPE).mean())
+
+
+def _short(values: Values, digits: int = 4) -> Any:
+    return np.round(values, digits).tolist()
+
+
+QUESTIONS = {"curve": Question(Curve, curve), "pool": Question(Pool, pool), "steps": Question(Steps, steps)}

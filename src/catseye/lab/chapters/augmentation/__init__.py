@@ -1,0 +1,1 @@
+"""Chapter 7: what may change without changing the label."""

@@ -1,0 +1,1 @@
+"""Chapter 2: a kernel slides over the image."""

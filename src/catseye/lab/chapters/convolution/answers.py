@@ -1,0 +1,165 @@
+"""What chapter 2 asks: a kernel slid over the example or over a picture, and one place of it written out."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from catseye.errors import UsageError
+from catseye.lab.chapters.convolution import maths as convolution
+from catseye.lab.chapters.convolution.maths import Map, Position, Stepping, output_size
+from catseye.lab.chapters.pixels import maths as pixels
+from catseye.lab.networks import GIVEN, shown
+from catseye.lab.questions import Answer, Asked, Question
+
+if TYPE_CHECKING:
+    from catseye.lab.bench import Bench
+
+EXAMPLE = "example"
+MAX_WRITTEN = 11  # a kernel of more values a side is not written out
+MAX_FILTERS = 64
+Row = Annotated[list[Annotated[float, Field(ge=-9999, le=9999)]], Field(min_length=1, max_length=MAX_WRITTEN)]
+Table = Annotated[list[Row], Field(min_length=1, max_length=MAX_WRITTEN)]
+
+
+class Slide(Asked):
+    """A kernel for one channel (grey) or for three (R, G, B); `as_network` lays it on what the network is given."""
+
+    picture: str = Field(default=EXAMPLE, max_length=64)
+    side: int = Field(default=48, ge=8, le=128)
+    kernel: list[Table] = Field(min_length=1, max_length=3)
+    divisor: float = Field(default=1.0, gt=0, le=1e6)
+    as_network: bool = False
+    stride: int = Field(default=1, ge=1, le=4)
+    padding: int = Field(default=0, ge=0, le=5)
+    dilation: int = Field(default=1, ge=1, le=4)
+    row: int = Field(default=0, ge=0, le=200)
+    column: int = Field(default=0, ge=0, le=200)
+
+
+def slide(bench: "Bench", asked: Slide) -> Answer:
+    """The input, the whole output, the output-size formula with its numbers, and the place (row, column) written out.
+
+    A place that the output has no longer is moved to its last row or column.
+    """
+    kernel = _kernel(asked)
+    step = Stepping(asked.stride, asked.padding, asked.dilation)
+    values = _values(bench, asked, len(kernel))
+    height, width = values.shape[1:]
+    rows, columns = (output_size(size, kernel.shape[2], step) for size in (height, width))
+    row, column = min(asked.row, rows - 1), min(asked.column, columns - 1)
+    positions = [convolution.at(one, part, row, column, step) for one, part in zip(values, kernel, strict=True)]
+    return {
+        "input": _short(values),
+        "output": _short(convolution.convolve_channels(values, kernel, step)),
+        "formula": {
+            "height": height,
+            "width": width,
+            "kernel": kernel.shape[2],
+            "reach": step.reach(kernel.shape[2]),
+            "rows": rows,
+            "columns": columns,
+        },
+        "weights_sum": float(kernel.sum()),
+        "position": _written(positions, step),
+    }
+
+
+def _kernel(asked: Slide) -> Map:
+    sides = {len(table) for table in asked.kernel} | {len(row) for table in asked.kernel for row in table}
+    if len(sides) != 1 or len(asked.kernel) == 2:
+        raise UsageError(f"a kernel is one square table, or three of the same side; got sides {sorted(sides)}")
+    return np.array(asked.kernel, np.float64) / asked.divisor
+
+
+def _values(bench: "Bench", asked: Slide, num_channels: int) -> Map:
+    """What the window slides over: (C, H, W), grey for one channel."""
+    if asked.picture == EXAMPLE:
+        if num_channels != 1:
+            raise UsageError("the example has one channel and this filter three; choose a picture")
+        return convolution.EXAMPLE[None]
+    picture = bench.pictures.get(asked.picture).fitted(asked.side)
+    values = picture.transpose(2, 0, 1).astype(np.float64) if num_channels == 3 else pixels.luma(picture)[None]
+    if not asked.as_network:
+        return np.round(values)
+    spec = shown(bench).spec
+    mean, std = (np.array(one)[:num_channels, None, None] for one in (spec.mean, spec.std))
+    normalised: Map = (values / 255 - mean) / std
+    return normalised
+
+
+def _written(positions: list[Position], step: Stepping) -> Answer:
+    first = positions[0]
+    return {
+        "row": first.row,
+        "column": first.column,
+        "top": first.row * step.stride - step.padding,
+        "left": first.column * step.stride - step.padding,
+        "values": [_short(one.values) for one in positions],
+        "products": [_short(one.products) for one in positions],
+        "sums": [one.total for one in positions],
+        "total": sum(one.total for one in positions),
+    }
+
+
+class Kernels(Asked):
+    """The known kernels of this side."""
+
+    side: int = Field(default=3, ge=3, le=7)
+    seed: int = Field(default=0, ge=0, le=2**31)
+
+
+def kernels(bench: "Bench", asked: Kernels) -> Answer:
+    """Each by its name; what is shown is the table, its weights are the table divided by the divisor."""
+    known = convolution.kernels(asked.side, asked.seed)
+    return {
+        "kernels": [
+            {"name": name, "divisor": (by := convolution.divisor(name, asked.side)), "values": _short(values * by)}
+            for name, values in known.items()
+        ]
+    }
+
+
+class Filters(Asked):
+    """Nothing to choose."""
+
+
+def filters(bench: "Bench", asked: Filters) -> Answer:
+    """The first-layer filters of the network on the bench, as numbers and as small pictures, with what it is."""
+    from catseye.explanation.kernels import filter_picture, first_filters
+
+    network = shown(bench, GIVEN)
+    found = first_filters(network.model)
+    weights = found.weights[:MAX_FILTERS]
+    if weights.shape[1] not in (1, 3) or max(weights.shape[2:]) > MAX_WRITTEN:
+        shape = " x ".join(str(size) for size in weights.shape[1:])
+        raise UsageError(f"filters of 1 or 3 channels and at most {MAX_WRITTEN} values a side are laid on a picture; "
+                         f"those of {network.name} are {shape}")  # fmt: skip
+    return {
+        "network": network.name,
+        "trained": network.trained,
+        "says": network.says,
+        "layer": found.layer,
+        "stride": found.stride,
+        "padding": found.padding,
+        "shape": list(found.weights.shape),
+        "filters": [
+            {"values": _short(one.astype(np.float64)), "picture": _bytes(filter_picture(one))} for one in weights
+        ],
+    }
+
+
+def _bytes(picture: NDArray[np.float32]) -> Any:
+    return np.round(picture * 255).astype(int).tolist()
+
+
+def _short(values: Map) -> Any:
+    return np.round(values, 4).tolist()
+
+
+QUESTIONS = {
+    "slide": Question(Slide, slide),
+    "kernels": Question(Kernels, kernels),
+    "filters": Question(Filters, filters),
+}

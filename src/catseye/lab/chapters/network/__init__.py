@@ -1,0 +1,1 @@
+"""Chapter 4: every layer of a whole network."""

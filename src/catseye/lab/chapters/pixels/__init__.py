@@ -1,0 +1,1 @@
+"""Chapter 1: an image is a table of numbers."""

@@ -1,0 +1,80 @@
+"""What chapter 1 asks: the values under a loupe, and what a first layer would cost."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from catseye.lab.chapters.pixels import maths as pixels
+from catseye.lab.questions import Answer, Asked, Question
+
+if TYPE_CHECKING:
+    from catseye.lab.bench import Bench
+
+
+class Look(Asked):
+    """A window of `side` px whose corner lies at (`top`, `left`) of the picture."""
+
+    picture: str = Field(max_length=64)
+    top: int = Field(default=0, ge=0, le=2000)
+    left: int = Field(default=0, ge=0, le=2000)
+    side: int = Field(default=8, ge=2, le=16)
+
+
+def look(bench: "Bench", asked: Look) -> Answer:
+    """The window's values, channel by channel, and what is true of the whole picture."""
+    picture = bench.pictures.get(asked.picture)
+    part, top, left = pixels.window(picture.pixels, asked.top, asked.left, asked.side)
+    shape = pixels.to_channels_first(picture.pixels).shape
+    moved = pixels.shift(picture.pixels, 1, 0)
+    return {
+        "top": top,
+        "left": left,
+        "channels": pixels.to_channels_first(part).tolist(),
+        "shape": list(shape),
+        "num_values": int(picture.pixels.size),
+        "lowest": int(picture.pixels.min()),
+        "highest": int(picture.pixels.max()),
+        "means": [round(float(value), 1) for value in picture.pixels.mean((0, 1))],
+        "changed_by_a_shift": pixels.share_changed(picture.pixels, moved),
+    }
+
+
+class Compare(Asked):
+    """A picture of this shape in front of a dense layer and of a convolution."""
+
+    channels: int = Field(default=3, ge=1, le=3)
+    side: int = Field(default=224, ge=8, le=1024)
+    units: int = Field(default=1000, ge=1, le=4096)
+    filters: int = Field(default=64, ge=1, le=512)
+    kernel: int = Field(default=3, ge=1, le=11)
+
+
+def compare(bench: "Bench", asked: Compare) -> Answer:
+    """Both layers' parameters, and how often the one has the other's."""
+    shape = (asked.channels, asked.side, asked.side)
+    dense = pixels.dense_cost(shape, asked.units)
+    convolution = pixels.convolution_cost(shape, asked.filters, asked.kernel)
+    return {
+        "num_values": asked.channels * asked.side * asked.side,
+        "dense": {"weights": dense.num_weights, "biases": dense.num_biases, "parameters": dense.num_parameters},
+        "convolution": {
+            "weights": convolution.num_weights,
+            "biases": convolution.num_biases,
+            "parameters": convolution.num_parameters,
+            "outputs": convolution.num_outputs,
+        },
+        "times": dense.num_parameters / convolution.num_parameters,
+        "megabytes": dense.num_parameters * 4 / 1e6,
+    }
+
+
+class Example(Asked):
+    """Nothing to choose."""
+
+
+def example(bench: "Bench", asked: Example) -> Answer:
+    """The small picture whose values can be read."""
+    return {"values": pixels.EXAMPLE.tolist(), "num_values": int(pixels.EXAMPLE.size)}
+
+
+QUESTIONS = {"look": Question(Look, look), "compare": Question(Compare, compare), "example": Question(Example, example)}

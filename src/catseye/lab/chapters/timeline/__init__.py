@@ -1,0 +1,1 @@
+"""Chapter 8: from LeNet-5 to ConvNeXt."""

@@ -1,0 +1,74 @@
+"""What chapter 8 asks: the milestones, one of them taken apart, and the measured table where there is one."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from catseye.lab.chapters.timeline import maths as timeline
+from catseye.lab.questions import Answer, Asked, Question
+from catseye.models.diagram import block_diagram
+from catseye.models.milestones import MILESTONES
+
+if TYPE_CHECKING:
+    from catseye.lab.bench import Bench
+    from catseye.models.summary import Row
+
+
+class Nothing(Asked):
+    """Nothing to choose."""
+
+
+def milestones(bench: "Bench", asked: Nothing) -> Answer:
+    """All of them with their published facts, and what was measured where `catseye lab --timeline` was given."""
+    path = bench.timeline
+    measured = None if path is None else bench.once("timeline", lambda: timeline.read_measured(path))
+    return {"milestones": [asdict(one) for one in MILESTONES], "measured": measured}
+
+
+class Choose(Asked):
+    """One of them."""
+
+    name: str = Field(max_length=40)
+
+
+def milestone(bench: "Bench", asked: Choose) -> Answer:
+    """Counted on the module, with its layers and its block."""
+    one = timeline.of_the_timeline(asked.name)
+    return bench.once(f"milestone:{one.name}", lambda: _take_apart(one))
+
+
+def _take_apart(one: Any) -> Answer:
+    found = timeline.anatomy(one)
+    drawn = block_diagram(one.name)
+    channels = 1 if one.px < 64 else 3
+    extra = {"two_for_one": timeline.two_for_one()} if one.name == "vgg16" else {}
+    return {
+        "name": one.name,
+        "input": [channels, one.px, one.px],
+        "num_parameters": found.summary.num_parameters,
+        "num_macs": found.summary.num_macs,
+        "num_convolutions": found.num_convolutions,
+        "num_linear": found.num_linear,
+        "layers": [_layer(row) for row in found.layers],
+        "diagram": asdict(drawn),
+        **extra,
+    }
+
+
+def _layer(row: "Row") -> Answer:
+    shape = row.output_shape
+    pointwise = timeline.is_pointwise(row)  # (h, w, C), the others (C, h, w)
+    dense = row.kind == "Linear" and not pointwise
+    return {
+        "name": row.name,
+        "kind": "pooling" if "Pool" in row.kind else "linear" if dense else "convolution",
+        "channels": shape[-1] if pointwise or dense else shape[0],
+        "side": 1 if dense else shape[0] if pointwise else shape[-1],
+        "num_parameters": row.num_parameters,
+        "num_macs": row.num_macs,
+        "sees_px": row.receptive_px,
+    }
+
+
+QUESTIONS = {"milestones": Question(Nothing, milestones), "milestone": Question(Choose, milestone)}

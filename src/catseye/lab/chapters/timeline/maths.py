@@ -1,0 +1,125 @@
+"""Chapter 8: the milestones as modules: their layers, their blocks, and what `catseye timeline` measured of them.
+
+Enters: a network's name, a file of measurements. Leaves: sizes counted on the module itself beside the published ones.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from catseye.errors import UsageError
+from catseye.models import registry
+from catseye.models.milestones import MILESTONES, Milestone
+from catseye.models.summary import Row, Summary, summarise
+
+NUM_CLASSES = 1000
+MAX_FILE_BYTES = 1_000_000
+_WITH_WEIGHTS = ("Conv2d", "Linear")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A milestone at the paper's input size, counted on the module; `layers`: those with weights, and poolings."""
+
+    milestone: Milestone
+    summary: Summary
+    num_convolutions: int
+    num_linear: int
+
+    @property
+    def layers(self) -> list[Row]:
+        """What the silhouette shows, in the order in which data meets it."""
+        return [row for row in self.summary.rows if row.kind in _WITH_WEIGHTS or "Pool" in row.kind]
+
+
+def anatomy(milestone: Milestone) -> Anatomy:
+    """Build the network without memory for its weights and follow one picture's shape through it."""
+    channels = 1 if milestone.px < 64 else 3  # LeNet-5 read grey digits
+    classes = 10 if milestone.px < 64 else NUM_CLASSES
+    has = registry.entry(milestone.name).options
+    options: dict[str, Any] = {"auxiliary": False} if "auxiliary" in has else {}
+    with torch.device("meta"):
+        model = registry.create(
+            milestone.name, num_classes=classes, in_channels=channels, input_px=milestone.px, **options
+        )
+    summary = summarise(model, (channels, milestone.px, milestone.px))
+    dense = [row for row in summary.rows if row.kind == "Linear" and not is_pointwise(row)]
+    weighted = [row for row in summary.rows if row.kind in _WITH_WEIGHTS]
+    return Anatomy(milestone, summary, len(weighted) - len(dense), len(dense))
+
+
+def is_pointwise(row: Row) -> bool:
+    """Whether a dense layer works on every place of a map, which makes it a 1x1 convolution; ConvNeXt writes it so."""
+    return row.kind == "Linear" and len(row.output_shape) == 3
+
+
+def two_for_one(channels: int = 64) -> dict[str, dict[str, int]]:
+    """Two stacked 3x3 convolutions beside one 5x5: what each sees and what it costs, from `channels` to `channels`.
+
+    >>> two_for_one(64)
+    {'two 3x3': {'sees_px': 5, 'num_weights': 73728}, 'one 5x5': {'sees_px': 5, 'num_weights': 102400}}
+    """
+    pair = nn.Sequential(*(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2)))
+    one = nn.Sequential(nn.Conv2d(channels, channels, 5, padding=2, bias=False))
+    found = {}
+    for name, layers in (("two 3x3", pair), ("one 5x5", one)):
+        summary = summarise(layers, (channels, 16, 16))
+        found[name] = {"sees_px": summary.rows[-1].receptive_px, "num_weights": summary.num_parameters}
+    return found
+
+
+def read_measured(path: Path) -> dict[str, Any]:
+    """The timeline.json of `catseye timeline`, or a folder with one: its budget, its data and a row per network.
+
+    Raises:
+        UsageError: it is none.
+
+    """
+    file = path / "timeline.json" if path.is_dir() else path
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError("it is too large")
+        content = json.loads(file.read_text(encoding="utf-8"))
+        rows = [{key: kind(row[key]) for key, kind in _MEASURED.items()} for row in content["results"]]
+        return {
+            "data": Path(content.get("data") or content["command"].split()[2]).name,
+            "budget_s": float(content["budget_s"]),
+            "rows": rows,
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        said = getattr(error, "strerror", None) or repr(error)
+        raise UsageError(
+            f"--timeline is the folder of a `catseye timeline` run, or its timeline.json; got {path} ({said})"
+        ) from None
+
+
+_MEASURED: dict[str, type] = {
+    "name": str,
+    "year": int,
+    "accuracy": float,
+    "accuracy_low": float,
+    "accuracy_high": float,
+    "num_test": int,
+    "num_parameters": int,
+    "gmacs": float,
+    "train_images_per_s": float,
+    "inference_images_per_s": float,
+    "num_seen": int,
+}
+
+
+def of_the_timeline(name: str) -> Milestone:
+    """The milestone of that name.
+
+    Raises:
+        UsageError: it is none.
+
+    """
+    for one in MILESTONES:
+        if one.name == name:
+            return one
+    raise UsageError(f"the timeline has {', '.join(one.name for one in MILESTONES)}; got {name[:40]!r}")

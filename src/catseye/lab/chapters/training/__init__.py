@@ -1,0 +1,1 @@
+"""Chapter 6: a training run, watched."""

@@ -1,0 +1,147 @@
+"""What chapter 6 asks: train LeNet-5 on handwritten digits and watch it, one run at a time.
+
+The run is that of `catseye train digits` with the same settings; the command is shown beside it.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field
+
+from catseye.data.builtin import load
+from catseye.explanation.kernels import first_filters
+from catseye.http.refusals import Refusal
+from catseye.lab.chapters.training.watched import Watched
+from catseye.lab.networks import Shown, leave
+from catseye.lab.questions import Answer, Asked, Question
+from catseye.manifest import Manifest
+from catseye.models import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from catseye.lab.bench import Bench
+
+DATA, MODEL = "digits", "lenet5"
+_NONE = {"augment.hflip": 0.0, "augment.crop_padding_px": 0}
+AUGMENTATIONS: dict[str, dict[str, float]] = {
+    "none": _NONE,
+    "shifts": {**_NONE, "augment.crop_padding_px": 3},
+    "strong": {**_NONE, "augment.crop_padding_px": 3, "augment.rotate_deg": 15.0, "augment.erase": 0.3},
+}
+RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
+"""Where each optimizer learns well on digits: what the page starts from."""
+
+
+class Start(Asked):
+    """What the controls say."""
+
+    lr: float = Field(default=RATES["sgd"], gt=0, le=100)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    augmentation: Literal["none", "shifts", "strong"] = "none"
+    epochs: int = Field(default=10, ge=1, le=100)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The same by catseye's own names."""
+        mine = {"training.lr": self.lr, "training.optimizer": self.optimizer, "training.epochs": self.epochs}
+        return {"model.name": MODEL, "seed": self.seed, **mine, **AUGMENTATIONS[self.augmentation]}
+
+    @property
+    def command(self) -> str:
+        """The same run in a terminal."""
+        sets = {"training.optimizer": self.optimizer, "training.lr": self.lr, **AUGMENTATIONS[self.augmentation]}
+        said = " ".join(f"--set {key}={value:g}" if key != "training.optimizer" else f"--set {key}={value}"
+                        for key, value in sets.items())  # fmt: skip
+        return f"catseye train {DATA} --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
+
+
+def run(bench: "Bench", asked: Start) -> "Iterator[Answer]":
+    """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
+
+    Raises:
+        Refusal: another run is under way.
+
+    """
+    with bench.lock:
+        other = bench.kept("training")
+        if isinstance(other, Watched) and other.stopping:
+            other.stop(wait_s=20)
+        if isinstance(other, Watched) and other.running:
+            raise Refusal(
+                409,
+                "training",
+                "one training runs at a time, and one is running; stop it first, perhaps in another tab",
+            )
+        watched = Watched(
+            DATA,
+            asked.settings,
+            first={"kind": "command", "command": asked.command},
+            keep=lambda model, manifest: leave(bench, _as_shown(model, manifest)),
+        )
+        bench.keep("training", watched)
+    return watched
+
+
+def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
+    """What was trained here, for chapter 4 to look into."""
+    says = f"{MODEL}, trained on {DATA} in chapter 6"
+    spec, temperature = manifest.preprocessing, manifest.temperature
+    return Shown(MODEL, model, spec, manifest.classes, temperature, trained=True, says=says, data=DATA)
+
+
+class Nothing(Asked):
+    """Nothing to choose."""
+
+
+def stop(bench: "Bench", asked: Nothing) -> Answer:
+    """End the run at its next step; what it has told so far stays on the page."""
+    watched = bench.kept("training")
+    running = isinstance(watched, Watched) and watched.running
+    if isinstance(watched, Watched):
+        watched.stop()
+    return {"stopped": running}
+
+
+def begin(bench: "Bench", asked: Nothing) -> Answer:
+    """What the page shows before anything was trained."""
+    data = load(DATA)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Start().seed)  # as training/assemble.py does: these are the filters that the run begins with
+        model = registry.create(MODEL, num_classes=len(data.classes), in_channels=1, input_px=32)
+    return {
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "num_pictures": len(data.labels),
+        "classes": list(data.classes),
+        "rates": RATES,
+        "filters": first_filters(model).weights.round(4).tolist(),
+    }
+
+
+def preview(bench: "Bench", asked: Start) -> Answer:
+    """What a terminal would be told."""
+    return {"command": asked.command}
+
+
+class Digits(Asked):
+    """Pictures of the data set by their numbers."""
+
+    pictures: list[int] = Field(max_length=64)
+
+
+def digits(bench: "Bench", asked: Digits) -> Answer:
+    """Their pixels, 8 x 8 each."""
+    pixels = load(DATA).pixels
+    return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in asked.pictures]}
+
+
+QUESTIONS = {
+    "begin": Question(Nothing, begin),
+    "preview": Question(Start, preview),
+    "run": Question(Start, run),
+    "stop": Question(Nothing, stop),
+    "digits": Question(Digits, digits),
+}

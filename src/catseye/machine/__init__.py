@@ -1,0 +1,8 @@
+"""What this computer has, and how much of it may be used.
+
+Called by every room that chooses a number of threads, a device or a size by itself. `cores` imports no torch.
+
+    cores.py    how many cores this process may use
+    devices.py  which device computes, in which precision
+    memory.py   how much memory is free, on the machine and in the container
+"""

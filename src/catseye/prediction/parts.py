@@ -1,0 +1,95 @@
+"""One part: its pictures in, one Parquet file out, whole or not there at all.
+
+Enters: a classifier, a plan, the number of a part. Leaves: OUT/part-NNNNNN.parquet with a row per picture, in the order
+of the list; its columns are those of `predict --csv`. Called by ray_engine.py; no engine is imported here.
+"""
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catseye.classifier import Classifier
+from catseye.errors import MissingDependency
+from catseye.files import write_atomically
+from catseye.prediction.paths import Row, predict_files
+from catseye.prediction.plan import Plan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA_KEY = b"catseye"
+
+
+def part_path(out: Path, part: int) -> Path:
+    """Where a part lies."""
+    return out / f"part-{part:06d}.parquet"
+
+
+def do_part(classifier: Classifier, out: Path, plan: Plan, part: int) -> dict[str, int]:
+    """Classify one part and write it; returns its number, its pictures and how many of them could not be read."""
+    rows = list(predict_files(classifier, plan.pictures(out, part), top=plan.top))
+    num_failed = sum(row.error is not None for row in rows)
+    said = {"part": part, "pictures": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
+    table = to_table(rows, min(plan.top, len(classifier.classes)))
+    stream = io.BytesIO()
+    _parquet().write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(said)}), stream, compression="zstd")
+    write_atomically(part_path(out, part), stream.getvalue())
+    return {"part": part, "pictures": len(rows), "failed": num_failed}
+
+
+def to_table(rows: Iterable[Row], top: int) -> "pa.Table":
+    r"""path, class, probability (0 to 1), class_2, probability_2, …, unknown, error; null where nothing is to be said.
+
+    A name that is no UTF-8 has its odd bytes written as \xNN.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {"path": []}
+    types: dict[str, Any] = {"path": pa.string()}
+    for number in range(1, top + 1):
+        suffix = "" if number == 1 else f"_{number}"
+        columns |= {f"class{suffix}": [], f"probability{suffix}": []}
+        types |= {f"class{suffix}": pa.string(), f"probability{suffix}": pa.float64()}
+    columns |= {"unknown": [], "error": []}
+    types |= {"unknown": pa.bool_(), "error": pa.string()}
+    for row in rows:
+        answers: list[Any] = [value for pair in row.top for value in pair] or [None] * (2 * top)
+        error = None if row.error is None else _text(row.error)
+        cells = [_text(row.path), *answers, row.unknown if error is None else None, error]
+        for column, cell in zip(columns.values(), cells, strict=True):
+            column.append(cell)
+    return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+
+
+def finished(out: Path, plan: Plan) -> dict[int, int]:
+    """The parts that are there and whole, with the number of pictures in each that could not be read."""
+    return {part: failed for part in range(plan.num_parts) if (failed := _failed(out, plan, part)) is not None}
+
+
+def _failed(out: Path, plan: Plan, part: int) -> int | None:
+    path = part_path(out, part)
+    if not path.exists():
+        return None
+    import pyarrow as pa
+
+    try:
+        facts = _parquet().read_metadata(path)  # the end of the file alone
+        said = json.loads(facts.metadata[METADATA_KEY])
+        mine = said["part"] == part and said["model_sha256"] == plan.model_sha256
+        return int(said["failed"]) if mine and facts.num_rows == plan.length(part) else None
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        return None  # cut off or somebody else's: it is computed anew
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _parquet() -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingDependency("pyarrow", "batch") from None
+    return parquet

@@ -1,0 +1,121 @@
+"""`catseye predict --engine ray`: what is missing is computed, what is there stays; kill it, and call it again.
+
+Enters: a model and paths. Leaves: a folder of Parquet files and a `Summary`. Called by cli.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from catseye.errors import Interrupted, MissingDependency, UsageError
+from catseye.files import make_folder, remove_leftovers
+from catseye.prediction.parts import finished
+from catseye.prediction.plan import digest_of_model, make_plan
+from catseye.prediction.ray_engine import open_classifier, run_parts
+
+PART_SIZE = 2000  # seconds of work on one core: little is lost with a killed one, and files stay few
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a call did; `num_failed` are the rows with an error in the whole folder."""
+
+    out: str
+    num_pictures: int
+    num_failed: int
+    num_parts: int
+    num_parts_before: int
+    num_pictures_now: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def predict_in_parts(
+    model: Path,
+    paths: Iterable[str],
+    out: Path,
+    *,
+    top: int = 1,
+    workers: int = 0,
+    part_size: int = PART_SIZE,
+    device: str = "auto",
+    trust: bool = False,
+    tell: Callable[[str], object] = lambda line: None,
+) -> Summary:
+    """Classify `paths` into `out`, in `workers` processes (0: one per core).
+
+    Raises:
+        UsageError: the folder is another call's, or somebody works on it. ModelFileError, DataError, SaveError.
+        WorkerError: a worker failed. Interrupted: Ctrl-C; what is done stays done.
+
+    """
+    _require_engine()
+    begun = time.perf_counter()
+    digest = digest_of_model(model)
+    open_classifier(model, device, trust)  # what cannot be opened is said now, by this process
+    with _alone(out):
+        plan = make_plan(paths, out, model_sha256=digest, part_size=part_size, top=top)
+        remove_leftovers(out)
+        before = finished(out, plan)
+        missing = [part for part in range(plan.num_parts) if part not in before]
+        tell(f"{plan.num_pictures:,} pictures in {plan.num_parts:,} parts; {len(missing):,} parts to do")
+        num_failed, num_now = sum(before.values()), 0
+        try:
+            found: Iterable[dict[str, Any]] = ()
+            if missing:
+                found = run_parts(model, out, missing, workers=workers, device=device, trust=trust)
+            for number, row in enumerate(found, 1):
+                num_now += row["pictures"]
+                num_failed += row["failed"]
+                rate = num_now / (time.perf_counter() - begun)
+                tell(f"part {row['part']} done, {number} of {len(missing)}; {rate:,.0f} pictures/s")
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped; what is done stays in {out}; say the same again to go on", signal.SIGINT
+            ) from None
+    seconds = round(time.perf_counter() - begun, 2)
+    return Summary(str(out), plan.num_pictures, num_failed, plan.num_parts, len(before), num_now, seconds)
+
+
+def _require_engine() -> None:
+    from importlib.util import find_spec
+
+    for module, package in (("ray", "ray[data]"), ("pyarrow", "pyarrow")):
+        if find_spec(module) is None:
+            raise MissingDependency(package, "batch")
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Two calls at a time would compute everything twice. The lock goes with the process that holds it.
+
+    Raises:
+        UsageError: another call works on this folder, or it is a file.
+
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    try:
+        make_folder(out)
+        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written to ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another call works on {out}; wait for it, or choose another --out") from None
+        yield
+    finally:
+        os.close(descriptor)

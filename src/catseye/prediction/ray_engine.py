@@ -1,0 +1,113 @@
+"""The parts that are missing, shared out by Ray Data to workers that each hold the model once.
+
+Enters: a folder with its plan. Leaves: the missing Parquet files, written by the workers themselves; only a few numbers
+per part travel through Ray, so neither its object store nor this process grows with the pictures. RAY_ADDRESS names a
+cluster; without it Ray is started here, for this call. Called by predict.py.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from catseye.classifier import Classifier
+from catseye.errors import CatseyeError, MissingDependency, ModelFileError, UsageError, WorkerError
+from catseye.machine.cores import num_cores
+from catseye.prediction.parts import do_part
+from catseye.prediction.plan import digest_of_model, read_plan
+from catseye.runtimes.loading import is_model_file, load, open_model
+
+STORE_BYTES = 80_000_000  # the smallest that Ray takes; what travels is a few numbers per part
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the default to come, without its warning
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+class Worker:
+    """One process: opens the model once, then does one part after the other."""
+
+    def __init__(self, model: str, out: str, device: str, trust: bool) -> None:
+        self.out, self.plan = Path(out), read_plan(Path(out))
+        if digest_of_model(Path(model)) != self.plan.model_sha256:
+            raise ModelFileError(f"{model} changed after this call began; start again with another --out")
+        self.classifier = open_classifier(Path(model), device, trust)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Row of the missing parts -> what came of it."""
+        return do_part(self.classifier, self.out, self.plan, int(row["item"]))
+
+
+def open_classifier(model: Path, device: str, trust: bool) -> Classifier:
+    """The model as `predict` opens it, computing in one thread: a worker stands on one core."""
+    if is_model_file(model) and device in ("auto", "cpu"):
+        return open_model(model, trust=trust, threads=1).classifier()
+    return load(model, device=device, trust=trust)
+
+
+def run_parts(
+    model: Path, out: Path, parts: Sequence[int], *, workers: int, device: str, trust: bool
+) -> Iterator[dict[str, Any]]:
+    """Do these parts; yields what came of each as soon as it is on disk, in any order.
+
+    Raises:
+        MissingDependency: Ray is not installed. WorkerError: a worker failed for good; other parts stay done.
+
+    """
+    os.environ.update(QUIET)
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise MissingDependency("ray[data]", "batch") from None
+    here = {"num_cpus": workers or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **here}
+    ray.init(**where, logging_level="ERROR", log_to_driver=False)
+    try:
+        said = ray.data.DataContext.get_current()
+        said.enable_progress_bars = said.print_on_execution_start = False
+        workers, gpus = _share_out(ray.cluster_resources(), workers, len(parts), device)
+        done = ray.data.from_items(list(parts), override_num_blocks=len(parts)).map(
+            Worker,
+            fn_constructor_args=(str(model.absolute()), str(out.absolute()), device, trust),
+            # One part at a time each: a second one waiting at a slow worker would keep a quick one idle.
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            num_cpus=1,
+            num_gpus=gpus,
+        )
+        yield from done.iter_rows()
+    except Exception as error:
+        raise _in_words(error) from error
+    finally:
+        ray.shutdown()
+
+
+def _share_out(there: dict[str, float], workers: int, num_parts: int, device: str) -> tuple[int, float | None]:
+    """How many workers, and which share of a GPU for each. Ray would wait for ever for what is not there.
+
+    Raises:
+        UsageError: there are fewer cores or no GPU.
+
+    """
+    cores, gpus = int(there.get("CPU", 0)), there.get("GPU", 0.0)
+    if workers > cores:
+        raise UsageError(f"--workers is at most the cores that Ray has, {cores}; got {workers}")
+    workers = min(workers or cores, num_parts)
+    if not device.startswith("cuda"):
+        return workers, None
+    if not gpus:
+        raise UsageError(f"--device {device} needs a GPU that Ray knows of; it has none; leave --device out")
+    return workers, min(1.0, gpus / workers)
+
+
+def _in_words(error: BaseException) -> CatseyeError:
+    """What a worker raised on purpose, or one line about what it did not."""
+    found: BaseException | None = error
+    while found is not None:
+        if type(found).__module__ == "catseye.errors" and isinstance(found, CatseyeError):
+            return found
+        found = getattr(found, "cause", None) or found.__cause__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    return WorkerError(f"a worker failed ({lines[-1].strip()[:300]}); what is done stays; say the same again to go on")

@@ -1,0 +1,181 @@
+"""A recipe, the user's own TOML file and `--set key=value`, merged in that order and checked; and back to TOML.
+
+Enters: recipe name or file, overrides. Leaves: one frozen `Settings`. Called by cli and `catseye.train`.
+An unknown key is answered with the nearest right one; an option that would do nothing is refused.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from catseye.errors import UnknownName, UsageError
+from catseye.settings.schema import Group, Settings, inert_options
+
+MAX_FILE_BYTES = 1_000_000
+
+
+def load_settings(
+    recipe: str = "quick",
+    *,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
+) -> Settings:
+    """Merge recipe < config file < `values` < `--set` overrides and check the result.
+
+    `values` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
+
+    Raises:
+        UsageError: a key is unknown, a value is out of range, or an option would do nothing.
+
+    >>> load_settings("quick", overrides=["training.epochs=5"]).training.epochs
+    5
+
+    """
+    base = _read_toml(find_recipe(recipe))
+    base["recipe"] = recipe
+    mine: dict[str, Any] = _read_toml(config) if config else {}
+    for key, value in (values or {}).items():
+        _put(mine, key, value)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise UsageError(f"--set wants KEY=VALUE; got {override!r}; for example --set training.epochs=5")
+        _put(mine, key.strip(), _parse_value(text.strip()))
+    if "name" in mine.get("model", {}) and mine["model"]["name"] != base.get("model", {}).get("name"):
+        base["model"] = {}  # the recipe's options were meant for its own network
+    _refuse_unknown(base, recipe)
+    _refuse_unknown(mine, "--set" if not config else str(config))
+    settings = _validate(_merge(base, mine))
+    momentum = settings.training.momentum
+    if settings.training.cycle_momentum and momentum and not 0.05 <= momentum < 0.95:
+        raise UsageError(
+            f"training.cycle_momentum swings by 0.05, so training.momentum is 0.05 to 0.95; got {momentum}"
+        )
+    # What the recipe set and the user's own choice made idle is dropped; what the user set himself is refused.
+    for key, reason in inert_options(settings).items():
+        if _get(mine, key) is not None:
+            raise UsageError(f"{key} would do nothing here: {reason}; leave it out")
+        if _get(base, key) is not None:
+            _drop(base, key)
+    return _validate(_merge(base, mine))
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with catseye."""
+    folder = resources.files("catseye.settings").joinpath("recipes")
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def find_recipe(recipe: str) -> Path:
+    """The file of a named recipe, or the file itself when a path ending in .toml is given."""
+    if recipe.endswith(".toml"):
+        return Path(recipe)
+    if recipe not in recipe_names():
+        raise UnknownName("recipe", recipe, recipe_names(), see="A path that ends in .toml works too.")
+    return Path(str(resources.files("catseye.settings").joinpath("recipes", f"{recipe}.toml")))
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as a TOML file that `--config` reads back."""
+    tables = settings.model_dump(exclude_none=True)
+    lines = [f"{key} = {_toml_value(value)}" for key, value in tables.items() if not isinstance(value, dict)]
+    for name, table in tables.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def read_settings(path: Path) -> Settings:
+    """Settings as `to_toml` wrote them."""
+    return _validate(_read_toml(path))
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    text = json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        if os.path.getsize(path) > MAX_FILE_BYTES:  # noqa: PTH202
+            raise UsageError(f"a settings file has at most {MAX_FILE_BYTES:,} bytes; {path} is larger")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"settings file {path} is no valid TOML ({error})") from None
+
+
+def _parse_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+
+
+def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:
+    groups = {name: field.annotation for name, field in Settings.model_fields.items()}
+    known = [name for name, kind in groups.items() if not _is_group(kind)]
+    for name, kind in groups.items():
+        if _is_group(kind):
+            known += [f"{name}.{key}" for key in kind.model_fields]  # type: ignore[union-attr]
+    for name, value in tables.items():
+        keys = [f"{name}.{key}" for key in value] if isinstance(value, Mapping) else [name]
+        for key in keys:
+            if key not in known:
+                raise UnknownName(f"setting in {where}:", key, known)
+
+
+def _is_group(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Group)
+
+
+def _validate(tables: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(tables)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # A union repeats the key with the name of each branch; the first two parts name the setting.
+        key = ".".join(str(part) for part in first["loc"][:2])
+        rule = first["msg"][0].lower() + first["msg"][1:]
+        raise UsageError(f"{key}: {rule}; got {first['input']!r}") from None
+
+
+def _put(tables: dict[str, Any], key: str, value: object) -> None:
+    group, _, name = key.rpartition(".")
+    if group:
+        table = tables.setdefault(group, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{group} is a table, not a value; got {table!r}")
+        table[name] = value
+    else:
+        tables[name] = value
+
+
+def _get(tables: Mapping[str, Any], key: str) -> object:
+    group, _, name = key.partition(".")
+    return tables.get(group, {}).get(name)
+
+
+def _drop(tables: dict[str, Any], key: str) -> None:
+    group, _, name = key.partition(".")
+    del tables[group][name]
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = {**base[key], **value} if both else value
+    return merged

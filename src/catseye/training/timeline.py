@@ -1,0 +1,258 @@
+"""`catseye timeline`: the history of CNNs measured, not quoted: seven networks, the same pictures, the same time.
+
+Enters: DATA and a budget per network. Leaves: timeline.json, timeline.md, timeline.png and a run folder each.
+Called by cli. The published figures beside the measured ones come from models/timeline.py.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
+from catseye.data.prepare import Prepared
+from catseye.errors import UnknownName, UsageError
+from catseye.evaluation.figures import save_figure
+from catseye.evaluation.metrics import compute_metrics
+from catseye.evaluation.predict import collect_logits
+from catseye.files import write_atomically
+from catseye.machine.devices import choose_device
+from catseye.models.milestones import MILESTONES, Milestone
+from catseye.models.summary import summarise
+from catseye.runs import create_run, environment, load_model, write_json
+from catseye.seeds import derive
+from catseye.settings.merge import load_settings, to_toml
+from catseye.settings.schema import Settings
+from catseye.training.assemble import assemble, data_manifest, fit_to_data, make_manifest, prepare_data
+from catseye.training.checkpoints import Checkpoints, Position
+from catseye.training.fit import fit
+from catseye.training.history import History
+from catseye.training.signals import StopRequest
+from catseye.training.step import train_step
+
+MAX_EPOCHS = 200
+MAX_TEST = 2_000  # held-out pictures for the slow ones too
+WARMUP_STEPS = 2
+TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough that the first steps' slowness does not count
+
+
+@dataclass(frozen=True)
+class MilestoneResult:
+    """One network, measured. `num_seen` counts pictures shown in training, repeats included; speeds are pictures/s."""
+
+    name: str
+    year: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    num_test: int
+    num_parameters: int
+    gmacs: float
+    train_images_per_s: float
+    inference_images_per_s: float
+    num_seen: int
+    epochs: int
+    training_s: float
+    published_top1: float | None
+
+
+def run_timeline(
+    data: str | Path,
+    *,
+    budget_s: float,
+    names: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    data_dir: str | Path | None = None,
+    console: Console | None = None,
+) -> tuple[Path, list[MilestoneResult]]:
+    """Train each milestone for `budget_s` seconds on the same pictures; returns the folder and the results.
+
+    The time is turned into steps beforehand, from a few timed ones, so the schedule ends where the budget
+    ends. Where it does not buy one epoch, a random part of the training pictures is used.
+
+    Raises:
+        UsageError: a setting is wrong. DataError: the pictures cannot be used.
+
+    """
+    console = console or Console(stderr=True)
+    for name in names:
+        if name not in {milestone.name for milestone in MILESTONES}:
+            raise UnknownName("milestone", name, [milestone.name for milestone in MILESTONES])
+    milestones = [milestone for milestone in MILESTONES if milestone.name in names or not (names or milestone.extra)]
+    where = choose_device(device)
+    values: dict[str, object] = {} if seed is None else {"seed": seed}
+    chosen = load_settings("timeline", overrides=overrides, values=values)
+    prepared = prepare_data(str(data), chosen, where, Path(data_dir) if data_dir else None, console)
+    chosen = fit_to_data(chosen, prepared, console)
+    side = "test" if prepared.counts["test"] else "val"
+    prepared.loaders[side] = _part(prepared.loaders[side], MAX_TEST, chosen.seed)
+    folder = create_run(out, f"{Path(prepared.pictures.source).stem}-timeline").path
+    results = []
+    for milestone in milestones:
+        console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False)
+        results.append(_measure(milestone, chosen, prepared, side, where, budget_s, folder, console))
+        _write(folder, results, str(data), budget_s, chosen)
+    return folder, results
+
+
+def _measure(
+    milestone: Milestone,
+    chosen: Settings,
+    prepared: Prepared,
+    side: str,
+    where: torch.device,
+    budget_s: float,
+    folder: Path,
+    console: Console,
+) -> MilestoneResult:
+    whole = prepared.loaders["train"]
+    chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"name": milestone.name})})
+    picture_s = _time_per_picture(chosen, prepared, where, console, budget_s)
+    affordable = max(2 * chosen.training.batch_size, int(budget_s / picture_s))
+    epochs = max(1, min(MAX_EPOCHS, affordable // len(whole.indices)))
+    chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
+    mine = replace(prepared, loaders={**prepared.loaders, "train": _part(whole, affordable // epochs, chosen.seed)})
+    built = assemble(chosen, mine, where, None, console)
+    run = create_run(folder / milestone.name, milestone.name)
+    write_atomically(run.path / "settings.toml", to_toml(chosen))
+    write_json(run.path / "data.json", data_manifest(mine, None))
+    manifest = make_manifest(chosen, mine, built.architecture)
+    history = History(run, 0)
+    with StopRequest() as stop:
+        checkpoints = Checkpoints(run, built.trainer, stop, chosen.training.checkpoint_s)
+        fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, checkpoints, console)
+    model, _ = load_model(run.path, where)
+    begun = time.perf_counter()
+    outputs = collect_logits(model, mine.loaders[side], mine.spec)
+    inference_s = time.perf_counter() - begun
+    metrics = compute_metrics(outputs.logits, outputs.labels, manifest.classes)
+    shape = (mine.spec.channels, mine.spec.height_px, mine.spec.width_px)
+    size = summarise(model, shape)
+    seconds = sum(row["seconds"] for row in history.rows)
+    num_seen = epochs * len(mine.loaders["train"].indices)
+    checkpoints.discard()
+    return MilestoneResult(
+        name=milestone.name,
+        year=milestone.year,
+        accuracy=metrics.accuracy,
+        accuracy_low=metrics.accuracy_low,
+        accuracy_high=metrics.accuracy_high,
+        num_test=metrics.num_pictures,
+        num_parameters=size.num_parameters,
+        gmacs=round(size.num_macs / 1e9, 4),
+        train_images_per_s=round(num_seen / seconds, 1),
+        inference_images_per_s=round(metrics.num_pictures / inference_s, 1),
+        num_seen=num_seen,
+        epochs=epochs,
+        training_s=round(seconds, 1),
+        published_top1=milestone.top1,
+    )
+
+
+def _time_per_picture(
+    chosen: Settings, prepared: Prepared, where: torch.device, console: Console, budget_s: float
+) -> float:
+    """Seconds of training per picture, from a few real steps of a network that is then thrown away."""
+    trainer = assemble(chosen, prepared, where, None, console).trainer
+    trainer.model.train()
+    begun, pictures, number = time.perf_counter(), 0, 0
+    while True:
+        for batch in prepared.loaders["train"].epoch(number):
+            if number == WARMUP_STEPS:
+                begun, pictures = time.perf_counter(), 0
+            loss = train_step(trainer, batch).loss
+            pictures += len(batch.labels)
+            number += 1
+            float(loss)  # waits for a GPU
+            spent = time.perf_counter() - begun
+            if number >= WARMUP_STEPS + MIN_TIMED_STEPS and spent >= min(TIMED_S, budget_s / 10):
+                return spent / pictures
+
+
+def _part(loader: Loader, num_pictures: int, seed: int) -> Loader:
+    """The same loader on a seeded part of its pictures."""
+    if num_pictures >= len(loader.indices):
+        return loader
+    generator = np.random.default_rng(derive(seed, "part"))
+    chosen = np.sort(generator.choice(loader.indices, num_pictures, replace=False))
+    return cast(Loader, replace(cast(MemoryLoader | StreamLoader, loader), indices=chosen))
+
+
+def _write(folder: Path, results: list[MilestoneResult], data: str, budget_s: float, chosen: Settings) -> None:
+    facts: dict[str, Any] = {"data": data, "budget_s": budget_s, "seed": chosen.seed, "environment": environment()}
+    write_json(folder / "timeline.json", {**facts, "results": [asdict(result) for result in results]})
+    write_atomically(folder / "timeline.md", timeline_markdown(results))
+    save_figure(timeline_figure(results, budget_s), folder / "timeline.png")
+
+
+def timeline_markdown(results: Sequence[MilestoneResult]) -> str:
+    """The table of the results."""
+    head = "year | network | accuracy (95 % interval) | parameters | G multiply-adds | training img/s | inference img/s"
+    lines = [f"| {head} | pictures seen |", "|---" * 8 + "|"]
+    for r in results:
+        accuracy = f"{r.accuracy:.1%} ({r.accuracy_low:.1%} – {r.accuracy_high:.1%})"
+        sizes = f"{r.num_parameters / 1e6:.2f} M | {r.gmacs:.4f}"
+        speeds = f"{r.train_images_per_s:,.0f} | {r.inference_images_per_s:,.0f}"
+        lines.append(f"| {r.year} | {r.name} | {accuracy} | {sizes} | {speeds} | {r.num_seen:,} |")
+    return "\n".join(lines) + "\n"
+
+
+def timeline_table(results: Sequence[MilestoneResult]) -> Table:
+    """The same table for a terminal."""
+    table = Table(
+        "year", "network", "accuracy", "95 % interval", "params", "GMAC", "train/s", "infer/s", "seen", box=None
+    )
+    for r in results:
+        interval = f"{r.accuracy_low:.1%} – {r.accuracy_high:.1%}"
+        speeds = (f"{r.train_images_per_s:,.0f}", f"{r.inference_images_per_s:,.0f}", f"{r.num_seen:,}")
+        sizes = (f"{r.num_parameters / 1e6:.2f} M", f"{r.gmacs:.4f}")
+        table.add_row(str(r.year), r.name, f"{r.accuracy:.1%}", interval, *sizes, *speeds)
+    return table
+
+
+def timeline_figure(results: Sequence[MilestoneResult], budget_s: float) -> Figure:
+    """Accuracy of each network with its interval, and its training speed."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    places = range(len(results))
+    labels = [f"{result.name}\n{result.year}" for result in results]
+    values = [result.accuracy * 100 for result in results]
+    errors = [
+        [(result.accuracy - result.accuracy_low) * 100 for result in results],
+        [(result.accuracy_high - result.accuracy) * 100 for result in results],
+    ]
+    left.errorbar(places, values, yerr=errors, fmt="o-", capsize=4)
+    left.set(ylabel="held-out accuracy, %", title=f"the same {budget_s:g} s of training for each")
+    right.bar(places, [result.train_images_per_s for result in results], label="training")
+    right.set(yscale="log", ylabel="pictures per second", title="training speed on this machine")
+    for axes in (left, right):
+        axes.set_xticks(list(places), labels, fontsize=7, rotation=20)
+        axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as 90s, 10m, 1.5h or plain seconds.
+
+    Raises:
+        UsageError: it is none.
+
+    >>> parse_duration("10m")
+    600.0
+
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"--budget is a time above 0 such as 90s, 10m or 1h; got {text!r}")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
