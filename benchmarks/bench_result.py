@@ -3,8 +3,8 @@
     python benchmarks/bench_result.py NAME RUN [--data DATA] [--formats onnx openvino …] [--max-drop 0.3] [--say TEXT]
         [-- --batch 1 8 --threads 1 2 --seconds 0.5 --rounds 5, which go to `catseye bench`]
 
-Writes benchmarks/results/bench-NAME.json: sizes, accuracy of each file on DATA's held-out pictures (else that of its
-own proof), latency and pictures per second of each file, batch size and thread setting, and the ratios that matter:
+Writes benchmarks/results/bench-NAME.json: sizes, accuracy of each file on DATA's held-out images (else that of its
+own proof), latency and images per second of each file, batch size and thread setting, and the ratios that matter:
 each against TorchScript and against eager torch, both at the same setting and each at its own best one. A file that
 the proof refuses is named with the reason, and the others are measured. Beside hardware, versions and commit. For
 numbers to be quoted nothing else may compute on the machine.
@@ -98,7 +98,7 @@ def proof(path: Path) -> dict:
     manifest = open_model(path, trust=True).manifest
     parity, made = manifest.parity, manifest.quantisation
     return {
-        "num_pictures": parity.num_pictures,
+        "num_images": parity.num_images,
         "agreement": parity.agreement,
         "max_difference": parity.max_difference,
         "accuracy_drop": parity.run_accuracy - parity.file_accuracy,
@@ -107,11 +107,11 @@ def proof(path: Path) -> dict:
 
 
 def ratios(measured: dict, base: str) -> dict:
-    """Pictures per second against those of `base`, per batch size: best setting against best, and at equal settings."""
+    """Images per second against those of `base`, per batch size: best setting against best, and at equal settings."""
     rates: dict[str, dict] = {}
     for row in measured["rows"]:
         setting = (row["threads"], row["calls"])
-        rates.setdefault(row["file"], {}).setdefault(row["batch"], {})[setting] = row["pictures_per_s"]
+        rates.setdefault(row["file"], {}).setdefault(row["batch"], {})[setting] = row["images_per_s"]
     against = rates.pop(base, {})
     found: dict[str, dict] = {}
     for name, batches in rates.items() if against else ():

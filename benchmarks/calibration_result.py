@@ -1,9 +1,9 @@
-"""Calibrate runs, choose a threshold for "unknown", and commit what that did on pictures that chose neither.
+"""Calibrate runs, choose a threshold for "unknown", and commit what that did on images that chose neither.
 
     python benchmarks/calibration_result.py [--max-risk 2%] RUN AGAINST [RUN AGAINST …]
 
 Writes benchmarks/results/calibration.json: per run ECE, Brier score and loss before and after, coverage and risk at the
-threshold, AUROC against the pictures of AGAINST; and precision and recall of suspected label errors on scikit-learn's
+threshold, AUROC against the images of AGAINST; and precision and recall of suspected label errors on scikit-learn's
 digits, 5 % of whose labels are flipped on purpose. The runs' model files get the temperature and the threshold.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
         "seeds": [row["seed"] for row in rows],
         "runs": rows,
         "flipped_digits": {
-            "num_pictures": 1797,
+            "num_images": 1797,
             "num_flipped": NUM_FLIPPED,
             "seeds": list(SEEDS),
             **{name: spread([one[place] for one in flipped]) for place, name in enumerate(names)},

@@ -1,11 +1,11 @@
-"""Time `catseye check` on real pictures, and measure which changed copies its near-duplicate search finds.
+"""Time `catseye check` on real images, and measure which changed copies its near-duplicate search finds.
 
     python benchmarks/check_data.py NAME DATA [--say HOW_DATA_IS_WRITTEN_DOWN]
 
 Writes benchmarks/results/check-NAME.json: wall time of the whole command, the findings with their counts, and for
-each kind of change the share of copies of 1,000 pictures of DATA that the search pairs with their original. A pair
+each kind of change the share of copies of 1,000 images of DATA that the search pairs with their original. A pair
 counts only if both steps agree: few bits between the hashes, a high correlation (constants in data/duplicates.py).
-`random_pairs` is the same for pairs of different pictures: what it lets through by chance.
+`random_pairs` is the same for pairs of different images: what it lets through by chance.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
     verdict = json.loads(done.stdout)
     result = {
         "command": f"catseye check {options.say or options.data} --json",
-        "n": verdict["num_pictures"],
+        "n": verdict["num_images"],
         "seeds": [SEED],
         "wall_s": round(wall_s, 2),
         "cpu_s": round(
@@ -72,12 +72,12 @@ def main() -> None:
 
 def copies_found(data: str) -> dict[str, object]:
     """The share of copies that both steps pair with their original, per change."""
-    pictures = open_source(data)
+    images = open_source(data)
     rng = np.random.default_rng(SEED)
     images = []
-    for index in rng.permutation(len(pictures))[:SAMPLE].tolist():
+    for index in rng.permutation(len(images))[:SAMPLE].tolist():
         try:
-            images.append(open_image(pictures.read(index)).convert("RGB"))
+            images.append(open_image(images.read(index)).convert("RGB"))
         except ImageError:
             continue
         images[-1].thumbnail((512, 512))  # what larger photos hold beyond that changes neither step

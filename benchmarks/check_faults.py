@@ -1,8 +1,8 @@
 """Plant faults in sound data and count: which of them `catseye check` finds, and what it reports that is none.
 
-    python benchmarks/check_faults.py [--seeds 5] [--pictures 1000] [--page FOLDER]
+    python benchmarks/check_faults.py [--seeds 5] [--images 1000] [--page FOLDER]
 
-Each seed makes a data set of its own: pictures of scikit-learn's digits on cloudy grounds, in train and test, and among
+Each seed makes a data set of its own: images of scikit-learn's digits on cloudy grounds, in train and test, and among
 them faults in known places. Precision: the share of what a rule names that was planted for it. Recall: the share of
 what was planted that it names. Pairs of class names that differ by case or white space are measured by the name.
 Writes benchmarks/results/check-faults.json. `--page` keeps the first seed's data and its check.html, for looking at.
@@ -33,13 +33,13 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{:064x}\nsize 
 PAGES = (b"<!doctype html><title>404</title>", b"PK\x03\x04 an archive", b"a text", b"\0" * 400)
 KINDS = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "WEBP": "webp", "GIF": "gif"}
 TWINS = (str.upper, str.capitalize, lambda name: name + " ", lambda name: f"{name[:2]} {name[2:]}")
-Truth = dict[str, set[str]]  # rule -> names of the pictures that it has to name
+Truth = dict[str, set[str]]  # rule -> names of the images that it has to name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--page", type=Path, default=None)
     options = parser.parse_args()
     seeds = list(range(options.seeds))
@@ -48,7 +48,7 @@ def main() -> None:
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             root = options.page / "digits" if options.page and not seed else Path(folder) / "digits"
-            truth = plant(root, seed, options.pictures)
+            truth = plant(root, seed, options.images)
             verdict = check(root, out=options.page if options.page and not seed else None)
         found = named_by(verdict)
         found["class-twins"] = twins_named(verdict)
@@ -58,12 +58,12 @@ def main() -> None:
         for rule in found.keys() - truth.keys():
             others[rule] += len(found[rule])
     result = {
-        "command": f"python benchmarks/check_faults.py --seeds {options.seeds} --pictures {options.pictures}",
+        "command": f"python benchmarks/check_faults.py --seeds {options.seeds} --images {options.images}",
         "n": len(seeds),
         "seeds": seeds,
-        "sound_pictures_per_seed": options.pictures,
+        "sound_images_per_seed": options.images,
         "faults": {rule: summary(rows) for rule, rows in cells.items()},
-        "pictures_named_by_other_rules": dict(others),
+        "images_named_by_other_rules": dict(others),
         "commit": commit(),
         "environment": environment(),
     }
@@ -87,11 +87,11 @@ def summary(rounds: list[dict[str, int]]) -> dict[str, object]:
 
 
 def named_by(verdict: Verdict) -> dict[str, set[str]]:
-    """Rule -> names of the pictures that it accuses; of a pair under two labels, the copy that was planted later."""
+    """Rule -> names of the images that it accuses; of a pair under two labels, the copy that was planted later."""
     found: dict[str, set[str]] = defaultdict(set)
     for one in verdict.findings:
         for case in one.examples:
-            names = [verdict.names[index] for index in case.pictures]
+            names = [verdict.names[index] for index in case.images]
             if one.rule.endswith("two-labels") or one.rule.endswith("duplicates"):
                 names = [name for name in names if "/copy" in name] or names
             found[one.rule].update(names[:1])
@@ -103,13 +103,13 @@ def twins_named(verdict: Verdict) -> set[str]:
     return {" and ".join(sorted(note.split(" and "))) for note in cases}
 
 
-def plant(root: Path, seed: int, num_pictures: int) -> Truth:
-    """Write the data set; a quarter of the sound pictures stand in test. Leaves what was planted, and where."""
+def plant(root: Path, seed: int, num_images: int) -> Truth:
+    """Write the data set; a quarter of the sound images stand in test. Leaves what was planted, and where."""
     rng = np.random.default_rng(seed)
-    draw = pictures(rng)
+    draw = images(rng)
     twins = plant_twins(root, rng, draw)
     sound = []
-    for number in range(num_pictures):
+    for number in range(num_images):
         label, image = next(draw)
         path = root / ("test" if number % 4 == 0 else "train") / CLASSES[label] / f"{number:05d}.png"
         sound.append(put(path, encoded(image)))
@@ -123,7 +123,7 @@ def plant(root: Path, seed: int, num_pictures: int) -> Truth:
     for number in range(NUM_PLANTED):
         path = next(origin)  # the same bytes, across the split
         note("leak-test-train", put(root / "test" / path.parent.name / f"copy{number}.png", path.read_bytes()))
-        path = next(origin)  # the same picture saved anew, across the split
+        path = next(origin)  # the same image saved anew, across the split
         copy = root / "test" / path.parent.name / f"copy-saved{number}.jpg"
         note("near-leak-test-train", put(copy, saved_anew(path, rng)))
         path = next(origin)
@@ -140,7 +140,7 @@ def plant(root: Path, seed: int, num_pictures: int) -> Truth:
         note("pointer", put(root / "train" / rng.choice(CLASSES) / f"pointer{number}.jpg", pointer))
         note("empty", put(root / "test" / rng.choice(CLASSES) / f"empty{number}.png", b""))
         page = PAGES[number % len(PAGES)] + bytes([number])
-        note("no-picture", put(root / "train" / rng.choice(CLASSES) / f"page{number}.jpg", page))
+        note("no-image", put(root / "train" / rng.choice(CLASSES) / f"page{number}.jpg", page))
         kind, suffix = rng.permutation(["PNG", "JPEG", "BMP", "WEBP"])[:2]
         path = root / "train" / rng.choice(CLASSES) / f"named{number}.{KINDS[suffix]}"
         note("misnamed", put(path, encoded(next(draw)[1], kind)))
@@ -158,8 +158,8 @@ def plant_twins(root: Path, rng: np.random.Generator, draw: Iterator[tuple[int, 
     return twins
 
 
-def pictures(rng: np.random.Generator) -> Iterator[tuple[int, Image.Image]]:
-    """Labels and pictures without end: a digit on a ground with the spectrum of photographs, no two grounds alike."""
+def images(rng: np.random.Generator) -> Iterator[tuple[int, Image.Image]]:
+    """Labels and images without end: a digit on a ground with the spectrum of photographs, no two grounds alike."""
     digits = load_digits()
     while True:
         index = int(rng.integers(len(digits.target)))

@@ -3,7 +3,7 @@
     python benchmarks/floors.py
 
 Rates in fp32 and bf16: the fastest of a large matrix product and several 3x3 convolutions, since either can be the
-better one. Memory bandwidth: bytes read plus bytes written while a large array is copied. FLOPs per picture are
+better one. Memory bandwidth: bytes read plus bytes written while a large array is copied. FLOPs per image are
 counted by torch, forward and backward, a multiply-add as two. Called by train_speed.py.
 """
 
@@ -52,8 +52,8 @@ def bandwidth(seconds: float) -> float:
     return 2 * COPY_BYTES / best_s(lambda: target.copy_(source), seconds)
 
 
-def flops_per_picture(model: nn.Module, channels: int, side: int) -> int:
-    """Multiplications and additions of one training step, forward and backward, for one picture."""
+def flops_per_image(model: nn.Module, channels: int, side: int) -> int:
+    """Multiplications and additions of one training step, forward and backward, for one image."""
     counter = FlopCounterMode(display=False)
     with counter:
         model(torch.zeros(2, channels, side, side)).sum().backward()

@@ -1,11 +1,11 @@
 """Everything that is claimed about training on a GPU, in one call of less than nine minutes.
 
     python benchmarks/gpu_cifar10.py FOLDER [--seeds 10]        one CUDA device of the H100 class
-    python benchmarks/gpu_cifar10.py --dry                      the same path on generated pictures on the CPU
+    python benchmarks/gpu_cifar10.py --dry                      the same path on generated images on the CPU
 
 FOLDER is CIFAR-10 as train/ and test/ with one folder per class. Three parts: the recipe `speed` to 94 % over all
 seeds (target: 4 s of training), a wider and longer one to 96 % (40 s), and `classic`, 50 epochs (93 % in 60 s).
-The pictures are decoded once; each run is the ordinary `assemble` and `fit` of `catseye train`. Training seconds are
+The images are decoded once; each run is the ordinary `assemble` and `fit` of `catseye train`. Training seconds are
 those of the steps: decoding, evaluation and saving are not in them, a warm-up run goes before. Needs catseye's
 own dependencies and torch 2.11 or newer. Prints a table, writes benchmarks/results/gpu-cifar10.json.
 """
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--dry", action="store_true", help="the whole path on the CPU, with generated pictures")
+    parser.add_argument("--dry", action="store_true", help="the whole path on the CPU, with generated images")
     parser.add_argument("--out", type=Path, default=None, help="JSON file; none is written by --dry without it")
     options = parser.parse_args()
     if options.dry == (options.folder is not None):
@@ -80,7 +80,7 @@ def main() -> None:
     if not options.dry and not torch.cuda.is_available():
         parser.error("FOLDER needs a CUDA device, and torch sees none here; --dry runs the path on the CPU")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or generate(Path(temporary) / "pictures")
+        folder = options.folder or generate(Path(temporary) / "images")
         where = choose_device("cpu" if options.dry else "cuda")
         rows = [run_part(part, folder, where, options, Path(temporary)) for part in PARTS]
     result = {
@@ -144,7 +144,7 @@ def one_run(
 
 
 def generate(folder: Path) -> Path:
-    """Ten classes of tinted noise, 5 training and 2 test pictures each."""
+    """Ten classes of tinted noise, 5 training and 2 test images each."""
     rng = np.random.default_rng(0)
     for side, number in (("train", 5), ("test", 2)):
         for label in range(10):

@@ -1,4 +1,4 @@
-"""How long it takes to list a folder of many pictures, and how much memory.
+"""How long it takes to list a folder of many images, and how much memory.
 
     python benchmarks/index_names.py [--files 1000000] [--folder /dev/shm] [--rounds 3]
 
@@ -67,10 +67,10 @@ def make_files(root: Path, files: int, classes: int) -> None:
 def list_once(folder: Path) -> dict[str, Any]:
     before = peak_mb()
     begun, cpu = time.perf_counter(), time.process_time()
-    pictures = open_source(folder)
+    images = open_source(folder)
     seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
     return {
-        "num_files": len(pictures),
+        "num_files": len(images),
         "seconds": seconds,
         "cpu_s": cpu_s,
         "peak_mb": peak_mb(),

@@ -1,6 +1,6 @@
-"""How long a first answer takes on AWS Lambda: process start, imports, opening the model, one picture.
+"""How long a first answer takes on AWS Lambda: process start, imports, opening the model, one image.
 
-    python benchmarks/lambda_cold_start.py FOLDER PICTURE [--rounds 7]
+    python benchmarks/lambda_cold_start.py FOLDER IMAGE [--rounds 7]
 
 FOLDER is what `catseye deploy lambda` wrote and its build.py has built. Amazon's own Runtime Interface Emulator (out of
 the wheel aws-sam-cli) starts the function with Amazon's own runtime client, as Lambda does: the first call starts the
@@ -42,12 +42,12 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--python", default=None, help="the one that built the folder")
     options = parser.parse_args()
     package = options.folder / "package"
-    event = http_event(options.picture.read_bytes())
+    event = http_event(options.image.read_bytes())
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         tools = Tools(Path(folder), options.python or built_with(options.folder), options.folder)
@@ -61,7 +61,7 @@ def main() -> None:
             1
         ]
     result = {
-        "command": f"python benchmarks/lambda_cold_start.py FOLDER PICTURE --rounds {options.rounds}",
+        "command": f"python benchmarks/lambda_cold_start.py FOLDER IMAGE --rounds {options.rounds}",
         "measured": "seconds at the client from the first request to its answer, process start included, in the "
         "Runtime Interface Emulator; files in the page cache; warm_s: median of ten more calls",
         "n": options.rounds,
@@ -90,15 +90,15 @@ def built_with(folder: Path) -> str:
     return "python" + line.split('"')[1]
 
 
-def http_event(picture: bytes, path: str = "/predict") -> dict:
-    """What an HTTP API sends for `curl --data-binary @picture`."""
+def http_event(image: bytes, path: str = "/predict") -> dict:
+    """What an HTTP API sends for `curl --data-binary @image`."""
     return {
         "version": "2.0",
         "rawPath": path,
         "rawQueryString": "",
         "headers": {"content-type": "image/jpeg"},
         "requestContext": {"http": {"method": "POST", "path": path}, "stage": "$default"},
-        "body": base64.b64encode(picture).decode(),
+        "body": base64.b64encode(image).decode(),
         "isBase64Encoded": True,
     }
 

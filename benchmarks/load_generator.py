@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
-NUM_PICTURES = 200
+NUM_IMAGES = 200
 START_S = 120  # a server that has not answered by then is given up
 CONTENT_TYPE = "multipart/form-data; boundary=catseyebench"
 LUA = """
@@ -43,17 +43,17 @@ end
 """
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """At most NUM_PICTURES of them, from all over the folder."""
+def images_in(folder: Path) -> list[Path]:
+    """At most NUM_IMAGES of them, from all over the folder."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    return found[:: max(1, len(found) // NUM_PICTURES)][:NUM_PICTURES]
+    return found[:: max(1, len(found) // NUM_IMAGES)][:NUM_IMAGES]
 
 
-def write_forms(pictures: Path, folder: Path) -> Path:
-    """The pictures as JPEG forms, and the script that sends them; leaves the list of forms."""
+def write_forms(images: Path, folder: Path) -> Path:
+    """The images as JPEG forms, and the script that sends them; leaves the list of forms."""
     folder.mkdir()
     names = []
-    for index, path in enumerate(pictures_in(pictures)):
+    for index, path in enumerate(images_in(images)):
         content = path.read_bytes()
         if path.suffix.lower() == ".png":
             stream = io.BytesIO()

@@ -6,7 +6,7 @@ FOLDER holds photos in class folders. Two sets are made of it: its own photos, a
 2000 x 1500 with sensor noise (JPEG, quality 90), as a camera or phone leaves them. Both sides squash to 224 x 224
 (bilinear, antialiased), so that the geometry is equal, and end with a normalised float batch. Contestants run in
 fresh processes, in turn in every round, one pass to warm up and one that counts. Prints a table and writes
-benchmarks/results/photo-decode.json, with the difference in pixels over all pictures.
+benchmarks/results/photo-decode.json, with the difference in pixels over all images.
 
 - imagefolder  torchvision: ImageFolder, Resize, ToTensor, Normalize, one loader worker per core
 - stream       catseye's StreamLoader with as many workers
@@ -74,9 +74,9 @@ def main() -> None:
     }
     write_json(HERE / "results" / "photo-decode.json", result)
     for name, found in sets.items():
-        shown = Table("contestant", "pictures/s", "sd", "ratio", "min - max", title=f"{name}: {found['pixels']}")
+        shown = Table("contestant", "images/s", "sd", "ratio", "min - max", title=f"{name}: {found['pixels']}")
         for row in found["contestants"]:
-            speed, ratio = row["pictures_per_s"], row["ratio"]
+            speed, ratio = row["images_per_s"], row["ratio"]
             shown.add_row(
                 row["name"],
                 f"{speed['mean']:,.1f}",
@@ -104,21 +104,21 @@ def measure(folder: Path, rounds: int) -> dict[str, Any]:
         for name in CONTESTANTS[number % len(CONTESTANTS) :] + CONTESTANTS[: number % len(CONTESTANTS)]:
             found = run(["photo_decode.py", str(folder), "--one", name], {})
             runs.append({"round": number, **found})
-            print(f"round {number + 1}/{rounds}  {name:18} {found['pictures_per_s']:9.1f}/s", file=sys.stderr)
-    base = {row["round"]: row["pictures_per_s"] for row in runs if row["name"] == BASELINE}
+            print(f"round {number + 1}/{rounds}  {name:18} {found['images_per_s']:9.1f}/s", file=sys.stderr)
+    base = {row["round"]: row["images_per_s"] for row in runs if row["name"] == BASELINE}
     rows = []
     for name in CONTESTANTS:
         mine = [row for row in runs if row["name"] == name]
-        ratios = [row["pictures_per_s"] / base[row["round"]] for row in mine]
+        ratios = [row["images_per_s"] / base[row["round"]] for row in mine]
         rows.append(
             {
                 "name": name,
-                "pictures_per_s": spread([row["pictures_per_s"] for row in mine]),
+                "images_per_s": spread([row["images_per_s"] for row in mine]),
                 "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
             }
         )
     return {
-        "num_pictures": runs[0]["num_pictures"],
+        "num_images": runs[0]["num_images"],
         "pixels": compare_pixels(folder),
         "contestants": rows,
         "rounds": runs,
@@ -126,7 +126,7 @@ def measure(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def compare_pixels(folder: Path) -> dict[str, float]:
-    """Against torchvision's own pixels, in levels of 255, over every value of every picture."""
+    """Against torchvision's own pixels, in levels of 255, over every value of every image."""
     squash = transforms.Resize((SIDE, SIDE))
     means, worst, histogram = [], 0, np.zeros(256, np.int64)
     for path, _ in datasets.ImageFolder(folder).samples:
@@ -138,21 +138,21 @@ def compare_pixels(folder: Path) -> dict[str, float]:
     p99 = int(np.searchsorted(histogram.cumsum(), 0.99 * histogram.sum()))
     return {
         "mean": round(statistics.fmean(means), 3),
-        "worst_picture_mean": round(max(means), 3),
+        "worst_image_mean": round(max(means), 3),
         "p99": p99,
         "max": worst,
     }
 
 
 def one(name: str, folder: Path) -> dict[str, Any]:
-    """Pictures per second of one contestant: a pass to warm up, then one that counts."""
+    """Images per second of one contestant: a pass to warm up, then one that counts."""
     if name.endswith("-full"):
         pixels_of.DECODED_PER_INPUT_PX = float("inf")
     work = torchvision_pass(folder) if name == BASELINE else catseye_pass(name.removesuffix("-full"), folder)
     work()
     begun = time.perf_counter()
     number = work()
-    return {"name": name, "num_pictures": number, "pictures_per_s": number / (time.perf_counter() - begun)}
+    return {"name": name, "num_images": number, "images_per_s": number / (time.perf_counter() - begun)}
 
 
 def torchvision_pass(folder: Path) -> Callable[[], int]:
@@ -163,20 +163,20 @@ def torchvision_pass(folder: Path) -> Callable[[], int]:
 
 
 def catseye_pass(name: str, folder: Path) -> Callable[[], int]:
-    pictures = open_source(folder)
-    everything = np.arange(len(pictures), dtype=np.int64)
+    images = open_source(folder)
+    everything = np.arange(len(images), dtype=np.int64)
 
     def floats(batches: list[Batch] | Any) -> int:
         return sum(len(normalise(to_unit(batch.pixels), SPEC)) for batch in batches)
 
     if name == "stream":
         device, workers = torch.device("cpu"), os.cpu_count() or 1
-        loader = StreamLoader(pictures, SPEC, everything, BATCH, True, 0, workers, device)
+        loader = StreamLoader(images, SPEC, everything, BATCH, True, 0, workers, device)
         return lambda: floats(loader.epoch(0))
 
     def memory() -> MemoryLoader:
-        decoded, row, _ = decode_all(pictures, everything, SPEC)
-        labels = torch.from_numpy(pictures.labels)
+        decoded, row, _ = decode_all(images, everything, SPEC)
+        labels = torch.from_numpy(images.labels)
         return MemoryLoader(torch.from_numpy(decoded), labels, row, row, BATCH, True, 0)
 
     if name == "first-epoch":

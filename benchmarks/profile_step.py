@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--variant", default="classic")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warm-up", type=int, default=3)
-    parser.add_argument("--per-class", type=int, default=200, help="training pictures, so that the process starts fast")
+    parser.add_argument("--per-class", type=int, default=200, help="training images, so that the process starts fast")
     options = parser.parse_args()
     _, switches = parse(options.variant)
     if switches & ENVIRONMENT.keys():
@@ -43,7 +43,7 @@ def main() -> None:
             next(steps)
         with profile(activities=[ProfilerActivity.CPU]) as seen:
             begun = time.perf_counter()
-            pictures = sum(next(steps) for _ in range(options.steps))
+            images = sum(next(steps) for _ in range(options.steps))
             wall_s = time.perf_counter() - begun
     rows = by_operator(seen, options.steps)
     result = {
@@ -51,7 +51,7 @@ def main() -> None:
         "n": options.steps,
         "seeds": [0],
         "variant": options.variant,
-        "images_per_s_profiled": pictures / wall_s,
+        "images_per_s_profiled": images / wall_s,
         "wall_s_per_step": wall_s / options.steps,
         "operators": rows,
         "commit": commit(),

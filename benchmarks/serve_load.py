@@ -1,9 +1,9 @@
 """Load on three servers in turn: the tutorials' FastAPI + TorchScript, LitServe + ONNX Runtime, `catseye serve`.
 
-    python benchmarks/serve_load.py RUN PICTURES FILE.onnx [INT8.onnx …] [--photos RUN PICTURES INT8.onnx INT8.xml …]
+    python benchmarks/serve_load.py RUN IMAGES FILE.onnx [INT8.onnx …] [--photos RUN IMAGES INT8.onnx INT8.xml …]
         [--seconds 8] [--rounds 2] [--minutes 11] [--name serve-load]
 
-RUN is the run that the files were exported from, PICTURES a folder of class folders; 200 pictures of it are sent as
+RUN is the run that the files were exported from, IMAGES a folder of class folders; 200 images of it are sent as
 JPEG forms to /predict by wrk (Debian's package) on the same machine, at 32, 128 and 256 connections; those of
 `--photos` (a network of 224 px, say) at 32. An .xml is served by OpenVINO. Each server is started, its time to
 the first answer taken, loaded, and stopped before the next one starts. A round that would end after `--minutes` is not
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from load_generator import about_forms, one_server, pictures_in, version_of_wrk, write_forms
+from load_generator import about_forms, images_in, one_server, version_of_wrk, write_forms
 from packaging.requirements import Requirement
 from train_result import commit
 
@@ -35,11 +35,11 @@ BASELINES = ("article", "litserve")
 
 @dataclass
 class Case:
-    """One kind of pictures, the servers that get them, and what each round found."""
+    """One kind of images, the servers that get them, and what each round found."""
 
     name: str
     run: Path
-    pictures: Path
+    images: Path
     files: list[Path]
     forms: Path
     connections: tuple[int, ...]
@@ -50,7 +50,7 @@ class Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--photos", type=Path, nargs="+", default=[])
     parser.add_argument("--seconds", type=int, default=8)
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--name", default="serve-load")
     asked = parser.parse_args()
     if 0 < len(asked.photos) < 3:
-        parser.error("--photos takes RUN PICTURES FILE.onnx …")
+        parser.error("--photos takes RUN IMAGES FILE.onnx …")
     with tempfile.TemporaryDirectory() as folder:
         result = measure(asked, Path(folder))
     report(result)
@@ -87,8 +87,8 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict:
 
 
 def small_case(asked: argparse.Namespace, folder: Path) -> Case:
-    forms = write_forms(asked.pictures, folder / "small")
-    case = Case("small", asked.run, asked.pictures, asked.files, forms, (32, 128, 256))
+    forms = write_forms(asked.images, folder / "small")
+    case = Case("small", asked.run, asked.images, asked.files, forms, (32, 128, 256))
     case.servers["article"] = article_command(asked.run, forms.parent)
     case.servers["litserve"] = [SERVERS / "litserve_server.py", asked.files[0].resolve(), "PORT", os.cpu_count(), 1]
     for file in asked.files:
@@ -97,9 +97,9 @@ def small_case(asked: argparse.Namespace, folder: Path) -> Case:
 
 
 def photo_case(asked: argparse.Namespace, folder: Path) -> Case:
-    run, pictures, *files = asked.photos
-    forms = write_forms(pictures, folder / "photos")
-    case = Case("photos", run, pictures, files, forms, (32,))
+    run, images, *files = asked.photos
+    forms = write_forms(images, folder / "photos")
+    case = Case("photos", run, images, files, forms, (32,))
     case.servers["article"] = article_command(run, forms.parent)
     for file in files:
         case.servers[f"catseye {file.name}"] = catseye_command(file)
@@ -140,14 +140,14 @@ def result_of(asked: argparse.Namespace, cases: list[Case], rounds: int, limits:
     names = " ".join(file.name for file in asked.files)
     photos = " ".join(file.name for file in asked.photos[2:])
     result: dict = {
-        "command": f"python benchmarks/serve_load.py RUN PICTURES {names} "
-        + (f"--photos RUN PICTURES {photos} " if photos else "")
+        "command": f"python benchmarks/serve_load.py RUN IMAGES {names} "
+        + (f"--photos RUN IMAGES {photos} " if photos else "")
         + f"--seconds {asked.seconds} --rounds {asked.rounds}",
         "n": rounds,
         "seeds": [],
         "cases": {
             case.name: {
-                "pictures": about_forms(case.forms),
+                "images": about_forms(case.forms),
                 "servers": {name: summary(rows, case.connections) for name, rows in case.rows.items()},
                 "in_process_limit": limits[case.name],
                 "rounds": case.rows,
@@ -173,17 +173,17 @@ def summary(rows: list[dict], connections: tuple[int, ...]) -> dict:
 
 
 def limits_of(case: Case) -> dict[str, float]:
-    """Of each server of ours the pictures per second that its model alone could do."""
+    """Of each server of ours the images per second that its model alone could do."""
     found = {}
     for name, words in case.servers.items():
         if name.startswith("catseye"):
             file = next(file for file in case.files if file.resolve() in words)
-            found[name] = in_process(file, case.pictures)
+            found[name] = in_process(file, case.images)
     return found
 
 
-def in_process(file: Path, pictures: Path, seconds: float = 3.0) -> float:
-    """Pictures per second that the model alone computes, a one-thread call per core, without decoding and HTTP."""
+def in_process(file: Path, images: Path, seconds: float = 3.0) -> float:
+    """Images per second that the model alone computes, a one-thread call per core, without decoding and HTTP."""
     from catseye.machine.cores import num_cores
     from catseye.preprocess import preprocess
     from catseye.serving import runtimes, tuning
@@ -191,7 +191,7 @@ def in_process(file: Path, pictures: Path, seconds: float = 3.0) -> float:
     model = runtimes.load(file)
     batch_size = tuning.choose(model).batch_size
     spec = model.manifest.preprocessing
-    paths = pictures_in(pictures)[:batch_size]
+    paths = images_in(images)[:batch_size]
     rows = np.stack([model.row_of(preprocess(paths[n % len(paths)], spec)) for n in range(batch_size)])
     counts = [0] * num_cores()
     end = time.perf_counter() + seconds
@@ -281,7 +281,7 @@ def met(value: float, sign: str, limit: float) -> bool:
 
 def report(result: dict) -> None:
     for case, found in result["cases"].items():
-        print(f"{case}: {found['pictures']}; in-process limit {found['in_process_limit']}")
+        print(f"{case}: {found['images']}; in-process limit {found['in_process_limit']}")
         for name, row in found["servers"].items():
             print(f"  {name}: first answer after {row['first_answer_s']:.2f} s, {row['memory_mb']:.0f} MB")
             for number, at in row.items():

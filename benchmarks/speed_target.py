@@ -4,10 +4,10 @@
 
 FOLDER is CIFAR-10 as train/ and test/ with one folder per class. A window of the textbook loop
 (baselines/article_loop.py, steady state, fresh process) runs before, between and after the runs of
-`catseye train FOLDER --recipe speed`, each with its changed settings; the loop's 50 epochs are 50 x 50,000 pictures
+`catseye train FOLDER --recipe speed`, each with its changed settings; the loop's 50 epochs are 50 x 50,000 images
 at its median speed.
 Training seconds exclude decoding and evaluation on both sides; the whole process's wall time stands beside them.
-Accuracy is that of the 10,000 test pictures as they are; with mirror images and shifts averaged it is a second column.
+Accuracy is that of the 10,000 test images as they are; with mirror images and shifts averaged it is a second column.
 Writes benchmarks/results/speed-target.json. Run it on an idle machine.
 """
 
@@ -35,7 +35,7 @@ from catseye.runs import environment, load_model, open_run, write_json
 from catseye.training.assemble import prepare_data
 
 HERE = Path(__file__).parent
-ARTICLE_EPOCHS, NUM_PICTURES = 50, 50_000
+ARTICLE_EPOCHS, NUM_IMAGES = 50, 50_000
 DEEPER = "model.depth=3 training.epochs=25 training.small_share=0.6 augment.crop_padding_px=4 augment.erase=0.25"
 RUNS = ("training.epochs=8", DEEPER)
 
@@ -52,7 +52,7 @@ def main() -> None:
         for changed in options.runs:
             runs.append(train(options.folder, changed, seed))
             windows.append(window(options.folder, options.seconds))
-    article_s = ARTICLE_EPOCHS * NUM_PICTURES / statistics.median(windows)
+    article_s = ARTICLE_EPOCHS * NUM_IMAGES / statistics.median(windows)
     result = {
         "command": shown_command("speed_target.py", options.folder),
         "n": options.rounds,
@@ -72,11 +72,11 @@ def main() -> None:
 
 
 def window(folder: Path, seconds: float) -> float:
-    """Pictures per second of the textbook loop."""
+    """Images per second of the textbook loop."""
     command = [sys.executable, str(HERE / "train_variants.py"), "article", str(folder), "--seconds", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment())
     speed = float(json.loads(done.stdout.splitlines()[-1])["images_per_s"])
-    print(f"textbook loop: {speed:.1f} pictures/s", file=sys.stderr, flush=True)
+    print(f"textbook loop: {speed:.1f} images/s", file=sys.stderr, flush=True)
     return speed
 
 
@@ -105,7 +105,7 @@ def train(folder: Path, changed: str, seed: int) -> dict[str, Any]:
 
 
 def accuracy_with_views(out: Path, folder: Path) -> float:
-    """Logits averaged over the picture and its mirror image (half the weight), and both shifted by (±1, ±1)."""
+    """Logits averaged over the image and its mirror image (half the weight), and both shifted by (±1, ±1)."""
     model, manifest = load_model(out, CPU)
     chosen = open_run(out).settings
     loader = prepare_data(str(folder), chosen, CPU, None, Console(stderr=True, quiet=True)).loaders["test"]

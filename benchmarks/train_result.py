@@ -56,7 +56,7 @@ def one_run(words: list[str], seed: int) -> dict[str, object]:
             "accuracy": metrics["accuracy"],
             "accuracy_95_interval": metrics["accuracy_95_interval"],
             "macro_f1": metrics["macro"]["f1"],
-            "num_pictures": metrics["num_pictures"],
+            "num_images": metrics["num_images"],
             "split": metrics["split"],
             "wall_s": round(wall_s, 1),
             "training_s": round(sum(row["seconds"] for row in open_run(out).history), 1),

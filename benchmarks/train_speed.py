@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines import article_loop
-from floors import flops_per_picture
+from floors import flops_per_image
 from rich.console import Console
 from rich.table import Table
 from train_result import commit
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="measured per variant and round, warm-up excluded")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
-    parser.add_argument("--per-class", type=int, default=1000, help="training pictures, so that processes start fast")
+    parser.add_argument("--per-class", type=int, default=1000, help="training images, so that processes start fast")
     parser.add_argument("--name", default="train-speed", help="of the file under benchmarks/results")
     options = parser.parse_args()
     variants = list(dict.fromkeys([BASELINE, *options.variants]))
@@ -77,13 +77,13 @@ def main() -> None:
 
 
 def shown_command(script: str, folder: Path) -> str:
-    """The command line, with the private path of the pictures left out."""
+    """The command line, with the private path of the images left out."""
     words = ["cifar10/" if word == str(folder) else word for word in sys.argv[1:]]
     return " ".join(["python", f"benchmarks/{script}", *words])
 
 
 def link_some(source: Path, target: Path, per_class: int) -> Path:
-    """Links to the same pictures of every class, drawn once: every process has to decode them all anew."""
+    """Links to the same images of every class, drawn once: every process has to decode them all anew."""
     for side, number in (("train", per_class), ("test", 10)):
         for folder in sorted(path for path in (source / side).iterdir() if path.is_dir()):
             files = sorted(folder.iterdir())
@@ -136,16 +136,16 @@ def summarise(variant: str, runs: list[dict[str, Any]], floor: dict[str, float])
     base = {run["round"]: run["images_per_s"] for run in runs if run["variant"] == BASELINE}
     ratios = [run["images_per_s"] / base[run["round"]] for run in mine]
     side = 24 if "24px" in variant else 32
-    flops = flops_per_picture(article_loop.make_model(), 3, side)
+    flops = flops_per_image(article_loop.make_model(), 3, side)
     speed = statistics.median(speeds)
     rate = floor["bf16_flops_per_s" if "bf16" in variant else "fp32_flops_per_s"]
     return {
         "variant": variant,
         "images_per_s": {"median": speed, "min": min(speeds), "max": max(speeds)},
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
-        "flops_per_picture": flops,
+        "flops_per_image": flops,
         "arithmetic_floor_share": speed * flops / rate,
-        "bytes_per_picture": 3 * side**2,
+        "bytes_per_image": 3 * side**2,
         "bytes_floor_share": speed * 3 * side**2 / floor["bytes_per_s"],
         "threads": mine[0]["threads"],
         "page_faults_per_step": statistics.median(run["page_faults_per_step"] for run in mine),

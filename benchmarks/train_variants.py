@@ -112,7 +112,7 @@ def set_process(switches: set[str]) -> None:
 
 
 def make_steps(variant: str, folder: Path) -> Iterator[int]:
-    """Trains as it is iterated; gives the number of pictures of every step."""
+    """Trains as it is iterated; gives the number of images of every step."""
     base, switches = parse(variant)
     return (article_steps if base == "article" else classic_steps)(folder, switches)
 
@@ -155,7 +155,7 @@ def classic_steps(folder: Path, switches: set[str]) -> Iterator[int]:
 def trainer_steps(trainer: Trainer, epoch: Callable[[int], Iterator]) -> Iterator[int]:
     for number in count():
         for batch in epoch(number):
-            yield train_step(trainer, batch).num_pictures
+            yield train_step(trainer, batch).num_images
 
 
 def change_optimizer(optimizer: Optimizer, switches: set[str]) -> Optimizer:
@@ -172,14 +172,14 @@ def measure(steps: Iterator[int], seconds: float) -> dict[str, float | int]:
         next(steps)
     warm_s = time.perf_counter() - begun
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    pictures, times = 0, [time.perf_counter()]
+    images, times = 0, [time.perf_counter()]
     while times[-1] - times[0] < seconds or len(times) <= LEAST_STEPS:
-        pictures += next(steps)
+        images += next(steps)
         times.append(time.perf_counter())
     usage = resource.getrusage(resource.RUSAGE_SELF)
     num_steps = len(times) - 1
     return {
-        "images_per_s": pictures / (times[-1] - times[0]),
+        "images_per_s": images / (times[-1] - times[0]),
         "steps": num_steps,
         "median_step_s": statistics.median(b - a for a, b in pairwise(times)),
         "warm_up_s": warm_s,

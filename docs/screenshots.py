@@ -1,4 +1,4 @@
-"""The pictures in docs/lab/, made anew: `python -m docs.screenshots [FOLDER]`, from the root of the repository.
+"""The images in docs/lab/, made anew: `python -m docs.screenshots [FOLDER]`, from the root of the repository.
 
 A LeNet-5 learns the digits first, so that chapter 4 has something to show. Needs Chromium and playwright; two minutes.
 """
@@ -100,8 +100,8 @@ def main(out: Path) -> None:
                 act(page)
                 page.mouse.move(0, 0)
                 page.wait_for_timeout(1500)  # what is computed for the last control
-                picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-                picture.quantize(256, dither=Image.Dither.NONE).save(out / f"{name}.png", optimize=True)
+                image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+                image.quantize(256, dither=Image.Dither.NONE).save(out / f"{name}.png", optimize=True)
                 page.close()
                 print(out / f"{name}.png")
             browser.close()

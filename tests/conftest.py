@@ -26,7 +26,7 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
-WritePictures = Callable[..., Path]
+WriteImages = Callable[..., Path]
 
 
 def random_pixels(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:
@@ -36,14 +36,14 @@ def random_pixels(seed: int, height: int = 8, width: int = 8, channels: int = 3)
 
 
 def encode(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    """The pixels as the bytes of a picture file."""
+    """The pixels as the bytes of an image file."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()
 
 
 def write_tinted(root: Path, count: int) -> Path:
-    """Three classes of a tint each, `count` noisy pictures of 32 px: learnable in seconds."""
+    """Three classes of a tint each, `count` noisy images of 32 px: learnable in seconds."""
     rng = np.random.default_rng(0)
     for number, name in enumerate(("red", "green", "blue")):
         (root / name).mkdir(parents=True)
@@ -55,8 +55,8 @@ def write_tinted(root: Path, count: int) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> WritePictures:
-    """`pictures({"cat": 3, "train/dog": 2})` writes that many different PNGs into each folder and returns the root."""
+def images(tmp_path: Path) -> WriteImages:
+    """`images({"cat": 3, "train/dog": 2})` writes that many different PNGs into each folder and returns the root."""
 
     def write(counts: Mapping[str, int], root: str = "data", **size: int) -> Path:
         seed = 0

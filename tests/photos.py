@@ -1,4 +1,4 @@
-"""Pictures with the spectrum of photographs, and what people do to them on the way from one folder to the next."""
+"""Images with the spectrum of photographs, and what people do to them on the way from one folder to the next."""
 
 import io
 

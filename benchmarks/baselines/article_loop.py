@@ -27,7 +27,7 @@ BATCH, LR, MOMENTUM, WEIGHT_DECAY, WORKERS = 128, 0.1, 0.9, 1e-4, 2
 
 
 class Cifar(Dataset[tuple[Tensor, int]]):
-    """Decoded pictures in one array, a Pillow image per access: as torchvision.datasets.CIFAR10 does it."""
+    """Decoded images in one array, a Pillow image per access: as torchvision.datasets.CIFAR10 does it."""
 
     def __init__(self, folder: Path, transform: Callable[[Image.Image], Tensor]) -> None:
         files = datasets.ImageFolder(folder)
@@ -64,7 +64,7 @@ def make_optimizer(model: nn.Module) -> Optimizer:
 
 
 def steps(loader: DataLoader[tuple[Tensor, int]], model: nn.Module, optimizer: Optimizer, epochs: int) -> Iterator[int]:
-    """Train; after every step the number of pictures in it."""
+    """Train; after every step the number of images in it."""
     criterion = nn.CrossEntropyLoss()
     scheduler = OneCycleLR(optimizer, max_lr=LR, epochs=epochs, steps_per_epoch=len(loader))
     for epoch in range(epochs):

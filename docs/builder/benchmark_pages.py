@@ -131,8 +131,8 @@ def cell(value: Any) -> str:
 def title(key: str) -> str:
     """A key of JSON as words, with its unit behind.
 
-    >>> [title(key) for key in ("peak_memory_mb", "wall_s", "num_pictures", "batch 1, 1 calls")]
-    ['peak memory (MB)', 'wall (s)', 'number of pictures', 'batch 1, 1 calls']
+    >>> [title(key) for key in ("peak_memory_mb", "wall_s", "num_images", "batch 1, 1 calls")]
+    ['peak memory (MB)', 'wall (s)', 'number of images', 'batch 1, 1 calls']
     """
     units = {"s": "s", "ms": "ms", "px": "px", "mb": "MB", "bytes": "bytes"}
     words = key.split("_")

@@ -17,7 +17,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks/index.md",
 }
-PICTURES = {".png", ".svg", ".jpg", ".webp"}
+IMAGES = {".png", ".svg", ".jpg", ".webp"}
 BUILDER = Path(__file__).parent.name
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```[^\n]*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -43,7 +43,7 @@ def stage(root: Path, staged: Path) -> None:
             continue
         if path.suffix == ".md":
             copy_page(root, path, staged / inside, staged)
-        elif path.suffix in PICTURES:
+        elif path.suffix in IMAGES:
             copy_file(path, staged / inside)
     for source, page in PAGES.items():
         copy_page(root, root / source, staged / page, staged)

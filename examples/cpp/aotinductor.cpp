@@ -1,8 +1,8 @@
-// Classify one picture with a package that `catseye export RUN --to aotinductor` compiled. No Python, no interpreter.
+// Classify one image with a package that `catseye export RUN --to aotinductor` compiled. No Python, no interpreter.
 //
-//   classify model.aoti.pt2 picture.bin HEIGHT WIDTH CHANNELS
+//   classify model.aoti.pt2 image.bin HEIGHT WIDTH CHANNELS
 //
-// picture.bin holds the picture's bytes, H x W x C, as catseye's preprocessing makes them (golden/*.npy has examples).
+// image.bin holds the image's bytes, H x W x C, as catseye's preprocessing makes them (golden/*.npy has examples).
 // Prints one probability per class, in the order of the manifest (extra/catseye in the archive). The package holds
 // code for the processor family it was compiled on.
 // Build: as torchscript.cpp, with -Wl,--no-as-needed before -ltorch: the code in the package looks for libtorch.so, which
@@ -18,7 +18,7 @@
 
 int main(int count, char** words) {
   if (count != 6) {
-    std::fprintf(stderr, "usage: classify model.aoti.pt2 picture.bin HEIGHT WIDTH CHANNELS\n");
+    std::fprintf(stderr, "usage: classify model.aoti.pt2 image.bin HEIGHT WIDTH CHANNELS\n");
     return 2;
   }
   const int64_t height = std::atoll(words[3]), width = std::atoll(words[4]), channels = std::atoll(words[5]);

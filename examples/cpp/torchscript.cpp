@@ -1,8 +1,8 @@
-// Classify one picture with a TorchScript file that `catseye export RUN --to torchscript` wrote. No Python.
+// Classify one image with a TorchScript file that `catseye export RUN --to torchscript` wrote. No Python.
 //
-//   classify model.torchscript picture.bin HEIGHT WIDTH CHANNELS
+//   classify model.torchscript image.bin HEIGHT WIDTH CHANNELS
 //
-// picture.bin holds the picture's bytes, H x W x C, as catseye's preprocessing makes them (golden/*.npy has examples).
+// image.bin holds the image's bytes, H x W x C, as catseye's preprocessing makes them (golden/*.npy has examples).
 // Prints one probability per class, in the order of the manifest, which is the archive's extra file "catseye".
 // Build: g++ -std=c++20 torchscript.cpp -I$TORCH/include -I$TORCH/include/torch/csrc/api/include -L$TORCH/lib
 //        -Wl,-rpath,$TORCH/lib -ltorch -ltorch_cpu -lc10     where TORCH is the folder of the torch package or libtorch
@@ -16,7 +16,7 @@
 
 int main(int count, char** words) {
   if (count != 6) {
-    std::fprintf(stderr, "usage: classify model.torchscript picture.bin HEIGHT WIDTH CHANNELS\n");
+    std::fprintf(stderr, "usage: classify model.torchscript image.bin HEIGHT WIDTH CHANNELS\n");
     return 2;
   }
   const int64_t height = std::atoll(words[3]), width = std::atoll(words[4]), channels = std::atoll(words[5]);

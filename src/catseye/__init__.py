@@ -1,4 +1,4 @@
-"""catseye: labelled pictures in, an image classifier in production out.
+"""catseye: labelled images in, an image classifier in production out.
 
     import catseye
     trained = catseye.train("photos/", epochs=20)

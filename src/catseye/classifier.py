@@ -1,6 +1,6 @@
 """A trained model, ready to be asked. No torch in this file: the way to compute logits is handed in.
 
-Enters: pictures as paths, bytes, arrays or Pillow images. Leaves: `Prediction`s in the order asked.
+Enters: images as paths, bytes, arrays or Pillow images. Leaves: `Prediction`s in the order asked.
 Called by users (`catseye.load(...)`), cli and serving.
 """
 
@@ -19,7 +19,7 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one picture. `probabilities` (K,) is in the order of `classes` and sums to 1."""
+    """The answer for one image. `probabilities` (K,) is in the order of `classes` and sums to 1."""
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
@@ -57,18 +57,18 @@ class Classifier:
         return self.manifest.classes
 
     def predict(self, image: ImageSource) -> Prediction:
-        """Classify one picture: a path, the bytes of a file, a uint8 array (H, W[, C]) or a Pillow image.
+        """Classify one image: a path, the bytes of a file, a uint8 array (H, W[, C]) or a Pillow image.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
 
         """
         return self._answer(self.logits(preprocess(image, self.manifest.preprocessing)[None]))[0]
 
     def predict_many(self, images: Iterable[ImageSource], *, batch_size: int = 64) -> Iterator[Prediction | ImageError]:
-        """Classify many pictures in batches; one answer per picture, in order.
+        """Classify many images in batches; one answer per image, in order.
 
-        A picture that cannot be read yields its error in its own place and disturbs no other.
+        An image that cannot be read yields its error in its own place and disturbs no other.
         """
         batch: list[Pixels | ImageError] = []
         for image in images:

@@ -4,9 +4,9 @@ Classes, preprocessing, temperature, the threshold below which the answer is "un
 that made it and where it came from. Written by runs and exporting, read by everything after them.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from catseye.errors import ModelFileError
 from catseye.preprocess import Preprocessing
@@ -24,6 +24,19 @@ class Architecture(BaseModel):
     options: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
 
+class _Renamed(BaseModel):
+    """A table whose older files say "pictures" where it now says "images"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_names(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        return {str(name).replace("pictures", "images"): value for name, value in content.items()}
+
+
 class Provenance(BaseModel):
     """Where the model came from."""
 
@@ -38,18 +51,21 @@ class Provenance(BaseModel):
     seed: int = 0
     metrics: dict[str, float] = Field(default_factory=dict)
 
+    @field_validator("metrics")
+    @classmethod
+    def _todays_names(cls, metrics: dict[str, float]) -> dict[str, float]:
+        return {name.replace("pictures", "images"): value for name, value in metrics.items()}
 
-class Parity(BaseModel):
-    """How an exported file was proved equal to the run it came from: same pictures, file bytes to probabilities.
 
-    Differences are of probabilities, over all pictures, classes and batch sizes. Accuracies are shares, 0 to 1; the
-    interval is that of run minus file on the same pictures.
+class Parity(_Renamed):
+    """How an exported file was proved equal to the run it came from: same images, file bytes to probabilities.
+
+    Differences are of probabilities, over all images, classes and batch sizes. Accuracies are shares, 0 to 1; the
+    interval is that of run minus file on the same images.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     split: str
-    num_pictures: int
+    num_images: int
     batch_sizes: tuple[int, ...]
     max_difference: float
     mean_difference: float
@@ -62,16 +78,14 @@ class Parity(BaseModel):
     accuracy_drop_95_interval: tuple[float, float] | None = None
 
 
-class Quantisation(BaseModel):
+class Quantisation(_Renamed):
     """How an INT8 file was made: whose quantiser, what chose the ranges, and what was left in float by measurement."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tool: str
     calibration: str
-    num_calibration_pictures: int
+    num_calibration_images: int
     selection_split: str
-    num_selection_pictures: int
+    num_selection_images: int
     measured: dict[str, float] = Field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
     max_drop: float

@@ -1,4 +1,4 @@
-"""Picture bytes in, one uint8 array out: the only evaluation preprocessing there is.
+"""Image bytes in, one uint8 array out: the only evaluation preprocessing there is.
 
 Validation, testing, `predict`, the export check and the server call `preprocess` and nothing
 else, so they cannot disagree. Pillow and NumPy only; no torch.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from catseye.errors import ImageError, PictureTooLarge, UnknownFormat
+from catseye.errors import ImageError, ImageTooLarge, UnknownFormat
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -29,7 +29,7 @@ FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM")
 FILE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 )
-MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded picture of that size takes 300 MB
+MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
 # Pillow's plugins raise all of these on damaged files.
 _BROKEN = (
@@ -66,7 +66,7 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 
 class Preprocessing(BaseModel):
-    """How a picture becomes the network's input; travels inside every model file.
+    """How an image becomes the network's input; travels inside every model file.
 
     `mean` and `std` are in units of [0, 1] per channel. They are applied on the device (or inside
     the exported graph), not here: the array that leaves this file is uint8.
@@ -100,7 +100,7 @@ class Expected:
 
 
 def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, ...] = FILE_FORMATS) -> Pixels:
-    """Turn one picture into the network's input.
+    """Turn one image into the network's input.
 
     Large JPEGs are decoded at a reduced size, which leaves a mean difference below half a level of 255 from full
     decoding: two to three times faster, a quarter of the memory or less.
@@ -108,7 +108,7 @@ def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, 
     Shape: (H, W, C) uint8 with H = spec.height_px, W = spec.width_px, C = spec.channels.
 
     Raises:
-        ImageError: the picture is empty, cut off, of another format or too large.
+        ImageError: the image is empty, cut off, of another format or too large.
 
     >>> spec = Preprocessing(height_px=32, width_px=32, mean=(0.5,) * 3, std=(0.5,) * 3)
     >>> preprocess(np.zeros((10, 20, 3), np.uint8), spec).shape
@@ -125,7 +125,7 @@ def preprocess_sized(
     formats: tuple[str, ...] = FILE_FORMATS,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[Pixels, tuple[int, int]]:
-    """As `preprocess`, with the width and height of the upright picture, which a map to lay over it needs."""
+    """As `preprocess`, with the width and height of the upright image, which a map to lay over it needs."""
     image, box, size = _open(source, formats, spec, max_pixels)
     return to_pixels(fit(image, spec, box), spec.channels), size
 
@@ -148,14 +148,14 @@ def open_image(
 def _open(
     source: ImageSource, formats: tuple[str, ...], spec: Preprocessing | None, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
-    """The picture, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
+    """The image, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
     if isinstance(source, np.ndarray):
         image = _from_array(source)
         return image, None, image.size
-    name = "the picture"
+    name = "the image"
     if isinstance(source, Image.Image):
         if 0 in source.size:
-            raise ImageError(f"a picture must hold pixels; got {source.width} x {source.height}")
+            raise ImageError(f"an image must hold pixels; got {source.width} x {source.height}")
         try:
             upright = _to_eight_bit(_upright(source))
             return upright, None, upright.size
@@ -181,10 +181,10 @@ def _open(
         raise
     except UnidentifiedImageError:
         if is_pointer(source):
-            raise UnknownFormat(f"{name} is a Git LFS pointer, not the picture itself; run: git lfs pull") from None
-        raise UnknownFormat(f"{name} is no picture in a format that is read here ({', '.join(formats)})") from None
+            raise UnknownFormat(f"{name} is a Git LFS pointer, not the image itself; run: git lfs pull") from None
+        raise UnknownFormat(f"{name} is no image in a format that is read here ({', '.join(formats)})") from None
     except Image.DecompressionBombError:  # Pillow's own limit, met while it reads the header
-        raise PictureTooLarge(f"{name} has too many pixels; at most {max_pixels:,} are read") from None
+        raise ImageTooLarge(f"{name} has too many pixels; at most {max_pixels:,} are read") from None
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
 
@@ -251,9 +251,9 @@ def read_file(path: Path) -> bytes:
 
 
 def fit(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Image.Image:
-    """Resize to the input size; `box` says where in the image the picture lies, if not everywhere.
+    """Resize to the input size; `box` says where in the image the image lies, if not everywhere.
 
-    `pad` keeps the whole picture and its proportions and fills the rest; `crop` scales the short
+    `pad` keeps the whole image and its proportions and fills the rest; `crop` scales the short
     side and cuts the centre out; `squash` gives up the proportions.
     """
     target = (spec.width_px, spec.height_px)
@@ -279,7 +279,7 @@ def fit(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Imag
 
 
 def to_pixels(image: Image.Image, channels: int) -> Pixels:
-    """The picture's values as an array.
+    """The image's values as an array.
 
     Shape: (H, W, C) uint8.
     """
@@ -300,7 +300,7 @@ def normalise(pixels: Pixels, spec: Preprocessing) -> NDArray[np.float32]:
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
-        raise PictureTooLarge(f"{name} has {size[0]} x {size[1]} pixels; at most {max_pixels:,} are read")
+        raise ImageTooLarge(f"{name} has {size[0]} x {size[1]} pixels; at most {max_pixels:,} are read")
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:

@@ -1,6 +1,6 @@
 """The run folder: where a training run lives, and the way from it back to a model.
 
-    settings.toml     every setting          data.json         which picture was on which side
+    settings.toml     every setting          data.json         which image was on which side
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
     curves.png, confusion.png
@@ -85,12 +85,12 @@ class Run:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The data manifest: source, classes, and name and class of every picture per split."""
+        """The data manifest: source, classes, and name and class of every image per split."""
         return read_json(self.path / "data.json")
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The results on the held-out pictures."""
+        """The results on the held-out images."""
         return read_json(self.path / "metrics.json")
 
 

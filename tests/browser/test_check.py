@@ -75,7 +75,7 @@ def test_thumbnails_are_there_and_whole(page, checked):
     )
     assert page.locator("img.enlarged").count() >= 1
     unreadable = page.locator("figure", has_text="cut.png")
-    assert unreadable.locator(".none").inner_text() == "no picture"
+    assert unreadable.locator(".none").inner_text() == "no image"
 
 
 def test_a_class_name_with_markup_is_shown_as_it_is(page):

@@ -155,7 +155,7 @@ def test_the_models_own_filters(open_page):
     see(page, "#output-size", "4 × 4")  # 8 px, kernel 5
 
 
-def test_a_dropped_picture_is_used_in_every_chapter(open_page):
+def test_a_dropped_image_is_used_in_every_chapter(open_page):
     page = open_page("pixels")
     drop(page, "blue")
     see(page, "#shape", "(3, 8, 8)")
@@ -164,14 +164,14 @@ def test_a_dropped_picture_is_used_in_every_chapter(open_page):
     see(page, "#values td >> nth=0", "255")
     page.goto(page.url.replace("pixels", "network"))
     page.wait_for_selector("html[data-ready]")
-    assert page.locator(".pictures [aria-pressed=true]").inner_text() == "your picture"
+    assert page.locator(".images [aria-pressed=true]").inner_text() == "your image"
 
 
-def test_what_is_no_picture_is_told(open_page):
+def test_what_is_no_image_is_told(open_page):
     page = open_page("pixels", expect=["Failed to load resource"])
-    page.set_input_files(".pictures input", [{"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}])
+    page.set_input_files(".images input", [{"name": "x.png", "mimeType": "image/png", "buffer": b"no image"}])
     sync_api.expect(page.locator("#message")).to_contain_text("send one JPEG, PNG, WebP")
-    page.set_input_files(".pictures input", [{"name": "x.png", "mimeType": "image/png", "buffer": png("red")}])
+    page.set_input_files(".images input", [{"name": "x.png", "mimeType": "image/png", "buffer": png("red")}])
     sync_api.expect(page.locator("#message")).to_be_hidden()
     see(page, "#shape", "(3, 4, 4)")
 
@@ -216,7 +216,7 @@ def test_a_click_on_a_layer_shows_its_maps(open_page):
     sync_api.expect(page.locator("#place-facts")).to_contain_text(re.compile(r"\(\d+, 1\)|\(0, \d+\)"))
     page.click("#find")
     sync_api.expect(page.locator("#patches figure")).to_have_count(9)
-    assert "pictures of digits" in page.locator("#patches-say").inner_text()
+    assert "images of digits" in page.locator("#patches-say").inner_text()
 
 
 def test_another_network_and_the_decision(open_page):
@@ -260,9 +260,7 @@ def test_every_control_can_be_reached_by_tab(open_page):
     assert {"kernel, row 2, column 2", "Stride", "play", "divisor"} <= reached
 
 
-def test_a_huge_picture_is_refused_in_a_sentence(open_page):
+def test_a_huge_image_is_refused_in_a_sentence(open_page):
     page = open_page("pixels", expect=["Failed to load resource"])
-    page.set_input_files(
-        ".pictures input", [{"name": "x.png", "mimeType": "image/png", "buffer": noise(1, 3000, "PNG")}]
-    )
+    page.set_input_files(".images input", [{"name": "x.png", "mimeType": "image/png", "buffer": noise(1, 3000, "PNG")}])
     sync_api.expect(page.locator("#message")).to_contain_text("a body has at most 20,000,000 bytes")

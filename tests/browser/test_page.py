@@ -1,4 +1,4 @@
-"""The page in a headless Chromium: pictures in by every way, answers out, nothing from elsewhere, nothing executed."""
+"""The page in a headless Chromium: images in by every way, answers out, nothing from elsewhere, nothing executed."""
 
 import json
 import re
@@ -60,14 +60,14 @@ def verdict(page, text: str) -> None:
     sync_api.expect(page.locator("#verdict .label")).to_have_text(text, timeout=15_000)
 
 
-def test_choose_a_picture(open_page):
+def test_choose_a_image(open_page):
     page = open_page()
     upload(page, ("red.png", png("red")))
     verdict(page, "red")
     shares = page.locator("#bars .value").all_inner_texts()
     assert len(shares) == 3
     assert sum(float(share.split()[0]) for share in shares) == pytest.approx(100, abs=0.3)
-    assert page.locator("#picture").get_attribute("alt") == "red.png, classified as red"
+    assert page.locator("#image").get_attribute("alt") == "red.png, classified as red"
     width = page.evaluate("document.querySelector('#bars .fill').getBoundingClientRect().width")
     assert width > 50
 
@@ -116,7 +116,7 @@ def test_paste(open_page):
 
 
 def test_camera(open_page):
-    """Chromium's fake camera shows a green picture with a clock."""
+    """Chromium's fake camera shows a green image with a clock."""
     page = open_page()
     page.keyboard.press("c")
     for _ in range(100):  # not wait_for_function: the page's policy forbids the eval in it
@@ -141,7 +141,7 @@ def test_the_map_and_its_slider(open_page):
     upload(page, ("red.png", noise(1, side=64, kind="PNG")))
     page.wait_for_selector("#heat:not([hidden])")
     same = page.evaluate(
-        "['#picture', '#heat'].map(q => JSON.stringify(document.querySelector(q).getBoundingClientRect()))"
+        "['#image', '#heat'].map(q => JSON.stringify(document.querySelector(q).getBoundingClientRect()))"
     )
     assert same[0] == same[1]
     page.locator("#heat-strength").fill("0")
@@ -152,7 +152,7 @@ def test_the_map_and_its_slider(open_page):
 
 def test_a_bad_file_says_why(open_page):
     page = open_page()
-    upload(page, ("broken.png", b"no picture"), ("red.png", png("red")))
+    upload(page, ("broken.png", b"no image"), ("red.png", png("red")))
     sync_api.expect(page.locator("#verdict .failed")).to_contain_text("send one JPEG, PNG", timeout=15_000)
     page.keyboard.press("ArrowRight")
     verdict(page, "red")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The report of a short run on tinted pictures; a quarter of each class lies in the folder of the next."""
+    """The report of a short run on tinted images; a quarter of each class lies in the folder of the next."""
     root = write_tinted(tmp_path_factory.mktemp("data") / "tinted", 40)
     names = sorted(folder.name for folder in root.iterdir())
     for number, name in enumerate(names):
@@ -37,13 +37,13 @@ def page(browser, report, watch):
     context.close()
 
 
-def test_a_click_on_a_cell_opens_its_pictures(page):
+def test_a_click_on_a_cell_opens_its_images(page):
     button = page.locator("td.miss button").first
     count = int(button.inner_text())
     button.click()
     dialog = page.locator("dialog")
     assert dialog.is_visible()
-    cards = dialog.locator(".picture")
+    cards = dialog.locator(".image")
     assert cards.count() == count
     first = cards.first
     assert first.locator("img").evaluate("image => image.complete && image.naturalWidth") == 32

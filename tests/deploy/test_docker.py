@@ -98,12 +98,12 @@ def test_the_image_is_small_and_says_what_it_is(docker, image, trained):
 
 def test_it_answers_like_the_file_and_turns_healthy(run, trained):
     """Read-only, no capabilities, a user without a name: the limits an operator sets."""
-    _, model, picture = trained
+    _, model, image = trained
     container = run(*LOCKED_DOWN)
     seconds = container.wait_until_ready()
-    status, body = container.ask("POST", "/predict", picture, content_type="image/png")
+    status, body = container.ask("POST", "/predict", image, content_type="image/png")
     answer = json.loads(body)
-    expected = catseye.load(model).predict(picture)
+    expected = catseye.load(model).predict(image)
     say(f"ready {seconds:.2f} s after docker run returned; /predict: {body.decode()[:120]}…")
     assert status == 200
     assert answer["class"] == expected.top(1)[0][0]
@@ -125,7 +125,7 @@ def test_it_answers_like_the_file_and_turns_healthy(run, trained):
 
 def test_a_stop_under_load_loses_nothing(run, trained):
     """Eight clients ask without a pause, as long as a load balancer would let them: until /readyz says 503."""
-    picture = trained[2]
+    image = trained[2]
     container = run(*LOCKED_DOWN)
     container.wait_until_ready()
     seen: Counter = Counter()
@@ -141,7 +141,7 @@ def test_a_stop_under_load_loses_nothing(run, trained):
     def client() -> None:
         while ready.is_set():
             try:
-                seen[container.ask("POST", "/predict", picture, content_type="image/png")[0]] += 1
+                seen[container.ask("POST", "/predict", image, content_type="image/png")[0]] += 1
             except (OSError, http.client.HTTPException) as error:
                 seen[repr(error)] += 1
 

@@ -30,12 +30,12 @@ SETTINGS = {
     "augment.rotate_deg": 10.0, "augment.brightness": 0.2, "augment.mixup_alpha": 0.2, "augment.cutmix_alpha": 1.0,
 }  # fmt: skip
 STREAMED = {"augment.crop_scale": 0.6, "data.workers": 0}
-STEPS = 4  # batches in an epoch of the tinted pictures
+STEPS = 4  # batches in an epoch of the tinted images
 
 
 @pytest.fixture(scope="session")
 def tinted(tmp_path_factory):
-    """48 pictures in three classes; 30 of them train."""
+    """48 images in three classes; 30 of them train."""
     return write_tinted(tmp_path_factory.mktemp("data") / "tinted", 16)
 
 

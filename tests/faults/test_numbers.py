@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def poison(patch, first):
-    """From step `first` on the pictures hold an infinity, as a broken augmentation or sensor would give."""
+    """From step `first` on the images hold an infinity, as a broken augmentation or sensor would give."""
     real = step.mix_batch
     count = {"step": 0}
 
@@ -129,7 +129,7 @@ def test_parts_give_the_update_of_the_whole_batch(num_parts, count):
         one, other = train_step(whole, batch(count)), train_step(parts, batch(count))
         torch.testing.assert_close(one.loss, other.loss)
         assert int(one.num_correct) == int(other.num_correct)
-        assert one.num_pictures == other.num_pictures == count
+        assert one.num_images == other.num_images == count
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(parts.model.state_dict()[name], value, msg=name)
 
@@ -164,7 +164,7 @@ def test_no_memory_at_all_is_said(monkeypatch):
     trainer = lenet(name="simple")
     weights = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.criterion = NoMemory()
-    with pytest.raises(TrainingError, match="out of memory even with 2 pictures at a time") as caught:
+    with pytest.raises(TrainingError, match="out of memory even with 2 images at a time") as caught:
         train_step(trainer, batch(16))
     assert "batch_size" in str(caught.value)
     for name, value in trainer.model.state_dict().items():

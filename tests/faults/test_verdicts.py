@@ -8,22 +8,22 @@ from tests.faults.conftest import train
 TINY = {"training.epochs": 1, "training.batch_size": 4}
 
 
-def test_an_empty_class(pictures, tmp_path):
-    root = pictures({"cat": 4, "dog": 4})
+def test_an_empty_class(images, tmp_path):
+    root = images({"cat": 4, "dog": 4})
     (root / "bird").mkdir()
-    with pytest.raises(DataError, match="class folder 'bird' holds no pictures; add some or remove the folder"):
+    with pytest.raises(DataError, match="class folder 'bird' holds no images; add some or remove the folder"):
         train(root, tmp_path / "run", TINY)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_single_class(pictures, tmp_path):
+def test_a_single_class(images, tmp_path):
     with pytest.raises(DataError, match=r"has one class only \('cat'\); a classifier needs two or more"):
-        train(pictures({"cat": 8}), tmp_path / "run", TINY)
+        train(images({"cat": 8}), tmp_path / "run", TINY)
     assert not (tmp_path / "run").exists()
 
 
-def test_duplicates_across_the_given_splits(pictures, tmp_path):
-    root = pictures({"train/cat": 6, "train/dog": 6, "test/cat": 2, "test/dog": 2})
+def test_duplicates_across_the_given_splits(images, tmp_path):
+    root = images({"train/cat": 6, "train/dog": 6, "test/cat": 2, "test/dog": 2})
     (root / "test" / "cat" / "again.png").write_bytes((root / "train" / "cat" / "000.png").read_bytes())
     settings = TINY | {"data.val_fraction": 0.0, "training.keep": "last"}
     with pytest.raises(DataError, match=r"1 of 5 are also in train, e\.g\. test/cat/again\.png"):
@@ -34,16 +34,16 @@ def test_duplicates_across_the_given_splits(pictures, tmp_path):
     assert remembered in run.data["check"], "the run remembers it"
 
 
-def test_classes_that_differ_by_case_only(pictures, tmp_path):
-    _, said = train(pictures({"Cat": 5, "cat": 5, "dog": 5}), tmp_path / "run", TINY)
+def test_classes_that_differ_by_case_only(images, tmp_path):
+    _, said = train(images({"Cat": 5, "cat": 5, "dog": 5}), tmp_path / "run", TINY)
     assert "classes 'Cat' and 'cat' differ by case only" in said
     assert "one folder on Windows and macOS" in said
 
 
-def test_files_that_differ_by_case_only(pictures, tmp_path):
-    root = pictures({"cat": 5, "dog": 5})
+def test_files_that_differ_by_case_only(images, tmp_path):
+    root = images({"cat": 5, "dog": 5})
     (root / "cat" / "000.PNG").write_bytes((root / "cat" / "001.png").read_bytes())
     _, said = train(root, tmp_path / "run", TINY)
     assert "1 names differ from another one by case only, e.g. cat/000.png" in said
-    quiet = train(pictures({"cat": 5, "dog": 5}, root="other"), tmp_path / "quiet", TINY)[1]
+    quiet = train(images({"cat": 5, "dog": 5}, root="other"), tmp_path / "quiet", TINY)[1]
     assert "by case" not in quiet

@@ -1,4 +1,4 @@
-"""Pictures that break while a run reads them, and the processes that do: killed, stopped, out of shared memory."""
+"""Images that break while a run reads them, and the processes that do: killed, stopped, out of shared memory."""
 
 import hashlib
 import multiprocessing
@@ -26,7 +26,7 @@ TWO = STREAMED | {"data.workers": 2}
 
 
 def jpegs(root: Path) -> Path:
-    """The tinted pictures as JPEG files."""
+    """The tinted images as JPEG files."""
     for path in sorted(write_tinted(root, 16).rglob("*.png")):
         Image.open(path).save(path.with_suffix(".jpg"), quality=95)
         path.unlink()
@@ -38,7 +38,7 @@ def training_files(run: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("num_workers", "broken"), [(0, "cut"), (2, "cut"), (0, "gone")])
-def test_a_picture_that_breaks_in_mid_epoch_is_named_counted_and_left_out(num_workers, broken, tmp_path, monkeypatch):
+def test_a_image_that_breaks_in_mid_epoch_is_named_counted_and_left_out(num_workers, broken, tmp_path, monkeypatch):
     data, out, after = jpegs(tmp_path / "data"), tmp_path / "run", {}
 
     def strike():
@@ -48,13 +48,13 @@ def test_a_picture_that_breaks_in_mid_epoch_is_named_counted_and_left_out(num_wo
             (data / name).unlink()
         else:
             # Of the same size: nothing but decoding it shows the damage.
-            content = b"\xff\xd8 no picture ".ljust((data / name).stat().st_size, b"!")
+            content = b"\xff\xd8 no image ".ljust((data / name).stat().st_size, b"!")
             (data / name).write_bytes(content)
             after["sha256"] = hashlib.sha256(content).hexdigest()
 
     at_step(monkeypatch.setattr, 1, strike)
     run, said = train(data, out, STREAMED | {"data.workers": num_workers})
-    assert "1 pictures can no longer be read and are left out" in said
+    assert "1 images can no longer be read and are left out" in said
     assert after["name"] in said
     assert run.history[-1]["unreadable"] == 1
     if broken == "cut":
@@ -103,7 +103,7 @@ def test_a_batch_that_is_lost_whole_leaves_the_others_in_their_place(num_workers
     data = jpegs(tmp_path / "data")
     source = open_source(data)
     for name in source.names[::4]:
-        (data / name).write_bytes(b"no picture")
+        (data / name).write_bytes(b"no image")
     loader = StreamLoader(source, make_spec(32), np.arange(48), 2, True, 0, num_workers, CPU)
     batches = list(loader.epoch(0))
     assert len(batches) < loader.num_batches
@@ -114,8 +114,8 @@ def test_a_batch_that_is_lost_whole_leaves_the_others_in_their_place(num_workers
         assert again.place == batch.place
 
 
-def test_a_picture_that_is_broken_when_the_run_is_resumed(tinted, tmp_path, monkeypatch):
-    """Without it the split would be another one, and held-out pictures might be learnt from."""
+def test_a_image_that_is_broken_when_the_run_is_resumed(tinted, tmp_path, monkeypatch):
+    """Without it the split would be another one, and held-out images might be learnt from."""
     data, out = jpegs(tmp_path / "data"), tmp_path / "run"
     with monkeypatch.context() as patch:
         at_step(patch.setattr, 5, send, signal.SIGINT)
@@ -185,7 +185,7 @@ def running(pid: int) -> bool:
 def train_with_little_shared_memory(data: str, out: str) -> tuple[str, int, float]:
     small_disk(Path("/dev/shm"), "100k")
     begun = time.monotonic()
-    with pytest.raises(WorkerError) as caught:  # batches of 32 pictures of 3 x 64 x 64 are 393 kB
+    with pytest.raises(WorkerError) as caught:  # batches of 32 images of 3 x 64 x 64 are 393 kB
         train(data, out, TWO | {"training.batch_size": 32, "data.input_px": 64})
     assert multiprocessing.active_children() == []
     return str(caught.value), caught.value.exit_code, time.monotonic() - begun
@@ -201,7 +201,7 @@ def test_full_shared_memory_is_told(tinted, tmp_path):
 
 
 def test_the_workers_augmentations_differ(tmp_path, make_spec):
-    """Equal pictures in batches of one, so that neighbours come from different workers: each crop is its own."""
+    """Equal images in batches of one, so that neighbours come from different workers: each crop is its own."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
     for name in ("a", "b"):

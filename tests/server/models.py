@@ -19,7 +19,7 @@ def _constant(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
 
 
 def with_cam(**said: object) -> onnx.ModelProto:
-    """`cam` (N, 4, 4) is the mean of the channels: bright where the picture is bright."""
+    """`cam` (N, 4, 4) is the mean of the channels: bright where the image is bright."""
     model = tiny_model(manifest(**said))
     _constant(model, "last", np.array([3], np.int64))
     model.graph.node.append(helper.make_node("ReduceMean", ["x", "last"], ["cam"], keepdims=0))
@@ -56,7 +56,7 @@ def _beside_the_logits(model: onnx.ModelProto, nodes: list[onnx.NodeProto], noth
 
 
 def slow(rounds: int) -> onnx.ModelProto:
-    """Each picture costs `rounds` products of 256 x 256 matrices: about a millisecond each on one core."""
+    """Each image costs `rounds` products of 256 x 256 matrices: about a millisecond each on one core."""
     model = tiny_model()
     rng = np.random.default_rng(0)
     _constant(model, "matrix", (rng.standard_normal((256, 256)) / 16).astype(np.float32))
@@ -95,7 +95,7 @@ def heavy(layers: int) -> onnx.ModelProto:
 
 
 def hungry(megabytes: int) -> onnx.ModelProto:
-    """A batch of N needs N * N * `megabytes`: few pictures at a time fit where many do not."""
+    """A batch of N needs N * N * `megabytes`: few images at a time fit where many do not."""
     model = tiny_model()
     _constant(model, "first", np.array([0], np.int64))
     _constant(model, "block", np.array([megabytes * 2**18], np.int64))

@@ -62,8 +62,8 @@ class Running:
     def get(self, path: str, **headers) -> Answer:
         return self.request("GET", path, **headers)
 
-    def predict(self, picture: bytes, path: str = "/predict", **headers) -> Answer:
-        return self.request("POST", path, picture, **{"content_type": "image/png", **headers})
+    def predict(self, image: bytes, path: str = "/predict", **headers) -> Answer:
+        return self.request("POST", path, image, **{"content_type": "image/png", **headers})
 
     def connect(self, timeout_s: float = 20) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s)
@@ -179,14 +179,14 @@ def noise(seed: int, side: int = 32, kind: str = "JPEG") -> bytes:
     return stream.getvalue()
 
 
-def form(*pictures: bytes, boundary: str = "b0undary", field: str = "file", name: str = "cat.png") -> tuple[bytes, str]:
+def form(*images: bytes, boundary: str = "b0undary", field: str = "file", name: str = "cat.png") -> tuple[bytes, str]:
     """A multipart body and its Content-Type."""
     parts = b"".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
         "Content-Type: image/png\r\n\r\n".encode()
-        + picture
+        + image
         + b"\r\n"
-        for picture in pictures
+        for image in images
     )
     return parts + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 

@@ -58,9 +58,9 @@ def function(tmp_path_factory):
 
 MANY, MANY_KIND = form(png("red"), png("blue"), b"broken")
 ONE, ONE_KIND = form(png("green"))
-OTHER, OTHER_KIND = form(png(), field="picture")
+OTHER, OTHER_KIND = form(png(), field="image")
 CASES = {
-    "a picture": {"body": png("red")},
+    "an image": {"body": png("red")},
     "a photo": {"body": noise(3, 60)},
     "a form": {"body": ONE, "content_type": ONE_KIND},
     "a stream of bytes": {"body": png("blue"), "content_type": "application/octet-stream"},
@@ -68,12 +68,12 @@ CASES = {
     "with a map": {"body": noise(6, 40), "query": "explain=cam&top=1"},
     "several": {"body": MANY, "content_type": MANY_KIND, "path": "/predict/batch"},
     "several where one is wanted": {"body": MANY, "content_type": MANY_KIND},
-    "a form without a picture": {"body": OTHER, "content_type": OTHER_KIND},
+    "a form without an image": {"body": OTHER, "content_type": OTHER_KIND},
     "no form at all": {"body": b"--b", "content_type": "multipart/form-data"},
-    "a broken picture": {"body": png()[:40]},
-    "no picture": {"body": b"hello"},
+    "a broken image": {"body": png()[:40]},
+    "no image": {"body": b"hello"},
     "nothing": {"body": b""},
-    "a picture of another format": {"body": png(kind="TIFF")},
+    "an image of another format": {"body": png(kind="TIFF")},
     "too many pixels": {"body": png(size=(2000, 1001))},
     "text": {"body": b"hello", "content_type": "text/plain"},
     "compressed": {"body": png(), "content_encoding": "gzip"},
@@ -116,7 +116,7 @@ def test_what_the_model_says_of_itself(function, server):
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_a_picture_beyond_six_megabytes_is_told_why(function, front):
+def test_a_image_beyond_six_megabytes_is_told_why(function, front):
     found = function(make_event(front, b"x" * (BODY_BYTES + 1)))
     told = json.loads(found["body"])
     assert (found["statusCode"], told["code"]) == (413, "body-too-large")
@@ -127,12 +127,12 @@ def test_a_picture_beyond_six_megabytes_is_told_why(function, front):
 
 def test_the_largest_body_fits_into_lambdas_event(function):
     event = make_event("http-api", b"x" * BODY_BYTES)
-    assert function(event)["statusCode"] == 415  # read, and no picture
+    assert function(event)["statusCode"] == 415  # read, and no image
     assert len(json.dumps(event)) < LAMBDA_BYTES - 100_000
 
 
 def test_a_body_that_came_as_text(function):
-    """A picture whose bytes happen to be text is taken; one that lost bytes on the way is told so."""
+    """An image whose bytes happen to be text is taken; one that lost bytes on the way is told so."""
     ppm = b"BM" + bytes([62, 0, 0, 0, 0, 0, 0, 0, 62, 0, 0, 0, 40, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 1, 0])
     ppm += bytes(24) + bytes([0, 0, 0, 0, 127, 127, 127, 0]) + bytes([64, 0, 0, 0, 64, 0, 0, 0])
     event = make_event("rest-api", ppm, content_type="image/bmp")
@@ -142,7 +142,7 @@ def test_a_body_that_came_as_text(function):
     assert as_text["body"] == in_base64["body"]
     damaged = function({**event, "body": png().decode("utf-8", "replace"), "isBase64Encoded": False})
     told = json.loads(damaged["body"])
-    assert (damaged["statusCode"], told["code"]) == (400, "picture-damaged")
+    assert (damaged["statusCode"], told["code"]) == (400, "image-damaged")
     assert "BinaryMediaTypes" in told["error"]
 
 

@@ -54,7 +54,7 @@ def batcher(done, concurrency=1, batch_size=8):
     return Batcher(concurrency, batch_size, done)
 
 
-def test_a_lone_picture_does_not_wait():
+def test_a_lone_image_does_not_wait():
     done, model = Done(), Model()
     started = time.monotonic()
     running = batcher(done)
@@ -158,7 +158,7 @@ def test_one_that_never_fits_fails_alone():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_fails_its_own_picture_only(bad):
+def test_nan_fails_its_own_image_only(bad):
     done, model = Done(), Model()
     model.gate.clear()
     running = batcher(done)

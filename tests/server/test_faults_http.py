@@ -27,7 +27,7 @@ def test_11_one_byte_over_the_cap_is_refused_before_reading(server):
     assert time.monotonic() - started < 2
     refused(server.raw(head + b"x" * (CAP + 1)), 413)
     at_the_cap = server.raw(HEAD + f"Content-Length: {CAP}\r\n\r\n".encode() + b"x" * CAP)
-    refused(at_the_cap, 415)  # read, and then seen to be no picture
+    refused(at_the_cap, 415)  # read, and then seen to be no image
 
 
 def chunked(*chunks: bytes) -> bytes:
@@ -145,7 +145,7 @@ def test_18_json_nested_500_000_deep(server):
         {"shape": "1"},
         {"datatype": "FP32"},
         {"datatype": None},
-        {"name": "picture"},
+        {"name": "image"},
         {"parameters": {"binary_data_size": 48}},
         {"parameters": {"binary_data_size": -1}},
     ],
@@ -284,7 +284,7 @@ def hang_up(server, count: int, seed: int = 0) -> None:
 
     def all_back():
         found = server.get("/metrics").body.decode()
-        return "catseye_pictures_in_flight 0.0" in found and "catseye_queue_depth 0.0" in found
+        return "catseye_images_in_flight 0.0" in found and "catseye_queue_depth 0.0" in found
 
     server.wait_for(all_back)
 
@@ -305,15 +305,15 @@ def test_22_ten_thousand_callers_that_hang_up(start, tmp_path):
 
 
 def test_22_a_caller_that_has_gone_costs_no_model_time(start, tmp_path):
-    """40 slow pictures are queued and their callers hang up: the queue is empty long before it could be computed."""
+    """40 slow images are queued and their callers hang up: the queue is empty long before it could be computed."""
     running = start(models.write(tmp_path / "m.onnx", models.slow(60)), "--concurrency", 1, "--batch-size", 1)
     connections = [running.connect() for _ in range(40)]
     for connection in connections:
         connection.sendall(post_bytes(GOOD))
-    running.wait_for(lambda: running.metric("catseye_pictures_in_flight") >= 20)
+    running.wait_for(lambda: running.metric("catseye_images_in_flight") >= 20)
     for connection in connections:
         connection.close()
-    running.wait_for(lambda: running.metric("catseye_pictures_in_flight") == 0, timeout_s=5)
+    running.wait_for(lambda: running.metric("catseye_images_in_flight") == 0, timeout_s=5)
     calls = running.metric("catseye_batch_size_count")
     assert calls < 38
 

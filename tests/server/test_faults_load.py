@@ -25,12 +25,12 @@ from tests.server.running import Running, noise, png, post_bytes, read_answer
 GOOD = noise(1, kind="PNG")
 
 
-def ask(running: Running, picture: bytes = GOOD, timeout_s: float = 15):
+def ask(running: Running, image: bytes = GOOD, timeout_s: float = 15):
     """One request on a connection of its own: (status or "closed", seconds, answer)."""
     started = time.monotonic()
     try:
         with running.connect(timeout_s) as connection:
-            connection.sendall(post_bytes(picture))
+            connection.sendall(post_bytes(image))
             answer = read_answer(connection)
     except TimeoutError:
         raise AssertionError("a caller was left waiting") from None
@@ -191,7 +191,7 @@ def test_27_a_signal_with_a_full_queue(start, tmp_path, number):
     connections = [running.connect(30) for _ in range(30)]
     for connection in connections:
         connection.sendall(post_bytes(GOOD))
-    running.wait_for(lambda: running.metric("catseye_pictures_in_flight") >= 10)
+    running.wait_for(lambda: running.metric("catseye_images_in_flight") >= 10)
     running.process.send_signal(number)
     answers = [read_answer(connection) for connection in connections]
     for connection in connections:
@@ -230,10 +230,10 @@ def golden(folder, model_path, sha256: str, shift: float = 0.0) -> None:
     (folder / "golden").mkdir(exist_ok=True)
     pairs = []
     for index in range(3):
-        picture = noise(index, kind="PNG")
-        (folder / "golden" / f"{index}.png").write_bytes(picture)
-        probabilities = classifier.predict(picture).probabilities + shift
-        pairs.append({"picture": f"{index}.png", "probabilities": probabilities.tolist()})
+        image = noise(index, kind="PNG")
+        (folder / "golden" / f"{index}.png").write_bytes(image)
+        probabilities = classifier.predict(image).probabilities + shift
+        pairs.append({"image": f"{index}.png", "probabilities": probabilities.tolist()})
     said = {"model_sha256": sha256, "tolerance": 1e-4, "pairs": pairs}
     (folder / "golden" / "golden.json").write_text(json.dumps(said))
 

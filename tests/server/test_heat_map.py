@@ -1,4 +1,4 @@
-"""Where the map lands on pictures of other proportions than the model's input."""
+"""Where the map lands on images of other proportions than the model's input."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from catseye.preprocess import preprocess
-from catseye.serving.heat_map import LONGEST_PX, heat_map_png, part_of_picture, seen_box
+from catseye.serving.heat_map import LONGEST_PX, heat_map_png, part_of_image, seen_box
 
 
 def opacity(png: bytes) -> np.ndarray:
@@ -17,7 +17,7 @@ def opacity(png: bytes) -> np.ndarray:
 @pytest.mark.parametrize("resize", ["pad", "crop", "squash"])
 @pytest.mark.parametrize("size", [(64, 64), (96, 48), (40, 100), (33, 7)])
 def test_a_spot_stays_where_it_is(make_spec, resize, size):
-    """A white spot in a dark picture: its own preprocessed input, taken as the map, must light it up in place."""
+    """A white spot in a dark image: its own preprocessed input, taken as the map, must light it up in place."""
     spec = make_spec(32, resize=resize)
     width, height = size
     pixels = np.zeros((height, width, 3), np.uint8)
@@ -40,12 +40,12 @@ def test_what_a_crop_cut_off_is_clear(make_spec):
 
 
 def test_padding_is_not_shown(make_spec):
-    """A map that burns only in the padding leaves the picture nearly clear."""
+    """A map that burns only in the padding leaves the image nearly clear."""
     cam = np.zeros((32, 32), np.float32)
     cam[:4] = 1
     assert seen_box((64, 32), make_spec(32)) == (0, 0.25, 1, 0.75)
     assert opacity(heat_map_png(cam, (64, 32), make_spec(32))).max() < 40
-    assert part_of_picture((64, 32), make_spec(32)) == (0, 0, 1, 1)
+    assert part_of_image((64, 32), make_spec(32)) == (0, 0, 1, 1)
 
 
 @pytest.mark.parametrize("cam", [np.zeros((4, 4)), np.full((4, 4), -3.0), np.full((1, 1), 5.0)])

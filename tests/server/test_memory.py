@@ -58,7 +58,7 @@ def run(port: int, count: int, seed: int) -> None:
 def test_2_000_mixed_requests(start, tmp_path):
     running = start(models.write(tmp_path / "m.onnx", models.with_cam()), "--quiet")
     run(running.port, 2_000, 0)
-    assert running.metric("catseye_pictures_in_flight") == 0
+    assert running.metric("catseye_images_in_flight") == 0
     assert running.metric("catseye_requests_total", status="500") == 0
 
 

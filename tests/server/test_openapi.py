@@ -16,7 +16,7 @@ def test_every_route_is_described(server):
 
 def fuzz(server, max_examples: int) -> int:
     from hypothesis import HealthCheck, Phase, given, settings
-    from schemathesis.specs.openapi.checks import positive_data_acceptance  # a schema cannot say "bytes of a picture"
+    from schemathesis.specs.openapi.checks import positive_data_acceptance  # a schema cannot say "bytes of an image"
 
     schema = schemathesis.openapi.from_url(server.address + "/openapi.json")
     checked = []

@@ -30,9 +30,9 @@ def test_the_well_known_shape(server):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_as_documented(server, tmp_path):
-    picture = tmp_path / "cat.jpg"
-    picture.write_bytes(png("blue", kind="JPEG"))
-    command = ["curl", "-s", "-X", "POST", "-F", f"file=@{picture}", f"{server.address}/predict"]
+    image = tmp_path / "cat.jpg"
+    image.write_bytes(png("blue", kind="JPEG"))
+    command = ["curl", "-s", "-X", "POST", "-F", f"file=@{image}", f"{server.address}/predict"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert '"class":"blue"' in done.stdout
 
@@ -41,9 +41,9 @@ def test_answers_are_those_of_catseye_load(server):
     """The same preprocessing and the same graph: no second way from file bytes to probabilities."""
     classifier = catseye.load(server.facts["model"])
     for seed in range(12):
-        picture = noise(seed, side=9 + seed)
-        expected = classifier.predict(picture)
-        found = server.predict(picture).json()
+        image = noise(seed, side=9 + seed)
+        expected = classifier.predict(image)
+        found = server.predict(image).json()
         assert found["class"] == expected.label
         percent = list(found["all_probabilities"].values())
         np.testing.assert_allclose(percent, expected.probabilities * 100, atol=0.0051)
@@ -66,8 +66,8 @@ def test_an_option_that_does_nothing_is_refused(server, query):
     assert (answer.status, answer.json()["code"]) == (400, "bad-query")
 
 
-def test_the_map_lies_on_the_picture(server):
-    """A picture that is bright on its left side only: there the map is opaque, on the right it is clear."""
+def test_the_map_lies_on_the_image(server):
+    """An image that is bright on its left side only: there the map is opaque, on the right it is clear."""
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:, :40] = 255
     stream = io.BytesIO()
@@ -107,8 +107,8 @@ def test_a_batch_answers_in_order(server):
 
 def test_forms_that_are_refused(server):
     several, kind = form(png(), png())
-    none, _ = form(png(), field="picture")
-    for body, code in ((several, "one-picture"), (none, "no-picture")):
+    none, _ = form(png(), field="image")
+    for body, code in ((several, "one-image"), (none, "no-image")):
         answer = server.predict(body, content_type=kind)
         assert (answer.status, answer.json()["code"]) == (400, code)
     answer = server.predict(png(), content_type="text/plain")
@@ -129,7 +129,7 @@ def test_paths_and_methods(server):
     assert (head.status, head.body) == (200, b"")
 
 
-def test_the_log_names_no_picture_and_no_header(server):
+def test_the_log_names_no_image_and_no_header(server):
     server.predict(png(), user_agent="secret-agent-7")
     line = server.wait_for(lambda: [one for one in server.events("request") if one.get("batch")])[-1]
     assert {"id", "route", "status", "ms", "decode_ms", "queue_ms", "model_ms", "batch"} <= line.keys()

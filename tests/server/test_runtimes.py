@@ -127,10 +127,10 @@ def test_a_plan_is_measured_and_can_be_fixed(path):
     assert plan.measured
     assert plan.batch_size in tuning.BATCH_SIZES
     assert 1 <= plan.concurrency <= num_cores()
-    assert plan.pictures_per_s > 0
+    assert plan.images_per_s > 0
     fixed = tuning.choose(model, concurrency=3, batch_size=5)
     assert (fixed.concurrency, fixed.batch_size, fixed.measured) == (3, 5, {})
-    assert str(fixed) == "3 call(s) side by side, up to 5 picture(s) each"
+    assert str(fixed) == "3 call(s) side by side, up to 5 image(s) each"
 
 
 def test_a_slow_model_is_not_given_large_batches(tmp_path):

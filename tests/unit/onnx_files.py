@@ -17,7 +17,7 @@ def manifest(**more: object) -> Manifest:
 
 
 def tiny_model(said: Manifest | str | None = None, *, temperature: float = 1.0) -> onnx.ModelProto:
-    """Logits are the mean red, green and blue of a picture, times `weight`."""
+    """Logits are the mean red, green and blue of an image, times `weight`."""
     nodes = [
         helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),

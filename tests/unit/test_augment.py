@@ -13,7 +13,7 @@ from catseye.preprocess import fit, normalise
 from catseye.settings.schema import AugmentSettings
 from tests.conftest import random_pixels
 
-UNIT = torch.tensor([0.0, 0.25, 0.5, 0.75, 0.999])  # what the generator is made to draw, picture by picture
+UNIT = torch.tensor([0.0, 0.25, 0.5, 0.75, 0.999])  # what the generator is made to draw, image by image
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -28,12 +28,12 @@ def pixels(n: int = 5, channels: int = 3, height: int = 12, width: int = 16) -> 
     return torch.randint(1, 256, (n, channels, height, width), dtype=torch.uint8, generator=seeded(1))
 
 
-PICTURES = {channels: floats(channels=channels) for channels in (1, 3)}
+IMAGES = {channels: floats(channels=channels) for channels in (1, 3)}
 
 
 @pytest.fixture
 def draws(monkeypatch):
-    """Makes torch.rand return UNIT, one value per picture."""
+    """Makes torch.rand return UNIT, one value per image."""
 
     def rand(*shape: int, **options: object) -> Tensor:
         return UNIT.view(*shape)
@@ -85,7 +85,7 @@ def test_the_generator_alone_decides(name):
 
 
 @pytest.mark.parametrize("name", PER_BATCH)
-def test_every_picture_is_drawn_for_itself(name):
+def test_every_image_is_drawn_for_itself(name):
     apply, strength = PER_BATCH[name]
     equal = floats(1).expand(16, -1, -1, -1)
     assert len({result.numpy().tobytes() for result in apply(equal, seeded(), strength)}) > 1
@@ -102,7 +102,7 @@ def test_flip_is_torchvisions():
 
 
 @pytest.mark.parametrize("padding", [1, 3])
-def test_random_crop_is_a_shift_of_the_padded_picture(padding):
+def test_random_crop_is_a_shift_of_the_padded_image(padding):
     x = pixels(60)
     h, w = x.shape[2:]
     padded = F.pad(x, (padding,) * 4)
@@ -124,11 +124,11 @@ def test_random_crop_is_a_shift_of_the_padded_picture(padding):
 
 
 def test_rotate_is_torchvisions(draws):
-    x = PICTURES[3]
+    x = IMAGES[3]
     result = augment.rotate(x, 40.0, seeded())
-    for picture, got, draw in zip(x, result, UNIT, strict=True):
+    for image, got, draw in zip(x, result, UNIT, strict=True):
         angle = float((draw * 2 - 1) * 40)
-        wanted = oracle.rotate(picture, angle, interpolation=oracle.InterpolationMode.BILINEAR)
+        wanted = oracle.rotate(image, angle, interpolation=oracle.InterpolationMode.BILINEAR)
         torch.testing.assert_close(got, wanted, rtol=0, atol=2e-4)
 
 
@@ -142,10 +142,10 @@ def test_rotate_is_torchvisions(draws):
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_colour_is_torchvisions(ours, theirs, channels, draws):
-    x = PICTURES[channels]
+    x = IMAGES[channels]
     result = ours(x, 0.6, seeded())
-    for picture, got, draw in zip(x, result, UNIT, strict=True):
-        wanted = theirs(picture, float(1 + (draw * 2 - 1) * 0.6))
+    for image, got, draw in zip(x, result, UNIT, strict=True):
+        wanted = theirs(image, float(1 + (draw * 2 - 1) * 0.6))
         torch.testing.assert_close(got, wanted, rtol=0, atol=5e-4)
 
 
@@ -219,7 +219,7 @@ def test_random_resized_crop_keeps_area_and_ratio(min_area, make_spec, monkeypat
     ratios = np.array([part.width / part.height for part in parts])
     assert min_area * 0.95 < shares.min() < min_area + 0.05
     assert 0.85 < shares.max() <= 1
-    # Where no cut of that ratio fits, the whole picture is taken; it has the ratio 3 / 2.
+    # Where no cut of that ratio fits, the whole image is taken; it has the ratio 3 / 2.
     cut = shares < 1
     assert 0.73 < ratios[cut].min() < 0.8
     assert 1.25 < ratios[cut].max() < 1.36
@@ -244,14 +244,14 @@ def test_random_resized_crop_reaches_every_corner_and_fills_the_input(make_spec)
     assert seen[15, 15].min() > 5
 
 
-def test_a_picture_that_no_crop_fits_gets_the_evaluation_resize(make_spec):
+def test_a_image_that_no_crop_fits_gets_the_evaluation_resize(make_spec):
     image = Image.fromarray(random_pixels(0, 2, 90))
     got = augment.random_resized_crop(image, make_spec(), 0.9, random.Random(0))
     assert got.tobytes() == fit(image, make_spec()).tobytes()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (3, 3)])
-def test_random_resized_crop_takes_the_smallest_pictures(size, make_spec):
+def test_random_resized_crop_takes_the_smallest_images(size, make_spec):
     for seed in range(20):
         crop = augment.random_resized_crop(Image.new("L", size, 7), make_spec(), 0.08, random.Random(seed))
         assert crop.size == (8, 8)
@@ -307,7 +307,7 @@ def test_erased_places_are_the_mean_colour(make_spec):
     assert set(result.unique().tolist()) == {0.0, 2.0}
 
 
-def test_alternating_flips_show_each_picture_both_ways_in_two_epochs():
+def test_alternating_flips_show_each_image_both_ways_in_two_epochs():
     x, indices = floats(64), torch.arange(64)
     first, second, third = (augment.alternating_flip(x, 0.5, indices, epoch) for epoch in range(3))
     mirrored = (first == x.flip(-1)).all(dim=(1, 2, 3))
@@ -330,9 +330,9 @@ def test_reflected_padding_is_torchs():
     wanted = torch.nn.functional.pad(x.float(), (3, 3, 3, 3), mode="reflect").to(torch.uint8)
     got = augment.random_crop(x, 3, seeded(), fill="reflect")
     h, w = x.shape[2:]
-    for picture, source in zip(got, wanted, strict=True):
+    for image, source in zip(got, wanted, strict=True):
         places = [source[:, i : i + h, j : j + w] for i in range(7) for j in range(7)]
-        assert any(torch.equal(picture, place) for place in places)
+        assert any(torch.equal(image, place) for place in places)
     assert not torch.equal(got, augment.random_crop(x, 3, seeded()))
 
 

@@ -13,7 +13,7 @@ from catseye.cli import app
 from catseye.errors import DataError, MissingDependency, ModelFileError, SaveError, UsageError
 from catseye.prediction import predict as walk
 from catseye.prediction.parts import do_part, finished, part_path, to_table
-from catseye.prediction.paths import Row, predict_files, walk_pictures
+from catseye.prediction.paths import Row, predict_files, walk_images
 from catseye.prediction.plan import Plan, digest_of_model, make_plan, read_list, read_plan
 from catseye.prediction.ray_engine import _share_out, open_classifier
 from tests.conftest import encode, random_pixels
@@ -35,7 +35,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Eleven pictures, one of which is none."""
+    """Eleven images, one of which is none."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(11):
@@ -67,17 +67,17 @@ def engine(monkeypatch):
 
 
 @pytest.mark.parametrize(("count", "lengths"), [(1, [1]), (3, [3]), (4, [3, 1]), (10, [3, 3, 3, 1])])
-def test_every_picture_is_in_one_part(tmp_path, count, lengths):
+def test_every_image_is_in_one_part(tmp_path, count, lengths):
     paths = [f"p/{number}.png" for number in range(count)]
     plan = plan_of(paths, tmp_path / "out")
     assert [plan.length(part) for part in range(plan.num_parts)] == lengths
-    assert [path for part in range(plan.num_parts) for path in plan.pictures(tmp_path / "out", part)] == paths
+    assert [path for part in range(plan.num_parts) for path in plan.images(tmp_path / "out", part)] == paths
 
 
 def test_odd_names_survive(tmp_path):
     paths = ["a\nb.png", "caf\udce9.png", 'say "x".png', "ä/ö.png", " .png"]
     plan = plan_of(paths, tmp_path / "out", part_size=2)
-    assert [path for part in range(3) for path in plan.pictures(tmp_path / "out", part)] == paths
+    assert [path for part in range(3) for path in plan.images(tmp_path / "out", part)] == paths
     assert to_table([Row("caf\udce9.png", [("cat", 1.0)])], 1)["path"].to_pylist() == ["caf\\xe9.png"]
 
 
@@ -91,7 +91,7 @@ def test_the_plan_outlives_the_process(tmp_path):
     ("paths", "more", "message"),
     [
         ("abd", {}, "others"),
-        ("abcd", {}, "3 pictures, and now there are 4"),
+        ("abcd", {}, "3 images, and now there are 4"),
         ("abc", {"model_sha256": "b" * 64}, "another model"),
         ("abc", {"part_size": 4}, "--part-size is 4"),
         ("abc", {"top": 3}, "--top 2, and now it is 3"),
@@ -102,7 +102,7 @@ def test_a_folder_of_another_call_is_refused(tmp_path, paths, more, message):
     with pytest.raises(UsageError, match=message):
         plan_of(paths, tmp_path / "out", **more)
     assert read_plan(tmp_path / "out") == before
-    assert before.pictures(tmp_path / "out", 0) == ["a", "b", "c"]
+    assert before.images(tmp_path / "out", 0) == ["a", "b", "c"]
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
@@ -145,17 +145,17 @@ def test_walking_is_in_the_order_of_whole_paths(tmp_path, monkeypatch):
     (tmp_path / "p" / "loop").symlink_to(tmp_path / "p")
     monkeypatch.chdir(tmp_path)
     wanted = sorted(f"p/{name}" for name in ("a/x.png", "a-b/x.png", "a.png", "a/b/c.PNG", "b/é.jpg"))
-    assert list(walk_pictures(["p"])) == list(walk_pictures(["p/"])) == wanted
+    assert list(walk_images(["p"])) == list(walk_images(["p/"])) == wanted
     monkeypatch.chdir(tmp_path / "p")
-    assert list(walk_pictures(["."])) == [name[2:] for name in wanted]
+    assert list(walk_images(["."])) == [name[2:] for name in wanted]
 
 
 def test_a_part_is_what_predict_says(model, photos, tmp_path):
-    """To the bit, and the bad picture is a row with its error."""
+    """To the bit, and the bad image is a row with its error."""
     out, paths = tmp_path / "out", [str(path) for path in sorted(photos.iterdir())]
     plan = plan_of(paths, out, part_size=100)
     told = do_part(catseye.load(model), out, plan, 0)
-    assert told == {"part": 0, "pictures": 11, "failed": 1}
+    assert told == {"part": 0, "images": 11, "failed": 1}
     found = pq.read_table(part_path(out, 0)).to_pylist()
     for row, wanted in zip(found, predict_files(catseye.load(model), paths, top=2), strict=True):
         assert row["path"] == wanted.path
@@ -207,21 +207,21 @@ def fingerprints(out):
 
 def test_a_second_call_does_what_is_missing(model, photos, tmp_path, engine):
     out, said = tmp_path / "out", []
-    first = walk.predict_in_parts(model, walk_pictures([str(photos)]), out, part_size=3, tell=said.append)
-    assert (first.num_pictures, first.num_failed, first.num_parts, first.num_parts_before) == (11, 1, 4, 0)
+    first = walk.predict_in_parts(model, walk_images([str(photos)]), out, part_size=3, tell=said.append)
+    assert (first.num_images, first.num_failed, first.num_parts, first.num_parts_before) == (11, 1, 4, 0)
     assert engine.done == [0, 1, 2, 3]
     before = fingerprints(out)
     (out / "part-000002.parquet").unlink()
     engine.done.clear()
-    second = walk.predict_in_parts(model, walk_pictures([str(photos)]), out, part_size=3)
+    second = walk.predict_in_parts(model, walk_images([str(photos)]), out, part_size=3)
     assert engine.done == [2]
-    assert (second.num_parts_before, second.num_pictures_now, second.num_failed) == (3, 3, 1)
+    assert (second.num_parts_before, second.num_images_now, second.num_failed) == (3, 3, 1)
     after = fingerprints(out)
     del before["part-000002.parquet"], after["part-000002.parquet"]
     assert after == before
     engine.done.clear()
-    third = walk.predict_in_parts(model, walk_pictures([str(photos)]), out, part_size=3)
-    assert (engine.done, third.num_pictures_now, third.num_parts_before) == ([], 0, 4)
+    third = walk.predict_in_parts(model, walk_images([str(photos)]), out, part_size=3)
+    assert (engine.done, third.num_images_now, third.num_parts_before) == ([], 0, 4)
     assert "4 parts to do" in said[0]
 
 
@@ -230,19 +230,19 @@ def test_control_c_keeps_what_is_done(model, photos, tmp_path, engine):
 
     engine.stop_after = 2
     with pytest.raises(Interrupted, match="say the same again") as stopped:
-        walk.predict_in_parts(model, walk_pictures([str(photos)]), tmp_path / "out", part_size=3)
+        walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out", part_size=3)
     assert stopped.value.exit_code == 130
     engine.stop_after = 10**9
     engine.done.clear()
-    walk.predict_in_parts(model, walk_pictures([str(photos)]), tmp_path / "out", part_size=3)
+    walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out", part_size=3)
     assert engine.done == [2, 3]
 
 
 def test_two_calls_at_a_time_are_one_too_many(model, photos, tmp_path, engine):
     with walk._alone(tmp_path / "out"), pytest.raises(UsageError, match="another call works on"):
-        walk.predict_in_parts(model, walk_pictures([str(photos)]), tmp_path / "out")
+        walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out")
     assert engine.done == []
-    walk.predict_in_parts(model, walk_pictures([str(photos)]), tmp_path / "out")
+    walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out")
 
 
 def test_the_digest_is_that_of_what_is_computed_with(model, tmp_path):
@@ -278,7 +278,7 @@ def test_workers_ask_for_what_there_is():
 def test_without_the_extra(monkeypatch, model, photos, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"pip install 'catseye\[batch\]'"):
-        walk.predict_in_parts(model, walk_pictures([str(photos)]), tmp_path / "out")
+        walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -303,8 +303,8 @@ def test_the_command(model, photos, tmp_path, engine):
     (tmp_path / "list.txt").write_text(f"{photos / '00.png'}\n{photos / 'none.png'}\n")
     words = ["--list", str(tmp_path / "list.txt"), "--engine", "ray", "--out", str(tmp_path / "out"), "--json"]
     done = CliRunner().invoke(app, ["predict", str(model), *words])
-    assert json.loads(done.stdout)["num_pictures"] == 2
-    assert "1 of 2 pictures could not be read" in str(done.exception)
+    assert json.loads(done.stdout)["num_images"] == 2
+    assert "1 of 2 images could not be read" in str(done.exception)
     done = CliRunner().invoke(app, ["predict", str(model), "--list", str(tmp_path / "list.txt"), "--json"])
     assert [row["path"] for row in json.loads(done.stdout)] == [str(photos / "00.png"), str(photos / "none.png")]
     done = CliRunner().invoke(app, ["predict", str(model)])

@@ -1,4 +1,4 @@
-"""Features computed once give what the plain loop gives, picture by picture and weight by weight."""
+"""Features computed once give what the plain loop gives, image by image and weight by weight."""
 
 import io
 
@@ -41,8 +41,8 @@ def published(classes=10):
 
 
 @pytest.fixture
-def data(pictures):
-    return pictures({"a": 12, "b": 12, "c": 12}, height=40, width=40)
+def data(images):
+    return images({"a": 12, "b": 12, "c": 12}, height=40, width=40)
 
 
 def prepared_of(data, *, batch_size=8, px=64, min_area=1.0, **more):
@@ -58,7 +58,7 @@ def backbone():
 
 
 def direct(features, loader, spec, epoch=0):
-    """number -> (pooled feature, label), straight from the pictures."""
+    """number -> (pooled feature, label), straight from the images."""
     found = {}
     with torch.no_grad():
         for batch in loader.epoch(epoch):
@@ -75,7 +75,7 @@ def cached_of(prepared, features, *, augment=PLAIN, variants=1, batch_size=8):
 
 
 @pytest.mark.parametrize("storage", ["memory", "stream"])
-def test_numbers_labels_and_order_are_the_picture_loaders(data, storage):
+def test_numbers_labels_and_order_are_the_image_loaders(data, storage):
     prepared, features = prepared_of(data, storage=storage), backbone()
     cached = cached_of(prepared, features)
     for side in ("train", "val"):
@@ -84,9 +84,9 @@ def test_numbers_labels_and_order_are_the_picture_loaders(data, storage):
         np.testing.assert_array_equal(mine.indices, theirs.indices)
         assert mine.num_batches == theirs.num_batches
         for epoch in (0, 1, 5):
-            ours, pictures = list(mine.epoch(epoch)), list(theirs.epoch(epoch))
-            assert len(ours) == len(pictures) == mine.num_batches
-            for one, other in zip(ours, pictures, strict=True):
+            ours, images = list(mine.epoch(epoch)), list(theirs.epoch(epoch))
+            assert len(ours) == len(images) == mine.num_batches
+            for one, other in zip(ours, images, strict=True):
                 assert torch.equal(one.indices, other.indices)
                 assert torch.equal(one.labels, other.labels)
                 assert one.pixels.shape == (len(other.labels), 96, 1, 1)
@@ -96,7 +96,7 @@ def test_numbers_labels_and_order_are_the_picture_loaders(data, storage):
     late, whole = list(cached.loaders["train"].epoch(2, start=1)), list(cached.loaders["train"].epoch(2))
     assert len(late) == len(whole) - 1
     assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(late, whole[1:], strict=True))
-    # The test pictures are left to the evaluation of the whole network.
+    # The test images are left to the evaluation of the whole network.
     assert cached.loaders["test"] is prepared.loaders["test"]
 
 
@@ -111,14 +111,14 @@ def test_the_plain_variant_is_the_mean_of_the_feature_map(data, storage):
         for index, (row, label) in wanted.items():
             torch.testing.assert_close(loader.features[0, loader.row[index]], row, atol=1e-5, rtol=1e-4)
             assert int(loader.labels[loader.row[index]]) == label
-    # The others are augmented: other features of the same pictures, different ones each.
+    # The others are augmented: other features of the same images, different ones each.
     first, second, third = cached.loaders["train"].features
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
 
 
-def test_unreadable_pictures_are_left_out_of_both(data):
-    (data / "a" / "003.png").write_bytes(b"no picture at all")
+def test_unreadable_images_are_left_out_of_both(data):
+    (data / "a" / "003.png").write_bytes(b"no image at all")
     prepared, features = prepared_of(data, storage="stream"), backbone()
     cached = cached_of(prepared, features, variants=2)
     wanted = direct(features, prepared.loaders["train"], prepared.spec)
@@ -129,8 +129,8 @@ def test_unreadable_pictures_are_left_out_of_both(data):
     assert (loader.row[loader.indices] >= 0).all()
 
 
-def test_every_training_picture_is_seen_at_some_time(data):
-    """With 25 pictures in batches of 8 a plain epoch leaves one out, another one each time."""
+def test_every_training_image_is_seen_at_some_time(data):
+    """With 25 images in batches of 8 a plain epoch leaves one out, another one each time."""
     prepared, features = prepared_of(data, val_fraction=0.1, test_fraction=0.2), backbone()
     number = len(prepared.loaders["train"].indices)
     batch_size = number - 1
@@ -145,7 +145,7 @@ def test_every_training_picture_is_seen_at_some_time(data):
     assert seen == plain
 
 
-def test_without_validation_pictures_the_test_pictures_are_cached(data):
+def test_without_validation_images_the_test_images_are_cached(data):
     """Then `fit` shows the test side per epoch, and gives it the head alone."""
     prepared, features = prepared_of(data, val_fraction=0.0), backbone()
     assert prepared.counts["val"] == 0
@@ -183,11 +183,11 @@ def drawn(loader, epoch):
     return {int(index): variant for index, variant in pairs}
 
 
-def test_variants_are_drawn_per_picture_and_epoch_and_repeatably():
+def test_variants_are_drawn_per_image_and_epoch_and_repeatably():
     loader = hand_made()
     epochs = [drawn(loader, epoch) for epoch in range(6)]
     assert all(len(epoch) == 40 for epoch in epochs)
-    assert all(set(epoch.values()) == {0, 1, 2, 3} for epoch in epochs)  # per picture
+    assert all(set(epoch.values()) == {0, 1, 2, 3} for epoch in epochs)  # per image
     assert all(len({epoch[index] for epoch in epochs}) > 1 for index in range(40))  # and per epoch
     assert epochs == [drawn(hand_made(), epoch) for epoch in range(6)]
     counts = np.bincount([variant for epoch in epochs for variant in epoch.values()])
@@ -195,7 +195,7 @@ def test_variants_are_drawn_per_picture_and_epoch_and_repeatably():
     other = hand_made()
     other.seed = 8
     assert drawn(other, 0) != epochs[0]
-    # Not on the place in the batch: from the middle on, the same picture has the same variant.
+    # Not on the place in the batch: from the middle on, the same image has the same variant.
     late = {int(i): int(v) // 100 for b in loader.epoch(1, start=3) for i, v in zip(b.indices, b.pixels, strict=True)}
     assert late == {index: epochs[1][index] for index in late}
 
@@ -262,7 +262,7 @@ def test_the_head_learns_the_same_as_in_the_plain_loop(data, optimizer):
 
 
 def test_what_is_printed_is_measured(data):
-    """Seconds for one pass of the backbone over the training pictures, whatever the number of variants."""
+    """Seconds for one pass of the backbone over the training images, whatever the number of variants."""
     prepared, features = prepared_of(data), backbone()
     calls = []
 
@@ -275,5 +275,5 @@ def test_what_is_printed_is_measured(data):
         calls.clear()
         cached = cached_of(prepared, Counting(), variants=variants)
         train, val = (len(prepared.loaders[side].indices) for side in ("train", "val"))
-        assert sum(calls) == variants * train + val, "a picture more than once per variant"
+        assert sum(calls) == variants * train + val, "an image more than once per variant"
         assert 0 < cached.plain_epoch_s * variants <= cached.seconds_s

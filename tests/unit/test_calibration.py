@@ -47,7 +47,7 @@ def test_the_temperature_that_was_put_in_is_found(temperature):
     assert 1 / found == pytest.approx(oracle.x, rel=1e-3)
 
 
-def test_a_few_pictures_that_are_all_right_are_not_certainty():
+def test_a_few_images_that_are_all_right_are_not_certainty():
     logits = 5 * np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
     temperature = fit_temperature(logits, np.array([0, 1, 2, 0]))
     confidence = softmax(logits[0] / temperature).max()
@@ -82,7 +82,7 @@ def test_vector_scaling_finds_scipys_minimum():
     assert both.vector.loss < both.after.loss < both.before.loss
 
 
-def test_what_was_fitted_on_some_pictures_helps_others():
+def test_what_was_fitted_on_some_images_helps_others():
     logits, labels = overconfident(2, 3.0, count=4000)
     found = judge(logits[2000:], labels[2000:], fit_temperature(logits[:2000], labels[:2000]))
     assert found.after.ece < 0.03 < 0.15 < found.before.ece
@@ -102,10 +102,10 @@ def test_bins_hold_equally_many_and_the_error_is_a_share(count, num_bins, seed):
     rng = np.random.default_rng(seed)
     confidence, right = rng.random(count), rng.random(count) < 0.5
     bins = reliability_bins(confidence, right, num_bins)
-    sizes = [one.num_pictures for one in bins]
+    sizes = [one.num_images for one in bins]
     assert sum(sizes) == count
     assert max(sizes) - min(sizes) <= 1
-    assert sum(one.accuracy * one.num_pictures for one in bins) == pytest.approx(right.sum())
+    assert sum(one.accuracy * one.num_images for one in bins) == pytest.approx(right.sum())
     error = expected_calibration_error(confidence, right, num_bins)
     assert abs(confidence.mean() - right.mean()) - 1e-12 <= error <= 1
 

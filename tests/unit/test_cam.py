@@ -13,7 +13,7 @@ from catseye.models.heads import last_linear
 
 
 class Tiny(nn.Module):
-    """Two feature maps: the picture's left half and its right half, one class for each."""
+    """Two feature maps: the image's left half and its right half, one class for each."""
 
     def __init__(self):
         super().__init__()
@@ -28,31 +28,31 @@ class Tiny(nn.Module):
         return self.head(self.features(x))
 
 
-PICTURE = torch.tensor([[[[1.0, 2.0], [0.0, 4.0]]]])
+IMAGE = torch.tensor([[[[1.0, 2.0], [0.0, 4.0]]]])
 TARGET = torch.tensor([0])
 
 
 def test_cam_by_hand():
     # Maps: x and -2x; class 0 weighs them 3 and 1: 3x - 2x = x.
-    np.testing.assert_allclose(cam(Tiny(), PICTURE, TARGET), PICTURE[0])
+    np.testing.assert_allclose(cam(Tiny(), IMAGE, TARGET), IMAGE[0])
     # Class 1: -x - 4x = -5x, whose mean plus bias is the logit.
-    found = cam(Tiny(), PICTURE, torch.tensor([1]))
-    np.testing.assert_allclose(found, -5 * PICTURE[0])
-    np.testing.assert_allclose(found.mean() - 0.5, Tiny()(PICTURE)[0, 1].detach())
+    found = cam(Tiny(), IMAGE, torch.tensor([1]))
+    np.testing.assert_allclose(found, -5 * IMAGE[0])
+    np.testing.assert_allclose(found.mean() - 0.5, Tiny()(IMAGE)[0, 1].detach())
 
 
 def test_grad_cam_by_hand():
     # The gradient of a mean is weight / 4 everywhere: a quarter of CAM, cut off below 0.
-    np.testing.assert_allclose(grad_cam(Tiny(), PICTURE, TARGET), PICTURE[0] / 4)
-    np.testing.assert_allclose(grad_cam(Tiny(), PICTURE, torch.tensor([1])), 0 * PICTURE[0])
+    np.testing.assert_allclose(grad_cam(Tiny(), IMAGE, TARGET), IMAGE[0] / 4)
+    np.testing.assert_allclose(grad_cam(Tiny(), IMAGE, torch.tensor([1])), 0 * IMAGE[0])
 
 
 def test_grad_cam_plus_plus_by_hand():
     # g = (3/4, 1/4), sums (7, -14); alpha = g^2 / (2 g^2 + S g^3) = 1 / (2 + S g); weight = 4 alpha relu(g).
     first = 4 * (3 / 4) / (2 + 7 * 3 / 4)
     second = 4 * (1 / 4) / (2 - 14 / 4)
-    wanted = torch.relu(first * PICTURE[0] + second * -2 * PICTURE[0])
-    np.testing.assert_allclose(grad_cam_plus_plus(Tiny(), PICTURE, TARGET), wanted, rtol=1e-6)
+    wanted = torch.relu(first * IMAGE[0] + second * -2 * IMAGE[0])
+    np.testing.assert_allclose(grad_cam_plus_plus(Tiny(), IMAGE, TARGET), wanted, rtol=1e-6)
 
 
 def test_eigen_cam_is_numpys_first_component():
@@ -85,7 +85,7 @@ def test_every_network_through_features_and_head(name, method):
     assert heat.max() <= 1
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    alone = explain(model, x[1:2], target[1:2], method)  # a picture's map does not depend on its neighbours
+    alone = explain(model, x[1:2], target[1:2], method)  # an image's map does not depend on its neighbours
     np.testing.assert_allclose(heat[1], alone[0], atol=1e-4)
 
 
@@ -95,7 +95,7 @@ def test_a_constant_map_is_nothing_rather_than_nan():
 
 def test_unknown_methods():
     with pytest.raises(UnknownName, match=r"gradcam"):
-        explain(Tiny(), PICTURE, TARGET, "gradcamm")
+        explain(Tiny(), IMAGE, TARGET, "gradcamm")
 
 
 def test_a_right_map_is_worth_more_than_chance_and_a_wrong_one_less():

@@ -22,8 +22,8 @@ def put(path, content):
 
 
 def found(verdict):
-    """Rule -> names of the pictures that its examples start with."""
-    return {one.rule: {verdict.names[case.pictures[0]] for case in one.examples if case.pictures}
+    """Rule -> names of the images that its examples start with."""
+    return {one.rule: {verdict.names[case.images[0]] for case in one.examples if case.images}
             for one in verdict.findings}  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def faulty(tmp_path_factory):
         content = encode(photo(seed, 64, 64), kind)
         path = put(root / "train/ant" / f"cut{seed}.{suffix}", content[: int(len(content) * rng.uniform(0.4, 0.95))])
         planted["cut-off"].add(path.relative_to(root).as_posix())
-    for rule, count, content in (("pointer", 5, POINTER), ("empty", 2, b""), ("no-picture", 3, b"<html>404</html>")):
+    for rule, count, content in (("pointer", 5, POINTER), ("empty", 2, b""), ("no-image", 3, b"<html>404</html>")):
         paths = [put(root / "train/bee" / f"{rule}{number}.png", content) for number in range(count)]
         planted[rule] = {path.relative_to(root).as_posix() for path in paths}
     named = [put(root / "train/fly" / f"named{n}.jpg", encode(photo(2000 + n, 64, 64))) for n in range(4)]
@@ -73,7 +73,7 @@ def verdict(faulty):
     return check(faulty[0])
 
 
-@pytest.mark.parametrize("rule", ["leak-test-train", "cut-off", "pointer", "empty", "no-picture", "misnamed"])
+@pytest.mark.parametrize("rule", ["leak-test-train", "cut-off", "pointer", "empty", "no-image", "misnamed"])
 def test_planted_faults_are_found_and_no_others(faulty, verdict, rule):
     """Precision 1, recall 1."""
     assert found(verdict)[rule] == faulty[1][rule]
@@ -88,11 +88,11 @@ def test_near_copies_across_the_split_are_found(faulty, verdict):
     assert len(names) >= 0.95 * len(right)
 
 
-def test_one_picture_under_two_labels(faulty, verdict):
+def test_one_image_under_two_labels(faulty, verdict):
     """Precision 1, recall 1: each pair names the copy and the original, and both labels."""
     one = finding(verdict, "two-labels")
     assert one.count == 2 * len(faulty[1]["two-labels"])
-    named = {verdict.names[index].split("/")[-1] for case in one.examples for index in case.pictures}
+    named = {verdict.names[index].split("/")[-1] for case in one.examples for index in case.images}
     assert faulty[1]["two-labels"] <= named
     assert len(one.examples) == len(faulty[1]["two-labels"])
     assert all(" and " in case.note for case in one.examples)
@@ -101,14 +101,14 @@ def test_one_picture_under_two_labels(faulty, verdict):
 def test_the_verdict_has_nothing_else_to_say(verdict):
     rules = {one.rule for one in verdict.findings}
     assert rules == {
-        "leak-test-train", "near-leak-test-train", "two-labels", "cut-off", "pointer", "empty", "no-picture",
+        "leak-test-train", "near-leak-test-train", "two-labels", "cut-off", "pointer", "empty", "no-image",
         "misnamed", "duplicates",
     }  # fmt: skip
     severities = [one.severity for one in verdict.findings]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
 
 
-def test_sound_pictures_have_a_clean_verdict(tmp_path):
+def test_sound_images_have_a_clean_verdict(tmp_path):
     for seed in range(60):
         put(tmp_path / ("train", "test")[seed % 3 == 0] / "ab"[seed % 2] / f"{seed}.png", encode(photo(seed, 40, 40)))
     verdict = check(tmp_path)
@@ -153,7 +153,7 @@ def drawing():
         ("misnamed", "x.png", encode(photo(99, 72, 72), "JPEG")),
     ],
 )
-def test_a_picture_that_stands_out(tmp_path, rule, name, content):
+def test_a_image_that_stands_out(tmp_path, rule, name, content):
     verdict = odd(tmp_path, name, content)
     assert found(verdict)[rule] == {f"a/{name}"}
 
@@ -203,14 +203,14 @@ def test_imbalance(tmp_path, count, severity):
     assert f"{count / 12:.1f} times" in one.title
 
 
-def test_few_pictures_and_one_class(tmp_path):
+def test_few_images_and_one_class(tmp_path):
     rules = found(check(write_classes(tmp_path, {"cat": 4})))
-    assert {"few-pictures", "one-class"} <= rules.keys()
+    assert {"few-images", "one-class"} <= rules.keys()
 
 
 def test_a_class_that_a_side_lacks(tmp_path):
     verdict = check(write_classes(tmp_path, {"train/cat": 12, "train/dog": 12, "test/cat": 3, "test/bird": 3}))
-    assert finding(verdict, "class-without-pictures").examples[0].note == "bird"
+    assert finding(verdict, "class-without-images").examples[0].note == "bird"
     assert finding(verdict, "class-missing-in-test").examples[0].note == "dog"
 
 
@@ -234,7 +234,7 @@ def test_near_duplicates_of_data_without_a_split(tmp_path):
 def test_nothing_readable_is_a_verdict_too(tmp_path):
     put(tmp_path / "a" / "1.png", POINTER)
     put(tmp_path / "b" / "1.png", b"")
-    assert {"pointer", "empty", "class-without-pictures"} <= found(check(tmp_path)).keys()
+    assert {"pointer", "empty", "class-without-images"} <= found(check(tmp_path)).keys()
 
 
 def test_arrays_are_checked_like_files():
@@ -266,7 +266,7 @@ def test_groups_join_where_they_meet():
 
 
 def verdict_of(*severities):
-    findings = [Finding("r", each, 2, "2 pictures are odd", "look", [Example((1,), "why")]) for each in severities]
+    findings = [Finding("r", each, 2, "2 images are odd", "look", [Example((1,), "why")]) for each in severities]
     return Verdict("data", ["x.png", "y.png"], ["a", "b"], {"train": [1, 1]}, findings, 0.5)
 
 
@@ -282,7 +282,7 @@ def test_what_fails(severities, on_error, on_warning):
 def test_three_lines():
     assert verdict_of("error", "note").three_lines() == [
         "check: 1 error, 0 warnings, 1 note",
-        "check: error: 2 pictures are odd (e.g. y.png: why)",
+        "check: error: 2 images are odd (e.g. y.png: why)",
         "check: look",
     ]
     assert verdict_of().three_lines()[0] == "check: nothing found"

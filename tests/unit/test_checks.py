@@ -9,8 +9,8 @@ from catseye.errors import DataError
 from tests.conftest import encode, random_pixels
 
 
-def test_equal_files_share_a_group(pictures):
-    root = pictures({"cat": 3, "dog": 2})
+def test_equal_files_share_a_group(images):
+    root = images({"cat": 3, "dog": 2})
     shutil.copy(root / "cat" / "000.png", root / "dog" / "copy.png")
     shutil.copy(root / "cat" / "000.png", root / "cat" / "again.png")
     found = open_source(root)
@@ -30,14 +30,14 @@ def test_files_of_equal_size_but_other_bytes_are_no_duplicates(tmp_path):
 
 
 def test_equal_arrays_are_duplicates():
-    pictures = open_source("digits")
-    pictures.read.pixels[5] = pictures.read.pixels[3]
-    found = survey(pictures)
+    images = open_source("digits")
+    images.read.pixels[5] = images.read.pixels[3]
+    found = survey(images)
     assert found.groups[5] == found.groups[3]
 
 
-def test_unreadable_pictures_are_listed_by_name_and_reason(pictures):
-    root = pictures({"cat": 3, "dog": 2})
+def test_unreadable_images_are_listed_by_name_and_reason(images):
+    root = images({"cat": 3, "dog": 2})
     (root / "cat" / "000.png").write_bytes(b"")
     (root / "cat" / "001.png").write_bytes(b"just text")
     (root / "dog" / "000.png").unlink()
@@ -48,22 +48,22 @@ def test_unreadable_pictures_are_listed_by_name_and_reason(pictures):
     for index, reason in unreadable.items():
         assert found.names[index] in reason
     assert "0 bytes" in unreadable[0]
-    assert "no picture" in unreadable[1]
+    assert "no image" in unreadable[1]
 
 
-def test_nothing_readable_is_an_error_with_the_first_reason(pictures):
-    root = pictures({"cat": 1, "dog": 1})
+def test_nothing_readable_is_an_error_with_the_first_reason(images):
+    root = images({"cat": 1, "dog": 1})
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"none of 2 pictures can be read; first reason: cat/000\.png is empty"):
+    with pytest.raises(DataError, match=r"none of 2 images can be read; first reason: cat/000\.png is empty"):
         survey(open_source(root))
 
 
 def write(root, pixels):
-    for index, picture in enumerate(pixels):
+    for index, image in enumerate(pixels):
         folder = root / f"class{index % 2}"
         folder.mkdir(exist_ok=True)
-        (folder / f"{index}.png").write_bytes(encode(picture))
+        (folder / f"{index}.png").write_bytes(encode(image))
     return survey(open_source(root))
 
 
@@ -86,8 +86,8 @@ def test_the_median_side(tmp_path):
     assert write(tmp_path, [random_pixels(i, *shape) for i, shape in enumerate(shapes)]).median_px == 20
 
 
-def test_the_fingerprint_changes_with_the_data(pictures):
-    root = pictures({"cat": 2, "dog": 2})
+def test_the_fingerprint_changes_with_the_data(images):
+    root = images({"cat": 2, "dog": 2})
     before = survey(open_source(root)).sha256
     assert survey(open_source(root)).sha256 == before
     assert survey(open_source(root), seed=5).sha256 == before
@@ -107,48 +107,48 @@ def test_the_input_size_follows_the_median(median, side):
 # --- sentences about classes and splits ---------------------------------------------------------------------------
 
 
-def test_one_class_only_is_an_error(pictures):
-    found = open_source(pictures({"cat": 3}))
+def test_one_class_only_is_an_error(images):
+    found = open_source(images({"cat": 3}))
     with pytest.raises(DataError, match=r"one class only \('cat'\)"):
         check_split(found, np.zeros(3, np.int8), survey(found))
 
 
-def test_a_class_without_a_training_picture_is_an_error(pictures):
-    found = open_source(pictures({"cat": 2, "dog": 2}))
-    with pytest.raises(DataError, match="class 'dog' has no readable training picture"):
+def test_a_class_without_a_training_image_is_an_error(images):
+    found = open_source(images({"cat": 2, "dog": 2}))
+    with pytest.raises(DataError, match="class 'dog' has no readable training image"):
         check_split(found, np.array([TRAIN, TRAIN, TEST, TEST], np.int8), survey(found))
 
 
-def test_a_class_missing_from_a_side_is_noted(pictures):
-    found = open_source(pictures({"bird": 2, "cat": 2, "dog": 2}))
+def test_a_class_missing_from_a_side_is_noted(images):
+    found = open_source(images({"bird": 2, "cat": 2, "dog": 2}))
     splits = np.array([TRAIN, TEST, TRAIN, VAL, TRAIN, TEST], np.int8)
     notes = check_split(found, splits, survey(found))
     assert notes == [
-        "no val picture of class bird, dog: its score there says nothing",
-        "no test picture of class cat: its score there says nothing",
+        "no val image of class bird, dog: its score there says nothing",
+        "no test image of class cat: its score there says nothing",
     ]
 
 
-def test_a_side_that_is_not_there_needs_no_note(pictures):
-    found = open_source(pictures({"cat": 2, "dog": 2}))
+def test_a_side_that_is_not_there_needs_no_note(images):
+    found = open_source(images({"cat": 2, "dog": 2}))
     assert check_split(found, np.array([TRAIN, TEST] * 2, np.int8), survey(found)) == []
 
 
-def test_duplicates_on_one_side_are_noted(pictures):
-    root = pictures({"cat": 2, "dog": 2})
+def test_duplicates_on_one_side_are_noted(images):
+    root = images({"cat": 2, "dog": 2})
     shutil.copy(root / "cat" / "000.png", root / "cat" / "001.png")
     found = open_source(root)
     notes = check_split(found, np.array([TRAIN, TRAIN, TRAIN, TEST], np.int8), survey(found))
-    assert "1 pictures repeat another one byte for byte; they stay on one side" in notes
+    assert "1 images repeat another one byte for byte; they stay on one side" in notes
 
 
-def test_a_given_split_that_leaks_is_told(pictures):
-    root = pictures({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/dog": 2})
+def test_a_given_split_that_leaks_is_told(images):
+    root = images({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/dog": 2})
     shutil.copy(root / "train" / "cat" / "000.png", root / "test" / "cat" / "000.png")
     shutil.copy(root / "train" / "cat" / "000.png", root / "test" / "dog" / "001.png")
     found = open_source(root)
     notes = check_split(found, found.splits, survey(found))
     assert notes == [
-        "2 pictures repeat another one byte for byte",
-        "2 held-out pictures are also training pictures: the given split leaks, its score is too good",
+        "2 images repeat another one byte for byte",
+        "2 held-out images are also training images: the given split leaks, its score is too good",
     ]

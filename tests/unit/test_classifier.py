@@ -15,7 +15,7 @@ SPEC = Preprocessing(height_px=8, width_px=8, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def fake_logits(pixels: np.ndarray) -> np.ndarray:
-    """A network that answers with the mean red, green and blue of a picture."""
+    """A network that answers with the mean red, green and blue of an image."""
     assert pixels.dtype == np.uint8
     return pixels.mean(axis=(1, 2)).astype(np.float32) / 64
 
@@ -44,7 +44,7 @@ def test_softmax_of_huge_logits_is_finite():
     np.testing.assert_allclose(softmax(np.array([[1e30, 0.0], [-3e38, -3e38]], np.float32)), [[1, 0], [0.5, 0.5]])
 
 
-def test_one_picture():
+def test_one_image():
     prediction = classifier().predict(colour(1))
     assert prediction.label == "green"
     wanted = special.softmax([0, 255 / 64, 0])
@@ -67,14 +67,14 @@ def test_a_tie_goes_to_the_first_class_everywhere():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
-def test_many_pictures_keep_their_order(batch_size):
+def test_many_images_keep_their_order(batch_size):
     wanted = [0, 2, 1, 1, 0, 2, 2]
     answers = list(classifier().predict_many([colour(index) for index in wanted], batch_size=batch_size))
     assert [answer.label for answer in answers] == [classifier().classes[index] for index in wanted]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
-def test_a_bad_picture_is_an_error_in_its_own_place(batch_size, tmp_path):
+def test_a_bad_image_is_an_error_in_its_own_place(batch_size, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"broken")
     images = [colour(0), bad, encode(colour(2)), tmp_path / "missing.png", colour(1), b""]
@@ -85,7 +85,7 @@ def test_a_bad_picture_is_an_error_in_its_own_place(batch_size, tmp_path):
     assert "missing.png" in str(answers[3])
 
 
-def test_only_bad_pictures_never_reach_the_network():
+def test_only_bad_images_never_reach_the_network():
     def never(pixels: np.ndarray) -> np.ndarray:
         raise AssertionError("the network was asked")
 
@@ -115,7 +115,7 @@ def test_answers_come_as_soon_as_a_batch_is_full():
     assert [next(answers).label for _ in range(6)] == ["red"] * 6
 
 
-def test_one_bad_picture_raises():
+def test_one_bad_image_raises():
     with pytest.raises(ImageError, match="empty"):
         classifier().predict(b"")
 

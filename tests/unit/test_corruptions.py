@@ -29,7 +29,7 @@ def test_shape_type_and_source_stay(name, channels):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_stronger_is_further_from_the_picture(name):
+def test_stronger_is_further_from_the_image(name):
     # Turned far enough, blocks meet blocks that have nothing to do with them: there a gradient shows the angle.
     pixels = SMOOTH if name == "rotation" else np.kron(random_pixels(3, 8, 8), np.ones((4, 4, 1), np.uint8))
     apart = [np.abs(changed(name, strength, pixels).astype(int) - pixels).mean() for strength in range(1, 6)]

@@ -149,7 +149,7 @@ def test_a_teacher_of_colour_and_a_grey_student(make_spec):
 
 
 def test_a_grey_teacher_sees_the_grey_it_was_trained_on(make_spec):
-    """Preprocessing makes grey with ITU-R 601 luma; a plain mean of the channels is another picture."""
+    """Preprocessing makes grey with ITU-R 601 luma; a plain mean of the channels is another image."""
     theirs = make_spec(16, channels=1, mean=(0.3,), std=(0.2,))
     found = shown(some_pixels(), make_spec(16), theirs)
     direct = normalise(to_unit(some_pixels(channels=1)), theirs)

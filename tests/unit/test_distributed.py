@@ -27,8 +27,8 @@ SPEC = Preprocessing(height_px=8, width_px=8, channels=3, mean=(0.5,) * 3, std=(
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 64))
-def test_the_shares_of_a_batch_are_the_batch(num_pictures, world_size, batch_size):
-    for batch in epoch_order(np.arange(num_pictures), batch_size, shuffle=True, seed=0, epoch=0):
+def test_the_shares_of_a_batch_are_the_batch(num_images, world_size, batch_size):
+    for batch in epoch_order(np.arange(num_images), batch_size, shuffle=True, seed=0, epoch=0):
         parts = [Share(rank, world_size).cut(batch) for rank in range(world_size)]
         if len(batch) < 2 * world_size:
             assert all(first == 0 and part.tolist() == batch.tolist() for part, first in parts)
@@ -42,10 +42,10 @@ def test_the_shares_of_a_batch_are_the_batch(num_pictures, world_size, batch_siz
 
 
 @given(st.integers(0, 400), st.integers(1, 9))
-def test_no_validation_picture_is_doubled_or_dropped(num_pictures, world_size):
-    loader = StreamLoader(None, SPEC, np.arange(num_pictures), 16, False, 0, 0, torch.device("cpu"))
+def test_no_validation_image_is_doubled_or_dropped(num_images, world_size):
+    loader = StreamLoader(None, SPEC, np.arange(num_images), 16, False, 0, 0, torch.device("cpu"))
     parts = [Processes(rank, world_size).part(loader).indices for rank in range(world_size)]
-    np.testing.assert_array_equal(np.concatenate(parts), np.arange(num_pictures))
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(num_images))
 
 
 EVERYTHING = AugmentSettings(
@@ -91,34 +91,32 @@ def test_the_mean_of_a_batch_is_that_of_its_parts_by_mass(weights, smoothing):
 
 
 def stream(root, share, batch_size):
-    pictures = open_source(root)
-    return StreamLoader(
-        pictures, SPEC, np.arange(len(pictures)), batch_size, True, 3, 0, torch.device("cpu"), share=share
-    )
+    images = open_source(root)
+    return StreamLoader(images, SPEC, np.arange(len(images)), batch_size, True, 3, 0, torch.device("cpu"), share=share)
 
 
-def test_processes_keep_in_step_where_pictures_cannot_be_read(pictures):
-    root = pictures({"cat": 7, "dog": 7})
+def test_processes_keep_in_step_where_images_cannot_be_read(images):
+    root = images({"cat": 7, "dog": 7})
     for name in ("cat", "dog"):
-        next(iter(sorted((root / name).iterdir()))).write_bytes(b"no picture")
+        next(iter(sorted((root / name).iterdir()))).write_bytes(b"no image")
     loaders = [stream(root, Share(rank, 2), 7) for rank in (0, 1)]
     for batches in zip(*(loader.epoch(0) for loader in loaders), strict=True):
         assert [len(batch.labels) for batch in batches] == [4, 3]
-        assert {batch.num_pictures for batch in batches} == {7}
+        assert {batch.num_images for batch in batches} == {7}
         for loader, batch in zip(loaders, batches, strict=True):
             assert not set(batch.indices.tolist()) & loader.bad.keys()
     assert sum(len(loader.bad) for loader in loaders) == 2
 
 
-def test_a_share_without_a_readable_picture_is_told(pictures):
-    root = pictures({"cat": 4, "dog": 4})
+def test_a_share_without_a_readable_image_is_told(images):
+    root = images({"cat": 4, "dog": 4})
     for path in [*(root / "cat").iterdir(), *(root / "dog").iterdir()]:
-        path.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="all 4 pictures of one process's share"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match="all 4 images of one process's share"):
         next(stream(root, Share(0, 2), 8).epoch(0))
 
 
-def test_a_batch_has_two_pictures_for_every_part():
+def test_a_batch_has_two_images_for_every_part():
     chosen = load_settings("quick", values={"training.batch_size": 15, "training.accumulate_steps": 2})
     check_sizes(chosen, Processes(0, 3))
     with pytest.raises(UsageError, match=r"got 15; say --set training\.batch_size=16"):
@@ -157,8 +155,8 @@ def test_another_process_says_who_it_is_and_waits_for_the_first(monkeypatch):
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("WORLD_SIZE", "2")
         with pytest.raises(CatseyeError) as caught:
-            fail(DataError("no pictures"))
-        assert str(caught.value) == {"0": "no pictures", "1": "process 1 of 2: no pictures"}[rank]
+            fail(DataError("no images"))
+        assert str(caught.value) == {"0": "no images", "1": "process 1 of 2: no images"}[rank]
         assert len(waited) == int(rank)
     with pytest.raises(CatseyeError, match="lost another one"):
         fail(RuntimeError("[pair.cc:538] Connection closed by peer [127.0.0.1]:1"))

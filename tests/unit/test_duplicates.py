@@ -18,8 +18,8 @@ from tests.photos import as_jpeg, brighter, contrasted, photo, resized, shifted
 NUM = 60
 
 
-def thumbs(pictures):
-    return np.stack([make_thumb(Image.fromarray(pixels)) for pixels in pictures])
+def thumbs(images):
+    return np.stack([make_thumb(Image.fromarray(pixels)) for pixels in images])
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def small_photos():
 
 
 def found_share(originals, changed):
-    """Which share of the changed pictures was found, and how many pairs were wrong."""
+    """Which share of the changed images was found, and how many pairs were wrong."""
     twins = find_twins(thumbs([*originals, *changed]), np.ones(2 * NUM, bool))
     right = twins.pairs[:, 1] - twins.pairs[:, 0] == NUM
     return right.sum() / NUM, int((~right).sum())
@@ -59,7 +59,7 @@ def test_a_changed_photo_is_found_and_no_other(photos, change):
 
 
 @pytest.mark.parametrize("change", ["jpeg 75", "darker", "brighter", "contrast", "mirrored"])
-def test_pictures_of_32_px_too(small_photos, change):
+def test_images_of_32_px_too(small_photos, change):
     share, wrong = found_share(small_photos, [CHANGES[change](pixels) for pixels in small_photos])
     assert share >= 0.95
     assert wrong == 0
@@ -72,7 +72,7 @@ def test_mirror_images_are_told_as_such(photos):
     assert len(find_twins(small, np.ones(2 * NUM, bool), mirrored=False).pairs) == 0
 
 
-def test_a_symmetric_picture_is_found_once(photos):
+def test_a_symmetric_image_is_found_once(photos):
     symmetric = np.concatenate([photos[0], photos[0][:, ::-1]], axis=1)
     nearly = (symmetric * 0.85 + photo(1000, *symmetric.shape[:2]) * 0.15).astype(np.uint8)
     twins = find_twins(thumbs([nearly, as_jpeg(nearly, 60)]), np.ones(2, bool))
@@ -125,7 +125,7 @@ def test_a_crowd_is_not_compared_pair_by_pair():
     assert crowded == 3 * CROWD
 
 
-def test_no_pictures_have_no_twins():
+def test_no_images_have_no_twins():
     assert len(find_twins(np.zeros((0, 16, 16, 3), np.uint8), np.zeros(0, bool)).pairs) == 0
     assert len(find_twins(np.zeros((1, 16, 16, 3), np.uint8), np.ones(1, bool)).pairs) == 0
 

@@ -65,7 +65,7 @@ def test_stems():
         registry.create("econvnext_tiny", num_classes=3, input_px=31, stem="standard")
 
 
-def test_learns_one_picture_at_a_time():
+def test_learns_one_image_at_a_time():
     # Norms behind the average could not: they would see one value a channel.
     torch.manual_seed(0)
     model = registry.create("econvnext_tiny", num_classes=3, input_px=32).train()

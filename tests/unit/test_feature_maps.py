@@ -15,7 +15,7 @@ from catseye.explanation.feature_maps import (
     output_of,
     top_patches,
 )
-from catseye.explanation.kernels import filter_figure, filter_picture, first_filters
+from catseye.explanation.kernels import filter_figure, filter_image, first_filters
 from catseye.explanation.receptive_field import gradient_field, map_side, receptive_field, receptive_field_figure
 from catseye.models import registry
 from catseye.models.summary import summarise
@@ -56,30 +56,30 @@ def test_channels_kept_last_are_put_first():
     assert channels_first(torch.zeros(1, 8, 8, 8)).shape == (1, 8, 8, 8)
 
 
-def test_top_patches_are_the_highest_of_all_pictures():
+def test_top_patches_are_the_highest_of_all_images():
     model = create("simple")
-    pictures = torch.randn(23, 3, 32, 32)
-    found = top_patches(model, pictures.split(5), "features.1.0.0", 3, count=4)
+    images = torch.randn(23, 3, 32, 32)
+    found = top_patches(model, images.split(5), "features.1.0.0", 3, count=4)
     with torch.no_grad():
-        values = output_of(model, pictures, "features.1.0.0")[:, 3]
+        values = output_of(model, images, "features.1.0.0")[:, 3]
     wanted = values.flatten(1).max(1).values.sort(descending=True)
-    assert [one.picture for one in found] == wanted.indices[:4].tolist()
+    assert [one.image for one in found] == wanted.indices[:4].tolist()
     for one in found:
-        assert one.value == pytest.approx(float(values[one.picture, one.row, one.column]), abs=1e-5)
+        assert one.value == pytest.approx(float(values[one.image, one.row, one.column]), abs=1e-5)
     with pytest.raises(UsageError, match="channels 0 to 63"):
-        top_patches(model, [pictures], "features.1.0.0", 64)
+        top_patches(model, [images], "features.1.0.0", 64)
 
 
-def test_first_filters_lie_on_the_picture():
+def test_first_filters_lie_on_the_image():
     model = create("residual")
     filters = first_filters(model)
     assert filters.weights.shape == (32, 3, 3, 3)
     assert (filters.stride, filters.padding) == (1, 1)
-    picture = filter_picture(filters.weights[0])
-    assert picture.shape == (3, 3, 3)
-    assert picture.min() >= 0
-    assert picture.max() <= 1
-    np.testing.assert_allclose(filter_picture(np.zeros((1, 5, 5), np.float32)), 0.5)
+    image = filter_image(filters.weights[0])
+    assert image.shape == (3, 3, 3)
+    assert image.min() >= 0
+    assert image.max() <= 1
+    np.testing.assert_allclose(filter_image(np.zeros((1, 5, 5), np.float32)), 0.5)
     with pytest.raises(UsageError, match="no convolution"):
         first_filters(nn.Linear(3, 3))
 
@@ -98,7 +98,7 @@ def positive(model: nn.Module) -> nn.Module:
 
 
 def reached(model: nn.Module, layer: str, row: int, column: int, side: int, channels: int, tries: int) -> Tensor:
-    """The pixels that autograd finds behind an activation, over several pictures: a maximum has one source in each."""
+    """The pixels that autograd finds behind an activation, over several images: a maximum has one source in each."""
     seen = torch.zeros(side, side, dtype=torch.bool)
     for seed in range(tries):
         x = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(seed)).double() + 0.1

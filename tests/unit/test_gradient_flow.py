@@ -55,7 +55,7 @@ def test_the_norms_are_those_of_a_network_written_out_by_hand(skip, batch):
 
 @pytest.mark.parametrize(("skip", "block"), [(False, FACTOR**2), (True, 1 + FACTOR**2)])
 def test_layers_that_multiply_by_point_eight_do_what_the_textbook_says(skip, block):
-    """A picture of one pixel and kernels of one number make a tower a chain of multiplications."""
+    """An image of one pixel and kernels of one number make a tower a chain of multiplications."""
     model = tower(depth=50, width=1 / 16, skip=skip, norm=False).double()
     with torch.no_grad():
         for layer in model.features.modules():

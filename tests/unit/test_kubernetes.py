@@ -350,7 +350,7 @@ def test_what_one_replica_answers_is_measured(model, monkeypatch):
     assert [cpus for _, cpus in calls] == [3]
 
 
-def test_doors_take_the_largest_picture_and_https_where_a_host_is_named(built):
+def test_doors_take_the_largest_image_and_https_where_a_host_is_named(built):
     annotations = built["one"]["ingress"].the("Ingress")["metadata"]["annotations"]
     assert set(annotations.values()) == {f"{Limits().body_bytes // 1_000_000}m"}
     ingress = built["other"]["ingress"].the("Ingress")["spec"]

@@ -103,22 +103,22 @@ def test_the_numbers_of_the_source_article():
         pixels.dense_cost((0, 4, 4), 1)
 
 
-def test_a_loupe_stays_inside_the_picture():
-    picture = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
-    part, top, left = pixels.window(picture, 99, 99, 4)
+def test_a_loupe_stays_inside_the_image():
+    image = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3)
+    part, top, left = pixels.window(image, 99, 99, 4)
     assert (part.shape, top, left) == ((4, 4, 3), 2, 1)
-    np.testing.assert_array_equal(part, picture[2:6, 1:5])
-    assert pixels.window(picture, 0, 0, 16)[0].shape == (6, 5, 3)
-    np.testing.assert_array_equal(pixels.to_channels_first(picture), picture.transpose(2, 0, 1))
+    np.testing.assert_array_equal(part, image[2:6, 1:5])
+    assert pixels.window(image, 0, 0, 16)[0].shape == (6, 5, 3)
+    np.testing.assert_array_equal(pixels.to_channels_first(image), image.transpose(2, 0, 1))
 
 
 def test_grey_is_pillows():
     from PIL import Image
 
-    picture = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
-    wanted = np.asarray(Image.fromarray(picture).convert("L"), np.float64)
-    assert np.abs(pixels.luma(picture) - wanted).max() <= 0.51
-    np.testing.assert_array_equal(pixels.luma(picture[..., :1]), picture[..., 0])
+    image = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    wanted = np.asarray(Image.fromarray(image).convert("L"), np.float64)
+    assert np.abs(pixels.luma(image) - wanted).max() <= 0.51
+    np.testing.assert_array_equal(pixels.luma(image[..., :1]), image[..., 0])
 
 
 def test_unknown_names_suggest():

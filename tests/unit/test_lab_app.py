@@ -18,8 +18,8 @@ from catseye.lab.app import Application
 from catseye.lab.bench import Bench
 from catseye.lab.chapters.table import CHAPTERS
 from catseye.lab.command import serve_lab
+from catseye.lab.images import LONGEST_PX, MAX_DROPPED, LabImages, built_in
 from catseye.lab.page_files import read_pages
-from catseye.lab.pictures import LONGEST_PX, MAX_DROPPED, Pictures, built_in
 from catseye.lab.questions import Asked, Question, find
 from tests.conftest import encode, random_pixels
 
@@ -90,9 +90,9 @@ def test_own_pages_may(ask):
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"picture": "gone"}, "the lab has no picture 'gone'; it may have been started anew"),
-        ({"picture": "eye", "side": 99}, "side: input should be less than or equal to 16; got 99"),
-        ({"picture": "eye", "colour": 1}, "colour: extra inputs are not permitted"),
+        ({"image": "gone"}, "the lab has no image 'gone'; it may have been started anew"),
+        ({"image": "eye", "side": 99}, "side: input should be less than or equal to 16; got 99"),
+        ({"image": "eye", "colour": 1}, "colour: extra inputs are not permitted"),
         ([], "the question: input should be a valid dictionary"),
     ],
 )
@@ -110,45 +110,45 @@ def test_what_is_no_question_is_refused(ask):
     assert ask("POST", "/api/nothing/look", json={}).status_code == 404
 
 
-def test_a_picture_is_taken_and_shown(ask):
+def test_a_image_is_taken_and_shown(ask):
     pixels = random_pixels(1, 20, 2000)
-    said = ask("POST", "/api/pictures", content=encode(pixels), headers={"content-type": "image/png"}).json()
+    said = ask("POST", "/api/images", content=encode(pixels), headers={"content-type": "image/png"}).json()
     assert (said["given_width"], said["given_height"]) == (2000, 20)
     assert said["width"] == LONGEST_PX
-    answer = ask("GET", f"/picture/{said['name']}.png")
+    answer = ask("GET", f"/image/{said['name']}.png")
     assert Image.open(io.BytesIO(answer.content)).size == (said["width"], said["height"])
-    assert said["name"] in [one["name"] for one in ask("GET", "/api/pictures").json()["pictures"]]
+    assert said["name"] in [one["name"] for one in ask("GET", "/api/images").json()["images"]]
 
 
 @pytest.mark.parametrize(
     ("content", "status", "sentence"),
     [
-        (b"no picture", 415, "send one JPEG, PNG, WebP, BMP or GIF"),
+        (b"no image", 415, "send one JPEG, PNG, WebP, BMP or GIF"),
         (encode(random_pixels(2))[:-30], 400, "cannot be decoded completely"),
-        (b"", 400, "a picture has bytes; got 0"),
+        (b"", 400, "an image has bytes; got 0"),
         (encode(np.zeros((1200, 1200), np.uint8)), 413, "1200 x 1200 pixels; at most 1,000,000"),
     ],
 )
-def test_what_is_no_picture_is_refused(ask, content, status, sentence):
-    answer = ask("POST", "/api/pictures", content=content, headers={"content-type": "image/png"})
+def test_what_is_no_image_is_refused(ask, content, status, sentence):
+    answer = ask("POST", "/api/images", content=content, headers={"content-type": "image/png"})
     assert answer.status_code == status
     assert sentence in answer.json()["error"]
 
 
-def test_only_the_latest_dropped_pictures_are_kept():
-    pictures = Pictures()
-    names = [pictures.add(encode(random_pixels(seed)), 10**6).name for seed in range(MAX_DROPPED + 2)]
-    assert pictures.add(encode(random_pixels(5)), 10**6).name == names[5]  # the same bytes are the same picture
+def test_only_the_latest_dropped_images_are_kept():
+    images = LabImages()
+    names = [images.add(encode(random_pixels(seed)), 10**6).name for seed in range(MAX_DROPPED + 2)]
+    assert images.add(encode(random_pixels(5)), 10**6).name == names[5]  # the same bytes are the same image
     with pytest.raises(UsageError, match="drop it once more"):
-        pictures.get(names[0])
-    assert pictures.get(names[-1]).pixels.shape == (8, 8, 3)
+        images.get(names[0])
+    assert images.get(names[-1]).pixels.shape == (8, 8, 3)
 
 
-def test_the_drawn_pictures_are_pictures():
-    for picture in built_in().values():
-        assert picture.pixels.dtype == np.uint8
-        assert np.unique(picture.pixels.reshape(-1, picture.pixels.shape[2]), axis=0).shape[0] >= 8
-        assert max(picture.fitted(16).shape[:2]) <= 16
+def test_the_drawn_images_are_images():
+    for image in built_in().values():
+        assert image.pixels.dtype == np.uint8
+        assert np.unique(image.pixels.reshape(-1, image.pixels.shape[2]), axis=0).shape[0] >= 8
+        assert max(image.fitted(16).shape[:2]) <= 16
 
 
 def test_a_missing_package_is_named(ask, monkeypatch):
@@ -196,22 +196,22 @@ def test_the_walk_of_chapter_4(ask):
     assert not flow["trained"]
     assert "fresh weights" in flow["says"]
     assert [layer["shape"] for layer in flow["layers"]][:3] == [[6, 28, 28], [6, 28, 28], [6, 14, 14]]
-    maps = network("maps", picture="street", layer="features.1")
+    maps = network("maps", image="street", layer="features.1")
     assert maps["shape"] == [6, 28, 28]
     strengths = [one["strength"] for one in maps["maps"]]
     assert strengths == sorted(strengths, reverse=True)
-    place = network("place", picture="street", layer="features.3", channel=2, row=3, column=4)
+    place = network("place", image="street", layer="features.3", channel=2, row=3, column=4)
     assert place["box"] == {"top": 6, "left": 8, "bottom": 20, "right": 22, "span": 14}
     assert place["inside"] == pytest.approx(1)
-    assert network("place", picture="street", layer="head.4", channel=0)["box"]["span"] is None
-    decision = network("decision", picture="street")
+    assert network("place", image="street", layer="head.4", channel=0)["box"]["span"] is None
+    decision = network("decision", image="street")
     assert sum(bar["share"] for bar in decision["bars"]) == pytest.approx(1)
-    overlay = network("overlay", picture="street", target=3)
+    overlay = network("overlay", image="street", target=3)
     assert (overlay["class"], np.shape(overlay["heat"])) == ("class 3", (32, 32))
     patches = network("patches", layer="features.1", channel=0)
     assert len(patches["patches"]) == 9
     assert patches["source"] == "digits"
-    wrong = ask("POST", "/api/network/maps", json={"picture": "street", "layer": "features.99"})
+    wrong = ask("POST", "/api/network/maps", json={"image": "street", "layer": "features.99"})
     assert "unknown layer 'features.99'; did you mean" in wrong.json()["error"]
     path = ask("POST", "/api/network/flow", json={"network": "../../etc/passwd"})
     assert "chosen by its name" in path.json()["error"]
@@ -220,14 +220,14 @@ def test_the_walk_of_chapter_4(ask):
 def test_filters_and_slides(ask):
     filters = ask("POST", "/api/convolution/filters", json={}).json()
     assert filters["shape"] == [6, 1, 5, 5]
-    one = {"picture": "street", "side": 16, "kernel": filters["filters"][0]["values"], "as_network": True}
+    one = {"image": "street", "side": 16, "kernel": filters["filters"][0]["values"], "as_network": True}
     slid = ask("POST", "/api/convolution/slide", json=one).json()
     assert np.shape(slid["output"]) == (12, 12)
     slid = ask("POST", "/api/convolution/slide", json={"kernel": [[[-1, 0, 1]] * 3]}).json()
     assert slid["position"]["total"] == slid["output"][0][0] == 4
     crooked = ask("POST", "/api/convolution/slide", json={"kernel": [[[1, 2], [3]]]}).json()
     assert "one square table" in crooked["error"]
-    steps = ask("POST", "/api/activations/steps", json={"picture": "eye", "spread": 3, "lift": 2}).json()
+    steps = ask("POST", "/api/activations/steps", json={"image": "eye", "spread": 3, "lift": 2}).json()
     assert (steps["mean_after"], steps["sd_after"]) == (pytest.approx(0, abs=1e-9), pytest.approx(1, abs=1e-3))
 
 

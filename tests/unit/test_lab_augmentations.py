@@ -13,7 +13,7 @@ from catseye.errors import UsageError
 from catseye.lab.bench import Bench
 from catseye.lab.chapters.augmentation import answers
 from catseye.lab.chapters.augmentation import maths as augmentations
-from catseye.lab.pictures import built_in
+from catseye.lab.images import built_in
 from catseye.models import registry
 from catseye.seeds import derive
 from catseye.settings.schema import AugmentSettings
@@ -26,18 +26,18 @@ SIDE = 48
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return built_in()["street"]
 
 
 @pytest.fixture(scope="module")
-def spec(picture):
-    return augmentations.spec_of(picture.pixels, SIDE)
+def spec(image):
+    return augmentations.spec_of(image.pixels, SIDE)
 
 
-def draws(picture, spec, strengths, **more):
+def draws(image, spec, strengths, **more):
     drawn = {"num": 6, "seed": 3, "step": 11, **more}
-    return augmentations.batch_of(picture.image, augmentations.settings_of(strengths), spec, **drawn)
+    return augmentations.batch_of(image.pil, augmentations.settings_of(strengths), spec, **drawn)
 
 
 def test_every_transform_of_the_settings_is_there():
@@ -51,27 +51,27 @@ def test_every_transform_of_the_settings_is_there():
 
 
 @pytest.mark.parametrize("one", augmentations.TRANSFORMS, ids=lambda one: one.key)
-def test_off_changes_nothing_and_more_changes_more(one, picture, spec):
-    plain = draws(picture, spec, {})
-    assert torch.equal(draws(picture, spec, {one.key: one.low}), plain)
+def test_off_changes_nothing_and_more_changes_more(one, image, spec):
+    plain = draws(image, spec, {})
+    assert torch.equal(draws(image, spec, {one.key: one.low}), plain)
     if one.key == "hflip":  # a probability of 1 mirrors all
-        assert torch.equal(draws(picture, spec, {"hflip": 1.0}), plain.flip(-1))
+        assert torch.equal(draws(image, spec, {"hflip": 1.0}), plain.flip(-1))
         return
     weak, strong = (one.low + (one.high - one.low) * share for share in (0.2, 1.0))
     if one.key == "crop_padding_px":
         weak, strong = 2, 24
-    distances = [float((draws(picture, spec, {one.key: x}) - plain).abs().mean()) for x in (weak, strong)]
+    distances = [float((draws(image, spec, {one.key: x}) - plain).abs().mean()) for x in (weak, strong)]
     assert 0 < distances[0] < distances[1]
 
 
 @pytest.mark.parametrize("key", ["brightness", "contrast", "saturation"])
-def test_the_largest_factor_is_torchvisions(key, picture, spec):
-    """Of many draws the extreme ones come near 1 - x and 1 + x, and each is torchvision's picture for some factor."""
+def test_the_largest_factor_is_torchvisions(key, image, spec):
+    """Of many draws the extreme ones come near 1 - x and 1 + x, and each is torchvision's image for some factor."""
     name = {"brightness": "adjust_brightness", "contrast": "adjust_contrast", "saturation": "adjust_saturation"}[key]
     strength, num = 0.4, 200
-    plain = draws(picture, spec, {}, num=1)
+    plain = draws(image, spec, {}, num=1)
     unit = plain * torch.tensor(spec.std).view(1, -1, 1, 1) + torch.tensor(spec.mean).view(1, -1, 1, 1)
-    batch = draws(picture, spec, {key: strength}, num=num)
+    batch = draws(image, spec, {key: strength}, num=num)
     generator = torch.Generator().manual_seed(derive(3, "augment", 11))
     factors = 1 + (torch.rand((num, 1, 1, 1), generator=generator) * 2 - 1) * strength
     assert factors.min() < 0.62
@@ -89,12 +89,12 @@ def test_noise_has_its_standard_deviation(spec):
     assert unit.std((0, 2, 3)).tolist() == pytest.approx([0.1] * 3, rel=0.02)
 
 
-def test_the_batch_is_the_one_that_the_training_step_makes(picture, spec, monkeypatch):
+def test_the_batch_is_the_one_that_the_training_step_makes(image, spec, monkeypatch):
     """Step 5 of a run with seed 9 augments these very values."""
     strengths = {key: value for key, value in STRENGTHS.items() if key != "crop_scale"}
     settings = augmentations.settings_of(strengths)
-    shown = augmentations.batch_of(picture.image, settings, spec, num=4, seed=9, step=5)
-    stored = augmentations._stored(picture.image, settings, spec, 9, 0, 0)
+    shown = augmentations.batch_of(image.pil, settings, spec, num=4, seed=9, step=5)
+    stored = augmentations._stored(image.pil, settings, spec, 9, 0, 0)
     pixels = torch.from_numpy(np.stack([stored] * 4)).permute(0, 3, 1, 2)
     seen = []
     original = step_module.mix_batch
@@ -108,33 +108,33 @@ def test_the_batch_is_the_one_that_the_training_step_makes(picture, spec, monkey
     assert torch.equal(seen[0], shown)
 
 
-def test_a_seed_and_a_step_name_the_draw(picture, spec):
-    once = draws(picture, spec, STRENGTHS)
-    assert torch.equal(once, draws(picture, spec, STRENGTHS))
-    assert not torch.equal(once, draws(picture, spec, STRENGTHS, step=12))
-    assert not torch.equal(once, draws(picture, spec, STRENGTHS, seed=4))
+def test_a_seed_and_a_step_name_the_draw(image, spec):
+    once = draws(image, spec, STRENGTHS)
+    assert torch.equal(once, draws(image, spec, STRENGTHS))
+    assert not torch.equal(once, draws(image, spec, STRENGTHS, step=12))
+    assert not torch.equal(once, draws(image, spec, STRENGTHS, seed=4))
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_mixed_labels_sum_to_one_and_are_mixings_own(kind):
-    pictures = [np.full((20, 20, 3), level, np.uint8) for level in (0, 80, 160, 255)]
+    images = [np.full((20, 20, 3), level, np.uint8) for level in (0, 80, 160, 255)]
     settings = augmentations.settings_of({f"{kind}_alpha": 1.0})
-    x, targets = augmentations.mixed_batch(pictures, range(4), settings, seed=1, step=2)
+    x, targets = augmentations.mixed_batch(images, range(4), settings, seed=1, step=2)
     assert torch.allclose(targets.sum(1), torch.ones(4))
     assert (targets > 0).sum(1).max() == 2
     generator = torch.Generator().manual_seed(derive(1, "augment", 2))
-    plain = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+    plain = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
     wanted, truth = getattr(mixing, kind)(plain, torch.eye(4), 1.0, generator)
     assert torch.equal(x, wanted)
     assert torch.equal(targets, truth)
-    # Of plain pictures the mean says which shares were mixed.
+    # Of plain images the mean says which shares were mixed.
     levels = torch.tensor([0, 80, 160, 255]) / 255
     assert torch.allclose(x.mean((1, 2, 3)), targets @ levels, atol=1e-5)
 
 
 def test_alpha_zero_mixes_nothing():
-    pictures = [np.full((8, 8, 1), level, np.uint8) for level in (10, 200)]
-    x, targets = augmentations.mixed_batch(pictures, [0, 1], augmentations.settings_of({}), seed=0, step=0)
+    images = [np.full((8, 8, 1), level, np.uint8) for level in (10, 200)]
+    x, targets = augmentations.mixed_batch(images, [0, 1], augmentations.settings_of({}), seed=0, step=0)
     assert torch.equal(targets, torch.eye(2))
     assert x[1].mean() == pytest.approx(200 / 255)
 
@@ -146,10 +146,10 @@ def test_unknown_names_and_wrong_strengths_are_refused():
         augmentations.settings_of({"rotate_deg": 300})
 
 
-def test_the_answers(picture):
+def test_the_answers(image):
     bench = Bench()
-    found = answers.draw(bench, answers.Draw(picture="street", strengths={"hflip": 1.0}))
-    shown = np.array(Image.open(io.BytesIO(_decoded(found["pictures"][0]))))
+    found = answers.draw(bench, answers.Draw(image="street", strengths={"hflip": 1.0}))
+    shown = np.array(Image.open(io.BytesIO(_decoded(found["images"][0]))))
     original = np.array(Image.open(io.BytesIO(_decoded(found["original"]))))
     assert np.array_equal(shown, original[:, ::-1])
     mirrored = TF.horizontal_flip(torch.from_numpy(original).permute(2, 0, 1)).permute(1, 2, 0)
@@ -157,11 +157,11 @@ def test_the_answers(picture):
     assert found["shape"] == [8, 3, 96, 96]
     assert found["mean"] == pytest.approx([0, 0, 0], abs=0.03)
     assert found["std"] == pytest.approx([1, 1, 1], abs=0.05)
-    grey = answers.draw(bench, answers.Draw(picture="digit-4", strengths={"saturation": 0.5, "rotate_deg": 15}))
+    grey = answers.draw(bench, answers.Draw(image="digit-4", strengths={"saturation": 0.5, "rotate_deg": 15}))
     assert grey["shape"] == [8, 1, 32, 32]
     assert "saturation" not in grey["command"]
-    mixed = answers.mix(bench, answers.Mix(kind="cutmix", picture="street"))
-    assert len(mixed["classes"]) == len(mixed["pictures"]) == len(mixed["targets"])
+    mixed = answers.mix(bench, answers.Mix(kind="cutmix", image="street"))
+    assert len(mixed["classes"]) == len(mixed["images"]) == len(mixed["targets"])
 
 
 def _decoded(url: str) -> bytes:

@@ -11,9 +11,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def source(pictures):
-    """21 pictures of 10 x 14 pixels in two classes."""
-    return open_source(pictures({"cat": 11, "dog": 10}, height=10, width=14))
+def source(images):
+    """21 images of 10 x 14 pixels in two classes."""
+    return open_source(images({"cat": 11, "dog": 10}, height=10, width=14))
 
 
 def memory(source, spec, indices=None, *, batch_size=4, shuffle=True, seed=0):
@@ -63,7 +63,7 @@ def test_a_batch_holds_what_the_evaluation_preprocessing_gives(source, make_spec
 
 
 @pytest.mark.parametrize("make", [memory, stream])
-def test_every_picture_comes_once_an_epoch_and_the_last_batch_is_kept(source, make_spec, make):
+def test_every_image_comes_once_an_epoch_and_the_last_batch_is_kept(source, make_spec, make):
     loader = make(source, make_spec(), np.arange(18))
     sizes = [len(batch.indices) for batch in loader.epoch(0)]
     assert sizes == [4, 4, 4, 4, 2]
@@ -71,7 +71,7 @@ def test_every_picture_comes_once_an_epoch_and_the_last_batch_is_kept(source, ma
 
 
 @pytest.mark.parametrize("make", [memory, stream])
-def test_a_single_left_over_picture_is_dropped_in_training_only(source, make_spec, make):
+def test_a_single_left_over_image_is_dropped_in_training_only(source, make_spec, make):
     training, evaluation = make(source, make_spec()), make(source, make_spec(), shuffle=False)
     assert [len(batch.indices) for batch in training.epoch(0)] == [4] * 5
     assert training.num_batches == 5
@@ -114,7 +114,7 @@ def test_the_indices_given_are_not_shuffled_in_place():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_bad_picture_in_a_stream_is_recorded_and_left_out(source, make_spec, tmp_path, workers):
+def test_a_bad_image_in_a_stream_is_recorded_and_left_out(source, make_spec, tmp_path, workers):
     (tmp_path / "data" / source.names[2]).write_bytes(b"broken")
     loader = stream(source, make_spec(), np.arange(8), shuffle=False, workers=workers)
     batches = list(loader.epoch(0))
@@ -123,7 +123,7 @@ def test_a_bad_picture_in_a_stream_is_recorded_and_left_out(source, make_spec, t
     assert source.names[2] in loader.bad[2]
 
 
-def test_a_batch_of_bad_pictures_only_is_left_out(source, make_spec, tmp_path):
+def test_a_batch_of_bad_images_only_is_left_out(source, make_spec, tmp_path):
     for index in range(4):
         (tmp_path / "data" / source.names[index]).write_bytes(b"broken")
     loader = stream(source, make_spec(), np.arange(8), shuffle=False)
@@ -136,7 +136,7 @@ def test_random_crops_do_not_depend_on_the_workers(source, make_spec):
     assert same(*epochs)
 
 
-def test_random_crops_differ_between_epochs_seeds_and_pictures(source, make_spec):
+def test_random_crops_differ_between_epochs_seeds_and_images(source, make_spec):
     def first(epoch, seed=0):
         loader = stream(source, make_spec(), np.arange(4), min_area=0.3, shuffle=False, seed=seed)
         return next(iter(loader.epoch(epoch))).pixels
@@ -170,7 +170,7 @@ def test_decode_all_works_across_its_portions(make_spec, monkeypatch):
     np.testing.assert_array_equal(pixels, source.read.pixels[indices])
 
 
-def test_grey_pictures_keep_one_channel(tmp_path, make_spec):
+def test_grey_images_keep_one_channel(tmp_path, make_spec):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").write_bytes(encode(random_pixels(ord(name), channels=1)))

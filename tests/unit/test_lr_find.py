@@ -65,8 +65,8 @@ def test_the_suggestion_is_a_usable_rate_before_the_minimum(tinted, tmp_path, mo
     assert 1e-5 <= curve.suggestion <= 3
     assert curve.suggestion < curve.rates[curve.losses.argmin()]
     assert curve.losses.min() < curve.losses[0]
-    with Image.open(tmp_path / "found" / "lr-find.png") as picture:
-        assert picture.width > 300
+    with Image.open(tmp_path / "found" / "lr-find.png") as image:
+        assert image.width > 300
     assert [file.name for file in (tmp_path / "found").iterdir()] == ["lr-find.png"]
 
 
@@ -122,10 +122,10 @@ def test_it_takes_no_step_more_than_asked(tinted, monkeypatch):
 def test_a_run_beside_it_is_not_touched(tinted, tmp_path):
     run = catseye.train(tinted, out=tmp_path / "run", epochs=1, device="cpu", console=QUIET)
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in run.path.iterdir()}
-    pictures = {file: file.stat().st_mtime_ns for file in tinted.rglob("*")}
+    images = {file: file.stat().st_mtime_ns for file in tinted.rglob("*")}
     find_lr(tinted, num_steps=10, out=tmp_path / "found", **QUICK)
     assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in run.path.iterdir()} == before
-    assert {file: file.stat().st_mtime_ns for file in tinted.rglob("*")} == pictures
+    assert {file: file.stat().st_mtime_ns for file in tinted.rglob("*")} == images
     assert {file.name for file in tmp_path.iterdir()} == {"run", "found"}
 
 
@@ -153,7 +153,7 @@ def test_the_command_leaves_no_folder_behind_when_it_cannot_start(tmp_path, monk
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_the_picture_marks_the_suggestion():
+def test_the_image_marks_the_suggestion():
     curve = LrCurve(np.logspace(-6, 1, 10), np.linspace(2, 1, 10), 0.02)
     axes = lr_figure(curve).axes[0]
     assert axes.get_xscale() == "log"

@@ -88,7 +88,7 @@ def test_a_group_that_is_over_its_limit_leaves_nothing(tmp_path):
     assert free_memory_bytes(root=root) == 0
 
 
-def test_a_gpus_memory_counts_where_the_pictures_go_there(tmp_path, monkeypatch):
+def test_a_gpus_memory_counts_where_the_images_go_there(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * GB, 80 * GB))
     root = machine(tmp_path)
     assert free_memory_bytes(torch.device("cuda"), root) == 5 * GB
@@ -101,8 +101,8 @@ def prepared(source, monkeypatch, free, **settings):
     return prepare(source, chosen, batch_size=4, seed=0, device=CPU)
 
 
-def test_pictures_stay_in_memory_up_to_the_share_and_are_streamed_above(pictures, monkeypatch):
-    source = pictures({"cat": 10, "dog": 10})
+def test_images_stay_in_memory_up_to_the_share_and_are_streamed_above(images, monkeypatch):
+    source = images({"cat": 10, "dog": 10})
     needed = 20 * 32 * 32 * 3
     assert not prepared(source, monkeypatch, int(needed / MEMORY_SHARE)).in_memory
     assert prepared(source, monkeypatch, int(needed / MEMORY_SHARE) + 8).in_memory
@@ -111,8 +111,8 @@ def test_pictures_stay_in_memory_up_to_the_share_and_are_streamed_above(pictures
         prepared(source, monkeypatch, needed - 1, storage="memory")
 
 
-def test_evaluation_keeps_to_the_share_too(pictures, monkeypatch, make_spec):
-    source = pictures({"cat": 3, "dog": 3})
+def test_evaluation_keeps_to_the_share_too(images, monkeypatch, make_spec):
+    source = images({"cat": 3, "dog": 3})
     kinds = []
     for free in (6 * 8 * 8 * 3 * 4, 6 * 8 * 8 * 3 * 4 + 8):
         monkeypatch.setattr(prepare_module, "free_memory_bytes", lambda device, free=free: free)
@@ -121,8 +121,8 @@ def test_evaluation_keeps_to_the_share_too(pictures, monkeypatch, make_spec):
     assert kinds == ["StreamLoader", "MemoryLoader"]
 
 
-def test_decoding_takes_the_array_and_little_more(pictures, make_spec, tmp_path):
-    source = open_source(pictures({"cat": 300}, height=4, width=4))
+def test_decoding_takes_the_array_and_little_more(images, make_spec, tmp_path):
+    source = open_source(images({"cat": 300}, height=4, width=4))
     spec = make_spec(128)
     size = 300 * 128 * 128 * 3
     tracemalloc.start()
@@ -135,11 +135,11 @@ def test_decoding_takes_the_array_and_little_more(pictures, make_spec, tmp_path)
     assert peak < 1.25 * size
 
 
-def test_gaps_left_by_bad_pictures_are_closed(tmp_path, make_spec):
+def test_gaps_left_by_bad_images_are_closed(tmp_path, make_spec):
     (tmp_path / "a").mkdir()
     for number in range(6):
         bad = number in (0, 3)
-        (tmp_path / "a" / f"{number}.png").write_bytes(b"no picture" if bad else encode(random_pixels(number)))
+        (tmp_path / "a" / f"{number}.png").write_bytes(b"no image" if bad else encode(random_pixels(number)))
     source, spec = open_source(tmp_path), make_spec(8)
     pixels, good, bad = decode_all(source, np.arange(6), spec)
     assert good.tolist() == [1, 2, 4, 5]

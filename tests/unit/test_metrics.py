@@ -39,7 +39,7 @@ def test_everything_against_scikit_learn(data):
     logits, labels = data
     everything, predicted = np.arange(logits.shape[1]), logits.argmax(1)
     got = compute_metrics(logits, labels, names(logits))
-    assert got.num_pictures == len(labels)
+    assert got.num_images == len(labels)
     assert got.accuracy == pytest.approx(oracle.accuracy_score(labels, predicted))
     np.testing.assert_array_equal(got.confusion, oracle.confusion_matrix(labels, predicted, labels=everything))
     assert got.loss == pytest.approx(oracle.log_loss(labels, softmax(logits.astype(np.float64), 1), labels=everything))

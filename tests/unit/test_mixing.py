@@ -12,7 +12,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def shares(targets: torch.Tensor) -> list[tuple[int, int, float]]:
-    """(own number, the other's number, own share) of every picture; picture i has class i."""
+    """(own number, the other's number, own share) of every image; image i has class i."""
     found = []
     for index, row in enumerate(targets):
         others = [other for other in row.nonzero().flatten().tolist() if other != index]
@@ -51,7 +51,7 @@ def test_cutmix_targets_are_the_true_share_of_the_pixels():
         assert float(own.float().mean()) == pytest.approx(share)
 
 
-def test_cutmix_replaces_a_rectangle_by_the_same_place_of_the_other_picture():
+def test_cutmix_replaces_a_rectangle_by_the_same_place_of_the_other_image():
     x = torch.rand(64, 3, 10, 14, generator=seeded())
     mixed, targets = cutmix(x, torch.eye(64), 1.0, seeded(1))
     for index, other, _ in shares(targets):
@@ -65,7 +65,7 @@ def test_cutmix_replaces_a_rectangle_by_the_same_place_of_the_other_picture():
 
 
 @pytest.mark.parametrize("mix", [mixup, cutmix])
-def test_every_picture_has_its_own_share_and_partner(mix):
+def test_every_image_has_its_own_share_and_partner(mix):
     _, targets = mix(torch.rand(32, 1, 20, 20), torch.eye(32), 1.0, seeded(1))
     found = shares(targets)
     assert len({share for _, _, share in found}) > 8
@@ -125,7 +125,7 @@ def test_each_batch_gets_one_of_those_that_are_on(settings, kinds):
     assert seen == kinds
 
 
-def test_soft_targets_of_one_picture_are_its_own():
+def test_soft_targets_of_one_image_are_its_own():
     x = torch.rand(1, 3, 8, 8)
     for settings in ({"mixup_alpha": 1.0}, {"cutmix_alpha": 1.0}):
         mixed, targets = mix_batch(x, torch.tensor([2]), AugmentSettings(**settings), 3, seeded())

@@ -18,7 +18,7 @@ def count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def pictures(n: int = 16, channels: int = 3, side: int = 32) -> torch.Tensor:
+def images(n: int = 16, channels: int = 3, side: int = 32) -> torch.Tensor:
     return torch.randn(n, channels, side, side, generator=torch.Generator().manual_seed(0))
 
 
@@ -35,7 +35,7 @@ def test_the_networks_of_this_version_are_there():
 def test_overfits_one_batch(name, options):
     torch.manual_seed(0)
     model = registry.create(name, num_classes=4, **options)
-    x, labels = pictures(), torch.arange(16) % 4
+    x, labels = images(), torch.arange(16) % 4
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     steps = 60 if options.get("norm", True) else 400  # what normalisation is good for
     for _ in range(steps):
@@ -45,14 +45,14 @@ def test_overfits_one_batch(name, options):
         optimizer.zero_grad()
         nn.functional.cross_entropy(logits, labels).backward()
         optimizer.step()
-    pytest.fail(f"16 pictures were not learned in {steps} steps")
+    pytest.fail(f"16 images were not learned in {steps} steps")
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS)
 @pytest.mark.parametrize(("num_classes", "channels", "side"), [(2, 1, 32), (10, 3, 32), (7, 3, 48), (1000, 1, 64)])
 def test_the_contract_of_features_and_head(name, options, num_classes, channels, side):
     model = registry.create(name, num_classes=num_classes, in_channels=channels, input_px=side, **options).eval()
-    x = pictures(2, channels, side)
+    x = images(2, channels, side)
     with torch.inference_mode():
         features = model.features(x)
         assert features.ndim == 4
@@ -64,7 +64,7 @@ def test_the_contract_of_features_and_head(name, options, num_classes, channels,
 @pytest.mark.parametrize(("name", "options"), NETWORKS)
 def test_every_parameter_gets_a_gradient(name, options):
     model = registry.create(name, num_classes=4, **options)
-    model(pictures(4)).square().sum().backward()
+    model(images(4)).square().sum().backward()
     assert [
         key for key, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
     ] == []
@@ -134,7 +134,7 @@ def test_the_exact_number_of_parameters(name, channels, classes, side, options, 
 
 def test_the_dimension_flow_of_simple():
     model = registry.create("simple", num_classes=10).eval()
-    x, shapes = pictures(2), []
+    x, shapes = images(2), []
     for layer in (*model.features, *model.head):
         x = layer(x)
         shapes.append(tuple(x.shape[1:]))
@@ -145,9 +145,9 @@ def test_the_dimension_flow_of_simple():
 
 def test_the_dimension_flow_of_lenet5_and_residual():
     lenet = registry.create("lenet5", num_classes=10, in_channels=1)
-    assert lenet.features(pictures(2, 1)).shape == (2, 16, 5, 5)
+    assert lenet.features(images(2, 1)).shape == (2, 16, 5, 5)
     residual = registry.create("residual", num_classes=10)
-    x, shapes = pictures(2), []
+    x, shapes = images(2), []
     for stage in residual.features:
         x = stage(x)
         shapes.append(tuple(x.shape[1:]))
@@ -246,4 +246,4 @@ def test_an_input_that_is_too_small_is_refused(name, side):
 @pytest.mark.parametrize(("name", "side"), [("lenet5", 32), ("simple", 8), ("residual", 8)])
 def test_the_smallest_input_works(name, side):
     model = registry.create(name, num_classes=2, input_px=side)
-    assert model(pictures(2, 3, side)).shape == (2, 2)
+    assert model(images(2, 3, side)).shape == (2, 2)

@@ -53,18 +53,18 @@ def make_files(root: Path, files: int, classes: int) -> Path:
 def test_twenty_thousand_names_are_listed_in_little_memory(tmp_path):
     root = make_files(tmp_path, 20_000, 20)
     begun = time.process_time()
-    pictures = open_source(root)
+    images = open_source(root)
     assert time.process_time() - begun < 2  # a tenth of it on an idle machine; a Path object per file takes longer
-    assert len(pictures) == 20_000
-    assert len(pictures.classes) == 20
-    assert pictures.names[19_999] == "n00000019/n00000019_0019999.JPEG"
+    assert len(images) == 20_000
+    assert len(images.classes) == 20
+    assert images.names[19_999] == "n00000019/n00000019_0019999.JPEG"
     tracemalloc.start()
     try:
         again = open_source(root)
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert again.names == pictures.names
+    assert again.names == images.names
     assert kept / 20_000 < 60  # bytes a name of 34 letters, its label and its split
     assert peak / 20_000 < 250
 

@@ -42,14 +42,14 @@ def asker(logits=logits_of, temperature=1.0, seen=None):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     contents = [encode(random_pixels(seed, 13, 9)) for seed in range(NUM)]
     return HeldOut("test", [f"{n:02d}.png" for n in range(NUM)], contents, np.arange(NUM) % 3)
 
 
-def test_equal_models_pass_at_every_batch_size(pictures):
+def test_equal_models_pass_at_every_batch_size(images):
     seen = []
-    found = compare(reference(2.0), asker(temperature=2.0, seen=seen), SPEC, 2.0, pictures)
+    found = compare(reference(2.0), asker(temperature=2.0, seen=seen), SPEC, 2.0, images)
     assert [row.batch_size for row in found.rows] == list(BATCH_SIZES) == [1, 7, 64]
     assert seen == [1] * NUM + [7, 7, 6] + [NUM]
     assert found.agreement == 1
@@ -58,11 +58,11 @@ def test_equal_models_pass_at_every_batch_size(pictures):
     require(found, Limits(), "m.onnx")
 
 
-def test_the_scores_are_scikit_learns(pictures):
-    found = compare(reference(), asker(), SPEC, 1.0, pictures)
+def test_the_scores_are_scikit_learns(images):
+    found = compare(reference(), asker(), SPEC, 1.0, images)
     answers = found.expected.argmax(1)
-    assert found.file.accuracy == (answers == pictures.labels).mean()
-    assert found.file.macro_f1 == pytest.approx(f1_score(pictures.labels, answers, average="macro"))
+    assert found.file.accuracy == (answers == images.labels).mean()
+    assert found.file.macro_f1 == pytest.approx(f1_score(images.labels, answers, average="macro"))
     assert found.file.low < found.file.accuracy < found.file.high
 
 
@@ -75,20 +75,20 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_fails_and_its_worst_pictures_are_named(pictures, broken):
-    found = compare(reference(), asker(**broken), SPEC, 1.0, pictures)
+def test_a_broken_file_fails_and_its_worst_images_are_named(images, broken):
+    found = compare(reference(), asker(**broken), SPEC, 1.0, images)
     with pytest.raises(CatseyeError, match=r"m\.onnx was not written") as error:
         require(found, Limits(), "m.onnx")
     assert str(error.value).count(".png: |Δp|") == NUM_WORST
     assert error.value.exit_code == 1
 
 
-def test_another_filter_in_the_files_own_manifest_fails(pictures):
+def test_another_filter_in_the_files_own_manifest_fails(images):
     spec = SPEC.model_copy(update={"filter": "bicubic"})
-    assert compare(reference(), asker(), spec, 1.0, pictures).max_difference > 1e-3
+    assert compare(reference(), asker(), spec, 1.0, images).max_difference > 1e-3
 
 
-def test_one_wrong_picture_among_many_is_found_and_comes_first(pictures):
+def test_one_wrong_image_among_many_is_found_and_comes_first(images):
     def logits(pixels):
         values = logits_of(pixels)
         if len(pixels) == 7:  # only in full batches of seven
@@ -96,28 +96,28 @@ def test_one_wrong_picture_among_many_is_found_and_comes_first(pictures):
             values[3, 0] += 1
         return values
 
-    found = compare(reference(), asker(logits), SPEC, 1.0, pictures)
+    found = compare(reference(), asker(logits), SPEC, 1.0, images)
     assert [row.max_difference > 1e-4 for row in found.rows] == [False, True, False]
     assert {name for name, *_ in found.worst[:2]} == {"03.png", "10.png"}
 
 
-def test_a_flipped_answer_within_the_difference_is_still_a_disagreement(pictures):
+def test_a_flipped_answer_within_the_difference_is_still_a_disagreement(images):
     limits = Limits(agreement=1.0, max_difference=1.0)
-    found = compare(reference(), asker(lambda pixels: logits_of(pixels[..., ::-1])), SPEC, 1.0, pictures)
+    found = compare(reference(), asker(lambda pixels: logits_of(pixels[..., ::-1])), SPEC, 1.0, images)
     with pytest.raises(CatseyeError, match="100% equal answers"):
         require(found, limits, "m.onnx")
 
 
-def test_the_report_fits_into_json_and_the_manifest(pictures):
-    found = compare(reference(), asker(), SPEC, 1.0, pictures)
+def test_the_report_fits_into_json_and_the_manifest(images):
+    found = compare(reference(), asker(), SPEC, 1.0, images)
     json.dumps(found.to_json(), allow_nan=False)
     parity = found.to_manifest("onnxruntime 1")
-    assert (parity.num_pictures, parity.batch_sizes, parity.agreement) == (NUM, BATCH_SIZES, 1.0)
-    assert "20 test pictures" in found.to_line()
+    assert (parity.num_images, parity.batch_sizes, parity.agreement) == (NUM, BATCH_SIZES, 1.0)
+    assert "20 test images" in found.to_line()
 
 
 def wrong_on(count):
-    """Logits that make the first `count` pictures of a pass wrong and blur all others, as INT8 does."""
+    """Logits that make the first `count` images of a pass wrong and blur all others, as INT8 does."""
 
     def logits(pixels):
         values = logits_of(pixels) * 0.9
@@ -128,15 +128,15 @@ def wrong_on(count):
     return logits
 
 
-def test_a_budget_counts_accuracy_alone(pictures):
-    labels = logits_of(np.stack([preprocess(one, SPEC) for one in pictures.contents])).argmax(1)
-    truth = HeldOut("test", pictures.names, pictures.contents, labels)
+def test_a_budget_counts_accuracy_alone(images):
+    labels = logits_of(np.stack([preprocess(one, SPEC) for one in images.contents])).argmax(1)
+    truth = HeldOut("test", images.names, images.contents, labels)
     for count, good in ((0, True), (2, True), (3, False)):
         found = compare(reference(), asker(wrong_on(count)), SPEC, 1.0, truth)
         assert found.max_difference > 1e-3
         assert found.drop[0] == pytest.approx(count / NUM)
         assert found.drop[1] <= found.drop[0] <= found.drop[2]
-        limits = Limits(max_drop=0.1)  # 2 of 20 pictures
+        limits = Limits(max_drop=0.1)  # 2 of 20 images
         if good:
             require(found, limits, "m.onnx")
         else:
@@ -144,8 +144,8 @@ def test_a_budget_counts_accuracy_alone(pictures):
                 require(found, limits, "m.onnx")
 
 
-def test_a_file_may_be_better_than_the_run(pictures):
-    found = compare(reference(), asker(), SPEC, 1.0, pictures)
+def test_a_file_may_be_better_than_the_run(images):
+    found = compare(reference(), asker(), SPEC, 1.0, images)
     assert found.drop[0] == 0
     require(found, Limits(max_drop=0.0), "m.onnx")
 
@@ -162,22 +162,22 @@ def test_the_interval_of_a_drop_covers_what_it_should():
     assert 930 <= hits <= 980
 
 
-def test_answers_that_are_known_are_not_asked_again(pictures):
+def test_answers_that_are_known_are_not_asked_again(images):
     def never(pixels):
         raise AssertionError("the run was asked")
 
-    known = compare(reference(), asker(), SPEC, 1.0, pictures)
+    known = compare(reference(), asker(), SPEC, 1.0, images)
     silent = Classifier(reference().manifest, never)
-    assert compare(silent, asker(), SPEC, 1.0, pictures, expected=known.expected).rows == known.rows
+    assert compare(silent, asker(), SPEC, 1.0, images, expected=known.expected).rows == known.rows
 
 
-def test_a_hot_temperature_hides_nothing(pictures):
+def test_a_hot_temperature_hides_nothing(images):
     """Probabilities at temperature 1000 are all alike; logits that are not must still be seen."""
 
     def broken(pixels):
         values = logits_of(pixels) + np.array([0.01, 0, 0], np.float32)
         return values, softmax(values, 1000.0).astype(np.float32)
 
-    found = compare(reference(1000.0), broken, SPEC, 1000.0, pictures)
+    found = compare(reference(1000.0), broken, SPEC, 1000.0, images)
     assert found.max_difference > 1e-4
-    assert compare(reference(1000.0), asker(temperature=1000.0), SPEC, 1000.0, pictures).max_difference < 1e-6
+    assert compare(reference(1000.0), asker(temperature=1000.0), SPEC, 1000.0, images).max_difference < 1e-6

@@ -7,7 +7,7 @@ import pytest
 from catseye.classifier import Classifier
 from catseye.errors import CatseyeError, DataError
 from catseye.manifest import Architecture, Manifest
-from catseye.prediction.paths import Row, list_pictures, neutral, predict_files, write_csv
+from catseye.prediction.paths import Row, list_images, neutral, predict_files, write_csv
 from catseye.preprocess import Preprocessing
 from tests.conftest import encode, random_pixels
 
@@ -20,53 +20,53 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "photos" / "sub").mkdir(parents=True)
     for name in ("b.png", "a.JPG", "sub/c.png"):
         (tmp_path / "photos" / name).write_bytes(PNG)
-    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "photos"
 
 
-def test_a_folder_is_all_pictures_in_it(folder):
-    assert list_pictures(["photos"]) == ["photos/a.JPG", "photos/b.png", "photos/sub/c.png"]
+def test_a_folder_is_all_images_in_it(folder):
+    assert list_images(["photos"]) == ["photos/a.JPG", "photos/b.png", "photos/sub/c.png"]
 
 
 def test_hidden_files_in_a_folder_are_left_out_as_in_training(folder):
-    (folder / "._b.png").write_bytes(b"a Mac's shadow of a picture")
+    (folder / "._b.png").write_bytes(b"a Mac's shadow of an image")
     (folder / ".thumbs").mkdir()
     (folder / ".thumbs" / "b.png").write_bytes(PNG)
-    assert list_pictures(["photos"]) == ["photos/a.JPG", "photos/b.png", "photos/sub/c.png"]
+    assert list_images(["photos"]) == ["photos/a.JPG", "photos/b.png", "photos/sub/c.png"]
 
 
-def test_a_folder_whose_name_ends_like_a_picture_is_no_picture(folder):
+def test_a_folder_whose_name_ends_like_a_image_is_no_image(folder):
     (folder / "album.png").mkdir()
-    assert "photos/album.png" not in list_pictures(["photos"])
+    assert "photos/album.png" not in list_images(["photos"])
 
 
 def test_globs_are_expanded_and_the_order_is_kept(folder):
-    assert list_pictures(["photos/sub/c.png", "photos/*.png", "photos/**/c.png"]) == [
+    assert list_images(["photos/sub/c.png", "photos/*.png", "photos/**/c.png"]) == [
         "photos/sub/c.png",
         "photos/b.png",
         "photos/sub/c.png",
     ]
 
 
-def test_a_glob_that_meets_a_folder_takes_the_pictures_in_it(folder):
-    assert list_pictures(["photos/s*"]) == ["photos/sub/c.png"]
+def test_a_glob_that_meets_a_folder_takes_the_images_in_it(folder):
+    assert list_images(["photos/s*"]) == ["photos/sub/c.png"]
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(folder):
     (folder / "[1].png").write_bytes(PNG)
-    assert list_pictures(["photos/[1].png"]) == ["photos/[1].png"]
+    assert list_images(["photos/[1].png"]) == ["photos/[1].png"]
 
 
 def test_a_missing_file_stays_in_the_list_to_become_a_row(folder):
-    assert list_pictures(["photos/none.png", "photos/b.png"]) == ["photos/none.png", "photos/b.png"]
+    assert list_images(["photos/none.png", "photos/b.png"]) == ["photos/none.png", "photos/b.png"]
 
 
-@pytest.mark.parametrize(("path", "reason"), [("empty", "holds no pictures"), ("photos/*.bmp", "nothing matches")])
+@pytest.mark.parametrize(("path", "reason"), [("empty", "holds no images"), ("photos/*.bmp", "nothing matches")])
 def test_nothing_found_is_an_error(folder, path, reason):
     (folder.parent / "empty").mkdir()
     with pytest.raises(DataError, match=reason):
-        list_pictures([path])
+        list_images([path])
 
 
 def rows(paths: list[str], *, top: int = 1, threshold: float | None = None) -> list[Row]:
@@ -83,7 +83,7 @@ def rows(paths: list[str], *, top: int = 1, threshold: float | None = None) -> l
     return list(predict_files(Classifier(manifest, logits), paths, top=top))
 
 
-def test_one_row_per_picture_in_order_with_errors_in_place(folder):
+def test_one_row_per_image_in_order_with_errors_in_place(folder):
     (folder / "bad.png").write_bytes(b"broken")
     found = rows(["photos/b.png", "photos/bad.png", "photos/a.JPG", "photos/none.png"])
     assert [row.path for row in found] == ["photos/b.png", "photos/bad.png", "photos/a.JPG", "photos/none.png"]

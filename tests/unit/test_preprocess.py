@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2.functional import normalize
 
-from catseye.errors import ImageError, PictureTooLarge
+from catseye.errors import ImageError, ImageTooLarge
 from catseye.preprocess import (
     FILE_FORMATS,
     UPLOAD_FORMATS,
@@ -62,7 +62,7 @@ def test_every_size_and_mode_becomes_the_input(height, width, target, channels, 
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60), target=st.tuples(st.integers(8, 40), st.integers(8, 40)))
-def test_pad_keeps_the_whole_picture_and_its_proportions(height, width, target):
+def test_pad_keeps_the_whole_image_and_its_proportions(height, width, target):
     white = np.full((height, width, 3), 255, np.uint8)
     inside = preprocess(white, spec_of(*target, fill=0))[:, :, 0] > 0
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -71,7 +71,7 @@ def test_pad_keeps_the_whole_picture_and_its_proportions(height, width, target):
     scale = min(target[0] / height, target[1] / width)
     assert high == max(1, round(height * scale))
     assert wide == max(1, round(width * scale))
-    # One side is full, and on the other the picture is in the middle.
+    # One side is full, and on the other the image is in the middle.
     assert high == target[0] or wide == target[1]
     assert abs(rows[0] - (target[0] - 1 - rows[-1])) <= 1
     assert abs(columns[0] - (target[1] - 1 - columns[-1])) <= 1
@@ -112,7 +112,7 @@ def test_squash_is_pillows_own_resize(height, width, seed):
 
 
 @pytest.mark.parametrize("resize", ["pad", "crop", "squash"])
-def test_a_picture_of_the_right_size_is_left_alone(resize):
+def test_a_image_of_the_right_size_is_left_alone(resize):
     pixels = random_pixels(0, 9, 13)
     np.testing.assert_array_equal(preprocess(pixels, spec_of(9, 13, resize=resize)), pixels)
 
@@ -130,9 +130,9 @@ def test_grey_is_pillows_grey_and_grey_in_colour_has_three_equal_channels():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_every_exif_orientation_gives_the_upright_picture(orientation, kind):
+def test_every_exif_orientation_gives_the_upright_image(orientation, kind):
     upright = random_pixels(3, 6, 10)
-    # What a camera stores so that a viewer's turn gives the upright picture (EXIF 2.32, tag 274).
+    # What a camera stores so that a viewer's turn gives the upright image (EXIF 2.32, tag 274).
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -150,19 +150,19 @@ def test_every_exif_orientation_gives_the_upright_picture(orientation, kind):
     np.testing.assert_array_equal(preprocess(content, spec_of(6, 10)), upright)
 
 
-def test_a_palette_picture_is_turned_too():
+def test_a_palette_image_is_turned_too():
     exif = Image.Exif()
     exif[EXIF_TURN] = 6
     image = Image.fromarray(random_pixels(4, 4, 6)).convert("P")
     assert open_image(save(image, "PNG", exif=exif)).size == (4, 6)
 
 
-def test_broken_exif_does_not_stop_a_picture():
+def test_broken_exif_does_not_stop_a_image():
     content = encode(random_pixels(5), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert preprocess(content, spec_of(8, 8)).shape == (8, 8, 3)
 
 
-def test_an_odd_tag_beside_the_orientation_does_not_stop_a_picture():
+def test_an_odd_tag_beside_the_orientation_does_not_stop_a_image():
     # ImageWidth (256) as text instead of a number, then Orientation (274) = 6.
     tags = b"\x01\x00\0\x02\0\0\0\x06\0\0\0\x26" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + tags + b"\0\0\0\0" + b"hello\0"
@@ -278,7 +278,7 @@ def test_strangers_may_upload_only_the_listed_formats(kind):
     if kind in UPLOAD_FORMATS:
         preprocess(content, spec_of(), formats=UPLOAD_FORMATS)
     else:
-        with pytest.raises(ImageError, match="no picture in a format"):
+        with pytest.raises(ImageError, match="no image in a format"):
             preprocess(content, spec_of(), formats=UPLOAD_FORMATS)
 
 
@@ -287,7 +287,7 @@ def test_strangers_may_upload_only_the_listed_formats(kind):
 
 def test_path_bytes_array_and_image_give_the_same_pixels(tmp_path):
     pixels = random_pixels(8, 20, 30)
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(encode(pixels))
     results = [
         preprocess(source, spec_of(16, 16))
@@ -301,11 +301,11 @@ def test_path_bytes_array_and_image_give_the_same_pixels(tmp_path):
     ("name", "content", "reason"),
     [
         ("empty.jpg", b"", r"empty \(0 bytes\)"),
-        ("text.jpg", b"this is text, whatever the suffix says", "no picture in a format"),
-        ("zeros.png", bytes(1000), "no picture in a format"),
+        ("text.jpg", b"this is text, whatever the suffix says", "no image in a format"),
+        ("zeros.png", bytes(1000), "no image in a format"),
     ],
 )
-def test_a_file_that_is_no_picture_is_named(name, content, reason, tmp_path):
+def test_a_file_that_is_no_image_is_named(name, content, reason, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ImageError, match=reason) as caught:
@@ -321,7 +321,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
-def test_a_file_cut_anywhere_is_an_error_or_the_whole_picture(kind):
+def test_a_file_cut_anywhere_is_an_error_or_the_whole_image(kind):
     pixels = random_pixels(9, 40, 40)
     content = encode(pixels, kind)
     whole = preprocess(content, spec_of(40, 40))
@@ -415,7 +415,7 @@ def test_a_callers_image_is_not_changed():
     assert image.getexif()[EXIF_TURN] == 6
 
 
-def test_a_phones_multi_picture_jpeg_may_be_uploaded():
+def test_a_phones_multi_image_jpeg_may_be_uploaded():
     content = save(
         Image.new("RGB", (8, 8), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")]
     )
@@ -465,7 +465,7 @@ def test_fit_fills_with_the_given_grey():
 
 @pytest.mark.parametrize(("turn", "size"), [(1, (40, 24)), (3, (40, 24)), (6, (24, 40)), (8, (24, 40))])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_the_size_that_is_said_is_the_upright_pictures(turn, size, kind):
+def test_the_size_that_is_said_is_the_upright_images(turn, size, kind):
     exif = Image.Exif()
     exif[EXIF_TURN] = turn
     content = save(Image.fromarray(random_pixels(1, 24, 40)), kind, exif=exif)
@@ -477,5 +477,5 @@ def test_the_size_that_is_said_is_the_upright_pictures(turn, size, kind):
 def test_the_pixel_limit_can_be_lower():
     content = save(Image.fromarray(random_pixels(1, 24, 40)), "PNG")
     assert preprocess_sized(content, spec_of(16), max_pixels=24 * 40)[1] == (40, 24)
-    with pytest.raises(PictureTooLarge, match="at most 959"):
+    with pytest.raises(ImageTooLarge, match="at most 959"):
         preprocess_sized(content, spec_of(16), max_pixels=959)

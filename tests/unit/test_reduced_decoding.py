@@ -100,7 +100,7 @@ def test_every_kind_of_jpeg_is_reduced_alike(options, make_spec):
     assert_close(jpeg(photo(1001, 763), **options), make_spec(96))
 
 
-def test_a_phones_multi_picture_jpeg_is_reduced_alike(make_spec):
+def test_a_phones_multi_image_jpeg_is_reduced_alike(make_spec):
     content = jpeg(photo(1001, 763), "MPO", save_all=True, append_images=[photo(320, 240, seed=1)])
     spec = make_spec(96)
     assert decoded_size(content, spec) < (1001, 763)

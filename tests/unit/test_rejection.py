@@ -41,7 +41,7 @@ def test_the_threshold_keeps_its_promise_and_no_lower_one_would(seed, count, max
     assert found.coverage == pytest.approx(answered.mean())
     assert found.risk <= found.risk_high <= 1
     assert answered.sum() == (confidence >= min(good)).sum()
-    assert found.threshold is None or np.abs(confidence - found.threshold).min() > 0.01  # on no picture's edge
+    assert found.threshold is None or np.abs(confidence - found.threshold).min() > 0.01  # on no image's edge
 
 
 def test_a_model_that_is_good_enough_refuses_nothing():

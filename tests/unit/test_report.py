@@ -1,4 +1,4 @@
-"""The page of a measurement: its size, its texts, and what it shows of which picture."""
+"""The page of a measurement: its size, its texts, and what it shows of which image."""
 
 import base64
 import io
@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from catseye.classifier import softmax
-from catseye.data.sources import ArrayReader, Pictures
-from catseye.evaluation.gallery import choose_pictures
+from catseye.data.sources import ArrayReader, ImageSet
+from catseye.evaluation.gallery import choose_images
 from catseye.evaluation.label_errors import find_label_errors
 from catseye.evaluation.measure import Measured, Model
 from catseye.evaluation.metrics import compute_metrics
@@ -27,7 +27,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 def measured(tmp_path, count, num_classes=3, *, wrong=0.3, names=None, network=True):
-    """Random pictures and answers; `wrong` is the share of answers that do not fit."""
+    """Random images and answers; `wrong` is the share of answers that do not fit."""
     rng = np.random.default_rng(0)
     classes = (EVIL, *(f"class {index}" for index in range(1, num_classes)))
     labels = rng.integers(0, num_classes, count)
@@ -40,13 +40,13 @@ def measured(tmp_path, count, num_classes=3, *, wrong=0.3, names=None, network=T
     model = registry.create("simple", num_classes=num_classes).eval() if network else None
     manifest = Manifest(classes=classes, preprocessing=spec, architecture=Architecture(name="simple"), temperature=1.3)
     names = names or [f"{EVIL}/{index:05d}.png" for index in range(count)]
-    pictures = Pictures("data", classes, names, labels, np.zeros(count, np.int8), ArrayReader(pixels))
+    images = ImageSet("data", classes, names, labels, np.zeros(count, np.int8), ArrayReader(pixels))
     opened = Model(tmp_path / "model.safetensors", manifest, torch.device("cpu"), model, None)
-    return Measured(opened, pictures, Outputs(logits, labels, np.arange(count)), {}, "data", False, ["a note"], None)
+    return Measured(opened, images, Outputs(logits, labels, np.arange(count)), {}, "data", False, ["a note"], None)
 
 
 def render(found):
-    return render_report(found, compute_metrics(found.outputs.logits, found.outputs.labels, found.pictures.classes))
+    return render_report(found, compute_metrics(found.outputs.logits, found.outputs.labels, found.images.classes))
 
 
 def payload(page):
@@ -78,7 +78,7 @@ def test_a_class_name_with_markup_is_text(tmp_path):
     assert "http" not in re.sub(r"https?-equiv|http-equiv", "", page)
 
 
-def test_ten_thousand_pictures_fit_into_five_megabytes(tmp_path):
+def test_ten_thousand_images_fit_into_five_megabytes(tmp_path):
     page = render(measured(tmp_path, 10_000, 10, wrong=1.0))
     assert len(page.encode()) < 5_000_000
     data = payload(page)
@@ -97,10 +97,10 @@ def test_long_names_and_many_classes_fit_too(tmp_path):
     assert 'class="matrix"' not in page
 
 
-def test_the_lists_are_in_order_and_the_pictures_are_the_right_ones(tmp_path):
+def test_the_lists_are_in_order_and_the_images_are_the_right_ones(tmp_path):
     found = measured(tmp_path, 200)
     p = softmax(found.outputs.logits, 1.3)
-    gallery = choose_pictures(found, p, find_label_errors(p, found.outputs.labels))
+    gallery = choose_images(found, p, find_label_errors(p, found.outputs.labels))
     confidence, right = p.max(1), p.argmax(1) == found.outputs.labels
     worst = [gallery.items[number] for number in gallery.worst]
     assert all(item["t"] != item["p"] for item in worst)
@@ -117,8 +117,8 @@ def test_the_lists_are_in_order_and_the_pictures_are_the_right_ones(tmp_path):
     }
     item = worst[0]
     stored = np.asarray(Image.open(io.BytesIO(base64.b64decode(item["i"]))), dtype=int)
-    original = found.pictures.read(found.names.index(item["n"])).astype(int)
-    others = [np.abs(stored - found.pictures.read(row).astype(int)).mean() for row in range(20)]
+    original = found.images.read(found.names.index(item["n"])).astype(int)
+    others = [np.abs(stored - found.images.read(row).astype(int)).mean() for row in range(20)]
     assert np.abs(stored - original).mean() < min(others) or found.names.index(item["n"]) < 20
     height, width = gallery.heat_size
     assert len(base64.b64decode(item["h"])) == height * width
@@ -133,6 +133,6 @@ def test_a_perfect_and_a_useless_model_have_a_page(tmp_path, wrong):
     assert ("Nothing was confused" in page) == (wrong == 0.0)
 
 
-def test_one_picture_of_one_class_has_a_page(tmp_path):
+def test_one_image_of_one_class_has_a_page(tmp_path):
     page = render(measured(tmp_path, 1))
     assert "so nothing is known of them" in page

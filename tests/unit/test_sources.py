@@ -20,17 +20,17 @@ import pytest
 from torchvision import datasets
 
 from catseye.data import builtin
-from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, Pictures, open_source
+from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, open_source
 from catseye.errors import DataError, ImageError
 from tests.conftest import encode, random_pixels
 
 PNG = encode(random_pixels(0))
 
 
-def table(pictures: Pictures) -> list[tuple[str, str, int]]:
-    """(name, class, split) of every picture."""
-    rows = zip(pictures.names, pictures.labels, pictures.splits, strict=True)
-    return [(name, pictures.classes[label], int(split)) for name, label, split in rows]
+def table(images: ImageSet) -> list[tuple[str, str, int]]:
+    """(name, class, split) of every image."""
+    rows = zip(images.names, images.labels, images.splits, strict=True)
+    return [(name, images.classes[label], int(split)) for name, label, split in rows]
 
 
 def snapshot(root: Path) -> dict[str, bytes | None]:
@@ -47,8 +47,8 @@ def zip_folder(folder: Path, path: Path, prefix: str = "") -> Path:
 # --- folders ------------------------------------------------------------------------------------------------------
 
 
-def test_class_folders(pictures):
-    root = pictures({"dog": 2, "cat": 1})
+def test_class_folders(images):
+    root = images({"dog": 2, "cat": 1})
     found = open_source(root)
     assert found.classes == ("cat", "dog")
     assert table(found) == [
@@ -63,8 +63,8 @@ def test_class_folders(pictures):
         assert found.read.size_bytes(index) == (root / name).stat().st_size
 
 
-def test_folders_inside_a_class_folder_belong_to_the_class(pictures):
-    found = open_source(pictures({"cat/kittens/small": 1, "cat": 1, "dog": 1}))
+def test_folders_inside_a_class_folder_belong_to_the_class(images):
+    found = open_source(images({"cat/kittens/small": 1, "cat": 1, "dog": 1}))
     assert [(name, label) for name, label, _ in table(found)] == [
         ("cat/000.png", "cat"),
         ("cat/kittens/small/000.png", "cat"),
@@ -74,69 +74,69 @@ def test_folders_inside_a_class_folder_belong_to_the_class(pictures):
 
 @pytest.mark.parametrize("train", ["train", "Train", "training"])
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
-def test_split_folders(pictures, train, val):
+def test_split_folders(images, train, val):
     folders = {f"{side}/{name}": 1 for side in (train, val, "test") for name in ("cat", "dog")}
-    found = open_source(pictures(folders))
+    found = open_source(images(folders))
     assert found.classes == ("cat", "dog")
     splits = {name: split for name, _, split in table(found)}
     for side, number in ((train, TRAIN), (val, VAL), ("test", TEST)):
         assert splits[f"{side}/cat/000.png"] == splits[f"{side}/dog/000.png"] == number
 
 
-def test_train_and_test_only(pictures):
-    found = open_source(pictures({"train/cat": 2, "train/dog": 1, "test/cat": 1}))
+def test_train_and_test_only(images):
+    found = open_source(images({"train/cat": 2, "train/dog": 1, "test/cat": 1}))
     assert found.classes == ("cat", "dog")
     assert sorted(found.splits.tolist()) == [TRAIN, TRAIN, TRAIN, TEST]
 
 
-def test_classes_may_be_called_test_and_train(pictures):
+def test_classes_may_be_called_test_and_train(images):
     # Without a folder "train" beside it, "test" is a class like another.
-    found = open_source(pictures({"test": 1, "cat": 1}))
+    found = open_source(images({"test": 1, "cat": 1}))
     assert found.classes == ("cat", "test")
     assert set(found.splits.tolist()) == {NOT_SPLIT}
 
 
-def test_one_class_folder_alone_is_a_class(pictures):
-    assert open_source(pictures({"cat": 2})).classes == ("cat",)
+def test_one_class_folder_alone_is_a_class(images):
+    assert open_source(images({"cat": 2})).classes == ("cat",)
 
 
-def test_hidden_files_and_other_files_are_left_out(pictures):
-    root = pictures({"cat": 1, "dog": 1, ".hidden": 1, "cat/.thumbs": 1})
-    (root / "cat" / "._000.png").write_bytes(b"a Mac's shadow of a picture")
-    (root / "cat" / "notes.txt").write_text("not a picture")
+def test_hidden_files_and_other_files_are_left_out(images):
+    root = images({"cat": 1, "dog": 1, ".hidden": 1, "cat/.thumbs": 1})
+    (root / "cat" / "._000.png").write_bytes(b"a Mac's shadow of an image")
+    (root / "cat" / "notes.txt").write_text("not an image")
     found = open_source(root)
     assert [name for name, _, _ in table(found)] == ["cat/000.png", "dog/000.png"]
-    assert found.notes == ("1 files are no pictures by their suffix and are left out",)
+    assert found.notes == ("1 files are no images by their suffix and are left out",)
 
 
-def test_suffixes_in_capitals_count(pictures):
-    root = pictures({"cat": 1, "dog": 1})
+def test_suffixes_in_capitals_count(images):
+    root = images({"cat": 1, "dog": 1})
     (root / "cat" / "B.JPG").write_bytes(PNG)
     assert "cat/B.JPG" in open_source(root).names
 
 
-def test_pictures_outside_the_class_folders_are_noted(pictures):
-    root = pictures({"cat": 1, "dog": 1})
+def test_images_outside_the_class_folders_are_noted(images):
+    root = images({"cat": 1, "dog": 1})
     (root / "stray.png").write_bytes(PNG)
     found = open_source(root)
     assert len(found) == 2
-    assert found.notes == ("1 pictures lie outside the class folders and are left out, e.g. stray.png",)
+    assert found.notes == ("1 images lie outside the class folders and are left out, e.g. stray.png",)
 
 
-def test_an_empty_class_folder_is_named(pictures):
-    root = pictures({"cat": 1, "dog": 1})
+def test_an_empty_class_folder_is_named(images):
+    root = images({"cat": 1, "dog": 1})
     (root / "bird").mkdir()
-    with pytest.raises(DataError, match="class folder 'bird' holds no pictures"):
+    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
         open_source(root)
     (root / "bird" / "readme.txt").write_text("soon")
-    with pytest.raises(DataError, match="class folder 'bird' holds no pictures"):
+    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
         open_source(root)
 
 
-def test_an_empty_class_folder_below_a_split_is_named(pictures):
-    root = pictures({"train/cat": 1, "train/dog": 1, "test/cat": 1})
+def test_an_empty_class_folder_below_a_split_is_named(images):
+    root = images({"train/cat": 1, "train/dog": 1, "test/cat": 1})
     (root / "train" / "bird").mkdir()
-    with pytest.raises(DataError, match="class folder 'bird' holds no pictures"):
+    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
         open_source(root)
 
 
@@ -144,7 +144,7 @@ def test_an_empty_class_folder_below_a_split_is_named(pictures):
     ("make", "reason"),
     [
         (lambda root: None, "does not exist; DATA is a folder"),
-        (lambda root: root.mkdir(), "holds no pictures"),
+        (lambda root: root.mkdir(), "holds no images"),
         (lambda root: root.write_text("hello"), "neither a folder nor a .zip nor a .csv"),
     ],
 )
@@ -154,50 +154,50 @@ def test_a_source_with_nothing_in_it(make, reason, tmp_path):
         open_source(tmp_path / "data")
 
 
-def test_pictures_without_class_folders(tmp_path):
+def test_images_without_class_folders(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     with pytest.raises(DataError, match="no class folders"):
         open_source(tmp_path)
 
 
-def test_a_folder_may_be_called_like_a_built_in(pictures, monkeypatch):
-    root = pictures({"cat": 1, "dog": 1}, root="digits")
+def test_a_folder_may_be_called_like_a_built_in(images, monkeypatch):
+    root = images({"cat": 1, "dog": 1}, root="digits")
     monkeypatch.chdir(root.parent)
     assert open_source("digits").classes == ("cat", "dog")
 
 
-def test_links_to_folders_are_followed_once(pictures, tmp_path):
-    root = pictures({"cat": 1})
-    pictures({"d": 2}, root="elsewhere")
+def test_links_to_folders_are_followed_once(images, tmp_path):
+    root = images({"cat": 1})
+    images({"d": 2}, root="elsewhere")
     (root / "dog").symlink_to(tmp_path / "elsewhere" / "d")
     (root / "cat" / "loop").symlink_to(root)
     assert open_source(root).names == ["cat/000.png", "dog/000.png", "dog/001.png"]
 
 
-def test_two_links_that_meet_end(pictures):
+def test_two_links_that_meet_end(images):
     # a/to_b -> b and b/to_a -> a: no folder contains its own link's target, and yet there is no end.
-    root = pictures({"cat/a": 1, "cat/b": 1, "dog": 1})
+    root = images({"cat/a": 1, "cat/b": 1, "dog": 1})
     (root / "cat" / "a" / "to_b").symlink_to(root / "cat" / "b")
     (root / "cat" / "b" / "to_a").symlink_to(root / "cat" / "a")
     assert len(open_source(root)) < 10
 
 
-def test_what_is_no_file_is_not_listed(pictures):
-    root = pictures({"cat": 1, "dog": 1})
+def test_what_is_no_file_is_not_listed(images):
+    root = images({"cat": 1, "dog": 1})
     os.mkfifo(root / "cat" / "pipe.png")
     assert open_source(root).names == ["cat/000.png", "dog/000.png"]
 
 
-def test_a_link_that_leads_nowhere_is_an_unreadable_picture(pictures):
-    root = pictures({"cat": 1, "dog": 1})
+def test_a_link_that_leads_nowhere_is_an_unreadable_image(images):
+    root = images({"cat": 1, "dog": 1})
     (root / "cat" / "away.png").symlink_to(root / "gone.png")
     found = open_source(root)
     with pytest.raises(ImageError, match=r"away\.png cannot be read"):
         found.read(found.names.index("cat/away.png"))
 
 
-def test_a_picture_that_vanishes_is_named(pictures):
-    root = pictures({"cat": 1, "dog": 1})
+def test_a_image_that_vanishes_is_named(images):
+    root = images({"cat": 1, "dog": 1})
     found = open_source(root)
     (root / "cat" / "000.png").unlink()
     with pytest.raises(ImageError, match=r"cat/000\.png cannot be read"):
@@ -214,8 +214,8 @@ SPLITS = {f"{side}/{name}": 1 for side in ("train", "val", "test") for name in (
 
 @pytest.mark.parametrize("prefix", ["", "photos/", "a/b/"])
 @pytest.mark.parametrize("folders", [CLASSES, SPLITS], ids=["classes", "splits"])
-def test_a_zip_is_read_like_the_folder_in_it(pictures, tmp_path, prefix, folders):
-    root = pictures(folders)
+def test_a_zip_is_read_like_the_folder_in_it(images, tmp_path, prefix, folders):
+    root = images(folders)
     path = zip_folder(root, tmp_path / "data.zip", prefix)
     plain, zipped = open_source(root), open_source(path)
     assert zipped.classes == plain.classes
@@ -225,14 +225,14 @@ def test_a_zip_is_read_like_the_folder_in_it(pictures, tmp_path, prefix, folders
         assert zipped.read.size_bytes(index) == plain.read.size_bytes(index)
 
 
-def test_a_zip_reader_survives_being_sent_to_a_worker(pictures, tmp_path):
-    found = open_source(zip_folder(pictures(CLASSES), tmp_path / "data.zip"))
+def test_a_zip_reader_survives_being_sent_to_a_worker(images, tmp_path):
+    found = open_source(zip_folder(images(CLASSES), tmp_path / "data.zip"))
     found.read(0)
     assert pickle.loads(pickle.dumps(found.read))(1) == found.read(1)
 
 
-def test_threads_may_read_one_zip(pictures, tmp_path):
-    found = open_source(zip_folder(pictures({"cat": 30, "dog": 30}), tmp_path / "data.zip"))
+def test_threads_may_read_one_zip(images, tmp_path):
+    found = open_source(zip_folder(images({"cat": 30, "dog": 30}), tmp_path / "data.zip"))
     alone = [found.read(index) for index in range(len(found))]
     results: dict[int, list[bytes]] = {}
 
@@ -279,7 +279,7 @@ def test_an_empty_class_folder_in_a_zip_is_named(tmp_path):
         archive.writestr("cat/a.png", PNG)
         archive.writestr("dog/b.png", PNG)
         archive.writestr(zipfile.ZipInfo("bird/"), "")
-    with pytest.raises(DataError, match="class folder 'bird' holds no pictures"):
+    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
         open_source(tmp_path / "data.zip")
 
 
@@ -311,8 +311,8 @@ def test_damaged_compressed_entries_are_image_errors(compression, tmp_path):
             assert open_source(path).read(0) == PNG * 20
 
 
-def test_a_file_that_is_no_zip_or_cut_is_named(pictures, tmp_path):
-    path = zip_folder(pictures(CLASSES), tmp_path / "data.zip")
+def test_a_file_that_is_no_zip_or_cut_is_named(images, tmp_path):
+    path = zip_folder(images(CLASSES), tmp_path / "data.zip")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"data\.zip"):
         open_source(path)
@@ -327,23 +327,23 @@ def write_csv(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def test_csv_without_a_split(pictures, tmp_path):
-    root = pictures({"photos": 3})
+def test_csv_without_a_split(images, tmp_path):
+    root = images({"photos": 3})
     found = open_source(write_csv(root, "path,label\nphotos/000.png,dog\nphotos/002.png,cat\n"))
     assert table(found) == [("photos/000.png", "dog", NOT_SPLIT), ("photos/002.png", "cat", NOT_SPLIT)]
     assert found.classes == ("cat", "dog")
     assert found.read(1) == (root / "photos" / "002.png").read_bytes()
 
 
-def test_csv_with_a_split_a_bom_spaces_quotes_and_another_order_of_columns(pictures):
-    root = pictures({"photos": 2})
+def test_csv_with_a_split_a_bom_spaces_quotes_and_another_order_of_columns(images):
+    root = images({"photos": 2})
     text = 'Split, label ,path\r\n Train ,"a, b",photos/000.png\r\nvalidation,c, photos/001.png \r\n'
     found = open_source(write_csv(root, text, encoding="utf-8-sig"))
     assert table(found) == [("photos/000.png", "a, b", TRAIN), ("photos/001.png", "c", VAL)]
 
 
-def test_csv_paths_are_relative_to_the_file_or_absolute(pictures, tmp_path, monkeypatch):
-    root = pictures({"photos": 1})
+def test_csv_paths_are_relative_to_the_file_or_absolute(images, tmp_path, monkeypatch):
+    root = images({"photos": 1})
     (tmp_path / "lists").mkdir()
     text = f"path,label\n../data/photos/000.png,a\n{root}/photos/000.png,b\n"
     path = write_csv(tmp_path / "lists", text)
@@ -360,7 +360,7 @@ def test_csv_paths_are_relative_to_the_file_or_absolute(pictures, tmp_path, monk
         ("", "must name the columns path,label"),
         ("file,class\na.png,cat\n", "must name the columns path,label"),
         ("a.png,cat\n", "must name the columns path,label"),
-        ("path,label\n", "lists no pictures"),
+        ("path,label\n", "lists no images"),
         ("path,label\na.png,\n", "line 2: path and label must not be empty"),
         ("path,label\na.png,cat\n,dog\n", "line 3: path and label must not be empty"),
         ("path,label\na.png\n", "line 2: path and label must not be empty"),
@@ -401,8 +401,8 @@ def test_a_csv_with_a_null_byte_in_a_path_is_an_image_error(tmp_path):
 # --- nothing is written beside the user's files -------------------------------------------------------------------
 
 
-def test_no_source_changes_the_users_files(pictures, tmp_path):
-    root = pictures(CLASSES)
+def test_no_source_changes_the_users_files(images, tmp_path):
+    root = images(CLASSES)
     zip_folder(root, tmp_path / "data.zip")
     write_csv(tmp_path, "path,label\ndata/cat/000.png,cat\ndata/dog/000.png,dog\n")
     before = snapshot(tmp_path)
@@ -421,9 +421,9 @@ def test_digits():
     assert found.classes == tuple("0123456789")
     assert len(found) == 1797
     assert not found.mirror_safe
-    picture = found.read(0)
-    assert picture.shape == (8, 8, 1)
-    assert picture.dtype == np.uint8
+    image = found.read(0)
+    assert image.shape == (8, 8, 1)
+    assert image.dtype == np.uint8
     pixels = np.stack([found.read(index) for index in range(len(found))])
     assert (pixels.min(), pixels.max()) == (0, 255)
     assert set(found.splits.tolist()) == {NOT_SPLIT}

@@ -7,7 +7,7 @@ from catseye.models.speednet import Whitening, _identity_conv
 
 
 def correlated(n: int = 64) -> torch.Tensor:
-    """Smooth pictures whose channels go together, as in photographs."""
+    """Smooth images whose channels go together, as in photographs."""
     noise = torch.randn(n, 3, 10, 10, generator=torch.Generator().manual_seed(0))
     smooth = torch.nn.functional.interpolate(noise, size=(32, 32), mode="bilinear")
     return smooth + smooth.mean(1, keepdim=True) + 0.3 * torch.randn(n, 3, 32, 32)

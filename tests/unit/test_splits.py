@@ -9,12 +9,12 @@ from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL
 from catseye.data.splits import split
 
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.5])
-# Group sizes per class: [[1, 1, 3], [2]] is a class of 5 pictures in 3 groups and one of 2 pictures in one group.
+# Group sizes per class: [[1, 1, 3], [2]] is a class of 5 images in 3 groups and one of 2 images in one group.
 CLASSES = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=12), min_size=1, max_size=4)
 
 
 def arrays(classes: list[list[int]], shuffle: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and group numbers, in a shuffled order of pictures."""
+    """Labels and group numbers, in a shuffled order of images."""
     labels, groups = [], []
     for label, sizes in enumerate(classes):
         for size in sizes:
@@ -34,7 +34,7 @@ def plain_split(labels, groups, *, val=0.1, test=0.2, seed=0):
 
 
 @given(classes=CLASSES, val=FRACTIONS, test=FRACTIONS, seed=st.integers(0, 50))
-def test_every_picture_is_on_one_side_and_groups_stay_together(classes, val, test, seed):
+def test_every_image_is_on_one_side_and_groups_stay_together(classes, val, test, seed):
     labels, groups = arrays(classes, seed)
     sides = plain_split(labels, groups, val=val, test=test, seed=seed)
     assert sides.dtype == np.int8
@@ -73,7 +73,7 @@ def test_a_class_of_three_groups_is_on_all_three_sides(classes, val, test, seed)
 
 
 @given(classes=CLASSES, val=FRACTIONS, test=FRACTIONS)
-def test_every_class_keeps_a_training_picture(classes, val, test):
+def test_every_class_keeps_a_training_image(classes, val, test):
     labels, groups = arrays(classes)
     sides = plain_split(labels, groups, val=val, test=test)
     assert set(labels[sides == TRAIN].tolist()) == set(range(len(classes)))

@@ -18,12 +18,12 @@ def test_mcnemar_is_scipys_binomial_test(first, second):
     assert mcnemar(first, second) == mcnemar(second, first)
 
 
-def test_ten_thousand_discordant_pictures_do_not_underflow():
+def test_ten_thousand_discordant_images_do_not_underflow():
     assert mcnemar(6000, 6000) == pytest.approx(1.0)
     assert 0 <= mcnemar(0, 12_000) < 1e-300
 
 
-def test_the_bootstrap_is_that_of_resampled_pictures():
+def test_the_bootstrap_is_that_of_resampled_images():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 150)
     predicted = np.where(rng.random(150) < 0.8, labels, rng.integers(0, 3, 150))

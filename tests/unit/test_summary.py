@@ -123,7 +123,7 @@ def test_the_receptive_field_of_residual(skip):
     assert rows[-1].receptive_px == 96
 
 
-def test_a_receptive_field_ends_at_the_picture():
+def test_a_receptive_field_ends_at_the_image():
     rows = summarise(registry.create("simple", num_classes=2), (3, 32, 32)).rows
     assert rows[-1].receptive_px == 32
     assert max(row.receptive_px for row in rows) == 32

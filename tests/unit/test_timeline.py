@@ -43,7 +43,7 @@ def test_what_is_no_duration(text):
         parse_duration(text)
 
 
-# A part of the pictures
+# A part of the images
 
 
 def loader_of(count, classes=2):
@@ -121,24 +121,24 @@ def test_a_timeline_of_one_network(tinted, tmp_path):
     assert torch.__version__.startswith(stored["environment"]["packages"]["torch"])
     assert stored["results"] == [json.loads(json.dumps(vars(result)))]
     assert (folder / "timeline.md").read_text() == timeline_markdown([result])
-    with Image.open(folder / "timeline.png") as picture:
-        assert picture.width > 500
+    with Image.open(folder / "timeline.png") as image:
+        assert image.width > 500
     # The network's own folder is a finished run.
     assert not (folder / "lenet5" / "checkpoint.safetensors").exists()
     answer = catseye.load(folder / "lenet5", device="cpu").predict(tinted / "red" / "00.png")
     assert answer.classes == ("blue", "green", "red")
 
 
-def test_the_budget_is_kept_where_all_pictures_fit_into_one_batch(tinted, tmp_path):
-    """Some 90 pictures and batches of 128: one step is an epoch, and there is time for many."""
+def test_the_budget_is_kept_where_all_images_fit_into_one_batch(tinted, tmp_path):
+    """Some 90 images and batches of 128: one step is an epoch, and there is time for many."""
     _, (result,), seconds = timed(tinted, tmp_path / "line", 1.5, overrides=("training.batch_size=128",))
     assert result.epochs > 5, "one step was taken for the whole budget"
     assert 0.4 <= result.training_s <= 3.5
     assert seconds < 8
 
 
-def test_a_budget_too_small_for_one_epoch_uses_a_part(pictures, tmp_path):
-    data = pictures({"a": 200, "b": 200}, height=32, width=32)
+def test_a_budget_too_small_for_one_epoch_uses_a_part(images, tmp_path):
+    data = images({"a": 200, "b": 200}, height=32, width=32)
     _, (result,), _ = timed(data, tmp_path / "line", 0.01, overrides=("training.batch_size=4",))
     assert result.epochs == 1
     assert 8 <= result.num_seen < 250

@@ -70,9 +70,9 @@ def settings(model=TINY, **values):
 
 
 @pytest.fixture
-def prepared(pictures):
-    """30 pictures of noise in 3 classes, 21 of them for training, at 64 px."""
-    root = pictures({"a": 10, "b": 10, "c": 10}, height=40, width=40)
+def prepared(images):
+    """30 images of noise in 3 classes, 21 of them for training, at 64 px."""
+    root = images({"a": 10, "b": 10, "c": 10}, height=40, width=40)
     found = DataSettings(input_px=64, val_fraction=0.1, test_fraction=0.2)
     return prepare(root, found, batch_size=8, seed=0, device=CPU, expected=expected_input(TINY))
 
@@ -336,7 +336,7 @@ def test_the_backbone_is_the_published_one_and_the_head_is_fresh(prepared):
     assert not torch.equal(model.features.state_dict()[key], published.state[model.published_names[f"features.{key}"]])
 
 
-def test_small_pictures_do_not_throw_published_layers_away(prepared):
+def test_small_images_do_not_throw_published_layers_away(prepared):
     """At 64 px the small-image stem has a fresh first convolution, which a frozen backbone would keep forever."""
     published = Published(torchvision.models.resnet18(weights=None).state_dict(), expected_input("resnet18"), "made up")
     chosen = settings("resnet18", transfer__strategy="feature-extraction")
@@ -527,7 +527,7 @@ def test_what_is_no_photo_is_different_at_every_input_size(tmp_path, make, px):
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "cifar10" / "index.json").exists(), reason="../shared/data is not here")
 def test_similarity_of_cifar10_does_not_hang_on_the_input_size(tmp_path):
-    """Photos of 32 px stand between the two sorts; what is asked is one answer for one set of pictures."""
+    """Photos of 32 px stand between the two sorts; what is asked is one answer for one set of images."""
     index = json.loads((SHARED / "cifar10" / "index.json").read_text())
     for name in ("cat", "ship", "deer", "truck"):
         with Image.open(SHARED / "cifar10" / f"test-{name}.webp") as image:

@@ -421,7 +421,7 @@ def test_overfits_one_batch(name, px):
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.name)
 def test_every_network_learns_from_a_batch_of_two(entry):
-    # 64 px, because there the small stem is the least like the standard one; two pictures fit every machine.
+    # 64 px, because there the small stem is the least like the standard one; two images fit every machine.
     if entry.name in ("convnext_large", "efficientnet_v2_l", "efficientnet_b7"):
         pytest.skip("too large for a small machine; their smaller sisters run the same code")
     channels = 1 if entry.name == "lenet5" else 3

@@ -40,10 +40,10 @@ LAST = {"augmented"}  # of these cases the last, smaller batch as well
 
 
 def one_step(case: str, processes: Processes, batch_number: int = 0) -> dict[str, Tensor]:
-    """Gradients, weights and loss after one step, and the logits of the validation pictures."""
+    """Gradients, weights and loss after one step, and the logits of the validation images."""
     values = BASE | CASES[case]
     if batch_number:
-        values["training.batch_size"] = 1256  # of 1,259: the last batch has three pictures, fewer than two for each
+        values["training.batch_size"] = 1256  # of 1,259: the last batch has three images, fewer than two for each
     chosen = load_settings("quick", values=values, overrides=["augment.hflip=0"])
     quiet, where = Console(quiet=True), torch.device("cpu")
     prepared = prepare_data("digits", chosen, where, None, quiet)
@@ -60,7 +60,7 @@ def one_step(case: str, processes: Processes, batch_number: int = 0) -> dict[str
     if trainer.ema is not None:
         found |= {f"average {name}": value for name, value in trainer.ema.state_dict().items()}
     assert any(not torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
-    numbers = [result.loss, result.num_correct, torch.tensor(result.num_pictures)]
+    numbers = [result.loss, result.num_correct, torch.tensor(result.num_images)]
     found |= {f"number {index}": value.double() for index, value in enumerate(numbers)}
     arrays = {"logits": outputs.logits, "labels": outputs.labels, "indices": outputs.indices}
     found |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
@@ -68,7 +68,7 @@ def one_step(case: str, processes: Processes, batch_number: int = 0) -> dict[str
 
 
 def norm_in_float64(processes: Processes) -> dict[str, Tensor]:
-    """Output, gradients and running statistics of one batch norm, on 11 pictures in unequal shares."""
+    """Output, gradients and running statistics of one batch norm, on 11 images in unequal shares."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((11, 3, 5, 5), generator=generator, dtype=torch.float64) * 3 + 1
     wanted = torch.randn(x.shape, generator=generator, dtype=torch.float64)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import catseye
-from catseye.prediction.paths import list_pictures, predict_files
+from catseye.prediction.paths import list_images, predict_files
 from tests.conftest import encode, random_pixels
 from tests.server.models import slow, write
 from tests.unit.onnx_files import tiny_model
@@ -43,7 +43,7 @@ def rows_of(out):
 
 
 def require_same(found, model, photos):
-    wanted = list(predict_files(catseye.load(model), list_pictures([str(photos)]), top=3))
+    wanted = list(predict_files(catseye.load(model), list_images([str(photos)]), top=3))
     assert [row["path"] for row in found] == [row.path for row in wanted]
     for row, one in zip(found, wanted, strict=True):
         assert row["error"] == one.error
@@ -58,7 +58,7 @@ import os, sys
 from pathlib import Path
 from catseye.prediction import predict
 from catseye.prediction import ray_engine
-from catseye.prediction.paths import walk_pictures
+from catseye.prediction.paths import walk_images
 model, photos, out, log = sys.argv[1:]
 
 class Counted(ray_engine.Worker):
@@ -68,7 +68,7 @@ class Counted(ray_engine.Worker):
         super().__init__(*words)
 
 ray_engine.Worker = Counted
-names = walk_pictures([photos])
+names = walk_images([photos])
 done = predict.predict_in_parts(Path(model), names, Path(out), top=3, workers=2, part_size=20, tell=print)
 print(done)
 """
@@ -79,7 +79,7 @@ def test_two_workers_open_the_model_once_each(photos, tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(model), str(photos), str(out), str(log)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "num_pictures=240, num_failed=1, num_parts=12, num_parts_before=0" in done.stdout
+    assert "num_images=240, num_failed=1, num_parts=12, num_parts_before=0" in done.stdout
     opened = log.read_text().split()
     assert len(opened) == len(set(opened)) == 2
     found = rows_of(out)
@@ -112,10 +112,10 @@ def test_a_killed_call_is_continued(photos, tmp_path):
         assert pq.read_metadata(out / name).num_rows == 10
     done = subprocess.run(words(model, photos, out, 10), capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert "1 of 240 pictures could not be read" in done.stderr
+    assert "1 of 240 images could not be read" in done.stderr
     told = json.loads(done.stdout)
     assert told["num_parts_before"] == len(before)
-    assert told["num_pictures_now"] == 240 - 10 * len(before)
+    assert told["num_images_now"] == 240 - 10 * len(before)
     assert before.items() <= parts_in(out).items()
     assert not list(out.glob(".*.new"))
     require_same(rows_of(out), model, photos)

@@ -15,7 +15,7 @@ from tests.unit.onnx_files import manifest, tiny_model
 def files(tmp_path):
     """The same tiny network twice, one with a proof inside."""
     proof = Parity(
-        split="test", num_pictures=50, batch_sizes=(1,), max_difference=0.0, mean_difference=0.0, agreement=1.0,
+        split="test", num_images=50, batch_sizes=(1,), max_difference=0.0, mean_difference=0.0, agreement=1.0,
         run_accuracy=0.9, file_accuracy=0.88, run_macro_f1=0.9, file_macro_f1=0.88, runtime="onnxruntime",
     )  # fmt: skip
     for name, said in (("a.onnx", manifest(parity=proof)), ("b.onnx", manifest())):
@@ -37,10 +37,10 @@ def test_bench(command, files, tmp_path):
     ]
     for row in rows:
         assert 0 < row["p50_ms"] <= row["p99_ms"]
-        assert row["slowest_round"] <= row["pictures_per_s"] <= row["fastest_round"]
+        assert row["slowest_round"] <= row["images_per_s"] <= row["fastest_round"]
         assert row["num_calls"] >= 3 * row["calls"]
         assert row["ratio"] == 1 or row["file"] == "b.onnx"
-    assert [(one["accuracy"], one["num_pictures"]) for one in found["files"]] == [(0.88, 50), (None, None)]
+    assert [(one["accuracy"], one["num_images"]) for one in found["files"]] == [(0.88, 50), (None, None)]
     assert found["threads_spin"] is False
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks that need another machine, or a quiet hour, run their whole path here, on generated pictures."""
+"""Benchmarks that need another machine, or a quiet hour, run their whole path here, on generated images."""
 
 import importlib.util
 import json
@@ -35,7 +35,7 @@ def test_the_gpu_script_says_what_it_needs():
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A short run, its pictures, and its files in fp32 and INT8."""
+    """A short run, its images, and its files in fp32 and INT8."""
     folder = tmp_path_factory.mktemp("bench")
     data = write_tinted(folder / "tinted", 30)
     settings = {"training.batch_size": 16, "data.test_fraction": 0.3}
@@ -98,7 +98,7 @@ def test_every_format_is_measured(exported, result_file):
 
 
 def test_planted_faults_are_counted(tmp_path):
-    out = measure("check_faults", "--seeds", 1, "--pictures", 160, "--page", tmp_path, timeout=300)
+    out = measure("check_faults", "--seeds", 1, "--images", 160, "--page", tmp_path, timeout=300)
     assert "class-twins            precision 1.000  recall 1.000" in out
     assert "pointer                precision 1.000  recall 1.000" in out
     assert (tmp_path / "check.html").exists()

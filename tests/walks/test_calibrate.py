@@ -1,4 +1,4 @@
-"""A run's probabilities are fitted to its validation pictures, and every export says "unknown" as the run does."""
+"""A run's probabilities are fitted to its validation images, and every export says "unknown" as the run does."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_the_run_and_its_export_say_unknown_alike(run, shapes):
     assert manifest.unknown_threshold == done.rejection.threshold
     assert done.rejection.risk <= 0.01
     assert 0 < done.test_coverage < 1
-    assert done.strangers.num_pictures == 120
+    assert done.strangers.num_images == 120
     for value in (done.strangers.auroc_probability, done.strangers.auroc_energy):
         assert 0.5 < value <= 1
     file = export(run, device="cpu").path
@@ -59,9 +59,9 @@ def test_what_cannot_be_reached_is_said_and_changes_nothing(run, monkeypatch):
     assert (run / "model.safetensors").read_bytes() == content
 
 
-def test_a_run_without_validation_pictures_stays_as_it_is(shapes, tmp_path):
+def test_a_run_without_validation_images_stays_as_it_is(shapes, tmp_path):
     settings = {"data.val_fraction": 0.0}
     plain = catseye.train(shapes, out=tmp_path / "plain", epochs=1, device="cpu", settings=settings).path
     assert catseye.load(plain, device="cpu").manifest.temperature == 1.0
-    with pytest.raises(UsageError, match="no validation pictures"):
+    with pytest.raises(UsageError, match="no validation images"):
         calibrate(plain, device="cpu")

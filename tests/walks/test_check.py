@@ -19,7 +19,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 @pytest.fixture
 def leaked(shapes, tmp_path):
-    """A given split with three test pictures that are also in train."""
+    """A given split with three test images that are also in train."""
     root = tmp_path / "leaked"
     for number, path in enumerate(sorted(shapes.rglob("*.png"))):
         side = "test" if number % 4 == 0 else "train"
@@ -33,7 +33,7 @@ def leaked(shapes, tmp_path):
 def test_a_table_a_page_and_exit_codes(catseye_command, leaked, tmp_path):
     done = catseye_command("check", leaked, "--out", "report")
     assert done.returncode == 0, done.stderr
-    assert "3 test pictures are also in train" in done.stdout
+    assert "3 test images are also in train" in done.stdout
     assert "1 error" in done.stdout
     assert "test/circle/copy001.png" in (tmp_path / "report" / "check.html").read_text()
     failed = catseye_command("check", leaked, "--json", "--fail-on", "error")
@@ -66,7 +66,7 @@ def test_what_is_wrong_is_said(command, words, code, message):
     assert message in said
 
 
-def test_train_refuses_to_score_leaked_pictures(leaked, tmp_path):
+def test_train_refuses_to_score_leaked_images(leaked, tmp_path):
     with pytest.raises(DataError) as refusal:
         catseye.train(leaked, out=tmp_path / "run", epochs=1, device="cpu")
     for part in ("3 of 33", "also in train", "test/circle/copy001.png = train/circle/001.png", "data.allow_leaks=true"):
@@ -81,7 +81,7 @@ def test_train_scores_them_when_told_to(leaked, tmp_path, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("check: ")]
     assert len(lines) == 3
     assert lines[0].startswith("check: 1 error")
-    assert "3 test pictures are also in train" in lines[1]
+    assert "3 test images are also in train" in lines[1]
     assert {"rule": "leak-test-train", "severity": "error", "count": 3} in trained.run.data["check"]
 
 
@@ -107,10 +107,10 @@ def test_train_refuses_groups_that_a_given_split_tears_apart(shapes, tmp_path):
 
 
 @pytest.mark.skipif(not (SHARED / "hymenoptera.zip").exists(), reason="../shared/data is not here")
-def test_the_picture_among_ants_and_bees_that_is_no_photo():
+def test_the_image_among_ants_and_bees_that_is_no_photo():
     verdict = check(SHARED / "hymenoptera.zip")
     (found,) = [one for one in verdict.findings if one.severity != "note"]
     assert found.rule == "few-colours"
-    assert [verdict.names[index] for case in found.examples for index in case.pictures] == [
+    assert [verdict.names[index] for case in found.examples for index in case.images] == [
         "train/ants/imageNotFound.gif"
     ]

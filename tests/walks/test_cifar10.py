@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 UNPACK = Path(__file__).parents[3] / "shared" / "data" / "unpack.py"
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not UNPACK.exists(), reason="the pictures are not on this machine")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not UNPACK.exists(), reason="the images are not on this machine")]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_folder_zip_and_csv_train_the_same_network(cifar10, catseye_command, tmp
         )
         assert done.returncode == 0, done.stderr
         results.append(json.loads(done.stdout))
-    assert {result["num_pictures"] for result in results} == {10_000}
+    assert {result["num_images"] for result in results} == {10_000}
     assert len({result["accuracy"] for result in results}) == 1
     assert results[0]["accuracy"] > 0.4
     folder, zipped, listed = (load_file(tmp_path / name / "model.safetensors") for name in ("folder", ".zip", ".csv"))

@@ -25,7 +25,7 @@ def test_train_json(catseye_command, shapes):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["run"].startswith("runs/")
-    assert result["num_pictures"] == 24
+    assert result["num_images"] == 24
     assert "epoch 1/1" in done.stderr
 
 
@@ -33,12 +33,12 @@ def test_evaluate_prints_a_table(command, run):
     code, told, said = command("evaluate", run)
     assert code == 0, said
     assert all(word in told for word in ("precision", "stripes", "macro mean", "95 % interval"))
-    assert json.loads(command("evaluate", run, "--json")[1])["num_pictures"] == 24
+    assert json.loads(command("evaluate", run, "--json")[1])["num_images"] == 24
 
 
 def test_predict_keeps_the_order_and_tells_the_bad_one(command, run, shapes, tmp_path):
     bad = tmp_path / "bad.jpg"
-    bad.write_text("no picture")
+    bad.write_text("no image")
     words = (shapes / "stripes/000.png", bad, shapes / "circle", shapes / "squ*" / "00[12].png")
     code, told, said = command("predict", run, *words, "--json", "--csv", "out.csv", "--top", 3)
     assert code == 1
@@ -51,7 +51,7 @@ def test_predict_keeps_the_order_and_tells_the_bad_one(command, run, shapes, tmp
     table = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert len(table) == len(rows)
     assert table[1]["error"]
-    assert "1 of 44 pictures could not be read" in said
+    assert "1 of 44 images could not be read" in said
     code, told, _ = command("predict", run, shapes / "stripes/000.png")
     assert code == 0
     assert "stripes" in told
@@ -67,10 +67,10 @@ def test_models_and_summary(command):
 BAD = [
     (["train", "nowhere"], 1, "nowhere does not exist"),
     (["train"], 2, "DATA is missing"),
-    (["train", "{empty}"], 1, "holds no pictures"),
+    (["train", "{empty}"], 1, "holds no images"),
     (["train", "{one}"], 1, "one class only"),
-    (["train", "{hole}"], 1, "'nothing' holds no pictures"),
-    (["train", "{text}"], 1, "none of 1 pictures can be read"),
+    (["train", "{hole}"], 1, "'nothing' holds no images"),
+    (["train", "{text}"], 1, "none of 1 images can be read"),
     (["train", "digits", "--model", "lenet"], 2, "did you mean lenet5"),
     (["train", "digits", "--budget", "5m"], 2, "--budget"),
     (["timeline", "digits", "--budget", "soon"], 2, "'soon'"),
@@ -109,8 +109,8 @@ def places(tmp_path, shapes):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "empty" / "file").write_text("")
     (tmp_path / "text" / "a" / "letter.jpg").write_text("dear reader")
-    (tmp_path / "text" / "b" / "picture.txt").write_text("")
-    (tmp_path / "text" / "b").joinpath("picture.txt").unlink()
+    (tmp_path / "text" / "b" / "image.txt").write_text("")
+    (tmp_path / "text" / "b").joinpath("image.txt").unlink()
     (tmp_path / "text" / "b").rmdir()
     for kind, target in (("circle", "one/a"), ("circle", "hole/a"), ("square", "hole/b")):
         (tmp_path / target).mkdir(exist_ok=True)

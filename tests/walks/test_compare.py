@@ -25,7 +25,7 @@ def runs(shapes, tmp_path_factory):
 
 def test_a_trained_network_beats_an_untrained_one_and_seeds_are_noise(runs, shapes):
     found = compare([runs / "idle", runs / "good-0", runs / "good-1"], shapes, device="cpu")
-    assert found.num_pictures == 120
+    assert found.num_images == 120
     better, also = found.pairs
     assert better.real
     assert also.real
@@ -40,12 +40,12 @@ def test_a_trained_network_beats_an_untrained_one_and_seeds_are_noise(runs, shap
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_without_data_only_pictures_count_that_no_run_has_seen(runs):
+def test_without_data_only_images_count_that_no_run_has_seen(runs):
     found = compare([runs / "good-0", runs / "good-1"], device="cpu")
     tests = [
         set(json.loads((runs / name / "data.json").read_text())["splits"]["test"]) for name in ("good-0", "good-1")
     ]
-    assert found.num_pictures == len(tests[0] & tests[1]) < 24
+    assert found.num_images == len(tests[0] & tests[1]) < 24
     assert "held out by every run" in found.notes[0]
 
 

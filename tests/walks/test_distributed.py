@@ -58,7 +58,7 @@ def test_nproc_makes_the_run_that_one_process_makes(tmp_path, catseye_command):
     settings = {"training.batch_size": 100}
     one = catseye.train("digits", model="lenet5", epochs=2, seed=1, settings=settings, device="cpu", out=tmp_path / "1")
     told = json.loads(done.stdout)  # one answer, from one writer
-    assert told["num_pictures"] == one.metrics.num_pictures == 359
+    assert told["num_images"] == one.metrics.num_images == 359
     assert told["accuracy"] == one.metrics.accuracy
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in one.path.iterdir()}
     mine, theirs = (catseye.training.fit.Run(path).history for path in (one.path, tmp_path / "two"))

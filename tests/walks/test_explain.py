@@ -1,4 +1,4 @@
-"""`catseye explain`: a picture in, a PNG with its map out."""
+"""`catseye explain`: an image in, a PNG with its map out."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ def run(shapes, tmp_path_factory):
     return catseye.train(shapes, out=out, epochs=5, device="cpu", settings=settings).path
 
 
-def test_the_command_writes_a_picture(run, shapes, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_a_image(run, shapes, tmp_path, monkeypatch, capsys):
     out = tmp_path / "map.png"
     words = [
         "catseye",
@@ -45,9 +45,9 @@ def test_the_command_writes_a_picture(run, shapes, tmp_path, monkeypatch, capsys
 
 
 def test_another_class_can_be_asked_about(run, shapes, tmp_path):
-    picture = shapes / "square/003.png"
-    own = explain(run, picture, out=tmp_path / "own.png", device="cpu")
-    other = explain(run, picture, target="stripes", out=tmp_path / "other.png", device="cpu")
+    image = shapes / "square/003.png"
+    own = explain(run, image, out=tmp_path / "own.png", device="cpu")
+    other = explain(run, image, target="stripes", out=tmp_path / "other.png", device="cpu")
     assert own.label == "square"
     assert other.label == "stripes"
     assert own.probability > other.probability
@@ -55,13 +55,13 @@ def test_another_class_can_be_asked_about(run, shapes, tmp_path):
 
 
 def test_what_it_refuses(run, shapes, tmp_path):
-    picture = shapes / "square/003.png"
+    image = shapes / "square/003.png"
     with pytest.raises(UnknownName, match="square"):
-        explain(run, picture, target="squar", device="cpu")
+        explain(run, image, target="squar", device="cpu")
     with pytest.raises(UsageError, match=r"ends in \.png"):
-        explain(run, picture, out=tmp_path / "map.jpg", device="cpu")
+        explain(run, image, out=tmp_path / "map.jpg", device="cpu")
     with pytest.raises(UsageError, match="gradients"):
-        explain(tmp_path / "model.onnx", picture)
+        explain(tmp_path / "model.onnx", image)
 
 
 def test_heat_is_yellow_and_cold_is_violet():
@@ -94,18 +94,18 @@ def test_a_folder_takes_the_map_too(run, shapes, tmp_path, monkeypatch, capsys):
     ("words", "names"),
     [
         (["kernels"], ["kernels"]),
-        (["kernels", "PICTURE"], ["answers", "kernels"]),
-        (["feature-maps", "PICTURE", "--layer", "features.0"], ["features.0"]),
-        (["receptive-field", "PICTURE"], None),
+        (["kernels", "IMAGE"], ["answers", "kernels"]),
+        (["feature-maps", "IMAGE", "--layer", "features.0"], ["features.0"]),
+        (["receptive-field", "IMAGE"], None),
         (
-            ["receptive-field", "PICTURE", "--layer", "features.0.0.0", "--channel", "3", "--at", "2,5"],
+            ["receptive-field", "IMAGE", "--layer", "features.0.0.0", "--channel", "3", "--at", "2,5"],
             ["features.0.0.0"],
         ),
     ],
 )
 def test_the_other_verbs_write_figures_and_a_page(run, shapes, tmp_path, monkeypatch, capsys, words, names):
-    picture = str(shapes / "square/003.png")
-    rest = [picture if word == "PICTURE" else word for word in words[1:]]
+    image = str(shapes / "square/003.png")
+    rest = [image if word == "IMAGE" else word for word in words[1:]]
     out = tmp_path / "seen"
     code, told, said = command(monkeypatch, capsys, words[0], run, *rest, "--out", out, "--device", "cpu", "--json")
     assert code == 0, said

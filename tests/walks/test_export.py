@@ -56,7 +56,7 @@ def test_one_self_describing_file(name, runs, exported):
     manifest = Manifest.from_json(proto.metadata_props[0].value, "m")
     _, own = load_model(runs[name], torch.device("cpu"))
     assert manifest.model_copy(update={"input_kind": None, "parity": None}) == own
-    assert manifest.parity.num_pictures == 24
+    assert manifest.parity.num_images == 24
     assert manifest.parity.agreement == 1.0
     assert manifest.parity.max_difference == done.comparison.max_difference <= 1e-4
     text = done.path.read_bytes()
@@ -94,7 +94,7 @@ def test_golden_pairs_reproduce(name, exported):
     session = onnxruntime.InferenceSession(exported[name].path, providers=["CPUExecutionProvider"])
     for pair in golden["pairs"]:
         tensor = np.load(folder / pair["tensor"], allow_pickle=False)
-        made = tensor_of(preprocess(folder / pair["picture"], model.manifest.preprocessing)[None], model.manifest)
+        made = tensor_of(preprocess(folder / pair["image"], model.manifest.preprocessing)[None], model.manifest)
         np.testing.assert_array_equal(tensor, made)
         (probability,) = session.run(["probability"], {"image": tensor})
         np.testing.assert_allclose(probability[0], pair["probabilities"], atol=golden["tolerance"])
@@ -114,8 +114,8 @@ def test_float_input_and_a_temperature(runs, tmp_path, shapes):
     opened = open_onnx(done.path)
     assert opened.manifest.temperature == 2.5
     assert opened.inputs[0][2] == ["batch", 3, 32, 32]
-    picture = shapes / "circle" / "000.png"
-    mine, theirs = (catseye.load(one, device="cpu").predict(picture) for one in (run, done.path))
+    image = shapes / "circle" / "000.png"
+    mine, theirs = (catseye.load(one, device="cpu").predict(image) for one in (run, done.path))
     np.testing.assert_allclose(mine.probabilities, theirs.probabilities, atol=1e-5)
     assert mine.unknown == theirs.unknown
     assert "float32, (x / 255 - mean) / std" in (tmp_path / "deep" / "export.md").read_text()
@@ -178,7 +178,7 @@ def test_export_info_evaluate(command, runs, shapes):
     run = runs["lenet5"]
     code, told, said = command("export", run, "--out", "here", "--device", "cpu")
     assert code == 0
-    assert "parity on 24 test pictures, from file bytes: 100.00% equal answers" in told
+    assert "parity on 24 test images, from file bytes: 100.00% equal answers" in told
     assert "next: catseye predict here/model.onnx" in told
     assert "arning" not in said
     _, told, _ = command("export", run, "--json", "--golden", 2, "--out", "here/m.onnx", "--device", "cpu")
@@ -187,7 +187,7 @@ def test_export_info_evaluate(command, runs, shapes):
     info = json.loads(command("info", "here/m.onnx", "--json")[1])
     assert info["operators"]["Conv"] == 3
     assert info["sha256"] == result["sha256"]
-    assert info["manifest"]["parity"]["num_pictures"] == 24
+    assert info["manifest"]["parity"]["num_images"] == 24
     assert "safetensors" in command("info", run)[1]
     assert result["sha256"] in command("info", "here/m.onnx")[1].replace("\n", "").replace(" ", "")
     scores = [json.loads(command("evaluate", one, shapes, "--json")[1]) for one in (run, "here/m.onnx")]
@@ -203,7 +203,7 @@ def test_exit_codes(command, runs, monkeypatch):
     leave_out_the_normalisation(monkeypatch)
     code, told, said = command("export", runs["lenet5"], "--out", "here")
     assert (code, told) == (1, "")
-    assert "worst pictures" in said
+    assert "worst images" in said
     assert "Traceback" not in said
 
 
@@ -216,10 +216,10 @@ class Refuse:
             raise ModuleNotFoundError(f"{name} was imported", name=name.split(".")[0])
 sys.meta_path.insert(0, Refuse())
 """
-    file, picture = str(exported["residual"].path), str(shapes / "circle" / "000.png")
+    file, image = str(exported["residual"].path), str(shapes / "circle" / "000.png")
     for code in (
-        f"import catseye\nprint(catseye.load({file!r}).predict({picture!r}).label)",
-        f"sys.argv = ['catseye', 'predict', {file!r}, {picture!r}]\nfrom catseye.cli import main\nmain()",
+        f"import catseye\nprint(catseye.load({file!r}).predict({image!r}).label)",
+        f"sys.argv = ['catseye', 'predict', {file!r}, {image!r}]\nfrom catseye.cli import main\nmain()",
         f"sys.argv = ['catseye', 'info', {file!r}]\nfrom catseye.cli import main\nmain()",
     ):
         done = subprocess.run([sys.executable, "-c", refuse + code], capture_output=True, text=True)
@@ -250,17 +250,17 @@ def test_bad_requests(runs, tmp_path, monkeypatch):
         export(run, out=tmp_path)
 
 
-def test_without_its_pictures_a_run_cannot_be_proved(pictures, tmp_path):
-    root = pictures({"a": 12, "b": 12}, height=32, width=32)
+def test_without_its_images_a_run_cannot_be_proved(images, tmp_path):
+    root = images({"a": 12, "b": 12}, height=32, width=32)
     run = catseye.train(root, model="lenet5", epochs=1, out=tmp_path / "run", device="cpu").path
     gone = next(iter(open_run(run).data["splits"]["test"]))
     (root / gone).unlink()
-    with pytest.raises(DataError, match="1 pictures of the run are gone"):
+    with pytest.raises(DataError, match="1 images of the run are gone"):
         export(run)
     assert not (run / "export").exists()
 
 
-def test_pictures_without_files_go_through_png_bytes(tmp_path):
+def test_images_without_files_go_through_png_bytes(tmp_path):
     digits = open_source("digits")
     names = {digits.names[index]: digits.classes[digits.labels[index]] for index in range(300)}
     facts = {"source": "digits", "data_dir": None, "splits": {"train": {}, "val": {}, "test": names}}
@@ -279,8 +279,8 @@ def test_pictures_without_files_go_through_png_bytes(tmp_path):
 @pytest.mark.parametrize("side", [32, 224])
 @pytest.mark.parametrize("name", [one.name for one in timeline.MILESTONES])
 def test_every_milestone_passes_the_gate(name, side, runs, tmp_path, monkeypatch):
-    """Fresh weights, but batch-norm statistics from a forward pass, so that the answers differ between pictures."""
-    monkeypatch.setattr(export_module, "NUM_PICTURES", 8)
+    """Fresh weights, but batch-norm statistics from a forward pass, so that the answers differ between images."""
+    monkeypatch.setattr(export_module, "NUM_IMAGES", 8)
     run = tmp_path / "run"
     run.mkdir()
     for file in ("settings.toml", "data.json"):

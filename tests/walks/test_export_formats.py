@@ -71,11 +71,11 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import catseye
 """
-    file, picture = str(formats.files[3].path), str(shapes / "circle" / "000.png")
-    code = f"{refuse}print(catseye.load({file!r}).predict({picture!r}).label)"
+    file, image = str(formats.files[3].path), str(shapes / "circle" / "000.png")
+    code = f"{refuse}print(catseye.load({file!r}).predict({image!r}).label)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == catseye.load(formats.path).predict(picture).label
+    assert done.stdout.strip() == catseye.load(formats.path).predict(image).label
 
 
 def break_the_ir(monkeypatch):
@@ -116,15 +116,15 @@ def test_one_format_fails_and_the_others_are_written(runs, monkeypatch, tmp_path
 
 
 def test_the_command_takes_several_formats_and_predict_wants_trust(command, runs, shapes):
-    picture = shapes / "circle" / "000.png"
+    image = shapes / "circle" / "000.png"
     code, told, said = command("export", runs["lenet5"], "--to", "torchscript", "onnx", "--out", "o", "--json")
     assert code == 0, said
     assert [file["format"] for file in json.loads(told)["files"]] == ["torchscript", "onnx"]
     assert "TorchScript deprecated" in said
-    code, _, said = command("predict", "o/model.torchscript", picture)
+    code, _, said = command("predict", "o/model.torchscript", image)
     assert code == 1
     assert "--trust" in said
-    answers = [command("predict", f"o/model.{kind}", picture, "--trust")[1] for kind in ("torchscript", "onnx")]
+    answers = [command("predict", f"o/model.{kind}", image, "--trust")[1] for kind in ("torchscript", "onnx")]
     assert answers[0] == answers[1] != ""
     scores = [
         json.loads(command("evaluate", one, shapes, "--json", "--trust")[1])
@@ -145,7 +145,7 @@ def test_without_a_gpu_tensorrt_says_what_to_do(runs, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def int8(runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("int8")
-    return export(runs["simple"], int8=True, max_drop=50, out=out, device="cpu")  # 24 pictures: one is 4 points
+    return export(runs["simple"], int8=True, max_drop=50, out=out, device="cpu")  # 24 images: one is 4 points
 
 
 def test_int8_stays_within_its_budget_and_says_how_it_was_made(int8, runs):
@@ -165,7 +165,7 @@ def test_int8_stays_within_its_budget_and_says_how_it_was_made(int8, runs):
     assert "INT8" in dict(inspect_model(small.path).to_rows())
 
 
-def test_int8_pictures_are_training_pictures_that_the_proof_does_not_see(runs):
+def test_int8_images_are_training_images_that_the_proof_does_not_see(runs):
     run = open_run(runs["simple"])
     _, manifest = load_model(run.path, torch.device("cpu"))
     calibration, selection = read_for_int8(run, manifest, 20, 10)
@@ -224,9 +224,9 @@ def test_what_nncf_leaves_in_float(name, num_sums, runs):
     assert len(biases) == len(kinds["Convolution"])
     assert not biases & set(outside)
     assert len([name for name in outside if name.startswith("node_add")]) == num_sums
-    # Those that compute on pictures; others turn constants into the shift of a batch norm.
-    pictures = [node for node in graph.get_ordered_ops() if node.get_output_partial_shape(0).is_dynamic]
-    arithmetic = [node for node in pictures if node.get_type_name() in ("Divide", "Subtract")]
+    # Those that compute on images; others turn constants into the shift of a batch norm.
+    images = [node for node in graph.get_ordered_ops() if node.get_output_partial_shape(0).is_dynamic]
+    arithmetic = [node for node in images if node.get_type_name() in ("Divide", "Subtract")]
     assert len(arithmetic) >= 3  # to [0, 1], mean, std, temperature
     assert all(node.get_friendly_name() in outside for node in arithmetic)
 
@@ -266,7 +266,7 @@ def test_a_cpp_program_answers_alike(to, runs, tmp_path):
     done = export(runs["simple"], to=to, out=tmp_path, golden=1, device="cpu")
     pair = json.loads((tmp_path / "golden" / "golden.json").read_text())["pairs"][0]
     tensor = np.load(tmp_path / "golden" / pair["tensor"])
-    (tmp_path / "picture.bin").write_bytes(tensor.tobytes())
+    (tmp_path / "image.bin").write_bytes(tensor.tobytes())
     program = tmp_path / "classify"
     torch_home = Path(torch.__file__).parent
     abi = int(torch._C._GLIBCXX_USE_CXX11_ABI)
@@ -281,7 +281,7 @@ def test_a_cpp_program_answers_alike(to, runs, tmp_path):
     )
     shape = [str(side) for side in tensor.shape[1:]]
     told = subprocess.run(
-        [program, done.path, tmp_path / "picture.bin", *shape], check=True, capture_output=True, text=True
+        [program, done.path, tmp_path / "image.bin", *shape], check=True, capture_output=True, text=True
     )
     np.testing.assert_allclose([float(word) for word in told.stdout.split()], pair["probabilities"], atol=1e-4)
 
@@ -292,7 +292,7 @@ def test_a_cpp_program_answers_alike(to, runs, tmp_path):
 @pytest.mark.parametrize("to", ["torchscript", "torch-export", "openvino", "aotinductor"])
 def test_every_milestone_in_every_format(to, name, side, runs, tmp_path, monkeypatch):
     """As in test_export.py: fresh weights, batch-norm statistics from a forward pass."""
-    monkeypatch.setattr(export_module, "NUM_PICTURES", 8)
+    monkeypatch.setattr(export_module, "NUM_IMAGES", 8)
     run = fresh_run(name, side, runs["simple"], tmp_path / "run")
     done = export(run, to=to, device="cpu")
     print(to, name, side, f"{done.num_bytes / 1e6:.2f} MB", done.comparison.to_line())

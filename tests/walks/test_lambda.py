@@ -92,7 +92,7 @@ CASES = {
     "a form": dict(zip(("body", "content_type"), form(png("green")), strict=True)),
     "the best": {"body": noise(5), "query": "top=1"},
     "with a map": {"body": noise(6, 40), "query": "explain=cam&top=1"},
-    "a broken picture": {"body": png()[:40]},
+    "a broken image": {"body": png()[:40]},
     "too many pixels": {"body": png(size=(2000, 1001))},
     "health": {"path": "/healthz", "method": "GET"},
     "too large": {"body": b"x" * 4_500_001},

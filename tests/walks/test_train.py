@@ -151,10 +151,10 @@ def test_early_stopping(shapes, tmp_path):
     assert 3 <= len(run.history) < 30
 
 
-def test_unreadable_pictures_are_listed_and_left_out(shapes, tmp_path):
+def test_unreadable_images_are_listed_and_left_out(shapes, tmp_path):
     folder = tmp_path / "shapes"
     shutil.copytree(shapes, folder)
-    (folder / "circle" / "text.png").write_text("no picture")
+    (folder / "circle" / "text.png").write_text("no image")
     whole = (folder / "square" / "001.png").read_bytes()
     (folder / "square" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "square" / "empty.png").write_bytes(b"")
@@ -164,13 +164,13 @@ def test_unreadable_pictures_are_listed_and_left_out(shapes, tmp_path):
     used = {name for names in run.data["splits"].values() for name in names}
     assert len(used) == 120
     assert not used & {"circle/text.png", "square/cut.png", "square/empty.png"}
-    assert catseye.evaluate(run.path).metrics.num_pictures == 24
+    assert catseye.evaluate(run.path).metrics.num_images == 24
 
 
 def test_strict_refuses_them(shapes, tmp_path):
     folder = tmp_path / "shapes"
     shutil.copytree(shapes, folder)
-    (folder / "circle" / "text.png").write_text("no picture")
+    (folder / "circle" / "text.png").write_text("no image")
     with pytest.raises(catseye.CatseyeError, match=r"text\.png"):
         quiet_train(folder, tmp_path / "run", settings={"data.strict": True})
     assert not (tmp_path / "run").exists()
@@ -190,7 +190,7 @@ def test_evaluating_other_data_maps_classes_by_name(trained, shapes, tmp_path):
     for name in ("stripes", "circle"):  # fewer classes than the model has
         shutil.copytree(shapes / name, subset / name)
     result = catseye.evaluate(trained.path, subset, out=tmp_path / "result")
-    assert result.metrics.num_pictures == 80
+    assert result.metrics.num_images == 80
     assert result.metrics.accuracy > 0.9
     assert Run(tmp_path / "result").metrics["per_class"]["square"]["support"] == 0
     shutil.copytree(shapes / "square", subset / "triangle")

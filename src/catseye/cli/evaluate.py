@@ -13,9 +13,7 @@ from catseye.cli.printing import headline, print_json, stderr, stdout
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
-    data: Annotated[
-        str | None, typer.Argument(help="Labelled pictures; a run's own held-out ones if left out.")
-    ] = None,
+    data: Annotated[str | None, typer.Argument(help="Labelled images; a run's own held-out ones if left out.")] = None,
     out: Out = None,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -27,7 +25,7 @@ def evaluate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a trained model on held-out pictures."""
+    """Measure a trained model on held-out images."""
     from catseye.evaluation.evaluate import evaluate as run_evaluation
 
     result = run_evaluation(
@@ -53,20 +51,20 @@ def evaluate(
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(help="A run folder with validation pictures.")],
+    run: Annotated[Path, typer.Argument(help="A run folder with validation images.")],
     max_risk: Annotated[
         str | None,
         typer.Option("--max-risk", help="Errors allowed among the answers, e.g. 2%; the rest is “unknown”."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="Pictures of something else: are they told apart?")
+        str | None, typer.Option("--against", help="Images of something else: are they told apart?")
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Fit the probabilities to validation pictures; with --max-risk, choose when to say “unknown”."""
+    """Fit the probabilities to validation images; with --max-risk, choose when to say “unknown”."""
     from catseye.evaluation.calibrate import calibrate as run_calibration
     from catseye.evaluation.rejection import parse_share
 
@@ -83,14 +81,14 @@ def calibrate(
 def compare(
     models: Annotated[list[Path], typer.Argument(help="Two run folders or more; .onnx files with --data.")],
     data: Annotated[
-        str | None, typer.Option("--data", help="Labelled pictures; those that all runs hold out if left out.")
+        str | None, typer.Option("--data", help="Labelled images; those that all runs hold out if left out.")
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare models on the same pictures, and say which differences are noise."""
+    """Compare models on the same images, and say which differences are noise."""
     from rich.table import Table
 
     from catseye.evaluation.compare import compare as run_comparison

@@ -1,4 +1,4 @@
-"""`catseye explain`: what a network sees, one verb for each question. `explain RUN PICTURE` is `explain cam`."""
+"""`catseye explain`: what a network sees, one verb for each question. `explain RUN IMAGE` is `explain cam`."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,7 +32,7 @@ explain = typer.Typer(
 )
 
 Run = Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")]
-Picture = Annotated[Path, typer.Argument(help="A picture.")]
+Image = Annotated[Path, typer.Argument(help="An image.")]
 Layer = Annotated[str | None, typer.Option("--layer", help="A name from `catseye summary`.", show_default=False)]
 OutFolder = Annotated[
     Path | None, typer.Option("--out", help="The folder for PNGs and index.html.", show_default=False)
@@ -42,22 +42,22 @@ OutFolder = Annotated[
 @explain.command("cam")
 def explain_cam(
     run: Run,
-    picture: Picture,
+    image: Image,
     method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++, eigencam or cam.")] = "gradcam",
     target: Annotated[
         str | None, typer.Option("--class", help="Explain this class instead of the answer.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A folder, or the PNG; PICTURE-METHOD.png if left out.")
+        Path | None, typer.Option("--out", help="A folder, or the PNG; IMAGE-METHOD.png if left out.")
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show where in a picture the network sees its answer, and measure what that map is worth."""
+    """Show where in an image the network sees its answer, and measure what that map is worth."""
     from catseye.explanation.explain import explain as run_explanation
 
-    found = run_explanation(run, picture, method=method, target=target, out=out, device=device)
+    found = run_explanation(run, image, method=method, target=target, out=out, device=device)
     if as_json:
         facts = {"class": found.label, "probability": found.probability, "method": found.method}
         print_json({**facts, "path": str(found.path), "worth": vars(found.worth)})
@@ -75,7 +75,7 @@ def explain_cam(
 @explain.command("kernels")
 def explain_kernels(
     run: Run,
-    picture: Annotated[Path | None, typer.Argument(help="A picture, to see what the filters make of it.")] = None,
+    image: Annotated[Path | None, typer.Argument(help="An image, to see what the filters make of it.")] = None,
     out: OutFolder = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -84,32 +84,32 @@ def explain_kernels(
     """Draw the filters of the first convolution."""
     from catseye.explanation import figures
 
-    found = figures.kernels(run, picture, device=device)
+    found = figures.kernels(run, image, device=device)
     _write(out or Path("kernels"), "The first filters", found, {"model": str(run)}, as_json)
 
 
 @explain.command("feature-maps")
 def explain_feature_maps(
     run: Run,
-    picture: Picture,
+    image: Image,
     layer: Layer = None,
     out: OutFolder = None,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw what the layers make of a picture, the strongest maps first."""
+    """Draw what the layers make of an image, the strongest maps first."""
     from catseye.explanation import figures
 
-    found = figures.feature_maps(run, picture, layer=layer, device=device)
-    facts = {"model": str(run), "picture": str(picture)}
-    _write(out or Path(f"{picture.stem}-feature-maps"), "Feature maps", found, facts, as_json)
+    found = figures.feature_maps(run, image, layer=layer, device=device)
+    facts = {"model": str(run), "image": str(image)}
+    _write(out or Path(f"{image.stem}-feature-maps"), "Feature maps", found, facts, as_json)
 
 
 @explain.command("receptive-field")
 def explain_receptive_field(
     run: Run,
-    picture: Picture,
+    image: Image,
     layer: Layer = None,
     channel: Annotated[
         int | None, typer.Option("--channel", min=0, help="The strongest if left out.", show_default=False)
@@ -123,13 +123,13 @@ def explain_receptive_field(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw the region of a picture that one activation can see, and where it does look."""
+    """Draw the region of an image that one activation can see, and where it does look."""
     from catseye.explanation import figures
 
     where = None if place is None else _place(place)
-    found = figures.receptive_field(run, picture, layer=layer, channel=channel, place=where, device=device)
-    facts = {"model": str(run), "picture": str(picture)}
-    _write(out or Path(f"{picture.stem}-receptive-field"), "Receptive field", found, facts, as_json)
+    found = figures.receptive_field(run, image, layer=layer, channel=channel, place=where, device=device)
+    facts = {"model": str(run), "image": str(image)}
+    _write(out or Path(f"{image.stem}-receptive-field"), "Receptive field", found, facts, as_json)
 
 
 @explain.command("gradient-flow")
@@ -138,7 +138,7 @@ def explain_gradient_flow(
     norm: Annotated[bool, typer.Option("--norm", help="Batch normalisation after every convolution.")] = False,
     initialisation: Annotated[str, typer.Option("--init", help="pytorch, glorot or he.")] = "pytorch",
     steps: Annotated[int, typer.Option("--steps", min=0, max=1000, help="Steps of training in between.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and pictures.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and images.")] = 0,
     out: OutFolder = None,
     as_json: Json = False,
     debug: Debug = False,

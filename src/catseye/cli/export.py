@@ -26,13 +26,13 @@ def export(
         typer.Option("--out", help="A folder, or a file for one format; RUN/export if left out.", show_default=False),
     ] = None,
     golden: Annotated[
-        int, typer.Option("--golden", min=0, max=256, help="Write so many pictures with tensors and answers.")
+        int, typer.Option("--golden", min=0, max=256, help="Write so many images with tensors and answers.")
     ] = 0,
     device: Annotated[str, typer.Option("--device", help="Where the run computes; the file runs on the CPU.")] = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write self-describing model files, each proved on held-out pictures to answer as the run does."""
+    """Write self-describing model files, each proved on held-out images to answer as the run does."""
     from catseye.exporting.export import export as run_export
 
     done = run_export(
@@ -55,12 +55,12 @@ def export(
         stdout.print(file.comparison.to_line(), highlight=False, markup=False)
     names = [str(file.path) for file in done.files] + [str(done.card)] + ([str(done.golden)] if done.golden else [])
     stdout.print(f"written: {', '.join(names)}", markup=False)
-    stdout.print(f"next: catseye predict {done.path} PICTURE…   or   catseye info {done.path}", highlight=False)
+    stdout.print(f"next: catseye predict {done.path} IMAGE…   or   catseye info {done.path}", highlight=False)
 
 
 def bench(
     models: Annotated[list[Path], typer.Argument(help="Exported files; a run stands for eager torch.")],
-    batch: Annotated[list[int] | None, typer.Option("--batch", help="Pictures per call; several: 1 8 32.")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", help="Images per call; several: 1 8 32.")] = None,
     threads: Annotated[
         list[int] | None,
         typer.Option("--threads", help="Threads; several. Above 1 as one call and as so many one-thread calls."),
@@ -76,7 +76,7 @@ def bench(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure files against each other: latency, pictures per second and accuracy, in turn and repeatedly."""
+    """Measure files against each other: latency, images per second and accuracy, in turn and repeatedly."""
     from catseye.exporting.bench import bench as run_bench
     from catseye.exporting.bench_figure import bench_figure
     from catseye.machine.cores import num_cores
@@ -134,15 +134,15 @@ def _bench_table(found: Any) -> Any:
 
     facts = {one.file: one for one in found.files}
     table = Table(
-        "file", "MB", "accuracy", "batch", "calls", "threads", "p50 ms", "p99 ms", "pictures/s", "ratio", box=None
+        "file", "MB", "accuracy", "batch", "calls", "threads", "p50 ms", "p99 ms", "images/s", "ratio", box=None
     )
     for column in table.columns[1:]:
         column.justify = "right"
     for row in found.rows:
         file = facts[row.file]
-        accuracy = "-" if file.accuracy is None else f"{file.accuracy:.2%} ({file.num_pictures:,})"
-        numbers = (f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.pictures_per_s:,.0f}", f"{row.ratio:.2f}")
+        accuracy = "-" if file.accuracy is None else f"{file.accuracy:.2%} ({file.num_images:,})"
+        numbers = (f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.images_per_s:,.0f}", f"{row.ratio:.2f}")
         cells = (f"{file.num_bytes / 1e6:.2f}", accuracy, str(row.batch), str(row.calls), str(row.threads), *numbers)
         table.add_row(escape(row.file), *cells)
-    table.caption = f"ratio: pictures/s against {found.base} at the same setting; median of {found.rounds} rounds"
+    table.caption = f"ratio: images/s against {found.base} at the same setting; median of {found.rounds} rounds"
     return table

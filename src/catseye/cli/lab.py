@@ -27,7 +27,7 @@ def lab(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Pages to touch: from a pixel to ConvNeXt, a training watched, with your own picture and model."""
+    """Pages to touch: from a pixel to ConvNeXt, a training watched, with your own image and model."""
     try:
         from catseye.lab.command import serve_lab
     except ImportError as error:

@@ -12,7 +12,7 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where built-in data sets lie or go.", show_default=False)
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Split, weights, order, augmentation.", show_default=False)]
-Strict = Annotated[bool, typer.Option("--strict", help="An unreadable picture is an error, not a warning.")]
+Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not a warning.")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
 ]

@@ -1,4 +1,4 @@
-"""`catseye predict`: a class for every picture."""
+"""`catseye predict`: a class for every image."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -16,33 +16,33 @@ ENGINES = ("here", "ray")
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
-    paths: Annotated[list[str] | None, typer.Argument(help="Pictures, folders, globs.", show_default=False)] = None,
+    paths: Annotated[list[str] | None, typer.Argument(help="Images, folders, globs.", show_default=False)] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 1,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write a table to this file.")] = None,
     from_list: Annotated[
         Path | None, typer.Option("--list", help="A text file with one path per line.", show_default=False)
     ] = None,
-    engine: Annotated[str, typer.Option("--engine", help="here, or ray: millions of pictures, into Parquet.")] = "here",
+    engine: Annotated[str, typer.Option("--engine", help="here, or ray: millions of images, into Parquet.")] = "here",
     out: Annotated[
         Path | None, typer.Option("--out", help="ray: the folder of Parquet files; one half done is continued.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="ray: processes; 0: one per core.")] = 0,
     part_size: Annotated[
-        int | None, typer.Option("--part-size", min=1, help="ray: pictures per Parquet file; 2000 if left out.")
+        int | None, typer.Option("--part-size", min=1, help="ray: images per Parquet file; 2000 if left out.")
     ] = None,
     device: Device = "auto",
     trust: Trust = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Classify pictures; the exit code is 1 when one could not be read."""
+    """Classify images; the exit code is 1 when one could not be read."""
     import catseye
     from catseye.prediction.paths import predict_files, write_csv
 
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
     if not paths and from_list is None:
-        raise UsageError("what is to be classified? pictures, folders or globs behind the model, or --list FILE")
+        raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
     if engine == "ray":
         if csv or out is None:
             raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")
@@ -62,14 +62,14 @@ def predict(
             stdout.print(row.to_text(), highlight=False, markup=False)
     failed = sum(row.error is not None for row in rows)
     if failed:
-        raise CatseyeError(f"{failed} of {len(rows)} pictures could not be read")
+        raise CatseyeError(f"{failed} of {len(rows)} images could not be read")
 
 
 def _names(paths: list[str] | None, from_list: Path | None) -> Iterator[str]:
-    from catseye.prediction.paths import walk_pictures
+    from catseye.prediction.paths import walk_images
     from catseye.prediction.plan import read_list
 
-    return chain(walk_pictures(paths or ()), read_list(from_list) if from_list else ())
+    return chain(walk_images(paths or ()), read_list(from_list) if from_list else ())
 
 
 def _predict_with_ray(
@@ -93,13 +93,9 @@ def _predict_with_ray(
         print_json(done.to_json())
     else:
         now = (
-            f"{done.num_pictures_now:,} of them now in {done.seconds:.1f} s"
-            if done.num_pictures_now
-            else "none left to do"
+            f"{done.num_images_now:,} of them now in {done.seconds:.1f} s" if done.num_images_now else "none left to do"
         )
-        stdout.print(f"{done.num_pictures:,} pictures in {done.num_parts:,} parts, {now}", highlight=False)
+        stdout.print(f"{done.num_images:,} images in {done.num_parts:,} parts, {now}", highlight=False)
         stdout.print(f"written: {out}", highlight=False, markup=False)
     if done.num_failed:
-        raise CatseyeError(
-            f"{done.num_failed:,} of {done.num_pictures:,} pictures could not be read; their rows say why"
-        )
+        raise CatseyeError(f"{done.num_failed:,} of {done.num_images:,} images could not be read; their rows say why")

@@ -22,6 +22,6 @@ def print_json(content: Any) -> None:
 
 
 def headline(metrics: Any) -> str:
-    """The one number of a measurement, with its interval and how many pictures it rests on."""
+    """The one number of a measurement, with its interval and how many images it rests on."""
     low, high = metrics.accuracy_low, metrics.accuracy_high
-    return f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_pictures:,})"
+    return f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_images:,})"

@@ -38,16 +38,16 @@ def serve(
         int, typer.Option("--concurrency", min=0, max=256, help="Calls side by side; 0: measured.")
     ] = 0,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=0, max=1024, help="Pictures per call at most; 0: measured.")
+        int, typer.Option("--batch-size", min=0, max=1024, help="Images per call at most; 0: measured.")
     ] = 0,
     max_body: Annotated[int, typer.Option("--max-body", min=1024, help="Bytes of a request's body.")] = 20_000_000,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Pixels of a picture.")] = 50_000_000,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Pixels of an image.")] = 50_000_000,
     max_header: Annotated[int, typer.Option("--max-header", min=1024, help="Bytes of a request's headers.")] = 16_384,
     max_parts: Annotated[int, typer.Option("--max-parts", min=1, help="Parts of a form.")] = 64,
-    max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Pictures that wait; more get 503.")] = 512,
+    max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Images that wait; more get 503.")] = 512,
     max_connections: Annotated[int, typer.Option("--max-connections", min=1, help="More get 503.")] = 2048,
     deadline: Annotated[
-        float, typer.Option("--deadline", min=0.01, help="Seconds until a picture's answer, else 504.")
+        float, typer.Option("--deadline", min=0.01, help="Seconds until an image's answer, else 504.")
     ] = 10.0,
     header_time: Annotated[
         float, typer.Option("--header-time", min=0.1, help="Seconds for a request's headers.")

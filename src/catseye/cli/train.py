@@ -44,7 +44,7 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a classifier on labelled pictures and measure it on held-out ones."""
+    """Train a classifier on labelled images and measure it on held-out ones."""
     if nproc > 1:
         from catseye.training.launch import launch
 
@@ -88,9 +88,7 @@ def train(
         return
     stdout.print(f"[bold]{headline(trained.metrics)}[/bold] on the {trained.side} split")
     stdout.print(f"run folder: {trained.path}")
-    stdout.print(
-        f"next: catseye evaluate {trained.path}   or   catseye predict {trained.path} PICTURE…", highlight=False
-    )
+    stdout.print(f"next: catseye evaluate {trained.path}   or   catseye predict {trained.path} IMAGE…", highlight=False)
 
 
 def lr_find(
@@ -144,7 +142,7 @@ def timeline(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train the milestones from LeNet-5 to ConvNeXt on the same pictures for the same time."""
+    """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     from catseye.training.timeline import parse_duration, run_timeline, timeline_table
 
     folder, results = run_timeline(

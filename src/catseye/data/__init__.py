@@ -1,4 +1,4 @@
-"""From the user's pictures to batches: sources, checks, splits, loaders, augmentation, mixing.
+"""From the user's images to batches: sources, checks, splits, loaders, augmentation, mixing.
 
 Enters: a name, folder, zip or list. Leaves: loaders of batches with their labels and splits. Called by training,
 evaluation and `catseye check`.
@@ -11,7 +11,7 @@ evaluation and `catseye check`.
     looks.py          one look at every image
     duplicates.py     perceptual hash, near duplicates without comparing all pairs
     side_rules.py     rules on classes, labels, duplicates, sides
-    picture_rules.py  rules on single images
+    image_rules.py  rules on single images
     findings.py       findings and the verdict
     check_page.py     the verdict as one offline page; its looks are in templates/, also for report.html
     splits.py         seeded, stratified, duplicates kept together

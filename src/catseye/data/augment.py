@@ -1,4 +1,4 @@
-"""Augmentation: one function per transform, every picture of the batch drawn for itself.
+"""Augmentation: one function per transform, every image of the batch drawn for itself.
 
 Enters: a batch on the training device. Leaves: a batch of the same shape. All but
 `random_resized_crop` (which needs the file's own pixels) work per batch, with per-sample randomness
@@ -22,9 +22,9 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly spread
 
 
 class RowGenerator(Generator):
-    """The generator of a process that has rows `first` … of a batch of `total` pictures.
+    """The generator of a process that has rows `first` … of a batch of `total` images.
 
-    Each process draws for the whole batch and uses its own rows, so that N processes do to every picture what
+    Each process draws for the whole batch and uses its own rows, so that N processes do to every image what
     one process would.
     """
 
@@ -33,7 +33,7 @@ class RowGenerator(Generator):
 
 
 def draw_rows(n: int, generator: Generator, draw: Callable[[int], Tensor], dim: int = 0) -> Tensor:
-    """`draw(n)`, or for a `RowGenerator` its rows of `draw(total)`; the pictures lie along `dim`."""
+    """`draw(n)`, or for a `RowGenerator` its rows of `draw(total)`; the images lie along `dim`."""
     total = getattr(generator, "total", None)
     return draw(n) if total is None else draw(total).narrow(dim, getattr(generator, "first", 0), n)
 
@@ -49,7 +49,7 @@ def augment_batch(
 ) -> Tensor:
     """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
 
-    `indices` (N,) and `epoch` say which picture is met for the how manieth time; alternating flips need them.
+    `indices` (N,) and `epoch` say which image is met for the how manieth time; alternating flips need them.
 
     Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
     """
@@ -92,7 +92,7 @@ def normalise(x: Tensor, spec: Preprocessing) -> Tensor:
 
 
 def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Mirror each picture with this probability.
+    """Mirror each image with this probability.
 
     Shape: (N, C, H, W), any dtype -> the same.
     """
@@ -100,9 +100,9 @@ def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tens
 
 
 def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int) -> Tensor:
-    """Mirror each picture in this share of the epochs, evenly spread: at 0.5 in every second one.
+    """Mirror each image in this share of the epochs, evenly spread: at 0.5 in every second one.
 
-    Two epochs in a row then show every picture in both ways, where drawing shows half of them twice in the same way.
+    Two epochs in a row then show every image in both ways, where drawing shows half of them twice in the same way.
 
     Shape: (N, C, H, W), any dtype -> the same; indices (N,).
     Source: Jordan 2024, arXiv 2404.00498, section 3.6; any share, and the first epoch's choice by the golden ratio
@@ -148,21 +148,21 @@ def _reflected(x: Tensor, padding_px: int) -> Tensor:
 
 
 def rotate(x: Tensor, degrees: float, generator: Generator) -> Tensor:
-    """Turn each picture by an angle from -degrees to degrees about its centre; bilinear, corners filled with 0.
+    """Turn each image by an angle from -degrees to degrees about its centre; bilinear, corners filled with 0.
 
     Shape: (N, C, H, W) float -> the same.
     """
     n, _, h, w = x.shape
     angle = (draw_rows(n, generator, lambda n: _uniform((n,), generator)) * 2 - 1) * math.radians(degrees)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    # affine_grid works in units of half the side, so a turn of a non-square picture needs the ratio of its sides.
+    # affine_grid works in units of half the side, so a turn of a non-square image needs the ratio of its sides.
     matrix = torch.stack([cos, -sin * h / w, zero, sin * w / h, cos, zero], dim=1).view(n, 2, 3)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def brightness(x: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Multiply each picture by a factor from 1 - strength to 1 + strength.
+    """Multiply each image by a factor from 1 - strength to 1 + strength.
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """
@@ -170,7 +170,7 @@ def brightness(x: Tensor, strength: float, generator: Generator) -> Tensor:
 
 
 def contrast(x: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Move each picture away from or towards its own mean grey by such a factor.
+    """Move each image away from or towards its own mean grey by such a factor.
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """
@@ -178,7 +178,7 @@ def contrast(x: Tensor, strength: float, generator: Generator) -> Tensor:
 
 
 def saturation(x: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Move each pixel away from or towards its own grey by such a factor; grey pictures stay as they are.
+    """Move each pixel away from or towards its own grey by such a factor; grey images stay as they are.
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """

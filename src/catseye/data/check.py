@@ -1,4 +1,4 @@
-"""`catseye check`: every picture looked at, every rule asked, one verdict. No torch.
+"""`catseye check`: every image looked at, every rule asked, one verdict. No torch.
 
 Enters: DATA. Leaves: `Verdict`, and check.json and check.html where a folder is given. Called by cli; `prepare.py`
 takes `quick_verdict`, the part that needs no pixels.
@@ -23,8 +23,8 @@ from catseye.data.duplicates import (
     join_groups,
 )
 from catseye.data.findings import Example, Finding, Verdict, worst_first
+from catseye.data.image_rules import fault_findings, image_findings
 from catseye.data.looks import Looks, look_at_all
-from catseye.data.picture_rules import fault_findings, picture_findings
 from catseye.data.side_rules import (
     Groups,
     Sides,
@@ -34,10 +34,10 @@ from catseye.data.side_rules import (
     group_findings,
     twin_findings,
 )
-from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Pictures, open_source
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.errors import CatseyeError
 
-PLAIN_SPREAD = 6.0  # grey levels in a thumbnail; below, all pictures look alike and twins mean nothing
+PLAIN_SPREAD = 6.0  # grey levels in a thumbnail; below, all images look alike and twins mean nothing
 
 
 def check(
@@ -48,9 +48,9 @@ def check(
     out: Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Verdict:
-    """Look at every picture of DATA and say what a training would suffer from.
+    """Look at every image of DATA and say what a training would suffer from.
 
-    `group_by` is a regular expression on file names: pictures with the same first group belong together. Writes
+    `group_by` is a regular expression on file names: images with the same first group belong together. Writes
     check.json and check.html to `out`. `tell` hears what is being done.
 
     Raises:
@@ -59,24 +59,24 @@ def check(
     """
     begun = time.monotonic()
     say = tell or (lambda line: None)
-    pictures = open_source(source, data_dir=data_dir)
-    related = group_by_name(pictures.names, group_by)
-    looks = look_at_all(pictures, tell=lambda done: say(f"looked at {done:,} of {len(pictures):,} pictures"))
+    images = open_source(source, data_dir=data_dir)
+    related = group_by_name(images.names, group_by)
+    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
     readable = looks.readable
     equal = equal_groups(looks)
-    sides = np.where(readable, pictures.splits, NOT_SPLIT).astype(np.int8)
+    sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
     say("looking for near duplicates")
-    first_of_group = readable & (equal == np.arange(len(pictures)))
-    structured = looks.thumbs.reshape(len(pictures), -1).std(1) >= PLAIN_SPREAD
-    twins = find_twins(looks.thumbs, first_of_group & structured, mirrored=pictures.mirror_safe)
+    first_of_group = readable & (equal == np.arange(len(images)))
+    structured = looks.thumbs.reshape(len(images), -1).std(1) >= PLAIN_SPREAD
+    twins = find_twins(looks.thumbs, first_of_group & structured, mirrored=images.mirror_safe)
     findings = [
         *fault_findings(looks.faults),
-        *duplicate_findings(pictures.labels, sides, equal, pictures.classes),
+        *duplicate_findings(images.labels, sides, equal, images.classes),
         *(group_findings(sides, related) if group_by else []),
-        *class_findings(pictures, readable, sides),
-        *twin_findings(pictures.labels, sides, equal, twins, pictures.classes),
-        *picture_findings(looks),
-        *_left_out(pictures),
+        *class_findings(images, readable, sides),
+        *twin_findings(images.labels, sides, equal, twins, images.classes),
+        *image_findings(looks),
+        *_left_out(images),
     ]
     if twins.crowded:
         findings.append(
@@ -84,7 +84,7 @@ def check(
                 "crowded",
                 "note",
                 twins.crowded,
-                f"{twins.crowded:,} pictures look so common that each was compared with {CROWD} others only",
+                f"{twins.crowded:,} images look so common that each was compared with {CROWD} others only",
                 "near duplicates among them may be missing from this report",
             )
         )
@@ -94,31 +94,31 @@ def check(
         "band_radius": BAND_RADIUS,
         "min_correlation": MIN_CORRELATION,
         "min_correlation_mirrored": MIN_MIRRORED,
-        "mirrored": pictures.mirror_safe,
+        "mirrored": images.mirror_safe,
         "compared": int((first_of_group & structured).sum()),
         "pairs": len(twins.pairs),
     }
-    verdict = _verdict(pictures, sides, findings, begun, searched)
+    verdict = _verdict(images, sides, findings, begun, searched)
     if out is not None:
-        write_report(verdict, pictures, out)
+        write_report(verdict, images, out)
     return verdict
 
 
 def quick_verdict(
-    pictures: Pictures, *, unreadable: Mapping[int, str], equal: Groups, related: Groups, grouped: bool, sides: Sides
+    images: ImageSet, *, unreadable: Mapping[int, str], equal: Groups, related: Groups, grouped: bool, sides: Sides
 ) -> Verdict:
     """The rules that need no pixels: names, labels, equal files, groups, sides.
 
-    Shape: equal, related and sides have N values; unreadable pictures have the side NOT_SPLIT.
+    Shape: equal, related and sides have N values; unreadable images have the side NOT_SPLIT.
     """
     begun = time.monotonic()
-    readable = np.ones(len(pictures), bool)
+    readable = np.ones(len(images), bool)
     readable[list(unreadable)] = False
     findings = [
-        *duplicate_findings(pictures.labels, sides, equal, pictures.classes),
+        *duplicate_findings(images.labels, sides, equal, images.classes),
         *(group_findings(sides, related) if grouped else []),
-        *class_findings(pictures, readable, sides),
-        *_left_out(pictures),
+        *class_findings(images, readable, sides),
+        *_left_out(images),
     ]
     if unreadable:
         findings.append(
@@ -126,16 +126,16 @@ def quick_verdict(
                 "unreadable",
                 "error",
                 len(unreadable),
-                f"{len(unreadable):,} pictures cannot be read and are left out",
+                f"{len(unreadable):,} images cannot be read and are left out",
                 "catseye check DATA says what is wrong with each",
                 [Example((index,), reason) for index, reason in unreadable.items()],
             )
         )
-    return _verdict(pictures, sides, findings, begun, {})
+    return _verdict(images, sides, findings, begun, {})
 
 
 def equal_groups(looks: Looks) -> NDArray[np.int64]:
-    """Pictures of equal bytes share the number of the first; unreadable ones stand alone.
+    """Images of equal bytes share the number of the first; unreadable ones stand alone.
 
     Shape: (N,) int64.
     """
@@ -147,30 +147,29 @@ def equal_groups(looks: Looks) -> NDArray[np.int64]:
 
 
 def together(*groups: Groups) -> Groups:
-    """Groups that are joined wherever they share a picture."""
+    """Groups that are joined wherever they share an image."""
     own = np.arange(len(groups[0]))
     return join_groups(len(own), np.concatenate([np.stack([own, each], axis=1)[own != each] for each in groups]))
 
 
-def _left_out(pictures: Pictures) -> list[Finding]:
+def _left_out(images: ImageSet) -> list[Finding]:
     return [
-        Finding("left-out", "warning", 1, note, "look whether they should count", [Example()])
-        for note in pictures.notes
+        Finding("left-out", "warning", 1, note, "look whether they should count", [Example()]) for note in images.notes
     ]
 
 
 def _verdict(
-    pictures: Pictures, sides: Sides, findings: list[Finding], begun: float, searched: dict[str, Any]
+    images: ImageSet, sides: Sides, findings: list[Finding], begun: float, searched: dict[str, Any]
 ) -> Verdict:
     counts = {
-        name: np.bincount(pictures.labels[sides == number], minlength=len(pictures.classes)).tolist()
+        name: np.bincount(images.labels[sides == number], minlength=len(images.classes)).tolist()
         for number, name in [*enumerate(SPLIT_LABELS), (NOT_SPLIT, "not split")]
         if (sides == number).any()
     }
     return Verdict(
-        source=pictures.source,
-        names=pictures.names,
-        classes=pictures.classes,
+        source=images.source,
+        names=images.names,
+        classes=images.classes,
         class_counts=counts,
         findings=worst_first(findings),
         seconds_s=time.monotonic() - begun,
@@ -178,7 +177,7 @@ def _verdict(
     )
 
 
-def write_report(verdict: Verdict, pictures: Pictures, out: Path) -> None:
+def write_report(verdict: Verdict, images: ImageSet, out: Path) -> None:
     """check.json and check.html in `out`, made where it is missing.
 
     Raises:
@@ -187,7 +186,7 @@ def write_report(verdict: Verdict, pictures: Pictures, out: Path) -> None:
     """
     from catseye.data.check_page import render_page
 
-    page = render_page(verdict, pictures)
+    page = render_page(verdict, images)
     try:
         out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(verdict.to_json(), indent=2, allow_nan=False)

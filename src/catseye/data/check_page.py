@@ -1,6 +1,6 @@
-"""The verdict as one page that opens from disk: no script, no network, pictures inline.
+"""The verdict as one page that opens from disk: no script, no network, images inline.
 
-Enters: `Verdict` and the pictures. Leaves: HTML. Called by `check.py`. Every name in it comes from a stranger's file
+Enters: `Verdict` and the images. Leaves: HTML. Called by `check.py`. Every name in it comes from a stranger's file
 system, so Jinja2 escapes everything, and the page forbids itself to load or run anything.
 """
 
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from catseye.data.findings import Example, Finding, Verdict
-from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Pictures
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet
 from catseye.errors import ImageError, MissingDependency
 from catseye.preprocess import open_image
 
 SHOWN = 24  # examples of each finding
 THUMB_PX = 112
-_ENLARGED_UP_TO_PX = 48  # smaller pictures are shown with visible pixels
+_ENLARGED_UP_TO_PX = 48  # smaller images are shown with visible pixels
 
 
-def render_page(verdict: Verdict, pictures: Pictures) -> str:
+def render_page(verdict: Verdict, images: ImageSet) -> str:
     """The whole page.
 
     Raises:
@@ -45,8 +45,8 @@ def render_page(verdict: Verdict, pictures: Pictures) -> str:
         name=Path(verdict.source).name,
         sides=list(verdict.class_counts),
         rows=_class_rows(verdict),
-        findings=[_finding(found, verdict, pictures) for found in verdict.findings],
-        num_pictures=len(pictures),
+        findings=[_finding(found, verdict, images) for found in verdict.findings],
+        num_images=len(images),
     )
 
 
@@ -63,38 +63,38 @@ def _class_rows(verdict: Verdict) -> list[dict[str, Any]]:
     ]
 
 
-def _finding(found: Finding, verdict: Verdict, pictures: Pictures) -> Mapping[str, Any]:
-    shown = [example for example in found.examples if example.pictures or example.note][:SHOWN]
+def _finding(found: Finding, verdict: Verdict, images: ImageSet) -> Mapping[str, Any]:
+    shown = [example for example in found.examples if example.images or example.note][:SHOWN]
     return {
         "rule": found.rule,
         "severity": found.severity,
         "count": found.count,
         "title": found.title,
         "advice": found.advice,
-        "examples": [_example(example, verdict, pictures) for example in shown],
+        "examples": [_example(example, verdict, images) for example in shown],
         "more": max(found.count - len(shown), 0) if shown else 0,
     }
 
 
-def _example(example: Example, verdict: Verdict, pictures: Pictures) -> Mapping[str, Any]:
+def _example(example: Example, verdict: Verdict, images: ImageSet) -> Mapping[str, Any]:
     return {
         "note": example.note,
-        "pictures": [
+        "images": [
             {
                 "name": verdict.names[index],
-                "label": pictures.classes[pictures.labels[index]],
-                "side": SPLIT_LABELS[pictures.splits[index]] if pictures.splits[index] != NOT_SPLIT else "",
-                **_thumb(pictures, index),
+                "label": images.classes[images.labels[index]],
+                "side": SPLIT_LABELS[images.splits[index]] if images.splits[index] != NOT_SPLIT else "",
+                **_thumb(images, index),
             }
-            for index in example.pictures
+            for index in example.images
         ],
     }
 
 
-def _thumb(pictures: Pictures, index: int) -> dict[str, Any]:
-    """The picture as a data URI of a few kilobytes, or an empty one where it cannot be read."""
+def _thumb(images: ImageSet, index: int) -> dict[str, Any]:
+    """The image as a data URI of a few kilobytes, or an empty one where it cannot be read."""
     try:
-        image = open_image(pictures.read(index)).convert("RGB")
+        image = open_image(images.read(index)).convert("RGB")
     except ImageError:
         return {"uri": "", "enlarged": False}
     small = max(image.size) <= _ENLARGED_UP_TO_PX

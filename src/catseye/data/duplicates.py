@@ -1,8 +1,8 @@
-"""Pictures that look alike: a 64-bit perceptual hash finds candidates, a small colour picture decides.
+"""Images that look alike: a 64-bit perceptual hash finds candidates, a small colour image decides.
 
-Enters: thumbnails (N, 16, 16, 3) of upright pictures. Leaves: `Twins`, the pairs that show the same. Called by
-`check.py`. Both steps are computed for all pictures at once, and no step compares all pairs: the hash is cut into
-four bands of 16 bits, and only pictures that differ in at most `BAND_RADIUS` bits of one band meet. Hashes of a
+Enters: thumbnails (N, 16, 16, 3) of upright images. Leaves: `Twins`, the pairs that show the same. Called by
+`check.py`. Both steps are computed for all images at once, and no step compares all pairs: the hash is cut into
+four bands of 16 bits, and only images that differ in at most `BAND_RADIUS` bits of one band meet. Hashes of a
 Hamming distance up to 4 * (BAND_RADIUS + 1) - 1 are therefore all found (pigeonhole).
 
 Source: hash after Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section 3.2;
@@ -26,7 +26,7 @@ BAND_RADIUS = 2
 MAX_DISTANCE = NUM_BANDS * (BAND_RADIUS + 1) - 1  # bits of 64
 MIN_CORRELATION = 0.92  # of the thumbnails' values; docs/check.md has the measurement behind these numbers
 MIN_MIRRORED = 0.95  # likewise; things seen from the side look like their mirror image, so more is asked for
-CROWD = 500  # of pictures with one band in common, each meets at most so many
+CROWD = 500  # of images with one band in common, each meets at most so many
 _PORTION = 2_000_000  # pairs looked at together
 
 Hashes = NDArray[np.uint64]
@@ -35,10 +35,10 @@ Pairs = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Twins:
-    """Pairs of pictures that show the same.
+    """Pairs of images that show the same.
 
-    `pairs` (M, 2) numbers of pictures, the smaller first; `correlations` (M,) 0 to 1, the alikeness of their
-    thumbnails; `mirrored` (M,) True where one is the mirror image of the other. `crowded` pictures share a band of
+    `pairs` (M, 2) numbers of images, the smaller first; `correlations` (M,) 0 to 1, the alikeness of their
+    thumbnails; `mirrored` (M,) True where one is the mirror image of the other. `crowded` images share a band of
     their hash with more others than were looked at.
     """
 
@@ -49,7 +49,7 @@ class Twins:
 
 
 def find_twins(thumbs: Pixels, chosen: NDArray[np.bool_], *, mirrored: bool = True) -> Twins:
-    """The pairs among the `chosen` pictures that show the same, brightness, contrast and small shifts aside.
+    """The pairs among the `chosen` images that show the same, brightness, contrast and small shifts aside.
 
     Shape: thumbs (N, 16, 16, 3) uint8, chosen (N,) bool.
     """
@@ -61,7 +61,7 @@ def find_twins(thumbs: Pixels, chosen: NDArray[np.bool_], *, mirrored: bool = Tr
         pairs, more = close_pairs(hashes, MIRROR_MASK)
         found.append(_judge(thumbs, numbers[pairs], mirror=True))
         crowded = max(crowded, more)
-        # A symmetric picture is its own mirror image: what was found upright already is not found twice.
+        # A symmetric image is its own mirror image: what was found upright already is not found twice.
         found[1] = _without(found[1], found[0].pairs)
     return Twins(
         np.concatenate([part.pairs for part in found]),
@@ -153,7 +153,7 @@ def _flips() -> Iterator[int]:
 
 
 def _meetings(starts: NDArray[np.int64], counts: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[Pairs]:
-    """Picture i meets order[starts[i]], … order[starts[i] + counts[i] - 1]; yielded in portions of pairs."""
+    """Image i meets order[starts[i]], … order[starts[i] + counts[i] - 1]; yielded in portions of pairs."""
     ends = np.cumsum(counts)
     first = 0
     while first < len(counts):
@@ -197,13 +197,13 @@ def _without(found: Twins, known: Pairs) -> Twins:
     return Twins(found.pairs[new], found.correlations[new], found.mirrored[new])
 
 
-def join_groups(num_pictures: int, pairs: Pairs) -> NDArray[np.int64]:
-    """Pictures that are connected by pairs, directly or through others, share a number: the smallest of theirs.
+def join_groups(num_images: int, pairs: Pairs) -> NDArray[np.int64]:
+    """Images that are connected by pairs, directly or through others, share a number: the smallest of theirs.
 
     >>> join_groups(5, np.array([[3, 1], [3, 4]])).tolist()
     [0, 1, 2, 1, 1]
     """
-    parent = list(range(num_pictures))
+    parent = list(range(num_images))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -214,4 +214,4 @@ def join_groups(num_pictures: int, pairs: Pairs) -> NDArray[np.int64]:
     for one, other in pairs.tolist():
         low, high = sorted((root(one), root(other)))
         parent[high] = low
-    return np.array([root(index) for index in range(num_pictures)], dtype=np.int64)
+    return np.array([root(index) for index in range(num_images)], dtype=np.int64)

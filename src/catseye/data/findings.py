@@ -1,6 +1,6 @@
 """What a check found, and the one verdict that follows from it.
 
-Enters: findings of `side_rules.py` and `picture_rules.py`. Leaves: `Verdict`, as lines, JSON and (in `check_page.py`)
+Enters: findings of `side_rules.py` and `image_rules.py`. Leaves: `Verdict`, as lines, JSON and (in `check_page.py`)
 a page. Called by `check.py`, `prepare.py` and cli.
 """
 
@@ -15,9 +15,9 @@ MAX_LISTED = 1000  # examples of one finding that check.json names; `count` says
 
 @dataclass(frozen=True)
 class Example:
-    """One case: the numbers of the pictures it is about (two for a pair) and what is special about it."""
+    """One case: the numbers of the images it is about (two for a pair) and what is special about it."""
 
-    pictures: tuple[int, ...] = ()
+    images: tuple[int, ...] = ()
     note: str = ""
 
 
@@ -35,12 +35,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All findings, the worst first, with what they are about. `names` are those of the pictures, by number."""
+    """All findings, the worst first, with what they are about. `names` are those of the images, by number."""
 
     source: str
     names: Sequence[str]
     classes: Sequence[str]
-    class_counts: dict[str, list[int]]  # split -> pictures per class
+    class_counts: dict[str, list[int]]  # split -> images per class
     findings: list[Finding]
     seconds_s: float
     searched: dict[str, Any] = field(default_factory=dict)  # how near duplicates were looked for; empty: not at all
@@ -66,7 +66,7 @@ class Verdict:
         second = "classes, files and sides are in order"
         if worst:
             second = f"{worst.severity}: {worst.title}{self.first_case(worst)}"
-        third = worst.advice if worst and worst.severity != "note" else "catseye check DATA looks at every picture too"
+        third = worst.advice if worst and worst.severity != "note" else "catseye check DATA looks at every image too"
         return [f"check: {self.headline()}", f"check: {second}", f"check: {third}"]
 
     def first_case(self, found: Finding) -> str:
@@ -76,7 +76,7 @@ class Verdict:
 
     def case(self, example: Example) -> str:
         """An example in words: names, and the note."""
-        names = " = ".join(printable(self.names[index]) for index in example.pictures)
+        names = " = ".join(printable(self.names[index]) for index in example.images)
         return f"{names}: {printable(example.note)}" if names and example.note else names or printable(example.note)
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Verdict:
             "source": self.source,
             "verdict": self.findings[0].severity if self.findings else "clean",
             "counts": dict(self.counts),
-            "num_pictures": len(self.names),
+            "num_images": len(self.names),
             "classes": list(map(printable, self.classes)),
             "class_counts": self.class_counts,
             "near_duplicates": self.searched or None,
@@ -99,7 +99,7 @@ class Verdict:
                     "advice": found.advice,
                     "examples": [
                         {
-                            "pictures": [printable(self.names[index]) for index in example.pictures],
+                            "images": [printable(self.names[index]) for index in example.images],
                             "note": printable(example.note),
                         }
                         for example in found.examples[:MAX_LISTED]

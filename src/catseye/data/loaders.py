@@ -1,6 +1,6 @@
 """Batches of uint8 pixels on the training device, from memory or from the files.
 
-Enters: `Pictures`, the numbers of one split, the preprocessing. Leaves: `Batch`es. Two loaders with one
+Enters: `ImageSet`, the numbers of one split, the preprocessing. Leaves: `Batch`es. Two loaders with one
 face: `num_batches` and `epoch(number, start)`. The order of an epoch depends on (seed, epoch) alone.
 Called by `prepare.py`, iterated by `training/fit.py` and `evaluation/predict.py`.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catseye.data.augment import random_resized_crop
-from catseye.data.sources import Pictures
+from catseye.data.sources import ImageSet
 from catseye.data.workers import POLL_S, settle, watched
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
@@ -32,10 +32,10 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `Pictures` on the CPU.
+    """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `ImageSet` on the CPU.
 
     `place` is the batch's place in its epoch: one of which nothing could be read leaves a gap. Where several processes
-    train, these are rows `first` to `first + N` of a batch of `total` pictures.
+    train, these are rows `first` to `first + N` of a batch of `total` images.
     """
 
     pixels: Tensor
@@ -47,8 +47,8 @@ class Batch:
     total: int | None = None
 
     @property
-    def num_pictures(self) -> int:
-        """Pictures of the whole batch, over all processes."""
+    def num_images(self) -> int:
+        """Images of the whole batch, over all processes."""
         return len(self.labels) if self.total is None else self.total
 
 
@@ -60,10 +60,10 @@ class Share:
     world_size: int = 1
 
     def cut(self, batch: Indices) -> tuple[Indices, int]:
-        """The numbers of this process's pictures and the row of the first one.
+        """The numbers of this process's images and the row of the first one.
 
-        A batch with fewer than two pictures per process is done by all of them, whole: batch normalisation has no
-        variance in one picture, and a process without any would keep the others waiting.
+        A batch with fewer than two images per process is done by all of them, whole: batch normalisation has no
+        variance in one image, and a process without any would keep the others waiting.
         """
         if len(batch) < 2 * self.world_size:
             return batch, 0
@@ -78,7 +78,7 @@ class Loader(Protocol):
 
     indices: Indices
     batch_size: int
-    bad: dict[int, str]  # number -> reason, of pictures met on the way that could not be read
+    bad: dict[int, str]  # number -> reason, of images met on the way that could not be read
 
     @property
     def num_batches(self) -> int:
@@ -93,7 +93,7 @@ class Loader(Protocol):
 def epoch_order(indices: Indices, batch_size: int, *, shuffle: bool, seed: int, epoch: int) -> list[Indices]:
     """The numbers of every batch of one epoch; the last one is smaller, never dropped.
 
-    Only a last training batch of a single picture is left out: batch normalisation has no variance there.
+    Only a last training batch of a single image is left out: batch normalisation has no variance there.
     """
     if shuffle:
         indices = np.random.default_rng(derive(seed, "shuffle", epoch)).permutation(indices)
@@ -113,8 +113,8 @@ def count_batches(indices: Indices, batch_size: int, shuffle: bool) -> int:
 class MemoryLoader:
     """Batches cut out of one decoded array that all splits share.
 
-    `pixels` (M, H, W, C) uint8 and `labels` (M,) lie on the training device; `row` (N,) leads from a
-    picture's number to its row.
+    `pixels` (M, H, W, C) uint8 and `labels` (M,) lie on the training device; `row` (N,) leads from an
+    image's number to its row.
     """
 
     pixels: Tensor
@@ -147,12 +147,12 @@ class MemoryLoader:
 class StreamLoader:
     """Batches decoded by worker processes, for what does not fit into memory.
 
-    A picture that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place. Only
-    where several processes share the batch, the picture before it does, since all must keep in step. With `strict`
+    An image that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place. Only
+    where several processes share the batch, the image before it does, since all must keep in step. With `strict`
     it is an error.
     """
 
-    pictures: Pictures
+    images: ImageSet
     spec: Preprocessing
     indices: Indices
     batch_size: int
@@ -174,12 +174,12 @@ class StreamLoader:
         """The batches of one epoch, from batch `start` on.
 
         Raises:
-            DataError: a picture cannot be read, and `strict`, or none of a process's share of a batch can.
+            DataError: an image cannot be read, and `strict`, or none of a process's share of a batch can.
             WorkerError: a worker process died or hangs.
 
         """
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)[start:]
-        decoder = _Decoder(self.pictures, self.spec, self.min_area, derive(self.seed, "crop", number))
+        decoder = _Decoder(self.images, self.spec, self.min_area, derive(self.seed, "crop", number))
         shares = [self.share.cut(batch) for batch in order]
         loader = DataLoader(
             decoder,
@@ -198,12 +198,12 @@ class StreamLoader:
             for place, ((pixels, indices, bad), whole, (chosen, first)) in enumerate(everything, start):
                 self.bad.update(bad)
                 if bad and self.strict:
-                    raise DataError(f"a picture cannot be read any more (data.strict): {next(iter(bad.values()))}")
+                    raise DataError(f"an image cannot be read any more (data.strict): {next(iter(bad.values()))}")
                 if bad and self.share.world_size > 1:
                     pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
-                # Batch normalisation has no variance over what is left of a training batch where that is one picture.
+                # Batch normalisation has no variance over what is left of a training batch where that is one image.
                 if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
-                    labels = torch.from_numpy(self.pictures.labels[indices.numpy()]).to(self.device)
+                    labels = torch.from_numpy(self.images.labels[indices.numpy()]).to(self.device)
                     pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
                     total = len(whole) if self.share.world_size > 1 else None
                     yield Batch(pixels, labels, indices, number, place, first, total)
@@ -211,27 +211,27 @@ class StreamLoader:
 
 @dataclass(frozen=True)
 class _Decoder(Dataset[tuple[int, Pixels | str]]):
-    """Runs inside a worker: picture number -> pixels, or the reason why there are none."""
+    """Runs inside a worker: image number -> pixels, or the reason why there are none."""
 
-    pictures: Pictures
+    images: ImageSet
     spec: Preprocessing
     min_area: float
     seed: int
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[int, Pixels | str]:
         try:
-            source = self.pictures.read(index)
+            source = self.images.read(index)
             if self.min_area == 1.0:
                 return index, preprocess(source, self.spec)
-            # Seeded by the picture, not by the worker: the crop is the same whoever decodes it.
+            # Seeded by the image, not by the worker: the crop is the same whoever decodes it.
             rng = random.Random(derive(self.seed, index))  # noqa: S311
             image = random_resized_crop(open_image(source), self.spec, self.min_area, rng)
             return index, to_pixels(image, self.spec.channels)
         except ImageError as error:
-            return index, f"{self.pictures.names[index]}: {error}"
+            return index, f"{self.images.names[index]}: {error}"
 
 
 def _collate(items: list[tuple[int, Pixels | str]]) -> tuple[Tensor, Tensor, dict[int, str]]:
@@ -245,10 +245,10 @@ def _collate(items: list[tuple[int, Pixels | str]]) -> tuple[Tensor, Tensor, dic
 
 
 def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, str]) -> tuple[Tensor, Tensor]:
-    """As many pictures as were chosen: in the place of an unreadable one stands the readable one before it."""
+    """As many images as were chosen: in the place of an unreadable one stands the readable one before it."""
     if not len(indices):
         raise DataError(
-            f"all {len(chosen)} pictures of one process's share of a batch are unreadable, "
+            f"all {len(chosen)} images of one process's share of a batch are unreadable, "
             f"e.g. {next(iter(bad.values()))}; take them out of the data, or raise training.batch_size"
         )
     before = np.cumsum([number not in bad for number in chosen.tolist()]) - 1
@@ -256,8 +256,8 @@ def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, 
     return pixels[rows], indices[rows]
 
 
-def decode_all(pictures: Pictures, indices: Indices, spec: Preprocessing) -> tuple[Pixels, Indices, dict[int, str]]:
-    """Decode pictures once into one array.
+def decode_all(images: ImageSet, indices: Indices, spec: Preprocessing) -> tuple[Pixels, Indices, dict[int, str]]:
+    """Decode images once into one array.
 
     Shape: returns pixels (M, H, W, C) uint8, the M numbers that could be read, and number -> reason for the others.
     """
@@ -265,14 +265,14 @@ def decode_all(pictures: Pictures, indices: Indices, spec: Preprocessing) -> tup
 
     def decode(slot: int) -> str | None:
         try:
-            pixels[slot] = preprocess(pictures.read(int(indices[slot])), spec)
+            pixels[slot] = preprocess(images.read(int(indices[slot])), spec)
         except ImageError as error:
-            return f"{pictures.names[int(indices[slot])]}: {error}"
+            return f"{images.names[int(indices[slot])]}: {error}"
         return None
 
     good: list[int] = []
     bad: dict[int, str] = {}
-    # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its picture's place,
+    # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its image's place,
     # so that nothing but the array takes memory.
     with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, len(indices), 4096):  # in portions: every submitted call is an object

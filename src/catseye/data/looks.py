@@ -1,6 +1,6 @@
-"""One look at every picture: can it be read, what is it, what does it look like in 16 x 16 pixels.
+"""One look at every image: can it be read, what is it, what does it look like in 16 x 16 pixels.
 
-Enters: `Pictures`. Leaves: `Looks`, one row per picture. Called by `check.py`. A picture is decoded here exactly as
+Enters: `ImageSet`. Leaves: `Looks`, one row per image. Called by `check.py`. An image is decoded here exactly as
 everywhere else (`preprocess.open_image`), so what passes here can be trained on.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catseye.data.duplicates import THUMB_PX
-from catseye.data.sources import Pictures
+from catseye.data.sources import ImageSet
 from catseye.errors import ImageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image
@@ -31,7 +31,7 @@ _SUFFIXES = {
     "TIFF": {".tif", ".tiff"},
     "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
 }
-_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how picture files begin
+_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how image files begin
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a picture cannot be used. `kind` is pointer, empty, missing, cut off or no picture."""
+    """Why an image cannot be used. `kind` is pointer, empty, missing, cut off or no image."""
 
     kind: str
     reason: str
@@ -60,7 +60,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Looks:
-    """All pictures, one row each; rows of `faults` hold zeros. Sizes are of the upright picture."""
+    """All images, one row each; rows of `faults` hold zeros. Sizes are of the upright image."""
 
     digests: list[bytes]
     width_px: NDArray[np.int32]
@@ -76,18 +76,18 @@ class Looks:
 
     @property
     def readable(self) -> NDArray[np.bool_]:
-        """(N,) True where the picture can be used."""
+        """(N,) True where the image can be used."""
         result = np.ones(len(self.digests), bool)
         result[list(self.faults)] = False
         return result
 
 
-def look_at_all(pictures: Pictures, *, tell: Callable[[int], None] | None = None) -> Looks:
-    """Look at every picture, in threads; `tell` hears now and then how many are done.
+def look_at_all(images: ImageSet, *, tell: Callable[[int], None] | None = None) -> Looks:
+    """Look at every image, in threads; `tell` hears now and then how many are done.
 
     Shape: every array of the result has N rows.
     """
-    num = len(pictures)
+    num = len(images)
     looks = Looks(
         digests=[b""] * num,
         width_px=np.zeros(num, np.int32),
@@ -105,7 +105,7 @@ def look_at_all(pictures: Pictures, *, tell: Callable[[int], None] | None = None
         for start in range(0, num, 4096):  # in portions, so that the queue of results stays short
             portion = range(start, min(start + 4096, num))
             for index, result in zip(
-                portion, pool.map(lambda index: _look(pictures, index), portion, chunksize=64), strict=True
+                portion, pool.map(lambda index: _look(images, index), portion, chunksize=64), strict=True
             ):
                 if isinstance(result, Fault):
                     looks.faults[index] = result
@@ -125,10 +125,10 @@ def _write_row(looks: Looks, index: int, look: Look) -> None:
     looks.thumbs[index] = look.thumb
 
 
-def _look(pictures: Pictures, index: int) -> Look | Fault:
-    name = pictures.names[index]
+def _look(images: ImageSet, index: int) -> Look | Fault:
+    name = images.names[index]
     try:
-        content = pictures.read(index)
+        content = images.read(index)
     except ImageError as error:
         return Fault("missing", f"{name}: {error}")
     raw = content if isinstance(content, bytes) else content.tobytes()
@@ -159,16 +159,16 @@ def _kind(content: bytes) -> str:
     if is_pointer(content):
         return "pointer"
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    return "cut off" if content.startswith(_HEADS) or is_webp else "no picture"
+    return "cut off" if content.startswith(_HEADS) or is_webp else "no image"
 
 
 def _header(content: bytes) -> tuple[str, bool, bool]:
-    """Format, whether EXIF turns the picture, whether a pixel lets the ground shine through."""
+    """Format, whether EXIF turns the image, whether a pixel lets the ground shine through."""
     with Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
         kind = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
         try:
             turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-        except Exception:  # noqa: BLE001 - damaged EXIF of a readable picture says nothing
+        except Exception:  # noqa: BLE001 - damaged EXIF of a readable image says nothing
             turned = False
         if not image.has_transparency_data:
             return kind, turned, False
@@ -186,7 +186,7 @@ def _spread(image: Image.Image) -> float:
 
 
 def make_thumb(image: Image.Image) -> Pixels:
-    """The whole picture, squashed.
+    """The whole image, squashed.
 
     Shape: (16, 16, 3) uint8.
     """

@@ -1,7 +1,7 @@
-"""MixUp and CutMix: two pictures and two labels become one, a different pair and share per picture.
+"""MixUp and CutMix: two images and two labels become one, a different pair and share per image.
 
 Enters: an augmented batch and its labels. Leaves: the mixed batch and soft targets. Called by `training/step.py`.
-Where several processes share a batch, a picture's partner comes from the same process's part of it.
+Where several processes share a batch, an image's partner comes from the same process's part of it.
 """
 
 import torch
@@ -31,10 +31,10 @@ def mix_batch(
 
 
 def mixup(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Each picture becomes λ·itself + (1 - λ)·another one of the batch, λ ~ Beta(alpha, alpha); targets likewise.
+    """Each image becomes λ·itself + (1 - λ)·another one of the batch, λ ~ Beta(alpha, alpha); targets likewise.
 
     Shape: x (N, C, H, W), targets (N, K) -> the same.
-    Source: Zhang et al. 2017, mixup, eq. 1; λ is drawn per picture, not per batch.
+    Source: Zhang et al. 2017, mixup, eq. 1; λ is drawn per image, not per batch.
     """
     other = torch.randperm(len(x), generator=generator, device=x.device)
     share = _beta(len(x), alpha, generator).to(x.dtype)
@@ -44,10 +44,10 @@ def mixup(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tup
 
 
 def cutmix(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A rectangle of each picture is replaced by the same place of another; targets by the true share of the area.
+    """A rectangle of each image is replaced by the same place of another; targets by the true share of the area.
 
     Shape: x (N, C, H, W), targets (N, K) -> the same.
-    Source: Yun et al. 2019, CutMix, section 3.1; the rectangle lies inside the picture,
+    Source: Yun et al. 2019, CutMix, section 3.1; the rectangle lies inside the image,
     so its share of the area is 1 - λ up to rounding.
     """
     n, _, h, w = x.shape

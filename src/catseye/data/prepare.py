@@ -16,7 +16,7 @@ from catseye.data.checks import Survey, check_split, choose_input_px, survey
 from catseye.data.findings import Verdict
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
 from catseye.data.side_rules import group_by_name, refuse_leak
-from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, Pictures, open_source
+from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet, open_source
 from catseye.data.splits import split
 from catseye.errors import DataError, UsageError
 from catseye.machine.cores import num_cores
@@ -25,7 +25,7 @@ from catseye.preprocess import Expected, Preprocessing
 from catseye.seeds import derive
 from catseye.settings.schema import DataSettings
 
-MEMORY_SHARE = 0.25  # of what is free: the decoded pictures may take this much
+MEMORY_SHARE = 0.25  # of what is free: the decoded images may take this much
 EVALUATION_BATCH = 256
 LARGER_THAN_TRAINED = 9 / 7  # 224 -> 288: see recipes/transfer.toml
 STATISTICS_SAMPLE = 2_000
@@ -34,11 +34,11 @@ MAX_FOREIGN = 10_000
 
 @dataclass
 class Prepared:
-    """Pictures that are ready to train on or to be evaluated."""
+    """Images that are ready to train on or to be evaluated."""
 
-    pictures: Pictures
+    images: ImageSet
     spec: Preprocessing
-    splits: NDArray[np.int8]  # (N,); unreadable pictures have NOT_SPLIT
+    splits: NDArray[np.int8]  # (N,); unreadable images have NOT_SPLIT
     loaders: dict[str, Loader]
     in_memory: bool
     data_sha256: str
@@ -48,14 +48,14 @@ class Prepared:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Pictures per split."""
+        """Images per split."""
         return {name: int((self.splits == number).sum()) for number, name in enumerate(SPLIT_LABELS)}
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """Training pictures per class, (K,)."""
-        labels = self.pictures.labels[self.splits == TRAIN]
-        return np.bincount(labels, minlength=len(self.pictures.classes)).astype(np.int64)
+        """Training images per class, (K,)."""
+        labels = self.images.labels[self.splits == TRAIN]
+        return np.bincount(labels, minlength=len(self.images.classes)).astype(np.int64)
 
 
 def prepare(
@@ -70,41 +70,41 @@ def prepare(
     expected: Expected | None = None,
     num_sharing: int = 1,
 ) -> Prepared:
-    """List, survey, decode and split the pictures of DATA.
+    """List, survey, decode and split the images of DATA.
 
-    `expected` is the input that published weights want; without it the pictures decide. `num_sharing` processes
+    `expected` is the input that published weights want; without it the images decide. `num_sharing` processes
     do the same on this machine at the same time and share its memory and its cores.
 
     Raises:
-        DataError: no pictures, fewer than two classes, a class without training pictures, held-out pictures that
-            also train (unless data.allow_leaks), or, when strict, any unreadable picture.
+        DataError: no images, fewer than two classes, a class without training images, held-out images that
+            also train (unless data.allow_leaks), or, when strict, any unreadable image.
 
     """
-    pictures = open_source(source, data_dir=data_dir)
-    related = group_by_name(pictures.names, settings.group_by)
-    found = survey(pictures, seed=seed)
+    images = open_source(source, data_dir=data_dir)
+    related = group_by_name(images.names, settings.group_by)
+    found = survey(images, seed=seed)
     spec = _choose_spec(settings, found, expected)
     bad = dict(found.unreadable)
-    usable = np.array([index for index in range(len(pictures)) if index not in bad], dtype=np.int64)
+    usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
     in_memory, reason = _choose_storage(settings, len(usable), spec, min_area, device, num_sharing)
     if in_memory:
-        pixels, usable, unreadable = decode_all(pictures, usable, spec)
+        pixels, usable, unreadable = decode_all(images, usable, spec)
         bad |= unreadable
-    _refuse_bad(pictures, bad, settings.strict)
-    splits = np.full(len(pictures), -1, np.int8)
+    _refuse_bad(images, bad, settings.strict)
+    splits = np.full(len(images), -1, np.int8)
     splits[usable] = split(
-        pictures.labels[usable],
+        images.labels[usable],
         together(found.groups, related)[usable],
-        pictures.splits[usable],
+        images.splits[usable],
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         seed=seed,
     )
-    notes = [*pictures.notes, *check_split(pictures, splits, found)]
-    if not settings.allow_leaks and not pictures.published:
-        refuse_leak(pictures, splits, found.groups, related)
+    notes = [*images.notes, *check_split(images, splits, found)]
+    if not settings.allow_leaks and not images.published:
+        refuse_leak(images, splits, found.groups, related)
     verdict = quick_verdict(
-        pictures,
+        images,
         unreadable=bad,
         equal=found.groups,
         related=related,
@@ -113,22 +113,22 @@ def prepare(
     )
     if bad:
         first = next(iter(bad.values()))
-        notes.append(f"{len(bad)} pictures cannot be read and are left out, e.g. {first}")
+        notes.append(f"{len(bad)} images cannot be read and are left out, e.g. {first}")
     train = usable[splits[usable] == TRAIN]
     if in_memory:
-        row = np.full(len(pictures), -1, np.int64)
+        row = np.full(len(images), -1, np.int64)
         row[usable] = np.arange(len(usable))
         spec = spec if expected else _with_statistics(spec, pixels, row[train])
-        loaders = _memory_loaders(pictures, pixels, row, splits, batch_size, seed, device)
+        loaders = _memory_loaders(images, pixels, row, splits, batch_size, seed, device)
     else:
         if expected is None:
-            sample, _, _ = decode_all(pictures, _sample(train, seed), spec)
+            sample, _, _ = decode_all(images, _sample(train, seed), spec)
             spec = _with_statistics(spec, sample, np.arange(len(sample)))
         cores = max(1, num_cores() // num_sharing)
         workers = cores if settings.workers == "auto" else settings.workers
         loaders = {
             name: StreamLoader(
-                pictures,
+                images,
                 spec,
                 indices=np.flatnonzero(splits == number).astype(np.int64),
                 batch_size=batch_size if number == TRAIN else EVALUATION_BATCH,
@@ -142,7 +142,7 @@ def prepare(
             for number, name in enumerate(SPLIT_LABELS)
         }
     notes.append(reason)
-    return Prepared(pictures, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes)
+    return Prepared(images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes)
 
 
 def prepare_evaluation(
@@ -154,68 +154,68 @@ def prepare_evaluation(
     chosen: dict[str, str] | None = None,
     data_dir: Path | None = None,
     strict: bool = False,
-) -> tuple[Pictures, MemoryLoader | StreamLoader, list[str]]:
-    """The held-out pictures of DATA, labelled in the order of a model's own classes.
+) -> tuple[ImageSet, MemoryLoader | StreamLoader, list[str]]:
+    """The held-out images of DATA, labelled in the order of a model's own classes.
 
     `chosen` is name -> split from a run's manifest. Without it the test split counts, else
-    validation, else everything there is. Returns pictures, one loader and the sentences to print.
+    validation, else everything there is. Returns images, one loader and the sentences to print.
 
     Raises:
-        DataError: a class of DATA is none of the model's, or a picture of the run is gone.
+        DataError: a class of DATA is none of the model's, or an image of the run is gone.
 
     """
-    pictures = open_source(source, data_dir=data_dir)
-    unknown = sorted(set(pictures.classes) - set(classes))
+    images = open_source(source, data_dir=data_dir)
+    unknown = sorted(set(images.classes) - set(classes))
     if unknown:
         raise DataError(f"{source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
-    number = np.array([classes.index(name) for name in pictures.classes], dtype=np.int64)
-    splits = pictures.splits
+    number = np.array([classes.index(name) for name in images.classes], dtype=np.int64)
+    splits = images.splits
     if chosen is not None:
-        splits = _recorded_splits(pictures, chosen)
+        splits = _recorded_splits(images, chosen)
     side = next((side for side in (TEST, VAL) if (splits == side).any()), None)
-    indices = np.flatnonzero(splits == side) if side is not None else np.arange(len(pictures))
-    notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every picture"]
+    indices = np.flatnonzero(splits == side) if side is not None else np.arange(len(images))
+    notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every image"]
     if side == VAL:
         notes.append("there is no test split; where validation chose the epoch, its score leans to the good side")
     # Labels and classes are rewritten to the model's order, so that a logit's column means the same class everywhere.
-    pictures = Pictures(pictures.source, classes, pictures.names, number[pictures.labels], splits, pictures.read)
+    images = ImageSet(images.source, classes, images.names, number[images.labels], splits, images.read)
     if _bytes(len(indices), spec) < MEMORY_SHARE * free_memory_bytes(device):
-        pixels, usable, bad = decode_all(pictures, indices.astype(np.int64), spec)
-        _refuse_bad(pictures, bad, strict)
+        pixels, usable, bad = decode_all(images, indices.astype(np.int64), spec)
+        _refuse_bad(images, bad, strict)
         if not len(usable):
-            raise DataError(f"{source}: none of {len(indices)} pictures can be read; first: {next(iter(bad.values()))}")
-        row = np.full(len(pictures), -1, np.int64)
+            raise DataError(f"{source}: none of {len(indices)} images can be read; first: {next(iter(bad.values()))}")
+        row = np.full(len(images), -1, np.int64)
         row[usable] = np.arange(len(usable))
-        labels = torch.from_numpy(pictures.labels[usable]).to(device)
+        labels = torch.from_numpy(images.labels[usable]).to(device)
         loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, False, 0, bad)
-        return pictures, loader, notes
+        return images, loader, notes
     workers = num_cores()
     indices = indices.astype(np.int64)
     stream = StreamLoader(
-        pictures, spec, indices, EVALUATION_BATCH, False, 0, workers=workers, device=device, strict=strict
+        images, spec, indices, EVALUATION_BATCH, False, 0, workers=workers, device=device, strict=strict
     )
-    return pictures, stream, notes
+    return images, stream, notes
 
 
 def prepare_foreign(
     source: str | Path, spec: Preprocessing, *, device: torch.device, data_dir: Path | None = None
 ) -> MemoryLoader:
-    """At most 10,000 pictures of something else, whatever their classes, as a model's input; their labels mean nothing.
+    """At most 10,000 images of something else, whatever their classes, as a model's input; their labels mean nothing.
 
     Raises:
         DataError: none can be read.
 
     """
-    pictures = open_source(source, data_dir=data_dir)
-    sides = [np.flatnonzero(pictures.splits == side) for side in (TEST, VAL)]
-    indices = next((found for found in sides if len(found)), np.arange(len(pictures)))
+    images = open_source(source, data_dir=data_dir)
+    sides = [np.flatnonzero(images.splits == side) for side in (TEST, VAL)]
+    indices = next((found for found in sides if len(found)), np.arange(len(images)))
     chosen = np.sort(np.random.default_rng(0).permutation(indices)[:MAX_FOREIGN]).astype(np.int64)
-    pixels, usable, bad = decode_all(pictures, chosen, spec)
+    pixels, usable, bad = decode_all(images, chosen, spec)
     if not len(usable):
-        raise DataError(f"{source}: none of {len(chosen)} pictures can be read; first: {next(iter(bad.values()))}")
-    row = np.full(len(pictures), -1, np.int64)
+        raise DataError(f"{source}: none of {len(chosen)} images can be read; first: {next(iter(bad.values()))}")
+    row = np.full(len(images), -1, np.int64)
     row[usable] = np.arange(len(usable))
-    labels = torch.from_numpy(pictures.labels[usable]).to(device)
+    labels = torch.from_numpy(images.labels[usable]).to(device)
     return MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, False, 0, bad)
 
 
@@ -249,13 +249,13 @@ def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | Non
 
 def _choose_storage(
     settings: DataSettings,
-    num_pictures: int,
+    num_images: int,
     spec: Preprocessing,
     min_area: float,
     device: torch.device,
     num_sharing: int,
 ) -> tuple[bool, str]:
-    needed, free = _bytes(num_pictures, spec), free_memory_bytes(device) // num_sharing
+    needed, free = _bytes(num_images, spec), free_memory_bytes(device) // num_sharing
     size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
     if settings.storage == "memory" and min_area < 1:
         raise UsageError("augment.crop_scale would do nothing here: it needs data.storage = stream or auto")
@@ -263,23 +263,23 @@ def _choose_storage(
         raise UsageError(f"data.storage = memory: {size}, but {free / 1e9:,.1f} GB are free; say auto or stream")
     if settings.storage == "stream" or min_area < 1:
         why = "as set" if settings.storage == "stream" else "random resized crop needs the files"
-        return False, f"pictures are streamed from their files ({why})"
+        return False, f"images are streamed from their files ({why})"
     if settings.storage == "memory" or needed < MEMORY_SHARE * free:
-        return True, f"pictures stay in memory ({size})"
+        return True, f"images stay in memory ({size})"
     return (
         False,
-        f"pictures are streamed from their files ({size}, more than a quarter of the {free / 1e9:.0f} GB free)",
+        f"images are streamed from their files ({size}, more than a quarter of the {free / 1e9:.0f} GB free)",
     )
 
 
-def _bytes(num_pictures: int, spec: Preprocessing) -> int:
-    return num_pictures * spec.height_px * spec.width_px * spec.channels
+def _bytes(num_images: int, spec: Preprocessing) -> int:
+    return num_images * spec.height_px * spec.width_px * spec.channels
 
 
-def _refuse_bad(pictures: Pictures, bad: dict[int, str], strict: bool) -> None:
+def _refuse_bad(images: ImageSet, bad: dict[int, str], strict: bool) -> None:
     if bad and strict:
         listed = "\n  ".join(list(bad.values())[:10])
-        raise DataError(f"{pictures.source}: {len(bad)} pictures cannot be read (data.strict):\n  {listed}")
+        raise DataError(f"{images.source}: {len(bad)} images cannot be read (data.strict):\n  {listed}")
 
 
 def _sample(indices: Indices, seed: int) -> Indices:
@@ -289,7 +289,7 @@ def _sample(indices: Indices, seed: int) -> Indices:
 
 
 def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8], rows: Indices) -> Preprocessing:
-    """Mean and standard deviation of the training pictures, rounded to what four digits can say."""
+    """Mean and standard deviation of the training images, rounded to what four digits can say."""
     total = np.zeros(spec.channels)
     squares = np.zeros(spec.channels)
     for start in range(0, len(rows), 1024):  # in portions: the floats take eight times the memory of the pixels
@@ -303,7 +303,7 @@ def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8], rows: Indic
 
 
 def _memory_loaders(
-    pictures: Pictures,
+    images: ImageSet,
     pixels: NDArray[np.uint8],
     row: Indices,
     splits: NDArray[np.int8],
@@ -312,7 +312,7 @@ def _memory_loaders(
     device: torch.device,
 ) -> dict[str, Loader]:
     shared = torch.from_numpy(pixels).to(device)
-    labels = torch.from_numpy(pictures.labels[row >= 0]).to(device)
+    labels = torch.from_numpy(images.labels[row >= 0]).to(device)
     return {
         name: MemoryLoader(
             shared,
@@ -327,10 +327,10 @@ def _memory_loaders(
     }
 
 
-def _recorded_splits(pictures: Pictures, chosen: dict[str, str]) -> NDArray[np.int8]:
-    known = set(pictures.names)
+def _recorded_splits(images: ImageSet, chosen: dict[str, str]) -> NDArray[np.int8]:
+    known = set(images.names)
     gone = [name for name in chosen if name not in known]
     if gone:
-        raise DataError(f"{pictures.source}: {len(gone)} pictures of the run are gone, e.g. {gone[0]}")
+        raise DataError(f"{images.source}: {len(gone)} images of the run are gone, e.g. {gone[0]}")
     number = {name: index for index, name in enumerate(SPLIT_LABELS)}
-    return np.array([number.get(chosen.get(name, ""), -1) for name in pictures.names], dtype=np.int8)
+    return np.array([number.get(chosen.get(name, ""), -1) for name in images.names], dtype=np.int8)

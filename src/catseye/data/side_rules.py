@@ -1,6 +1,6 @@
 """Rules about classes, labels, duplicates and sides: what can be known without looking at pixels.
 
-Enters: labels, sides and groups of equal or related pictures, as arrays. Leaves: findings, and an error where a score
+Enters: labels, sides and groups of equal or related images, as arrays. Leaves: findings, and an error where a score
 would be worth nothing. Called by `check.py` (whole check) and `prepare.py` (the fast part, in `catseye train`).
 """
 
@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 
 from catseye.data.duplicates import Twins
 from catseye.data.findings import Example, Finding, Severity
-from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, Pictures
+from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet
 from catseye.errors import DataError, UsageError
 
-Groups = NDArray[np.int64]  # (N,) pictures of one group share a number
+Groups = NDArray[np.int64]  # (N,) images of one group share a number
 Sides = NDArray[np.int8]  # (N,) TRAIN, VAL, TEST or NOT_SPLIT
 
-FEW = 10  # training pictures of a class
+FEW = 10  # training images of a class
 UNEVEN, VERY_UNEVEN = 3, 10  # commonest class / rarest class
 _CROSSINGS = ((TEST, TRAIN), (VAL, TRAIN), (TEST, VAL))
 
 
 def group_by_name(names: Sequence[str], pattern: str) -> Groups:
-    r"""Pictures whose file names give the same first group of `pattern` (or the same match) share a number.
+    r"""Images whose file names give the same first group of `pattern` (or the same match) share a number.
 
     Folders do not count; names that do not match stand alone.
 
@@ -64,11 +64,11 @@ def group_by_name(names: Sequence[str], pattern: str) -> Groups:
     return groups
 
 
-def class_findings(pictures: Pictures, readable: NDArray[np.bool_], sides: Sides) -> list[Finding]:
+def class_findings(images: ImageSet, readable: NDArray[np.bool_], sides: Sides) -> list[Finding]:
     """Twins by name, classes that are missing somewhere, few or far fewer than others."""
     findings = []
     by_folded: dict[str, list[str]] = defaultdict(list)
-    for name in pictures.classes:
+    for name in images.classes:
         by_folded["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
     twins = [names for names in by_folded.values() if len(names) > 1]
     if twins:
@@ -83,26 +83,26 @@ def class_findings(pictures: Pictures, readable: NDArray[np.bool_], sides: Sides
                 [Example((), " and ".join(map(repr, names))) for names in twins],
             )
         )
-    if len(pictures.classes) < 2:
+    if len(images.classes) < 2:
         findings.append(
             Finding("one-class", "error", 1, "there is one class only", "a classifier needs two or more classes")
         )
-    num_classes = len(pictures.classes)
+    num_classes = len(images.classes)
     split = bool((sides >= 0).any())
     training = readable & ((sides == TRAIN) if split else np.ones(len(sides), bool))
-    counts = np.bincount(pictures.labels[training], minlength=num_classes)
-    findings += _missing_classes(pictures, readable, sides, counts)
+    counts = np.bincount(images.labels[training], minlength=num_classes)
+    findings += _missing_classes(images, readable, sides, counts)
     present = counts[counts > 0]
     few = np.flatnonzero((counts > 0) & (counts < FEW))
     if len(few):
         findings.append(
             Finding(
-                "few-pictures",
+                "few-images",
                 "warning",
                 len(few),
-                f"{len(few)} classes have fewer than {FEW} pictures to learn from",
-                "add pictures, or join classes; with few, use --pretrained",
-                [Example((), f"{pictures.classes[k]}: {counts[k]}") for k in few[np.argsort(counts[few])]],
+                f"{len(few)} classes have fewer than {FEW} images to learn from",
+                "add images, or join classes; with few, use --pretrained",
+                [Example((), f"{images.classes[k]}: {counts[k]}") for k in few[np.argsort(counts[few])]],
             )
         )
     ratio = present.max() / present.min() if len(present) else 1.0
@@ -113,41 +113,41 @@ def class_findings(pictures: Pictures, readable: NDArray[np.bool_], sides: Sides
                 "imbalance",
                 "warning" if ratio > VERY_UNEVEN else "note",
                 1,
-                f"the commonest class has {ratio:.1f} times as many pictures as the rarest",
+                f"the commonest class has {ratio:.1f} times as many images as the rarest",
                 "--set training.class_weights=balanced, and read macro F1 beside the accuracy",
-                [Example((), f"{pictures.classes[k]}: {counts[k]:,}") for k in (most, least)],
+                [Example((), f"{images.classes[k]}: {counts[k]:,}") for k in (most, least)],
             )
         )
     return findings
 
 
 def _missing_classes(
-    pictures: Pictures, readable: NDArray[np.bool_], sides: Sides, training: NDArray[np.int64]
+    images: ImageSet, readable: NDArray[np.bool_], sides: Sides, training: NDArray[np.int64]
 ) -> list[Finding]:
     findings = []
     if (without := np.flatnonzero(training == 0)).size:
         findings.append(
             Finding(
-                "class-without-pictures",
+                "class-without-images",
                 "error",
                 len(without),
-                f"{len(without)} classes have no readable training picture",
-                "add pictures, or remove the class",
-                [Example((), pictures.classes[k]) for k in without],
+                f"{len(without)} classes have no readable training image",
+                "add images, or remove the class",
+                [Example((), images.classes[k]) for k in without],
             )
         )
     for side in (VAL, TEST):
         there = readable & (sides == side)
-        counts = np.bincount(pictures.labels[there], minlength=len(pictures.classes))
+        counts = np.bincount(images.labels[there], minlength=len(images.classes))
         if there.any() and (without := np.flatnonzero(counts == 0)).size:
             findings.append(
                 Finding(
                     f"class-missing-in-{SPLIT_LABELS[side]}",
                     "warning",
                     len(without),
-                    f"{len(without)} classes have no {SPLIT_LABELS[side]} picture: their score there says nothing",
-                    f"move some pictures of each into {SPLIT_LABELS[side]}",
-                    [Example((), pictures.classes[k]) for k in without],
+                    f"{len(without)} classes have no {SPLIT_LABELS[side]} image: their score there says nothing",
+                    f"move some images of each into {SPLIT_LABELS[side]}",
+                    [Example((), images.classes[k]) for k in without],
                 )
             )
     return findings
@@ -156,7 +156,7 @@ def _missing_classes(
 def duplicate_findings(
     labels: NDArray[np.int64], sides: Sides, groups: Groups, classes: Sequence[str]
 ) -> list[Finding]:
-    """Pictures of equal content: repeated, under two labels, on two sides."""
+    """Images of equal content: repeated, under two labels, on two sides."""
     members = _members(groups)
     findings = []
     conflicts = [group for group in members if len(set(labels[group].tolist())) > 1]
@@ -167,12 +167,12 @@ def duplicate_findings(
                 "two-labels",
                 "error",
                 count,
-                f"{count} equal pictures stand under two labels",
+                f"{count} equal images stand under two labels",
                 "decide which label is right and remove the other copy",
                 [Example(_two_labels(group, labels), _labels_of(group, labels, classes)) for group in conflicts],
             )
         )
-    findings += _crossings(members, sides, "leak", "equal pictures", "error")
+    findings += _crossings(members, sides, "leak", "equal images", "error")
     repeats = sum(len(group) - 1 for group in members)
     if repeats:
         findings.append(
@@ -180,7 +180,7 @@ def duplicate_findings(
                 "duplicates",
                 "note",
                 repeats,
-                f"{repeats:,} pictures repeat another one",
+                f"{repeats:,} images repeat another one",
                 "remove the copies; a split made by catseye keeps them on one side",
                 [Example(tuple(group[:2]), f"{len(group)} copies") for group in members],
             )
@@ -196,7 +196,7 @@ def group_findings(sides: Sides, groups: Groups) -> list[Finding]:
 def twin_findings(
     labels: NDArray[np.int64], sides: Sides, groups: Groups, twins: Twins, classes: Sequence[str]
 ) -> list[Finding]:
-    """Pictures that nearly are another one. `twins` are pairs of first pictures of their group of equal ones."""
+    """Images that nearly are another one. `twins` are pairs of first images of their group of equal ones."""
     copies = {group[0]: group for group in _members(groups)}
     across: dict[tuple[int, int], dict[int, Example]] = {crossing: {} for crossing in _CROSSINGS}
     conflicts: list[Example] = []
@@ -224,7 +224,7 @@ def twin_findings(
                     f"near-leak-{SPLIT_LABELS[side]}-{SPLIT_LABELS[seen]}",
                     "warning",
                     len(cases),
-                    f"{len(cases):,} {SPLIT_LABELS[side]} pictures have a near duplicate in {SPLIT_LABELS[seen]}",
+                    f"{len(cases):,} {SPLIT_LABELS[side]} images have a near duplicate in {SPLIT_LABELS[seen]}",
                     "the score leans to the good side; look at the pairs and remove one of each",
                     list(cases.values()),
                 )
@@ -248,7 +248,7 @@ def twin_findings(
                 "near-duplicates",
                 "note" if split else "warning",
                 len(inside),
-                f"{len(inside):,} pictures are near duplicates of another one"
+                f"{len(inside):,} images are near duplicates of another one"
                 + (" of their own side" if split else "; a random split would part them"),
                 "remove the copies" if split else "remove the copies, or name what belongs together with data.group_by",
                 [Example(tuple(pair)) for pair in pairs],
@@ -257,11 +257,11 @@ def twin_findings(
     return findings
 
 
-def refuse_leak(pictures: Pictures, sides: Sides, groups: Groups, related: Groups) -> None:
-    """Stop where the score to be reported (test, or validation where there is no test) would be on leaked pictures.
+def refuse_leak(images: ImageSet, sides: Sides, groups: Groups, related: Groups) -> None:
+    """Stop where the score to be reported (test, or validation where there is no test) would be on leaked images.
 
     Raises:
-        DataError: a picture of that side also stands in train, or belongs to a group that stands there.
+        DataError: an image of that side also stands in train, or belongs to a group that stands there.
 
     """
     side = TEST if (sides == TEST).any() else VAL
@@ -271,8 +271,8 @@ def refuse_leak(pictures: Pictures, sides: Sides, groups: Groups, related: Group
         if len(leaked):
             twin = seen[key[seen] == key[leaked[0]]][0]
             raise DataError(
-                f"a score needs {SPLIT_LABELS[side]} pictures that did not train; {len(leaked):,} of {len(held):,} "
-                f"{rule}, e.g. {pictures.names[leaked[0]]} = {pictures.names[twin]}; "
+                f"a score needs {SPLIT_LABELS[side]} images that did not train; {len(leaked):,} of {len(held):,} "
+                f"{rule}, e.g. {images.names[leaked[0]]} = {images.names[twin]}; "
                 "`catseye check DATA` lists them; remove them, or say --set data.allow_leaks=true"
             )
 
@@ -297,9 +297,9 @@ def _crossings(members: list[list[int]], sides: Sides, rule: str, what: str, sev
                 examples += [Example((index, known[0])) for index in held]
         if examples:
             here, there = SPLIT_LABELS[side], SPLIT_LABELS[seen]
-            title = f"{len(examples):,} {here} pictures are also in {there}"
+            title = f"{len(examples):,} {here} images are also in {there}"
             if rule != "leak":
-                title = f"{len(examples):,} {here} pictures belong to a group that is also in {there}"
+                title = f"{len(examples):,} {here} images belong to a group that is also in {there}"
             findings.append(
                 Finding(
                     f"{rule}-{here}-{there}",
@@ -318,5 +318,5 @@ def _labels_of(group: Sequence[int], labels: NDArray[np.int64], classes: Sequenc
 
 
 def _two_labels(group: Sequence[int], labels: NDArray[np.int64]) -> tuple[int, int]:
-    """The first picture of a group, and the first that has another label."""
+    """The first image of a group, and the first that has another label."""
     return group[0], next(index for index in group if labels[index] != labels[group[0]])

@@ -1,4 +1,4 @@
-"""What the user calls DATA becomes one `Pictures`: names, labels, splits and a way to read each picture.
+"""What the user calls DATA becomes one `ImageSet`: names, labels, splits and a way to read each image.
 
 Folders, zips and CSV files are only listed here, never moved, copied or rewritten; the built-in sets
 live in `builtin.py`. Called by `prepare.py`.
@@ -31,7 +31,7 @@ MAX_FILE_BYTES = 500_000_000
 
 
 class Reader(Protocol):
-    """Reads one picture by its number."""
+    """Reads one image by its number."""
 
     def __call__(self, index: int) -> bytes | Pixels:
         """The file's bytes, or the pixels where there is no file. Raises ImageError."""
@@ -43,8 +43,8 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures, listed but not yet read.
+class ImageSet:
+    """Labelled images, listed but not yet read.
 
     `labels` (N,) int64 index `classes`; `splits` (N,) int8 hold TRAIN, VAL, TEST or NOT_SPLIT.
     """
@@ -55,7 +55,7 @@ class Pictures:
     labels: NDArray[np.int64]
     splits: NDArray[np.int8]
     read: Reader
-    mirror_safe: bool = True  # False where a mirrored picture is another class or none (digits)
+    mirror_safe: bool = True  # False where a mirrored image is another class or none (digits)
     notes: tuple[str, ...] = ()
     published: bool = False  # the split is part of a well-known data set: its score is reported, whatever it holds
 
@@ -127,25 +127,25 @@ class ZipReader:
 
 @dataclass(frozen=True)
 class ArrayReader:
-    """Pictures that are already pixels: (N, H, W, C) uint8."""
+    """Images that are already pixels: (N, H, W, C) uint8."""
 
     pixels: Pixels
 
     def __call__(self, index: int) -> Pixels:
         """The pixels."""
-        picture: Pixels = self.pixels[index]
-        return picture
+        image: Pixels = self.pixels[index]
+        return image
 
     def size_bytes(self, index: int) -> int:
         """The size of the pixels."""
         return int(self.pixels[index].nbytes)
 
 
-def open_source(source: str | Path, *, data_dir: Path | None = None) -> Pictures:
-    """List the pictures of a folder, a zip, a CSV file or a built-in set.
+def open_source(source: str | Path, *, data_dir: Path | None = None) -> ImageSet:
+    """List the images of a folder, a zip, a CSV file or a built-in set.
 
     Raises:
-        DataError: there is nothing there, no picture in it, or no class to be read from it.
+        DataError: there is nothing there, no image in it, or no class to be read from it.
 
     """
     path = Path(source)
@@ -170,8 +170,8 @@ def open_source(source: str | Path, *, data_dir: Path | None = None) -> Pictures
     raise DataError(f"{path} is neither a folder nor a .zip nor a .csv; DATA is one of these or a built-in name")
 
 
-def _from_builtin(arrays: builtin.Arrays, source: str) -> Pictures:
-    return Pictures(
+def _from_builtin(arrays: builtin.Arrays, source: str) -> ImageSet:
+    return ImageSet(
         source=source,
         classes=arrays.classes,
         names=[f"{index:06d}" for index in range(len(arrays.labels))],
@@ -234,33 +234,31 @@ def _zip_entries(path: Path) -> tuple[list[str], list[str]]:
     return files, sorted(folders)
 
 
-def _from_names(source: str, files: list[str], folders: list[str], reader: "_MakeReader") -> Pictures:
+def _from_names(source: str, files: list[str], folders: list[str], reader: "_MakeReader") -> ImageSet:
     """Read class and split from where a file lies: [one folder for all/][split/]class/[anything/]file."""
     names = sorted(name for name in files if os.path.splitext(name)[1].lower() in FILE_SUFFIXES)  # noqa: PTH122
     if not names:
-        raise DataError(f"{source} holds no pictures (looked for {', '.join(sorted(FILE_SUFFIXES))})")
+        raise DataError(f"{source} holds no images (looked for {', '.join(sorted(FILE_SUFFIXES))})")
     skip = len(_wrapping_folders(names))
     # Names are split anew in every pass: the parts of a million, kept, would take several times the names' memory.
     tops = {name.split("/", skip + 1)[skip].lower() for name in names if name.count("/") > skip}
     depth = 1 if tops & {"train", "training"} and tops <= SPLIT_NAMES.keys() else 0
     inside = [name for name in names if name.count("/") > skip + depth]
     if not inside:
-        raise DataError(f"{source} has pictures but no class folders; put each class into a folder of its own")
+        raise DataError(f"{source} has images but no class folders; put each class into a folder of its own")
     notes = []
     if len(inside) < len(names):
         stray = next(name for name in names if name.count("/") <= skip + depth)
-        notes.append(
-            f"{len(names) - len(inside)} pictures lie outside the class folders and are left out, e.g. {stray}"
-        )
+        notes.append(f"{len(names) - len(inside)} images lie outside the class folders and are left out, e.g. {stray}")
     if len(names) < len(files):
-        notes.append(f"{len(files) - len(names)} files are no pictures by their suffix and are left out")
+        notes.append(f"{len(files) - len(names)} files are no images by their suffix and are left out")
     place = skip + depth
     class_names = sorted({name.split("/", place + 1)[place] for name in inside})
     _refuse_empty_classes(source, [folder.split("/")[skip:] for folder in folders], depth, class_names)
     number = {name: index for index, name in enumerate(class_names)}
     side = (SPLIT_NAMES[name.split("/", skip + 1)[skip].lower()] if depth else NOT_SPLIT for name in inside)
     kept = Names(inside)
-    return Pictures(
+    return ImageSet(
         source=source,
         classes=tuple(class_names),
         names=kept,
@@ -292,10 +290,10 @@ def _wrapping_folders(names: Sequence[str]) -> list[str]:
 def _refuse_empty_classes(source: str, folders: list[list[str]], depth: int, classes: list[str]) -> None:
     empty = sorted({folder[depth] for folder in folders if len(folder) == depth + 1} - set(classes))
     if empty:
-        raise DataError(f"{source}: class folder {empty[0]!r} holds no pictures; add some or remove the folder")
+        raise DataError(f"{source}: class folder {empty[0]!r} holds no images; add some or remove the folder")
 
 
-def _from_csv(path: Path) -> Pictures:
+def _from_csv(path: Path) -> ImageSet:
     """Read `path,label[,split]`; paths are relative to the CSV file's folder."""
     names: list[str] = []
     labels: list[str] = []
@@ -318,13 +316,13 @@ def _from_csv(path: Path) -> Pictures:
         labels.append(label)
         splits.append(SPLIT_NAMES[split] if split else NOT_SPLIT)
     if not names:
-        raise DataError(f"{path} lists no pictures; it needs one line per picture below path,label[,split]")
+        raise DataError(f"{path} lists no images; it needs one line per image below path,label[,split]")
     if NOT_SPLIT in splits and len(set(splits)) > 1:
         line = lines[splits.index(NOT_SPLIT)]
-        raise DataError(f"{path} line {line}: a split for some pictures but not for this one; fill in all or none")
+        raise DataError(f"{path} line {line}: a split for some images but not for this one; fill in all or none")
     classes = sorted(set(labels))
     number = {name: index for index, name in enumerate(classes)}
-    return Pictures(
+    return ImageSet(
         source=str(path),
         classes=tuple(classes),
         names=names,

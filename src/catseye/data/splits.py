@@ -1,6 +1,6 @@
-"""Which picture trains, which validates, which tests: seeded, stratified, duplicates kept together.
+"""Which image trains, which validates, which tests: seeded, stratified, duplicates kept together.
 
-Enters: labels, groups, fractions. Leaves: one split number per picture. Called by `prepare.py`.
+Enters: labels, groups, fractions. Leaves: one split number per image. Called by `prepare.py`.
 """
 
 from collections import Counter, defaultdict
@@ -25,7 +25,7 @@ def split(
 
     Where none is given, `test_fraction` of each class goes to test and `val_fraction` to
     validation. Where the data brings train and test but no validation, `val_fraction` of train
-    becomes validation. Whatever is given stays as it is. Pictures of one group (equal files) land
+    becomes validation. Whatever is given stays as it is. Images of one group (equal files) land
     on one side. A class of two or more groups keeps at least one for training, and gives one to
     each wanted side as long as it has enough.
 
@@ -45,11 +45,11 @@ def split(
     generator = np.random.default_rng(derive(seed, "split"))
     for members in _groups_by_class(labels, groups, pool):
         order = generator.permutation(len(members))
-        num_pictures = sum(len(group) for group in members)
+        num_images = sum(len(group) for group in members)
         start = 0
         for number, (side, fraction) in enumerate(sides):
             later = sum(f > 0 for _, f in sides[number + 1 :]) if len(members) > len(sides) else 0
-            wanted = round(num_pictures * fraction)
+            wanted = round(num_images * fraction)
             if fraction > 0 and len(members) > len(sides):
                 wanted = max(wanted, 1)
             taken = 0
@@ -64,15 +64,15 @@ def split(
 def _groups_by_class(
     labels: NDArray[np.int64], groups: NDArray[np.int64], pool: NDArray[np.bool_]
 ) -> list[list[list[int]]]:
-    """Per class the list of its groups, each the list of its pictures' numbers.
+    """Per class the list of its groups, each the list of its images' numbers.
 
-    A group whose pictures carry several labels counts for the commonest of them.
+    A group whose images carry several labels counts for the commonest of them.
     """
-    pictures: dict[int, list[int]] = defaultdict(list)
+    images: dict[int, list[int]] = defaultdict(list)
     for index in np.flatnonzero(pool).tolist():
-        pictures[int(groups[index])].append(index)
+        images[int(groups[index])].append(index)
     by_class: dict[int, list[list[int]]] = defaultdict(list)
-    for members in pictures.values():
+    for members in images.values():
         votes = Counter(labels[members].tolist())
         by_class[min(votes, key=lambda label: (-votes[label], label))].append(members)
     return [by_class[label] for label in sorted(by_class)]

@@ -1,4 +1,4 @@
-"""Worker processes that decode pictures, watched: one that dies or hangs is an error, and none is left behind.
+"""Worker processes that decode images, watched: one that dies or hangs is an error, and none is left behind.
 
 Enters: a torch `DataLoader`. Leaves: its batches. Called by loaders.py.
 """
@@ -112,12 +112,12 @@ def _explain(said: str, workers: list[Any]) -> WorkerError | None:
     if "timed out" in said:
         return WorkerError(
             f"no worker process has delivered a batch for {TIMEOUT_S:g} s: one hangs or is stopped; look at the disk "
-            f"that the pictures are on; {_ADVICE}"
+            f"that the images are on; {_ADVICE}"
         )
     if "exited unexpectedly" in said or codes:
         how = f"killed by signal {-codes[0]}" if codes and codes[0] < 0 else "ended by itself"
         kill = ", as the system does where memory runs out" if -signal.SIGKILL in codes else ""
-        return WorkerError(f"a worker process that decodes pictures was {how}{kill}; {_ADVICE}")
+        return WorkerError(f"a worker process that decodes images was {how}{kill}; {_ADVICE}")
     return None
 
 

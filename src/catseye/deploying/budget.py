@@ -18,7 +18,7 @@ from catseye.serving.settings import Settings
 
 MIB = 2**20
 IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server with a model of no size: measured 98
-DECODED_COPIES = 2  # a picture as it was decoded, and as RGB
+DECODED_COPIES = 2  # an image as it was decoded, and as RGB
 BUSY = 0.7  # above it waiting times grow faster than the load
 MOST_REQUESTS = 500  # per process: reading and answering HTTP takes one thread about so far whatever the model
 TRIAL_S = 0.2
@@ -62,7 +62,7 @@ def memory_of(model: DeployedModel, settings: Settings, cpus: int) -> Memory:
     decoded = cpus * DECODED_COPIES * 3 * limits.max_pixels
     most = _mib(loaded + queued + limits.buffered_bytes + decoded)
     why = (
-        f"{_mib(loaded)} loaded, {_mib(limits.buffered_bytes)} of uploads, {cpus} pictures of "
+        f"{_mib(loaded)} loaded, {_mib(limits.buffered_bytes)} of uploads, {cpus} images of "
         f"{limits.max_pixels // 1_000_000} Mpx being decoded, {limits.max_queued} waiting"
     )
     return Memory(_mib(loaded + queued + 64 * MIB * cpus), most, why)
@@ -74,11 +74,11 @@ def requests_per_s(model: DeployedModel, cpus: int) -> int:
     stream = io.BytesIO()
     smooth = np.linspace(0, 255, 640 * 480 * 3, dtype=np.uint8).reshape(480, 640, 3)
     Image.fromarray(smooth).save(stream, "JPEG", quality=85)
-    picture = stream.getvalue()
-    classifier.predict(picture)
+    image = stream.getvalue()
+    classifier.predict(image)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < TRIAL_S:
-        classifier.predict(picture)
+        classifier.predict(image)
         count += 1
     rate = BUSY * cpus * count / (time.perf_counter() - start)
     return max(1, min(MOST_REQUESTS, int(rate)))

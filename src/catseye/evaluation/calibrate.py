@@ -1,7 +1,7 @@
-"""`catseye calibrate`: a run's validation pictures in, its temperature and threshold for "unknown" out.
+"""`catseye calibrate`: a run's validation images in, its temperature and threshold for "unknown" out.
 
 Called by cli. `training/fit.py` fits the temperature itself when a run ends; this walk does it for a run that has none,
-chooses the threshold, and measures both on pictures that chose neither.
+chooses the threshold, and measures both on images that chose neither.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from catseye.runs import open_run, read_tensors, write_json, write_tensors
 
 @dataclass(frozen=True)
 class Strangers:
-    """How well two scores tell the run's pictures from those of other data; `refused` by the threshold, 0 to 1."""
+    """How well two scores tell the run's images from those of other data; `refused` by the threshold, 0 to 1."""
 
     source: str
-    num_pictures: int
+    num_images: int
     auroc_probability: float
     auroc_energy: float
     refused: float | None
@@ -33,7 +33,7 @@ class Strangers:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was chosen on validation pictures, and what it did on test pictures (None where there are none)."""
+    """What was chosen on validation images, and what it did on test images (None where there are none)."""
 
     validation: Calibration
     test: Calibration | None
@@ -55,8 +55,8 @@ class Calibrated:
 
     def to_lines(self) -> list[str]:
         """What a terminal shows."""
-        count = self.validation.num_pictures
-        lines = [f"temperature {self.validation.temperature:.3f}, from {count:,} validation pictures"]
+        count = self.validation.num_images
+        lines = [f"temperature {self.validation.temperature:.3f}, from {count:,} validation images"]
         for name, one in (("validation", self.validation), ("test", self.test)):
             if one is not None:
                 before, after = one.before, one.after
@@ -67,18 +67,18 @@ class Calibrated:
                 )
         if (chosen := self.rejection) is not None:
             if chosen.threshold is None:
-                lines.append(f"every answer may stand: {chosen.risk:.2%} errors among all validation pictures")
+                lines.append(f"every answer may stand: {chosen.risk:.2%} errors among all validation images")
             else:
                 lines.append(
-                    f"“unknown” below {chosen.threshold:.4f}: {chosen.coverage:.2%} of the validation pictures are "
+                    f"“unknown” below {chosen.threshold:.4f}: {chosen.coverage:.2%} of the validation images are "
                     f"answered, {chosen.risk:.2%} of those wrongly (95 % interval up to {chosen.risk_high:.2%})"
                 )
         if self.test_coverage is not None:
-            lines.append(f"on test pictures: {self.test_coverage:.2%} answered, {self.test_risk:.2%} of those wrongly")
+            lines.append(f"on test images: {self.test_coverage:.2%} answered, {self.test_risk:.2%} of those wrongly")
         if (found := self.strangers) is not None:
             refused = "" if found.refused is None else f"; {found.refused:.1%} of them get “unknown”"
             lines.append(
-                f"AUROC against {found.num_pictures:,} pictures of {found.source}: largest probability "
+                f"AUROC against {found.num_images:,} images of {found.source}: largest probability "
                 f"{found.auroc_probability:.3f}, energy {found.auroc_energy:.3f}{refused}"
             )
         return lines
@@ -92,21 +92,21 @@ def calibrate(
     device: str = "auto",
     data_dir: str | Path | None = None,
 ) -> Calibrated:
-    """Fit the temperature of a run on its validation pictures and store it in its model file.
+    """Fit the temperature of a run on its validation images and store it in its model file.
 
     With `max_risk`, 0 to 1, also the threshold below which the answer is "unknown"; without it, none is stored.
-    `against` names pictures of something else, to measure how well they are recognised as that. Exported files made
+    `against` names images of something else, to measure how well they are recognised as that. Exported files made
     before do not change: export again. Writes calibration.json.
 
     Raises:
-        UsageError: the run has no validation pictures. CatseyeError: `max_risk` is out of reach.
+        UsageError: the run has no validation images. CatseyeError: `max_risk` is out of reach.
 
     """
     opened = open_run(run)
     model = open_model(opened.path, device)
     recorded = opened.data["splits"]
     if not recorded.get("val"):
-        raise UsageError(f"{run} has no validation pictures to calibrate on; train with data.val_fraction above 0")
+        raise UsageError(f"{run} has no validation images to calibrate on; train with data.val_fraction above 0")
     validation = measure(model, data_dir=data_dir, split="val").outputs
     temperature = fit_temperature(validation.logits, validation.labels)
     vector = fit_vector(validation.logits, validation.labels)

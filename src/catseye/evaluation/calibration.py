@@ -1,7 +1,7 @@
 """Probabilities that mean what they say: temperature and vector scaling, and the scores that judge them.
 
-Enters: logits (N, K) and labels (N,) of validation pictures for fitting, of others for judging. Leaves: a
-temperature, `Scores`, reliability bins. Nothing is ever fitted on test pictures. Called by training, `calibrate.py`
+Enters: logits (N, K) and labels (N,) of validation images for fitting, of others for judging. Leaves: a
+temperature, `Scores`, reliability bins. Nothing is ever fitted on test images. Called by training, `calibrate.py`
 and `evaluate.py`.
 """
 
@@ -34,19 +34,19 @@ class Scores:
 
 @dataclass(frozen=True)
 class Bin:
-    """One bar of the reliability diagram: `num_pictures` with this mean confidence and this accuracy."""
+    """One bar of the reliability diagram: `num_images` with this mean confidence and this accuracy."""
 
     confidence: float
     accuracy: float
-    num_pictures: int
+    num_images: int
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores of the same pictures before and after scaling; `vector` where it was fitted for comparison."""
+    """Scores of the same images before and after scaling; `vector` where it was fitted for comparison."""
 
     temperature: float
-    num_pictures: int
+    num_images: int
     before: Scores
     after: Scores
     vector: Scores | None = None
@@ -60,7 +60,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     """The temperature T at which softmax(logits / T) is most likely, between 0.05 and 20.
 
     The loss is convex in 1 / T, so its slope is halved into; no step size, no start value. The labels are smoothed by
-    1 / (N + 2) as Platt did: without that, a few pictures that are all right would mean certainty, T -> 0.
+    1 / (N + 2) as Platt did: without that, a few images that are all right would mean certainty, T -> 0.
 
     Shape: logits (N, K), labels (N,).
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 9; Platt 1999, section 2.2.
@@ -117,15 +117,15 @@ def judge(
     temperature: float,
     vector: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Calibration:
-    """The scores of pictures before and after scaling that was fitted on others."""
+    """The scores of images before and after scaling that was fitted on others."""
     scaled = score(logits * vector[0] + vector[1], labels) if vector else None
     return Calibration(temperature, len(labels), score(logits, labels), score(logits, labels, temperature), scaled)
 
 
 def reliability_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS) -> list[Bin]:
-    """Pictures in order of confidence, cut into bins of equally many.
+    """Images in order of confidence, cut into bins of equally many.
 
-    Equal mass rather than equal width: a bin of three pictures says nothing, and most answers are confident.
+    Equal mass rather than equal width: a bin of three images says nothing, and most answers are confident.
 
     Shape: (N,), (N,).
     Source: Nguyen, O'Connor 2015, Posterior Calibration, section 3.2.
@@ -138,7 +138,7 @@ def reliability_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_],
 def expected_calibration_error(
     confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS
 ) -> float:
-    """Mean distance between confidence and accuracy over bins of equally many pictures; 0 is perfect.
+    """Mean distance between confidence and accuracy over bins of equally many images; 0 is perfect.
 
     Source: Naeini, Cooper, Hauskrecht 2015, eq. 3, with equal-mass bins.
 
@@ -146,7 +146,7 @@ def expected_calibration_error(
     0.4
     """
     bins = reliability_bins(confidence, right, num_bins)
-    return sum(one.num_pictures * abs(one.confidence - one.accuracy) for one in bins) / len(confidence)
+    return sum(one.num_images * abs(one.confidence - one.accuracy) for one in bins) / len(confidence)
 
 
 def brier_score(probabilities: NDArray[np.floating], labels: Labels) -> float:

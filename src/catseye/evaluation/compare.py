@@ -1,4 +1,4 @@
-"""`catseye compare RUN RUN …`: runs asked about the same pictures, side by side, and what of it is noise.
+"""`catseye compare RUN RUN …`: runs asked about the same images, side by side, and what of it is noise.
 
 Enters: runs, or exported files with DATA. Leaves: `Comparison`. Called by cli.
 """
@@ -22,7 +22,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Row:
-    """One model on the common pictures. Shares 0 to 1; `group` numbers runs that differ in their seed alone."""
+    """One model on the common images. Shares 0 to 1; `group` numbers runs that differ in their seed alone."""
 
     name: str
     network: str
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """The first model against another: pictures that one of them alone has right, p after Holm, and the verdict."""
+    """The first model against another: images that one of them alone has right, p after Holm, and the verdict."""
 
     other: str
     difference: float
@@ -60,7 +60,7 @@ class Group:
 class Comparison:
     """Everything `catseye compare` prints."""
 
-    num_pictures: int
+    num_images: int
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
     groups: tuple[Group, ...]
@@ -69,7 +69,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
         return {
-            "num_pictures": self.num_pictures,
+            "num_images": self.num_images,
             "models": [vars(row) for row in self.rows],
             "pairs": [vars(pair) for pair in self.pairs],
             "groups": [{**vars(group), "names": list(group.names)} for group in self.groups],
@@ -78,7 +78,7 @@ class Comparison:
 
     def to_lines(self) -> list[str]:
         """What a terminal shows below the table."""
-        lines = [f"{self.num_pictures:,} pictures; " + ("; ".join(self.notes) or "the same for every model")]
+        lines = [f"{self.num_images:,} images; " + ("; ".join(self.notes) or "the same for every model")]
         for group in self.groups:
             if group.spread is not None:
                 names = ", ".join(group.names)
@@ -99,13 +99,13 @@ def compare(
     device: str = "auto",
     data_dir: str | Path | None = None,
 ) -> Comparison:
-    """Ask two or more models about the same held-out pictures.
+    """Ask two or more models about the same held-out images.
 
-    Without `data`: the pictures that none of the runs was trained or chosen on. Their splits differ where their seeds
+    Without `data`: the images that none of the runs was trained or chosen on. Their splits differ where their seeds
     do, so these may be fewer than each run's own.
 
     Raises:
-        UsageError: fewer than two models, other classes, other data, or no picture in common.
+        UsageError: fewer than two models, other classes, other data, or no image in common.
 
     """
     if len(models) < 2:
@@ -115,16 +115,16 @@ def compare(
     found = [measure(open_model(path, device), data, data_dir=data_dir) for path in models]
     first = found[0]
     for other in found[1:]:
-        if other.pictures.classes != first.pictures.classes:
+        if other.images.classes != first.images.classes:
             raise UsageError(f"{other.model.path} knows other classes than {first.model.path}; compare equal tasks")
         hashes = {one.model.manifest.provenance.data_sha256 for one in (first, other)}
         if data is None and len(hashes) > 1:
-            raise UsageError(f"{other.model.path} was trained on other data; name the pictures: --data DATA")
+            raise UsageError(f"{other.model.path} was trained on other data; name the images: --data DATA")
     names = sorted(set.intersection(*(set(one.names) for one in found)))
     if not names:
-        raise UsageError("the runs hold out no picture in common; name pictures that are new to all: --data DATA")
+        raise UsageError("the runs hold out no image in common; name images that are new to all: --data DATA")
     answers, labels = _aligned(found, names)
-    notes = [] if len(names) == len(first.names) else [f"only {len(names):,} pictures are held out by every run"]
+    notes = [] if len(names) == len(first.names) else [f"only {len(names):,} images are held out by every run"]
     groups = _group(found)
     rows = tuple(_row(one, group, right, labels) for one, group, right in zip(found, groups, answers, strict=True))
     return Comparison(len(names), rows, _pairs(rows, answers, labels), _spread(rows), tuple(notes))
@@ -187,10 +187,10 @@ def _pairs(rows: Sequence[Row], answers: list[NDArray[np.int64]], labels: NDArra
 
 
 def _verdict(difference: float, p: float, same_settings: bool, spread: float | None) -> str:
-    """McNemar judges the pictures, the spread of seeds judges the training; a difference has to pass both."""
+    """McNemar judges the images, the spread of seeds judges the training; a difference has to pass both."""
     points = f"{abs(difference) * 100:.2f} points"
     if p >= ALPHA:
-        return f"noise: {points} are what chance does with so many pictures (p = {p:.2g})"
+        return f"noise: {points} are what chance does with so many images (p = {p:.2g})"
     if same_settings:
         return f"noise: {points} between seeds of the same settings, though these two networks do differ (p = {p:.2g})"
     if spread is not None and abs(difference) < 2 * spread:

@@ -1,6 +1,6 @@
-"""How a model bears pictures that are worse than those it was tested on: five corruptions at five strengths.
+"""How a model bears images that are worse than those it was tested on: five corruptions at five strengths.
 
-Enters: what was measured on clean pictures. Leaves: `Corruptions`. Corruptions act on the decoded picture of the
+Enters: what was measured on clean images. Leaves: `Corruptions`. Corruptions act on the decoded image of the
 network's input size, so that a strength means the same for every source. Called by `evaluate.py`.
 """
 
@@ -21,17 +21,17 @@ from catseye.evaluation.measure import Measured
 from catseye.preprocess import Pixels, preprocess
 from catseye.seeds import derive
 
-MAX_PICTURES = 2000  # 25 passes over more would take minutes and move the shares by less than their interval
+MAX_IMAGES = 2000  # 25 passes over more would take minutes and move the shares by less than their interval
 Corrupt = Callable[[Pixels, int, np.random.Generator], Pixels]
 
 
 @dataclass(frozen=True)
 class Corruptions:
-    """Accuracies, 0 to 1: on the clean pictures, and per corruption at strengths 1 to 5."""
+    """Accuracies, 0 to 1: on the clean images, and per corruption at strengths 1 to 5."""
 
     clean: float
     accuracy: dict[str, list[float]]
-    num_pictures: int
+    num_images: int
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -48,7 +48,7 @@ def noise(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
 
 
 def blur(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
-    """Gaussian blur with a radius of 1.25 % to 6.25 % of the picture's height."""
+    """Gaussian blur with a radius of 1.25 % to 6.25 % of the image's height."""
     image = _image(pixels).filter(ImageFilter.GaussianBlur(strength * 0.0125 * pixels.shape[0]))
     return _pixels(image, pixels)
 
@@ -61,7 +61,7 @@ def jpeg(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
 
 
 def brightness(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
-    """Brighter or darker, drawn per picture, by a tenth of the full range per step."""
+    """Brighter or darker, drawn per image, by a tenth of the full range per step."""
     return _clip(pixels + float(rng.choice([-1, 1])) * 25.5 * strength)
 
 
@@ -83,13 +83,13 @@ CORRUPTIONS: dict[str, Corrupt] = {
 
 
 def measure_corruptions(measured: Measured) -> Corruptions:
-    """Accuracy on at most 2,000 of the same pictures, clean and corrupted; the draws hang on the picture alone."""
-    outputs, pictures, device = measured.outputs, measured.pictures, measured.model.device
-    rows = np.sort(np.random.default_rng(0).permutation(len(outputs.labels))[:MAX_PICTURES])
+    """Accuracy on at most 2,000 of the same images, clean and corrupted; the draws hang on the image alone."""
+    outputs, images, device = measured.outputs, measured.images, measured.model.device
+    rows = np.sort(np.random.default_rng(0).permutation(len(outputs.labels))[:MAX_IMAGES])
     clean, kept = [], []
     for row in rows.tolist():
         try:
-            source = pictures.read(int(outputs.indices[row]))
+            source = images.read(int(outputs.indices[row]))
             clean.append(preprocess(source, measured.model.manifest.preprocessing))
             kept.append(row)
         except ImageError:
@@ -114,7 +114,7 @@ def corruptions_figure(found: Corruptions) -> Figure:
     axes = figure.subplots()
     for name, values in found.accuracy.items():
         axes.plot(range(6), [found.clean, *values], marker=".", label=name)
-    axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1), title=f"n = {found.num_pictures:,}")
+    axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1), title=f"n = {found.num_images:,}")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

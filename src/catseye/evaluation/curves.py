@@ -1,6 +1,6 @@
 """ROC and precision-recall curves of one class against the rest. NumPy only; scikit-learn is the oracle.
 
-Enters: a score per picture and whether it is of the class. Leaves: points of a curve. Called by `report.py`.
+Enters: a score per image and whether it is of the class. Leaves: points of a curve. Called by `report.py`.
 """
 
 import numpy as np
@@ -12,14 +12,14 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 def roc_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Curve:
     """False-positive rate and true-positive rate, from (0, 0) to (1, 1), a point per different score.
 
-    Shape: (N,), (N,); at least one picture of each kind.
+    Shape: (N,), (N,); at least one image of each kind.
     """
     hits, misses = _counts(scores, positive)
     return np.append(0, misses / misses[-1]), np.append(0, hits / hits[-1])
 
 
 def precision_recall_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Curve:
-    """Recall and precision from the highest score down; at least one positive picture.
+    """Recall and precision from the highest score down; at least one positive image.
 
     Shape: (N,), (N,).
     """

@@ -1,4 +1,4 @@
-"""`catseye evaluate`: a trained model and held-out pictures in, metrics, report.html and figures out.
+"""`catseye evaluate`: a trained model and held-out images in, metrics, report.html and figures out.
 
 Called by cli and by `catseye.evaluate`; `training/fit.py` calls `report` with the logits it already has.
 """
@@ -39,15 +39,15 @@ def evaluate(
     trust: bool = False,
     corrupt: bool = False,
 ) -> Evaluation:
-    """Measure a run folder, a model.safetensors or an exported file of any format on held-out pictures.
+    """Measure a run folder, a model.safetensors or an exported file of any format on held-out images.
 
-    Without `data`, a run is measured on its own held-out pictures: exactly those that did not train
+    Without `data`, a run is measured on its own held-out images: exactly those that did not train
     it. With `data`, on the test split of that, else its validation split, else all of it. Writes metrics.json,
-    report.html and confusion.png to `out`; a run's own folder is the default where it is measured on its own pictures.
+    report.html and confusion.png to `out`; a run's own folder is the default where it is measured on its own images.
     `corrupt` measures it under noise, blur, JPEG, brightness and rotation too, into corruptions.json and .png.
 
     Raises:
-        ModelFileError: the model cannot be used. DataError: the pictures cannot be used.
+        ModelFileError: the model cannot be used. DataError: the images cannot be used.
 
     """
     found = measure(open_model(model, device, trust=trust), data, data_dir=data_dir, strict=strict)
@@ -56,7 +56,7 @@ def evaluate(
     extra = {"data": found.source, "unreadable": list(found.bad.values())}
     temperature = found.model.manifest.temperature
     folder = Path(out) if out else None
-    metrics = report(found.outputs, found.pictures.classes, temperature, folder, extra)
+    metrics = report(found.outputs, found.images.classes, temperature, folder, extra)
     corruptions = measure_corruptions(found) if corrupt else None
     if folder is not None:
         if corruptions:

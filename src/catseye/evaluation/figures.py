@@ -1,4 +1,4 @@
-"""The pictures of a run: the confusion matrix and the training curves, as PNG.
+"""The images of a run: the confusion matrix and the training curves, as PNG.
 
 Called by `evaluate.py` and `training/fit.py`. Works without a display.
 """
@@ -24,8 +24,8 @@ def confusion_figure(metrics: Metrics) -> Figure:
     side = min(4 + 0.45 * len(names), 16)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     if len(names) <= MAX_LABELLED:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
@@ -33,7 +33,7 @@ def confusion_figure(metrics: Metrics) -> Figure:
             if count:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {metrics.accuracy:.2%}, n = {metrics.num_pictures:,}")
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {metrics.accuracy:.2%}, n = {metrics.num_images:,}")
     return figure
 
 

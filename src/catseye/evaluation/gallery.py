@@ -1,7 +1,7 @@
-"""The pictures that a report shows: which ones, small, with probabilities and class activation maps.
+"""The images that a report shows: which ones, small, with probabilities and class activation maps.
 
 Enters: what was measured. Leaves: `Gallery`, plain data that the page's script draws. The whole stays within a budget,
-whatever the number of pictures. Called by `report.py`.
+whatever the number of images. Called by `report.py`.
 """
 
 import base64
@@ -23,7 +23,7 @@ from catseye.explanation.cam import grad_cam, scale
 from catseye.preprocess import Pixels, preprocess
 
 MAX_TEXT_BYTES = 700_000  # names and probabilities
-MAX_PICTURE_BYTES = 2_800_000  # small pictures in base64
+MAX_IMAGE_BYTES = 2_800_000  # small images in base64
 MAX_PER_CELL = 12
 NUM_LISTED = 18
 THUMBNAIL_PX = 96
@@ -31,7 +31,7 @@ THUMBNAIL_PX = 96
 
 @dataclass(frozen=True)
 class Gallery:
-    """`items` are pictures: n name, t true class, p predicted class, q best classes, i picture, h map.
+    """`items` are images: n name, t true class, p predicted class, q best classes, i image, h map.
 
     `cells` leads from "true,predicted" to items; `heat_size` is (h, w) of the maps, or None without any.
     """
@@ -44,7 +44,7 @@ class Gallery:
     heat_size: tuple[int, int] | None
 
 
-def choose_pictures(measured: Measured, probabilities: NDArray[np.float64], suspects: Sequence[Suspect]) -> Gallery:
+def choose_images(measured: Measured, probabilities: NDArray[np.float64], suspects: Sequence[Suspect]) -> Gallery:
     """Worst mistakes, most doubtful right answers, suspects, and some of every cell of the confusion matrix.
 
     Shape: probabilities (N, K), row by row those of `measured`.
@@ -79,7 +79,7 @@ def choose_pictures(measured: Measured, probabilities: NDArray[np.float64], susp
             break
         number[row] = len(items)
         items.append(item)
-    heat_size = _add_pictures(measured, items, list(number), predicted)
+    heat_size = _add_images(measured, items, list(number), predicted)
     known = [[number[row] for row in rows if row in number] for rows in (worst, doubtful, suspected)]
     return Gallery(
         items,
@@ -92,7 +92,7 @@ def choose_pictures(measured: Measured, probabilities: NDArray[np.float64], susp
 
 
 def _round_robin(cells: dict[tuple[int, int], list[int]]) -> Iterable[int]:
-    """The first picture of every cell, then every second one …; mistakes before right answers."""
+    """The first image of every cell, then every second one …; mistakes before right answers."""
     ordered = sorted(cells.items(), key=lambda item: (item[0][0] == item[0][1], -len(item[1])))
     for depth in range(max((len(rows) for _, rows in ordered), default=0)):
         for _, rows in ordered:
@@ -104,7 +104,7 @@ def _unique(rows: Iterable[int]) -> list[int]:
     return list(dict.fromkeys(rows))
 
 
-def _add_pictures(
+def _add_images(
     measured: Measured, items: list[dict[str, Any]], rows: list[int], predicted: NDArray[np.int64]
 ) -> tuple[int, int] | None:
     spent, shown = 0, []
@@ -117,7 +117,7 @@ def _add_pictures(
             continue
         try:
             found = preprocess(
-                measured.pictures.read(int(measured.outputs.indices[row])), measured.model.manifest.preprocessing
+                measured.images.read(int(measured.outputs.indices[row])), measured.model.manifest.preprocessing
             )
         except ImageError:
             continue  # it was readable a moment ago; its text stays
@@ -125,7 +125,7 @@ def _add_pictures(
         spent += len(item["i"])
         shown.append(item)
         pixels.append(found)
-        if spent > MAX_PICTURE_BYTES:
+        if spent > MAX_IMAGE_BYTES:
             break
     if measured.model.network is None or not pixels:
         return None
@@ -149,7 +149,7 @@ def _add_maps(measured: Measured, shown: list[dict[str, Any]], pixels: list[Pixe
 
 
 def thumbnail(pixels: Pixels) -> str:
-    """The picture as base64 WebP, at most 96 px wide or high.
+    """The image as base64 WebP, at most 96 px wide or high.
 
     Shape: (H, W, C) uint8.
     """

@@ -1,6 +1,6 @@
-"""Pictures whose label is probably wrong: confident learning, from held-out probabilities.
+"""Images whose label is probably wrong: confident learning, from held-out probabilities.
 
-Enters: calibrated probabilities (N, K) of pictures that the network was not trained on, and their labels (N,).
+Enters: calibrated probabilities (N, K) of images that the network was not trained on, and their labels (N,).
 Leaves: suspects, most suspicious first. Called by the report.
 """
 
@@ -24,7 +24,7 @@ class Suspect:
 
 
 def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How sure the network is of a class on pictures that carry its label; infinite for a class that never occurs.
+    """How sure the network is of a class on images that carry its label; infinite for a class that never occurs.
 
     Shape: (N, K), (N,) -> (K,).
     """
@@ -38,8 +38,8 @@ def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int
 def find_label_errors(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[Suspect]:
     """The off-diagonal of the confident joint, ordered by margin.
 
-    A picture counts for the most probable class among those whose threshold its probability reaches; where that is
-    not its label, it is a suspect. Pictures that reach no threshold count for nothing.
+    An image counts for the most probable class among those whose threshold its probability reaches; where that is
+    not its label, it is a suspect. Images that reach no threshold count for nothing.
 
     Shape: (N, K), (N,).
     Source: Northcutt, Jiang, Chuang 2021, Confident Learning, eq. 1 and 2, and "prune by the off-diagonals of the

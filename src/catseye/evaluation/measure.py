@@ -1,4 +1,4 @@
-"""A trained model and labelled pictures in, logits and everything that judges them out.
+"""A trained model and labelled images in, logits and everything that judges them out.
 
 Called by `evaluate.py`, `calibrate.py`, `compare.py` and `corruptions.py`.
 """
@@ -13,7 +13,7 @@ from torch import nn
 
 from catseye.data.loaders import MemoryLoader, StreamLoader
 from catseye.data.prepare import prepare_evaluation
-from catseye.data.sources import Pictures
+from catseye.data.sources import ImageSet
 from catseye.errors import ModelFileError, UsageError
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
 from catseye.machine.devices import choose_device
@@ -35,10 +35,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Measured:
-    """The answers of a model to pictures, with the sentences that belong to them. `own`: the run's own pictures."""
+    """The answers of a model to images, with the sentences that belong to them. `own`: the run's own images."""
 
     model: Model
-    pictures: Pictures
+    images: ImageSet
     outputs: Outputs
     bad: dict[int, str]
     source: str
@@ -48,8 +48,8 @@ class Measured:
 
     @property
     def names(self) -> list[str]:
-        """The pictures' names, row by row of the outputs."""
-        return [self.pictures.names[index] for index in self.outputs.indices.tolist()]
+        """The images' names, row by row of the outputs."""
+        return [self.images.names[index] for index in self.outputs.indices.tolist()]
 
 
 def open_model(path: str | Path, device: str = "auto", *, trust: bool = False) -> Model:
@@ -78,27 +78,27 @@ def measure(
     strict: bool = False,
     split: str | None = None,
 ) -> Measured:
-    """One pass over held-out pictures.
+    """One pass over held-out images.
 
     Without `data`, a run is asked about its own: test, else validation, or `split` alone. With `data`, about the test
     split of that, else its validation split, else all of it.
 
     Raises:
-        UsageError: no `data`, and no run that says where its pictures are. DataError: the pictures cannot be used.
+        UsageError: no `data`, and no run that says where its images are. DataError: the images cannot be used.
 
     """
     chosen = None
     if data is None:
         if not model.path.is_dir():
-            raise UsageError(f"{model.path} does not say where its pictures are; add DATA, as in {model.path} DATA")
+            raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")
         recorded = open_run(model.path).data
         data = recorded["source"]
         sides = [split] if split else list(recorded["splits"])
         chosen = {name: side for side in sides for name in recorded["splits"][side]}
         data_dir = data_dir or recorded["data_dir"]
         if not chosen:
-            raise UsageError(f"{model.path} has no {split} pictures; train with data.{split}_fraction above 0")
-    pictures, loader, notes = prepare_evaluation(
+            raise UsageError(f"{model.path} has no {split} images; train with data.{split}_fraction above 0")
+    images, loader, notes = prepare_evaluation(
         data,
         model.manifest.preprocessing,
         model.manifest.classes,
@@ -110,5 +110,5 @@ def measure(
     outputs = model.collect(loader=loader)
     if loader.bad:
         first = next(iter(loader.bad.values()))
-        notes.append(f"{len(loader.bad)} pictures cannot be read and do not count, e.g. {first}")
-    return Measured(model, pictures, outputs, loader.bad, str(data), chosen is not None, notes, loader)
+        notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
+    return Measured(model, images, outputs, loader.bad, str(data), chosen is not None, notes, loader)

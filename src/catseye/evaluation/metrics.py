@@ -17,7 +17,7 @@ Z_95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class: shares 0 to 1; `support` is the number of its pictures."""
+    """One class: shares 0 to 1; `support` is the number of its images."""
 
     precision: float
     recall: float
@@ -39,12 +39,12 @@ class Metrics:
     macro: ClassMetrics
     weighted: ClassMetrics
     confusion: Matrix
-    num_pictures: int
+    num_images: int
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types; a class that never occurs has null where 0/0 would stand."""
         return {
-            "num_pictures": self.num_pictures,
+            "num_images": self.num_images,
             "accuracy": self.accuracy,
             "accuracy_95_interval": [self.accuracy_low, self.accuracy_high],
             "constant_guess_accuracy": self.constant_guess,
@@ -79,7 +79,7 @@ def compute_metrics(logits: NDArray[np.float32], labels: NDArray[np.int64], clas
         macro=_mean(present, np.full(len(present), 1 / len(present))),
         weighted=_mean(present, weights),
         confusion=confusion,
-        num_pictures=len(labels),
+        num_images=len(labels),
     )
 
 
@@ -114,7 +114,7 @@ def macro_f1(confusion: Matrix) -> float:
 
 
 def top_k_accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
-    """Share of pictures whose class is among the k largest logits; the lower index wins a tie."""
+    """Share of images whose class is among the k largest logits; the lower index wins a tie."""
     order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
     return float((order == labels[:, None]).any(1).mean())
 

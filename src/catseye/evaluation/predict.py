@@ -1,4 +1,4 @@
-"""One pass over a loader: every picture's logits, computed once. Everything else is derived from them.
+"""One pass over a loader: every image's logits, computed once. Everything else is derived from them.
 
 Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by `training/fit.py` and `evaluate.py`.
 """
@@ -21,7 +21,7 @@ from catseye.preprocess import Preprocessing
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits (N, K) float32, labels (N,) int64 and the pictures' numbers (N,), row by row."""
+    """Logits (N, K) float32, labels (N,) int64 and the images' numbers (N,), row by row."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -37,7 +37,7 @@ def collect_logits(
     precision: torch.dtype | None = None,
     after_batch: Callable[[], None] | None = None,
 ) -> Outputs:
-    """Run the network in evaluation mode over all pictures of a loader; the last, smaller batch counts.
+    """Run the network in evaluation mode over all images of a loader; the last, smaller batch counts.
 
     The model's training mode is as before when this returns. `after_batch` may end the pass by an error.
     """
@@ -57,7 +57,7 @@ def collect_logits(
             after_batch()
     model.train(training)
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} pictures can be read")
+        raise DataError(f"none of {len(loader.indices)} images can be read")
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())
 
 
@@ -83,5 +83,5 @@ def collect_answers(classifier: Classifier, loader: Loader) -> Outputs:
         labels.append(batch.labels.cpu().numpy())
         indices.append(batch.indices.numpy())
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} pictures can be read")
+        raise DataError(f"none of {len(loader.indices)} images can be read")
     return Outputs(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices))

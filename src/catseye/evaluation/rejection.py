@@ -18,9 +18,9 @@ Values = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Rejection:
-    """A threshold and what it did on the pictures that chose it: shares 0 to 1, the risk with its 95 % interval.
+    """A threshold and what it did on the images that chose it: shares 0 to 1, the risk with its 95 % interval.
 
-    `threshold` is None where every picture may be answered.
+    `threshold` is None where every image may be answered.
     """
 
     threshold: float | None
@@ -28,7 +28,7 @@ class Rejection:
     coverage: float
     risk: float
     risk_high: float
-    num_pictures: int
+    num_images: int
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -36,7 +36,7 @@ class Rejection:
 
 
 def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Answer the n most confident pictures only, n = 1 … N: the share answered, and the share of errors among them.
+    """Answer the n most confident images only, n = 1 … N: the share answered, and the share of errors among them.
 
     Shape: (N,), (N,) -> coverage (N,), risk (N,).
     Source: El-Yaniv, Wiener 2010, On the Foundations of Noise-free Selective Classification, section 2.
@@ -47,10 +47,10 @@ def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray
 
 
 def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: float) -> Rejection:
-    """The threshold that answers most pictures with at most this share of errors among the answers.
+    """The threshold that answers most images with at most this share of errors among the answers.
 
-    It lies halfway between the last picture answered and the first one refused, so that the rounding of an exported
-    file's probabilities cannot move a picture across it.
+    It lies halfway between the last image answered and the first one refused, so that the rounding of an exported
+    file's probabilities cannot move an image across it.
 
     Raises:
         CatseyeError: not even the most confident answers are that good.
@@ -64,7 +64,7 @@ def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: flo
         best = int(np.flatnonzero(ends)[risk[ends].argmin()])
         raise CatseyeError(
             f"--max-risk {max_risk:.2%} is out of reach: the best that refusing can do on {len(right)} validation "
-            f"pictures is {risk[best]:.2%} errors among the {coverage[best]:.1%} most confident answers; "
+            f"images is {risk[best]:.2%} errors among the {coverage[best]:.1%} most confident answers; "
             "allow more, or train longer"
         )
     last = int(good[-1])
@@ -75,7 +75,7 @@ def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: flo
 
 
 def energy(logits: Values, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Minus the free energy: T log sum exp(logits / T); larger for pictures like those of training.
+    """Minus the free energy: T log sum exp(logits / T); larger for images like those of training.
 
     Shape: (N, K) -> (N,).
     Source: Liu et al. 2020, Energy-based Out-of-distribution Detection, eq. 4.

@@ -17,7 +17,7 @@ from catseye import __version__
 from catseye.classifier import softmax
 from catseye.evaluation.calibration import Calibration, judge
 from catseye.evaluation.corruptions import Corruptions
-from catseye.evaluation.gallery import Gallery, choose_pictures
+from catseye.evaluation.gallery import Gallery, choose_images
 from catseye.evaluation.label_errors import Suspect, find_label_errors
 from catseye.evaluation.measure import Measured
 from catseye.evaluation.metrics import Metrics
@@ -41,9 +41,9 @@ def render_report(measured: Measured, metrics: Metrics, corruptions: Corruptions
     outputs, manifest = measured.outputs, measured.model.manifest
     probabilities = softmax(outputs.logits, manifest.temperature)
     suspects = find_label_errors(probabilities, outputs.labels)
-    gallery = choose_pictures(measured, probabilities, suspects)
+    gallery = choose_images(measured, probabilities, suspects)
     calibration = judge(outputs.logits, outputs.labels, manifest.temperature)
-    classes = list(measured.pictures.classes)
+    classes = list(measured.images.classes)
     rows = class_rows(metrics, probabilities, outputs.labels)
     run = open_run(measured.model.path) if measured.model.path.is_dir() else None
     page = Environment(
@@ -108,13 +108,13 @@ def _facts(
     found.append(
         (
             "good" if weakest.recall_low > 0.8 else "mind",
-            f"The weakest class is {weakest.name}: {weakest.recall:.1%} of its {weakest.support:,} pictures are "
+            f"The weakest class is {weakest.name}: {weakest.recall:.1%} of its {weakest.support:,} images are "
             f"recognised (95 % interval {weakest.recall_low:.1%} – {weakest.recall_high:.1%}).",
         )
     )
     missing = [row.name for row in rows if not row.support]
     if missing:
-        found.append(("bad", f"No pictures of {', '.join(missing[:5])} were measured, so nothing is known of them."))
+        found.append(("bad", f"No images of {', '.join(missing[:5])} were measured, so nothing is known of them."))
     ece = calibration.after.ece
     found.append(
         (
@@ -125,7 +125,7 @@ def _facts(
     )
     threshold = measured.model.manifest.unknown_threshold
     found.append(
-        ("mind", "It never says “unknown”: a picture of something else still gets one of these classes.")
+        ("mind", "It never says “unknown”: an image of something else still gets one of these classes.")
         if threshold is None
         else ("good", f"Below a probability of {threshold:.3f} it says “unknown”.")
     )
@@ -149,7 +149,7 @@ def _details(measured: Measured, run: Run | None) -> list[tuple[str, str]]:
     rows = [
         ("model", str(measured.model.path)),
         ("network", manifest.architecture.name),
-        ("pictures measured", f"{len(measured.outputs.labels):,} of {measured.source}"),
+        ("images measured", f"{len(measured.outputs.labels):,} of {measured.source}"),
         ("input", f"{spec.channels} x {spec.height_px} x {spec.width_px}, {spec.resize}, {spec.filter}"),
         ("temperature", f"{manifest.temperature:.4f}"),
         ("trained", f"{origin.created or '-'}, catseye {origin.catseye or '-'}, torch {origin.torch or '-'}"),
@@ -158,7 +158,7 @@ def _details(measured: Measured, run: Run | None) -> list[tuple[str, str]]:
         ("settings sha256", origin.settings_sha256 or "-"),
     ]
     if measured.bad:
-        rows.append(("unreadable", f"{len(measured.bad)} pictures do not count"))
+        rows.append(("unreadable", f"{len(measured.bad)} images do not count"))
     if run:
         data = run.data
         counts = ", ".join(f"{len(names):,} {side}" for side, names in data["splits"].items() if names)

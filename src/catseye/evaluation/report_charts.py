@@ -31,10 +31,10 @@ def reliability_chart(logits: NDArray[np.float32], labels: NDArray[np.int64], te
 
 
 def confidence_chart(probabilities: NDArray[np.float64]) -> Markup:
-    """How many pictures get which largest probability."""
+    """How many images get which largest probability."""
     counts, _ = np.histogram(probabilities.max(1), bins=20, range=(0, 1))
     shares = counts / len(probabilities)
-    y = axis_of("share of pictures", shares, percent=True, from_zero=True)
+    y = axis_of("share of images", shares, percent=True, from_zero=True)
     return bar_chart("How sure it is", shares.tolist(), Axis("largest probability", percent=True), y)
 
 

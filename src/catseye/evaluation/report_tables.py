@@ -58,7 +58,7 @@ def shaded_matrix(metrics: Metrics) -> list[list[tuple[int, float]]]:
 
 
 def confused_pairs(metrics: Metrics) -> list[tuple[int, int, int, float]]:
-    """The largest cells off the diagonal: truth, prediction, count, share of the truth's pictures."""
+    """The largest cells off the diagonal: truth, prediction, count, share of the truth's images."""
     off = metrics.confusion - np.diag(np.diag(metrics.confusion))
     order = np.argsort(-off, axis=None, kind="stable")[:NUM_CONFUSED]
     support = np.maximum(metrics.confusion.sum(1), 1)

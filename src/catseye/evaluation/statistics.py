@@ -18,7 +18,7 @@ NUM_RESAMPLES = 1000
 def bootstrap_macro_f1(confusion: Matrix, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """95 % interval of macro F1 by the percentile bootstrap.
 
-    Drawing N pictures with replacement is drawing N cells of the confusion matrix, so the pictures are not needed.
+    Drawing N images with replacement is drawing N cells of the confusion matrix, so the images are not needed.
 
     Shape: (K, K), truth in the rows.
     Source: Efron, Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
@@ -41,8 +41,8 @@ def bootstrap_macro_f1(confusion: Matrix, *, num_resamples: int = NUM_RESAMPLES,
 def mcnemar(first_only: int, second_only: int) -> float:
     """Exact two-sided p of McNemar's test.
 
-    `first_only` pictures are right in the first model alone, `second_only` in the second alone. Where the models are
-    equally good, each such picture is a coin toss.
+    `first_only` images are right in the first model alone, `second_only` in the second alone. Where the models are
+    equally good, each such image is a coin toss.
 
     Source: McNemar 1947; Dietterich 1998, Approximate Statistical Tests, section 3.1; exact, not by chi-squared.
 

@@ -1,10 +1,10 @@
-"""Where in a picture a network sees its answer, and what such a map is worth.
+"""Where in an image a network sees its answer, and what such a map is worth.
 
 Enters: a network and images. Leaves: maps as arrays, figures. Called by evaluation, lab and cli.
 
     cam.py              CAM, Grad-CAM, Grad-CAM++, EigenCAM
     worth.py            deletion and insertion scores
-    feature_maps.py     what a layer makes of a image; what excites a channel most
+    feature_maps.py     what a layer makes of an image; what excites a channel most
     kernels.py          the first layer's filters
     receptive_field.py  the region behind one activation: can see, does look
     explain.py          the walk behind `catseye explain cam`

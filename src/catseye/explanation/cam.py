@@ -1,7 +1,7 @@
 """Class activation maps of any registered network, through `features` and `head` alone.
 
-Enters: a network and normalised pictures (N, C, H, W). Leaves: maps (N, h, w) of the size of the feature map;
-`upsample` brings them to the picture's. No hooks and no table of layers: the forward pass is head(features(x)). Called
+Enters: a network and normalised images (N, C, H, W). Leaves: maps (N, h, w) of the size of the feature map;
+`upsample` brings them to the image's. No hooks and no table of layers: the forward pass is head(features(x)). Called
 by `explain.py` and the report.
 """
 
@@ -91,7 +91,7 @@ METHODS: dict[str, Callable[["Network", Tensor, Tensor], Tensor]] = {
 
 
 def explain(model: "Network", x: Tensor, target: Tensor, method: str = "gradcam") -> Tensor:
-    """A map per picture, scaled to 0 … 1 and to the picture's size.
+    """A map per image, scaled to 0 … 1 and to the image's size.
 
     Shape: (N, C, H, W), (N,) -> (N, H, W).
 
@@ -104,7 +104,7 @@ def explain(model: "Network", x: Tensor, target: Tensor, method: str = "gradcam"
     maps = METHODS[method](model, x, target)
     if maps.shape[1] * maps.shape[2] < 2:
         size = f"{x.shape[2]} x {x.shape[3]}"
-        raise UsageError(f"the feature map of a picture of {size} px is a single value and shows no place")
+        raise UsageError(f"the feature map of an image of {size} px is a single value and shows no place")
     return upsample(scale(maps), (x.shape[2], x.shape[3]))
 
 
@@ -123,7 +123,7 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _gradients(model: "Network", x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Feature maps (N, F, h, w) and the gradient of each picture's target logit with respect to them.
+    """Feature maps (N, F, h, w) and the gradient of each image's target logit with respect to them.
 
     The head gets a copy: its first layer may work in place.
     """

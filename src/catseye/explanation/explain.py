@@ -1,6 +1,6 @@
-"""`catseye explain cam RUN PICTURE`: where the network sees its answer, as a PNG, with a score of its worth.
+"""`catseye explain cam RUN IMAGE`: where the network sees its answer, as a PNG, with a score of its worth.
 
-Enters: a run and a picture. Leaves: `Explanation` and the file. Called by cli.
+Enters: a run and an image. Leaves: `Explanation` and the file. Called by cli.
 """
 
 import io
@@ -46,17 +46,17 @@ class Explanation:
 
 def explain(
     run: str | Path,
-    picture: str | Path,
+    image: str | Path,
     *,
     method: str = "gradcam",
     target: str | None = None,
     out: str | Path | None = None,
     device: str = "auto",
 ) -> Explanation:
-    """Write a PNG that shows a picture and, over it, where the network sees class `target`, else its own answer.
+    """Write a PNG that shows an image and, over it, where the network sees class `target`, else its own answer.
 
     Raises:
-        ModelFileError, ImageError: run or picture cannot be used. UnknownName: no such class or method.
+        ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
         UsageError: the network's feature map shows no place.
 
     """
@@ -64,14 +64,14 @@ def explain(
     model, manifest = opened.model, opened.manifest
     if target is not None and target not in manifest.classes:
         raise UnknownName("class", target, manifest.classes)
-    pixels, x = opened.see(picture)
+    pixels, x = opened.see(image)
     with torch.no_grad():
         probabilities = softmax(model(x).float().cpu().numpy(), manifest.temperature)[0]
     index = manifest.classes.index(target) if target is not None else int(probabilities.argmax())
     heat = explain_batch(model, x, torch.tensor([index], device=x.device), method)[0]  # type: ignore[arg-type]
     worth = measure_worth(model, x[0], heat, index)
     values = heat.cpu().numpy()
-    path = _png_path(out, f"{Path(picture).stem}-{method}.png")
+    path = _png_path(out, f"{Path(image).stem}-{method}.png")
     write_atomically(path, side_by_side(pixels, values))
     return Explanation(manifest.classes[index], float(probabilities[index]), method, values, worth, path)
 
@@ -84,15 +84,15 @@ class Opened:
     manifest: Manifest
     device: torch.device
 
-    def see(self, picture: str | Path) -> tuple[Pixels, Tensor]:
-        """A picture as it enters the network: its pixels (H, W, C), and normalised (1, C, H, W).
+    def see(self, image: str | Path) -> tuple[Pixels, Tensor]:
+        """An image as it enters the network: its pixels (H, W, C), and normalised (1, C, H, W).
 
         Raises:
             ImageError: it cannot be read.
 
         """
         spec = self.manifest.preprocessing
-        pixels = preprocess(picture, spec)
+        pixels = preprocess(image, spec)
         x = torch.from_numpy(pixels[None]).to(self.device).permute(0, 3, 1, 2)
         return pixels, normalise(to_unit(x), spec)
 
@@ -124,7 +124,7 @@ def _png_path(out: str | Path | None, name: str) -> Path:
 
 
 def side_by_side(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
-    """The picture and, beside it, the picture under its map, as the bytes of a PNG.
+    """The image and, beside it, the image under its map, as the bytes of a PNG.
 
     Shape: (H, W, C) uint8, (H, W) 0 to 1.
     """
@@ -138,7 +138,7 @@ def side_by_side(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
 
 
 def overlay(pixels: Pixels, heat: NDArray[np.float32], strength: float = 0.55) -> Pixels:
-    """The picture in grey under the map in colour.
+    """The image in grey under the map in colour.
 
     Shape: (H, W, C) uint8, (H, W) 0 to 1 -> (H, W, 3) uint8.
     """

@@ -1,6 +1,6 @@
-"""What each layer of a network makes of a picture, and which pictures excite one channel most.
+"""What each layer of a network makes of an image, and which images excite one channel most.
 
-Enters: a network in evaluation mode and normalised pictures (N, C, H, W). Leaves: maps by layer, strongest first, and
+Enters: a network in evaluation mode and normalised images (N, C, H, W). Leaves: maps by layer, strongest first, and
 the places of a data set where a channel answers loudest. The network is not changed: what a layer gives is read by a
 hook and copied, because the next layer may work in place. Called by the lab and by the verbs of explain.
 """
@@ -17,7 +17,7 @@ from catseye.errors import UnknownName, UsageError
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Maps (C, h, w) of one picture behind one layer; `order` (C,) has the strongest channel first.
+    """Maps (C, h, w) of one image behind one layer; `order` (C,) has the strongest channel first.
 
     `strength` (C,) is a channel's mean absolute value.
     """
@@ -30,9 +30,9 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class Patch:
-    """A place of a data set: the picture's number in the order it came, the place in the map, and the value there."""
+    """A place of a data set: the image's number in the order it came, the place in the map, and the value there."""
 
-    picture: int
+    image: int
     row: int
     column: int
     value: float
@@ -57,7 +57,7 @@ def output_of(model: nn.Module, x: Tensor, layer: str) -> Tensor:
     Shape: (N, C, H, W) -> (N, c, h, w), or (N, c) behind a dense layer.
 
     Raises:
-        UnknownName: no such layer. UsageError: the pictures do not pass through it.
+        UnknownName: no such layer. UsageError: the images do not pass through it.
 
     """
     part = find_layer(model, layer)
@@ -68,12 +68,12 @@ def output_of(model: nn.Module, x: Tensor, layer: str) -> Tensor:
     finally:
         hook.remove()
     if not seen:
-        raise UsageError(f"the layer {layer} is there, but pictures do not pass through it; take another one")
+        raise UsageError(f"the layer {layer} is there, but images do not pass through it; take another one")
     return channels_first(seen[-1])
 
 
 def channels_first(values: Tensor) -> Tensor:
-    """Some layers of ConvNeXt and Swin keep the channels last; maps of square pictures are square, which tells them.
+    """Some layers of ConvNeXt and Swin keep the channels last; maps of square images are square, which tells them.
 
     Shape: (N, C, h, w) or (N, h, h, C) -> (N, C, h, w); other numbers of axes stay.
     """
@@ -83,7 +83,7 @@ def channels_first(values: Tensor) -> Tensor:
 
 
 def feature_maps(model: nn.Module, x: Tensor, layer: str) -> FeatureMaps:
-    """The maps of one picture behind one layer, strongest first. A dense layer's values are maps of one value each.
+    """The maps of one image behind one layer, strongest first. A dense layer's values are maps of one value each.
 
     Shape: x (1, C, H, W).
 
@@ -102,7 +102,7 @@ def feature_maps(model: nn.Module, x: Tensor, layer: str) -> FeatureMaps:
 
 
 def top_patches(model: nn.Module, batches: Iterable[Tensor], layer: str, channel: int, count: int = 9) -> list[Patch]:
-    """Where in many pictures one channel has its highest values, one place a picture at most.
+    """Where in many images one channel has its highest values, one place an image at most.
 
     Shape: batches of (N, C, H, W), normalised.
     Source: Zeiler and Fergus 2013, arXiv 1311.2901, section 4: the top nine activations of a feature map.
@@ -126,7 +126,7 @@ def top_patches(model: nn.Module, batches: Iterable[Tensor], layer: str, channel
             Patch(start + index, int(where) // width, int(where) % width, float(value))
             for index, (value, where) in enumerate(zip(highest, place, strict=True))
         ]
-        # The sort is stable: of equal values the earlier picture stays.
+        # The sort is stable: of equal values the earlier image stays.
         found = sorted(found, key=lambda one: -one.value)[:count]
         start += len(batch)
     return found

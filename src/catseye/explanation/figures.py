@@ -1,6 +1,6 @@
 """Figures for notebooks and for `catseye explain`: one function a question, each returns matplotlib figures.
 
-Enters: a run folder or a model.safetensors, and a picture. Leaves: figures by name; `write_figures` makes PNGs of them
+Enters: a run folder or a model.safetensors, and an image. Leaves: figures by name; `write_figures` makes PNGs of them
 and one small page. In a notebook: `figures.feature_maps("first-run", "cat.jpg")["features.0"]`.
 """
 
@@ -29,49 +29,49 @@ Figures = dict[str, Figure]
 NUM_LAYERS = 6
 
 
-def kernels(run: str | Path, picture: str | Path | None = None, *, device: str = "auto") -> Figures:
-    """The filters of the first convolution and, with a picture, what each makes of it.
+def kernels(run: str | Path, image: str | Path | None = None, *, device: str = "auto") -> Figures:
+    """The filters of the first convolution and, with an image, what each makes of it.
 
     Raises:
-        ModelFileError, ImageError: run or picture cannot be used. UsageError: there is no convolution.
+        ModelFileError, ImageError: run or image cannot be used. UsageError: there is no convolution.
 
     """
     opened = open_model(run, device)
     filters = first_filters(opened.model)
     found = {"kernels": filter_figure(filters)}
-    if picture is not None:
-        _, x = opened.see(picture)
+    if image is not None:
+        _, x = opened.see(image)
         found["answers"] = feature_map_figure(maps_of(opened.model, x, filters.layer))
     return found
 
 
-def feature_maps(run: str | Path, picture: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
+def feature_maps(run: str | Path, image: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
     """The strongest maps behind a layer, or behind six convolutions from the first to the last.
 
     Raises:
-        ModelFileError, ImageError: run or picture cannot be used. UnknownName: no such layer.
+        ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
 
     """
     opened = open_model(run, device)
-    _, x = opened.see(picture)
+    _, x = opened.see(image)
     names = [layer] if layer is not None else _spread(_convolutions(opened), NUM_LAYERS)
     return {name: feature_map_figure(maps_of(opened.model, x, name)) for name in names}
 
 
 def cam(
-    run: str | Path, picture: str | Path, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
+    run: str | Path, image: str | Path, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
 ) -> Figures:
-    """The picture, and over it where the network sees class `target`, else its own answer.
+    """The image, and over it where the network sees class `target`, else its own answer.
 
     Raises:
-        ModelFileError, ImageError: run or picture cannot be used. UnknownName: no such class or method.
+        ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
 
     """
     opened = open_model(run, device)
     classes = opened.manifest.classes
     if target is not None and target not in classes:
         raise UnknownName("class", target, classes)
-    pixels, x = opened.see(picture)
+    pixels, x = opened.see(image)
     with torch.no_grad():
         shares = softmax(opened.model(x).float().cpu().numpy(), opened.manifest.temperature)[0]
     index = classes.index(target) if target is not None else int(shares.argmax())
@@ -86,24 +86,24 @@ def cam(
 
 def receptive_field(
     run: str | Path,
-    picture: str | Path,
+    image: str | Path,
     *,
     layer: str | None = None,
     channel: int | None = None,
     place: tuple[int, int] | None = None,
     device: str = "auto",
 ) -> Figures:
-    """What one activation can see of the picture, and where it does look.
+    """What one activation can see of the image, and where it does look.
 
     Left out are the last convolution that still has a map, its strongest channel, and its highest value there.
 
     Raises:
-        ModelFileError, ImageError: run or picture cannot be used. UnknownName: no such layer.
+        ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
         UsageError: no such channel or place.
 
     """
     opened = open_model(run, device)
-    pixels, x = opened.see(picture)
+    pixels, x = opened.see(image)
     name = layer if layer is not None else _convolutions(opened)[-1]
     maps = maps_of(opened.model, x, name)
     which = int(maps.order[0]) if channel is None else channel
@@ -186,7 +186,7 @@ th {{ text-align: left; padding-right: 1.5rem; font-weight: 600; }}
 
 
 def _convolutions(opened: Opened) -> list[str]:
-    """The convolutions that give a map of more than one place, in the order in which the picture meets them."""
+    """The convolutions that give a map of more than one place, in the order in which the image meets them."""
     spec = opened.manifest.preprocessing
     rows = summarise(opened.model, (spec.channels, spec.height_px, spec.width_px)).rows
     found = [row.name for row in rows if row.kind == "Conv2d" and row.output_shape[-1] > 1]

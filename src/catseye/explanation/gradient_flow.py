@@ -1,7 +1,7 @@
 """Why skips: how much of the gradient reaches each layer of a deep network, with skips and without.
 
 Enters: a depth. Leaves: `GradientFlow`: gradient norms per layer of a plain and a residual tower (models/tower.py) with
-the same seed on the same pictures, before training and after a few steps. Computed anew at every call, in double
+the same seed on the same images, before training and after a few steps. Computed anew at every call, in double
 precision, so that a gradient of 1e-41 is a number and not 0. Called by cli and lab.
 """
 
@@ -29,7 +29,7 @@ INITIALISATIONS: dict[str, str] = {
     "he": "He et al. 2015: variance 2 / fan in, made for ReLU",
 }
 NUM_CHANNELS = 8  # of every layer: enough to learn digits, and depth 100 answers in a second
-NUM_PICTURES = 32
+NUM_IMAGES = 32
 NUM_CLASSES = 10
 LR, MOMENTUM, CLIP_NORM = 0.05, 0.9, 1.0
 MIN_DEPTH, MAX_DEPTH = 10, 100
@@ -213,14 +213,14 @@ def _digits() -> tuple[Tensor, Tensor]:
 def _batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches of digits in an order that the seed gives.
 
-    Shape: (NUM_PICTURES, 1, 8, 8), (NUM_PICTURES,).
+    Shape: (NUM_IMAGES, 1, 8, 8), (NUM_IMAGES,).
     """
     x, labels = _digits()
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(len(x), generator=generator)
-        for start in range(0, len(x) - NUM_PICTURES + 1, NUM_PICTURES):
-            chosen = order[start : start + NUM_PICTURES]
+        for start in range(0, len(x) - NUM_IMAGES + 1, NUM_IMAGES):
+            chosen = order[start : start + NUM_IMAGES]
             yield x[chosen], labels[chosen]
 
 

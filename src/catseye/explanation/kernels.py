@@ -1,4 +1,4 @@
-"""The filters of a network's first convolution: the only ones that lie on the picture itself.
+"""The filters of a network's first convolution: the only ones that lie on the image itself.
 
 Enters: a network. Leaves: its weights (F, C, k, k), and a figure of them. Called by the lab and the verbs of explain.
 """
@@ -38,15 +38,15 @@ def first_filters(model: nn.Module) -> Filters:
     raise UsageError(f"{type(model).__name__} has no convolution, so it has no filters to look at")
 
 
-def filter_picture(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One filter as a small picture: 0.5 is a weight of 0, the largest weight of the filter reaches 0 or 1.
+def filter_image(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One filter as a small image: 0.5 is a weight of 0, the largest weight of the filter reaches 0 or 1.
 
     Shape: (C, k, k) -> (k, k, 3) in 0 to 1. Three channels are R, G, B; of other numbers the mean is shown in grey.
     """
     shown = weights if weights.shape[0] == 3 else weights.mean(0, keepdims=True).repeat(3, 0)
     largest = max(float(np.abs(shown).max()), 1e-12)
-    picture: NDArray[np.float32] = (shown / largest / 2 + 0.5).transpose(1, 2, 0).astype(np.float32)
-    return picture
+    image: NDArray[np.float32] = (shown / largest / 2 + 0.5).transpose(1, 2, 0).astype(np.float32)
+    return image
 
 
 def filter_figure(filters: Filters, *, count: int = 64) -> Figure:
@@ -58,7 +58,7 @@ def filter_figure(filters: Filters, *, count: int = 64) -> Figure:
     for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if number < len(shown):
-            axes.imshow(filter_picture(shown[number]), interpolation="nearest")
+            axes.imshow(filter_image(shown[number]), interpolation="nearest")
     shape = " x ".join(str(size) for size in filters.weights.shape)
     figure.suptitle(f"{filters.layer} ({shape}); grey is a weight of 0")
     return figure

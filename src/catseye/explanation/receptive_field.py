@@ -1,6 +1,6 @@
-"""The region of the picture behind one activation: how far it can see, and where it does look.
+"""The region of the image behind one activation: how far it can see, and where it does look.
 
-Enters: a network in evaluation mode, a picture, a layer and a place in its map. Leaves: the box that the sizes of the
+Enters: a network in evaluation mode, an image, a layer and a place in its map. Leaves: the box that the sizes of the
 windows allow, and the gradient inside it. Called by the lab and the verbs of explain.
 """
 
@@ -20,7 +20,7 @@ from catseye.preprocess import Pixels
 
 @dataclass(frozen=True)
 class Box:
-    """Pixels from (top, left) up to, not with, (bottom, right), cut at the picture's edges; `side_px` before it."""
+    """Pixels from (top, left) up to, not with, (bottom, right), cut at the image's edges; `side_px` before it."""
 
     top: int
     left: int
@@ -98,9 +98,9 @@ def gradient_field(model: nn.Module, x: Tensor, layer: str, channel: int, row: i
 def receptive_field_figure(
     model: nn.Module, x: Tensor, pixels: Pixels, layer: str, channel: int, row: int, column: int
 ) -> Figure:
-    """The picture with the box, and the gradient inside it.
+    """The image with the box, and the gradient inside it.
 
-    Shape: x (1, C, H, W) normalised; pixels (H, W, C) uint8, the same picture.
+    Shape: x (1, C, H, W) normalised; pixels (H, W, C) uint8, the same image.
     """
     box = receptive_field(summarise(model, x.shape[1:]), layer, row, column, x.shape[-1])
     field = gradient_field(model, x, layer, channel, row, column).cpu().numpy()

@@ -1,6 +1,6 @@
 """What a class activation map is worth: take away the places it names, and put them back.
 
-Enters: a network, a normalised picture, a map. Leaves: two curves and their areas. Called by `explain.py`.
+Enters: a network, a normalised image, a map. Leaves: two curves and their areas. Called by `explain.py`.
 """
 
 from dataclasses import dataclass
@@ -34,19 +34,19 @@ def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, blank
     Source: Petsiuk, Das, Saenko 2018, RISE, section 4.1.
     """
     order = heat.flatten().argsort(descending=True, stable=True)
-    pictures = []
+    images = []
     for step in range(NUM_STEPS + 1):
         gone = torch.zeros(heat.numel(), dtype=torch.bool, device=x.device)
         gone[order[: round(step / NUM_STEPS * heat.numel())]] = True
-        pictures.append(torch.where(gone.reshape(heat.shape), blank, x))
-    probabilities: Tensor = model(torch.stack(pictures)).float().softmax(1)[:, target]
+        images.append(torch.where(gone.reshape(heat.shape), blank, x))
+    probabilities: Tensor = model(torch.stack(images)).float().softmax(1)[:, target]
     return probabilities
 
 
 def measure_worth(model: nn.Module, x: Tensor, heat: Tensor, target: int, *, seed: int = 0) -> Worth:
     """Both areas of a map, and of a random one, on a blank of the normalised mean, which is 0.
 
-    The original inserts into a blurred picture; the mean is taken here for both, so that the two share their ends.
+    The original inserts into a blurred image; the mean is taken here for both, so that the two share their ends.
 
     Shape: x (C, H, W), heat (H, W).
     """

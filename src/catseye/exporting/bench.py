@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 class Row:
     """One file at one batch size and thread setting.
 
-    `calls` are made at the same time, each computed by `threads`. Latency is that of one call; pictures per second are
+    `calls` are made at the same time, each computed by `threads`. Latency is that of one call; images per second are
     those of all calls together: the median round, with the slowest and fastest. `ratio` is to the first file's row.
     """
 
@@ -38,7 +38,7 @@ class Row:
     calls: int
     p50_ms: float
     p99_ms: float
-    pictures_per_s: float
+    images_per_s: float
     slowest_round: float
     fastest_round: float
     num_calls: int
@@ -47,13 +47,13 @@ class Row:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file is and how right it answers: on `num_pictures`, from the proof inside it or measured now."""
+    """What a file is and how right it answers: on `num_images`, from the proof inside it or measured now."""
 
     file: str
     format: str
     num_bytes: int
     accuracy: float | None
-    num_pictures: int | None
+    num_images: int | None
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def bench(
     """Measure files against each other. Each thread setting above 1 is tried as one call and as so many calls.
 
     A run among `models` stands for eager torch and is the base of the ratios; else the first file is. With `data` each
-    model's accuracy is measured on its held-out pictures; else it is the one in the file's own proof.
+    model's accuracy is measured on its held-out images; else it is the one in the file's own proof.
 
     Raises:
         UsageError: a number is out of range. ModelFileError: a file cannot be opened.
@@ -153,7 +153,7 @@ def _row(worker: Worker, ask: Ask, found: list[tuple[float, list[float]]], base:
         calls=ask.calls,
         p50_ms=float(np.quantile(times, 0.5)) * 1e3,
         p99_ms=float(np.quantile(times, 0.99)) * 1e3,
-        pictures_per_s=statistics.median(rates),
+        images_per_s=statistics.median(rates),
         slowest_round=min(rates),
         fastest_round=max(rates),
         num_calls=len(times),
@@ -166,7 +166,7 @@ def _facts(worker: Worker, data: str | Path | None, trust: bool) -> FileFacts:
         from catseye.evaluation.evaluate import evaluate
 
         metrics = evaluate(worker.path, data, device="cpu", trust=trust).metrics
-        return FileFacts(worker.name, worker.format, worker.num_bytes, metrics.accuracy, metrics.num_pictures)
+        return FileFacts(worker.name, worker.format, worker.num_bytes, metrics.accuracy, metrics.num_images)
     proof = worker.manifest.parity
-    known = (proof.file_accuracy, proof.num_pictures) if proof else (None, None)
+    known = (proof.file_accuracy, proof.num_images) if proof else (None, None)
     return FileFacts(worker.name, worker.format, worker.num_bytes, *known)

@@ -1,4 +1,4 @@
-"""The picture of a bench: pictures per second of each file, best thread setting per batch size. Called by cli."""
+"""The image of a bench: images per second of each file, best thread setting per batch size. Called by cli."""
 
 from typing import Any
 
@@ -20,19 +20,17 @@ def bench_figure(found: Bench) -> Any:
         for number, batch in enumerate(batches):
             best = max(
                 (row for row in found.rows if (row.file, row.batch) == (file.file, batch)),
-                key=lambda row: row.pictures_per_s,
+                key=lambda row: row.images_per_s,
             )
             where = place + (number - (len(batches) - 1) / 2) * height
             axes.barh(
-                where, best.pictures_per_s, height * 0.9, color=f"C{number}", label=None if place else f"batch {batch}"
+                where, best.images_per_s, height * 0.9, color=f"C{number}", label=None if place else f"batch {batch}"
             )
-            axes.text(
-                best.pictures_per_s, where, f" {best.pictures_per_s:,.0f}, × {best.ratio:.1f}", va="center", size=7
-            )
+            axes.text(best.images_per_s, where, f" {best.images_per_s:,.0f}, × {best.ratio:.1f}", va="center", size=7)
     axes.set_yticks(range(len(labels)), labels, size=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.margins(x=0.15)
-    axes.set_xlabel(f"pictures per second, best thread setting; × is against {found.base} at the same setting")
+    axes.set_xlabel(f"images per second, best thread setting; × is against {found.base} at the same setting")
     axes.legend(fontsize=7)
     return figure

@@ -1,6 +1,6 @@
 """One process per measured file: it opens the file, answers calls as fast as it can and reports the times.
 
-Enters: a path and what will be asked. Leaves: pictures per second and the latency of every call. Called by `bench.py`.
+Enters: a path and what will be asked. Leaves: images per second and the latency of every call. Called by `bench.py`.
 """
 
 import multiprocessing
@@ -26,7 +26,7 @@ Call = Callable[[Pixels], Any]
 
 @dataclass(frozen=True)
 class Ask:
-    """A cell: pictures per call, threads per call, calls at the same time."""
+    """A cell: images per call, threads per call, calls at the same time."""
 
     batch: int
     threads: int
@@ -46,7 +46,7 @@ class Worker:
     pipe: Connection
 
     def measure(self, ask: Ask, seconds: float) -> tuple[float, list[float]]:
-        """Pictures per second, and the seconds that each call took.
+        """Images per second, and the seconds that each call took.
 
         Raises:
             ModelFileError: the process died or the file failed.

@@ -1,6 +1,6 @@
 """The formats: what each is called, how its draft is built, and what its proof allows.
 
-Enters: a network, its manifest and, for INT8, pictures. Leaves: a `Draft` per file, or the error that stands for it.
+Enters: a network, its manifest and, for INT8, images. Leaves: a `Draft` per file, or the error that stands for it.
 Called by `export.py`.
 """
 
@@ -80,7 +80,7 @@ class Source:
 
 
 def build_drafts(source: Source, formats: Sequence[str]) -> Iterator[Draft | CatseyeError]:
-    """Each format's float draft, then its INT8 draft where pictures for it are given; a failure does not end it."""
+    """Each format's float draft, then its INT8 draft where images for it are given; a failure does not end it."""
     builders = {
         "onnx": _onnx,
         "torchscript": _torchscript,
@@ -197,7 +197,7 @@ def _engine(name: str, file: str, plan: bytes, source: Source, update: dict[str,
 
 def _material(source: Source) -> tuple[HeldOut, HeldOut]:
     if source.material is None:
-        raise CatseyeError("INT8 needs training pictures to calibrate on; got none")
+        raise CatseyeError("INT8 needs training images to calibrate on; got none")
     return source.material
 
 

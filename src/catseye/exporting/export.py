@@ -1,6 +1,6 @@
 """`catseye export`: a run in, one proved file per format out.
 
-load run -> build the formats -> write a candidate of each -> ask run and candidate about the same pictures -> rename
+load run -> build the formats -> write a candidate of each -> ask run and candidate about the same images -> rename
 into place. No parity, no file. Called by cli and `catseye.export`.
 """
 
@@ -30,8 +30,8 @@ from catseye.runs import load_classifier, load_model, open_run
 from catseye.runtimes.loading import SUFFIXES, open_model
 from catseye.runtimes.model_file import ModelFile
 
-NUM_PICTURES = 256  # enough to meet every class; all there are where a run holds fewer out
-NUM_PICTURES_INT8 = 2048  # a budget of 0.3 points is less than one picture of 256
+NUM_IMAGES = 256  # enough to meet every class; all there are where a run holds fewer out
+NUM_IMAGES_INT8 = 2048  # a budget of 0.3 points is less than one image of 256
 
 Say = Callable[[str], None]
 
@@ -96,13 +96,13 @@ def export(
     """Export a run to files of the formats in `to`, each proved to answer as the run does.
 
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
-    card of all of them, goes beside, and `golden` pictures with their tensors and expected probabilities below. With
+    card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
     `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy.
     The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out pictures are gone. CatseyeError: a file was not written, because it has no parity or its
+        DataError: the held-out images are gone. CatseyeError: a file was not written, because it has no parity or its
             format cannot be made here; those before and after it were.
 
     """
@@ -112,7 +112,7 @@ def export(
     opened = open_run(run)
     model, manifest = load_model(opened.path, torch.device("cpu"))
     manifest = manifest.model_copy(update={"input_kind": input_kind})
-    pictures = read_held_out(opened, manifest, NUM_PICTURES_INT8 if int8 else NUM_PICTURES)
+    images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES)
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
     folder, name = _target(opened.path, out, formats, int8)
 
@@ -127,11 +127,11 @@ def export(
                 failures.append(draft)
                 continue
             if expected is None:
-                expected = _ask_run(reference, pictures)
-            seen = pictures if draft.limits.max_drop is not None else pictures.part(0, NUM_PICTURES)
+                expected = _ask_run(reference, images)
+            seen = images if draft.limits.max_drop is not None else images.part(0, NUM_IMAGES)
             target = folder / (name or draft.file)
             try:
-                say(f"asking run and {target.name} about {len(seen.names)} {seen.split} pictures")
+                say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
                 written.append(_prove_and_place(reference, draft, target, seen, expected, say))
             except CatseyeError as error:
                 failures.append(error)
@@ -144,7 +144,7 @@ def export(
     card = folder / "export.md"
     write_atomically(card, model_card([(file.path.name, opened, file.comparison) for file, opened in written]))
     first, first_file = written[0][0], written[0][1]
-    pairs = write_golden(folder / "golden", first_file, pictures, first.comparison, golden) if golden else None
+    pairs = write_golden(folder / "golden", first_file, images, first.comparison, golden) if golden else None
     if failures:
         raise _one_of(failures, [str(file.path) for file, _ in written])
     return Exported(tuple(file for file, _ in written), card, pairs)
@@ -166,14 +166,14 @@ def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_ki
         raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
-def _ask_run(reference: Classifier, pictures: HeldOut) -> NDArray[Any]:
+def _ask_run(reference: Classifier, images: HeldOut) -> NDArray[Any]:
     # TF32 rounds to 10 bits: a GPU's reference would be further off than the file.
     with torch.backends.cudnn.flags(allow_tf32=False):
-        return answers_of(reference, pictures)
+        return answers_of(reference, images)
 
 
 def _prove_and_place(
-    reference: Classifier, draft: Draft, target: Path, pictures: HeldOut, expected: NDArray[Any], say: Say
+    reference: Classifier, draft: Draft, target: Path, images: HeldOut, expected: NDArray[Any], say: Say
 ) -> tuple[ExportedFile, ModelFile]:
     """Write the draft where nobody looks, prove it, write the proof into it and move it into place."""
     beside = target.parent / f".{target.stem}.{os.getpid()}.new"
@@ -192,8 +192,8 @@ def _prove_and_place(
             ask,
             file.manifest.preprocessing,
             file.manifest.temperature,
-            pictures,
-            expected=expected[: len(pictures.names)],
+            images,
+            expected=expected[: len(images.names)],
         )
         require(comparison, draft.limits, str(target))
         # The proof goes into the file; the graph that was proved stays as it is. Opened once more, as users do.

@@ -1,6 +1,6 @@
-"""Golden pairs: pictures, their tensors and the answers expected for them, for whoever uses the file elsewhere.
+"""Golden pairs: images, their tensors and the answers expected for them, for whoever uses the file elsewhere.
 
-A port to C#, Java, Swift or a device is right when its preprocessing makes these tensors of these pictures and its
+A port to C#, Java, Swift or a device is right when its preprocessing makes these tensors of these images and its
 runtime these probabilities of these tensors. Called by `export.py`.
 """
 
@@ -18,27 +18,27 @@ from catseye.runs import write_json
 from catseye.runtimes.model_file import ModelFile, tensor_of
 
 
-def write_golden(folder: Path, model: ModelFile, pictures: HeldOut, comparison: Comparison, num_pairs: int) -> Path:
-    """Write the first `num_pairs` pictures of the proof and `golden.json`, which lists them.
+def write_golden(folder: Path, model: ModelFile, images: HeldOut, comparison: Comparison, num_pairs: int) -> Path:
+    """Write the first `num_pairs` images of the proof and `golden.json`, which lists them.
 
     Shape: each tensor is what `image` takes for a batch of one: (1, H, W, C) uint8 or (1, C, H, W) float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = model.manifest
     pairs = []
-    for index in range(min(num_pairs, len(pictures.names))):
-        name, content = pictures.names[index], pictures.contents[index]
+    for index in range(min(num_pairs, len(images.names))):
+        name, content = images.names[index], images.contents[index]
         tensor = io.BytesIO()
         np.save(tensor, tensor_of(preprocess(content, manifest.preprocessing)[None], manifest), allow_pickle=False)
-        picture = f"{index:03d}{_suffix(name)}"
-        write_atomically(folder / picture, content)
+        image = f"{index:03d}{_suffix(name)}"
+        write_atomically(folder / image, content)
         write_atomically(folder / f"{index:03d}.npy", tensor.getvalue())
         pairs.append(
             {
                 "name": name,
-                "picture": picture,
+                "image": image,
                 "tensor": f"{index:03d}.npy",
-                "class": manifest.classes[int(pictures.labels[index])],
+                "class": manifest.classes[int(images.labels[index])],
                 "probabilities": comparison.expected[index].tolist(),
             }
         )
@@ -54,6 +54,6 @@ def write_golden(folder: Path, model: ModelFile, pictures: HeldOut, comparison: 
 
 
 def _suffix(name: str) -> str:
-    """The picture's own suffix; the built-in sets have none, and their pictures are PNGs."""
+    """The image's own suffix; the built-in sets have none, and their images are PNGs."""
     suffix = PurePosixPath(name).suffix.lower()
     return suffix if re.fullmatch(r"\.[a-z]{1,5}", suffix) else ".png"

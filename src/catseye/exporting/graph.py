@@ -46,7 +46,7 @@ class Graph(nn.Module):
         return (*outputs, class_activation_map(features, logits, self.linear.weight))
 
     def example(self) -> Tensor:
-        """What tracing needs. Two pictures: with one, torch.export would take the batch size for a constant."""
+        """What tracing needs. Two images: with one, torch.export would take the batch size for a constant."""
         spec = self.manifest.preprocessing
         if self.manifest.input_kind == "uint8":
             return torch.zeros(2, spec.height_px, spec.width_px, spec.channels, dtype=torch.uint8)

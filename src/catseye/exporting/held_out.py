@@ -1,4 +1,4 @@
-"""The pictures on which an exported file is proved, and those an INT8 file is made with, as the bytes of their files.
+"""The images on which an exported file is proved, and those an INT8 file is made with, as the bytes of their files.
 
 Enters: a run. Leaves: `HeldOut`. Called by `export.py`.
 """
@@ -22,7 +22,7 @@ from catseye.seeds import derive
 
 @dataclass(frozen=True)
 class HeldOut:
-    """N pictures: names, bytes of the files, labels (N,) in the order of the model's classes, and their split."""
+    """N images: names, bytes of the files, labels (N,) in the order of the model's classes, and their split."""
 
     split: str
     names: Sequence[str]
@@ -39,73 +39,73 @@ class HeldOut:
         return np.stack([preprocess(content, spec) for content in self.contents])
 
 
-def read_held_out(run: Run, manifest: Manifest, num_pictures: int) -> HeldOut:
-    """Test pictures of a run, validation pictures where it has none: all, or `num_pictures` drawn from its seed.
+def read_held_out(run: Run, manifest: Manifest, num_images: int) -> HeldOut:
+    """Test images of a run, validation images where it has none: all, or `num_images` drawn from its seed.
 
     Raises:
-        DataError: the pictures are gone, or none of them can be read.
+        DataError: the images are gone, or none of them can be read.
 
     """
     splits = run.data["splits"]
     split = next((side for side in ("test", "val") if splits.get(side)), None)
     if split is None:
-        raise DataError(f"{run.path} has no held-out pictures, and without them no file can be proved")
-    return read_pictures(run, manifest, split, num_pictures, "parity")
+        raise DataError(f"{run.path} has no held-out images, and without them no file can be proved")
+    return read_images(run, manifest, split, num_images, "parity")
 
 
 def read_for_int8(run: Run, manifest: Manifest, num_calibration: int, num_selection: int) -> tuple[HeldOut, HeldOut]:
-    """Training pictures to calibrate on, and others to choose by, neither of which the proof will see.
+    """Training images to calibrate on, and others to choose by, neither of which the proof will see.
 
-    The others are validation pictures where those are not the proof's, else training pictures of their own.
+    The others are validation images where those are not the proof's, else training images of their own.
 
     Raises:
-        DataError: the pictures are gone, or none of them can be read.
+        DataError: the images are gone, or none of them can be read.
 
     """
     splits = run.data["splits"]
     if splits.get("test") and splits.get("val"):
-        calibration = read_pictures(run, manifest, "train", num_calibration, "calibration")
-        return calibration, read_pictures(run, manifest, "val", num_selection, "selection")
-    drawn = read_pictures(run, manifest, "train", num_calibration + num_selection, "calibration")
+        calibration = read_images(run, manifest, "train", num_calibration, "calibration")
+        return calibration, read_images(run, manifest, "val", num_selection, "selection")
+    drawn = read_images(run, manifest, "train", num_calibration + num_selection, "calibration")
     first = min(num_calibration, max(1, len(drawn.names) // 2))
     return drawn.part(0, first), drawn.part(first, None)
 
 
-def read_pictures(run: Run, manifest: Manifest, split: str, num_pictures: int, purpose: str) -> HeldOut:
-    """Pictures of one split of a run: all, or `num_pictures` drawn from its seed for a purpose.
+def read_images(run: Run, manifest: Manifest, split: str, num_images: int, purpose: str) -> HeldOut:
+    """Images of one split of a run: all, or `num_images` drawn from its seed for a purpose.
 
-    Pictures of the built-in sets, which have no files, become PNGs: that loses nothing, and the proof goes through
+    Images of the built-in sets, which have no files, become PNGs: that loses nothing, and the proof goes through
     the decoder as it does for files.
 
     Raises:
-        DataError: the pictures are gone, or none of them can be read.
+        DataError: the images are gone, or none of them can be read.
 
     """
     recorded = run.data
     wanted: dict[str, str] = recorded["splits"].get(split) or {}
     data_dir = recorded.get("data_dir")
-    pictures = open_source(recorded["source"], data_dir=Path(data_dir) if data_dir else None)
-    number = {name: index for index, name in enumerate(pictures.names)}
+    images = open_source(recorded["source"], data_dir=Path(data_dir) if data_dir else None)
+    number = {name: index for index, name in enumerate(images.names)}
     gone = [name for name in wanted if name not in number]
     if gone:
-        raise DataError(f"{pictures.source}: {len(gone)} pictures of the run are gone, e.g. {gone[0]}")
+        raise DataError(f"{images.source}: {len(gone)} images of the run are gone, e.g. {gone[0]}")
     order = np.random.default_rng(derive(manifest.provenance.seed, purpose)).permutation(list(wanted))
     names: list[str] = []
     contents: list[bytes] = []
     labels: list[int] = []
     for name in order.tolist():
-        if len(names) == num_pictures:
+        if len(names) == num_images:
             break
         try:
-            content = _as_file(pictures.read(number[name]))
+            content = _as_file(images.read(number[name]))
             preprocess(content, manifest.preprocessing)
         except ImageError:
-            continue  # it was readable when the run was made; `catseye evaluate` reports such pictures
+            continue  # it was readable when the run was made; `catseye evaluate` reports such images
         names.append(name)
         contents.append(content)
         labels.append(manifest.classes.index(wanted[name]))
     if not names:
-        raise DataError(f"{pictures.source}: none of {len(wanted)} {split} pictures can be read")
+        raise DataError(f"{images.source}: none of {len(wanted)} {split} images can be read")
     return HeldOut(split, names, contents, np.array(labels, np.int64))
 
 

@@ -1,6 +1,6 @@
 """A float ONNX file as an INT8 one: static quantisation with QDQ pairs, weights per channel, ONNX Runtime's quantiser.
 
-Enters: the float file, training pictures to calibrate on, others to choose by, the accuracy budget. Leaves: the
+Enters: the float file, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the
 graph and `Quantisation`, which says what was measured. Ranges are chosen by entropy and by percentile; what moves the
 answers less is kept. Where it costs more accuracy than the budget, layers are ranked by what each alone does to the
 answers, and the worst stay in float until the budget holds. Called by `export.py`.
@@ -43,7 +43,7 @@ QUANTISED = (*WEIGHTED, "Add", "Relu", "Clip", "MaxPool", "AveragePool", "Global
 
 @dataclass(frozen=True)
 class Measured:
-    """What a quantised graph does on the selection pictures: lost accuracy (a share), mean |Δp| against float."""
+    """What a quantised graph does on the selection images: lost accuracy (a share), mean |Δp| against float."""
 
     drop: float
     difference: float
@@ -70,7 +70,7 @@ class Workshop:
         return self.folder / "float.onnx"
 
     def measure(self, proto: "ModelProto") -> Measured:
-        """Ask a draft about the selection pictures."""
+        """Ask a draft about the selection images."""
         draft = self.folder / "draft.onnx"
         draft.write_bytes(render(proto, self.manifest))
         found = _probabilities(open_onnx(draft), self.selection)
@@ -105,7 +105,7 @@ def quantise(
             say(f"INT8 by {method}: {100 * found.drop:+.2f} points lost, mean |Δp| {found.difference:.1e}")
             measured |= {f"{method} drop": found.drop, f"{method} mean difference": found.difference}
             tried.append((found.difference, found.drop, method, proto))
-        # Not by `drop`: on so few pictures it is mostly chance, and a draft that is far off may even gain.
+        # Not by `drop`: on so few images it is mostly chance, and a draft that is far off may even gain.
         _, drop, method, proto = min(tried, key=lambda row: row[0])
         left_out: tuple[str, ...] = ()
         if drop > max_drop:
@@ -117,9 +117,9 @@ def quantise(
     return proto, Quantisation(
         tool=f"onnxruntime {version('onnxruntime')}",
         calibration=f"percentile {PERCENTILE}" if method == "percentile" else method,
-        num_calibration_pictures=len(calibration.names),
+        num_calibration_images=len(calibration.names),
         selection_split=selection.split,
-        num_selection_pictures=len(selection.names),
+        num_selection_images=len(selection.names),
         measured=measured,
         float_layers=left_out,
         max_drop=max_drop,

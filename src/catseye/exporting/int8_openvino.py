@@ -1,7 +1,7 @@
 """An OpenVINO model as an INT8 one, by NNCF: static quantisation with bias correction, the network alone.
 
-Enters: the float model, training pictures to calibrate on, others to choose by, the accuracy budget. Leaves: the
-quantised model and `Quantisation`. The range of an activation is taken from all calibration pictures or averaged over
+Enters: the float model, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the
+quantised model and `Quantisation`. The range of an activation is taken from all calibration images or averaged over
 them; the way that moves the answers less is kept. Called by `export.py`.
 
 Source: NNCF 3.4, `nncf.quantize` and `nncf.quantize_with_accuracy_control`.
@@ -78,14 +78,14 @@ def quantise_openvino(
                 draft = nncf.quantize(model, nncf.Dataset(images), advanced_parameters=_ranges(name), **options)
                 drop, difference = measure(draft, name)
                 tried.append((difference, drop, name, draft))
-            # Not by `drop`: on so few pictures it is mostly chance, and a draft that is far off may even gain.
+            # Not by `drop`: on so few images it is mostly chance, and a draft that is far off may even gain.
             _, drop, name, quantised = min(tried, key=lambda row: row[0])
             if drop > max_drop:
                 say(f"that is more than {100 * max_drop:g} points; NNCF looks for layers to leave in float")
                 quantised = nncf.quantize_with_accuracy_control(
                     model,
                     calibration_dataset=nncf.Dataset(images),
-                    validation_dataset=nncf.Dataset(list(zip(chosen, selection.labels, strict=True)), _picture),
+                    validation_dataset=nncf.Dataset(list(zip(chosen, selection.labels, strict=True)), _image),
                     validation_fn=_validate,
                     max_drop=max_drop,
                     drop_type=nncf.DropType.ABSOLUTE,
@@ -98,9 +98,9 @@ def quantise_openvino(
     return quantised, Quantisation(
         tool=f"nncf {version('nncf')}",
         calibration=f"{name}, with bias correction",
-        num_calibration_pictures=len(images),
+        num_calibration_images=len(images),
         selection_split=selection.split,
-        num_selection_pictures=len(chosen),
+        num_selection_images=len(chosen),
         measured=measured,
         float_layers=_float_layers(quantised),
         max_drop=max_drop,
@@ -124,13 +124,13 @@ def _probabilities(model: Any, images: NDArray[Any]) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _picture(row: tuple[NDArray[Any], np.int64]) -> NDArray[Any]:
+def _image(row: tuple[NDArray[Any], np.int64]) -> NDArray[Any]:
     return row[0][None]
 
 
 def _validate(compiled: Any, rows: Iterable[tuple[NDArray[Any], np.int64]]) -> tuple[float, list[float]]:
-    """Accuracy, and for each picture whether it is right, as NNCF's search for sensitive layers wants it."""
-    hits = [float(compiled(_picture(row))["probability"].argmax() == row[1]) for row in rows]
+    """Accuracy, and for each image whether it is right, as NNCF's search for sensitive layers wants it."""
+    hits = [float(compiled(_image(row))["probability"].argmax() == row[1]) for row in rows]
     return float(np.mean(hits)), hits
 
 

@@ -10,7 +10,7 @@ from catseye.manifest import Quantisation
 from catseye.runtimes.model_file import ModelFile
 
 _RESIZE = {
-    "pad": "scale so that the whole picture fits, centre it and fill the rest with {fill}",
+    "pad": "scale so that the whole image fits, centre it and fill the rest with {fill}",
     "crop": "scale the short side and cut the centre out",
     "squash": "scale to the size; the proportions change",
 }
@@ -50,16 +50,16 @@ def model_card(files: Proved) -> str:
 |---|---|---|---|---|
 {rows}
 
-**For what.** To tell pictures like those of *{origin.data_name}* apart, {len(manifest.classes)} classes: {classes}.
+**For what.** To tell images like those of *{origin.data_name}* apart, {len(manifest.classes)} classes: {classes}.
 
 **Input.** {_input(model)}
 
 **Outputs.** `prediction` (N, K) logits; `probability` (N, K), their softmax at temperature
 {manifest.temperature:g}{_cam(files)}. All of this is in each file too: {_places(files)}.
 
-**Measured on.** The run's held-out pictures: {measured or "not recorded"}.
+**Measured on.** The run's held-out images: {measured or "not recorded"}.
 
-**Limits.** It was measured on pictures from the same source as its training pictures; others may be harder.
+**Limits.** It was measured on images from the same source as its training images; others may be harder.
 {threshold}
 
 ## Parity with the run
@@ -115,7 +115,7 @@ def _proof(name: str, model: ModelFile, comparison: Comparison) -> str:
     return f"""
 ### {name}
 
-{comparison.num_pictures} {comparison.split} pictures, in {runtime}. Allowed: {allowed}.
+{comparison.num_images} {comparison.split} images, in {runtime}. Allowed: {allowed}.
 {_quantised(how)}
 | batch size | equal answers | largest difference of a probability | mean |
 |---|---|---|---|
@@ -135,8 +135,8 @@ def _quantised(how: Quantisation | None) -> str:
     measured = ", ".join(f"{name} {value:.2e}" for name, value in how.measured.items())
     kept = f"; in float, because measured as sensitive: {', '.join(how.float_layers)}" if how.float_layers else ""
     return (
-        f"\nINT8 by {how.tool}, calibrated on {how.num_calibration_pictures} training pictures ({how.calibration}), "
-        f"chosen on {how.num_selection_pictures} {how.selection_split} pictures ({measured}){kept}.\n"
+        f"\nINT8 by {how.tool}, calibrated on {how.num_calibration_images} training images ({how.calibration}), "
+        f"chosen on {how.num_selection_images} {how.selection_split} images ({measured}){kept}.\n"
     )
 
 

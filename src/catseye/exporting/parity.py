@@ -1,6 +1,6 @@
 """The parity gate: an exported file answers as the run does, from the same file bytes, through its own path.
 
-Enters: the run's `Classifier`, a way to ask the file, and held-out pictures. Leaves: `Comparison`; `require`
+Enters: the run's `Classifier`, a way to ask the file, and held-out images. Leaves: `Comparison`; `require`
 raises where it is not good enough. Called by `export.py`.
 """
 
@@ -68,13 +68,13 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run against file. `worst` has the pictures that differ most: name, difference, run's and file's answer.
+    """Run against file. `worst` has the images that differ most: name, difference, run's and file's answer.
 
-    `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same pictures.
+    `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same images.
     """
 
     split: str
-    num_pictures: int
+    num_images: int
     rows: tuple[BatchRow, ...]
     run: Score
     file: Score
@@ -84,7 +84,7 @@ class Comparison:
 
     @property
     def max_difference(self) -> float:
-        """Over all batch sizes, pictures and classes."""
+        """Over all batch sizes, images and classes."""
         return max(row.max_difference for row in self.rows)
 
     @property
@@ -101,7 +101,7 @@ class Comparison:
         """What goes into the file."""
         return Parity(
             split=self.split,
-            num_pictures=self.num_pictures,
+            num_images=self.num_images,
             batch_sizes=tuple(row.batch_size for row in self.rows),
             max_difference=self.max_difference,
             mean_difference=self.mean_difference,
@@ -118,7 +118,7 @@ class Comparison:
         """As plain JSON types."""
         return {
             "split": self.split,
-            "num_pictures": self.num_pictures,
+            "num_images": self.num_images,
             "max_difference": self.max_difference,
             "mean_difference": self.mean_difference,
             "agreement": self.agreement,
@@ -133,7 +133,7 @@ class Comparison:
     def to_line(self) -> str:
         """One line for a terminal."""
         return (
-            f"parity on {self.num_pictures} {self.split} pictures, from file bytes: {self.agreement:.2%} equal "
+            f"parity on {self.num_images} {self.split} images, from file bytes: {self.agreement:.2%} equal "
             f"answers, |Δp| at most {self.max_difference:.1e}, mean {self.mean_difference:.1e}"
         )
 
@@ -143,7 +143,7 @@ def compare(
     ask: Ask,
     spec: Preprocessing,
     temperature: float,
-    pictures: HeldOut,
+    images: HeldOut,
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     expected: Answers | None = None,
@@ -153,8 +153,8 @@ def compare(
     `spec` and `temperature` are the ones that the file itself carries. The file's probabilities are taken twice,
     from its own output and from its logits, at a temperature above 1 also without it; the largest difference counts.
     """
-    expected = answers_of(reference, pictures) if expected is None else expected
-    pixels = np.stack([preprocess(content, spec) for content in pictures.contents])
+    expected = answers_of(reference, images) if expected is None else expected
+    pixels = np.stack([preprocess(content, spec) for content in images.contents])
     rows = []
     largest = np.zeros(len(pixels))
     answers = expected.argmax(1)
@@ -172,16 +172,16 @@ def compare(
         rows.append(BatchRow(batch_size, float(apart.max()), float(apart.mean()), agreement))
     names = reference.classes
     worst = [
-        (pictures.names[index], float(largest[index]), names[answers[index]], names[found[index]])
+        (images.names[index], float(largest[index]), names[answers[index]], names[found[index]])
         for index in np.argsort(-largest, kind="stable")[:NUM_WORST]
     ]
-    scores = [_score(chosen, pictures.labels, len(names)) for chosen in (answers, found)]
-    drop = paired_drop(answers == pictures.labels, found == pictures.labels)
-    return Comparison(pictures.split, len(pixels), tuple(rows), scores[0], scores[1], tuple(worst), expected, drop)
+    scores = [_score(chosen, images.labels, len(names)) for chosen in (answers, found)]
+    drop = paired_drop(answers == images.labels, found == images.labels)
+    return Comparison(images.split, len(pixels), tuple(rows), scores[0], scores[1], tuple(worst), expected, drop)
 
 
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """How much smaller the share of hits has become, with its 95 % interval, on the same N pictures.
+    """How much smaller the share of hits has become, with its 95 % interval, on the same N images.
 
     Source: Agresti and Min 2005, Simple improved confidence intervals for comparing matched proportions: Wald's
     interval after adding 1/2 to each cell of the 2 x 2 table.
@@ -209,11 +209,11 @@ def require(comparison: Comparison, limits: Limits, file: str) -> None:
     """Raise unless the file answers as the run does.
 
     Raises:
-        CatseyeError: it does not; names the worst pictures.
+        CatseyeError: it does not; names the worst images.
 
     """
     if limits.max_drop is not None:
-        # Shares of whole pictures: the rounding of their difference must not decide.
+        # Shares of whole images: the rounding of their difference must not decide.
         good = comparison.drop[0] <= limits.max_drop + 1e-9
         got = f"{100 * comparison.drop[0]:.2f} points"
     else:
@@ -227,14 +227,14 @@ def require(comparison: Comparison, limits: Limits, file: str) -> None:
     )
     raise CatseyeError(
         f"the exported file does not answer as the run does, so {file} was not written; allowed: "
-        f"{limits.to_line()}; got {got}; worst pictures:{worst}"
+        f"{limits.to_line()}; got {got}; worst images:{worst}"
     )
 
 
-def answers_of(reference: Classifier, pictures: HeldOut) -> Answers:
+def answers_of(reference: Classifier, images: HeldOut) -> Answers:
     """The run's probabilities (N, K), from the bytes of the files."""
     rows = []
-    for answer in reference.predict_many(pictures.contents):
+    for answer in reference.predict_many(images.contents):
         if isinstance(answer, Exception):
             raise answer
         rows.append(answer.probabilities)

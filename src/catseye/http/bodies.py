@@ -64,7 +64,7 @@ class Gone(Exception):
 
 @contextlib.contextmanager
 def held(memory: Memory, request: Request) -> Iterator[None]:
-    """Give back the memory that `read_body` took, once its pictures are answered."""
+    """Give back the memory that `read_body` took, once its images are answered."""
     try:
         yield
     finally:
@@ -103,7 +103,7 @@ async def read_body(request: Request, limits: Limits, memory: Memory) -> bytes:
 
 
 def _too_long(limits: Limits, got: str) -> Refusal:
-    message = f"a body has at most {limits.body_bytes:,} bytes; got {got}; send a smaller picture"
+    message = f"a body has at most {limits.body_bytes:,} bytes; got {got}; send a smaller image"
     return Refusal(413, "body-too-large", message, close=True)
 
 

@@ -1,6 +1,6 @@
-"""The pictures in a request's body, whichever way it came: through the server's socket or in an event of Lambda.
+"""The images in a request's body, whichever way it came: through the server's socket or in an event of Lambda.
 
-Enters: Content-Type and body. Leaves: the bytes of each picture. Called by app and aws_lambda.
+Enters: Content-Type and body. Leaves: the bytes of each image. Called by app and aws_lambda.
 """
 
 from catseye.http.limits import Limits
@@ -10,33 +10,33 @@ from catseye.http.refusals import Refusal
 FIELD = b"file"
 
 
-def one_picture(content_type: bytes, body: bytes, limits: Limits) -> bytes:
-    """The picture of a `POST /predict`: the body itself, or the form field `file`.
+def one_image(content_type: bytes, body: bytes, limits: Limits) -> bytes:
+    """The image of a `POST /predict`: the body itself, or the form field `file`.
 
     Raises:
-        Refusal: 400 no or several pictures, 415 a Content-Type that is neither.
+        Refusal: 400 no or several images, 415 a Content-Type that is neither.
 
     """
-    pictures = pictures_of(content_type, body, limits)
-    if len(pictures) != 1:
+    images = images_of(content_type, body, limits)
+    if len(images) != 1:
         raise Refusal(
-            400, "one-picture", f"one picture is classified here; got {len(pictures)}; send several to /predict/batch"
+            400, "one-image", f"one image is classified here; got {len(images)}; send several to /predict/batch"
         )
-    return pictures[0]
+    return images[0]
 
 
-def pictures_of(content_type: bytes, body: bytes, limits: Limits) -> list[bytes]:
-    """All pictures of a form, in order; the form fields must be called `file`. Or the body, as the only one."""
+def images_of(content_type: bytes, body: bytes, limits: Limits) -> list[bytes]:
+    """All images of a form, in order; the form fields must be called `file`. Or the body, as the only one."""
     kind = content_type.partition(b";")[0].strip().lower()
     if kind == b"multipart/form-data":
         parts = parse(content_type, body, limits)
-        pictures = [part.content for part in parts if part.name == FIELD]
-        if not pictures:
+        images = [part.content for part in parts if part.name == FIELD]
+        if not images:
             raise Refusal(
-                400, "no-picture", 'the form needs a field called "file"; got none; curl -F file=@cat.jpg sends it'
+                400, "no-image", 'the form needs a field called "file"; got none; curl -F file=@cat.jpg sends it'
             )
     elif kind.startswith(b"image/") or kind == b"application/octet-stream":
-        pictures = [body]
+        images = [body]
     else:
         raise Refusal(
             415,
@@ -44,14 +44,14 @@ def pictures_of(content_type: bytes, body: bytes, limits: Limits) -> list[bytes]
             "the Content-Type should be multipart/form-data, image/* or application/octet-stream; got another; "
             "curl -F file=@cat.jpg sends the first",
         )
-    for picture in pictures:
-        if not picture:
-            raise Refusal(400, "empty-picture", "a picture has bytes; got 0; check the file and send it again")
-    return pictures
+    for image in images:
+        if not image:
+            raise Refusal(400, "empty-image", "an image has bytes; got 0; check the file and send it again")
+    return images
 
 
 def require_plain(encoding: bytes) -> None:
-    """Refuse a compressed body: a few kilobytes could unfold into gigabytes, and pictures are compressed already.
+    """Refuse a compressed body: a few kilobytes could unfold into gigabytes, and images are compressed already.
 
     Raises:
         Refusal: 415.

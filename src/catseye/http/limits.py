@@ -9,7 +9,7 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 class Limits:
     """What one caller may ask for. Each is a flag of `catseye serve`; the defaults suit photographs.
 
-    `max_queued` pictures wait or are computed at a time; `buffered_bytes` is the sum of all bodies held.
+    `max_queued` images wait or are computed at a time; `buffered_bytes` is the sum of all bodies held.
     """
 
     body_bytes: int = 20_000_000

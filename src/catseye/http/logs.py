@@ -1,6 +1,6 @@
 """One JSON object per line on stderr, written by a thread: a reader that stops reading must not stop the server.
 
-Enters: facts as keywords. Leaves: lines. Never a picture, never a header of the client's, never a file name; text
+Enters: facts as keywords. Leaves: lines. Never an image, never a header of the client's, never a file name; text
 that a client chose is escaped by JSON. Called by app and server.
 """
 

@@ -6,7 +6,7 @@ response.
 
 import hmac
 
-from catseye.errors import ImageError, PictureTooLarge, UnknownFormat
+from catseye.errors import ImageError, ImageTooLarge, UnknownFormat
 
 
 class Refusal(Exception):
@@ -20,27 +20,27 @@ class Refusal(Exception):
         self.retry_after_s, self.close, self.allow = retry_after_s, close, allow
 
 
-def of_picture(error: ImageError) -> Refusal:
-    """The refusal that fits a picture which cannot be read."""
+def of_image(error: ImageError) -> Refusal:
+    """The refusal that fits an image which cannot be read."""
     message = f"{error}; send one JPEG, PNG, WebP, BMP or GIF"
-    if isinstance(error, PictureTooLarge):
-        return Refusal(413, "picture-too-large", message)
+    if isinstance(error, ImageTooLarge):
+        return Refusal(413, "image-too-large", message)
     if isinstance(error, UnknownFormat):
         return Refusal(415, "unknown-format", message)
-    return Refusal(400, "unreadable-picture", message)
+    return Refusal(400, "unreadable-image", message)
 
 
 def of_failure(failure: Exception, deadline_s: float) -> Refusal:
-    """The refusal that fits whatever went wrong between the picture's bytes and its probabilities."""
+    """The refusal that fits whatever went wrong between the image's bytes and its probabilities."""
     if isinstance(failure, ImageError):
-        return of_picture(failure)
+        return of_image(failure)
     if isinstance(failure, TimeoutError):
         return Refusal(504, "too-late", f"an answer takes at most {deadline_s:g} s; this one took longer; try again")
     if isinstance(failure, ArithmeticError):
         return Refusal(500, "not-finite", f"{failure}; tell whoever made the model")
     if isinstance(failure, MemoryError) or "alloc" in str(failure).lower():
-        return Refusal(503, "out-of-memory", "this picture needs more memory than is free; try later", retry_after_s=5)
-    return Refusal(500, "model-failed", "the model failed on this picture; the server's log says more")
+        return Refusal(503, "out-of-memory", "this image needs more memory than is free; try later", retry_after_s=5)
+    return Refusal(500, "model-failed", "the model failed on this image; the server's log says more")
 
 
 def wrong_method(allowed: str) -> Refusal:

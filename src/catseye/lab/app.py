@@ -1,4 +1,4 @@
-"""The lab as an ASGI application: pages, pictures, and questions answered in threads.
+"""The lab as an ASGI application: pages, images, and questions answered in threads.
 
 Enters: requests of a browser on this machine. Leaves: pages, JSON, PNGs, server-sent events. It answers only who
 calls it by a loopback name and comes from its own pages, so that no other site can use it through the browser.
@@ -16,19 +16,19 @@ from urllib.parse import parse_qs
 from catseye.errors import CatseyeError, ImageError, MissingDependency
 from catseye.http import bodies, refusals
 from catseye.http.bodies import Gone, Receive, Request, Scope, Send
-from catseye.http.images import one_picture
+from catseye.http.images import one_image
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
 from catseye.http.refusals import Refusal
 from catseye.http.responses import SAFE_HEADERS, Response, json_response, refused
 from catseye.lab.bench import Bench
 from catseye.lab.chapters.table import CHAPTERS
+from catseye.lab.images import LabImage
 from catseye.lab.page_files import read_pages
-from catseye.lab.pictures import Picture
 from catseye.lab.questions import Answer, find
 
 NUM_THREADS = 4
-_PICTURE_HEADERS = (*SAFE_HEADERS, (b"cross-origin-resource-policy", b"same-origin"))
+_IMAGE_HEADERS = (*SAFE_HEADERS, (b"cross-origin-resource-policy", b"same-origin"))
 _STREAM_HEADERS = (*SAFE_HEADERS, (b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"))
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -63,7 +63,7 @@ class Application:
                 await bodies.drain(request, self.limits)
             response = refused(refusal, request.id)
         except ImageError as error:
-            response = refused(refusals.of_picture(error), request.id)
+            response = refused(refusals.of_image(error), request.id)
         except CatseyeError as error:
             response = refused(Refusal(400, "refused", str(error)), request.id)
         except ModuleNotFoundError as error:  # torch, where only the server is installed
@@ -84,15 +84,15 @@ class Application:
         if (page := self._pages.get(path)) is not None:
             _require_method(method, "GET", "HEAD")
             return Response(page.content, content_type=page.content_type, headers=page.headers)
-        if path == "/api/pictures":
+        if path == "/api/images":
             _require_method(method, "GET", "POST")
             if method == "POST":
-                return json_response(_describe(await self._take_picture(request)))
-            return json_response({"pictures": [_describe(picture) for picture in self.bench.pictures.all()]})
-        if path.startswith("/picture/"):
+                return json_response(_describe(await self._take_image(request)))
+            return json_response({"images": [_describe(image) for image in self.bench.images.all()]})
+        if path.startswith("/image/"):
             _require_method(method, "GET")
-            picture = self.bench.pictures.get(path.removeprefix("/picture/").removesuffix(".png"))
-            return Response(await self._in_thread(lambda: picture.png), 200, b"image/png", _PICTURE_HEADERS)
+            image = self.bench.images.get(path.removeprefix("/image/").removesuffix(".png"))
+            return Response(await self._in_thread(lambda: image.png), 200, b"image/png", _IMAGE_HEADERS)
         chapter, _, name = path.removeprefix("/api/").partition("/")
         if not path.startswith("/api/") or chapter not in self._chapters:
             raise Refusal(404, "unknown-path", "the lab has nothing at this address; its chapters are listed at /")
@@ -113,15 +113,15 @@ class Application:
             raise Refusal(403, "foreign-host", "the lab answers at 127.0.0.1 and localhost only; got another host name")
         origin = request.headers.get(b"origin", b"").decode("latin-1")
         site = request.headers.get(b"sec-fetch-site", b"none")
-        crossed = site not in (b"none", b"same-origin") and request.scope["path"].startswith(("/api", "/picture"))
+        crossed = site not in (b"none", b"same-origin") and request.scope["path"].startswith(("/api", "/image"))
         if crossed or (origin and origin != f"http://{host}"):
             raise Refusal(403, "foreign-page", "the lab answers its own pages only; got a request from another site")
 
-    async def _take_picture(self, request: Request) -> Picture:
+    async def _take_image(self, request: Request) -> LabImage:
         with bodies.held(self, request):
             body = await bodies.read_body(request, self.limits, self)
-            content = one_picture(request.content_type, body, self.limits)
-            added: Picture = await self._in_thread(lambda: self.bench.pictures.add(content, self.limits.max_pixels))
+            content = one_image(request.content_type, body, self.limits)
+            added: LabImage = await self._in_thread(lambda: self.bench.images.add(content, self.limits.max_pixels))
             return added
 
     async def _content(self, request: Request, method: str) -> object:
@@ -166,16 +166,16 @@ class Application:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _describe(picture: Picture) -> Answer:
-    height, width, channels = picture.pixels.shape
+def _describe(image: LabImage) -> Answer:
+    height, width, channels = image.pixels.shape
     return {
-        "name": picture.name,
-        "title": picture.title,
+        "name": image.name,
+        "title": image.title,
         "width": width,
         "height": height,
         "channels": channels,
-        "given_width": picture.given_px[0],
-        "given_height": picture.given_px[1],
+        "given_width": image.given_px[0],
+        "given_height": image.given_px[1],
     }
 
 

@@ -1,4 +1,4 @@
-"""What the chapters share: the model that was given, the pictures, and things that are made once and kept.
+"""What the chapters share: the model that was given, the images, and things that are made once and kept.
 
 Made by `command.py`, handed to every answer. Imports no torch: the chapters that compute with a network keep it here
 by a name of their own.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
-from catseye.lab.pictures import Pictures
+from catseye.lab.images import LabImages
 
 T = TypeVar("T")
 NUM_RECENT = 2
@@ -21,7 +21,7 @@ class Bench:
     def __init__(self, model: str | None = None, timeline: Path | None = None) -> None:
         self.model = model  # a run folder, a model.safetensors, a registered name, or nothing
         self.timeline = timeline  # what `catseye timeline` wrote, or nothing
-        self.pictures = Pictures()
+        self.images = LabImages()
         self.lock = threading.RLock()
         self._kept: dict[str, object] = {}
         self._recent: list[str] = []

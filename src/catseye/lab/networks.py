@@ -1,6 +1,6 @@
 """The network on the bench: a trained run, or any registered network with fresh weights, and which of both it is.
 
-Enters: what `catseye lab` was given, or a name from a page. Leaves: `Shown`, and pictures to show it. torch is imported
+Enters: what `catseye lab` was given, or a name from a page. Leaves: `Shown`, and images to show it. torch is imported
 when a network is opened, so that the chapters without one work where it is not installed.
 """
 
@@ -22,14 +22,14 @@ GIVEN = "given"  # what the lab was started with, or DEFAULT
 HERE = "here"  # what was trained on a page: see `leave`
 DEFAULT = "lenet5"
 NUM_CLASSES = 10
-NUM_PICTURES = 512
+NUM_IMAGES = 512
 _GREY = {"lenet5"}
 _EXPORTED = (".onnx", ".xml", ".pt2", ".pt", ".engine")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A network in evaluation mode on the CPU, how pictures enter it, and its classes.
+    """A network in evaluation mode on the CPU, how images enter it, and its classes.
 
     `data` is the source it was trained on, empty for fresh weights; `says` tells a reader what he looks at.
     """
@@ -46,7 +46,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class DataPixels:
-    """Pictures of a data set as the network gets them, (N, H, W, C) uint8, with the class of each."""
+    """Images of a data set as the network gets them, (N, H, W, C) uint8, with the class of each."""
 
     source: str
     pixels: Pixels
@@ -146,7 +146,7 @@ def _of_run(model: "nn.Module", manifest: Manifest, path: Path) -> Shown:
 
         data = str(open_run(folder).data.get("source", ""))
     name = manifest.architecture.name
-    says = f"{name}, trained on {Path(data).name or 'pictures that its folder does not name'} ({folder.name})"
+    says = f"{name}, trained on {Path(data).name or 'images that its folder does not name'} ({folder.name})"
     return Shown(
         name, model, manifest.preprocessing, manifest.classes, manifest.temperature, trained=True, says=says, data=data
     )
@@ -162,7 +162,7 @@ def _input_of(name: str) -> Preprocessing:
 
 
 def data_pixels(network: Shown) -> DataPixels:
-    """Some hundred pictures of the data a network was trained on; digits for one that was trained on nothing.
+    """Some hundred images of the data a network was trained on; digits for one that was trained on nothing.
 
     Raises:
         DataError: the data is no longer where it was.
@@ -170,11 +170,11 @@ def data_pixels(network: Shown) -> DataPixels:
     """
     from catseye.data.sources import TEST, open_source
 
-    pictures = open_source(network.data or "digits")
-    held_out = np.flatnonzero(pictures.splits == TEST)
-    chosen = held_out if len(held_out) else np.arange(len(pictures))
+    images = open_source(network.data or "digits")
+    held_out = np.flatnonzero(images.splits == TEST)
+    chosen = held_out if len(held_out) else np.arange(len(images))
     # Evenly spaced, so that every class of a sorted folder is among them.
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(NUM_PICTURES, len(chosen))).round().astype(int)]
-    pixels = np.stack([preprocess(pictures.read(int(index)), network.spec) for index in chosen])
-    labels = [pictures.classes[pictures.labels[index]] for index in chosen]
-    return DataPixels(Path(pictures.source).name, pixels, labels)
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(NUM_IMAGES, len(chosen))).round().astype(int)]
+    pixels = np.stack([preprocess(images.read(int(index)), network.spec) for index in chosen])
+    labels = [images.classes[images.labels[index]] for index in chosen]
+    return DataPixels(Path(images.source).name, pixels, labels)

@@ -1,6 +1,6 @@
 """How much memory may be taken: what the machine has free, and what a container or a batch system allows.
 
-Called by `prepare.py`, which keeps decoded pictures in memory only where they take a small share of it.
+Called by `prepare.py`, which keeps decoded images in memory only where they take a small share of it.
 """
 
 import os

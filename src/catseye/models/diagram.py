@@ -1,7 +1,7 @@
 """A block of a network as a diagram: boxes, arrows and the places of both, read off the module that computes.
 
 Enters: a registered network's name. Leaves: `Diagram`. The module's own forward pass is traced (torch.fx), so a skip
-in the picture is a skip in the code. No weights are needed: networks are built without memory for them. Called by lab.
+in the image is a skip in the code. No weights are needed: networks are built without memory for them. Called by lab.
 """
 
 import operator

@@ -10,7 +10,7 @@ batch normalisation in place of layer normalisation; channel attention in place 
 Read for this: the paper's abstract, and its tables as the authors' repository repeats them
 (github.com/violetweir/E-ConvNeXt). What those leave open is as in the configuration released there: depths
 3-3-9-3, widths 64-128-256-512-1024, stem 2x2/2, 3x3, 3x3 with 32-32-64 channels; the transition is the
-2x2/2 convolution that also halves the picture, and the 1x1 convolutions behind it make the two halves.
+2x2/2 convolution that also halves the image, and the 1x1 convolutions behind it make the two halves.
 Deviations: the norm before the classifier stands in front of the average, not behind it. At inference both
 are the same affine map, in training ours also works on a batch of one. Stochastic depth is left out: the
 released configuration sets it to 0.
@@ -24,7 +24,7 @@ from catseye.models.stems import choose_stem, describe, refuse_collapse
 
 
 def _conv_bn_gelu(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
-    """Even kernels are not padded: with stride = kernel they tile the picture."""
+    """Even kernels are not padded: with stride = kernel they tile the image."""
     padding = kernel // 2 if kernel % 2 else 0
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding),
@@ -145,7 +145,7 @@ class EConvNeXt(nn.Module):
     family="econvnext",
 )
 def econvnext_tiny(*, num_classes: int, in_channels: int, input_px: int, stem: str = "auto") -> EConvNeXt:
-    """E-ConvNeXt-Tiny; `stem="small"` enters with 3x3/1 convolutions and halves the picture three times, not five."""
+    """E-ConvNeXt-Tiny; `stem="small"` enters with 3x3/1 convolutions and halves the image three times, not five."""
     chosen = choose_stem(stem, input_px)
     refuse_collapse("econvnext_tiny", chosen, input_px, 8 if chosen == "small" else 32)
     model = EConvNeXt(num_classes, in_channels, small=chosen == "small")

@@ -21,7 +21,7 @@ def transfer_head(num_features: int, num_classes: int) -> nn.Sequential:
 
 
 def count_features(model: nn.Module, in_channels: int, input_px: int) -> int:
-    """F of the network's feature map (N, F, h, w), from one pass over a picture of zeros."""
+    """F of the network's feature map (N, F, h, w), from one pass over an image of zeros."""
     features = model.get_submodule("features")
     device = next(model.parameters()).device
     training = features.training

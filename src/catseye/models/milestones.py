@@ -65,7 +65,7 @@ MILESTONES = (
         top1_source="the paper's table 2, one network, ILSVRC-2012 validation",
         paper="Krizhevsky, Sutskever, Hinton 2012, NIPS",
         top1_weights=56.522,
-        article="63.3 %: the paper's seven networks averaged, two of them trained on more pictures",
+        article="63.3 %: the paper's seven networks averaged, two of them trained on more images",
     ),
     Milestone(
         name="vgg16",

@@ -24,7 +24,7 @@ class Network(Protocol):
     `features(x)`: (N, C, H, W) -> (N, F, h, w); `head(f)`: (N, F, h, w) -> (N, K) logits;
     the forward pass is `head(features(x))` and nothing else.
 
-    Three things are optional. `initialise(x)`: sees normalised training pictures (N, C, H, W) once before the first
+    Three things are optional. `initialise(x)`: sees normalised training images (N, C, H, W) once before the first
     step, for networks that start from the data. `training_outputs(x)`: (N, C, H, W) -> logits (N, K) and a list of
     auxiliary logits (N, K), for networks with heads that only training uses; see the function of that name.
     `notes`: lines that `catseye summary` prints below the table.

@@ -1,4 +1,4 @@
-"""A small residual network for 32-px pictures.
+"""A small residual network for 32-px images.
 
 Paper: He, Zhang, Ren, Sun 2015, "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 3.
 Deviations: the CIFAR-10 networks of its section 4.2 have widths 16-32-64, zero-padded shortcuts and no

@@ -4,7 +4,7 @@ Sources of the facts it is built on: Jordan 2024, "94% on CIFAR-10 in 3.29 Secon
 arXiv 2404.00498 (whitening first layer, identity-initialised convolutions, pooling before the norm, norms without
 scale, output divided by 9), which builds on Page 2019, "How to train your ResNet", and hlb-CIFAR10 (2023).
 Deviations: the kernels of the first layer that would only amplify noise are damped by `EPSILON`, the norms' momentum
-suits batches of some hundred pictures, and any input of 16 px or more works, because the last pooling is global.
+suits batches of some hundred images, and any input of 16 px or more works, because the last pooling is global.
 """
 
 import torch
@@ -34,7 +34,7 @@ class Whitening(nn.Conv2d):
     def initialise(self, x: Tensor) -> None:
         """Kernels = eigenvectors of the covariance of all 2 x 2 patches, divided by the square root of the eigenvalues.
 
-        Shape: (N, C, H, W) normalised training pictures.
+        Shape: (N, C, H, W) normalised training images.
         """
         patches = x.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 4 * x.shape[1])
         patches = patches.to("cpu", torch.float64)
@@ -115,7 +115,7 @@ class SpeedNet(nn.Module):
         )
 
     def initialise(self, x: Tensor) -> None:
-        """Fit the whitening layer to normalised training pictures (N, C, H, W); called once before training."""
+        """Fit the whitening layer to normalised training images (N, C, H, W); called once before training."""
         first = self.features[0]
         assert isinstance(first, Whitening)
         first.initialise(x)
@@ -144,7 +144,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 @network(
     "speednet",
     year=2024,
-    innovation="whitened input, identity start and few large layers: most accuracy per FLOP on 32-px pictures",
+    innovation="whitened input, identity start and few large layers: most accuracy per FLOP on 32-px images",
     source="after Jordan 2024, arXiv 2404.00498",
 )
 def speednet(*, num_classes: int, in_channels: int, input_px: int, width: float = 1.0, depth: int = 2) -> SpeedNet:

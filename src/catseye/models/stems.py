@@ -1,9 +1,9 @@
-"""Small-image mode: what the networks of the timeline change so that a 32-px picture does not collapse to nothing.
+"""Small-image mode: what the networks of the timeline change so that a 32-px image does not collapse to nothing.
 
-Made for 224 px, most of them halve the picture five times: 32 px become 1 x 1, or no picture at all. For
+Made for 224 px, most of them halve the image five times: 32 px become 1 x 1, or no image at all. For
 inputs of 64 px and less the halvings at the entrance are left out; widths, depths and heads stay.
 
-    family            changed for small pictures                                          map at 32 px
+    family            changed for small images                                          map at 32 px
     lenet5            nothing: it was made for 32 px                                      5 x 5
     alexnet           11x11/4 -> 3x3/1; its three 3x3/2 poolings are padded               4 x 4
     vgg               convolutions are 3x3/1 already; the last two poolings are left out  4 x 4
@@ -109,7 +109,7 @@ def fresh_conv(
 def grey_input(net: nn.Module) -> None:
     """Let the first convolution read one channel: its kernels become the sums over red, green and blue.
 
-    A grey picture then gives what it would give as three equal channels.
+    A grey image then gives what it would give as three equal channels.
     """
     for parent in net.modules():
         for name, layer in parent.named_children():

@@ -25,7 +25,7 @@ class Row:
     """One layer. `receptive_px` is the side of the input region that one output value sees, on the longest path.
 
     `step_px` lies between the regions of two neighbours, and the first value's region begins at `start_px`, below 0
-    where it hangs over the edge. `span_px` is `receptive_px` before it was cut at the picture's side.
+    where it hangs over the edge. `span_px` is `receptive_px` before it was cut at the image's side.
     """
 
     name: str
@@ -94,7 +94,7 @@ def output_size(size: int, kernel: int, *, stride: int = 1, padding: int = 0, di
 
 
 def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
-    """Run one picture of zeros through the network and write down what each layer did.
+    """Run one image of zeros through the network and write down what each layer did.
 
     Shape: `shape` is (C, H, W).
 
@@ -201,7 +201,7 @@ def _reach_after(layer: nn.Module, before: _Reach, source: Tensor, output: Tenso
     if isinstance(layer, nn.AdaptiveAvgPool2d | nn.Linear) and source.dim() == 4 and side < source.shape[2]:
         return before.through(source.shape[2], source.shape[2], 0, 1, side)
     if isinstance(layer, nn.Linear | nn.Flatten) and output.dim() < 4:
-        return replace(before, size=EVERYTHING, side=0)  # sees everything; the caller cuts at the picture's side
+        return replace(before, size=EVERYTHING, side=0)  # sees everything; the caller cuts at the image's side
     return replace(before, side=side)
 
 
@@ -221,7 +221,7 @@ def _check_formula(name: str, layer: nn.Module, source: Tensor, output: Tensor) 
 
 
 def _macs(layer: nn.Module, output: Tensor) -> int:
-    """Multiply-adds for one picture; biases, norms and activations do not count, as in the papers."""
+    """Multiply-adds for one image; biases, norms and activations do not count, as in the papers."""
     if isinstance(layer, nn.Conv2d):
         per_value = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
         return per_value * math.prod(output.shape[1:])

@@ -3,7 +3,7 @@
 Enters: `timm:NAME` or `timm:NAME.TAG`. Leaves: a `ZooNetwork`. Called by registry. Timm is imported here
 and nowhere else, when such a name is asked for.
 
-A timm network computes `forward_head(forward_features(x))`. One pass over a picture of zeros shows which
+A timm network computes `forward_head(forward_features(x))`. One pass over an image of zeros shows which
 of its layers each half uses; `features` and `head` are two shells of the network, each with its own half
 of the layers, so that no weight appears twice in the state dict.
 """

@@ -239,7 +239,7 @@ def load_published(model: nn.Module, published: Mapping[str, Tensor]) -> Loaded:
     fresh weights; auxiliary heads may be missing on either side. For one input channel the first
     convolution's kernels are summed over the three published ones.
 
-    Torchvision's weights of googlenet and inception_v3 expect pictures normalised with mean 0.5 and standard
+    Torchvision's weights of googlenet and inception_v3 expect images normalised with mean 0.5 and standard
     deviation 0.5, all others ImageNet's: preprocessing comes with the weight, not with the network.
 
     Raises:

@@ -1,6 +1,6 @@
-"""One part: its pictures in, one Parquet file out, whole or not there at all.
+"""One part: its images in, one Parquet file out, whole or not there at all.
 
-Enters: a classifier, a plan, the number of a part. Leaves: OUT/part-NNNNNN.parquet with a row per picture, in the order
+Enters: a classifier, a plan, the number of a part. Leaves: OUT/part-NNNNNN.parquet with a row per image, in the order
 of the list; its columns are those of `predict --csv`. Called by ray_engine.py; no engine is imported here.
 """
 
@@ -28,15 +28,15 @@ def part_path(out: Path, part: int) -> Path:
 
 
 def do_part(classifier: Classifier, out: Path, plan: Plan, part: int) -> dict[str, int]:
-    """Classify one part and write it; returns its number, its pictures and how many of them could not be read."""
-    rows = list(predict_files(classifier, plan.pictures(out, part), top=plan.top))
+    """Classify one part and write it; returns its number, its images and how many of them could not be read."""
+    rows = list(predict_files(classifier, plan.images(out, part), top=plan.top))
     num_failed = sum(row.error is not None for row in rows)
-    said = {"part": part, "pictures": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
+    said = {"part": part, "images": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
     table = to_table(rows, min(plan.top, len(classifier.classes)))
     stream = io.BytesIO()
     _parquet().write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(said)}), stream, compression="zstd")
     write_atomically(part_path(out, part), stream.getvalue())
-    return {"part": part, "pictures": len(rows), "failed": num_failed}
+    return {"part": part, "images": len(rows), "failed": num_failed}
 
 
 def to_table(rows: Iterable[Row], top: int) -> "pa.Table":
@@ -64,7 +64,7 @@ def to_table(rows: Iterable[Row], top: int) -> "pa.Table":
 
 
 def finished(out: Path, plan: Plan) -> dict[int, int]:
-    """The parts that are there and whole, with the number of pictures in each that could not be read."""
+    """The parts that are there and whole, with the number of images in each that could not be read."""
     return {part: failed for part in range(plan.num_parts) if (failed := _failed(out, plan, part)) is not None}
 
 

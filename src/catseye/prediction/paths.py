@@ -1,4 +1,4 @@
-"""`catseye predict`: paths in, one row per picture out, in order; a bad picture is a row with its error.
+"""`catseye predict`: paths in, one row per image out, in order; a bad image is a row with its error.
 
 Called by cli. No torch: any `Classifier` will do.
 """
@@ -18,7 +18,7 @@ from catseye.preprocess import FILE_SUFFIXES
 
 @dataclass(frozen=True)
 class Row:
-    """One picture: its best classes with probabilities, or an error."""
+    """One image: its best classes with probabilities, or an error."""
 
     path: str
     top: list[tuple[str, float]]
@@ -40,13 +40,13 @@ class Row:
         return f"{self.path}: {'unknown; ' if self.unknown else ''}{answers}"
 
 
-def list_pictures(paths: Iterable[str]) -> list[str]:
-    """All of `walk_pictures`, as a list."""
-    return list(walk_pictures(paths))
+def list_images(paths: Iterable[str]) -> list[str]:
+    """All of `walk_images`, as a list."""
+    return list(walk_images(paths))
 
 
-def walk_pictures(paths: Iterable[str]) -> Iterator[str]:
-    """Files as they are, folders as all pictures in them, globs expanded; the order is kept.
+def walk_images(paths: Iterable[str]) -> Iterator[str]:
+    """Files as they are, folders as all images in them, globs expanded; the order is kept.
 
     Memory grows with the largest single folder, not with all of them.
 
@@ -61,7 +61,7 @@ def walk_pictures(paths: Iterable[str]) -> Iterator[str]:
                 num_found += 1
                 yield name
             if not num_found:
-                raise DataError(f"folder {path} holds no pictures")
+                raise DataError(f"folder {path} holds no images")
         elif not Path(path).exists() and glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
             if not matches:
@@ -73,7 +73,7 @@ def walk_pictures(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _inside(folder: str) -> Iterator[str]:
-    """All pictures below a folder but hidden ones, as in training, in the order of their whole paths."""
+    """All images below a folder but hidden ones, as in training, in the order of their whole paths."""
     start = str(Path(folder))
     yield from _below("" if start == "." else start.rstrip(os.sep) + os.sep)
 

@@ -1,7 +1,7 @@
-"""What is to be done: the list of pictures on disk, cut into parts, and the facts that a second call has to share.
+"""What is to be done: the list of images on disk, cut into parts, and the facts that a second call has to share.
 
-Enters: paths, one after the other. Leaves: OUT/pictures.jsonl, OUT/plan.json and a `Plan`; memory does not grow with
-the number of pictures. Called by predict.py and, in each worker, by ray_engine.py.
+Enters: paths, one after the other. Leaves: OUT/images.jsonl, OUT/plan.json and a `Plan`; memory does not grow with
+the number of images. Called by predict.py and, in each worker, by ray_engine.py.
 """
 
 import json
@@ -17,7 +17,7 @@ from catseye.errors import DataError, ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, write_atomically
 
 PLAN_FILE = "plan.json"
-LIST_FILE = "pictures.jsonl"  # one JSON string per line: a name may hold a line end, or bytes that are no UTF-8
+LIST_FILE = "images.jsonl"  # one JSON string per line: a name may hold a line end, or bytes that are no UTF-8
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Plan:
     """`offsets[i]` is the byte of the list where part i begins; the last part may be shorter than `part_size`."""
 
     model_sha256: str
-    pictures_sha256: str
-    num_pictures: int
+    images_sha256: str
+    num_images: int
     part_size: int
     top: int
     offsets: tuple[int, ...]
@@ -37,10 +37,10 @@ class Plan:
         return len(self.offsets)
 
     def length(self, part: int) -> int:
-        """Pictures in a part."""
-        return min(self.part_size, self.num_pictures - part * self.part_size)
+        """Images in a part."""
+        return min(self.part_size, self.num_images - part * self.part_size)
 
-    def pictures(self, out: Path, part: int) -> list[str]:
+    def images(self, out: Path, part: int) -> list[str]:
         """The paths of one part, read from the list alone."""
         with (out / LIST_FILE).open("rb") as stream:
             stream.seek(self.offsets[part])
@@ -51,8 +51,8 @@ def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: 
     """Write the list, or check that it is the one that an earlier call began with.
 
     Raises:
-        UsageError: the folder holds something else, or answers of another model or to other pictures.
-        DataError: there are no pictures.
+        UsageError: the folder holds something else, or answers of another model or to other images.
+        DataError: there are no images.
         SaveError: the list cannot be written.
 
     """
@@ -63,24 +63,24 @@ def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: 
     try:
         make_folder(out)
         with beside.open("wb") as stream:
-            digest, num_pictures, position = sha256(), 0, 0
+            digest, num_images, position = sha256(), 0, 0
             offsets: list[int] = []
             for path in paths:
-                if num_pictures % part_size == 0:
+                if num_images % part_size == 0:
                     offsets.append(position)
                 line = json.dumps(path).encode() + b"\n"
                 digest.update(line)
                 position += stream.write(line)
-                num_pictures += 1
+                num_images += 1
             stream.flush()
             os.fsync(stream.fileno())
-        if not num_pictures:
+        if not num_images:
             raise DataError("there is nothing to classify: the list is empty")
-        plan = Plan(model_sha256, digest.hexdigest(), num_pictures, part_size, top, tuple(offsets))
+        plan = Plan(model_sha256, digest.hexdigest(), num_images, part_size, top, tuple(offsets))
         if begun.exists():
             _require_same(plan, read_plan(out), out)
-        else:
-            beside.replace(out / LIST_FILE)
+        beside.replace(out / LIST_FILE)
+        if not begun.exists():
             write_atomically(begun, json.dumps({**asdict(plan), "catseye": catseye.__version__}, indent=1) + "\n")
     except OSError as error:
         raise SaveError(f"--out {out} cannot be written ({error.strerror})") from None
@@ -100,6 +100,7 @@ def read_plan(out: Path) -> Plan:
     try:
         said = json.loads((out / PLAN_FILE).read_text())
         said.pop("catseye")
+        said = {key.replace("pictures", "images"): value for key, value in said.items()}  # begun by an older version
         return Plan(**{**said, "offsets": tuple(said["offsets"])})
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{out / PLAN_FILE} is damaged ({error}); choose another --out") from None
@@ -108,8 +109,8 @@ def read_plan(out: Path) -> Plan:
 def _require_same(wanted: Plan, begun: Plan, out: Path) -> None:
     differences = {
         "of another model": wanted.model_sha256 != begun.model_sha256,
-        f"to {begun.num_pictures:,} pictures, and now there are {wanted.num_pictures:,}, or others": (
-            wanted.pictures_sha256 != begun.pictures_sha256
+        f"to {begun.num_images:,} images, and now there are {wanted.num_images:,}, or others": (
+            wanted.images_sha256 != begun.images_sha256
         ),
         f"in parts of {begun.part_size:,}, and now --part-size is {wanted.part_size:,}": (
             wanted.part_size != begun.part_size

@@ -26,11 +26,11 @@ class Summary:
     """What a call did; `num_failed` are the rows with an error in the whole folder."""
 
     out: str
-    num_pictures: int
+    num_images: int
     num_failed: int
     num_parts: int
     num_parts_before: int
-    num_pictures_now: int
+    num_images_now: int
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -66,23 +66,23 @@ def predict_in_parts(
         remove_leftovers(out)
         before = finished(out, plan)
         missing = [part for part in range(plan.num_parts) if part not in before]
-        tell(f"{plan.num_pictures:,} pictures in {plan.num_parts:,} parts; {len(missing):,} parts to do")
+        tell(f"{plan.num_images:,} images in {plan.num_parts:,} parts; {len(missing):,} parts to do")
         num_failed, num_now = sum(before.values()), 0
         try:
             found: Iterable[dict[str, Any]] = ()
             if missing:
                 found = run_parts(model, out, missing, workers=workers, device=device, trust=trust)
             for number, row in enumerate(found, 1):
-                num_now += row["pictures"]
+                num_now += row["images"]
                 num_failed += row["failed"]
                 rate = num_now / (time.perf_counter() - begun)
-                tell(f"part {row['part']} done, {number} of {len(missing)}; {rate:,.0f} pictures/s")
+                tell(f"part {row['part']} done, {number} of {len(missing)}; {rate:,.0f} images/s")
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; what is done stays in {out}; say the same again to go on", signal.SIGINT
             ) from None
     seconds = round(time.perf_counter() - begun, 2)
-    return Summary(str(out), plan.num_pictures, num_failed, plan.num_parts, len(before), num_now, seconds)
+    return Summary(str(out), plan.num_images, num_failed, plan.num_parts, len(before), num_now, seconds)
 
 
 def _require_engine() -> None:

@@ -1,7 +1,7 @@
 """The parts that are missing, shared out by Ray Data to workers that each hold the model once.
 
 Enters: a folder with its plan. Leaves: the missing Parquet files, written by the workers themselves; only a few numbers
-per part travel through Ray, so neither its object store nor this process grows with the pictures. RAY_ADDRESS names a
+per part travel through Ray, so neither its object store nor this process grows with the images. RAY_ADDRESS names a
 cluster; without it Ray is started here, for this call. Called by predict.py.
 """
 

@@ -48,7 +48,7 @@ class Information:
             ("sha256", self.sha256),
             ("network", manifest.architecture.name),
             ("classes", f"{len(manifest.classes)}: {names}"),
-            ("picture", f"{spec.channels} x {spec.height_px} x {spec.width_px}, {spec.resize}, {spec.filter}"),
+            ("image", f"{spec.channels} x {spec.height_px} x {spec.width_px}, {spec.resize}, {spec.filter}"),
             ("mean, std", f"{list(spec.mean)}, {list(spec.std)}"),
             ("temperature", f"{manifest.temperature:g}"),
             ("unknown below", "-" if manifest.unknown_threshold is None else f"{manifest.unknown_threshold:g}"),
@@ -60,13 +60,13 @@ class Information:
             rows.append(
                 (
                     "parity",
-                    f"{proof.agreement:.2%} equal answers on {proof.num_pictures} {proof.split} pictures, "
+                    f"{proof.agreement:.2%} equal answers on {proof.num_images} {proof.split} images, "
                     f"|Δp| at most {proof.max_difference:.1e} ({proof.runtime})",
                 )
             )
         if how := manifest.quantisation:
             kept = f"; in float: {', '.join(how.float_layers)}" if how.float_layers else ""
-            rows.append(("INT8", f"{how.tool}, {how.calibration}, {how.num_calibration_pictures} pictures{kept}"))
+            rows.append(("INT8", f"{how.tool}, {how.calibration}, {how.num_calibration_images} images{kept}"))
         rows += [("input", _line(one)) for one in self.inputs] + [("output", _line(one)) for one in self.outputs]
         if self.operators:
             listed = ", ".join(f"{name} {count}" for name, count in self.operators.items())

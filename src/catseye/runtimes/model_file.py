@@ -133,14 +133,14 @@ def require_answers(file: ModelFile) -> ModelFile:
     try:
         outputs = file.run(pixels)
     except Exception as error:  # noqa: BLE001 - the runtimes' exceptions have no common root but this
-        raise ModelFileError(f"{source} fails on a trial picture ({first_line(error)})") from None
+        raise ModelFileError(f"{source} fails on a trial image ({first_line(error)})") from None
     shape = (2, len(manifest.classes))
     if {"prediction", "probability"} - outputs.keys() or not (
         outputs["prediction"].shape == outputs["probability"].shape == shape
     ):
-        raise ModelFileError(f"{source}: its outputs should have the shape {shape} for two pictures")
+        raise ModelFileError(f"{source}: its outputs should have the shape {shape} for two images")
     if not all(np.isfinite(values).all() for values in outputs.values()):
-        raise ModelFileError(f"{source} answers a trial picture with NaN or infinity; use another file")
+        raise ModelFileError(f"{source} answers a trial image with NaN or infinity; use another file")
     expected = softmax(outputs["prediction"], manifest.temperature)
     if np.abs(expected - outputs["probability"]).max() > PROBABILITY_TOLERANCE:
         raise ModelFileError(f"{source}: its probabilities are not those of the temperature in its manifest")

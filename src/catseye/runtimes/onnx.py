@@ -76,7 +76,7 @@ def _session(content: bytes, source: str, threads: int, spin: bool, providers: t
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it has to say comes as an exception
-    # Waiting threads would otherwise burn a core each between two pictures.
+    # Waiting threads would otherwise burn a core each between two images.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     options.add_session_config_entry("session.inter_op.allow_spinning", str(int(spin)))
     # Else bytes that look like ORT's own format, which was not judged above, would be taken for that.

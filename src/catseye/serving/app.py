@@ -13,7 +13,7 @@ from typing import Any
 
 from catseye.http import bodies
 from catseye.http.bodies import Gone, Receive, Request, Scope, Send, when_gone
-from catseye.http.images import one_picture, pictures_of
+from catseye.http.images import images_of, one_image
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
 from catseye.http.refusals import Refusal, require_token, wrong_method
@@ -122,13 +122,13 @@ class Application:
         require_token(request.headers.get(b"authorization", b""), self.token)
 
     async def predict(self, request: Request) -> Response:
-        """POST /predict: one picture."""
+        """POST /predict: one image."""
         top, with_cam = self._options(request)
         engine = self.engine
         engine.require_room()
         with bodies.held(engine, request):
             body = await bodies.read_body(request, self.limits, engine)
-            content = one_picture(request.content_type, body, self.limits)
+            content = one_image(request.content_type, body, self.limits)
             engine.require_room()
             job = engine.start(engine.model, content=content)
             job.wants_cam, request.version = with_cam, job.model.version
@@ -139,16 +139,16 @@ class Application:
         return json_response(self._describe(job, top))
 
     async def predict_batch(self, request: Request) -> Response:
-        """POST /predict/batch: several pictures, an answer or an error for each, in order."""
+        """POST /predict/batch: several images, an answer or an error for each, in order."""
         top, with_cam = self._options(request)
         engine = self.engine
         engine.require_room()
         with bodies.held(engine, request):
             body = await bodies.read_body(request, self.limits, engine)
-            pictures = pictures_of(request.content_type, body, self.limits)
-            engine.require_room(len(pictures))
-            model = engine.model  # all pictures of a request are answered by one version
-            jobs = [engine.start(model, content=content) for content in pictures]
+            images = images_of(request.content_type, body, self.limits)
+            engine.require_room(len(images))
+            model = engine.model  # all images of a request are answered by one version
+            jobs = [engine.start(model, content=content) for content in images]
             request.version = model.version
             when_gone(request, partial(engine.abandon, *jobs))
             for job in jobs:

@@ -40,7 +40,7 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
     """The request in an event.
 
     Raises:
-        Refusal: 400 it is no event of these fronts, or its picture was damaged on the way; 413 the body is too long.
+        Refusal: 400 it is no event of these fronts, or its image was damaged on the way; 413 the body is too long.
 
     """
     if not isinstance(event, Mapping):
@@ -86,15 +86,15 @@ def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
             413,
             "body-too-large",
             f"a body has at most {max_bytes:,} bytes here, because AWS Lambda takes {LAMBDA_BYTES:,} bytes per call "
-            f"and base64, in which a picture travels there, costs a third more; got {num_bytes:,}; "
-            "send a smaller picture",
+            f"and base64, in which an image travels there, costs a third more; got {num_bytes:,}; "
+            "send a smaller image",
         )
     if not in_base64:
         if LOST in text:
             raise Refusal(
                 400,
-                "picture-damaged",
-                "the picture came as text, with some of its bytes lost on the way; the API has to pass bodies on as "
+                "image-damaged",
+                "the image came as text, with some of its bytes lost on the way; the API has to pass bodies on as "
                 "they are: BinaryMediaTypes: ['*/*'] of a REST API; HTTP APIs and function URLs do so by themselves",
             )
         return text.encode("utf-8", "replace")

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP
 
 from catseye.errors import UsageError
-from catseye.http.images import one_picture, pictures_of, require_plain
+from catseye.http.images import images_of, one_image, require_plain
 from catseye.http.limits import Limits
 from catseye.http.refusals import Refusal, of_failure, require_token, wrong_method
 from catseye.http.responses import Response, json_response, refused
@@ -77,18 +77,18 @@ class Function:
         return answer(call)
 
     def predict(self, call: Call) -> dict[str, Any]:
-        """POST /predict: one picture."""
+        """POST /predict: one image."""
         top, with_cam = read_options(call.query, has_cam=self.model.has_cam)
         require_plain(call.headers.get(b"content-encoding", b"identity"))
-        content = one_picture(call.headers.get(b"content-type", b""), call.body, self.limits)
+        content = one_image(call.headers.get(b"content-type", b""), call.body, self.limits)
         return self._classify(content, top, with_cam)
 
     def predict_batch(self, call: Call) -> dict[str, Any]:
-        """POST /predict/batch: several pictures, an answer or an error for each, in order."""
+        """POST /predict/batch: several images, an answer or an error for each, in order."""
         top, with_cam = read_options(call.query, has_cam=self.model.has_cam)
         require_plain(call.headers.get(b"content-encoding", b"identity"))
         answers: list[dict[str, Any]] = []
-        for content in pictures_of(call.headers.get(b"content-type", b""), call.body, self.limits):
+        for content in images_of(call.headers.get(b"content-type", b""), call.body, self.limits):
             try:
                 answers.append({"status": 200, **self._classify(content, top, with_cam)})
             except Refusal as refusal:
@@ -101,7 +101,7 @@ class Function:
             pixels, size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels)
             found = model.compute(model.row_of(pixels)[None], with_cam)
             if not np.isfinite(found.probabilities).all():
-                raise ArithmeticError("the model answers this picture with NaN or infinity")
+                raise ArithmeticError("the model answers this image with NaN or infinity")
         except Exception as error:
             raise of_failure(error, self.limits.deadline_s) from error
         answer = schemas.describe(model, found.probabilities[0], top)
@@ -113,13 +113,13 @@ class Function:
 def open_function(path: Path) -> Function:
     """Open the model, as Lambda's environment variables say; everything slow happens here, before the first event.
 
-    CATSEYE_TOKEN is the secret that callers send (none: everybody may ask), CATSEYE_MAX_PIXELS the largest picture.
+    CATSEYE_TOKEN is the secret that callers send (none: everybody may ask), CATSEYE_MAX_PIXELS the largest image.
 
     Raises:
         UsageError: a variable is wrong. ModelFileError: as in `open_onnx`.
 
     """
-    Image.preinit()  # else the first picture would pay for importing Pillow's formats
+    Image.preinit()  # else the first image would pay for importing Pillow's formats
     token = os.environ.get("CATSEYE_TOKEN", "").encode()
     if token:
         require_sound(token, "CATSEYE_TOKEN")

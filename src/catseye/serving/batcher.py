@@ -1,10 +1,10 @@
 """The scheduler: takes what is queued as soon as a thread is free, and never waits for more to come.
 
-Enters: `Job`s whose picture is decoded. Leaves: the same jobs with `answer` or `failure` set, handed to `deliver` in
-the thread that computed them. While requests come slowly, batches have one picture and nothing is delayed; under load
+Enters: `Job`s whose image is decoded. Leaves: the same jobs with `answer` or `failure` set, handed to `deliver` in
+the thread that computed them. While requests come slowly, batches have one image and nothing is delayed; under load
 the queue fills during a call, and the next call takes more. Called by `engine.py`.
 
-No timer: on CPUs a larger batch is hardly cheaper per picture, so waiting for one would only add its own length to
+No timer: on CPUs a larger batch is hardly cheaper per image, so waiting for one would only add its own length to
 every answer. `tuning.py` measures how large a batch may get; `benchmarks/serve_load.py` compares with other servers.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One picture on its way through the server. Times are of `time.monotonic`, in seconds."""
+    """One image on its way through the server. Times are of `time.monotonic`, in seconds."""
 
     model: ServedModel
     future: "asyncio.Future[None]"
@@ -119,7 +119,7 @@ class Batcher:
             return batch
 
     def _compute(self, batch: list[Job]) -> None:
-        """Answer every job. A call that fails (out of memory, one odd picture) is tried again in halves."""
+        """Answer every job. A call that fails (out of memory, one odd image) is tried again in halves."""
         try:
             answers = batch[0].model.compute(
                 stack(job.row for job in batch if job.row is not None), any(job.wants_cam for job in batch)
@@ -143,7 +143,7 @@ def _hand_out(batch: list[Job], answers: Answers) -> None:
         job.batch_size = len(batch)
         job.row = None
         if not finite[index]:
-            job.failure = ArithmeticError("the model answers this picture with NaN or infinity")
+            job.failure = ArithmeticError("the model answers this image with NaN or infinity")
             continue
         job.answer = answers.probabilities[index]
         if job.wants_cam and answers.cams is not None:

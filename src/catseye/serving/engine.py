@@ -1,4 +1,4 @@
-"""From the bytes of a picture to its probabilities: decoding threads, then the batcher; bounded, and with a deadline.
+"""From the bytes of an image to its probabilities: decoding threads, then the batcher; bounded, and with a deadline.
 
 Enters: bytes or a row, in the event loop. Leaves: a finished `Job`, awaited there. Owns the current version of the
 model and swaps it between two jobs. Called by app and inference_v2.
@@ -32,10 +32,10 @@ class Engine:
 
     def __init__(self, model: ServedModel, plan: Plan, limits: Limits, on_batch: Callable[[list[Job]], None]) -> None:
         self.model, self.plan, self.limits = model, plan, limits
-        self.num_in_flight = 0  # pictures accepted and not yet answered
+        self.num_in_flight = 0  # images accepted and not yet answered
         self.buffered_bytes = 0
         self._on_batch = on_batch
-        self._seconds_per_picture = 1 / plan.pictures_per_s if plan.pictures_per_s else 0.0
+        self._seconds_per_image = 1 / plan.images_per_s if plan.images_per_s else 0.0
         self._loop = asyncio.get_running_loop()
         self._undecoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._batcher = Batcher(plan.concurrency, plan.batch_size, self._deliver)
@@ -48,7 +48,7 @@ class Engine:
 
     @property
     def num_waiting(self) -> int:
-        """Pictures that wait for a thread of the model."""
+        """Images that wait for a thread of the model."""
         return self._batcher.num_waiting
 
     @property
@@ -56,26 +56,26 @@ class Engine:
         """Calls of the model that failed and were tried again in halves."""
         return self._batcher.num_splits
 
-    def require_room(self, num_pictures: int = 1) -> None:
+    def require_room(self, num_images: int = 1) -> None:
         """Refuse early, before a body is read, what the queue would refuse later.
 
         Raises:
             Refusal: 503, when the queue is full or its wait is longer than the deadline.
 
         """
-        wait_s = (self.num_in_flight + num_pictures) * self._seconds_per_picture
-        too_many = self.num_in_flight + num_pictures > self.limits.max_queued
+        wait_s = (self.num_in_flight + num_images) * self._seconds_per_image
+        too_many = self.num_in_flight + num_images > self.limits.max_queued
         if too_many or (self.num_in_flight and wait_s > 0.8 * self.limits.deadline_s):
             raise Refusal(
                 503,
                 "busy",
-                f"at most {self.limits.max_queued} pictures wait at a time and none longer than "
+                f"at most {self.limits.max_queued} images wait at a time and none longer than "
                 f"{self.limits.deadline_s:g} s; {self.num_in_flight} are waiting; try again later",
                 retry_after_s=max(1, math.ceil(wait_s / 2)),
             )
 
     def start(self, model: ServedModel, *, content: bytes | None = None, row: NDArray[Any] | None = None) -> Job:
-        """Accept one picture (its bytes, or a row of the model's input); `answer` waits for it.
+        """Accept one image (its bytes, or a row of the model's input); `answer` waits for it.
 
         Right after `require_room`, with nothing awaited in between: a request is accepted whole or not at all.
         """
@@ -96,7 +96,7 @@ class Engine:
         """Wait for a queued job.
 
         Raises:
-            Refusal: the picture is bad (4xx), the model failed (500, 503) or the deadline has passed (504).
+            Refusal: the image is bad (4xx), the model failed (500, 503) or the deadline has passed (504).
             CancelledError: the caller has gone.
 
         """
@@ -139,7 +139,7 @@ class Engine:
             job.future.set_result(None)
 
     def _decode(self) -> None:
-        """Body of the decoding threads. A bad picture ends here and joins no batch."""
+        """Body of the decoding threads. A bad image ends here and joins no batch."""
         while job := self._undecoded.get():
             content, job.content = job.content, None
             if content is None or job.future.done():
@@ -169,5 +169,5 @@ class Engine:
                 job.future.set_result(None)
         if batch[0].batch_size:
             seconds = (batch[0].computed - batch[0].computing) / len(batch) / self.plan.concurrency
-            self._seconds_per_picture += 0.05 * (seconds - self._seconds_per_picture)
+            self._seconds_per_image += 0.05 * (seconds - self._seconds_per_image)
             self._on_batch(batch)

@@ -1,6 +1,6 @@
-"""A class-activation map as a PNG that lies exactly on the picture it was made for.
+"""A class-activation map as a PNG that lies exactly on the image it was made for.
 
-Enters: the map of the model's input and the size of the picture. Leaves: PNG bytes with transparency: clear where
+Enters: the map of the model's input and the size of the image. Leaves: PNG bytes with transparency: clear where
 the class was not seen and where the model's input did not reach. Called by `schemas.py`.
 """
 
@@ -20,9 +20,9 @@ _TABLE = np.stack([np.interp(np.linspace(0, 4, 256), np.arange(5), _STOPS[:, c])
 
 
 def heat_map_png(cam: NDArray[Any], size_px: tuple[int, int], spec: Preprocessing) -> bytes:
-    """The map over the whole picture.
+    """The map over the whole image.
 
-    Shape: cam (h, w), any range; `size_px` is (width, height) of the upright picture.
+    Shape: cam (h, w), any range; `size_px` is (width, height) of the upright image.
     """
     scale = min(1.0, LONGEST_PX / max(size_px))
     width, height = (max(1, round(side * scale)) for side in size_px)
@@ -36,8 +36,8 @@ def heat_map_png(cam: NDArray[Any], size_px: tuple[int, int], spec: Preprocessin
         min(right, 1) * cam.shape[1],
         min(bottom, 1) * cam.shape[0],
     )
-    # Where the input shows only a part of the picture, the map is pasted into that part.
-    x0, y0, x1, y1 = part_of_picture(size_px, spec)
+    # Where the input shows only a part of the image, the map is pasted into that part.
+    x0, y0, x1, y1 = part_of_image(size_px, spec)
     target = (max(1, round((x1 - x0) * width)), max(1, round((y1 - y0) * height)))
     heat = np.asarray(grey.resize(target, Image.Resampling.BICUBIC, box=box)).clip(0, 1)
     pixels = np.zeros((height, width, 4), np.uint8)
@@ -51,7 +51,7 @@ def heat_map_png(cam: NDArray[Any], size_px: tuple[int, int], spec: Preprocessin
 
 
 def seen_box(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, float, float, float]:
-    """Where the picture lies in the model's input, as shares of its width and height: left, top, right, bottom."""
+    """Where the image lies in the model's input, as shares of its width and height: left, top, right, bottom."""
     if spec.resize != "pad" or size_px == (spec.width_px, spec.height_px):
         return (0.0, 0.0, 1.0, 1.0)
     scale = min(spec.width_px / size_px[0], spec.height_px / size_px[1])
@@ -59,8 +59,8 @@ def seen_box(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, floa
     return ((1 - x) / 2, (1 - y) / 2, (1 + x) / 2, (1 + y) / 2)
 
 
-def part_of_picture(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, float, float, float]:
-    """Which part of the picture the model's input shows, as shares of its width and height."""
+def part_of_image(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, float, float, float]:
+    """Which part of the image the model's input shows, as shares of its width and height."""
     if spec.resize != "crop":
         return (0.0, 0.0, 1.0, 1.0)
     ratio = (size_px[0] / size_px[1]) / (spec.width_px / spec.height_px)

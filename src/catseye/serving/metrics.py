@@ -35,11 +35,11 @@ class Metrics:
             "catseye_request_seconds", "First byte to answer.", ["route"], buckets=SECONDS, registry=registry
         )
         stages = Histogram(
-            "catseye_stage_seconds", "Where the time of a picture went.", ["stage"], buckets=SECONDS, registry=registry
+            "catseye_stage_seconds", "Where the time of an image went.", ["stage"], buckets=SECONDS, registry=registry
         )
         self._decode, self._queue, self._model = (stages.labels(stage) for stage in ("decode", "queue", "model"))
         sizes = (1, 2, 4, 8, 16, 32, 64)
-        self._batch_size = Histogram("catseye_batch_size", "Pictures per call.", buckets=sizes, registry=registry)
+        self._batch_size = Histogram("catseye_batch_size", "Images per call.", buckets=sizes, registry=registry)
         shares = tuple(number / 10 for number in range(1, 10))
         self._confidence = Histogram("catseye_confidence", "Of the best class.", buckets=shares, registry=registry)
         self._predicted = Counter("catseye_predicted", "Answers by class.", ["class_name"], registry=registry)
@@ -47,7 +47,7 @@ class Metrics:
         self._splits = Counter("catseye_batch_splits", "Calls that failed and were halved.", registry=registry)
         self._num_splits = 0
         self._in_flight = Gauge(
-            "catseye_pictures_in_flight", "Accepted, not yet answered.", registry=registry, multiprocess_mode="livesum"
+            "catseye_images_in_flight", "Accepted, not yet answered.", registry=registry, multiprocess_mode="livesum"
         )
         self._waiting = Gauge(
             "catseye_queue_depth", "Decoded, not yet computed.", registry=registry, multiprocess_mode="livesum"
@@ -91,7 +91,7 @@ class Metrics:
         self._model.observe(jobs[0].computed - jobs[0].computing)
 
     def answered(self, job: Job, best: int, confidence: float) -> None:
-        """Note one picture's answer."""
+        """Note one image's answer."""
         self._decode.observe(job.decoded - job.decoding)
         self._queue.observe(job.computing - job.decoded)
         self._confidence.observe(confidence)

@@ -43,7 +43,7 @@ def document(model: ServedModel, limits: Limits, *, with_token: bool) -> dict[st
         "info": {
             "title": f"catseye: {model.name}",
             "version": __version__,
-            "description": "Classifies pictures. Errors have a sentence for people and a code for programs. Any "
+            "description": "Classifies images. Errors have a sentence for people and a code for programs. Any "
             "request may also be answered with 400, 408 or 431 (broken or slow HTTP), 401 (no token where one is "
             "needed), 413 (too large), 503 (busy; see Retry-After) or 504 (too late).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -65,7 +65,7 @@ def _schemas(model: ServedModel) -> dict[str, Any]:
             "confidence": {"type": "number", "description": "Percent, two decimals"},
             "all_probabilities": shares,
             "unknown": {"type": "boolean", "description": "Below the model's threshold: do not believe the class"},
-            "cam": {"type": "string", "description": "data: URL of a PNG to lay over the picture"},
+            "cam": {"type": "string", "description": "data: URL of a PNG to lay over the image"},
         },
         "examples": [example],
     }
@@ -90,7 +90,7 @@ def _schemas(model: ServedModel) -> dict[str, Any]:
 def _predict(limits: Limits) -> dict[str, Any]:
     form = {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
     return {
-        "summary": "Classify one picture",
+        "summary": "Classify one image",
         "description": f"JPEG, PNG, WebP, BMP or the first frame of a GIF; at most {limits.body_bytes:,} bytes and "
         f"{limits.max_pixels:,} pixels.",
         "parameters": _options(),
@@ -103,8 +103,8 @@ def _predict_batch(limits: Limits) -> dict[str, Any]:
     files = {"type": "array", "items": _BINARY, "maxItems": limits.max_parts}
     form = {"type": "object", "required": ["file"], "properties": {"file": files}}
     return {
-        "summary": "Classify several pictures",
-        "description": "One entry per picture, in order, each with a status of its own.",
+        "summary": "Classify several images",
+        "description": "One entry per image, in order, each with a status of its own.",
         "parameters": _options(),
         "requestBody": _body({"multipart/form-data": {"schema": form}, "image/*": {"schema": _BINARY}}),
         "responses": _responses("Predictions", "400", "413", "415", "503", "504"),

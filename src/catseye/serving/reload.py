@@ -98,7 +98,7 @@ def check_golden(model: ServedModel, path: Path) -> int:
         pairs = said["pairs"][:MAX_PAIRS]
         spec = model.manifest.preprocessing
         # Only the last part of a name: the listing may not point out of its folder.
-        contents = [(folder / Path(pair["picture"]).name).read_bytes() for pair in pairs]
+        contents = [(folder / Path(pair["image"]).name).read_bytes() for pair in pairs]
         rows = [model.row_of(preprocess(content, spec)) for content in contents]
         expected = np.array([pair["probabilities"] for pair in pairs], np.float64)
         tolerance = float(said["tolerance"]) if model.runtime == "cpu" else RUNTIME_TOLERANCE

@@ -85,7 +85,7 @@ def _providers(runtime: str) -> tuple[tuple[str, ...], str]:
 
 
 def _openvino(file: ModelFile) -> Ask:
-    """The same graph in OpenVINO, one thread per call, after it answered two trial pictures as ONNX Runtime does."""
+    """The same graph in OpenVINO, one thread per call, after it answered two trial images as ONNX Runtime does."""
     try:
         from catseye.runtimes.openvino import start
 

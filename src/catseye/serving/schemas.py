@@ -15,7 +15,7 @@ from catseye.serving.served_model import ServedModel
 
 
 def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
-    """The answer for one picture, the index of its class and its probability (0 to 1).
+    """The answer for one image, the index of its class and its probability (0 to 1).
 
     Percentages have two decimals. `top` keeps the best so many classes, best first. "unknown" appears only when the
     model's own threshold says so, "cam" only when it was asked for.
@@ -29,7 +29,7 @@ def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
 
 
 def describe(model: ServedModel, probabilities: NDArray[Any], top: int | None) -> dict[str, Any]:
-    """What is said of one picture's probabilities (K,), 0 to 1."""
+    """What is said of one image's probabilities (K,), 0 to 1."""
     manifest = model.manifest
     percent = np.round(probabilities.astype(np.float64) * 100, 2)
     best = int(probabilities.argmax())
@@ -49,7 +49,7 @@ def describe(model: ServedModel, probabilities: NDArray[Any], top: int | None) -
 
 
 def add_map(answer: dict[str, Any], model: ServedModel, cam: NDArray[Any], size_px: tuple[int, int]) -> None:
-    """Add where the class was seen, as a PNG that fits a picture of this size."""
+    """Add where the class was seen, as a PNG that fits an image of this size."""
     png = heat_map_png(cam, size_px, model.manifest.preprocessing)
     answer["cam"] = "data:image/png;base64," + base64.b64encode(png).decode()
 
@@ -79,7 +79,7 @@ def model_card(model: ServedModel) -> dict[str, Any]:
             card["accuracy"] = {
                 "share": said.metrics[f"{side}_accuracy"],
                 "interval_95": None if low is None or high is None else [low, high],
-                "num_pictures": int(said.metrics.get(f"{side}_num_pictures", 0)) or None,
+                "num_images": int(said.metrics.get(f"{side}_num_images", 0)) or None,
                 "split": side,
             }
             break

@@ -62,7 +62,7 @@ class ServedModel:
         return np.float32 if self.manifest.input_kind == "float" else np.uint8
 
     def row_of(self, pixels: Pixels) -> NDArray[Any]:
-        """Shape: (H, W, C) uint8 of one picture -> `row_shape`."""
+        """Shape: (H, W, C) uint8 of one image -> `row_shape`."""
         row: NDArray[Any] = tensor_of(pixels[None], self.manifest)[0]
         return row
 

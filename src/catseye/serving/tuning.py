@@ -1,4 +1,4 @@
-"""How many calls side by side, and how many pictures per call at most: measured on this machine with this file.
+"""How many calls side by side, and how many images per call at most: measured on this machine with this file.
 
 Enters: the model. Leaves: a `Plan`. A fraction of a second, because a server that starts slowly is a server that
 scales slowly. Called by `server.py` before it listens.
@@ -15,7 +15,7 @@ from catseye.serving.served_model import ServedModel
 
 BATCH_SIZES = (1, 4, 16)
 GPU_BATCH_SIZES = (1, 8, 32, 64)
-LONGEST_CALL_S = 0.05  # a longer call keeps every other picture waiting
+LONGEST_CALL_S = 0.05  # a longer call keeps every other image waiting
 BUDGET_S = 0.02  # per question
 LEAST_CALLS = 2
 TRIES = 3
@@ -27,21 +27,21 @@ BATCH_WORTH_IT = 1.02
 
 @dataclass(frozen=True)
 class Plan:
-    """The choice, and what was measured: pictures per second by (concurrency, batch size)."""
+    """The choice, and what was measured: images per second by (concurrency, batch size)."""
 
     concurrency: int
     batch_size: int
     measured: dict[tuple[int, int], float]
 
     @property
-    def pictures_per_s(self) -> float:
+    def images_per_s(self) -> float:
         """What this plan was measured to do; 0 where nothing was measured."""
         return self.measured.get((self.concurrency, self.batch_size), 0.0)
 
     def __str__(self) -> str:
         """The choice in words, for the log."""
-        speed = f", about {self.pictures_per_s:,.0f} pictures/s" if self.pictures_per_s else ""
-        return f"{self.concurrency} call(s) side by side, up to {self.batch_size} picture(s) each{speed}"
+        speed = f", about {self.images_per_s:,.0f} images/s" if self.images_per_s else ""
+        return f"{self.concurrency} call(s) side by side, up to {self.batch_size} image(s) each{speed}"
 
 
 def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> Plan:
@@ -76,7 +76,7 @@ def _concurrency(model: ServedModel, batch_size: int, measured: dict[tuple[int, 
 
 
 def _speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[float, float]:
-    """Pictures per second with so many threads, and the seconds of the fastest call."""
+    """Images per second with so many threads, and the seconds of the fastest call."""
     rows = np.zeros((batch_size, *model.row_shape), model.row_type)
     counts, fastest = [0] * concurrency, [float("inf")] * concurrency
     ends = [0.0] * concurrency

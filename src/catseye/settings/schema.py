@@ -16,7 +16,7 @@ class Group(BaseModel):
 
 
 class DataSettings(Group):
-    """Which pictures, and how they become arrays."""
+    """Which images, and how they become arrays."""
 
     resize: Literal["pad", "crop", "squash"] = "pad"
     input_px: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
@@ -29,11 +29,11 @@ class DataSettings(Group):
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         default="auto", description="loader processes when streaming"
     )
-    strict: bool = Field(default=False, description="an unreadable picture is an error, not a warning")
+    strict: bool = Field(default=False, description="an unreadable image is an error, not a warning")
     group_by: str = Field(
         default="", description="regular expression on file names; an equal first group stays on one side"
     )
-    allow_leaks: bool = Field(default=False, description="report a score even where held-out pictures also trained")
+    allow_leaks: bool = Field(default=False, description="report a score even where held-out images also trained")
 
 
 class ModelSettings(Group):
@@ -43,7 +43,7 @@ class ModelSettings(Group):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     skip: bool | None = None
     stem: Literal["auto", "small", "standard"] | None = Field(
-        default=None, description="entrance for pictures of 64 px and less, or the paper's; auto: by input size"
+        default=None, description="entrance for images of 64 px and less, or the paper's; auto: by input size"
     )
     width: float | None = Field(
         default=None, ge=0.125, le=8, description="speednet, tower: factor of every block's channels"
@@ -63,9 +63,7 @@ class TransferSettings(Group):
 
     strategy: Literal["none", "auto", "feature-extraction", "fine-tune", "full", "scratch"] = "none"
     weights: str = Field(default="", description="a local file; empty: the published ones of the network")
-    variants: int = Field(
-        default=2, ge=1, le=100, description="feature-extraction: copies per picture, the first plain"
-    )
+    variants: int = Field(default=2, ge=1, le=100, description="feature-extraction: copies per image, the first plain")
     stages: int = Field(default=1, ge=1, le=100, description="fine-tune: how many of the last stages")
     backbone_lr: float = Field(default=1e-4, gt=0, le=1, description="peak rate of the last stage")
     layer_decay: float = Field(default=0.8, gt=0, le=1, description="factor of the rate per stage further down")
@@ -87,7 +85,7 @@ class AugmentSettings(Group):
     hflip: float = Field(default=0.0, ge=0, le=1, description="probability of a mirror image")
     rotate_deg: float = Field(default=0.0, ge=0, le=180, description="largest angle")
     hflip_alternate: bool = Field(
-        default=False, description="mirror each picture in turn from epoch to epoch, not at random"
+        default=False, description="mirror each image in turn from epoch to epoch, not at random"
     )
     crop_padding_px: int = Field(default=0, ge=0, le=128, description="random crop after padding by this much")
     crop_padding: Literal["zero", "reflect"] = Field(default="zero", description="what the padding is filled with")
@@ -123,7 +121,7 @@ class TrainingSettings(Group):
     clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
     accumulate_steps: int = Field(default=1, ge=1, le=1024, description="parts of a batch, one after the other")
-    sync_batch_norm: bool = Field(default=False, description="statistics over the pictures of all processes")
+    sync_batch_norm: bool = Field(default=False, description="statistics over the images of all processes")
     precision: Literal["auto", "fastest", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that compute in it"
     )

@@ -1,4 +1,4 @@
-"""The objects of a run, built from settings and pictures; nothing is trained here.
+"""The objects of a run, built from settings and images; nothing is trained here.
 
 Enters: DATA and `Settings`. Leaves: `Prepared`, `Trainer`, `Manifest`. Called by `fit.py`.
 """
@@ -41,7 +41,7 @@ from catseye.training.transfer import Plan, build_pretrained, pretrained_options
 
 @dataclass(frozen=True)
 class Assembled:
-    """What `fit` works with. The loaders give features instead of pictures where a frozen backbone was run once."""
+    """What `fit` works with. The loaders give features instead of images where a frozen backbone was run once."""
 
     trainer: Trainer
     loaders: Mapping[str, Loader]
@@ -50,7 +50,7 @@ class Assembled:
 
 
 def find_weights(chosen: Settings, console: Console) -> Published | None:
-    """Published weights, looked for before any picture is read: what is missing is told at once."""
+    """Published weights, looked for before any image is read: what is missing is told at once."""
     transfer = chosen.transfer
     if transfer.strategy == "none":
         return None
@@ -86,7 +86,7 @@ def prepare_data(
     spec = prepared.spec
     shape = f"{spec.channels} x {spec.height_px} x {spec.width_px}"
     console.print(
-        f"{len(prepared.pictures.classes)} classes; {counts}; input {shape}, resize {spec.resize}",
+        f"{len(prepared.images.classes)} classes; {counts}; input {shape}, resize {spec.resize}",
         highlight=False,
         soft_wrap=True,
     )
@@ -98,13 +98,13 @@ def prepare_data(
 
 
 def fit_to_data(chosen: Settings, prepared: Prepared, console: Console) -> Settings:
-    """Drop what a recipe asks for and these pictures cannot bear, and refuse what would do nothing."""
-    if chosen.recipe and chosen.augment.hflip and not prepared.pictures.mirror_safe:
+    """Drop what a recipe asks for and these images cannot bear, and refuse what would do nothing."""
+    if chosen.recipe and chosen.augment.hflip and not prepared.images.mirror_safe:
         console.print("- no mirror images: a mirrored digit is another sign", highlight=False)
         unmirrored = {"hflip": 0.0, "hflip_alternate": False}
         chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update=unmirrored)})
     if chosen.augment.saturation and prepared.spec.channels == 1:
-        raise UsageError("augment.saturation would do nothing here: the pictures are grey; leave it out")
+        raise UsageError("augment.saturation would do nothing here: the images are grey; leave it out")
     if not prepared.counts["val"] and chosen.training.keep == "best":
         default = type(chosen.training)()
         for key in ("patience", "best_by"):
@@ -126,7 +126,7 @@ def assemble(
     processes: Processes = ALONE,
 ) -> Assembled:
     """Network, optimizer, schedule, loss and average of a run; the same seed gives the same weights."""
-    spec, training, classes = prepared.spec, chosen.training, prepared.pictures.classes
+    spec, training, classes = prepared.spec, chosen.training, prepared.images.classes
     options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
     torch.manual_seed(chosen.seed)
     loaders: Mapping[str, Loader] = prepared.loaders
@@ -141,7 +141,7 @@ def assemble(
         )
         begin = getattr(model, "initialise", None)
         if begin is not None:
-            begin(_some_pictures(prepared))
+            begin(_some_images(prepared))
         model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     else:
         model, plan = build_pretrained(chosen, prepared, published, where)
@@ -151,7 +151,7 @@ def assemble(
         if plan.strategy == "feature-extraction":
             if chosen.distillation.teacher:
                 raise UsageError(
-                    "distillation.teacher needs pictures, feature extraction has none; say --strategy fine-tune"
+                    "distillation.teacher needs images, feature extraction has none; say --strategy fine-tune"
                 )
             loaders = _cache(model, chosen, prepared, console)
             frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
@@ -185,8 +185,8 @@ def assemble(
     return Assembled(trainer, loaders, Architecture(name=chosen.model.name, options=options), plan)
 
 
-def _some_pictures(prepared: Prepared, number: int = 5000) -> Tensor:
-    """Training pictures of all classes, normalised: (N, C, H, W) float32 on the CPU."""
+def _some_images(prepared: Prepared, number: int = 5000) -> Tensor:
+    """Training images of all classes, normalised: (N, C, H, W) float32 on the CPU."""
     found: list[Tensor] = []
     for batch in prepared.loaders["train"].epoch(0):  # shuffled
         found.append(normalise(to_unit(batch.pixels.cpu()), prepared.spec))
@@ -221,7 +221,7 @@ def _teacher(chosen: Settings, prepared: Prepared, where: torch.device) -> Teach
         return None
     return load_teacher(
         wanted.teacher,
-        prepared.pictures.classes,
+        prepared.images.classes,
         prepared.spec,
         temperature=wanted.temperature,
         weight=wanted.weight,
@@ -235,13 +235,13 @@ def make_manifest(chosen: Settings, prepared: Prepared, architecture: Architectu
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         catseye=version("catseye"),
         torch=torch.__version__,
-        data_name=Path(prepared.pictures.source).name,
+        data_name=Path(prepared.images.source).name,
         data_sha256=prepared.data_sha256,
         settings_sha256=sha256(to_toml(chosen).encode()).hexdigest(),
         seed=chosen.seed,
     )
     return Manifest(
-        classes=prepared.pictures.classes,
+        classes=prepared.images.classes,
         preprocessing=prepared.spec,
         architecture=architecture,
         provenance=provenance,
@@ -249,17 +249,17 @@ def make_manifest(chosen: Settings, prepared: Prepared, architecture: Architectu
 
 
 def data_manifest(prepared: Prepared, folder: Path | None) -> dict[str, Any]:
-    """data.json: the source, and name and class of every picture on each side."""
-    pictures = prepared.pictures
+    """data.json: the source, and name and class of every image on each side."""
+    images = prepared.images
     names: dict[str, dict[str, str]] = {side: {} for side in SPLIT_LABELS}
-    for name, label, side in zip(pictures.names, pictures.labels, prepared.splits, strict=True):
+    for name, label, side in zip(images.names, images.labels, prepared.splits, strict=True):
         if side >= 0:
-            names[SPLIT_LABELS[side]][name] = pictures.classes[label]
+            names[SPLIT_LABELS[side]][name] = images.classes[label]
     return {
-        "source": pictures.source,
+        "source": images.source,
         "data_dir": str(folder.resolve()) if folder else None,
         "sha256": prepared.data_sha256,
-        "classes": list(pictures.classes),
+        "classes": list(images.classes),
         "splits": names,
         "quarantined": list(prepared.quarantined.values()),
         "notes": prepared.notes,

@@ -1,4 +1,4 @@
-"""Frozen features, computed once: every later epoch trains the head on them and sees no picture.
+"""Frozen features, computed once: every later epoch trains the head on them and sees no image.
 
 Enters: a network whose backbone is frozen, and its loaders. Leaves: loaders of features with the same
 numbers, labels and order. Called by assemble.py for feature extraction.
@@ -30,10 +30,10 @@ from catseye.settings.schema import AugmentSettings
 
 @dataclass
 class FeatureLoader:
-    """Batches of pooled features (N, F, 1, 1) float32 in place of pictures.
+    """Batches of pooled features (N, F, 1, 1) float32 in place of images.
 
-    `features` (V, M, F): V variants of each picture, the first one plain; `row` leads from a picture's
-    number to its row. A training epoch draws one variant per picture, evaluation takes the plain one.
+    `features` (V, M, F): V variants of each image, the first one plain; `row` leads from an image's
+    number to its row. A training epoch draws one variant per image, evaluation takes the plain one.
     """
 
     features: Tensor
@@ -84,9 +84,9 @@ def cache_features(
     seed: int,
     batch_size: int,
 ) -> Cached:
-    """Run the backbone once over every picture, and over `variants - 1` augmented copies of each training picture.
+    """Run the backbone once over every image, and over `variants - 1` augmented copies of each training image.
 
-    The test pictures are left to the evaluation, which runs the whole network over them anyway.
+    The test images are left to the evaluation, which runs the whole network over them anyway.
     """
     begun = time.perf_counter()
     made: dict[str, Loader] = {}
@@ -113,7 +113,7 @@ def cache_features(
 
 
 def _in_order(loader: Loader, *, plain: bool) -> Loader:
-    """The same pictures unshuffled, none left over, and without random crops for the plain variant."""
+    """The same images unshuffled, none left over, and without random crops for the plain variant."""
     if isinstance(loader, StreamLoader):
         return replace(loader, shuffle=False, min_area=1.0 if plain else loader.min_area, bad=loader.bad)
     assert isinstance(loader, MemoryLoader)
@@ -128,7 +128,7 @@ def _one_round(
     seed: int,
     variant: int,
 ) -> tuple[Tensor, list[Batch]]:
-    """Pooled features (M, F) of one variant, in the order of the pictures' numbers, and the batches they came from."""
+    """Pooled features (M, F) of one variant, in the order of the images' numbers, and the batches they came from."""
     pooled: list[Tensor] = []
     seen: list[Batch] = []
     for number, batch in enumerate(_in_order(loader, plain=augment is None).epoch(variant)):

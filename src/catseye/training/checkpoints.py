@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor
 
@@ -33,7 +34,7 @@ class Position:
     step: int = 0
     loss_sum: float = 0.0
     num_correct: int = 0
-    num_pictures: int = 0
+    num_images: Annotated[int, Field(validation_alias=AliasChoices("num_images", "num_pictures"))] = 0  # the older name
     seconds_s: float = 0.0
     best: float | None = None
     best_epoch: int = -1

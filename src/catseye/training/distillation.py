@@ -31,7 +31,7 @@ class Teacher:
     def blend(self, loss: Tensor, logits: Tensor, x: Tensor, share: Tensor | float = 1.0) -> Tensor:
         """(1 - weight) · loss + weight · T² · KL(teacher ‖ student), both softened by T.
 
-        `share` is the part that these pictures are of the whole batch, over which the divergence is averaged.
+        `share` is the part that these images are of the whole batch, over which the divergence is averaged.
 
         Shape: loss scalar, logits (N, K), x (N, C, H, W) normalised for the student -> scalar.
         """
@@ -42,7 +42,7 @@ class Teacher:
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * share * divergence
 
     def _input(self, x: Tensor) -> Tensor:
-        """The same augmented pictures, with the teacher's size, channels and statistics."""
+        """The same augmented images, with the teacher's size, channels and statistics."""
         x = x * _row(self.student_spec.std, x) + _row(self.student_spec.mean, x)
         if self.spec.channels != x.shape[1]:
             x = x.expand(-1, 3, -1, -1) if self.spec.channels == 3 else luma(x)

@@ -81,7 +81,7 @@ class Processes:
         return cast(Loader, replace(cast(Any, loader), share=Share(self.rank, self.world_size)))
 
     def part(self, loader: Loader) -> Loader:
-        """The same evaluation loader on this process's part of the pictures: neighbours, none doubled or dropped."""
+        """The same evaluation loader on this process's part of the images: neighbours, none doubled or dropped."""
         mine = np.array_split(loader.indices, self.world_size)[self.rank]
         return cast(Loader, replace(cast(Any, loader), indices=mine))
 
@@ -94,12 +94,12 @@ class Processes:
         *,
         after_batch: Callable[[], None] | None = None,
     ) -> Outputs:
-        """Every picture's logits in the original order, on each process; each one computes its part of them.
+        """Every image's logits in the original order, on each process; each one computes its part of them.
 
         `after_batch` is for a process that is alone: several have unequal numbers of batches.
 
         Raises:
-            DataError: not one picture of any part could be read.
+            DataError: not one image of any part could be read.
 
         """
         if self.world_size == 1:
@@ -109,7 +109,7 @@ class Processes:
         distributed.all_gather_object(found, self._collect_part(model, loader, spec, precision))
         parts = [part for part in found if part is not None]
         if not parts:
-            raise DataError(f"none of {len(loader.indices)} pictures can be read")
+            raise DataError(f"none of {len(loader.indices)} images can be read")
         return Outputs(
             np.concatenate([part.logits for part in parts]),
             np.concatenate([part.labels for part in parts]),
@@ -121,7 +121,7 @@ class Processes:
     ) -> Outputs | None:
         try:
             return collect_logits(model, self.part(loader), spec, precision=precision)
-        except DataError:  # no pictures here, which says nothing of the other parts
+        except DataError:  # no images here, which says nothing of the other parts
             return None
 
     @torch.no_grad()
@@ -231,7 +231,7 @@ def _lost(error: RuntimeError) -> bool:
 
 
 def check_sizes(chosen: Settings, processes: Processes) -> None:
-    """Every part of a batch needs two pictures.
+    """Every part of a batch needs two images.
 
     Raises:
         UsageError: the batch is too small for so many parts.
@@ -242,13 +242,13 @@ def check_sizes(chosen: Settings, processes: Processes) -> None:
     if parts > 1 and training.batch_size < 2 * parts:
         raise UsageError(
             f"training.batch_size is the whole batch, in {processes.world_size} process(es) x "
-            f"{training.accumulate_steps} step(s) of 2 pictures or more; got {training.batch_size}; "
+            f"{training.accumulate_steps} step(s) of 2 images or more; got {training.batch_size}; "
             f"say --set training.batch_size={2 * parts}"
         )
 
 
 def check_same_data(prepared: Prepared, processes: Processes) -> None:
-    """All processes must have found the same pictures, split them alike, and keep them alike.
+    """All processes must have found the same images, split them alike, and keep them alike.
 
     Raises:
         DataError: they did not.
@@ -263,7 +263,7 @@ def check_same_data(prepared: Prepared, processes: Processes) -> None:
     if len(set(found)) > 1:
         other = next(rank for rank, theirs in enumerate(found) if theirs != found[0])
         raise DataError(
-            f"all processes must see the same pictures; process 0 and process {other} differ; give every machine "
+            f"all processes must see the same images; process 0 and process {other} differ; give every machine "
             "the same DATA, and where only the free memory differs, say --set data.storage=stream"
         )
 

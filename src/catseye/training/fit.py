@@ -95,7 +95,7 @@ def train(
     console: Console | None = None,
     progress: ShowProgress = EpochProgress,
 ) -> Trained:
-    """Train a classifier on labelled pictures and measure it on held-out ones.
+    """Train a classifier on labelled images and measure it on held-out ones.
 
     `data` is a folder of class folders, a zip, a CSV file or a built-in name. `settings` is keyed by
     dotted names, `{"training.lr": 0.05}`; `overrides` are the same as text. `resume` continues an
@@ -105,9 +105,9 @@ def train(
     (progress.py); the lab gives one that draws them.
 
     Raises:
-        UsageError: a setting or name is wrong. DataError: the pictures cannot be used.
+        UsageError: a setting or name is wrong. DataError: the images cannot be used.
         TrainingError: the loss is not finite, or memory is too short. WorkerError: a process that decodes
-            pictures died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
+            images died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """
     processes, where = join(device)
@@ -213,7 +213,7 @@ def _fit_and_report(
                 temperature = fit_temperature(held_out.logits, held_out.labels)
                 manifest = manifest.model_copy(update={"temperature": temperature})
             outputs = processes.collect(best, prepared.loaders[side], prepared.spec, after_batch=visit)
-        seen = {"split": side, "data": prepared.pictures.source, "best_epoch": position.best_epoch + 1}
+        seen = {"split": side, "data": prepared.images.source, "best_epoch": position.best_epoch + 1}
         folder = run.path if processes.first else None
         metrics = report(outputs, manifest.classes, manifest.temperature, folder, seen)
         if not processes.first:
@@ -224,7 +224,7 @@ def _fit_and_report(
             f"{side}_accuracy_low": metrics.accuracy_low,
             f"{side}_accuracy_high": metrics.accuracy_high,
             f"{side}_macro_f1": metrics.macro.f1,
-            f"{side}_num_pictures": metrics.num_pictures,
+            f"{side}_num_images": metrics.num_images,
         }
         provenance = manifest.provenance.model_copy(update={"metrics": scores})
         save_model(run.model_path, best.state_dict(), manifest.model_copy(update={"provenance": provenance}))
@@ -292,7 +292,7 @@ def fit(
 def _run_epoch(
     trainer: Trainer, loader: Loader, position: Position, checkpoints: Checkpoints, progress: EpochProgress
 ) -> None:
-    begun, before = time.monotonic(), position.num_pictures
+    begun, before = time.monotonic(), position.num_images
     spent = position.seconds_s
     loss_sum, num_correct = torch.tensor(position.loss_sum), torch.tensor(position.num_correct)
 
@@ -305,9 +305,9 @@ def _run_epoch(
         for batch in loader.epoch(position.epoch, start=position.batch):
             parts = trainer.num_parts
             result = train_step(trainer, batch)
-            loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_pictures
+            loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_images
             num_correct = num_correct.to(result.loss.device) + result.num_correct
-            position.num_pictures += result.num_pictures
+            position.num_images += result.num_images
             position.batch = batch.place + 1
             if trainer.num_parts > parts:
                 progress.say_parts(trainer.step, loader.batch_size, trainer.num_parts)
@@ -315,9 +315,9 @@ def _run_epoch(
                 progress.show(
                     step=trainer.step,
                     epoch=position.epoch,
-                    loss=float(loss_sum) / position.num_pictures,
-                    accuracy=int(num_correct) / position.num_pictures,
-                    images_per_s=(position.num_pictures - before) / (time.monotonic() - begun),
+                    loss=float(loss_sum) / position.num_images,
+                    accuracy=int(num_correct) / position.num_images,
+                    images_per_s=(position.num_images - before) / (time.monotonic() - begun),
                 )
             if checkpoints.due():
                 note()
@@ -327,13 +327,13 @@ def _run_epoch(
         raise
     note()
     position.batch = loader.num_batches
-    if not position.num_pictures:
+    if not position.num_images:
         raise DataError(
-            f"no training picture could be read in epoch {position.epoch + 1}, e.g. {next(iter(loader.bad.values()))}"
+            f"no training image could be read in epoch {position.epoch + 1}, e.g. {next(iter(loader.bad.values()))}"
         )
 
 
 def _begin_next_epoch(position: Position) -> None:
     position.epoch += 1
-    position.batch, position.loss_sum, position.num_correct, position.num_pictures = 0, 0.0, 0, 0
+    position.batch, position.loss_sum, position.num_correct, position.num_images = 0, 0.0, 0, 0
     position.seconds_s = 0.0

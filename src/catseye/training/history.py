@@ -62,13 +62,13 @@ def history_row(
     """What one epoch came to; `side` was looked at after it."""
     row = {
         "epoch": position.epoch + 1,
-        "train_loss": position.loss_sum / position.num_pictures,
-        "train_accuracy": position.num_correct / position.num_pictures,
+        "train_loss": position.loss_sum / position.num_images,
+        "train_accuracy": position.num_correct / position.num_images,
         f"{side}_loss": cross_entropy(outputs.logits, outputs.labels),
         f"{side}_accuracy": float((outputs.logits.argmax(1) == outputs.labels).mean()),
         "lr": trainer.schedule(trainer.step - 1)[0],
         "seconds": round(position.seconds_s, 3),
-        "images_per_s": round(position.num_pictures / position.seconds_s, 1),
+        "images_per_s": round(position.num_images / position.seconds_s, 1),
     }
     # Only where it happened, so that the rows of undisturbed runs stay as they are.
     if trainer.num_parts > 1:
@@ -79,7 +79,7 @@ def history_row(
 
 
 def num_unreadable(loaders: Mapping[str, Loader]) -> int:
-    """Pictures that turned out unreadable while the run went on."""
+    """Images that turned out unreadable while the run went on."""
     return len({number for loader in loaders.values() for number in loader.bad})
 
 

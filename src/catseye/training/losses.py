@@ -37,7 +37,7 @@ class Criterion:
 
 
 def make_criterion(settings: TrainingSettings, class_counts: NDArray[np.int64], device: torch.device) -> Criterion:
-    """The loss that the settings ask for; balanced weights come from the training pictures per class."""
+    """The loss that the settings ask for; balanced weights come from the training images per class."""
     weights = None
     if settings.class_weights == "balanced":
         weights = torch.tensor(balanced_weights(class_counts), dtype=torch.float32, device=device)
@@ -50,6 +50,6 @@ def balanced_weights(class_counts: NDArray[np.int64]) -> NDArray[np.float64]:
     Shape: (K,) -> (K,). Source: King and Zeng 2001; scikit-learn's class_weight="balanced".
     """
     if class_counts.min() == 0:
-        raise DataError("balanced class weights need a training picture of every class")
+        raise DataError("balanced class weights need a training image of every class")
     weights: NDArray[np.float64] = class_counts.sum() / (len(class_counts) * class_counts)
     return weights

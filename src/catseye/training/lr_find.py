@@ -1,6 +1,6 @@
-"""`catseye lr-find`: the learning rate that this network on these pictures wants, from one short run.
+"""`catseye lr-find`: the learning rate that this network on these images wants, from one short run.
 
-Enters: DATA and settings. Leaves: rates, smoothed losses, a suggestion and a picture. Called by cli.
+Enters: DATA and settings. Leaves: rates, smoothed losses, a suggestion and an image. Called by cli.
 
 Source: Smith 2015, arXiv 1506.01186, section 3.3: train while the rate grows exponentially and look where the
 loss falls fastest. The suggestion is the rate of the steepest fall, before the smallest loss.
@@ -55,7 +55,7 @@ def find_lr(
     Writes lr-find.png into `out` where given.
 
     Raises:
-        UsageError: a setting is wrong. DataError: the pictures cannot be used.
+        UsageError: a setting is wrong. DataError: the images cannot be used.
         TrainingError: the loss was never finite.
 
     """
@@ -112,7 +112,7 @@ def _rate(step: int, num_steps: int) -> float:
 
 def _finish(losses: list[float], num_steps: int, out: str | Path | None) -> LrCurve:
     if len(losses) < 3:
-        raise TrainingError("the loss was not finite from the start; look at the pictures with `catseye train`")
+        raise TrainingError("the loss was not finite from the start; look at the images with `catseye train`")
     rates = np.array([_rate(step, num_steps) for step in range(len(losses))])
     curve = LrCurve(rates, np.array(losses), steepest(rates, np.array(losses)))
     if out is not None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from catseye.errors import TrainingError
 from catseye.machine.devices import free_cached_memory, is_out_of_memory
 
-SMALLEST_PART = 2  # batch normalisation has no variance over one picture
+SMALLEST_PART = 2  # batch normalisation has no variance over one image
 
 
 class Backward(Protocol):
@@ -51,14 +51,14 @@ def in_parts(
     """Sum `backward` over a batch's parts; where memory runs out, over twice as many.
 
     `begin` is called before each attempt; what a failed one did to the `buffers` is undone. Only batch normalisation
-    notices the parts: its statistics are those of a part. `smallest` is the fewest pictures that any process has of
+    notices the parts: its statistics are those of a part. `smallest` is the fewest images that any process has of
     this batch, so that all make the same number of parts. A process that is not `alone` cannot begin anew, because
     the others wait for its gradients.
 
     Shape: x (N, ...), targets (N, ...); returns (2,): loss and right answers, and the number of parts asked for.
 
     Raises:
-        TrainingError: memory is short even for parts of two pictures, or for one of several processes.
+        TrainingError: memory is short even for parts of two images, or for one of several processes.
 
     """
     most = max(1, smallest // SMALLEST_PART)
@@ -85,7 +85,7 @@ def in_parts(
             )
         if 2 * used > most:
             raise TrainingError(
-                f"out of memory even with {-(-len(x) // used)} pictures at a time ({reason}); "
+                f"out of memory even with {-(-len(x) // used)} images at a time ({reason}); "
                 "take a smaller network, data.input_px or training.batch_size"
             )
         num_parts = 2 * used

@@ -15,7 +15,7 @@ REFRESH_S = 0.2
 
 
 class EpochProgress:
-    """A bar over all steps with loss, accuracy and pictures per second; a line per finished epoch."""
+    """A bar over all steps with loss, accuracy and images per second; a line per finished epoch."""
 
     def __init__(self, console: Console, num_epochs: int, num_batches: int, done: int) -> None:
         self.console = console
@@ -77,7 +77,7 @@ class EpochProgress:
         )
 
     def look(self, model: nn.Module, outputs: Outputs) -> None:
-        """See the network after an epoch and its answers on the held-out pictures, before that epoch's line.
+        """See the network after an epoch and its answers on the held-out images, before that epoch's line.
 
         A terminal shows neither; the lab does.
         """
@@ -99,7 +99,7 @@ ShowProgress = Callable[[Console, int, int, int], EpochProgress]
 
 
 def name_unreadable(loaders: Mapping[str, Loader], console: Console) -> None:
-    """Say how many pictures have become unreadable, and the last one."""
+    """Say how many images have become unreadable, and the last one."""
     bad = {number: reason for loader in loaders.values() for number, reason in loader.bad.items()}
-    said = f"- {len(bad)} pictures can no longer be read and are left out, the last: {list(bad.values())[-1]}"
+    said = f"- {len(bad)} images can no longer be read and are left out, the last: {list(bad.values())[-1]}"
     console.print(said, highlight=False, soft_wrap=True, markup=False)

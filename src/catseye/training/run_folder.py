@@ -1,6 +1,6 @@
 """Which run folder a training command works in, and where that run stands.
 
-Enters: `--out`, settings and pictures. Leaves: a `Run`, held against a second trainer, and a `Position`. Called by
+Enters: `--out`, settings and images. Leaves: a `Run`, held against a second trainer, and a `Position`. Called by
 fit.py; the files themselves are runs.py's and checkpoints.py's part.
 """
 
@@ -26,7 +26,7 @@ def choose_run(out: str | Path | None, chosen: Settings, prepared: Prepared, pro
     path, half_done = "", False
     if processes.first:
         begun = _half_done(out, chosen, prepared)
-        run = begun or create_run(out, f"{Path(prepared.pictures.source).stem}-{chosen.model.name}")
+        run = begun or create_run(out, f"{Path(prepared.images.source).stem}-{chosen.model.name}")
         path, half_done = str(run.path), begun is not None
     path, half_done = processes.tell((path, half_done))
     return Run(Path(path)), half_done
@@ -36,7 +36,7 @@ def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> 
     """The run that the same command began in `out`, where torchrun was told that it may restart the processes.
 
     Raises:
-        UsageError: restarts are allowed but no folder is named. DataError: the pictures have changed.
+        UsageError: restarts are allowed but no folder is named. DataError: the images have changed.
 
     """
     if not restarts_allowed():
@@ -48,7 +48,7 @@ def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> 
     if run.finished or not settings.is_file() or settings.read_text(encoding="utf-8") != to_toml(chosen):
         return None
     if run.data["sha256"] != prepared.data_sha256:
-        raise DataError(f"{prepared.pictures.source} has changed since {out} began; put it back or give another --out")
+        raise DataError(f"{prepared.images.source} has changed since {out} began; put it back or give another --out")
     return run
 
 
@@ -66,7 +66,7 @@ def continue_run(run: Run, trainer: Trainer, console: Console) -> Position:
 
 
 def what_changed(recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
-    """The sentence for pictures that are not those of data.json any more."""
+    """The sentence for images that are not those of data.json any more."""
     before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
     first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
     return f"{recorded['source']} has changed since the run began ({first}); put it back or start a new run"

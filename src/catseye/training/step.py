@@ -63,14 +63,14 @@ class Trainer:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Mean loss of the batch, right answers on the augmented pictures, pictures, over all processes.
+    """Mean loss of the batch, right answers on the augmented images, images, over all processes.
 
     The first two are still on the device.
     """
 
     loss: Tensor
     num_correct: Tensor
-    num_pictures: int
+    num_images: int
 
 
 def train_step(trainer: Trainer, batch: Batch) -> StepResult:
@@ -117,7 +117,7 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
         return torch.stack([loss.detach(), num_correct])
 
     # The whole batch at once, as long as memory allows it. The same number of parts in all processes.
-    smallest, alone = batch.num_pictures // t.processes.world_size, t.parallel is None
+    smallest, alone = batch.num_images // t.processes.world_size, t.parallel is None
     sums, t.num_parts = in_parts(begin, backward, buffers, x, targets, t.num_parts, smallest, alone=alone)
     loss, num_correct = t.processes.sum(sums)
 
@@ -134,11 +134,11 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
     if t.ema is not None:
         t.ema.update(t.model, t.step)
     t.step += 1
-    return StepResult(loss, (num_correct * batch.num_pictures / whole[1]).round().long(), batch.num_pictures)
+    return StepResult(loss, (num_correct * batch.num_images / whole[1]).round().long(), batch.num_images)
 
 
 def _forward(t: Trainer, x: Tensor, targets: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of some pictures as their part of the whole batch's mean, and the right answers among them.
+    """The loss of some images as their part of the whole batch's mean, and the right answers among them.
 
     Shape: x (N, C, H, W), targets (N,) or (N, K), whole (2,) -> scalar, scalar.
     """

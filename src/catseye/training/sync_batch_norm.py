@@ -1,4 +1,4 @@
-"""Batch normalisation over the pictures of all processes.
+"""Batch normalisation over the images of all processes.
 
 Enters: a network with plain batch norms. Leaves: the same network, whose batch norms share their statistics.
 Called by assemble.py for `training.sync_batch_norm`. torch's own SyncBatchNorm computes on GPUs only and so
@@ -30,7 +30,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """nn.BatchNorm2d whose mean and variance are those of the pictures of all processes.
+    """nn.BatchNorm2d whose mean and variance are those of the images of all processes.
 
     Shape: (N, C, H, W) -> the same; N may differ between processes.
     Source: Ioffe and Szegedy 2015, algorithm 1, over the whole batch. The variance is summed about the common mean,

@@ -1,4 +1,4 @@
-"""`catseye timeline`: the history of CNNs measured, not quoted: seven networks, the same pictures, the same time.
+"""`catseye timeline`: the history of CNNs measured, not quoted: seven networks, the same images, the same time.
 
 Enters: DATA and a budget per network. Leaves: timeline.json, timeline.md, timeline.png and a run folder each.
 Called by cli. The published figures beside the measured ones come from models/timeline.py.
@@ -39,14 +39,14 @@ from catseye.training.signals import StopRequest
 from catseye.training.step import train_step
 
 MAX_EPOCHS = 200
-MAX_TEST = 2_000  # held-out pictures for the slow ones too
+MAX_TEST = 2_000  # held-out images for the slow ones too
 WARMUP_STEPS = 2
 TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough that the first steps' slowness does not count
 
 
 @dataclass(frozen=True)
 class MilestoneResult:
-    """One network, measured. `num_seen` counts pictures shown in training, repeats included; speeds are pictures/s."""
+    """One network, measured. `num_seen` counts images shown in training, repeats included; speeds are images/s."""
 
     name: str
     year: int
@@ -76,13 +76,13 @@ def run_timeline(
     data_dir: str | Path | None = None,
     console: Console | None = None,
 ) -> tuple[Path, list[MilestoneResult]]:
-    """Train each milestone for `budget_s` seconds on the same pictures; returns the folder and the results.
+    """Train each milestone for `budget_s` seconds on the same images; returns the folder and the results.
 
     The time is turned into steps beforehand, from a few timed ones, so the schedule ends where the budget
-    ends. Where it does not buy one epoch, a random part of the training pictures is used.
+    ends. Where it does not buy one epoch, a random part of the training images is used.
 
     Raises:
-        UsageError: a setting is wrong. DataError: the pictures cannot be used.
+        UsageError: a setting is wrong. DataError: the images cannot be used.
 
     """
     console = console or Console(stderr=True)
@@ -97,7 +97,7 @@ def run_timeline(
     chosen = fit_to_data(chosen, prepared, console)
     side = "test" if prepared.counts["test"] else "val"
     prepared.loaders[side] = _part(prepared.loaders[side], MAX_TEST, chosen.seed)
-    folder = create_run(out, f"{Path(prepared.pictures.source).stem}-timeline").path
+    folder = create_run(out, f"{Path(prepared.images.source).stem}-timeline").path
     results = []
     for milestone in milestones:
         console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False)
@@ -118,8 +118,8 @@ def _measure(
 ) -> MilestoneResult:
     whole = prepared.loaders["train"]
     chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"name": milestone.name})})
-    picture_s = _time_per_picture(chosen, prepared, where, console, budget_s)
-    affordable = max(2 * chosen.training.batch_size, int(budget_s / picture_s))
+    image_s = _time_per_image(chosen, prepared, where, console, budget_s)
+    affordable = max(2 * chosen.training.batch_size, int(budget_s / image_s))
     epochs = max(1, min(MAX_EPOCHS, affordable // len(whole.indices)))
     chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
     mine = replace(prepared, loaders={**prepared.loaders, "train": _part(whole, affordable // epochs, chosen.seed)})
@@ -148,11 +148,11 @@ def _measure(
         accuracy=metrics.accuracy,
         accuracy_low=metrics.accuracy_low,
         accuracy_high=metrics.accuracy_high,
-        num_test=metrics.num_pictures,
+        num_test=metrics.num_images,
         num_parameters=size.num_parameters,
         gmacs=round(size.num_macs / 1e9, 4),
         train_images_per_s=round(num_seen / seconds, 1),
-        inference_images_per_s=round(metrics.num_pictures / inference_s, 1),
+        inference_images_per_s=round(metrics.num_images / inference_s, 1),
         num_seen=num_seen,
         epochs=epochs,
         training_s=round(seconds, 1),
@@ -160,32 +160,32 @@ def _measure(
     )
 
 
-def _time_per_picture(
+def _time_per_image(
     chosen: Settings, prepared: Prepared, where: torch.device, console: Console, budget_s: float
 ) -> float:
-    """Seconds of training per picture, from a few real steps of a network that is then thrown away."""
+    """Seconds of training per image, from a few real steps of a network that is then thrown away."""
     trainer = assemble(chosen, prepared, where, None, console).trainer
     trainer.model.train()
-    begun, pictures, number = time.perf_counter(), 0, 0
+    begun, images, number = time.perf_counter(), 0, 0
     while True:
         for batch in prepared.loaders["train"].epoch(number):
             if number == WARMUP_STEPS:
-                begun, pictures = time.perf_counter(), 0
+                begun, images = time.perf_counter(), 0
             loss = train_step(trainer, batch).loss
-            pictures += len(batch.labels)
+            images += len(batch.labels)
             number += 1
             float(loss)  # waits for a GPU
             spent = time.perf_counter() - begun
             if number >= WARMUP_STEPS + MIN_TIMED_STEPS and spent >= min(TIMED_S, budget_s / 10):
-                return spent / pictures
+                return spent / images
 
 
-def _part(loader: Loader, num_pictures: int, seed: int) -> Loader:
-    """The same loader on a seeded part of its pictures."""
-    if num_pictures >= len(loader.indices):
+def _part(loader: Loader, num_images: int, seed: int) -> Loader:
+    """The same loader on a seeded part of its images."""
+    if num_images >= len(loader.indices):
         return loader
     generator = np.random.default_rng(derive(seed, "part"))
-    chosen = np.sort(generator.choice(loader.indices, num_pictures, replace=False))
+    chosen = np.sort(generator.choice(loader.indices, num_images, replace=False))
     return cast(Loader, replace(cast(MemoryLoader | StreamLoader, loader), indices=chosen))
 
 
@@ -199,7 +199,7 @@ def _write(folder: Path, results: list[MilestoneResult], data: str, budget_s: fl
 def timeline_markdown(results: Sequence[MilestoneResult]) -> str:
     """The table of the results."""
     head = "year | network | accuracy (95 % interval) | parameters | G multiply-adds | training img/s | inference img/s"
-    lines = [f"| {head} | pictures seen |", "|---" * 8 + "|"]
+    lines = [f"| {head} | images seen |", "|---" * 8 + "|"]
     for r in results:
         accuracy = f"{r.accuracy:.1%} ({r.accuracy_low:.1%} – {r.accuracy_high:.1%})"
         sizes = f"{r.num_parameters / 1e6:.2f} M | {r.gmacs:.4f}"
@@ -235,7 +235,7 @@ def timeline_figure(results: Sequence[MilestoneResult], budget_s: float) -> Figu
     left.errorbar(places, values, yerr=errors, fmt="o-", capsize=4)
     left.set(ylabel="held-out accuracy, %", title=f"the same {budget_s:g} s of training for each")
     right.bar(places, [result.train_images_per_s for result in results], label="training")
-    right.set(yscale="log", ylabel="pictures per second", title="training speed on this machine")
+    right.set(yscale="log", ylabel="images per second", title="training speed on this machine")
     for axes in (left, right):
         axes.set_xticks(list(places), labels, fontsize=7, rotation=20)
         axes.grid(alpha=0.3, axis="y")

@@ -1,6 +1,6 @@
 """Transfer learning: published weights, a strategy chosen from the data with its reason, and what follows from it.
 
-Enters: settings and prepared pictures. Leaves: a network with a new head, partly frozen, and the optimizer's
+Enters: settings and prepared images. Leaves: a network with a new head, partly frozen, and the optimizer's
 groups. Called by assemble.py. Computing frozen features once is in cached_features.py.
 
 The guide (as in Stanford's CS231n notes, "Transfer Learning"):
@@ -31,7 +31,7 @@ from catseye.settings.schema import Settings
 
 Strategy = Literal["feature-extraction", "fine-tune", "full", "scratch"]
 
-LITTLE, MUCH = 1_000, 5_000  # training pictures
+LITTLE, MUCH = 1_000, 5_000  # training images
 SIMILAR = 0.82  # a divergence of 0.2: sets of photos lie above, digits, drawings and noise below
 CONFIDENT = 0.25  # the same limit as mean confidence, for networks without batch norm
 SIMILARITY_SAMPLE = 128
@@ -57,13 +57,13 @@ def choose_strategy(num_training: int, similarity: float) -> tuple[Strategy, int
     similar = similarity >= SIMILAR
     likeness = f"{'similar to' if similar else 'different from'} ImageNet ({similarity:.2f}, limit {SIMILAR})"
     if num_training < LITTLE:
-        amount = f"little data ({num_training:,} < {LITTLE:,} pictures)"
+        amount = f"little data ({num_training:,} < {LITTLE:,} images)"
         extra = "" if similar else "; more augmentation helps (--set transfer.variants=8)"
         return "feature-extraction", 0, f"{amount}, {likeness}: the backbone stays frozen{extra}"
     if num_training <= MUCH:
-        amount = f"{num_training:,} pictures, between {LITTLE:,} and {MUCH:,}"
+        amount = f"{num_training:,} images, between {LITTLE:,} and {MUCH:,}"
         return "fine-tune", 1 if similar else 2, f"{amount}, {likeness}: the last stages are tuned at a low rate"
-    amount = f"much data ({num_training:,} > {MUCH:,} pictures)"
+    amount = f"much data ({num_training:,} > {MUCH:,} images)"
     if similar:
         return "fine-tune", 2, f"{amount}, {likeness}: the last stages are tuned at a low rate"
     return "full", 0, f"{amount}, {likeness}: everything is tuned"
@@ -71,11 +71,11 @@ def choose_strategy(num_training: int, similarity: float) -> tuple[Strategy, int
 
 @torch.inference_mode()
 def measure_similarity(model: nn.Module, prepared: Prepared, trained_px: int) -> float:
-    """How much like ImageNet's pictures these look to the backbone, 0 to 1, on a sample of the training pictures.
+    """How much like ImageNet's images these look to the backbone, 0 to 1, on a sample of the training images.
 
-    exp(-d), where d is the median over channels of KL(these pictures ‖ ImageNet) between two normal
+    exp(-d), where d is the median over channels of KL(these images ‖ ImageNet) between two normal
     distributions: what reaches the last batch norm now, and the running statistics that it kept from ImageNet.
-    The pictures are shown at the size the weights were trained at, since statistics change with the size too.
+    The images are shown at the size the weights were trained at, since statistics change with the size too.
     A network without batch norm gives its mean largest softmax probability instead, scaled to the same limit.
 
     Source: Li et al. 2016, arXiv 1603.04779, section 3.1: batch-norm statistics tell domains apart, measured by
@@ -146,7 +146,7 @@ def build_pretrained(
     else:
         assert wanted != "none"  # whoever asks for no transfer does not come here
         plan = Plan(wanted, chosen.transfer.stages, "as set", None, published.source)
-    replace_head(model, len(prepared.pictures.classes), spec.channels, spec.height_px)
+    replace_head(model, len(prepared.images.classes), spec.channels, spec.height_px)
     if plan.strategy == "feature-extraction":
         freeze(model.get_submodule("features"))
     elif plan.strategy == "fine-tune":
@@ -160,7 +160,7 @@ def build_pretrained(
 
 
 def pretrained_options(chosen: Settings) -> dict[str, Any]:
-    """The network's options; its stem is the published one, also for small pictures, unless the user says otherwise."""
+    """The network's options; its stem is the published one, also for small images, unless the user says otherwise."""
     options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
     if "stem" in registry.entry(chosen.model.name).options:
         options.setdefault("stem", "standard")

@@ -31,7 +31,7 @@ function heatMap(encoded) {
 }
 
 function card(item) {
-  const made = element("article", "picture");
+  const made = element("article", "image");
   const frame = element("div", "frame");
   if (item.i) {
     const image = element("img");
@@ -39,7 +39,7 @@ function card(item) {
     image.addEventListener("load", () => {
       if (image.naturalWidth < 64) image.classList.add("tiny");
       const map = frame.querySelector("canvas");
-      if (map && image.naturalWidth !== image.naturalHeight) { // the map covers the picture, not its margins
+      if (map && image.naturalWidth !== image.naturalHeight) { // the map covers the image, not its margins
         const ratio = image.naturalWidth / image.naturalHeight;
         map.style.objectFit = "fill";
         map.style.inset = "auto";
@@ -84,7 +84,7 @@ for (const button of document.querySelectorAll("[data-cell]")) {
     document.getElementById("dialog-title").textContent = truth === answer ? names[truth] + ", recognised" : names[truth] + " called " + names[answer];
     const total = Number(button.textContent);
     const order = truth === answer ? "least sure first" : "most sure first";
-    document.getElementById("dialog-note").textContent = numbers.length < total ? `${numbers.length} of ${total} pictures, ${order}` : `${total} pictures, ${order}`;
+    document.getElementById("dialog-note").textContent = numbers.length < total ? `${numbers.length} of ${total} images, ${order}` : `${total} images, ${order}`;
     fill(dialog.querySelector(".cards"), numbers);
     dialog.showModal();
   });

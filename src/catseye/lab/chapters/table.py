@@ -18,13 +18,13 @@ CHAPTERS = (
         1,
         "pixels",
         "Pixels",
-        "A picture is a table of numbers, and a dense layer forgets that it was a table.",
+        "An image is a table of numbers, and a dense layer forgets that it was a table.",
     ),
     Chapter(
         2,
         "convolution",
         "Convolution",
-        "A small window slides over the picture; at every place its products add up to one number.",
+        "A small window slides over the image; at every place its products add up to one number.",
     ),
     Chapter(
         3,
@@ -36,7 +36,7 @@ CHAPTERS = (
         4,
         "network",
         "The whole network",
-        "Layer after layer, the picture gets smaller and what one number knows of it gets larger.",
+        "Layer after layer, the image gets smaller and what one number knows of it gets larger.",
     ),
     Chapter(
         5,
@@ -54,7 +54,7 @@ CHAPTERS = (
         7,
         "augmentation",
         "Augmentation",
-        "One picture, many lessons: what may change without changing what it shows.",
+        "One image, many lessons: what may change without changing what it shows.",
     ),
     Chapter(
         8,

@@ -25,10 +25,10 @@ async function send(address, options) {
 export const ask = (question, asked = {}) =>
   send(`/api/${question}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked) });
 
-export const pictures = async () => (await send("/api/pictures")).pictures;
+export const images = async () => (await send("/api/images")).images;
 
-export const sendPicture = (file) =>
-  send("/api/pictures", { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file });
+export const sendImage = (file) =>
+  send("/api/images", { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file });
 
 /** Every value of a streamed answer (server-sent events); returns a function that stops it. */
 export function watch(question, asked, { value, end = () => {}, refused = complain }) {

@@ -38,6 +38,6 @@ export function drawBlock(place, { boxes, arrows }, caption) {
   const height = tops.at(-1) + heights.at(-1) + 4;
   const said = boxes.map((box) => box.lines.join(", ")).join("; then ") + (skips ? "; with a skip past the layers" : "");
   const head = (id, kind) => svg("marker", { id, viewBox: "0 0 8 8", refX: 5, refY: 4, markerWidth: 12, markerHeight: 12, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { class: `head ${kind}`, d: "M0 0 L8 4 L0 8 z" }));
-  const picture = svg("svg", { class: "block", viewBox: `0 0 ${whole} ${height}`, width: whole, height, role: "img", "aria-label": said }, svg("defs", {}, head("head", "line"), head("head-skip", "skip")), ...parts);
-  place.replaceChildren(el("div", { class: "scroll", tabindex: whole > 330 ? 0 : null, role: whole > 330 ? "group" : null, "aria-label": whole > 330 ? caption : null }, picture), el("figcaption", {}, caption));
+  const image = svg("svg", { class: "block", viewBox: `0 0 ${whole} ${height}`, width: whole, height, role: "img", "aria-label": said }, svg("defs", {}, head("head", "line"), head("head-skip", "skip")), ...parts);
+  place.replaceChildren(el("div", { class: "scroll", tabindex: whole > 330 ? 0 : null, role: whole > 330 ? "group" : null, "aria-label": whole > 330 ? caption : null }, image), el("figcaption", {}, caption));
 }

@@ -59,14 +59,14 @@ export function chart(place) {
   let width = 0;
   const paint = () => {
     width = place.clientWidth;
-    if (content && width) place.replaceChildren(picture(content, width), legend(content.lines));
+    if (content && width) place.replaceChildren(image(content, width), legend(content.lines));
   };
   new ResizeObserver(() => { if (place.clientWidth !== width) paint(); }).observe(place);
   place.classList.add("chart");
   return (next) => { content = next; paint(); };
 }
 
-function picture({ label, lines, x, y, marks = [] }, width) {
+function image({ label, lines, x, y, marks = [] }, width) {
   const across = scaleOf({ ...x, ticks: width < 420 ? 4 : 7 }, lines.flatMap((line) => line.x));
   const up = scaleOf(y, [...lines.flatMap((line) => line.y), ...marks.map((mark) => mark.y).filter((one) => one !== undefined)]);
   const right = width - RIGHT, bottom = HEIGHT - BOTTOM;

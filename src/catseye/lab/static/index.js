@@ -1,6 +1,6 @@
-// The front page: the picture on the bench.
+// The front page: the image on the bench.
 
 import { complain, ready } from "./api.js";
-import { pickPicture } from "./pictures.js";
+import { pickImage } from "./images.js";
 
-pickPicture(document.querySelector("[data-pictures]")).catch(complain).finally(ready);
+pickImage(document.querySelector("[data-images]")).catch(complain).finally(ready);

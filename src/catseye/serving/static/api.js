@@ -30,13 +30,13 @@ export const modelCard = () => ask("/model");
 
 export function predict(file, withCam) {
   const form = new FormData();
-  form.append("file", file, file.name || "picture");
+  form.append("file", file, file.name || "image");
   return ask(withCam ? "/predict?explain=cam" : "/predict", { method: "POST", body: form });
 }
 
 export function curlCommand(name) {
   // In single quotes nothing means anything to a shell; ", ; and , mean something to curl's -F.
-  const safe = (name || "picture.jpg").replace(/['";,\\\p{Cc}]/gu, "_");
+  const safe = (name || "image.jpg").replace(/['";,\\\p{Cc}]/gu, "_");
   const secret = token.get() ? ` -H "Authorization: Bearer $TOKEN"` : "";
   return `curl -X POST${secret} -F 'file=@${safe}' ${location.origin}/predict`;
 }

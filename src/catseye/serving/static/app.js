@@ -1,10 +1,10 @@
-// The page: pictures come in by drop, paste, choice or camera; answers go to result.js and history.js.
+// The page: images come in by drop, paste, choice or camera; answers go to result.js and history.js.
 
 import { curlCommand, modelCard, predict, Refused, token } from "./api.js";
 import { startCamera } from "./camera.js";
 import { showCard } from "./card.js";
 import * as history from "./history.js";
-import { showPicture, showResult } from "./result.js";
+import { showImage, showResult } from "./result.js";
 
 const AT_ONCE = 4;
 const get = (id) => document.getElementById(id);
@@ -21,14 +21,14 @@ function toast(text) {
 }
 
 function show(entry) {
-  showPicture(entry);
+  showImage(entry);
   showResult(entry, card);
 }
 
 function take(files) {
-  const pictures = [...files].filter((file) => file.type.startsWith("image/") || file.type === "");
-  if (!pictures.length) return files.length ? toast("That is no picture.") : undefined;
-  const entries = pictures.map(history.add);
+  const images = [...files].filter((file) => file.type.startsWith("image/") || file.type === "");
+  if (!images.length) return files.length ? toast("That is no image.") : undefined;
+  const entries = images.map(history.add);
   waiting.push(...entries);
   history.select(history.indexOf(entries[0]));
   next();
@@ -98,7 +98,7 @@ function wire() {
       event.target.value = "";
     };
   }
-  // Anywhere on the page: a picture dropped beside the field would otherwise replace the page.
+  // Anywhere on the page: an image dropped beside the field would otherwise replace the page.
   let depth = 0;
   addEventListener("dragenter", (event) => { event.preventDefault(); depth += 1; drop.classList.add("over"); });
   addEventListener("dragleave", () => { depth -= 1; if (depth <= 0) drop.classList.remove("over"); });

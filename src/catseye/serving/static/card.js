@@ -23,11 +23,11 @@ export function showCard(card) {
   get("model-name").textContent = card.name;
   const accuracy = card.accuracy;
   get("model-line").textContent =
-    `${card.network}, ${card.classes.length} classes` + (accuracy ? `, ${share(accuracy.share)} right on held-out pictures` : "");
+    `${card.network}, ${card.classes.length} classes` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
   const facts = [];
   if (accuracy) {
     const interval = accuracy.interval_95 ? `95 % interval ${share(accuracy.interval_95[0])} – ${share(accuracy.interval_95[1])}` : "";
-    const count = accuracy.num_pictures ? `${accuracy.num_pictures.toLocaleString("en")} ${accuracy.split} pictures` : `${accuracy.split} split`;
+    const count = accuracy.num_images ? `${accuracy.num_images.toLocaleString("en")} ${accuracy.split} images` : `${accuracy.split} split`;
     facts.push(fact("Accuracy", share(accuracy.share), [interval, count].filter(Boolean).join(", ")));
   }
   facts.push(

@@ -1,4 +1,4 @@
-// The strip of this session's pictures. Nothing is stored: closing the tab forgets all of it.
+// The strip of this session's images. Nothing is stored: closing the tab forgets all of it.
 
 const entries = [];
 let current = -1;
@@ -13,7 +13,7 @@ export function start(select) {
 }
 
 export function add(file) {
-  const entry = { file, name: file.name || "pasted picture", url: URL.createObjectURL(file) };
+  const entry = { file, name: file.name || "pasted image", url: URL.createObjectURL(file) };
   entries.push(entry);
   const button = document.createElement("button");
   button.type = "button";

@@ -12,19 +12,19 @@ function element(tag, className, text) {
 
 export const percent = (value) => `${value.toFixed(value > 0 && value < 0.1 ? 2 : 1)} %`;
 
-export function showPicture(entry) {
+export function showImage(entry) {
   get("invitation").hidden = true;
   get("viewer").hidden = false;
   get("drop").classList.add("full");
-  const picture = get("picture");
-  picture.onload = () => {
-    // Pictures of a few pixels, as small networks take them, are shown large and as they are.
-    picture.classList.toggle("tiny", Math.max(picture.naturalWidth, picture.naturalHeight) <= 96);
-    get("caption").textContent = `${entry.name}  ·  ${picture.naturalWidth} × ${picture.naturalHeight}`;
+  const image = get("image");
+  image.onload = () => {
+    // Images of a few pixels, as small networks take them, are shown large and as they are.
+    image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= 96);
+    get("caption").textContent = `${entry.name}  ·  ${image.naturalWidth} × ${image.naturalHeight}`;
   };
-  picture.onerror = () => { get("caption").textContent = entry.name; };
-  picture.src = entry.url;
-  picture.alt = entry.answer ? `${entry.name}, classified as ${entry.answer.class}` : entry.name;
+  image.onerror = () => { get("caption").textContent = entry.name; };
+  image.src = entry.url;
+  image.alt = entry.answer ? `${entry.name}, classified as ${entry.answer.class}` : entry.name;
 }
 
 export function showResult(entry, card, all = false) {

@@ -5,7 +5,7 @@ cd "$1"/lib/python3*/site-packages
 rm -rf onnxruntime/transformers onnxruntime/tools onnxruntime/quantization onnxruntime/datasets onnxruntime/backend
 rm -rf numpy/f2py numpy/distutils
 rm -f numpy/_core/_simd.* numpy/_core/_*_tests.*
-# AVIF pictures are not accepted, and no log colours source code.
+# AVIF images are not accepted, and no log colours source code.
 rm -f PIL/_avif.* pillow.libs/libavif-* pygments/lexers/[a-z]*.py
 find . -type d -name tests -prune -exec rm -rf {} +
 find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.a' \) -delete

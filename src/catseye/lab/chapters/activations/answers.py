@@ -73,12 +73,12 @@ def pool(bench: "Bench", asked: Pool) -> Answer:
 
 
 class Steps(Asked):
-    """A picture through convolution, batch normalisation, activation and pooling.
+    """An image through convolution, batch normalisation, activation and pooling.
 
     `lift` is added to the convolution's values and `spread` multiplies them, as earlier layers do when they drift.
     """
 
-    picture: str = Field(max_length=64)
+    image: str = Field(max_length=64)
     kernel: str = Field(default="vertical edge", max_length=40)
     lift: float = Field(default=0.0, ge=-5, le=5)
     spread: float = Field(default=1.0, ge=0.1, le=5)
@@ -90,7 +90,7 @@ class Steps(Asked):
 
 def steps(bench: "Bench", asked: Steps) -> Answer:
     """The map behind every step, and how its values are spread before and after the normalisation."""
-    grey = pixels.luma(bench.pictures.get(asked.picture).fitted(SHOWN_PX)) / 255
+    grey = pixels.luma(bench.images.get(asked.image).fitted(SHOWN_PX)) / 255
     convolved = convolve(grey, kernel(asked.kernel), Stepping(padding=1)) * asked.spread + asked.lift
     normal = batch_norm(convolved, asked.gamma, asked.beta)
     chosen = activation(asked.activation)
@@ -102,7 +102,7 @@ def steps(bench: "Bench", asked: Steps) -> Answer:
     edges = np.linspace(lowest, highest, NUM_BINS + 1)
     return {
         "maps": {
-            "picture": _short(grey * 255, 0),
+            "image": _short(grey * 255, 0),
             "convolved": _short(convolved),
             "normalised": _short(before),
             "bent": _short(bent),

@@ -89,7 +89,7 @@ ACTIVATIONS = {
     for one in (
         Activation(
             "ReLU", "max(0, x)", relu, lambda x: (x > 0).astype(np.float64),
-            "Below 0 nothing comes out and no gradient comes back: such a unit does not learn from this picture.",
+            "Below 0 nothing comes out and no gradient comes back: such a unit does not learn from this image.",
         ),
         Activation(
             "LeakyReLU", "x > 0 ? x : 0.01 x", leaky_relu, lambda x: np.where(x > 0, 1.0, NEGATIVE_SLOPE),

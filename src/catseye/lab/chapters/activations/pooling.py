@@ -73,7 +73,7 @@ def average_pool(values: Map, window: int = 2, stride: int = 2) -> Map:
 
 
 def global_average_pool(values: Map) -> float:
-    """The mean of the whole map: one number a channel, whatever the picture's size.
+    """The mean of the whole map: one number a channel, whatever the image's size.
 
     >>> global_average_pool(EXAMPLE)
     9.0

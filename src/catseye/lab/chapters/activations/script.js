@@ -2,22 +2,22 @@
 
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, editableGrid, el, facts, format, get, grid, paintMap, slider, svg } from "./draw.js";
-import { pickPicture } from "./pictures.js";
+import { pickImage } from "./images.js";
 
-const state = { picture: null, kernel: "vertical edge", lift: 0, spread: 1, normalise: true, gamma: 1, beta: 0, activation: "ReLU" };
+const state = { image: null, kernel: "vertical edge", lift: 0, spread: 1, normalise: true, gamma: 1, beta: 0, activation: "ReLU" };
 const pooling = { grid: null, window: 2, stride: 2 };
 let x = 1;
 
 const round = (value) => format(Math.round(value * 100) / 100);
 const STEPS = [
-  ["picture", "picture", "grey"],
+  ["image", "image", "grey"],
   ["convolved", "convolved", "signed"],
   ["normalised", "normalised", "signed"],
   ["bent", "", "signed"],
   ["shrunk", "max-pooled 2 × 2", "signed"],
 ];
 
-const steps = latest(() => ask("activations/steps", { ...state, picture: state.picture.name }), (seen) => {
+const steps = latest(() => ask("activations/steps", { ...state, image: state.image.name }), (seen) => {
   get("chain").replaceChildren(...STEPS.flatMap(([key, title, colours], index) => {
     const rows = seen.maps[key];
     const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": title || state.activation });
@@ -110,7 +110,7 @@ async function start() {
   slider(get("pool-controls"), "Stride", { min: 1, max: 4, value: 2, changed: setPool("stride") });
   curve();
   pool();
-  await pickPicture(get("pictures"), (picture) => { state.picture = picture; steps(); });
+  await pickImage(get("images"), (image) => { state.image = image; steps(); });
 }
 
 start().catch(complain);

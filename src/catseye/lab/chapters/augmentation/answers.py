@@ -1,4 +1,4 @@
-"""What chapter 7 asks: one transform at many draws, all of them together, and two pictures mixed with their labels."""
+"""What chapter 7 asks: one transform at many draws, all of them together, and two images mixed with their labels."""
 
 import base64
 import io
@@ -9,13 +9,13 @@ from PIL import Image
 from pydantic import Field
 
 from catseye.lab.chapters.augmentation import maths as transforms
-from catseye.lab.pictures import built_in
+from catseye.lab.images import built_in
 from catseye.lab.questions import Answer, Asked, Question
 from catseye.preprocess import Pixels, to_pixels
 
 if TYPE_CHECKING:
     from catseye.lab.bench import Bench
-    from catseye.lab.pictures import Picture
+    from catseye.lab.images import LabImage
 
 SIDE_PX = 96
 SMALL_PX = 32
@@ -33,9 +33,9 @@ def table(bench: "Bench", asked: Nothing) -> Answer:
 
 
 class Draw(Asked):
-    """A picture under these strengths, at the draws that belong to a seed and a step."""
+    """An image under these strengths, at the draws that belong to a seed and a step."""
 
-    picture: str = Field(max_length=64)
+    image: str = Field(max_length=64)
     strengths: dict[str, float] = Field(max_length=16)
     seed: int = Field(default=0, ge=0, lt=2**31)
     step: int = Field(default=0, ge=0, lt=2**31)
@@ -43,23 +43,23 @@ class Draw(Asked):
 
 
 def draw(bench: "Bench", asked: Draw) -> Answer:
-    """The batch as pictures, how far each is from the original, and the numbers that the network gets."""
-    picture = bench.pictures.get(asked.picture)
-    side = SMALL_PX if max(picture.pixels.shape[:2]) <= SMALL_PX else SIDE_PX
-    spec = transforms.spec_of(picture.pixels, side)
+    """The batch as images, how far each is from the original, and the numbers that the network gets."""
+    image = bench.images.get(asked.image)
+    side = SMALL_PX if max(image.pixels.shape[:2]) <= SMALL_PX else SIDE_PX
+    spec = transforms.spec_of(image.pixels, side)
     strengths = asked.strengths
-    if spec.channels == 1:  # as `catseye train` says of grey pictures
+    if spec.channels == 1:  # as `catseye train` says of grey images
         strengths = {key: value for key, value in strengths.items() if key != "saturation"}
     settings = transforms.settings_of(strengths)
     drawn = {"seed": asked.seed, "step": asked.step}
     (original,) = transforms.to_view(
-        transforms.batch_of(picture.image, transforms.settings_of({}), spec, num=1, **drawn), spec
+        transforms.batch_of(image.pil, transforms.settings_of({}), spec, num=1, **drawn), spec
     )
-    batch = transforms.batch_of(picture.image, settings, spec, num=asked.num, **drawn)
+    batch = transforms.batch_of(image.pil, settings, spec, num=asked.num, **drawn)
     views = transforms.to_view(batch, spec)
     return {
         "original": data_url(original),
-        "pictures": [data_url(view) for view in views],
+        "images": [data_url(view) for view in views],
         "changed": [transforms.changed(original, view) for view in views],
         "shape": list(batch.shape),
         "lowest": float(batch.min()),
@@ -74,23 +74,23 @@ def draw(bench: "Bench", asked: Draw) -> Answer:
 
 
 class Mix(Asked):
-    """All pictures on the bench as one batch, each a class of its own."""
+    """All images on the bench as one batch, each a class of its own."""
 
     kind: Literal["mixup", "cutmix"] = "mixup"
     alpha: float = Field(default=1.0, ge=0, le=10)
     seed: int = Field(default=0, ge=0, lt=2**31)
     step: int = Field(default=0, ge=0, lt=2**31)
-    picture: str = Field(default="", max_length=64)
+    image: str = Field(default="", max_length=64)
 
 
 def mix(bench: "Bench", asked: Mix) -> Answer:
-    """Each picture with the shares of its label."""
+    """Each image with the shares of its label."""
     chosen = list(built_in().values())
-    if asked.picture and asked.picture not in built_in():
-        chosen = [bench.pictures.get(asked.picture), *chosen]
+    if asked.image and asked.image not in built_in():
+        chosen = [bench.images.get(asked.image), *chosen]
     strengths = {f"{asked.kind}_alpha": asked.alpha}
     x, targets = transforms.mixed_batch(
-        [_square(picture) for picture in chosen],
+        [_square(image) for image in chosen],
         list(range(len(chosen))),
         transforms.settings_of(strengths),
         seed=asked.seed,
@@ -98,20 +98,20 @@ def mix(bench: "Bench", asked: Mix) -> Answer:
     )
     levels = (x * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return {
-        "classes": [picture.title for picture in chosen],
-        "pictures": [data_url(one) for one in levels],
+        "classes": [image.title for image in chosen],
+        "images": [data_url(one) for one in levels],
         "targets": targets.tolist(),
         "command": transforms.command_of(strengths),
     }
 
 
-def _square(picture: "Picture") -> Pixels:
-    image = picture.image.convert("RGB").resize((MIXED_PX, MIXED_PX), Image.Resampling.BILINEAR)
-    return to_pixels(image, 3)
+def _square(image: "LabImage") -> Pixels:
+    square = image.pil.convert("RGB").resize((MIXED_PX, MIXED_PX), Image.Resampling.BILINEAR)
+    return to_pixels(square, 3)
 
 
 def data_url(pixels: Pixels) -> str:
-    """A picture that a page can show without asking for a file.
+    """An image that a page can show without asking for a file.
 
     Shape: (H, W, C) uint8.
     """

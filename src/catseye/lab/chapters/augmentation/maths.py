@@ -1,6 +1,6 @@
-"""Chapter 7: what happens to a picture on its way into a training batch.
+"""Chapter 7: what happens to an image on its way into a training batch.
 
-Enters: pictures and strengths by their names in the settings. Leaves: the batch that the training step would make of
+Enters: images and strengths by their names in the settings. Leaves: the batch that the training step would make of
 them: the functions, the order and the seed of every draw are those of `training/step.py` and `data/loaders.py`.
 """
 
@@ -95,7 +95,7 @@ def command_of(strengths: Mapping[str, float]) -> str:
 
 
 def spec_of(pixels: Pixels, side_px: int) -> Preprocessing:
-    """A square input with the picture's own mean and standard deviation per channel.
+    """A square input with the image's own mean and standard deviation per channel.
 
     Shape: (H, W, C) uint8.
     """
@@ -120,7 +120,7 @@ def batch_of(
     step: int,
     epoch: int = 0,
 ) -> Tensor:
-    """`num` times the same picture as the training step number `step` would see it.
+    """`num` times the same image as the training step number `step` would see it.
 
     Shape: (num, C, H, W) float32, normalised.
     """
@@ -131,13 +131,13 @@ def batch_of(
 
 
 def mixed_batch(
-    pictures: Sequence[Pixels], labels: Sequence[int], settings: AugmentSettings, *, seed: int, step: int
+    images: Sequence[Pixels], labels: Sequence[int], settings: AugmentSettings, *, seed: int, step: int
 ) -> tuple[Tensor, Tensor]:
-    """A batch of different pictures after MixUp or CutMix, and its targets.
+    """A batch of different images after MixUp or CutMix, and its targets.
 
     Shape: N times (H, W, C) uint8, (N,) -> (N, C, H, W) in [0, 1], (N, K) with rows that sum to 1.
     """
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     generator = torch.Generator().manual_seed(derive(seed, "augment", step))
     truth, num_classes = torch.tensor(labels), max(labels) + 1
     x, targets = mix_batch(x, truth, settings, num_classes, generator)
@@ -145,7 +145,7 @@ def mixed_batch(
 
 
 def to_view(batch: Tensor, spec: Preprocessing) -> list[Pixels]:
-    """A normalised batch as pictures again.
+    """A normalised batch as images again.
 
     Shape: (N, C, H, W) -> N times (H, W, C) uint8.
     """
@@ -155,7 +155,7 @@ def to_view(batch: Tensor, spec: Preprocessing) -> list[Pixels]:
 
 
 def changed(before: Pixels, after: Pixels) -> float:
-    """The mean difference of two pictures' values, as a share of the full range.
+    """The mean difference of two images' values, as a share of the full range.
 
     >>> changed(np.zeros((2, 2, 1), np.uint8), np.full((2, 2, 1), 51, np.uint8))
     0.2
@@ -166,7 +166,7 @@ def changed(before: Pixels, after: Pixels) -> float:
 def _stored(
     image: Image.Image, settings: AugmentSettings, spec: Preprocessing, seed: int, epoch: int, index: int
 ) -> Pixels:
-    """The picture as the loader hands it over: whole, or cut while it is read."""
+    """The image as the loader hands it over: whole, or cut while it is read."""
     if settings.crop_scale == 1:
         return to_pixels(fit(image, spec), spec.channels)
     rng = random.Random(derive(derive(seed, "crop", epoch), index))  # noqa: S311

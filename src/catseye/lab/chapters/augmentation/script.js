@@ -1,10 +1,10 @@
-// Chapter 7: one transform and its strength at the centre; all of them together; two pictures mixed.
+// Chapter 7: one transform and its strength at the centre; all of them together; two images mixed.
 
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, el, facts, format, get, slider } from "./draw.js";
-import { pickPicture } from "./pictures.js";
+import { pickImage } from "./images.js";
 
-const state = { picture: null, key: "rotate_deg", strengths: {}, on: new Set(["crop_padding_px", "hflip", "brightness", "contrast"]), kind: "mixup", alpha: 1 };
+const state = { image: null, key: "rotate_deg", strengths: {}, on: new Set(["crop_padding_px", "hflip", "brightness", "contrast"]), kind: "mixup", alpha: 1 };
 let transforms = [];
 
 const percent = (share) => `${format(100 * share, 1)} %`;
@@ -12,27 +12,27 @@ const seeds = () => ({ seed: Math.max(0, get("seed").valueAsNumber || 0), step: 
 const chosen = () => transforms.find((one) => one.key === state.key);
 
 function figures(answer) {
-  return answer.pictures.map((url, index) => el("figure", {}, el("img", { src: url, alt: `draw ${index + 1}: ${percent(answer.changed[index])} changed`, class: "pixels" }), el("figcaption", {}, percent(answer.changed[index]))));
+  return answer.images.map((url, index) => el("figure", {}, el("img", { src: url, alt: `draw ${index + 1}: ${percent(answer.changed[index])} changed`, class: "pixels" }), el("figcaption", {}, percent(answer.changed[index]))));
 }
 
-const one = latest(() => ask("augmentation/draw", { picture: state.picture.name, strengths: { [state.key]: state.strengths[state.key] }, ...seeds() }), (answer) => {
+const one = latest(() => ask("augmentation/draw", { image: state.image.name, strengths: { [state.key]: state.strengths[state.key] }, ...seeds() }), (answer) => {
   get("original").src = answer.original;
   get("original").closest("figure").hidden = false;
   get("draws").replaceChildren(...figures(answer));
   get("one-command").textContent = answer.command;
   const { meaning, title } = chosen();
   const off = state.strengths[state.key] === chosen().low;
-  get("meaning").textContent = off ? `Off: nothing changes.` : `${title}: ${meaning.replaceAll("{x}", format(state.strengths[state.key]))}, drawn anew for every picture. Below each draw: its mean difference from the original, as a share of the full range.${answer.grey && state.key === "saturation" ? " This picture is grey: it has no saturation to change." : ""}`;
+  get("meaning").textContent = off ? `Off: nothing changes.` : `${title}: ${meaning.replaceAll("{x}", format(state.strengths[state.key]))}, drawn anew for every image. Below each draw: its mean difference from the original, as a share of the full range.${answer.grey && state.key === "saturation" ? " This image is grey: it has no saturation to change." : ""}`;
 });
 
 const together = latest(() => {
   const strengths = Object.fromEntries([...state.on].map((key) => [key, state.strengths[key]]));
-  return ask("augmentation/draw", { picture: state.picture.name, strengths, num: 16, ...seeds() });
+  return ask("augmentation/draw", { image: state.image.name, strengths, num: 16, ...seeds() });
 }, (answer) => {
   get("batch").replaceChildren(...figures(answer));
   const list = (values) => values.map((value) => format(value)).join(", ");
   facts(get("batch-facts"), [
-    ["shape", answer.shape.join(" × "), "pictures × channels × rows × columns"],
+    ["shape", answer.shape.join(" × "), "images × channels × rows × columns"],
     ["values", `${format(answer.lowest)} … ${format(answer.highest)}`, "after (x − mean) / standard deviation"],
     ["mean per channel", list(answer.mean), `subtracted: ${list(answer.spec_mean)}`],
     ["standard deviation", list(answer.std), `divided by: ${list(answer.spec_std)}`],
@@ -40,16 +40,16 @@ const together = latest(() => {
   get("batch-command").textContent = answer.command;
 });
 
-const mix = latest(() => ask("augmentation/mix", { kind: state.kind, alpha: state.alpha, picture: state.picture.name, ...seeds() }), (answer) => {
-  get("mixed").replaceChildren(...answer.pictures.map((url, index) => {
+const mix = latest(() => ask("augmentation/mix", { kind: state.kind, alpha: state.alpha, image: state.image.name, ...seeds() }), (answer) => {
+  get("mixed").replaceChildren(...answer.images.map((url, index) => {
     const shares = answer.targets[index].map((share, label) => [share, answer.classes[label]]).filter(([share]) => share > 0).sort((a, b) => b[0] - a[0]);
     const said = shares.map(([share, name]) => `${format(share)} ${name}`).join(" + ");
     return el("figure", {}, el("img", { src: url, alt: said }), el("figcaption", {},
       el("ol", { class: "bars small-bars" }, ...shares.map(([share, name]) => el("li", {}, el("span", { class: "name" }, name), el("span", { class: "track", "aria-hidden": "true" }, el("span", { class: "fill", vars: { width: `${100 * share}%` } })), el("span", { class: "value" }, format(share)))))));
   }));
-  const what = state.kind === "mixup" ? "MixUp: λ times one picture plus (1 − λ) times another, and the labels likewise." : "CutMix: a rectangle of one picture is replaced by the same place of another; the label follows the area.";
-  const spread = state.alpha === 0 ? "α = 0 is off." : state.alpha < 0.7 ? "With a small α most mixtures are nearly one picture." : state.alpha <= 1.3 ? "With α = 1 every λ from 0 to 1 is equally likely." : "With a large α most mixtures are half and half.";
-  get("mix-says").textContent = `${what} λ ~ Beta(α, α), drawn for every picture. ${spread} Shares of a label sum to 1; a picture may meet itself.`;
+  const what = state.kind === "mixup" ? "MixUp: λ times one image plus (1 − λ) times another, and the labels likewise." : "CutMix: a rectangle of one image is replaced by the same place of another; the label follows the area.";
+  const spread = state.alpha === 0 ? "α = 0 is off." : state.alpha < 0.7 ? "With a small α most mixtures are nearly one image." : state.alpha <= 1.3 ? "With α = 1 every λ from 0 to 1 is equally likely." : "With a large α most mixtures are half and half.";
+  get("mix-says").textContent = `${what} λ ~ Beta(α, α), drawn for every image. ${spread} Shares of a label sum to 1; an image may meet itself.`;
   get("mix-command").textContent = answer.command;
 });
 
@@ -94,8 +94,8 @@ ask("augmentation/table").then(async (answer) => {
   }));
   choose(state.key);
   let first = true;
-  await pickPicture(get("pictures"), (picture) => {
-    state.picture = picture;
+  await pickImage(get("images"), (image) => {
+    state.image = image;
     const done = all();
     if (first) done.finally(ready);
     first = false;

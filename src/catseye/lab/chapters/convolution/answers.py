@@ -1,4 +1,4 @@
-"""What chapter 2 asks: a kernel slid over the example or over a picture, and one place of it written out."""
+"""What chapter 2 asks: a kernel slid over the example or over an image, and one place of it written out."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,7 @@ Table = Annotated[list[Row], Field(min_length=1, max_length=MAX_WRITTEN)]
 class Slide(Asked):
     """A kernel for one channel (grey) or for three (R, G, B); `as_network` lays it on what the network is given."""
 
-    picture: str = Field(default=EXAMPLE, max_length=64)
+    image: str = Field(default=EXAMPLE, max_length=64)
     side: int = Field(default=48, ge=8, le=128)
     kernel: list[Table] = Field(min_length=1, max_length=3)
     divisor: float = Field(default=1.0, gt=0, le=1e6)
@@ -75,12 +75,12 @@ def _kernel(asked: Slide) -> Map:
 
 def _values(bench: "Bench", asked: Slide, num_channels: int) -> Map:
     """What the window slides over: (C, H, W), grey for one channel."""
-    if asked.picture == EXAMPLE:
+    if asked.image == EXAMPLE:
         if num_channels != 1:
-            raise UsageError("the example has one channel and this filter three; choose a picture")
+            raise UsageError("the example has one channel and this filter three; choose an image")
         return convolution.EXAMPLE[None]
-    picture = bench.pictures.get(asked.picture).fitted(asked.side)
-    values = picture.transpose(2, 0, 1).astype(np.float64) if num_channels == 3 else pixels.luma(picture)[None]
+    image = bench.images.get(asked.image).fitted(asked.side)
+    values = image.transpose(2, 0, 1).astype(np.float64) if num_channels == 3 else pixels.luma(image)[None]
     if not asked.as_network:
         return np.round(values)
     spec = shown(bench).spec
@@ -126,15 +126,15 @@ class Filters(Asked):
 
 
 def filters(bench: "Bench", asked: Filters) -> Answer:
-    """The first-layer filters of the network on the bench, as numbers and as small pictures, with what it is."""
-    from catseye.explanation.kernels import filter_picture, first_filters
+    """The first-layer filters of the network on the bench, as numbers and as small images, with what it is."""
+    from catseye.explanation.kernels import filter_image, first_filters
 
     network = shown(bench, GIVEN)
     found = first_filters(network.model)
     weights = found.weights[:MAX_FILTERS]
     if weights.shape[1] not in (1, 3) or max(weights.shape[2:]) > MAX_WRITTEN:
         shape = " x ".join(str(size) for size in weights.shape[1:])
-        raise UsageError(f"filters of 1 or 3 channels and at most {MAX_WRITTEN} values a side are laid on a picture; "
+        raise UsageError(f"filters of 1 or 3 channels and at most {MAX_WRITTEN} values a side are laid on an image; "
                          f"those of {network.name} are {shape}")  # fmt: skip
     return {
         "network": network.name,
@@ -144,14 +144,12 @@ def filters(bench: "Bench", asked: Filters) -> Answer:
         "stride": found.stride,
         "padding": found.padding,
         "shape": list(found.weights.shape),
-        "filters": [
-            {"values": _short(one.astype(np.float64)), "picture": _bytes(filter_picture(one))} for one in weights
-        ],
+        "filters": [{"values": _short(one.astype(np.float64)), "image": _bytes(filter_image(one))} for one in weights],
     }
 
 
-def _bytes(picture: NDArray[np.float32]) -> Any:
-    return np.round(picture * 255).astype(int).tolist()
+def _bytes(image: NDArray[np.float32]) -> Any:
+    return np.round(image * 255).astype(int).tolist()
 
 
 def _short(values: Map) -> Any:

@@ -134,7 +134,7 @@ def convolve(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
 
 
 def convolve_channels(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
-    """One filter on a picture of several channels: a convolution for each, and their sum.
+    """One filter on an image of several channels: a convolution for each, and their sum.
 
     Shape: (C, H, W), (C, k, k) -> (h, w). A kernel (k, k) is laid on every channel's mean.
     """
@@ -149,7 +149,7 @@ def convolve_channels(values: Map, kernel: Map, step: Stepping | None = None) ->
 def kernels(side: int = 3, seed: int = 0) -> dict[str, Map]:
     """The kernels everybody should have tried, by name.
 
-    Vertical and horizontal edge: minus on one side, plus on the other (Prewitt). Sharpen: the picture plus its
+    Vertical and horizontal edge: minus on one side, plus on the other (Prewitt). Sharpen: the image plus its
     Laplacian. Gaussian: binomial weights that sum to 1 (for 3 x 3: 1 2 1 / 2 4 2 / 1 2 1, divided by 16). Emboss: a
     slope along the diagonal. Random: normal numbers with the standard deviation of He's initialisation for one channel.
 

@@ -1,17 +1,17 @@
-// Chapter 2: a kernel slides over a table or a picture; every place can be written out.
+// Chapter 2: a kernel slides over a table or an image; every place can be written out.
 
 import { ask, complain, latest, ready, Refused } from "./api.js";
 import { choices, editableGrid, el, format, get, grid, paintMap, scrolled, slider } from "./draw.js";
-import { pickPicture } from "./pictures.js";
+import { pickImage } from "./images.js";
 
 const EXAMPLE = { name: "example", title: "5 × 5 numbers", sketch: "1 2 3\n0 1 2\n1 0 1" };
-const state = { picture: EXAMPLE, side: 48, kernel: [[[0]]], divisor: 1, as_network: false, stride: 1, padding: 0, dilation: 1, row: 0, column: 0 };
+const state = { image: EXAMPLE, side: 48, kernel: [[[0]]], divisor: 1, as_network: false, stride: 1, padding: 0, dilation: 1, row: 0, column: 0 };
 let seen = null;
 let known = [];
 let setPreset = () => {};
 let timer = 0;
 
-const asked = () => ({ ...state, picture: state.picture.name });
+const asked = () => ({ ...state, image: state.image.name });
 const written = () => seen.input[0].length <= 12;
 
 /** The input as a table with its border of zeros, the values under the window marked. */
@@ -34,7 +34,7 @@ function inputTable() {
   });
 }
 
-/** A picture of one or three channels with the window over it. */
+/** An image of one or three channels with the window over it. */
 function inputCanvas() {
   const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": "the input with the window over it" });
   const [height, width] = [seen.formula.height, seen.formula.width];
@@ -200,15 +200,15 @@ function markFilter(button) {
 
 async function loadFilters() {
   const found = await ask("convolution/filters");
-  get("filters-say").textContent = `${found.says} Layer ${found.layer}: ${found.shape.join(" × ")}, stride ${found.stride}, padding ${found.padding}. It is laid on the picture as the network gets it.`;
+  get("filters-say").textContent = `${found.says} Layer ${found.layer}: ${found.shape.join(" × ")}, stride ${found.stride}, padding ${found.padding}. It is laid on the image as the network gets it.`;
   get("filters").replaceChildren(...found.filters.map((one, number) => {
-    const canvas = el("canvas", { class: "pixels", width: one.picture[0].length, height: one.picture.length });
+    const canvas = el("canvas", { class: "pixels", width: one.image[0].length, height: one.image.length });
     const image = canvas.getContext("2d").createImageData(canvas.width, canvas.height);
-    one.picture.flat().forEach((rgb, index) => image.data.set([...rgb, 255], index * 4));
+    one.image.flat().forEach((rgb, index) => image.data.set([...rgb, 255], index * 4));
     canvas.getContext("2d").putImageData(image, 0, 0);
     const button = el("button", { type: "button", "aria-pressed": "false", "aria-label": `Filter ${number + 1}` }, canvas);
     button.onclick = () => {
-      if (state.picture === EXAMPLE) return complain(new Refused("a filter of the model needs a picture: choose one above"));
+      if (state.image === EXAMPLE) return complain(new Refused("a filter of the model needs an image: choose one above"));
       setPreset(null);
       markFilter(button);
       use(one.values.map((table) => table.map((row) => [...row])), 1, true);
@@ -252,14 +252,14 @@ function wire() {
   };
 }
 
-function choose(picture) {
-  state.picture = picture;
+function choose(image) {
+  state.image = image;
   get("side").replaceChildren();
-  if (picture !== EXAMPLE) slider(get("side"), "Shrunk to", { min: 8, max: 128, step: 8, value: state.side, show: (value) => `${value} px`, changed: (value) => { state.side = value; slide(); } });
-  if (picture === EXAMPLE && state.as_network) return choosePreset("vertical edge");
-  // A network that reads grey has filters of one channel, one that reads colour of three: both fit any picture.
+  if (image !== EXAMPLE) slider(get("side"), "Shrunk to", { min: 8, max: 128, step: 8, value: state.side, show: (value) => `${value} px`, changed: (value) => { state.side = value; slide(); } });
+  if (image === EXAMPLE && state.as_network) return choosePreset("vertical edge");
+  // A network that reads grey has filters of one channel, one that reads colour of three: both fit any image.
   if (known.length) slide();
 }
 
 wire();
-Promise.all([pickPicture(get("pictures"), choose, EXAMPLE), loadKernels(3)]).catch(complain);
+Promise.all([pickImage(get("images"), choose, EXAMPLE), loadKernels(3)]).catch(complain);

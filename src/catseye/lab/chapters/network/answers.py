@@ -35,13 +35,13 @@ class Network(Asked):
     network: str = Field(default=GIVEN, max_length=80)
 
 
-class OnPicture(Network):
-    """The same, and the picture it is shown."""
+class OnImage(Network):
+    """The same, and the image it is shown."""
 
-    picture: str = Field(max_length=64)
+    image: str = Field(max_length=64)
 
 
-class Layer(OnPicture):
+class Layer(OnImage):
     """A layer by its dotted name."""
 
     layer: str = Field(max_length=120)
@@ -62,7 +62,7 @@ class Channel(Network):
     channel: int = Field(ge=0, le=100_000)
 
 
-class Overlay(OnPicture):
+class Overlay(OnImage):
     """A class by its number (the answer where there is none) and a way to map it."""
 
     target: int | None = Field(default=None, ge=0, le=100_000)
@@ -109,7 +109,7 @@ def _shape(row: Row) -> list[int]:
 
 
 def maps(bench: "Bench", asked: Layer) -> Answer:
-    """The strongest feature maps of a layer for this picture."""
+    """The strongest feature maps of a layer for this image."""
     with bench.lock:
         network = shown(bench, asked.network)
         found = feature_maps(network.model, _input(bench, asked, network)[1], asked.layer)
@@ -132,7 +132,7 @@ def maps(bench: "Bench", asked: Layer) -> Answer:
 
 
 def place(bench: "Bench", asked: Place) -> Answer:
-    """What one activation can see of the picture, and where it does look."""
+    """What one activation can see of the image, and where it does look."""
     with bench.lock:
         network = shown(bench, asked.network)
         pixels, x = _input(bench, asked, network)
@@ -142,7 +142,7 @@ def place(bench: "Bench", asked: Place) -> Answer:
     total = float(field.sum())
     half = _half_radius(field, box) if total > 0 else 0.0
     return {
-        "picture": _png(pixels),
+        "image": _png(pixels),
         "box": _box_json(box),
         "part": _png(pixels[box.top : box.bottom, box.left : box.right]),
         "gradient": _short(field / max(float(field.max()), 1e-12)),
@@ -176,20 +176,20 @@ def patches(bench: "Bench", asked: Channel) -> Answer:
     shown_patches = []
     for one in found:
         box = _box(summary, asked.layer, one.row, one.column, network.spec.width_px)
-        pixels = data.pixels[one.picture]
+        pixels = data.pixels[one.image]
         shown_patches.append(
             {
-                "label": data.labels[one.picture],
+                "label": data.labels[one.image],
                 "value": one.value,
                 "box": _box_json(box),
-                "picture": _png(pixels),
+                "image": _png(pixels),
                 "part": _png(pixels[box.top : box.bottom, box.left : box.right]),
             }
         )
-    return {"source": data.source, "num_pictures": len(data.pixels), "patches": shown_patches}
+    return {"source": data.source, "num_images": len(data.pixels), "patches": shown_patches}
 
 
-def decision(bench: "Bench", asked: OnPicture) -> Answer:
+def decision(bench: "Bench", asked: OnImage) -> Answer:
     """The head's answer: logits and probabilities, the most likely classes first."""
     with bench.lock:
         network = shown(bench, asked.network)
@@ -199,7 +199,7 @@ def decision(bench: "Bench", asked: OnPicture) -> Answer:
     shares = softmax(logits, network.temperature)[0]
     order = np.argsort(-shares, kind="stable")[:NUM_BARS]
     return {
-        "picture": _png(pixels),
+        "image": _png(pixels),
         "side": network.spec.height_px,
         "temperature": network.temperature,
         "bars": [
@@ -217,7 +217,7 @@ def decision(bench: "Bench", asked: OnPicture) -> Answer:
 
 
 def overlay(bench: "Bench", asked: Overlay) -> Answer:
-    """The class-activation map over the picture, 0 to 1."""
+    """The class-activation map over the image, 0 to 1."""
     with bench.lock:
         network = shown(bench, asked.network)
         pixels, x = _input(bench, asked, network)
@@ -225,12 +225,12 @@ def overlay(bench: "Bench", asked: Overlay) -> Answer:
             best = int(network.model(x).argmax())
         target = best if asked.target is None else min(asked.target, len(network.classes) - 1)
         heat = cam.explain(network.model, x, torch.tensor([target]), asked.method)[0]  # type: ignore[arg-type]
-    return {"picture": _png(pixels), "class": network.classes[target], "heat": _short(heat.detach().numpy(), 3)}
+    return {"image": _png(pixels), "class": network.classes[target], "heat": _short(heat.detach().numpy(), 3)}
 
 
-def _input(bench: "Bench", asked: OnPicture, network: Shown) -> tuple[Pixels, Tensor]:
-    """The picture as the network gets it: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
-    pixels = preprocess(bench.pictures.get(asked.picture).pixels, network.spec)
+def _input(bench: "Bench", asked: OnImage, network: Shown) -> tuple[Pixels, Tensor]:
+    """The image as the network gets it: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
+    pixels = preprocess(bench.images.get(asked.image).pixels, network.spec)
     return pixels, torch.from_numpy(normalise(pixels[None], network.spec))
 
 
@@ -268,6 +268,6 @@ QUESTIONS = {
     "maps": Question(Layer, maps),
     "place": Question(Place, place),
     "patches": Question(Channel, patches),
-    "decision": Question(OnPicture, decision),
+    "decision": Question(OnImage, decision),
     "overlay": Question(Overlay, overlay),
 }

@@ -2,17 +2,17 @@
 
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, count, el, facts, format, get, paintMap, slider, svg } from "./draw.js";
-import { pickPicture } from "./pictures.js";
+import { pickImage } from "./images.js";
 
-const state = { picture: null, network: "given", layer: null, channel: 0, row: 0, column: 0, method: "gradcam", target: null, strength: 0.6 };
+const state = { image: null, network: "given", layer: null, channel: 0, row: 0, column: 0, method: "gradcam", target: null, strength: 0.6 };
 let flow = null;
 let map = null; // what ask("network/maps") said last
 
-const asked = (more = {}) => ({ network: state.network, picture: state.picture.name, ...more });
+const asked = (more = {}) => ({ network: state.network, image: state.image.name, ...more });
 const shapeText = (shape) => shape.join(" × ");
 
 const FEW = 16;
-const QUICK_MACS = 2e7; // 512 pictures through such a network take about a second
+const QUICK_MACS = 2e7; // 512 images through such a network take about a second
 
 /** Layers to draw: each for itself, or runs of one shape as one, which the last of them stands for. */
 function shownRuns() {
@@ -155,17 +155,17 @@ const loadPlace = latest(() => ask("network/place", asked({ layer: state.layer, 
   overlay(heat, seen.gradient, 0.75);
   const box = el("span", { class: "window" });
   Object.assign(box.style, { top: `${(100 * top) / height}%`, left: `${(100 * left) / width}%`, width: `${(100 * (right - left)) / width}%`, height: `${(100 * (bottom - top)) / height}%` });
-  get("field").replaceChildren(el("img", { src: seen.picture, class: "pixels", alt: "the picture as the network gets it" }), heat, box);
+  get("field").replaceChildren(el("img", { src: seen.image, class: "pixels", alt: "the image as the network gets it" }), heat, box);
   get("part").src = seen.part;
   const value = map.maps.find((one) => one.channel === state.channel).values[state.row][state.column];
   facts(get("place-facts"), [
     ["activation", format(value, 3), `channel ${state.channel}, (${state.row}, ${state.column})`],
-    ["can see", span ? `${span} × ${span} px` : "everything", `${format(100 * seen.share_of_pixels, 1)} % of the picture`],
+    ["can see", span ? `${span} × ${span} px` : "everything", `${format(100 * seen.share_of_pixels, 1)} % of the image`],
     ["half of its gradient lies in", `${format(seen.half_px, 0)} × ${format(seen.half_px, 0)} px`, "about the middle of that region"],
   ]);
 });
 
-/** Heat over a picture: the hotter, the less of the picture shows. */
+/** Heat over an image: the hotter, the less of the image shows. */
 function overlay(canvas, rows, strength) {
   paintMap(canvas, rows, { colours: "heat", low: 0, high: 1 });
   const pen = canvas.getContext("2d");
@@ -189,7 +189,7 @@ let heat = null;
 const loadCam = latest(() => ask("network/overlay", asked({ method: state.method, target: state.target })), (seen) => {
   heat = { rows: seen.heat, canvas: el("canvas", { class: "heat", role: "img", "aria-label": `where it sees ${seen.class}` }) };
   get("cam-class").textContent = seen.class;
-  get("cam").replaceChildren(el("img", { src: seen.picture, class: "pixels", alt: "the picture as the network gets it" }), heat.canvas);
+  get("cam").replaceChildren(el("img", { src: seen.image, class: "pixels", alt: "the image as the network gets it" }), heat.canvas);
   get("cam-say").textContent = "From dark (0) to yellow (1), on the scale of this map.";
   paintCam();
   ready();
@@ -214,13 +214,13 @@ async function start() {
   find = latest(
     () => { get("find").disabled = true; return ask("network/patches", { network: state.network, layer: state.layer, channel: state.channel }).finally(() => { get("find").disabled = false; }); },
     (seen) => {
-      get("patches-say").textContent = `Channel ${state.channel} of ${state.layer}: its highest values in ${count(seen.num_pictures)} pictures of ${seen.source}.`;
-      get("patches").replaceChildren(...seen.patches.map((one) => el("figure", {}, el("div", { class: "frame" }, el("img", { src: one.part, class: "pixels", alt: `part of a picture of ${one.label}` })), el("figcaption", {}, one.label, el("br"), el("b", {}, format(one.value, 2))))));
+      get("patches-say").textContent = `Channel ${state.channel} of ${state.layer}: its highest values in ${count(seen.num_images)} images of ${seen.source}.`;
+      get("patches").replaceChildren(...seen.patches.map((one) => el("figure", {}, el("div", { class: "frame" }, el("img", { src: one.part, class: "pixels", alt: `part of an image of ${one.label}` })), el("figcaption", {}, one.label, el("br"), el("b", {}, format(one.value, 2))))));
     },
   );
   get("find").onclick = () => find();
-  await pickPicture(get("pictures"), (picture) => {
-    state.picture = picture;
+  await pickImage(get("images"), (image) => {
+    state.image = image;
     if (flow) { loadMaps(); loadDecision(); } else loadFlow();
   });
 }

@@ -12,35 +12,35 @@ if TYPE_CHECKING:
 
 
 class Look(Asked):
-    """A window of `side` px whose corner lies at (`top`, `left`) of the picture."""
+    """A window of `side` px whose corner lies at (`top`, `left`) of the image."""
 
-    picture: str = Field(max_length=64)
+    image: str = Field(max_length=64)
     top: int = Field(default=0, ge=0, le=2000)
     left: int = Field(default=0, ge=0, le=2000)
     side: int = Field(default=8, ge=2, le=16)
 
 
 def look(bench: "Bench", asked: Look) -> Answer:
-    """The window's values, channel by channel, and what is true of the whole picture."""
-    picture = bench.pictures.get(asked.picture)
-    part, top, left = pixels.window(picture.pixels, asked.top, asked.left, asked.side)
-    shape = pixels.to_channels_first(picture.pixels).shape
-    moved = pixels.shift(picture.pixels, 1, 0)
+    """The window's values, channel by channel, and what is true of the whole image."""
+    image = bench.images.get(asked.image)
+    part, top, left = pixels.window(image.pixels, asked.top, asked.left, asked.side)
+    shape = pixels.to_channels_first(image.pixels).shape
+    moved = pixels.shift(image.pixels, 1, 0)
     return {
         "top": top,
         "left": left,
         "channels": pixels.to_channels_first(part).tolist(),
         "shape": list(shape),
-        "num_values": int(picture.pixels.size),
-        "lowest": int(picture.pixels.min()),
-        "highest": int(picture.pixels.max()),
-        "means": [round(float(value), 1) for value in picture.pixels.mean((0, 1))],
-        "changed_by_a_shift": pixels.share_changed(picture.pixels, moved),
+        "num_values": int(image.pixels.size),
+        "lowest": int(image.pixels.min()),
+        "highest": int(image.pixels.max()),
+        "means": [round(float(value), 1) for value in image.pixels.mean((0, 1))],
+        "changed_by_a_shift": pixels.share_changed(image.pixels, moved),
     }
 
 
 class Compare(Asked):
-    """A picture of this shape in front of a dense layer and of a convolution."""
+    """An image of this shape in front of a dense layer and of a convolution."""
 
     channels: int = Field(default=3, ge=1, le=3)
     side: int = Field(default=224, ge=8, le=1024)
@@ -73,7 +73,7 @@ class Example(Asked):
 
 
 def example(bench: "Bench", asked: Example) -> Answer:
-    """The small picture whose values can be read."""
+    """The small image whose values can be read."""
     return {"values": pixels.EXAMPLE.tolist(), "num_values": int(pixels.EXAMPLE.size)}
 
 

@@ -1,4 +1,4 @@
-"""Chapter 1: a picture is a table of numbers.
+"""Chapter 1: an image is a table of numbers.
 
 Enters: pixels (H, W, C) uint8. Leaves: channels, windows of values, and what two first layers would cost.
 """
@@ -12,12 +12,12 @@ from catseye.errors import UsageError
 from catseye.preprocess import Pixels
 
 EXAMPLE = np.array([[10, 20, 30, 40], [50, 120, 180, 60], [70, 200, 220, 80], [90, 100, 110, 130]], np.uint8)
-"""A grey picture of 4 x 4 px, small enough to be read."""
+"""A grey image of 4 x 4 px, small enough to be read."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters of a first layer on a picture: weights and biases, and the size of what it gives."""
+    """Parameters of a first layer on an image: weights and biases, and the size of what it gives."""
 
     num_weights: int
     num_biases: int
@@ -39,7 +39,7 @@ def to_channels_first(pixels: Pixels) -> Pixels:
 
 
 def window(pixels: Pixels, top: int, left: int, side: int) -> tuple[Pixels, int, int]:
-    """A square of the picture, pushed inside where it would hang over; with the corner it got.
+    """A square of the image, pushed inside where it would hang over; with the corner it got.
 
     Shape: (H, W, C) -> (min(side, H), min(side, W), C).
     """
@@ -50,7 +50,7 @@ def window(pixels: Pixels, top: int, left: int, side: int) -> tuple[Pixels, int,
 
 
 def dense_cost(shape: tuple[int, int, int], num_units: int) -> Cost:
-    """A dense layer on the flattened picture: every unit has a weight for every value.
+    """A dense layer on the flattened image: every unit has a weight for every value.
 
     >>> dense_cost((3, 224, 224), 1000).num_weights
     150528000
@@ -72,7 +72,7 @@ def convolution_cost(shape: tuple[int, int, int], num_filters: int, kernel: int)
 
 
 def shift(pixels: Pixels, right: int, down: int) -> Pixels:
-    """The same picture some pixels further; what leaves on one side comes in on the other.
+    """The same image some pixels further; what leaves on one side comes in on the other.
 
     Shape: (H, W, C) -> the same.
     """
@@ -90,12 +90,12 @@ def share_changed(before: Pixels, after: Pixels) -> float:
 
 def _checked(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     if min(shape) < 1:
-        raise UsageError(f"a picture has channels, rows and columns; got {shape}")
+        raise UsageError(f"an image has channels, rows and columns; got {shape}")
     return shape
 
 
 def luma(pixels: Pixels) -> NDArray[np.float64]:
-    """The grey of a picture: 0.299 R + 0.587 G + 0.114 B, on the scale 0 to 255.
+    """The grey of an image: 0.299 R + 0.587 G + 0.114 B, on the scale 0 to 255.
 
     Shape: (H, W, C) -> (H, W).
     Source: ITU-R BT.601-7, section 2.5.1.

@@ -1,11 +1,11 @@
-// Chapter 1: a loupe over the picture, its channels apart, and what a first layer would cost.
+// Chapter 1: a loupe over the image, its channels apart, and what a first layer would cost.
 
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, count, el, facts, format, get, grid, slider } from "./draw.js";
-import { pickPicture } from "./pictures.js";
+import { pickImage } from "./images.js";
 
 const NAMES = [["all", "Colour"], ["0", "R"], ["1", "G"], ["2", "B"]];
-const state = { picture: null, top: 0, left: 0, side: 5, channel: "all", seen: null };
+const state = { image: null, top: 0, left: 0, side: 5, channel: "all", seen: null };
 const cost = { channels: 3, side: 224, units: 1000, filters: 64, kernel: 3 };
 
 const dark = (r, g, b) => 0.299 * r + 0.587 * g + 0.114 * b < 118;
@@ -37,7 +37,7 @@ function showValues() {
 }
 
 function showLoupe() {
-  const { width, height } = state.picture;
+  const { width, height } = state.image;
   const style = get("loupe").style;
   style.left = `${(100 * state.left) / width}%`;
   style.top = `${(100 * state.top) / height}%`;
@@ -46,65 +46,65 @@ function showLoupe() {
 }
 
 const look = latest(
-  () => ask("pixels/look", { picture: state.picture.name, top: state.top, left: state.left, side: state.side }),
+  () => ask("pixels/look", { image: state.image.name, top: state.top, left: state.left, side: state.side }),
   (seen) => {
     Object.assign(state, { seen, top: seen.top, left: seen.left });
     showLoupe();
     showValues();
     get("shape").textContent = `(${seen.shape.join(", ")})`;
-    const given = state.picture;
+    const given = state.image;
     const shrunk = given.given_width !== given.width ? `; shrunk here from ${given.given_width} × ${given.given_height}` : "";
-    facts(get("picture-facts"), [
+    facts(get("image-facts"), [
       ["shape", `(${seen.shape.join(", ")})`, `channels, rows, columns${shrunk}`],
       ["values", count(seen.num_values), `= ${seen.shape.join(" × ")}`],
       ["lowest, highest", `${seen.lowest}, ${seen.highest}`],
       [seen.means.length === 3 ? "mean R, G, B" : "mean", seen.means.map((one) => format(one, 1)).join(", ")],
     ]);
-    get("shift").textContent = `Move the picture above by one pixel and ${format(100 * seen.changed_by_a_shift, 1)} % of its ${count(seen.num_values)} values change: to a dense layer, which knows a value only by its place in the row, that is another picture.`;
+    get("shift").textContent = `Move the image above by one pixel and ${format(100 * seen.changed_by_a_shift, 1)} % of its ${count(seen.num_values)} values change: to a dense layer, which knows a value only by its place in the row, that is another image.`;
   },
 );
 
 function move(right, down) {
-  state.left = Math.max(0, Math.min(state.picture.width - state.side, state.left + right));
-  state.top = Math.max(0, Math.min(state.picture.height - state.side, state.top + down));
+  state.left = Math.max(0, Math.min(state.image.width - state.side, state.left + right));
+  state.top = Math.max(0, Math.min(state.image.height - state.side, state.top + down));
   showLoupe();
   look();
 }
 
-/** The picture on canvases: whole, and with all but one channel black. */
-function showPicture(picture) {
-  const image = new Image();
-  image.onload = () => {
-    if (picture !== state.picture) return;
+/** The image on canvases: whole, and with all but one channel black. */
+function showImage(image) {
+  const loaded = new Image();
+  loaded.onload = () => {
+    if (image !== state.image) return;
     const whole = get("whole");
-    whole.width = image.width;
-    whole.height = image.height;
-    whole.getContext("2d").drawImage(image, 0, 0);
-    const names = picture.channels === 1 ? ["grey"] : ["red", "green", "blue"];
+    whole.width = loaded.width;
+    whole.height = loaded.height;
+    whole.getContext("2d").drawImage(loaded, 0, 0);
+    const names = image.channels === 1 ? ["grey"] : ["red", "green", "blue"];
     get("apart").replaceChildren(...names.map((name, channel) => {
-      const canvas = el("canvas", { class: "pixels", width: image.width, height: image.height, role: "img", "aria-label": `the ${name} values alone` });
+      const canvas = el("canvas", { class: "pixels", width: loaded.width, height: loaded.height, role: "img", "aria-label": `the ${name} values alone` });
       const pen = canvas.getContext("2d");
-      pen.drawImage(image, 0, 0);
-      const data = pen.getImageData(0, 0, image.width, image.height);
-      for (let at = 0; picture.channels === 3 && at < data.data.length; at += 4) {
+      pen.drawImage(loaded, 0, 0);
+      const data = pen.getImageData(0, 0, loaded.width, loaded.height);
+      for (let at = 0; image.channels === 3 && at < data.data.length; at += 4) {
         for (let other = 0; other < 3; other += 1) if (other !== channel) data.data[at + other] = 0;
       }
       pen.putImageData(data, 0, 0);
       return el("figure", {}, el("div", { class: "frame" }, canvas), el("figcaption", {}, name));
     }));
   };
-  image.src = `/picture/${picture.name}.png`;
+  loaded.src = `/image/${image.name}.png`;
 }
 
-function choose(picture) {
-  const largest = Math.min(16, picture.width, picture.height);
-  Object.assign(state, { picture, side: Math.min(state.side, largest) });
-  state.left = Math.round((picture.width - state.side) * 0.4);
-  state.top = Math.round((picture.height - state.side) * 0.34);
-  get("stage").style.maxWidth = `${Math.round(480 * Math.min(1, picture.width / picture.height))}px`;
-  showPicture(picture);
-  const labels = picture.channels === 1 ? [["all", "Grey"]] : NAMES;
-  if (picture.channels === 1) state.channel = "all";
+function choose(image) {
+  const largest = Math.min(16, image.width, image.height);
+  Object.assign(state, { image, side: Math.min(state.side, largest) });
+  state.left = Math.round((image.width - state.side) * 0.4);
+  state.top = Math.round((image.height - state.side) * 0.34);
+  get("stage").style.maxWidth = `${Math.round(480 * Math.min(1, image.width / image.height))}px`;
+  showImage(image);
+  const labels = image.channels === 1 ? [["all", "Grey"]] : NAMES;
+  if (image.channels === 1) state.channel = "all";
   choices(get("channel"), "Show", labels, state.channel, (value) => { state.channel = value; showValues(); });
   get("zoom").replaceChildren();
   // To the right is nearer: fewer pixels, drawn larger.
@@ -138,7 +138,7 @@ async function start() {
   get("flat").replaceChildren(grid([example.values.flat()], { dense: true, signed: false, cell: shade }));
   const place = get("cost-controls");
   const change = (name) => (value) => { cost[name] = value; compare(); };
-  slider(place, "Picture, pixels a side", { min: 8, max: 512, step: 8, value: cost.side, changed: change("side") });
+  slider(place, "Image, pixels a side", { min: 8, max: 512, step: 8, value: cost.side, changed: change("side") });
   slider(place, "Units of the dense layer", { min: 10, max: 4000, step: 10, value: cost.units, show: count, changed: change("units") });
   slider(place, "Filters of the convolution", { min: 1, max: 512, value: cost.filters, changed: change("filters") });
   slider(place, "Kernel, values a side", { min: 1, max: 11, step: 2, value: cost.kernel, changed: change("kernel") });
@@ -147,8 +147,8 @@ async function start() {
   const stage = get("stage");
   const toPointer = (event) => {
     const box = get("whole").getBoundingClientRect();
-    state.left = Math.round(((event.clientX - box.left) / box.width) * state.picture.width - state.side / 2);
-    state.top = Math.round(((event.clientY - box.top) / box.height) * state.picture.height - state.side / 2);
+    state.left = Math.round(((event.clientX - box.left) / box.width) * state.image.width - state.side / 2);
+    state.top = Math.round(((event.clientY - box.top) / box.height) * state.image.height - state.side / 2);
     move(0, 0);
   };
   stage.onpointerdown = (event) => { stage.setPointerCapture(event.pointerId); toPointer(event); };
@@ -160,7 +160,7 @@ async function start() {
     event.preventDefault();
     move(...step);
   };
-  await pickPicture(get("pictures"), choose);
+  await pickImage(get("images"), choose);
 }
 
 start().catch(complain).finally(ready);

@@ -37,7 +37,7 @@ class Anatomy:
 
 
 def anatomy(milestone: Milestone) -> Anatomy:
-    """Build the network without memory for its weights and follow one picture's shape through it."""
+    """Build the network without memory for its weights and follow one image's shape through it."""
     channels = 1 if milestone.px < 64 else 3  # LeNet-5 read grey digits
     classes = 10 if milestone.px < 64 else NUM_CLASSES
     has = registry.entry(milestone.name).options
@@ -84,7 +84,10 @@ def read_measured(path: Path) -> dict[str, Any]:
         if file.stat().st_size > MAX_FILE_BYTES:
             raise ValueError("it is too large")
         content = json.loads(file.read_text(encoding="utf-8"))
-        rows = [{key: kind(row[key]) for key, kind in _MEASURED.items()} for row in content["results"]]
+        results = [
+            {key.replace("pictures", "images"): value for key, value in row.items()} for row in content["results"]
+        ]
+        rows = [{key: kind(row[key]) for key, kind in _MEASURED.items()} for row in results]
         return {
             "data": Path(content.get("data") or content["command"].split()[2]).name,
             "budget_s": float(content["budget_s"]),

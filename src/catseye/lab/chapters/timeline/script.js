@@ -88,16 +88,16 @@ function silhouette({ layers, num_macs: whole, input }) {
 
 function measured(found) {
   if (!found) {
-    get("measured-say").replaceChildren("No measurement is at hand. ", el("code", {}, "catseye timeline DATA --budget 10m --out FOLDER"), " trains all of them on your pictures for the same time; ", el("code", {}, "catseye lab --timeline FOLDER"), " shows its table here.");
+    get("measured-say").replaceChildren("No measurement is at hand. ", el("code", {}, "catseye timeline DATA --budget 10m --out FOLDER"), " trains all of them on your images for the same time; ", el("code", {}, "catseye lab --timeline FOLDER"), " shows its table here.");
     return;
   }
   const best = Math.max(...found.rows.map((row) => row.accuracy));
   const rows = found.rows.map((row) => el("tr", { class: row.accuracy === best ? "chosen" : null }, el("th", { scope: "row" }, row.name), el("td", { class: "num" }, String(row.year)), el("td", { class: "num" }, percent(row.accuracy)), el("td", { class: "num" }, `${percent(row.accuracy_low)} – ${percent(row.accuracy_high)}`),
     el("td", { class: "num" }, millions(row.num_parameters)), el("td", { class: "num" }, count(Math.round(row.train_images_per_s))), el("td", { class: "num" }, count(Math.round(row.inference_images_per_s))), el("td", { class: "num" }, count(row.num_seen))));
-  const head = ["network", "year", "accuracy", "95 % interval", "parameters", "training, pictures/s", "asking, pictures/s", "pictures seen"];
+  const head = ["network", "year", "accuracy", "95 % interval", "parameters", "training, images/s", "asking, images/s", "images seen"];
   for (const [key, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": "The measured table" })) get("measured").setAttribute(key, value);
   get("measured").replaceChildren(el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...head.map((name, index) => el("th", { scope: "col", class: index ? "num" : null }, name)))), el("tbody", {}, ...rows)));
-  get("measured-say").textContent = `Each network had ${format(found.budget_s)} s of training on the same pictures (${found.data}); ${count(found.rows[0].num_test)} held-out pictures. In so little time a small network sees more pictures, which is why a large one can lose.`;
+  get("measured-say").textContent = `Each network had ${format(found.budget_s)} s of training on the same images (${found.data}); ${count(found.rows[0].num_test)} held-out images. In so little time a small network sees more images, which is why a large one can lose.`;
 }
 
 let width = 0;

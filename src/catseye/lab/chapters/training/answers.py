@@ -114,7 +114,7 @@ def begin(bench: "Bench", asked: Nothing) -> Answer:
         model = registry.create(MODEL, num_classes=len(data.classes), in_channels=1, input_px=32)
     return {
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "num_pictures": len(data.labels),
+        "num_images": len(data.labels),
         "classes": list(data.classes),
         "rates": RATES,
         "filters": first_filters(model).weights.round(4).tolist(),
@@ -127,15 +127,15 @@ def preview(bench: "Bench", asked: Start) -> Answer:
 
 
 class Digits(Asked):
-    """Pictures of the data set by their numbers."""
+    """Images of the data set by their numbers."""
 
-    pictures: list[int] = Field(max_length=64)
+    images: list[int] = Field(max_length=64)
 
 
 def digits(bench: "Bench", asked: Digits) -> Answer:
     """Their pixels, 8 x 8 each."""
     pixels = load(DATA).pixels
-    return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in asked.pictures]}
+    return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in asked.images]}
 
 
 QUESTIONS = {

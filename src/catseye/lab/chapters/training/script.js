@@ -57,7 +57,7 @@ function take(run, event) {
   } else if (event.kind === "step") {
     run.steps.push(event);
     get("progress").value = event.step / (run.num_epochs * run.num_batches);
-    say(`Epoch ${event.epoch} of ${run.num_epochs}: loss ${format(event.loss, 3)}, ${percent(event.accuracy)} right while training, ${count(Math.round(event.images_per_s))} pictures a second`);
+    say(`Epoch ${event.epoch} of ${run.num_epochs}: loss ${format(event.loss, 3)}, ${percent(event.accuracy)} right while training, ${count(Math.round(event.images_per_s))} images a second`);
   } else if (event.kind === "epoch") {
     run.epochs.push(event);
     get("progress").value = event.row.epoch / run.num_epochs;
@@ -75,7 +75,7 @@ function finish(run) {
   buttons();
   if (run.refused) return say("Nothing was started.");
   const { last } = run;
-  if (last?.kind === "end") say(`Learned: ${percent(last.accuracy)} of ${count(last.num_pictures)} test digits right, with 95 % certainty ${percent(last.low)} to ${percent(last.high)}. Chapter 4 can look into this network now.`);
+  if (last?.kind === "end") say(`Learned: ${percent(last.accuracy)} of ${count(last.num_images)} test digits right, with 95 % certainty ${percent(last.low)} to ${percent(last.high)}. Chapter 4 can look into this network now.`);
   else if (last?.kind === "failed") say(`It went wrong: ${last.error}.`);
   else say(`Stopped after ${run.epochs.length} ${run.epochs.length === 1 ? "epoch" : "epochs"}.`);
   curves();
@@ -109,14 +109,14 @@ function look(run, { filters, confusion, guesses, row }) {
 const pixels = new Map();
 
 async function paintGuesses(guesses) {
-  const missing = guesses.map((one) => one.picture).filter((number) => !pixels.has(number));
+  const missing = guesses.map((one) => one.image).filter((number) => !pixels.has(number));
   if (missing.length) {
-    const found = await ask("training/digits", { pictures: missing });
+    const found = await ask("training/digits", { images: missing });
     missing.forEach((number, index) => pixels.set(number, found.pixels[index]));
   }
-  get("guesses").replaceChildren(...guesses.map(({ picture, truth, guess }) => {
+  get("guesses").replaceChildren(...guesses.map(({ image, truth, guess }) => {
     const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": `a ${truth}, taken for a ${guess}` });
-    paintMap(canvas, pixels.get(picture), { low: 0, high: 255 });
+    paintMap(canvas, pixels.get(image), { low: 0, high: 255 });
     return el("figure", { class: truth === guess ? "right" : "wrong" }, el("figcaption", { "aria-hidden": "true" }, String(guess)), canvas);
   }));
 }
@@ -205,7 +205,7 @@ setRate(state.lr);
 curves();
 ask("training/begin").then((found) => {
   facts = found;
-  say(`LeNet-5, ${count(found.num_parameters)} weights, and ${count(found.num_pictures)} handwritten digits; nothing has been learned yet.`);
+  say(`LeNet-5, ${count(found.num_parameters)} weights, and ${count(found.num_images)} handwritten digits; nothing has been learned yet.`);
   paintConfusion(found.classes.map(() => found.classes.map(() => 0)));
   const first = found.filters;
   const largest = Math.max(...first.flat(3).map(Math.abs));

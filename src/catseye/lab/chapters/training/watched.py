@@ -89,7 +89,7 @@ class WatchedProgress(EpochProgress):
             "filters": first_filters(model).weights.round(4).tolist(),
             "confusion": confusion_matrix(outputs.labels, guesses, num_classes).tolist(),
             "guesses": [
-                {"picture": int(index), "truth": int(truth), "guess": int(guess)}
+                {"image": int(index), "truth": int(truth), "guess": int(guess)}
                 for index, truth, guess in zip(
                     outputs.indices[:NUM_GUESSES], outputs.labels[:NUM_GUESSES], guesses[:NUM_GUESSES], strict=True
                 )
@@ -187,7 +187,7 @@ class Watched:
                 keep(*load_model(trained.path, torch.device("cpu")))
         found = trained.metrics
         accuracy = {"accuracy": found.accuracy, "low": found.accuracy_low, "high": found.accuracy_high}
-        return {"kind": "end", "side": trained.side, **accuracy, "num_pictures": found.num_pictures}
+        return {"kind": "end", "side": trained.side, **accuracy, "num_images": found.num_images}
 
 
 def _without_advice(error: CatseyeError) -> BaseException:

@@ -1,7 +1,7 @@
-"""The pictures on the bench: some drawn here, and those that a user dropped onto a page.
+"""The images on the bench: some drawn here, and those that a user dropped onto a page.
 
-Enters: bytes of a picture file. Leaves: `Picture`, upright RGB or grey pixels of at most 1,024 px a side. Dropped
-pictures stay in memory until the lab ends; none is written to disk.
+Enters: bytes of an image file. Leaves: `LabImage`, upright RGB or grey pixels of at most 1,024 px a side. Dropped
+images stay in memory until the lab ends; none is written to disk.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _LARGER = 3  # drawn so many times larger and shrunk: smooth edges
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabImage:
     """Pixels (H, W, C) uint8 with C 1 or 3, and what was said of them. `given_px` is (width, height) of the file."""
 
     name: str
@@ -36,39 +36,39 @@ class Picture:
 
     @cached_property
     def png(self) -> bytes:
-        """The picture as a file, for the page to show."""
+        """The image as a file, for the page to show."""
         stream = io.BytesIO()
         image = Image.fromarray(self.pixels[:, :, 0] if self.pixels.shape[2] == 1 else self.pixels)
         image.save(stream, "PNG")
         return stream.getvalue()
 
     @property
-    def image(self) -> Image.Image:
-        """The picture as Pillow has it."""
+    def pil(self) -> Image.Image:
+        """The image as Pillow has it."""
         return Image.fromarray(self.pixels[:, :, 0] if self.pixels.shape[2] == 1 else self.pixels)
 
     def fitted(self, side_px: int, *, channels: int = 3) -> Pixels:
-        """The whole picture, its longer side shrunk to `side_px` where it is longer.
+        """The whole image, its longer side shrunk to `side_px` where it is longer.
 
         Shape: (h, w, C) uint8 with max(h, w) at most side_px.
         """
-        image = self.image
-        if max(image.size) > side_px:
-            scale = side_px / max(image.size)
-            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            image = image.resize(size, Image.Resampling.BOX)
-        return to_pixels(image, channels)
+        pil = self.pil
+        if max(pil.size) > side_px:
+            scale = side_px / max(pil.size)
+            size = (max(1, round(pil.width * scale)), max(1, round(pil.height * scale)))
+            pil = pil.resize(size, Image.Resampling.BOX)
+        return to_pixels(pil, channels)
 
 
-class Pictures:
-    """All pictures by name: the built-in ones always, of the dropped ones the latest twelve."""
+class LabImages:
+    """All images by name: the built-in ones always, of the dropped ones the latest twelve."""
 
     def __init__(self) -> None:
-        self._dropped: OrderedDict[str, Picture] = OrderedDict()
+        self._dropped: OrderedDict[str, LabImage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> Picture:
-        """The picture of that name.
+    def get(self, name: str) -> LabImage:
+        """The image of that name.
 
         Raises:
             UsageError: there is none (any more).
@@ -78,11 +78,11 @@ class Pictures:
             dropped = self._dropped.get(name)
         found = dropped or built_in().get(name)
         if found is None:
-            raise UsageError(f"the lab has no picture {name[:40]!r}; it may have been started anew: drop it once more")
+            raise UsageError(f"the lab has no image {name[:40]!r}; it may have been started anew: drop it once more")
         return found
 
-    def add(self, content: bytes, max_pixels: int) -> Picture:
-        """Take the bytes of a picture file; the same picture twice is one picture.
+    def add(self, content: bytes, max_pixels: int) -> LabImage:
+        """Take the bytes of an image file; the same image twice is one image.
 
         Raises:
             ImageError: it is none, is damaged or has too many pixels.
@@ -92,37 +92,37 @@ class Pictures:
         with self._lock:
             if name in self._dropped:
                 return self._dropped[name]
-        image = open_image(content, formats=UPLOAD_FORMATS, max_pixels=max_pixels)
-        given_px = image.size
-        image.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.LANCZOS)
-        picture = Picture(name, "your picture", to_pixels(image, 1 if image.mode == "L" else 3), given_px)
+        pil = open_image(content, formats=UPLOAD_FORMATS, max_pixels=max_pixels)
+        given_px = pil.size
+        pil.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.LANCZOS)
+        image = LabImage(name, "your image", to_pixels(pil, 1 if pil.mode == "L" else 3), given_px)
         with self._lock:
-            self._dropped[name] = picture
+            self._dropped[name] = image
             while len(self._dropped) > MAX_DROPPED:
                 self._dropped.popitem(last=False)
-        return picture
+        return image
 
-    def all(self) -> list[Picture]:
+    def all(self) -> list[LabImage]:
         """Built-in ones first, then the dropped ones in the order of their coming."""
         with self._lock:
             return [*built_in().values(), *self._dropped.values()]
 
 
 @cache
-def built_in() -> dict[str, Picture]:
-    """The pictures that are drawn here, and a digit where scikit-learn is installed; no file is read."""
+def built_in() -> dict[str, LabImage]:
+    """The images that are drawn here, and a digit where scikit-learn is installed; no file is read."""
     drawn = [
-        Picture("eye", "cat’s eye", _eye(), (DRAWN_PX, DRAWN_PX)),
-        Picture("street", "street", _street(), (DRAWN_PX, DRAWN_PX)),
-        Picture("shapes", "shapes", _shapes(), (DRAWN_PX, DRAWN_PX)),
+        LabImage("eye", "cat’s eye", _eye(), (DRAWN_PX, DRAWN_PX)),
+        LabImage("street", "street", _street(), (DRAWN_PX, DRAWN_PX)),
+        LabImage("shapes", "shapes", _shapes(), (DRAWN_PX, DRAWN_PX)),
     ]
-    with contextlib.suppress(MissingDependency):  # the drawn pictures are enough
+    with contextlib.suppress(MissingDependency):  # the drawn images are enough
         digits = load("digits").pixels
-        drawn += [Picture(f"digit-{which}", f"digit {which}", digits[which], (8, 8)) for which in _DIGITS]
-    return {picture.name: picture for picture in drawn}
+        drawn += [LabImage(f"digit-{which}", f"digit {which}", digits[which], (8, 8)) for which in _DIGITS]
+    return {image.name: image for image in drawn}
 
 
-_DIGITS = (0, 4)  # the first ten pictures of the set are 0 to 9; a round one, an angular one
+_DIGITS = (0, 4)  # the first ten images of the set are 0 to 9; a round one, an angular one
 
 
 def _shrunk(image: Image.Image) -> Pixels:

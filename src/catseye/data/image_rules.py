@@ -1,6 +1,6 @@
-"""Rules about single pictures: what cannot be read, and what differs from all the others.
+"""Rules about single images: what cannot be read, and what differs from all the others.
 
-Enters: `Looks`. Leaves: findings. Called by `check.py`. A rule about odd pictures is silent where most pictures are
+Enters: `Looks`. Leaves: findings. Called by `check.py`. A rule about odd images is silent where most images are
 like that: a data set of drawings has no fault.
 """
 
@@ -15,7 +15,7 @@ from catseye.data.findings import Example, Finding, Severity
 from catseye.data.looks import MAX_COLOURS, Fault, Looks
 
 BLANK_SPREAD = 2.0  # grey levels; JPEG noise on an empty scan stays below
-RARE = 0.1  # a kind of picture that fewer than this share are is told as odd
+RARE = 0.1  # a kind of image that fewer than this share are is told as odd
 GREY_SPREAD = 3  # largest difference between the channels of a grey thumbnail
 ODD_SHAPE = 3.0  # long side / short side
 HUGE_PX = 20_000_000
@@ -23,16 +23,16 @@ FEW_COLOURS_FROM_PX = 4_096  # smaller photos may well have few colours
 CROP_NOTE = 0.05  # mean share of pixels that a centre crop throws away
 
 _FAULTS = {
-    "pointer": ("are Git LFS pointers, not pictures", "fetch the pictures: git lfs pull"),
+    "pointer": ("are Git LFS pointers, not images", "fetch the images: git lfs pull"),
     "empty": ("are empty files", "copy or download them again, or remove them"),
     "missing": ("cannot be opened", "look whether the path is right and the file may be read"),
     "cut off": ("are cut off or damaged", "copy or download them again, or remove them"),
-    "no picture": ("hold no picture", "remove them; a web page saved under a picture's name is common"),
+    "no image": ("hold no image", "remove them; a web page saved under an image's name is common"),
 }
 
 
 def fault_findings(faults: Mapping[int, Fault]) -> list[Finding]:
-    """Pictures that cannot be used, by kind."""
+    """Images that cannot be used, by kind."""
     by_kind: dict[str, list[int]] = defaultdict(list)
     for index in sorted(faults):
         by_kind[faults[index].kind].append(index)
@@ -49,8 +49,8 @@ def fault_findings(faults: Mapping[int, Fault]) -> list[Finding]:
     ]
 
 
-def picture_findings(looks: Looks) -> list[Finding]:
-    """Readable pictures that stand out."""
+def image_findings(looks: Looks) -> list[Finding]:
+    """Readable images that stand out."""
     good = looks.readable
     if not good.any():
         return []
@@ -80,9 +80,9 @@ def picture_findings(looks: Looks) -> list[Finding]:
         *_one("odd-shape", "note", good & (long > ODD_SHAPE * np.maximum(short, 1)),
               f"are more than {ODD_SHAPE:.0f} times as long as wide",
               "--set data.resize=pad keeps them whole", shapes),
-        *_one("grey", "note", _rare(grey & ~blank, good), "are grey among colour pictures",
+        *_one("grey", "note", _rare(grey & ~blank, good), "are grey among colour images",
               "a network can learn the lack of colour instead of the class; look whether one class has them all"),
-        *_one("colour", "note", _rare(good & ~grey & ~blank, good), "are in colour among grey pictures",
+        *_one("colour", "note", _rare(good & ~grey & ~blank, good), "are in colour among grey images",
               "--set data.channels=1 makes all alike"),
         *_one("transparent", "note", looks.transparent, "have transparent parts, which become white",
               "lay them on a ground of your choice if white is wrong"),
@@ -108,11 +108,11 @@ def _one(
     if not found:
         return []
     examples = [Example((index,), notes[index] if notes else "") for index in found]
-    return [Finding(rule, severity, len(found), f"{len(found):,} pictures {what}", advice, examples)]
+    return [Finding(rule, severity, len(found), f"{len(found):,} images {what}", advice, examples)]
 
 
 def crop_losses(short: NDArray[np.float64], long: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of each picture that a square centre crop throws away.
+    """The share of each image that a square centre crop throws away.
 
     >>> crop_losses(np.array([300.0]), np.array([400.0])).tolist()
     [0.25]

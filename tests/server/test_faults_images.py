@@ -1,4 +1,4 @@
-"""Faults 1 to 10 and 23: what a stranger may send as a picture. Rule R: a named 4xx with rule, value and next step, no
+"""Faults 1 to 10 and 23: what a stranger may send as an image. Rule R: a named 4xx with rule, value and next step, no
 path and no traceback in it, the process alive, and the next good request answered exactly as before."""
 
 import io
@@ -23,20 +23,20 @@ def test_01_an_empty_file(server):
     refused(server.predict(b""), 400)
 
 
-def cuts(picture: bytes, step: int):
-    return [picture[:length] for length in range(step, len(picture) - 2, step)]
+def cuts(image: bytes, step: int):
+    return [image[:length] for length in range(step, len(image) - 2, step)]
 
 
 def test_02_a_jpeg_cut_anywhere(server):
-    picture = noise(2, side=48)
-    for cut in cuts(picture, 320):
+    image = noise(2, side=48)
+    for cut in cuts(image, 320):
         refused(server.predict(cut), 400, 415)
 
 
 @pytest.mark.slow
 def test_02_a_jpeg_cut_at_every_64_bytes(server):
-    picture = noise(2, side=256)
-    for cut in cuts(picture, 64):
+    image = noise(2, side=256)
+    for cut in cuts(image, 64):
         refused(server.predict(cut), 400, 415)
 
 
@@ -52,7 +52,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_03_a_header_that_claims_too_many_pixels(server, side):
     before = server.memory_mb()
     said = refused(server.predict(png_header(side, side)), 413)
-    assert said["code"] == "picture-too-large"
+    assert said["code"] == "image-too-large"
     assert server.memory_mb() - before < 20
 
 
@@ -131,7 +131,7 @@ def test_07_ten_thousand_frames(server, kind):
     assert answer.json()["class"] == "red"
 
 
-def same_picture_in_other_clothes(plain: Image.Image):
+def same_image_in_other_clothes(plain: Image.Image):
     """The same pixels as CMYK, 16 bit, with a palette and alpha, turned by EXIF, progressive, greyscale with alpha."""
     pixels = np.asarray(plain)
 
@@ -156,8 +156,8 @@ def same_picture_in_other_clothes(plain: Image.Image):
     yield "16-bit", b"\x89PNG\r\n\x1a\n" + body
 
 
-def test_08_same_picture_same_answer(server):
-    """The picture has an upper and a lower half, so one that was not turned upright would not look the same."""
+def test_08_same_image_same_answer(server):
+    """The image has an upper and a lower half, so one that was not turned upright would not look the same."""
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[:16] = (200, 60, 20)
     pixels[16:] = (120, 90, 20)
@@ -165,7 +165,7 @@ def test_08_same_picture_same_answer(server):
     stream = io.BytesIO()
     plain.save(stream, "PNG")
     expected = server.predict(stream.getvalue()).json()
-    for name, content in same_picture_in_other_clothes(plain):
+    for name, content in same_image_in_other_clothes(plain):
         found = server.predict(content).json()
         assert found["class"] == expected["class"], name
         assert found["confidence"] == pytest.approx(expected["confidence"], abs=3), name
@@ -191,7 +191,7 @@ def test_09_huge_text_and_profile(server):
     assert server.memory_mb() - before < 80
 
 
-def test_10_no_pixels_of_an_earlier_picture(server):
+def test_10_no_pixels_of_an_earlier_image(server):
     secret = png("blue", size=(256, 256), kind="JPEG")
     cut = png("red", size=(256, 256), kind="JPEG")
     for _ in range(5):
@@ -201,11 +201,11 @@ def test_10_no_pixels_of_an_earlier_picture(server):
             assert "blue" not in said["error"]
 
 
-def test_23_one_bad_picture_among_31_good_ones(server):
+def test_23_one_bad_image_among_31_good_ones(server):
     colors = ["red", "green", "blue"]
-    pictures = [png(colors[number % 3]) for number in range(32)]
-    pictures[17] = noise(17)[:500]
-    body, kind = form(*pictures)
+    images = [png(colors[number % 3]) for number in range(32)]
+    images[17] = noise(17)[:500]
+    body, kind = form(*images)
     found = server.predict(body, "/predict/batch", content_type=kind).json()["predictions"]
     for number, one in enumerate(found):
         if number == 17:
