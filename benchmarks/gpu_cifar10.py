@@ -31,7 +31,7 @@ from catseye.runs import create_run, environment, write_json
 from catseye.settings.merge import load_settings
 from catseye.settings.schema import Settings
 from catseye.training.assemble import assemble, fit_to_data, make_manifest, prepare_data
-from catseye.training.checkpoints import Checkpoints, Position
+from catseye.training.checkpoints import Checkpoints, TrainingPosition
 from catseye.training.fit import fit
 from catseye.training.history import History
 from catseye.training.signals import StopRequest
@@ -137,7 +137,7 @@ def one_run(
         manifest = make_manifest(chosen, prepared, built.architecture)
         with StopRequest() as stop:
             checkpoints = Checkpoints(run, built.trainer, stop, chosen.training.checkpoint_s)
-            fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, checkpoints, QUIET)
+            fit(built.trainer, built.loaders, run, chosen, manifest, TrainingPosition(), history, checkpoints, QUIET)
     last = history.rows[-1]
     seconds = sum(row["seconds"] for row in history.rows)
     return {"seed": seed, "accuracy": last["test_accuracy"], "training_s": seconds}

@@ -37,7 +37,7 @@ from train_result import commit, spread
 from train_speed import HERE, run
 
 from catseye import preprocess as pixels_of
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.loaders import Batch, MemoryLoader, StreamLoader, decode_all
 from catseye.data.sources import open_source
 from catseye.runs import environment, write_json
@@ -167,7 +167,7 @@ def catseye_pass(name: str, folder: Path) -> Callable[[], int]:
     everything = np.arange(len(images), dtype=np.int64)
 
     def floats(batches: list[Batch] | Any) -> int:
-        return sum(len(normalise(to_unit(batch.pixels), SPEC)) for batch in batches)
+        return sum(len(normalise_batch(to_unit(batch.pixels), SPEC)) for batch in batches)
 
     if name == "stream":
         device, workers = torch.device("cpu"), os.cpu_count() or 1

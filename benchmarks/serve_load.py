@@ -188,7 +188,7 @@ def in_process(file: Path, images: Path, seconds: float = 3.0) -> float:
     from catseye.preprocess import preprocess
     from catseye.serving import runtimes, tuning
 
-    model = runtimes.load(file)
+    model = runtimes.load_served(file)
     batch_size = tuning.choose(model).batch_size
     spec = model.manifest.preprocessing
     paths = images_in(images)[:batch_size]

@@ -127,7 +127,7 @@ def preprocess_sized(
 ) -> tuple[Pixels, tuple[int, int]]:
     """As `preprocess`, with the width and height of the upright image, which a map to lay over it needs."""
     image, box, size = _open(source, formats, spec, max_pixels)
-    return to_pixels(fit(image, spec, box), spec.channels), size
+    return to_pixels(fit_to_square(image, spec, box), spec.channels), size
 
 
 def open_image(
@@ -250,7 +250,7 @@ def read_file(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
-def fit(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Image.Image:
+def fit_to_square(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Image.Image:
     """Resize to the input size; `box` says where in the image the image lies, if not everywhere.
 
     `pad` keeps the whole image and its proportions and fills the rest; `crop` scales the short

@@ -33,7 +33,7 @@ from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
 from catseye.classifier import Classifier
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
@@ -242,10 +242,10 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
     try:
         # First without memory: a file that names a network of 30 GB must not be able to ask for them.
         with torch.device("meta"):
-            wanted = {name: value.shape for name, value in _build(manifest).state_dict().items()}
+            wanted = {name: value.shape for name, value in _build_network(manifest).state_dict().items()}
         if wanted != {name: value.shape for name, value in tensors.items()}:
             raise RuntimeError(_first_difference(wanted, tensors))
-        model = _build(manifest)
+        model = _build_network(manifest)
         model.load_state_dict(tensors)
     except (UsageError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
@@ -255,7 +255,7 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
     return model.to(device, memory_format=torch.channels_last).eval(), manifest  # type: ignore[call-overload]
 
 
-def _build(manifest: Manifest) -> nn.Module:
+def _build_network(manifest: Manifest) -> nn.Module:
     spec = manifest.preprocessing
     options: dict[str, Any] = dict(manifest.architecture.options)
     return registry.create(
@@ -283,7 +283,7 @@ def load_classifier(path: str | Path, device: torch.device) -> Classifier:
     def logits(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
         with torch.inference_mode():
             x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-            result: Tensor = model(normalise(to_unit(x), manifest.preprocessing))
+            result: Tensor = model(normalise_batch(to_unit(x), manifest.preprocessing))
         return result.float().cpu().numpy()
 
     return Classifier(manifest=manifest, logits=logits)

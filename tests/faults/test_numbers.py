@@ -16,7 +16,7 @@ from catseye.preprocess import Preprocessing
 from catseye.runs import load_model
 from catseye.settings.schema import AugmentSettings
 from catseye.training import distributed, step
-from catseye.training.checkpoints import Checkpoints, Position
+from catseye.training.checkpoints import Checkpoints, TrainingPosition
 from catseye.training.losses import Criterion
 from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer, train_step
@@ -93,11 +93,11 @@ def test_an_epoch_whose_answers_are_nan_is_never_the_best(tinted, tmp_path, monk
 def test_weights_that_are_nan_are_not_saved(tinted, tmp_path):
     run, _ = train(tinted, tmp_path / "run", {"training.epochs": 1})
     trainer = lenet()
-    Checkpoints(run, trainer, StopRequest(), 300).save(Position())
+    Checkpoints(run, trainer, StopRequest(), 300).save(TrainingPosition())
     before = run.checkpoints[0].read_bytes()
     next(iter(trainer.model.parameters())).data[0] = float("nan")
     with pytest.raises(TrainingError, match="no finite numbers"):
-        Checkpoints(run, trainer, StopRequest(), 300).save(Position())
+        Checkpoints(run, trainer, StopRequest(), 300).save(TrainingPosition())
     assert run.checkpoints[0].read_bytes() == before
 
 

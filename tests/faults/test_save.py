@@ -29,7 +29,7 @@ from catseye.models import registry
 from catseye.preprocess import Preprocessing
 from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, load_model, locked, read_tensors, save_model
 from catseye.settings.schema import AugmentSettings
-from catseye.training.checkpoints import Checkpoints, Position, load_newest
+from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.ema import EMA
 from catseye.training.history import History
 from catseye.training.losses import Criterion
@@ -65,7 +65,7 @@ def end_of_epoch(folder: Path, step: int) -> None:
     manifest = Manifest(classes=("a", "b", "c"), preprocessing=SPEC, architecture=Architecture(name="lenet5"))
     save_model(run.model_path, trainer.whole_state(trainer.model), manifest)
     History(run, step - 1).append({"epoch": step})
-    Checkpoints(run, trainer, StopRequest(), 300).save(Position(epoch=step, step=step))
+    Checkpoints(run, trainer, StopRequest(), 300).save(TrainingPosition(epoch=step, step=step))
 
 
 def loaded(folder: Path) -> int:
@@ -110,7 +110,7 @@ def sweep(folder: str, calls_only: bool) -> list[tuple[str, int]]:
 
         def save():
             History(Run(run), 2).append({"epoch": 3})
-            Checkpoints(Run(run), trainer, StopRequest(), 300).save(Position(epoch=3, step=3))
+            Checkpoints(Run(run), trainer, StopRequest(), 300).save(TrainingPosition(epoch=3, step=3))
 
         status = follow(save, decide)
         if os.WIFEXITED(status):
@@ -238,7 +238,7 @@ def cut_power_everywhere(folder: str, careless: bool) -> list[int | str]:
         if careless:
             os.fsync = lambda descriptor: None
         History(Run(run), 2).append({"epoch": 3})
-        Checkpoints(Run(run), trainer, StopRequest(), 300).save(Position(epoch=3, step=3))
+        Checkpoints(Run(run), trainer, StopRequest(), 300).save(TrainingPosition(epoch=3, step=3))
 
     found: list[int | str] = []
     for number, (kind, *values) in enumerate([*record(str(run), save), ("end",)]):
@@ -302,7 +302,7 @@ def ext4_sweep(folder: str) -> list[int]:
 
     def save():
         History(Run(run), 2).append({"epoch": 3})
-        Checkpoints(Run(run), trainer, StopRequest(), 300).save(Position(epoch=3, step=3))
+        Checkpoints(Run(run), trainer, StopRequest(), 300).save(TrainingPosition(epoch=3, step=3))
 
     status = follow(save, decide)
     assert os.WIFEXITED(status)

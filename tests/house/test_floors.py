@@ -96,3 +96,15 @@ def test_the_runtime_imports_no_torch(path):
         "onnx",
     }
     assert not heavy
+
+
+def test_no_two_definitions_share_a_name():
+    """A name read in a traceback or found by search means one thing. Templates run elsewhere, on their own."""
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        if "templates" not in path.parts:
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    homes.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    shared = {name: paths for name, paths in homes.items() if len(paths) > 1 and name != "__getattr__"}
+    assert not shared

@@ -10,14 +10,14 @@ EARLY = """
 import os, signal, sys, time
 from pathlib import Path
 from catseye.serving import command, server
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 
 def load_for_long(*_):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(20)
 
-server.run = load_for_long
-command.serve(Settings(Path("m.onnx"), port=0), print)
+server.run_server = load_for_long
+command.run_serve(ServerSettings(Path("m.onnx"), port=0), print)
 """
 
 

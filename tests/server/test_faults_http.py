@@ -145,7 +145,7 @@ def test_18_json_nested_500_000_deep(server):
         {"shape": "1"},
         {"datatype": "FP32"},
         {"datatype": None},
-        {"name": "image"},
+        {"name": "photo"},
         {"parameters": {"binary_data_size": 48}},
         {"parameters": {"binary_data_size": -1}},
     ],

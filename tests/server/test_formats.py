@@ -82,4 +82,4 @@ def test_a_program_answers_once_it_is_trusted(start, program):
 @pytest.mark.parametrize("runtime", ["cpu", "cuda"])
 def test_another_runtime_than_the_format_s_own_is_refused(ir, runtime):
     with pytest.raises(UsageError, match="runs in openvino"):
-        runtimes.load(ir, runtime)
+        runtimes.load_served(ir, runtime)

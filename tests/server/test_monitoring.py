@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from catseye.deploying.rendering import render
+from catseye.deploying.rendering import render_template
 from tests.server import models
 from tests.server.running import png
 
@@ -22,11 +22,11 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="ne
 
 
 def alerts() -> dict:
-    return yaml.safe_load(render("monitoring/alerts.yaml", FACTS))
+    return yaml.safe_load(render_template("monitoring/alerts.yaml", FACTS))
 
 
 def dashboard() -> dict:
-    return json.loads(render("monitoring/dashboard.json", FACTS))
+    return json.loads(render_template("monitoring/dashboard.json", FACTS))
 
 
 def expressions() -> list[str]:
@@ -101,7 +101,7 @@ def test_panels_do_not_overlap_and_fill_the_page():
 
 @needs_promtool
 def test_promtool_accepts_the_rules(tmp_path):
-    (tmp_path / "alerts.yaml").write_text(render("monitoring/alerts.yaml", FACTS))
+    (tmp_path / "alerts.yaml").write_text(render_template("monitoring/alerts.yaml", FACTS))
     done = subprocess.run(["promtool", "check", "rules", tmp_path / "alerts.yaml"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "10 rules found" in done.stdout
@@ -161,7 +161,7 @@ TROUBLE = {
 
 def fired(tmp_path, told: list[dict], at: str = "60m", every: str = "1m") -> set[str]:
     """The alerts that promtool sees firing, found by telling it that each should not."""
-    (tmp_path / "alerts.yaml").write_text(render("monitoring/alerts.yaml", FACTS))
+    (tmp_path / "alerts.yaml").write_text(render_template("monitoring/alerts.yaml", FACTS))
     names = [rule["alert"] for rule in alerts()["groups"][0]["rules"]]
     test = {
         "interval": "1m",

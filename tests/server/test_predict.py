@@ -173,8 +173,8 @@ def test_a_token(start, tmp_path):
 @pytest.mark.parametrize("content", ["short", "with space in the middle", "\x00" * 40])
 def test_a_bad_token_file(tmp_path, content):
     from catseye.errors import UsageError
-    from catseye.serving.settings import Settings
+    from catseye.serving.settings import ServerSettings
 
     (tmp_path / "token").write_text(content)
     with pytest.raises(UsageError, match="16 or more"):
-        Settings(tmp_path / "m.onnx", token_file=tmp_path / "token").token()
+        ServerSettings(tmp_path / "m.onnx", token_file=tmp_path / "token").token()

@@ -25,7 +25,7 @@ def rows(count: int) -> np.ndarray:
 
 
 def test_names_and_shapes(path):
-    model = runtimes.load(path)
+    model = runtimes.load_served(path)
     assert (model.name, model.runtime, model.row_shape, model.row_type) == ("tints", "cpu", (4, 4, 3), np.uint8)
     assert model.has_cam
     assert len(model.version) == 12
@@ -38,7 +38,7 @@ def test_names_and_shapes(path):
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_openvino_says_the_same(path, count):
     pytest.importorskip("openvino", reason="needs openvino")
-    reference, other = runtimes.load(path, "cpu"), runtimes.load(path, "openvino")
+    reference, other = runtimes.load_served(path, "cpu"), runtimes.load_served(path, "openvino")
     for with_cam in (False, True):
         expected, found = (model.compute(rows(count), with_cam) for model in (reference, other))
         np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
@@ -48,7 +48,7 @@ def test_openvino_says_the_same(path, count):
 
 def test_openvino_in_several_threads(path):
     pytest.importorskip("openvino", reason="needs openvino")
-    model = runtimes.load(path, "openvino")
+    model = runtimes.load_served(path, "openvino")
     expected = model.compute(rows(6), False).probabilities
     wrong = []
 
@@ -76,7 +76,7 @@ def test_openvino_in_several_threads(path):
 )
 def test_what_is_refused(path, name, runtime, error, words):
     with pytest.raises(error, match=words):
-        runtimes.load(path.with_name(name), runtime)
+        runtimes.load_served(path.with_name(name), runtime)
 
 
 @pytest.mark.parametrize("runtime", ["cuda", "tensorrt"])
@@ -86,7 +86,7 @@ def test_a_gpu_that_is_not_there(path, runtime):
     if runtimes._GPU_PROVIDERS[runtime] in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has it")
     with pytest.raises(UsageError, match="onnxruntime-gpu"):
-        runtimes.load(path, runtime)
+        runtimes.load_served(path, runtime)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps freed memory in other ways")
@@ -94,7 +94,7 @@ def test_loading_keeps_no_memory_that_it_has_freed(tmp_path):
     models.write(tmp_path / "m.onnx", models.heavy(layers=160))  # 10 MB
     given_back = {}
     for name, open_it in (
-        ("server", "serving.runtimes import load"),
+        ("server", "serving.runtimes import load_served as load"),
         ("library", "runtimes.onnx import open_onnx as load"),
     ):
         program = f"""
@@ -118,11 +118,11 @@ print(before - held())
 def test_openvino_that_is_not_installed(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingDependency, match="openvino"):
-        runtimes.load(path, "openvino")
+        runtimes.load_served(path, "openvino")
 
 
 def test_a_plan_is_measured_and_can_be_fixed(path):
-    model = runtimes.load(path)
+    model = runtimes.load_served(path)
     plan = tuning.choose(model)
     assert plan.measured
     assert plan.batch_size in tuning.BATCH_SIZES
@@ -134,5 +134,5 @@ def test_a_plan_is_measured_and_can_be_fixed(path):
 
 
 def test_a_slow_model_is_not_given_large_batches(tmp_path):
-    model = runtimes.load(models.write(tmp_path / "m.onnx", models.slow(120)))
+    model = runtimes.load_served(models.write(tmp_path / "m.onnx", models.slow(120)))
     assert tuning.choose(model).batch_size <= 4

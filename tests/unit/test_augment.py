@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from catseye.data import augment
-from catseye.preprocess import fit, normalise
+from catseye.preprocess import fit_to_square, normalise
 from catseye.settings.schema import AugmentSettings
 from tests.conftest import random_pixels
 
@@ -45,7 +45,7 @@ PER_BATCH = {
     "horizontal_flip": (lambda x, g, s: augment.horizontal_flip(x, s, g), 0.5),
     "random_crop": (lambda x, g, s: augment.random_crop(x, s, g), 4),
     "rotate": (lambda x, g, s: augment.rotate(x, s, g), 15.0),
-    "brightness": (lambda x, g, s: augment.brightness(x, s, g), 0.4),
+    "brightness": (lambda x, g, s: augment.random_brightness(x, s, g), 0.4),
     "contrast": (lambda x, g, s: augment.contrast(x, s, g), 0.4),
     "saturation": (lambda x, g, s: augment.saturation(x, s, g), 0.4),
     "gaussian_noise": (lambda x, g, s: augment.gaussian_noise(x, s, g), 0.1),
@@ -135,7 +135,7 @@ def test_rotate_is_torchvisions(draws):
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (augment.brightness, oracle.adjust_brightness),
+        (augment.random_brightness, oracle.adjust_brightness),
         (augment.contrast, oracle.adjust_contrast),
         (augment.saturation, oracle.adjust_saturation),
     ],
@@ -211,7 +211,7 @@ def test_erase_leaves_the_rest_alone():
 @pytest.mark.parametrize("min_area", [0.08, 0.5])
 def test_random_resized_crop_keeps_area_and_ratio(min_area, make_spec, monkeypatch):
     parts: list[Image.Image] = []
-    monkeypatch.setattr(augment, "fit", lambda part, spec: parts.append(part) or part)
+    monkeypatch.setattr(augment, "fit_to_square", lambda part, spec: parts.append(part) or part)
     image = Image.fromarray(random_pixels(0, 200, 300))
     for seed in range(300):
         augment.random_resized_crop(image, make_spec(), min_area, random.Random(seed))
@@ -247,7 +247,7 @@ def test_random_resized_crop_reaches_every_corner_and_fills_the_input(make_spec)
 def test_a_image_that_no_crop_fits_gets_the_evaluation_resize(make_spec):
     image = Image.fromarray(random_pixels(0, 2, 90))
     got = augment.random_resized_crop(image, make_spec(), 0.9, random.Random(0))
-    assert got.tobytes() == fit(image, make_spec()).tobytes()
+    assert got.tobytes() == fit_to_square(image, make_spec()).tobytes()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (3, 3)])

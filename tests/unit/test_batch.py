@@ -13,8 +13,8 @@ from catseye.cli import app
 from catseye.errors import DataError, MissingDependency, ModelFileError, SaveError, UsageError
 from catseye.prediction import predict as walk
 from catseye.prediction.parts import do_part, finished, part_path, to_table
-from catseye.prediction.paths import Row, predict_files, walk_images
-from catseye.prediction.plan import Plan, digest_of_model, make_plan, read_list, read_plan
+from catseye.prediction.paths import PredictionRow, predict_files, walk_images
+from catseye.prediction.plan import PredictionPlan, digest_of_model, make_plan, read_list, read_plan
 from catseye.prediction.ray_engine import _share_out, open_classifier
 from tests.conftest import encode, random_pixels
 from tests.unit.onnx_files import tiny_model
@@ -78,7 +78,7 @@ def test_odd_names_survive(tmp_path):
     paths = ["a\nb.png", "caf\udce9.png", 'say "x".png', "ä/ö.png", " .png"]
     plan = plan_of(paths, tmp_path / "out", part_size=2)
     assert [path for part in range(3) for path in plan.images(tmp_path / "out", part)] == paths
-    assert to_table([Row("caf\udce9.png", [("cat", 1.0)])], 1)["path"].to_pylist() == ["caf\\xe9.png"]
+    assert to_table([PredictionRow("caf\udce9.png", [("cat", 1.0)])], 1)["path"].to_pylist() == ["caf\\xe9.png"]
 
 
 def test_the_plan_outlives_the_process(tmp_path):
@@ -197,7 +197,7 @@ def test_only_whole_parts_of_this_model_count(model, photos, tmp_path):
     part_path(out, 1).write_bytes(part_path(out, 2).read_bytes())
     part_path(out, 3).write_bytes(b"")
     assert finished(out, plan) == {2: 0}
-    other = Plan(**{**vars(plan), "model_sha256": "b" * 64})
+    other = PredictionPlan(**{**vars(plan), "model_sha256": "b" * 64})
     assert finished(out, other) == {}
 
 

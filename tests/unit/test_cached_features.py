@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.prepare import prepare
 from catseye.evaluation.predict import collect_logits
 from catseye.models import registry
@@ -62,7 +62,7 @@ def direct(features, loader, spec, epoch=0):
     found = {}
     with torch.no_grad():
         for batch in loader.epoch(epoch):
-            pooled = features(normalise(to_unit(batch.pixels), spec)).mean((2, 3))
+            pooled = features(normalise_batch(to_unit(batch.pixels), spec)).mean((2, 3))
             for index, row, label in zip(batch.indices.tolist(), pooled, batch.labels.tolist(), strict=True):
                 found[index] = (row, label)
     return found

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from catseye.errors import UnknownName, UsageError
-from catseye.explanation.cam import METHODS, cam, eigen_cam, explain, grad_cam, grad_cam_plus_plus, scale
+from catseye.explanation.cam import METHODS, cam, eigen_cam, explain_batch, grad_cam, grad_cam_plus_plus, scale
 from catseye.explanation.worth import deletion_curve, measure_worth
 from catseye.models import registry
 from catseye.models.heads import last_linear
@@ -77,15 +77,15 @@ def test_every_network_through_features_and_head(name, method):
     x, target = torch.randn(3, 1, 32, 32), torch.tensor([0, 3, 1])
     if method == "cam" and last_linear(model.head) is None:
         with pytest.raises(UsageError, match="--method gradcam"):
-            explain(model, x, target, method)
+            explain_batch(model, x, target, method)
         return
-    heat = explain(model, x, target, method)
+    heat = explain_batch(model, x, target, method)
     assert heat.shape == (3, 32, 32)
     assert heat.min() >= 0
     assert heat.max() <= 1
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    alone = explain(model, x[1:2], target[1:2], method)  # an image's map does not depend on its neighbours
+    alone = explain_batch(model, x[1:2], target[1:2], method)  # an image's map does not depend on its neighbours
     np.testing.assert_allclose(heat[1], alone[0], atol=1e-4)
 
 
@@ -95,7 +95,7 @@ def test_a_constant_map_is_nothing_rather_than_nan():
 
 def test_unknown_methods():
     with pytest.raises(UnknownName, match=r"gradcam"):
-        explain(Tiny(), IMAGE, TARGET, "gradcamm")
+        explain_batch(Tiny(), IMAGE, TARGET, "gradcamm")
 
 
 def test_a_right_map_is_worth_more_than_chance_and_a_wrong_one_less():

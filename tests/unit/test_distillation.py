@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 import catseye
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.models import registry
@@ -107,7 +107,7 @@ def test_nothing_flows_back_into_the_teacher(make_spec):
 def shown(pixels, student, theirs):
     """What a teacher is asked when the student is given these pixels."""
     model = Fixed(torch.zeros(len(pixels), 2))
-    x = normalise(to_unit(pixels), student)
+    x = normalise_batch(to_unit(pixels), student)
     teacher_of(model, theirs, student).blend(torch.tensor(0.0), torch.zeros(len(pixels), 2), x)
     return model.seen
 
@@ -122,7 +122,9 @@ def test_the_teacher_has_its_own_statistics(make_spec):
     student = make_spec(16, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     theirs = make_spec(16, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     pixels = some_pixels()
-    torch.testing.assert_close(shown(pixels, student, theirs), normalise(to_unit(pixels), theirs), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        shown(pixels, student, theirs), normalise_batch(to_unit(pixels), theirs), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("px", [8, 24, 40])
@@ -136,7 +138,7 @@ def test_the_teacher_has_its_own_size(make_spec, px):
         np.asarray(Image.fromarray(p.permute(1, 2, 0).numpy()).resize((px, px), Image.Resampling.BILINEAR))
         for p in pixels
     ]
-    direct = normalise(to_unit(torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)), theirs)
+    direct = normalise_batch(to_unit(torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)), theirs)
     torch.testing.assert_close(found, direct, atol=2 / 255 / 0.25, rtol=0)
 
 
@@ -144,7 +146,7 @@ def test_a_teacher_of_colour_and_a_grey_student(make_spec):
     student = make_spec(16, channels=1, mean=(0.3,), std=(0.2,))
     theirs = make_spec(16, mean=(0.4, 0.5, 0.6))
     grey = some_pixels(channels=1)
-    direct = normalise(to_unit(grey.expand(-1, 3, -1, -1)), theirs)
+    direct = normalise_batch(to_unit(grey.expand(-1, 3, -1, -1)), theirs)
     torch.testing.assert_close(shown(grey, student, theirs), direct, atol=1e-5, rtol=0)
 
 
@@ -152,7 +154,7 @@ def test_a_grey_teacher_sees_the_grey_it_was_trained_on(make_spec):
     """Preprocessing makes grey with ITU-R 601 luma; a plain mean of the channels is another image."""
     theirs = make_spec(16, channels=1, mean=(0.3,), std=(0.2,))
     found = shown(some_pixels(), make_spec(16), theirs)
-    direct = normalise(to_unit(some_pixels(channels=1)), theirs)
+    direct = normalise_batch(to_unit(some_pixels(channels=1)), theirs)
     torch.testing.assert_close(found, direct, atol=1.5 / 255 / 0.2, rtol=0)
 
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from catseye.cli import app
 from catseye.deploying import budget, kubernetes
 from catseye.deploying.budget import memory_of, requests_per_s, stop_of
-from catseye.deploying.kubernetes import OVERLAYS, Cluster, render_all, settings_of, write_kubernetes
+from catseye.deploying.kubernetes import OVERLAYS, Cluster, render_all, server_settings, write_kubernetes
 from catseye.deploying.rendering import DeployedModel, read_model
 from catseye.errors import ModelFileError, UsageError
 from catseye.http.limits import Limits
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 from tests.unit.kubernetes_objects import KUBECTL, VERSIONS, Objects, build, bytes_of, check, selects
 from tests.unit.onnx_files import manifest, tiny_model
 
@@ -196,7 +196,7 @@ def test_a_stop_is_longer_than_the_servers_own(overlays):
         command = pod["containers"][0]["command"]
         told = {flag: command[command.index(flag) + 1] for flag in ("--drain", "--deadline")}
         limits = Limits(deadline_s=float(told["--deadline"]))
-        settings = Settings(Path("m"), drain_s=float(told["--drain"]), limits=limits)
+        settings = ServerSettings(Path("m"), drain_s=float(told["--drain"]), limits=limits)
         prestop_s = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
         longest = prestop_s + settings.drain_s + settings.finish_s
         assert longest + 1 <= pod["terminationGracePeriodSeconds"] <= longest + 10
@@ -247,12 +247,12 @@ def test_limits_hold_what_the_settings_allow(overlays, model):
 
 
 def test_a_larger_model_gets_more_memory(model):
-    settings = settings_of(ONE)
+    settings = server_settings(ONE)
     small = memory_of(model, settings, 2)
     large = memory_of(replace(model, num_bytes=400 * 2**20), settings, 2)
     assert large.usual_mib - small.usual_mib >= 1200 - 32  # rounded
     assert memory_of(model, settings, 8).most_mib - small.most_mib >= 6 * 2 * 3 * 50_000_000 / 2**20 - 32
-    assert stop_of(Settings(Path("m"), limits=Limits(deadline_s=60)), 5).grace_s > 70
+    assert stop_of(ServerSettings(Path("m"), limits=Limits(deadline_s=60)), 5).grace_s > 70
 
 
 def test_a_node_can_always_be_drained(overlays):

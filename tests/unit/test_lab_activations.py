@@ -117,8 +117,8 @@ def test_grey_is_pillows():
 
     image = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
     wanted = np.asarray(Image.fromarray(image).convert("L"), np.float64)
-    assert np.abs(pixels.luma(image) - wanted).max() <= 0.51
-    np.testing.assert_array_equal(pixels.luma(image[..., :1]), image[..., 0])
+    assert np.abs(pixels.luma_of_pixels(image) - wanted).max() <= 0.51
+    np.testing.assert_array_equal(pixels.luma_of_pixels(image[..., :1]), image[..., 0])
 
 
 def test_unknown_names_suggest():

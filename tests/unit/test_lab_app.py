@@ -14,8 +14,8 @@ from catseye.errors import MissingDependency, UsageError
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
 from catseye.lab import app as lab_app
-from catseye.lab.app import Application
-from catseye.lab.bench import Bench
+from catseye.lab.app import LabApplication
+from catseye.lab.bench import Workbench
 from catseye.lab.chapters.table import CHAPTERS
 from catseye.lab.command import serve_lab
 from catseye.lab.images import LONGEST_PX, MAX_DROPPED, LabImages, built_in
@@ -28,7 +28,7 @@ from tests.conftest import encode, random_pixels
 def ask():
     """`ask("POST", "/api/pixels/look", json={...})` answers as a browser on this machine is answered."""
     log = Log(io.StringIO(), quiet=True)
-    app = Application(Bench("lenet5"), Limits(max_pixels=1_000_000), log)
+    app = LabApplication(Workbench("lenet5"), Limits(max_pixels=1_000_000), log)
 
     def send(method: str, path: str, **more) -> httpx.Response:
         async def once() -> httpx.Response:

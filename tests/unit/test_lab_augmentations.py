@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as TF
 from catseye.data import augment, mixing
 from catseye.data.loaders import Batch
 from catseye.errors import UsageError
-from catseye.lab.bench import Bench
+from catseye.lab.bench import Workbench
 from catseye.lab.chapters.augmentation import answers
 from catseye.lab.chapters.augmentation import maths as augmentations
 from catseye.lab.images import built_in
@@ -37,7 +37,7 @@ def spec(image):
 
 def draws(image, spec, strengths, **more):
     drawn = {"num": 6, "seed": 3, "step": 11, **more}
-    return augmentations.batch_of(image.pil, augmentations.settings_of(strengths), spec, **drawn)
+    return augmentations.batch_of(image.pil, augmentations.augment_settings(strengths), spec, **drawn)
 
 
 def test_every_transform_of_the_settings_is_there():
@@ -78,13 +78,15 @@ def test_the_largest_factor_is_torchvisions(key, image, spec):
     assert factors.max() > 1.38
     for index in (int(factors.argmin()), int(factors.argmax()), 7):
         wanted = getattr(TF, name)(unit[0].clamp(0, 1), float(factors[index]))
-        wanted = augment.normalise(wanted[None], spec)[0]
+        wanted = augment.normalise_batch(wanted[None], spec)[0]
         assert torch.allclose(batch[index], wanted, atol=0.01)
 
 
 def test_noise_has_its_standard_deviation(spec):
     grey = Image.fromarray(np.full((SIDE, SIDE, 3), 128, np.uint8))
-    batch = augmentations.batch_of(grey, augmentations.settings_of({"noise_std": 0.1}), spec, num=8, seed=0, step=0)
+    batch = augmentations.batch_of(
+        grey, augmentations.augment_settings({"noise_std": 0.1}), spec, num=8, seed=0, step=0
+    )
     unit = batch * torch.tensor(spec.std).view(1, -1, 1, 1)
     assert unit.std((0, 2, 3)).tolist() == pytest.approx([0.1] * 3, rel=0.02)
 
@@ -92,7 +94,7 @@ def test_noise_has_its_standard_deviation(spec):
 def test_the_batch_is_the_one_that_the_training_step_makes(image, spec, monkeypatch):
     """Step 5 of a run with seed 9 augments these very values."""
     strengths = {key: value for key, value in STRENGTHS.items() if key != "crop_scale"}
-    settings = augmentations.settings_of(strengths)
+    settings = augmentations.augment_settings(strengths)
     shown = augmentations.batch_of(image.pil, settings, spec, num=4, seed=9, step=5)
     stored = augmentations._stored(image.pil, settings, spec, 9, 0, 0)
     pixels = torch.from_numpy(np.stack([stored] * 4)).permute(0, 3, 1, 2)
@@ -118,7 +120,7 @@ def test_a_seed_and_a_step_name_the_draw(image, spec):
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_mixed_labels_sum_to_one_and_are_mixings_own(kind):
     images = [np.full((20, 20, 3), level, np.uint8) for level in (0, 80, 160, 255)]
-    settings = augmentations.settings_of({f"{kind}_alpha": 1.0})
+    settings = augmentations.augment_settings({f"{kind}_alpha": 1.0})
     x, targets = augmentations.mixed_batch(images, range(4), settings, seed=1, step=2)
     assert torch.allclose(targets.sum(1), torch.ones(4))
     assert (targets > 0).sum(1).max() == 2
@@ -134,20 +136,20 @@ def test_mixed_labels_sum_to_one_and_are_mixings_own(kind):
 
 def test_alpha_zero_mixes_nothing():
     images = [np.full((8, 8, 1), level, np.uint8) for level in (10, 200)]
-    x, targets = augmentations.mixed_batch(images, [0, 1], augmentations.settings_of({}), seed=0, step=0)
+    x, targets = augmentations.mixed_batch(images, [0, 1], augmentations.augment_settings({}), seed=0, step=0)
     assert torch.equal(targets, torch.eye(2))
     assert x[1].mean() == pytest.approx(200 / 255)
 
 
 def test_unknown_names_and_wrong_strengths_are_refused():
     with pytest.raises(UsageError, match="rotate_deg"):
-        augmentations.settings_of({"rotate_dge": 3})
+        augmentations.augment_settings({"rotate_dge": 3})
     with pytest.raises(UsageError, match="rotate_deg"):
-        augmentations.settings_of({"rotate_deg": 300})
+        augmentations.augment_settings({"rotate_deg": 300})
 
 
 def test_the_answers(image):
-    bench = Bench()
+    bench = Workbench()
     found = answers.draw(bench, answers.Draw(image="street", strengths={"hflip": 1.0}))
     shown = np.array(Image.open(io.BytesIO(_decoded(found["images"][0]))))
     original = np.array(Image.open(io.BytesIO(_decoded(found["original"]))))

@@ -14,11 +14,11 @@ from catseye.lab.chapters.convolution.maths import (
     EXAMPLE,
     Stepping,
     at,
+    classic_kernels,
     convolve,
     convolve_channels,
     kernel,
-    kernels,
-    output_size,
+    window_count,
 )
 
 
@@ -42,7 +42,7 @@ def test_the_kernels_of_the_source_article():
 
 @pytest.mark.parametrize("side", convolution.SIDES)
 def test_larger_kernels_do_what_their_names_say(side):
-    known = kernels(side)
+    known = classic_kernels(side)
     assert all(one.shape == (side, side) for one in known.values())
     assert known["Gaussian"].sum() == pytest.approx(1)
     assert known["Gaussian"].argmax() == side * side // 2
@@ -51,7 +51,7 @@ def test_larger_kernels_do_what_their_names_say(side):
     np.testing.assert_array_equal(known["vertical edge"], known["horizontal edge"].T)
 
 
-@pytest.mark.parametrize("name", list(kernels()))
+@pytest.mark.parametrize("name", list(classic_kernels()))
 @pytest.mark.parametrize("side", convolution.SIDES)
 def test_scipy_gives_the_same_map(name, side):
     values = np.random.default_rng(1).normal(size=(13, 17))
@@ -74,7 +74,7 @@ def test_torch_gives_the_same_map_however_the_window_moves(side, height, width, 
         0, 0
     ].numpy()
     found = convolve_channels(values, weights, step)
-    assert found.shape == (output_size(height, side, step), output_size(width, side, step))
+    assert found.shape == (window_count(height, side, step), window_count(width, side, step))
     np.testing.assert_allclose(found, wanted, atol=1e-10)
     row, column = rng.integers(found.shape[0]), rng.integers(found.shape[1])
     total = sum(at(one, part, row, column, step).total for one, part in zip(values, weights, strict=True))
@@ -83,13 +83,13 @@ def test_torch_gives_the_same_map_however_the_window_moves(side, height, width, 
 
 def test_what_does_not_fit_is_refused_with_the_numbers():
     with pytest.raises(UsageError, match="spans 9 values and the map with its padding has 5"):
-        output_size(5, 5, Stepping(dilation=2))
+        window_count(5, 5, Stepping(dilation=2))
     with pytest.raises(UsageError, match=r"rows 0 to 2 .* got \(3, 0\)"):
         at(EXAMPLE, kernel("sharpen"), 3, 0, Stepping())
     with pytest.raises(UsageError, match="stride and dilation"):
         Stepping(stride=0)
     with pytest.raises(UsageError, match="3, 5 or 7"):
-        kernels(4)
+        classic_kernels(4)
     with pytest.raises(UnknownName, match="did you mean sharpen"):
         kernel("sharpn")
     with pytest.raises(UsageError, match="got 3 for 2"):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from catseye.errors import UsageError
-from catseye.lab.bench import Bench
+from catseye.lab.bench import Workbench
 from catseye.lab.chapters.timeline import answers
 from catseye.lab.chapters.timeline import maths as timeline
 from catseye.models.milestones import MILESTONES
@@ -56,16 +56,16 @@ def test_what_is_no_timeline_is_refused(tmp_path, content):
 
 
 def test_the_answers():
-    without = answers.milestones(Bench(), answers.Nothing())
+    without = answers.milestones(Workbench(), answers.Nothing())
     assert without["measured"] is None
     assert next(one["year"] for one in without["milestones"]) == 1998
-    bench = Bench(timeline=MEASURED)
+    bench = Workbench(timeline=MEASURED)
     assert answers.milestones(bench, answers.Nothing())["measured"]["rows"]
-    vgg = answers.milestone(bench, answers.Choose(name="vgg16"))
+    vgg = answers.answer_milestone(bench, answers.Choose(name="vgg16"))
     assert vgg["num_parameters"] == 138_357_544
     assert "two_for_one" in vgg
     kinds = [layer["kind"] for layer in vgg["layers"]]
     assert (kinds.count("convolution"), kinds.count("linear")) == (13, 3)
     assert json.dumps(vgg)
     with pytest.raises(UsageError, match="lenet5, alexnet"):
-        answers.milestone(bench, answers.Choose(name="resnet9"))
+        answers.answer_milestone(bench, answers.Choose(name="resnet9"))

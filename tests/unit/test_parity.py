@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score
 from catseye.classifier import Classifier, softmax
 from catseye.errors import CatseyeError
 from catseye.exporting.held_out import HeldOut
-from catseye.exporting.parity import BATCH_SIZES, NUM_WORST, Limits, compare, paired_drop, require
+from catseye.exporting.parity import BATCH_SIZES, NUM_WORST, ParityLimits, compare_answers, paired_drop, require
 from catseye.manifest import Architecture, Manifest
 from catseye.preprocess import Preprocessing, preprocess
 from tests.conftest import encode, random_pixels
@@ -49,17 +49,17 @@ def images():
 
 def test_equal_models_pass_at_every_batch_size(images):
     seen = []
-    found = compare(reference(2.0), asker(temperature=2.0, seen=seen), SPEC, 2.0, images)
+    found = compare_answers(reference(2.0), asker(temperature=2.0, seen=seen), SPEC, 2.0, images)
     assert [row.batch_size for row in found.rows] == list(BATCH_SIZES) == [1, 7, 64]
     assert seen == [1] * NUM + [7, 7, 6] + [NUM]
     assert found.agreement == 1
     assert found.max_difference < 1e-6
     assert found.run == found.file
-    require(found, Limits(), "m.onnx")
+    require(found, ParityLimits(), "m.onnx")
 
 
 def test_the_scores_are_scikit_learns(images):
-    found = compare(reference(), asker(), SPEC, 1.0, images)
+    found = compare_answers(reference(), asker(), SPEC, 1.0, images)
     answers = found.expected.argmax(1)
     assert found.file.accuracy == (answers == images.labels).mean()
     assert found.file.macro_f1 == pytest.approx(f1_score(images.labels, answers, average="macro"))
@@ -76,16 +76,16 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_fails_and_its_worst_images_are_named(images, broken):
-    found = compare(reference(), asker(**broken), SPEC, 1.0, images)
+    found = compare_answers(reference(), asker(**broken), SPEC, 1.0, images)
     with pytest.raises(CatseyeError, match=r"m\.onnx was not written") as error:
-        require(found, Limits(), "m.onnx")
+        require(found, ParityLimits(), "m.onnx")
     assert str(error.value).count(".png: |Δp|") == NUM_WORST
     assert error.value.exit_code == 1
 
 
 def test_another_filter_in_the_files_own_manifest_fails(images):
     spec = SPEC.model_copy(update={"filter": "bicubic"})
-    assert compare(reference(), asker(), spec, 1.0, images).max_difference > 1e-3
+    assert compare_answers(reference(), asker(), spec, 1.0, images).max_difference > 1e-3
 
 
 def test_one_wrong_image_among_many_is_found_and_comes_first(images):
@@ -96,20 +96,20 @@ def test_one_wrong_image_among_many_is_found_and_comes_first(images):
             values[3, 0] += 1
         return values
 
-    found = compare(reference(), asker(logits), SPEC, 1.0, images)
+    found = compare_answers(reference(), asker(logits), SPEC, 1.0, images)
     assert [row.max_difference > 1e-4 for row in found.rows] == [False, True, False]
     assert {name for name, *_ in found.worst[:2]} == {"03.png", "10.png"}
 
 
 def test_a_flipped_answer_within_the_difference_is_still_a_disagreement(images):
-    limits = Limits(agreement=1.0, max_difference=1.0)
-    found = compare(reference(), asker(lambda pixels: logits_of(pixels[..., ::-1])), SPEC, 1.0, images)
+    limits = ParityLimits(agreement=1.0, max_difference=1.0)
+    found = compare_answers(reference(), asker(lambda pixels: logits_of(pixels[..., ::-1])), SPEC, 1.0, images)
     with pytest.raises(CatseyeError, match="100% equal answers"):
         require(found, limits, "m.onnx")
 
 
 def test_the_report_fits_into_json_and_the_manifest(images):
-    found = compare(reference(), asker(), SPEC, 1.0, images)
+    found = compare_answers(reference(), asker(), SPEC, 1.0, images)
     json.dumps(found.to_json(), allow_nan=False)
     parity = found.to_manifest("onnxruntime 1")
     assert (parity.num_images, parity.batch_sizes, parity.agreement) == (NUM, BATCH_SIZES, 1.0)
@@ -132,11 +132,11 @@ def test_a_budget_counts_accuracy_alone(images):
     labels = logits_of(np.stack([preprocess(one, SPEC) for one in images.contents])).argmax(1)
     truth = HeldOut("test", images.names, images.contents, labels)
     for count, good in ((0, True), (2, True), (3, False)):
-        found = compare(reference(), asker(wrong_on(count)), SPEC, 1.0, truth)
+        found = compare_answers(reference(), asker(wrong_on(count)), SPEC, 1.0, truth)
         assert found.max_difference > 1e-3
         assert found.drop[0] == pytest.approx(count / NUM)
         assert found.drop[1] <= found.drop[0] <= found.drop[2]
-        limits = Limits(max_drop=0.1)  # 2 of 20 images
+        limits = ParityLimits(max_drop=0.1)  # 2 of 20 images
         if good:
             require(found, limits, "m.onnx")
         else:
@@ -145,9 +145,9 @@ def test_a_budget_counts_accuracy_alone(images):
 
 
 def test_a_file_may_be_better_than_the_run(images):
-    found = compare(reference(), asker(), SPEC, 1.0, images)
+    found = compare_answers(reference(), asker(), SPEC, 1.0, images)
     assert found.drop[0] == 0
-    require(found, Limits(max_drop=0.0), "m.onnx")
+    require(found, ParityLimits(max_drop=0.0), "m.onnx")
 
 
 def test_the_interval_of_a_drop_covers_what_it_should():
@@ -166,9 +166,9 @@ def test_answers_that_are_known_are_not_asked_again(images):
     def never(pixels):
         raise AssertionError("the run was asked")
 
-    known = compare(reference(), asker(), SPEC, 1.0, images)
+    known = compare_answers(reference(), asker(), SPEC, 1.0, images)
     silent = Classifier(reference().manifest, never)
-    assert compare(silent, asker(), SPEC, 1.0, images, expected=known.expected).rows == known.rows
+    assert compare_answers(silent, asker(), SPEC, 1.0, images, expected=known.expected).rows == known.rows
 
 
 def test_a_hot_temperature_hides_nothing(images):
@@ -178,6 +178,6 @@ def test_a_hot_temperature_hides_nothing(images):
         values = logits_of(pixels) + np.array([0.01, 0, 0], np.float32)
         return values, softmax(values, 1000.0).astype(np.float32)
 
-    found = compare(reference(1000.0), broken, SPEC, 1000.0, images)
+    found = compare_answers(reference(1000.0), broken, SPEC, 1000.0, images)
     assert found.max_difference > 1e-4
-    assert compare(reference(1000.0), asker(temperature=1000.0), SPEC, 1000.0, images).max_difference < 1e-6
+    assert compare_answers(reference(1000.0), asker(temperature=1000.0), SPEC, 1000.0, images).max_difference < 1e-6

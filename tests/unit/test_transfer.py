@@ -31,7 +31,7 @@ from catseye.training.assemble import assemble
 from catseye.training.ema import EMA
 from catseye.training.step import train_step
 from catseye.training.transfer import (
-    Plan,
+    TransferPlan,
     backbone_units,
     build_pretrained,
     choose_strategy,
@@ -261,7 +261,7 @@ def test_rates_fall_with_the_depth_and_vectors_do_not_decay(name):
     chosen = settings(
         name, transfer__backbone_lr=2e-4, transfer__layer_decay=0.5, transfer__gradual_epochs=2, training__lr=4e-3
     )
-    groups = transfer_groups(model, Plan("full", 0, "", None, ""), chosen)
+    groups = transfer_groups(model, TransferPlan("full", 0, "", None, ""), chosen)
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in model.parameters())
     found = {id(p): group for group in groups for p in group["params"]}
     for p in model.head.parameters():

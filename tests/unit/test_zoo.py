@@ -381,7 +381,7 @@ import sys
 from catseye.models import registry
 from catseye.models import milestones as timeline
 assert len(registry.entries()) > 30
-timeline.to_json(), list(timeline.tables())
+timeline.milestones_json(), list(timeline.tables())
 registry.create("lenet5", num_classes=10, in_channels=1)
 registry.create("econvnext_tiny", num_classes=10)
 assert not {"torchvision", "timm"} & set(sys.modules), "too early"

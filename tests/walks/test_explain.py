@@ -122,14 +122,14 @@ def test_the_other_verbs_write_figures_and_a_page(run, shapes, tmp_path, monkeyp
 def test_feature_maps_of_six_layers(run, shapes, tmp_path):
     from catseye.explanation import figures
 
-    found = figures.feature_maps(run, shapes / "circle/000.png", device="cpu")
+    found = figures.draw_feature_maps(run, shapes / "circle/000.png", device="cpu")
     assert 3 <= len(found) <= figures.NUM_LAYERS
     assert next(iter(found)).startswith("features.0")
-    assert list(figures.cam(run, shapes / "circle/000.png", device="cpu")) == ["gradcam"]
+    assert list(figures.draw_cam(run, shapes / "circle/000.png", device="cpu")) == ["gradcam"]
     with pytest.raises(UsageError, match="channels 0 to"):
-        figures.receptive_field(run, shapes / "circle/000.png", channel=10**6, device="cpu")
+        figures.draw_receptive_field(run, shapes / "circle/000.png", channel=10**6, device="cpu")
     with pytest.raises(UnknownName, match="no-layer"):
-        figures.feature_maps(run, shapes / "circle/000.png", layer="no-layer", device="cpu")
+        figures.draw_feature_maps(run, shapes / "circle/000.png", layer="no-layer", device="cpu")
 
 
 def test_gradient_flow_in_a_terminal(tmp_path, monkeypatch, capsys):

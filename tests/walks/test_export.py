@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import catseye
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.sources import open_source
 from catseye.errors import CatseyeError, DataError, MissingDependency, ModelFileError, UsageError
 from catseye.exporting import export as export_module
@@ -127,27 +127,27 @@ def swap_channels(monkeypatch):
 
 
 def leave_out_the_normalisation(monkeypatch):
-    monkeypatch.setattr(graph_module, "normalise", lambda x, spec: x)
+    monkeypatch.setattr(graph_module, "normalise_batch", lambda x, spec: x)
 
 
 def resize_with_another_filter(monkeypatch):
-    real = onnx_file.render
+    real = onnx_file.render_onnx
 
     def render(proto, manifest):
         spec = manifest.preprocessing.model_copy(update={"filter": "bicubic"})
         return real(proto, manifest.model_copy(update={"preprocessing": spec}))
 
-    monkeypatch.setattr(onnx_file, "render", render)
+    monkeypatch.setattr(onnx_file, "render_onnx", render)
 
 
 def cut_instead_of_padding(monkeypatch):
-    real = onnx_file.render
+    real = onnx_file.render_onnx
 
     def render(proto, manifest):
         spec = manifest.preprocessing.model_copy(update={"resize": "crop"})
         return real(proto, manifest.model_copy(update={"preprocessing": spec}))
 
-    monkeypatch.setattr(onnx_file, "render", render)
+    monkeypatch.setattr(onnx_file, "render_onnx", render)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_every_milestone_passes_the_gate(name, side, runs, tmp_path, monkeypatch
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             layer.momentum = None  # the plain mean, so that one pass is enough
     with torch.inference_mode():
-        model.features(normalise(to_unit(pixels), spec))
+        model.features(normalise_batch(to_unit(pixels), spec))
     save_model(run / "model.safetensors", model.state_dict(), manifest)
     done = export(run, device="cpu")
     print(name, side, f"{done.num_bytes / 1e6:.2f} MB", done.comparison.to_line())

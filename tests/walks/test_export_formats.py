@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import catseye
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import CatseyeError
 from catseye.exporting import export as export_module
 from catseye.exporting import graph as graph_module
@@ -94,7 +94,7 @@ def swap_channels(monkeypatch):
 
 
 def leave_out_the_normalisation(monkeypatch):
-    monkeypatch.setattr(graph_module, "normalise", lambda x, spec: x)
+    monkeypatch.setattr(graph_module, "normalise_batch", lambda x, spec: x)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_what_nncf_leaves_in_float(name, num_sums, runs):
     """The normalisation, the softmax, the map and sums of two branches; no layer with weights, nor what follows one."""
     model, manifest = load_model(runs[name], torch.device("cpu"))
     manifest = manifest.model_copy(update={"input_kind": "uint8", "temperature": 1.5})
-    graph = openvino_ir.convert(onnx_file.render(onnx_file.build_onnx(model, manifest), manifest))
+    graph = openvino_ir.convert(onnx_file.render_onnx(onnx_file.build_onnx(model, manifest), manifest))
     outside = kept_in_float(graph)
     kinds: dict[str, list[bool]] = {}
     for node in graph.get_ordered_ops():
@@ -315,6 +315,6 @@ def fresh_run(name, side, model_run, run):
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             layer.momentum = None  # the plain mean, so that one pass is enough
     with torch.inference_mode():
-        model.features(normalise(to_unit(pixels), spec))
+        model.features(normalise_batch(to_unit(pixels), spec))
     save_model(run / "model.safetensors", model.state_dict(), manifest)
     return run

@@ -329,7 +329,7 @@ def test_scratch_needs_no_download(photos, tmp_path, here, monkeypatch):
     def no_download(name):
         raise ModelFileError("no network")
 
-    monkeypatch.setattr(pretrained, "_download", no_download)
+    monkeypatch.setattr(pretrained, "_download_weights", no_download)
     done = here(
         "train", photos, "--model", TINY, "--strategy", "scratch", "--epochs", 1, "--out", tmp_path / "run", *QUICK,
     )  # fmt: skip

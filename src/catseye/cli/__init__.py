@@ -30,14 +30,14 @@ from catseye.cli.printing import stderr
 from catseye.errors import CatseyeError, Interrupted
 
 VERBS: tuple[Callable[..., None], ...] = (
-    check.check,
-    train.train,
-    evaluate.evaluate,
-    evaluate.calibrate,
-    evaluate.compare,
+    check.check_verb,
+    train.train_verb,
+    evaluate.evaluate_verb,
+    evaluate.calibrate_verb,
+    evaluate.compare_verb,
     predict.predict,
-    export.export,
-    export.bench,
+    export.export_verb,
+    export.bench_verb,
     export.info,
     serve.serve,
     lab.lab,
@@ -56,7 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in VERBS:
-    app.command()(verb)
+    app.command(verb.__name__.removesuffix("_verb").replace("_", "-"))(verb)
 app.add_typer(explain.explain, name="explain")
 app.add_typer(deploy.deploy, name="deploy")
 

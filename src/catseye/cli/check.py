@@ -11,7 +11,7 @@ from catseye.cli.printing import print_json, stderr, stdout
 from catseye.errors import CatseyeError, UsageError
 
 
-def check(
+def check_verb(
     data: Annotated[str, typer.Argument(help="As in train.")],
     group_by: Annotated[
         str, typer.Option("--group-by", help="Regular expression: file names with one first group stay together.")

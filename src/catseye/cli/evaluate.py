@@ -11,7 +11,7 @@ from catseye.cli.options import DataDir, Debug, Device, Json, Out, Strict, Trust
 from catseye.cli.printing import headline, print_json, stderr, stdout
 
 
-def evaluate(
+def evaluate_verb(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
     data: Annotated[str | None, typer.Argument(help="Labelled images; a run's own held-out ones if left out.")] = None,
     out: Out = None,
@@ -50,7 +50,7 @@ def evaluate(
         stdout.print("written: " + ", ".join(str(result.out / name) for name in names), markup=False)
 
 
-def calibrate(
+def calibrate_verb(
     run: Annotated[Path, typer.Argument(help="A run folder with validation images.")],
     max_risk: Annotated[
         str | None,
@@ -78,7 +78,7 @@ def calibrate(
     stdout.print(f"written: {run / 'model.safetensors'}, {run / 'calibration.json'}; export it again", markup=False)
 
 
-def compare(
+def compare_verb(
     models: Annotated[list[Path], typer.Argument(help="Two run folders or more; .onnx files with --data.")],
     data: Annotated[
         str | None, typer.Option("--data", help="Labelled images; those that all runs hold out if left out.")

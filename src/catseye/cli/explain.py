@@ -84,7 +84,7 @@ def explain_kernels(
     """Draw the filters of the first convolution."""
     from catseye.explanation import figures
 
-    found = figures.kernels(run, image, device=device)
+    found = figures.draw_kernels(run, image, device=device)
     _write(out or Path("kernels"), "The first filters", found, {"model": str(run)}, as_json)
 
 
@@ -101,7 +101,7 @@ def explain_feature_maps(
     """Draw what the layers make of an image, the strongest maps first."""
     from catseye.explanation import figures
 
-    found = figures.feature_maps(run, image, layer=layer, device=device)
+    found = figures.draw_feature_maps(run, image, layer=layer, device=device)
     facts = {"model": str(run), "image": str(image)}
     _write(out or Path(f"{image.stem}-feature-maps"), "Feature maps", found, facts, as_json)
 
@@ -127,7 +127,7 @@ def explain_receptive_field(
     from catseye.explanation import figures
 
     where = None if place is None else _place(place)
-    found = figures.receptive_field(run, image, layer=layer, channel=channel, place=where, device=device)
+    found = figures.draw_receptive_field(run, image, layer=layer, channel=channel, place=where, device=device)
     facts = {"model": str(run), "image": str(image)}
     _write(out or Path(f"{image.stem}-receptive-field"), "Receptive field", found, facts, as_json)
 
@@ -162,7 +162,7 @@ def explain_gradient_flow(
     if not as_json:
         for key, value in lines.items():
             stdout.print(f"{key}: {value}", highlight=False, markup=False)
-    _write(folder, "Gradient flow", figures.gradient_flow(found), lines, as_json, found.to_json())
+    _write(folder, "Gradient flow", figures.draw_gradient_flow(found), lines, as_json, found.to_json())
 
 
 def _place(text: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from catseye.cli.options import Debug, Json, Out, Trust
 from catseye.cli.printing import note, print_json, stdout
 
 
-def export(
+def export_verb(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     to: Annotated[
         list[str] | None,
@@ -58,7 +58,7 @@ def export(
     stdout.print(f"next: catseye predict {done.path} IMAGE…   or   catseye info {done.path}", highlight=False)
 
 
-def bench(
+def bench_verb(
     models: Annotated[list[Path], typer.Argument(help="Exported files; a run stands for eager torch.")],
     batch: Annotated[list[int] | None, typer.Option("--batch", help="Images per call; several: 1 8 32.")] = None,
     threads: Annotated[

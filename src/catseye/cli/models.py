@@ -13,7 +13,7 @@ def models(as_json: Json = False, debug: Debug = False) -> None:
     from catseye.models import milestones as timeline
 
     if as_json:
-        print_json(timeline.to_json())
+        print_json(timeline.milestones_json())
         return
     for part in timeline.tables():
         stdout.print(part, soft_wrap=False, highlight=False)

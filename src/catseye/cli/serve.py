@@ -60,11 +60,11 @@ def serve(
 ) -> None:
     """Answer over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics."""
     try:
-        from catseye.serving.command import serve as run_server
+        from catseye.serving.command import run_serve as run_server
     except ImportError as error:
         raise MissingDependency(error.name or "uvicorn", "serve") from None
     from catseye.http.limits import Limits
-    from catseye.serving.settings import Settings
+    from catseye.serving.settings import ServerSettings
 
     limits = Limits(
         body_bytes=max_body,
@@ -77,7 +77,7 @@ def serve(
         header_s=header_time,
         body_s=body_time,
     )
-    settings = Settings(
+    settings = ServerSettings(
         model=model,
         host=host,
         port=port,

@@ -11,7 +11,7 @@ from catseye.cli.printing import headline, print_json, stderr, stdout
 from catseye.errors import UsageError
 
 
-def train(
+def train_verb(
     data: Annotated[
         str | None, typer.Argument(help="Folder of class folders, .zip, .csv, or digits, mnist, cifar10 …")
     ] = None,

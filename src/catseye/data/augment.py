@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 
-from catseye.preprocess import Preprocessing, fit
+from catseye.preprocess import Preprocessing, fit_to_square
 from catseye.settings.schema import AugmentSettings
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly spread
@@ -63,14 +63,14 @@ def augment_batch(
     if settings.rotate_deg:
         x = rotate(x, settings.rotate_deg, generator)
     if settings.brightness:
-        x = brightness(x, settings.brightness, generator)
+        x = random_brightness(x, settings.brightness, generator)
     if settings.contrast:
         x = contrast(x, settings.contrast, generator)
     if settings.saturation:
         x = saturation(x, settings.saturation, generator)
     if settings.noise_std:
         x = gaussian_noise(x, settings.noise_std, generator)
-    x = normalise(x, spec)
+    x = normalise_batch(x, spec)
     if settings.erase:
         x = random_erase(x, settings.erase, generator)
     return x
@@ -81,7 +81,7 @@ def to_unit(pixels: Tensor) -> Tensor:
     return pixels.float().div_(255)
 
 
-def normalise(x: Tensor, spec: Preprocessing) -> Tensor:
+def normalise_batch(x: Tensor, spec: Preprocessing) -> Tensor:
     """Per channel (x - mean) / std.
 
     Shape: (N, C, H, W) float in [0, 1] -> the same shape.
@@ -161,7 +161,7 @@ def rotate(x: Tensor, degrees: float, generator: Generator) -> Tensor:
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def brightness(x: Tensor, strength: float, generator: Generator) -> Tensor:
+def random_brightness(x: Tensor, strength: float, generator: Generator) -> Tensor:
     """Multiply each image by a factor from 1 - strength to 1 + strength.
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
@@ -224,8 +224,8 @@ def random_resized_crop(image: Image.Image, spec: Preprocessing, min_area: float
         if 0 < width <= image.width and 0 < height <= image.height:
             left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)
             part = image.crop((left, top, left + width, top + height))
-            return fit(part, spec.model_copy(update={"resize": "squash"}))
-    return fit(image, spec)
+            return fit_to_square(part, spec.model_copy(update={"resize": "squash"}))
+    return fit_to_square(image, spec)
 
 
 def rectangles(height: Tensor, width: Tensor, y: Tensor, x: Tensor, h: int, w: int) -> Tensor:

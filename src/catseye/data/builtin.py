@@ -32,7 +32,7 @@ class Arrays:
     mirror_safe: bool = True
 
 
-def load(name: str, data_dir: Path | None = None) -> Arrays:
+def load_builtin(name: str, data_dir: Path | None = None) -> Arrays:
     """The built-in data set `name`; files go to and are looked for in `data_dir`.
 
     Raises:
@@ -40,7 +40,7 @@ def load(name: str, data_dir: Path | None = None) -> Arrays:
 
     """
     if name == "digits":
-        return _digits()
+        return _load_digits()
     folder = data_dir or DEFAULT_DATA_DIR
     if name in ("cifar10", "cifar100"):
         given = cifar_folder(folder) if (folder / ("batches.meta" if name == "cifar10" else "meta")).is_file() else None
@@ -54,7 +54,7 @@ def load(name: str, data_dir: Path | None = None) -> Arrays:
     return _mnist(name, folder)
 
 
-def _digits() -> Arrays:
+def _load_digits() -> Arrays:
     """1,797 handwritten digits, 8 x 8, that come with scikit-learn (UCI Optical Recognition, test part)."""
     try:
         from sklearn.datasets import load_digits

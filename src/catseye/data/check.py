@@ -98,7 +98,7 @@ def check(
         "compared": int((first_of_group & structured).sum()),
         "pairs": len(twins.pairs),
     }
-    verdict = _verdict(images, sides, findings, begun, searched)
+    verdict = _make_verdict(images, sides, findings, begun, searched)
     if out is not None:
         write_report(verdict, images, out)
     return verdict
@@ -131,7 +131,7 @@ def quick_verdict(
                 [Example((index,), reason) for index, reason in unreadable.items()],
             )
         )
-    return _verdict(images, sides, findings, begun, {})
+    return _make_verdict(images, sides, findings, begun, {})
 
 
 def equal_groups(looks: Looks) -> NDArray[np.int64]:
@@ -158,7 +158,7 @@ def _left_out(images: ImageSet) -> list[Finding]:
     ]
 
 
-def _verdict(
+def _make_verdict(
     images: ImageSet, sides: Sides, findings: list[Finding], begun: float, searched: dict[str, Any]
 ) -> Verdict:
     counts = {

@@ -135,7 +135,7 @@ def _look(images: ImageSet, index: int) -> Look | Fault:
     try:
         image = open_image(content)
     except ImageError as error:
-        return Fault(_kind(raw), f"{name}: {error}")
+        return Fault(_fault_kind(raw), f"{name}: {error}")
     kind, turned, transparent = _header(content) if isinstance(content, bytes) else ("", False, False)
     colours = image.getcolors(MAX_COLOURS)
     return Look(
@@ -146,13 +146,13 @@ def _look(images: ImageSet, index: int) -> Look | Fault:
         misnamed=bool(kind) and PurePosixPath(name).suffix.lower() not in _SUFFIXES.get(kind, FILE_SUFFIXES),
         turned=turned,
         transparent=transparent,
-        spread=_spread(image),
+        spread=_channel_spread(image),
         num_colours=len(colours) if colours else 0,
         thumb=make_thumb(image),
     )
 
 
-def _kind(content: bytes) -> str:
+def _fault_kind(content: bytes) -> str:
     """What is wrong with bytes that could not be decoded."""
     if not content:
         return "empty"
@@ -176,7 +176,7 @@ def _header(content: bytes) -> tuple[str, bool, bool]:
         return kind, turned, isinstance(lowest, int | float) and lowest < 250
 
 
-def _spread(image: Image.Image) -> float:
+def _channel_spread(image: Image.Image) -> float:
     """The largest standard deviation of a channel, in grey levels of 256."""
     counts = np.array(image.histogram(), np.float64).reshape(-1, 256)
     levels = np.arange(256)

@@ -179,7 +179,7 @@ def prepare_evaluation(
         notes.append("there is no test split; where validation chose the epoch, its score leans to the good side")
     # Labels and classes are rewritten to the model's order, so that a logit's column means the same class everywhere.
     images = ImageSet(images.source, classes, images.names, number[images.labels], splits, images.read)
-    if _bytes(len(indices), spec) < MEMORY_SHARE * free_memory_bytes(device):
+    if _decoded_bytes(len(indices), spec) < MEMORY_SHARE * free_memory_bytes(device):
         pixels, usable, bad = decode_all(images, indices.astype(np.int64), spec)
         _refuse_bad(images, bad, strict)
         if not len(usable):
@@ -255,7 +255,7 @@ def _choose_storage(
     device: torch.device,
     num_sharing: int,
 ) -> tuple[bool, str]:
-    needed, free = _bytes(num_images, spec), free_memory_bytes(device) // num_sharing
+    needed, free = _decoded_bytes(num_images, spec), free_memory_bytes(device) // num_sharing
     size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
     if settings.storage == "memory" and min_area < 1:
         raise UsageError("augment.crop_scale would do nothing here: it needs data.storage = stream or auto")
@@ -272,7 +272,7 @@ def _choose_storage(
     )
 
 
-def _bytes(num_images: int, spec: Preprocessing) -> int:
+def _decoded_bytes(num_images: int, spec: Preprocessing) -> int:
     return num_images * spec.height_px * spec.width_px * spec.channels
 
 

@@ -150,7 +150,7 @@ def open_source(source: str | Path, *, data_dir: Path | None = None) -> ImageSet
     """
     path = Path(source)
     if str(source) in builtin.NAMES and not path.exists():
-        return _from_builtin(builtin.load(str(source), data_dir), str(source))
+        return _from_builtin(builtin.load_builtin(str(source), data_dir), str(source))
     if not path.exists():
         raise DataError(
             f"{path} does not exist; DATA is a folder of class folders, a .zip of one, "

@@ -60,7 +60,7 @@ def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
             yield batch
             asked = time.monotonic()
     finally:
-        _end(batches)
+        _end_workers(batches)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _explain(said: str, workers: list[Any]) -> WorkerError | None:
     return None
 
 
-def _end(batches: Any) -> None:
+def _end_workers(batches: Any) -> None:
     """Ends the workers; a stopped one is woken first, because only then it can go."""
     for worker in batches._workers:
         if worker.is_alive():

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import catseye
-from catseye.deploying.rendering import DeployedModel, Written, render, write_folder
+from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.errors import UsageError
 
 # Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is older than what the wheels of onnxruntime need.
@@ -69,15 +69,15 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
     facts: dict[str, object] = {"name": model.name, "python": python}
     files: dict[str, str | bytes | Path] = {
         "model.onnx": model.path,
-        "handler.py": render("aws_lambda/handler.template", facts),
-        "build.py": render("aws_lambda/build.py", facts),
-        "Dockerfile": render("aws_lambda/Dockerfile", facts),
+        "handler.py": render_template("aws_lambda/handler.template", facts),
+        "build.py": render_template("aws_lambda/build.py", facts),
+        "Dockerfile": render_template("aws_lambda/Dockerfile", facts),
         ".dockerignore": "package\npackage.zip\ntemplate*.yaml\n",
         "template.yaml": _stack(model, ZIP, facts),
         "template-image.yaml": _stack(model, IMAGE, facts),
     }
     for name in ("requirements", "requirements-image"):
-        files[f"{name}.txt"] = render(f"aws_lambda/{name}.lock", {})
+        files[f"{name}.txt"] = render_template(f"aws_lambda/{name}.lock", {})
     for path in needed_modules():
         files[f"catseye/{path.relative_to(SOURCE).as_posix()}"] = path
     return files
@@ -122,7 +122,7 @@ def _stack(model: DeployedModel, variant: dict[str, str], facts: dict[str, objec
         return text
 
     said = model.manifest
-    return render(
+    return render_template(
         "aws_lambda/template.yaml",
         facts
         | {name: filled(text) for name, text in variant.items()}

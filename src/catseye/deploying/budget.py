@@ -14,7 +14,7 @@ from PIL import Image
 
 from catseye.deploying.rendering import DeployedModel
 from catseye.runtimes.loading import open_model
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 
 MIB = 2**20
 IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server with a model of no size: measured 98
@@ -39,13 +39,13 @@ class Stop:
         return math.ceil(self.prestop_s + self.drain_s + self.finish_s + self.reserve_s)
 
 
-def stop_of(settings: Settings, prestop_s: int = 0) -> Stop:
+def stop_of(settings: ServerSettings, prestop_s: int = 0) -> Stop:
     """How long a server with these settings takes to stop in good order."""
     return Stop(prestop_s, settings.drain_s, settings.finish_s)
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryBudget:
     """MiB: what a server has at work, and what it takes when every limit of its settings is used up at once."""
 
     usual_mib: int
@@ -53,7 +53,7 @@ class Memory:
     why: str
 
 
-def memory_of(model: DeployedModel, settings: Settings, cpus: int) -> Memory:
+def memory_of(model: DeployedModel, settings: ServerSettings, cpus: int) -> MemoryBudget:
     """Memory of a server that decodes and computes with `cpus` threads each."""
     limits, spec = settings.limits, model.manifest.preprocessing
     row_bytes = spec.height_px * spec.width_px * spec.channels * (1 if model.manifest.input_kind == "uint8" else 4)
@@ -65,7 +65,7 @@ def memory_of(model: DeployedModel, settings: Settings, cpus: int) -> Memory:
         f"{_mib(loaded)} loaded, {_mib(limits.buffered_bytes)} of uploads, {cpus} images of "
         f"{limits.max_pixels // 1_000_000} Mpx being decoded, {limits.max_queued} waiting"
     )
-    return Memory(_mib(loaded + queued + 64 * MIB * cpus), most, why)
+    return MemoryBudget(_mib(loaded + queued + 64 * MIB * cpus), most, why)
 
 
 def requests_per_s(model: DeployedModel, cpus: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import catseye
 from catseye.deploying.docker import build_context
-from catseye.deploying.rendering import DeployedModel, Written, render, write_folder
+from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.errors import UsageError
 
 # Long-supported or recent releases, pinned; change them here.
@@ -44,12 +44,12 @@ def write_compose(
         "memory": memory,
     }
     content: dict[str, str | bytes | Path] = {
-        "compose.yaml": render("compose/compose.yaml", facts),
-        "prometheus/prometheus.yml": render("compose/prometheus.yml", facts),
-        "prometheus/alerts.yaml": render("monitoring/alerts.yaml", facts),
-        "grafana/datasources/prometheus.yaml": render("compose/datasource.yaml", facts),
-        "grafana/dashboards/dashboards.yaml": render("compose/dashboards.yaml", facts),
-        f"grafana/dashboards/{model.name}.json": render("monitoring/dashboard.json", facts),
+        "compose.yaml": render_template("compose/compose.yaml", facts),
+        "prometheus/prometheus.yml": render_template("compose/prometheus.yml", facts),
+        "prometheus/alerts.yaml": render_template("monitoring/alerts.yaml", facts),
+        "grafana/datasources/prometheus.yaml": render_template("compose/datasource.yaml", facts),
+        "grafana/dashboards/dashboards.yaml": render_template("compose/dashboards.yaml", facts),
+        f"grafana/dashboards/{model.name}.json": render_template("monitoring/dashboard.json", facts),
         PASSWORD: secrets.token_urlsafe(24),
     }
     content |= {f"classifier/{name}": file for name, file in context.items()}

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 import catseye
-from catseye.deploying.rendering import DeployedModel, Written, render, write_folder
+from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.deploying.sbom import bill_of_materials
 from catseye.deploying.wheel import build_wheel
 
@@ -52,8 +52,8 @@ def build_context(model: DeployedModel) -> tuple[dict[str, str | bytes | Path], 
         return bill_of_materials(model, texts[lock], catseye=catseye.__version__, wheel=wheel)
 
     return {
-        "Dockerfile": render("docker/Dockerfile", facts),
-        ".dockerignore": render("docker/dockerignore", facts),
+        "Dockerfile": render_template("docker/Dockerfile", facts),
+        ".dockerignore": render_template("docker/dockerignore", facts),
         "slim.sh": _template("slim.sh"),
         "model.onnx": model.path,
         "model.onnx.sha256": f"{model.sha256}  model.onnx\n",

@@ -12,9 +12,9 @@ from textwrap import indent
 from typing import Any
 
 from catseye.deploying.budget import memory_of, requests_per_s, stop_of
-from catseye.deploying.rendering import DeployedModel, Written, render, write_folder
+from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.errors import UsageError
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 
 USER, PORT = 10001, 8000
 MODEL = "/app/model.onnx"
@@ -115,7 +115,7 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
 def render_all(model: DeployedModel, cluster: Cluster) -> dict[str, str | bytes | Path]:
     """Every file by its name."""
     cluster = _filled(model, cluster)
-    facts = _facts(model, cluster)
+    facts = _template_facts(model, cluster)
     pod = _pod(facts, container="server", port_name="http", spread_label="app.kubernetes.io/name")
     kserve = _pod(
         facts, container="kserve-container", port_name="http1", spread_label="serving.kserve.io/inferenceservice"
@@ -150,30 +150,30 @@ def render_all(model: DeployedModel, cluster: Cluster) -> dict[str, str | bytes 
         "overlays/kserve": {"kustomization.yaml": "kserve.yaml"},
     }
     files: dict[str, str | bytes | Path] = {
-        f"{folder}/{name}": render(f"kubernetes/{template}", facts)
+        f"{folder}/{name}": render_template(f"kubernetes/{template}", facts)
         for folder, templates in parts.items()
         for name, template in templates.items()
     }
-    files["base/deployment.yaml"] = render("kubernetes/deployment.yaml", facts | {"pod": indent(pod, " " * 6)})
-    files["overlays/kserve/inference-service.yaml"] = render(
+    files["base/deployment.yaml"] = render_template("kubernetes/deployment.yaml", facts | {"pod": indent(pod, " " * 6)})
+    files["overlays/kserve/inference-service.yaml"] = render_template(
         "kubernetes/inference-service.yaml", facts | {"pod": indent(kserve, " " * 4)}
     )
-    files["components/monitoring/dashboard.json"] = render("monitoring/dashboard.json", facts)
+    files["components/monitoring/dashboard.json"] = render_template("monitoring/dashboard.json", facts)
     for overlay, components in OVERLAYS.items():
         said = json.dumps([f"../../components/{name}" for name in components])
-        files[f"overlays/{overlay}/kustomization.yaml"] = render(
+        files[f"overlays/{overlay}/kustomization.yaml"] = render_template(
             "kubernetes/overlay.yaml", {"overlay": overlay, "components": said}
         )
     return files
 
 
-def settings_of(cluster: Cluster) -> Settings:
+def server_settings(cluster: Cluster) -> ServerSettings:
     """What the server in the container is told."""
     token_file = None if cluster.insecure else Path(TOKEN_FOLDER) / "token"
-    return Settings(Path(MODEL), host="0.0.0.0", port=PORT, token_file=token_file, insecure=cluster.insecure)  # noqa: S104
+    return ServerSettings(Path(MODEL), host="0.0.0.0", port=PORT, token_file=token_file, insecure=cluster.insecure)  # noqa: S104
 
 
-def command_of(settings: Settings) -> list[str]:
+def container_command(settings: ServerSettings) -> list[str]:
     """The container's command. What the time to stop is made of is said in full, whatever later defaults are."""
     guard = ["--insecure"] if settings.token_file is None else ["--token-file", str(settings.token_file)]
     return [
@@ -192,31 +192,31 @@ def _filled(model: DeployedModel, cluster: Cluster) -> Cluster:
         + (f"@{found['digest']}" if found["digest"] else "")
     )
     if not found["tag"] and not found["digest"]:
-        image += f":{_version(model)}"  # never `latest`: a tag that moves cannot be rolled back to
+        image += f":{_model_version(model)}"  # never `latest`: a tag that moves cannot be rolled back to
     secret = "" if cluster.insecure else cluster.token_secret or f"{model.name}-token"
     return replace(cluster, image=image, token_secret=secret)
 
 
-def _facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
-    settings = settings_of(cluster)
+def _template_facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
+    settings = server_settings(cluster)
     image = IMAGE.fullmatch(cluster.image)
     assert image is not None
     stop, memory = stop_of(settings, cluster.prestop_s), memory_of(model, settings, cluster.cpus)
     measured = cluster.requests_per_pod or requests_per_s(model, cluster.cpus)
     digest_or_tag = f'digest: "{image["digest"]}"' if image["digest"] else f'newTag: "{image["tag"]}"'
     return {
-        **{"name": model.name, "version": _version(model), "sha256": model.sha256, "user": USER, "port": PORT},
+        **{"name": model.name, "version": _model_version(model), "sha256": model.sha256, "user": USER, "port": PORT},
         **{
             "image": json.dumps(cluster.image),
             "image_name": image["name"],
-            "gpu_tag": f"{image['tag'] or _version(model)}-gpu",
+            "gpu_tag": f"{image['tag'] or _model_version(model)}-gpu",
         },
         "image_lines": f"    newName: {image['name']}\n    {digest_or_tag}",
         "namespace_line": f"namespace: {cluster.namespace}\n" if cluster.namespace else "",
         "num_classes": f"{len(model.manifest.classes):,}",
         "megabytes": f"{model.num_bytes / 1e6:.1f}",
         "classes_annotation": _classes(model),
-        "command": json.dumps(command_of(settings)),
+        "command": json.dumps(container_command(settings)),
         **{"prestop_s": stop.prestop_s, "drain_s": f"{stop.drain_s:g}", "finish_s": stop.finish_s},
         **{"reserve_s": stop.reserve_s, "grace_s": stop.grace_s, "startup_s": STARTUP_S},
         "progress_s": 2 * STARTUP_S + stop.grace_s,
@@ -233,7 +233,7 @@ def _facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
         if cluster.token_secret
         else "and the server asks for no token",
         "model": Path(MODEL).stem,
-        "groups": indent(render("monitoring/alerts.yaml", {"name": model.name}), "  "),
+        "groups": indent(render_template("monitoring/alerts.yaml", {"name": model.name}), "  "),
         **_token(cluster),
         **_doors(model, cluster),
     }
@@ -274,10 +274,10 @@ def _doors(model: DeployedModel, cluster: Cluster) -> dict[str, str]:
 
 
 def _pod(facts: dict[str, Any], **names: str) -> str:
-    return render("kubernetes/pod.yaml", facts | names).rstrip("\n")
+    return render_template("kubernetes/pod.yaml", facts | names).rstrip("\n")
 
 
-def _version(model: DeployedModel) -> str:
+def _model_version(model: DeployedModel) -> str:
     return model.sha256[:12]
 
 

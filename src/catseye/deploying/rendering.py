@@ -62,7 +62,7 @@ def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:
     return DeployedModel(path, opened.manifest, opened.sha256, opened.num_bytes, name)
 
 
-def render(template: str, facts: Mapping[str, object]) -> str:
+def render_template(template: str, facts: Mapping[str, object]) -> str:
     """Fill in templates/`template`; a fact that is missing is an error of ours (KeyError)."""
     text = resources.files("catseye.deploying").joinpath("templates", template).read_text(encoding="utf-8")
     return AtTemplate(text).substitute(facts)

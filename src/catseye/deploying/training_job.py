@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from textwrap import indent
 
 from catseye.data.builtin import NAMES as BUILTINS
-from catseye.deploying.rendering import NAME, render
+from catseye.deploying.rendering import NAME, render_template
 from catseye.errors import UsageError
 
 PORT = 29500
@@ -88,7 +88,7 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
     """
     facts = _kubernetes_facts(job, image, claim, mount)
     master = f"{job.name}-0.{job.name}"
-    pod = render(
+    pod = render_template(
         "train-pod.yaml",
         facts
         | {
@@ -99,7 +99,7 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
             "ports": f"    ports:\n      - name: rendezvous\n        containerPort: {PORT}\n",
         },
     )
-    return render("train-job.yaml", facts | {"pod": indent(pod.rstrip("\n"), " " * 6)})
+    return render_template("train-job.yaml", facts | {"pod": indent(pod.rstrip("\n"), " " * 6)})
 
 
 def kubeflow_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str:
@@ -112,7 +112,7 @@ def kubeflow_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str
 
     """
     facts = _kubernetes_facts(job, image, claim, mount)
-    pod = render(
+    pod = render_template(
         "train-pod.yaml",
         facts
         | {
@@ -120,7 +120,7 @@ def kubeflow_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str
             **{"entry": "", "master_env": "", "ports": ""},
         },
     )
-    return render(
+    return render_template(
         "train-trainjob.yaml",
         facts
         | {
@@ -158,7 +158,7 @@ def _entry(job: TrainingJob, facts: dict[str, object], *, prefix: str, sized: bo
     """The container's command and arguments; `sized` says the number of machines, which Kubeflow says itself."""
     sizes = f'  - "--nnodes={job.nodes}"\n  - "--nproc-per-node={job.processes}"\n' if sized else ""
     words = "\n".join(f"  - {_yaml(word)}" for word in job.command)
-    return render("train-entry.yaml", facts | {"sizes": sizes, "prefix": prefix, "words": words})
+    return render_template("train-entry.yaml", facts | {"sizes": sizes, "prefix": prefix, "words": words})
 
 
 def slurm_script(job: TrainingJob, *, time: str, setup: str = "") -> str:
@@ -171,7 +171,7 @@ def slurm_script(job: TrainingJob, *, time: str, setup: str = "") -> str:
     if not re.fullmatch(r"([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}", time):
         raise UsageError(f"--time takes HH:MM:SS or D-HH:MM:SS; got {time!r}")
     gpus = f"#SBATCH --gpus-per-node={job.gpus_per_node}\n" if job.gpus_per_node else ""
-    return render(
+    return render_template(
         "train.sbatch",
         job.facts()
         | {

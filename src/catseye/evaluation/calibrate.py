@@ -14,7 +14,7 @@ from catseye.classifier import softmax
 from catseye.data.prepare import prepare_foreign
 from catseye.errors import UsageError
 from catseye.evaluation.calibration import Calibration, fit_temperature, fit_vector, judge
-from catseye.evaluation.measure import Measured, Model, measure, open_model
+from catseye.evaluation.measure import MeasuredModel, Model, measure, open_measured
 from catseye.evaluation.rejection import Rejection, auroc, choose_threshold, energy
 from catseye.manifest import METADATA_KEY
 from catseye.runs import open_run, read_tensors, write_json, write_tensors
@@ -103,7 +103,7 @@ def calibrate(
 
     """
     opened = open_run(run)
-    model = open_model(opened.path, device)
+    model = open_measured(opened.path, device)
     recorded = opened.data["splits"]
     if not recorded.get("val"):
         raise UsageError(f"{run} has no validation images to calibrate on; train with data.val_fraction above 0")
@@ -137,7 +137,9 @@ def _confidence(logits: Any, labels: Any, temperature: float) -> tuple[Any, Any]
     return probabilities.max(1), probabilities.argmax(1) == labels
 
 
-def _apply(test: Measured | None, temperature: float, threshold: float | None) -> tuple[float | None, float | None]:
+def _apply(
+    test: MeasuredModel | None, temperature: float, threshold: float | None
+) -> tuple[float | None, float | None]:
     if test is None or threshold is None:
         return None, None
     confidence, right = _confidence(test.outputs.logits, test.outputs.labels, temperature)

@@ -77,7 +77,7 @@ def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, *, mark_x: f
     parts = [*_frame(x, y)]
     if mark_x is not None:
         at = x.place(mark_x, LEFT, WIDTH - RIGHT)
-        parts.append(_line(at, TOP, at, HEIGHT - BOTTOM, "mark"))
+        parts.append(_polyline(at, TOP, at, HEIGHT - BOTTOM, "mark"))
     for line in lines:
         places = [(_x(x, a), _y(y, b)) for a, b in zip(line.x, line.y, strict=True)]
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
@@ -118,10 +118,10 @@ def _frame(x: Axis, y: Axis) -> list[Markup]:
     parts = []
     for value in y.ticks():
         at = _y(y, value)
-        parts += [_line(LEFT, at, WIDTH - RIGHT, at, "grid"), _text(LEFT - 6, at + 4, y.text(value), "end")]
+        parts += [_polyline(LEFT, at, WIDTH - RIGHT, at, "grid"), _svg_text(LEFT - 6, at + 4, y.text(value), "end")]
     for value in x.ticks():
-        parts.append(_text(_x(x, value), HEIGHT - BOTTOM + 16, x.text(value), "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, x.label, "middle"))
+        parts.append(_svg_text(_x(x, value), HEIGHT - BOTTOM + 16, x.text(value), "middle"))
+    parts.append(_svg_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, x.label, "middle"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
         Markup('<text class="tick" text-anchor="middle" transform="translate(11 {:.1f}) rotate(-90)">{}</text>').format(
@@ -139,13 +139,13 @@ def _y(axis: Axis, value: float) -> float:
     return axis.place(value, HEIGHT - BOTTOM, TOP)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+def _polyline(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"></line>').format(
         kind, x1, y1, x2, y2
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> Markup:
+def _svg_text(x: float, y: float, text: str, anchor: str) -> Markup:
     return Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
 
 

@@ -1,6 +1,6 @@
 """`catseye compare RUN RUN …`: runs asked about the same images, side by side, and what of it is noise.
 
-Enters: runs, or exported files with DATA. Leaves: `Comparison`. Called by cli.
+Enters: runs, or exported files with DATA. Leaves: `RunComparison`. Called by cli.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import UsageError
-from catseye.evaluation.measure import Measured, measure, open_model
+from catseye.evaluation.measure import MeasuredModel, measure, open_measured
 from catseye.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
 from catseye.evaluation.statistics import holm, mcnemar, mean_and_spread
 from catseye.runs import open_run
@@ -21,7 +21,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One model on the common images. Shares 0 to 1; `group` numbers runs that differ in their seed alone."""
 
     name: str
@@ -48,7 +48,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that differ in their seed alone: mean accuracy and its standard deviation."""
 
     names: tuple[str, ...]
@@ -57,13 +57,13 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Everything `catseye compare` prints."""
 
     num_images: int
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     pairs: tuple[Pair, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[RunGroup, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def compare(
     *,
     device: str = "auto",
     data_dir: str | Path | None = None,
-) -> Comparison:
+) -> RunComparison:
     """Ask two or more models about the same held-out images.
 
     Without `data`: the images that none of the runs was trained or chosen on. Their splits differ where their seeds
@@ -112,7 +112,7 @@ def compare(
         raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     if len({str(Path(path)) for path in models}) < len(models):
         raise UsageError("compare was given the same model twice")
-    found = [measure(open_model(path, device), data, data_dir=data_dir) for path in models]
+    found = [measure(open_measured(path, device), data, data_dir=data_dir) for path in models]
     first = found[0]
     for other in found[1:]:
         if other.images.classes != first.images.classes:
@@ -126,11 +126,13 @@ def compare(
     answers, labels = _aligned(found, names)
     notes = [] if len(names) == len(first.names) else [f"only {len(names):,} images are held out by every run"]
     groups = _group(found)
-    rows = tuple(_row(one, group, right, labels) for one, group, right in zip(found, groups, answers, strict=True))
-    return Comparison(len(names), rows, _pairs(rows, answers, labels), _spread(rows), tuple(notes))
+    rows = tuple(
+        _comparison_row(one, group, right, labels) for one, group, right in zip(found, groups, answers, strict=True)
+    )
+    return RunComparison(len(names), rows, _pairs(rows, answers, labels), _seed_spread(rows), tuple(notes))
 
 
-def _aligned(found: list[Measured], names: list[str]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+def _aligned(found: list[MeasuredModel], names: list[str]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
     answers = []
     labels = np.empty(0, np.int64)
     for one in found:
@@ -141,16 +143,18 @@ def _aligned(found: list[Measured], names: list[str]) -> tuple[list[NDArray[np.i
     return answers, labels
 
 
-def _row(one: Measured, group: int, answers: NDArray[np.int64], labels: NDArray[np.int64]) -> Row:
+def _comparison_row(
+    one: MeasuredModel, group: int, answers: NDArray[np.int64], labels: NDArray[np.int64]
+) -> ComparisonRow:
     hits = int((answers == labels).sum())
     low, high = wilson_interval(hits, len(labels))
     manifest = one.model.manifest
     score = macro_f1(confusion_matrix(labels, answers, len(manifest.classes)))
     name, seed = str(one.model.path), manifest.provenance.seed
-    return Row(name, manifest.architecture.name, seed, group, hits / len(labels), low, high, score)
+    return ComparisonRow(name, manifest.architecture.name, seed, group, hits / len(labels), low, high, score)
 
 
-def _group(found: list[Measured]) -> list[int]:
+def _group(found: list[MeasuredModel]) -> list[int]:
     """Equal numbers for runs with equal settings but for the seed."""
     seen: list[Any] = []
     numbers = []
@@ -163,20 +167,22 @@ def _group(found: list[Measured]) -> list[int]:
     return numbers
 
 
-def _spread(rows: Sequence[Row]) -> tuple[Group, ...]:
+def _seed_spread(rows: Sequence[ComparisonRow]) -> tuple[RunGroup, ...]:
     found = []
     for number in sorted({row.group for row in rows}):
         mine = [row for row in rows if row.group == number]
-        found.append(Group(tuple(row.name for row in mine), *mean_and_spread([row.accuracy for row in mine])))
+        found.append(RunGroup(tuple(row.name for row in mine), *mean_and_spread([row.accuracy for row in mine])))
     return tuple(found)
 
 
-def _pairs(rows: Sequence[Row], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]) -> tuple[Pair, ...]:
+def _pairs(
+    rows: Sequence[ComparisonRow], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]
+) -> tuple[Pair, ...]:
     right = [one == labels for one in answers]
     counts = [(int((right[0] & ~one).sum()), int((one & ~right[0]).sum())) for one in right[1:]]
     p_values = holm([mcnemar(*count) for count in counts])
     numbers = sorted({row.group for row in rows})
-    spreads = {number: group.spread for number, group in zip(numbers, _spread(rows), strict=True)}
+    spreads = {number: group.spread for number, group in zip(numbers, _seed_spread(rows), strict=True)}
     pairs = []
     for row, (first_only, other_only), p in zip(rows[1:], counts, p_values, strict=True):
         difference = row.accuracy - rows[0].accuracy

@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 from catseye.data.loaders import MemoryLoader
 from catseye.errors import ImageError
-from catseye.evaluation.measure import Measured
+from catseye.evaluation.measure import MeasuredModel
 from catseye.preprocess import Pixels, preprocess
 from catseye.seeds import derive
 
@@ -49,14 +49,14 @@ def noise(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
 
 def blur(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     """Gaussian blur with a radius of 1.25 % to 6.25 % of the image's height."""
-    image = _image(pixels).filter(ImageFilter.GaussianBlur(strength * 0.0125 * pixels.shape[0]))
+    image = _corrupted_image(pixels).filter(ImageFilter.GaussianBlur(strength * 0.0125 * pixels.shape[0]))
     return _pixels(image, pixels)
 
 
 def jpeg(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     """JPEG of quality 80, 65, 58, 50, 40; the source is that of `noise`."""
     stream = io.BytesIO()
-    _image(pixels).save(stream, "JPEG", quality=(80, 65, 58, 50, 40)[strength - 1])
+    _corrupted_image(pixels).save(stream, "JPEG", quality=(80, 65, 58, 50, 40)[strength - 1])
     return _pixels(Image.open(stream), pixels)
 
 
@@ -70,7 +70,7 @@ def rotation(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).mean(0).round().astype(int)
     fill: int | tuple[int, ...] = int(border[0]) if pixels.shape[2] == 1 else tuple(border.tolist())
     angle = float(rng.choice([-1, 1])) * 6 * strength
-    return _pixels(_image(pixels).rotate(angle, Image.Resampling.BILINEAR, fillcolor=fill), pixels)
+    return _pixels(_corrupted_image(pixels).rotate(angle, Image.Resampling.BILINEAR, fillcolor=fill), pixels)
 
 
 CORRUPTIONS: dict[str, Corrupt] = {
@@ -82,7 +82,7 @@ CORRUPTIONS: dict[str, Corrupt] = {
 }
 
 
-def measure_corruptions(measured: Measured) -> Corruptions:
+def measure_corruptions(measured: MeasuredModel) -> Corruptions:
     """Accuracy on at most 2,000 of the same images, clean and corrupted; the draws hang on the image alone."""
     outputs, images, device = measured.outputs, measured.images, measured.model.device
     rows = np.sort(np.random.default_rng(0).permutation(len(outputs.labels))[:MAX_IMAGES])
@@ -126,7 +126,7 @@ def _loader(pixels: Pixels, labels: NDArray[np.int64], device: torch.device) -> 
     return MemoryLoader(stored, truth, everything, everything, 256, shuffle=False, seed=0)
 
 
-def _image(pixels: Pixels) -> Image.Image:
+def _corrupted_image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from catseye.evaluation.calibration import judge
 from catseye.evaluation.corruptions import Corruptions, corruptions_figure, measure_corruptions
 from catseye.evaluation.figures import confusion_figure, save_figure
-from catseye.evaluation.measure import measure, open_model
+from catseye.evaluation.measure import measure, open_measured
 from catseye.evaluation.metrics import Metrics, compute_metrics
 from catseye.evaluation.predict import Outputs
 from catseye.evaluation.report import render_report
@@ -50,7 +50,7 @@ def evaluate(
         ModelFileError: the model cannot be used. DataError: the images cannot be used.
 
     """
-    found = measure(open_model(model, device, trust=trust), data, data_dir=data_dir, strict=strict)
+    found = measure(open_measured(model, device, trust=trust), data, data_dir=data_dir, strict=strict)
     if out is None and found.own:
         out = found.model.path
     extra = {"data": found.source, "unreadable": list(found.bad.values())}

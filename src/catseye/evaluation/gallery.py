@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import ImageError
 from catseye.evaluation.label_errors import Suspect
-from catseye.evaluation.measure import Measured
+from catseye.evaluation.measure import MeasuredModel
 from catseye.explanation.cam import grad_cam, scale
 from catseye.preprocess import Pixels, preprocess
 
@@ -44,7 +44,7 @@ class Gallery:
     heat_size: tuple[int, int] | None
 
 
-def choose_images(measured: Measured, probabilities: NDArray[np.float64], suspects: Sequence[Suspect]) -> Gallery:
+def choose_images(measured: MeasuredModel, probabilities: NDArray[np.float64], suspects: Sequence[Suspect]) -> Gallery:
     """Worst mistakes, most doubtful right answers, suspects, and some of every cell of the confusion matrix.
 
     Shape: probabilities (N, K), row by row those of `measured`.
@@ -105,7 +105,7 @@ def _unique(rows: Iterable[int]) -> list[int]:
 
 
 def _add_images(
-    measured: Measured, items: list[dict[str, Any]], rows: list[int], predicted: NDArray[np.int64]
+    measured: MeasuredModel, items: list[dict[str, Any]], rows: list[int], predicted: NDArray[np.int64]
 ) -> tuple[int, int] | None:
     spent, shown = 0, []
     per_cell: dict[tuple[int, int], int] = {}
@@ -132,11 +132,11 @@ def _add_images(
     return _add_maps(measured, shown, pixels)
 
 
-def _add_maps(measured: Measured, shown: list[dict[str, Any]], pixels: list[Pixels]) -> tuple[int, int] | None:
+def _add_maps(measured: MeasuredModel, shown: list[dict[str, Any]], pixels: list[Pixels]) -> tuple[int, int] | None:
     size: tuple[int, int] | None = None
     for start in range(0, len(pixels), 64):
         stacked = torch.from_numpy(np.stack(pixels[start : start + 64])).to(measured.model.device)
-        x = normalise(to_unit(stacked.permute(0, 3, 1, 2)), measured.model.manifest.preprocessing)
+        x = normalise_batch(to_unit(stacked.permute(0, 3, 1, 2)), measured.model.manifest.preprocessing)
         target = torch.tensor([item["p"] for item in shown[start : start + 64]], device=x.device)
         maps = grad_cam(measured.model.network, x, target)  # type: ignore[arg-type]
         size = (maps.shape[1], maps.shape[2])

@@ -34,7 +34,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredModel:
     """The answers of a model to images, with the sentences that belong to them. `own`: the run's own images."""
 
     model: Model
@@ -52,7 +52,7 @@ class Measured:
         return [self.images.names[index] for index in self.outputs.indices.tolist()]
 
 
-def open_model(path: str | Path, device: str = "auto", *, trust: bool = False) -> Model:
+def open_measured(path: str | Path, device: str = "auto", *, trust: bool = False) -> Model:
     """A model that `measure` can ask; `trust` as in `catseye.load`.
 
     Raises:
@@ -77,7 +77,7 @@ def measure(
     data_dir: str | Path | None = None,
     strict: bool = False,
     split: str | None = None,
-) -> Measured:
+) -> MeasuredModel:
     """One pass over held-out images.
 
     Without `data`, a run is asked about its own: test, else validation, or `split` alone. With `data`, about the test
@@ -111,4 +111,4 @@ def measure(
     if loader.bad:
         first = next(iter(loader.bad.values()))
         notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
-    return Measured(model, images, outputs, loader.bad, str(data), chosen is not None, notes, loader)
+    return MeasuredModel(model, images, outputs, loader.bad, str(data), chosen is not None, notes, loader)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from catseye.classifier import Classifier
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.loaders import Loader
 from catseye.errors import DataError
 from catseye.machine.devices import free_cached_memory, is_out_of_memory
@@ -48,9 +48,9 @@ def collect_logits(
     indices: list[Tensor] = []
     for batch in loader.epoch(0):
         cached = batch.pixels.is_floating_point()  # features of a frozen backbone, for its head alone
-        x = batch.pixels if cached else normalise(to_unit(batch.pixels), spec)
+        x = batch.pixels if cached else normalise_batch(to_unit(batch.pixels), spec)
         with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
-            logits.append(_forward(model, x).float())
+            logits.append(_forward_logits(model, x).float())
         labels.append(batch.labels)
         indices.append(batch.indices)
         if after_batch is not None:
@@ -61,7 +61,7 @@ def collect_logits(
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())
 
 
-def _forward(model: nn.Module, x: Tensor) -> Tensor:
+def _forward_logits(model: nn.Module, x: Tensor) -> Tensor:
     """The answers, in halves where memory does not allow the whole batch."""
     try:
         answers: Tensor = model(x)
@@ -70,7 +70,7 @@ def _forward(model: nn.Module, x: Tensor) -> Tensor:
         if len(x) == 1 or not is_out_of_memory(error):
             raise
     free_cached_memory(x.device)
-    return torch.cat([_forward(model, half) for half in x.tensor_split(2)])
+    return torch.cat([_forward_logits(model, half) for half in x.tensor_split(2)])
 
 
 def collect_answers(classifier: Classifier, loader: Loader) -> Outputs:

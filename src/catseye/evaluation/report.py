@@ -19,7 +19,7 @@ from catseye.evaluation.calibration import Calibration, judge
 from catseye.evaluation.corruptions import Corruptions
 from catseye.evaluation.gallery import Gallery, choose_images
 from catseye.evaluation.label_errors import Suspect, find_label_errors
-from catseye.evaluation.measure import Measured
+from catseye.evaluation.measure import MeasuredModel
 from catseye.evaluation.metrics import Metrics
 from catseye.evaluation.report_charts import (
     class_curves,
@@ -36,7 +36,7 @@ from catseye.runs import Run, environment, open_run, read_json
 MAX_MATRIX = 40  # classes; with more, the table of confused pairs has to do
 
 
-def render_report(measured: Measured, metrics: Metrics, corruptions: Corruptions | None = None) -> str:
+def render_report(measured: MeasuredModel, metrics: Metrics, corruptions: Corruptions | None = None) -> str:
     """The page as text."""
     outputs, manifest = measured.outputs, measured.model.manifest
     probabilities = softmax(outputs.logits, manifest.temperature)
@@ -57,7 +57,7 @@ def render_report(measured: Measured, metrics: Metrics, corruptions: Corruptions
         now=datetime.now().astimezone().isoformat(timespec="minutes"),
         metrics=metrics,
         f1_interval=bootstrap_macro_f1(metrics.confusion),
-        facts=_facts(measured, metrics, calibration, suspects, rows),
+        facts=_report_facts(measured, metrics, calibration, suspects, rows),
         rows=rows,
         classes=classes,
         matrix=shaded_matrix(metrics) if len(classes) <= MAX_MATRIX else None,
@@ -90,8 +90,8 @@ def _payload(gallery: Gallery) -> dict[str, Any]:
     return {"items": gallery.items, "cells": gallery.cells, "heat": gallery.heat_size}
 
 
-def _facts(
-    measured: Measured, metrics: Metrics, calibration: Calibration, suspects: list[Suspect], rows: list[ClassRow]
+def _report_facts(
+    measured: MeasuredModel, metrics: Metrics, calibration: Calibration, suspects: list[Suspect], rows: list[ClassRow]
 ) -> list[tuple[str, str]]:
     """What a person should know before shipping: good, mind or bad, and a sentence."""
     found: list[tuple[str, str]] = []
@@ -142,7 +142,7 @@ def _facts(
     return found
 
 
-def _details(measured: Measured, run: Run | None) -> list[tuple[str, str]]:
+def _details(measured: MeasuredModel, run: Run | None) -> list[tuple[str, str]]:
     """Where the numbers come from, as rows of a table."""
     manifest = measured.model.manifest
     origin, spec = manifest.provenance, manifest.preprocessing

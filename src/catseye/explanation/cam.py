@@ -90,7 +90,7 @@ METHODS: dict[str, Callable[["Network", Tensor, Tensor], Tensor]] = {
 }
 
 
-def explain(model: "Network", x: Tensor, target: Tensor, method: str = "gradcam") -> Tensor:
+def explain_batch(model: "Network", x: Tensor, target: Tensor, method: str = "gradcam") -> Tensor:
     """A map per image, scaled to 0 … 1 and to the image's size.
 
     Shape: (N, C, H, W), (N,) -> (N, H, W).

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from catseye.classifier import softmax
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import UnknownName, UsageError
-from catseye.explanation.cam import explain as explain_batch
+from catseye.explanation.cam import explain_batch as explain_batch
 from catseye.explanation.worth import Worth, measure_worth
 from catseye.files import make_folder, write_atomically
 from catseye.machine.devices import choose_device
@@ -60,7 +60,7 @@ def explain(
         UsageError: the network's feature map shows no place.
 
     """
-    opened = open_model(run, device)
+    opened = open_network(run, device)
     model, manifest = opened.model, opened.manifest
     if target is not None and target not in manifest.classes:
         raise UnknownName("class", target, manifest.classes)
@@ -94,10 +94,10 @@ class Opened:
         spec = self.manifest.preprocessing
         pixels = preprocess(image, spec)
         x = torch.from_numpy(pixels[None]).to(self.device).permute(0, 3, 1, 2)
-        return pixels, normalise(to_unit(x), spec)
+        return pixels, normalise_batch(to_unit(x), spec)
 
 
-def open_model(run: str | Path, device: str = "auto") -> Opened:
+def open_network(run: str | Path, device: str = "auto") -> Opened:
     """The network of a run folder or a model.safetensors, whose layers can be looked into.
 
     Raises:

@@ -1,7 +1,7 @@
 """Figures for notebooks and for `catseye explain`: one function a question, each returns matplotlib figures.
 
 Enters: a run folder or a model.safetensors, and an image. Leaves: figures by name; `write_figures` makes PNGs of them
-and one small page. In a notebook: `figures.feature_maps("first-run", "cat.jpg")["features.0"]`.
+and one small page. In a notebook: `figures.draw_feature_maps("first-run", "cat.jpg")["features.0"]`.
 """
 
 import io
@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from catseye.classifier import softmax
 from catseye.errors import UnknownName, UsageError
-from catseye.explanation.cam import explain as explain_batch
-from catseye.explanation.explain import Opened, open_model, overlay
+from catseye.explanation.cam import explain_batch
+from catseye.explanation.explain import Opened, open_network, overlay
 from catseye.explanation.feature_maps import feature_map_figure
 from catseye.explanation.feature_maps import feature_maps as maps_of
 from catseye.explanation.gradient_flow import FACTOR, GradientFlow
@@ -29,14 +29,14 @@ Figures = dict[str, Figure]
 NUM_LAYERS = 6
 
 
-def kernels(run: str | Path, image: str | Path | None = None, *, device: str = "auto") -> Figures:
+def draw_kernels(run: str | Path, image: str | Path | None = None, *, device: str = "auto") -> Figures:
     """The filters of the first convolution and, with an image, what each makes of it.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UsageError: there is no convolution.
 
     """
-    opened = open_model(run, device)
+    opened = open_network(run, device)
     filters = first_filters(opened.model)
     found = {"kernels": filter_figure(filters)}
     if image is not None:
@@ -45,20 +45,20 @@ def kernels(run: str | Path, image: str | Path | None = None, *, device: str = "
     return found
 
 
-def feature_maps(run: str | Path, image: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
+def draw_feature_maps(run: str | Path, image: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
     """The strongest maps behind a layer, or behind six convolutions from the first to the last.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
 
     """
-    opened = open_model(run, device)
+    opened = open_network(run, device)
     _, x = opened.see(image)
     names = [layer] if layer is not None else _spread(_convolutions(opened), NUM_LAYERS)
     return {name: feature_map_figure(maps_of(opened.model, x, name)) for name in names}
 
 
-def cam(
+def draw_cam(
     run: str | Path, image: str | Path, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
 ) -> Figures:
     """The image, and over it where the network sees class `target`, else its own answer.
@@ -67,7 +67,7 @@ def cam(
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
 
     """
-    opened = open_model(run, device)
+    opened = open_network(run, device)
     classes = opened.manifest.classes
     if target is not None and target not in classes:
         raise UnknownName("class", target, classes)
@@ -84,7 +84,7 @@ def cam(
     return {method: figure}
 
 
-def receptive_field(
+def draw_receptive_field(
     run: str | Path,
     image: str | Path,
     *,
@@ -102,7 +102,7 @@ def receptive_field(
         UsageError: no such channel or place.
 
     """
-    opened = open_model(run, device)
+    opened = open_network(run, device)
     pixels, x = opened.see(image)
     name = layer if layer is not None else _convolutions(opened)[-1]
     maps = maps_of(opened.model, x, name)
@@ -114,7 +114,7 @@ def receptive_field(
     return {name: receptive_field_figure(opened.model, x, pixels, name, which, row, column)}
 
 
-def gradient_flow(found: GradientFlow) -> Figures:
+def draw_gradient_flow(found: GradientFlow) -> Figures:
     """The gradient at every layer with skips and without, before the steps and after, and the losses in between."""
     trained = found.plain.after is not None
     figure = Figure(figsize=(12 if trained else 8, 4), layout="constrained")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseye.data.builtin import load
+from catseye.data.builtin import load_builtin
 from catseye.errors import UsageError
 from catseye.models import registry
 from catseye.models.tower import CHANNELS
@@ -54,7 +54,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedTower:
     """A network before and after its steps, and the loss at each. `after` is None where nothing was trained."""
 
     start: Flow
@@ -71,8 +71,8 @@ class GradientFlow:
     initialisation: str
     num_steps: int
     seed: int
-    plain: Trained
-    residual: Trained
+    plain: TrainedTower
+    residual: TrainedTower
 
     @property
     def arithmetic(self) -> float:
@@ -128,7 +128,7 @@ def gradient_flow(
     if initialisation not in INITIALISATIONS:
         raise UsageError(f"initialisation is one of {', '.join(INITIALISATIONS)}; got {initialisation!r}")
     plain, residual = (
-        _measure(_tower(depth, skip, norm, initialisation, seed), num_steps, seed) for skip in (False, True)
+        _measure_flow(_tower(depth, skip, norm, initialisation, seed), num_steps, seed) for skip in (False, True)
     )
     return GradientFlow(depth, norm, initialisation, num_steps, seed, plain, residual)
 
@@ -186,7 +186,7 @@ def _tower(depth: int, skip: bool, norm: bool, initialisation: str, seed: int) -
     return model.double().train()
 
 
-def _measure(model: nn.Module, num_steps: int, seed: int) -> Trained:
+def _measure_flow(model: nn.Module, num_steps: int, seed: int) -> TrainedTower:
     batches = _batches(seed)
     x, labels = next(batches)  # measured before and after; the steps see other digits
     start = layer_gradients(model, x, labels)
@@ -200,12 +200,12 @@ def _measure(model: nn.Module, num_steps: int, seed: int) -> Trained:
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
         losses.append(float(loss.detach()))
-    return Trained(start, layer_gradients(model, x, labels) if num_steps else None, tuple(losses))
+    return TrainedTower(start, layer_gradients(model, x, labels) if num_steps else None, tuple(losses))
 
 
 @cache
-def _digits() -> tuple[Tensor, Tensor]:
-    digits = load("digits")
+def _digit_batches() -> tuple[Tensor, Tensor]:
+    digits = load_builtin("digits")
     x = torch.from_numpy(digits.pixels).permute(0, 3, 1, 2).double() / 255
     return (x - x.mean()) / x.std(), torch.from_numpy(digits.labels)
 
@@ -215,7 +215,7 @@ def _batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 
     Shape: (NUM_IMAGES, 1, 8, 8), (NUM_IMAGES,).
     """
-    x, labels = _digits()
+    x, labels = _digit_batches()
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(len(x), generator=generator)

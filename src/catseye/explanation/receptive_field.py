@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from catseye.errors import UnknownName, UsageError
 from catseye.explanation.feature_maps import find_layer, output_of
-from catseye.models.summary import Row, Summary, summarise
+from catseye.models.summary import LayerRow, ModelSummary, summarise
 from catseye.preprocess import Pixels
 
 
@@ -29,7 +29,7 @@ class Box:
     side_px: int
 
 
-def receptive_field(summary: Summary, layer: str, row: int, column: int, side_px: int) -> Box:
+def receptive_field(summary: ModelSummary, layer: str, row: int, column: int, side_px: int) -> Box:
     """The box that one activation can see, from the sizes, strides and paddings of the layers before it.
 
     Where paths meet in a sum, it is that of the widest path. `side_px` is the side of the input.
@@ -54,7 +54,7 @@ def receptive_field(summary: Summary, layer: str, row: int, column: int, side_px
     return Box(top, left, bottom, right, found.span_px)
 
 
-def row_of(summary: Summary, layer: str) -> Row:
+def row_of(summary: ModelSummary, layer: str) -> LayerRow:
     """The line of a layer.
 
     Raises:
@@ -67,7 +67,7 @@ def row_of(summary: Summary, layer: str) -> Row:
     raise UnknownName("layer", layer, [row.name for row in summary.rows], see="`catseye summary` lists them.")
 
 
-def map_side(row: Row) -> int:
+def map_side(row: LayerRow) -> int:
     """The side of a layer's maps, whichever axis its channels are on."""
     first, second, third = row.output_shape
     return first if first == second != third else third

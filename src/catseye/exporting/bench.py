@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from catseye.errors import UsageError
-from catseye.exporting.bench_worker import Ask, Worker, start_worker
+from catseye.exporting.bench_worker import Ask, BenchWorker, start_worker
 from catseye.runs import environment
 from catseye.runtimes.loading import is_model_file
 
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One file at one batch size and thread setting.
 
     `calls` are made at the same time, each computed by `threads`. Latency is that of one call; images per second are
@@ -60,7 +60,7 @@ class FileFacts:
 class Bench:
     """All rows, and what they were measured with."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[BenchRow, ...]
     files: tuple[FileFacts, ...]
     base: str
     rounds: int
@@ -108,7 +108,7 @@ def bench(
         for batch in batches
         for one, calls in dict.fromkeys(pair for count in threads for pair in ((count, 1), (1, count)))
     ]
-    workers: list[Worker] = []
+    workers: list[BenchWorker] = []
     try:
         for path in paths:
             alone = [one.name for one in paths].count(path.name) == 1
@@ -142,10 +142,10 @@ def _check(models: Sequence[Any], batches: Sequence[int], threads: Sequence[int]
         raise UsageError(f"--seconds is above 0 and at most 600; got {seconds:g}")
 
 
-def _row(worker: Worker, ask: Ask, found: list[tuple[float, list[float]]], base: float) -> Row:
+def _row(worker: BenchWorker, ask: Ask, found: list[tuple[float, list[float]]], base: float) -> BenchRow:
     rates = [rate for rate, _ in found]
     times = np.array([time for _, times in found for time in times])
-    return Row(
+    return BenchRow(
         file=worker.name,
         format=worker.format,
         batch=ask.batch,
@@ -161,7 +161,7 @@ def _row(worker: Worker, ask: Ask, found: list[tuple[float, list[float]]], base:
     )
 
 
-def _facts(worker: Worker, data: str | Path | None, trust: bool) -> FileFacts:
+def _facts(worker: BenchWorker, data: str | Path | None, trust: bool) -> FileFacts:
     if data is not None:
         from catseye.evaluation.evaluate import evaluate
 

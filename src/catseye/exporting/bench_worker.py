@@ -34,7 +34,7 @@ class Ask:
 
 
 @dataclass
-class Worker:
+class BenchWorker:
     """A process that holds one opened file."""
 
     path: Path
@@ -64,7 +64,7 @@ class Worker:
             self.process.kill()
 
 
-def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trust: bool) -> Worker:
+def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trust: bool) -> BenchWorker:
     """Start a process and wait until it has opened the file for every thread setting; `name` stands in the results.
 
     Raises:
@@ -87,7 +87,7 @@ def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trus
             os.environ["OMP_WAIT_POLICY"] = before
     theirs.close()
     kind, num_bytes, manifest = _receive(ours, path, OPENING_S)
-    return Worker(path, name, kind, num_bytes, Manifest.from_json(manifest, str(path)), process, ours)
+    return BenchWorker(path, name, kind, num_bytes, Manifest.from_json(manifest, str(path)), process, ours)
 
 
 def _receive(pipe: Connection, path: Path, patience_s: float) -> Any:
@@ -128,7 +128,7 @@ def _work(pipe: Connection, path: Path, settings: Sequence[tuple[int, int]], spi
         shape = (ask.batch, spec.height_px, spec.width_px, spec.channels)
         pixels = rng.integers(0, 256, shape, np.uint8)
         try:
-            pipe.send(_measure(calls[ask.threads, ask.calls], pixels, ask, seconds))
+            pipe.send(_measure_file(calls[ask.threads, ask.calls], pixels, ask, seconds))
         except Exception as error:  # noqa: BLE001 - whatever the runtime raised goes to the other process
             pipe.send(ModelFileError(f"{path} failed while it was measured ({error})"))
 
@@ -143,7 +143,7 @@ def _eager(path: Path) -> tuple[Call, Manifest, int]:
     return classifier.logits, classifier.manifest, file.stat().st_size
 
 
-def _measure(call: Call, pixels: Pixels, ask: Ask, seconds: float) -> tuple[float, list[float]]:
+def _measure_file(call: Call, pixels: Pixels, ask: Ask, seconds: float) -> tuple[float, list[float]]:
     def loop(_: int) -> list[float]:
         _set_torch_threads(ask.threads)
         for _ in range(2):

@@ -16,7 +16,7 @@ from catseye.errors import CatseyeError
 from catseye.exporting import onnx_file
 from catseye.exporting.graph import Graph
 from catseye.exporting.held_out import HeldOut
-from catseye.exporting.parity import Limits
+from catseye.exporting.parity import ParityLimits
 from catseye.files import write_atomically
 from catseye.manifest import Manifest
 from catseye.runtimes.torch_archive import with_manifest
@@ -45,7 +45,7 @@ class Draft:
     file: str
     manifest: Manifest
     write: Write = field(repr=False)
-    limits: Limits = field(default_factory=Limits)
+    limits: ParityLimits = field(default_factory=ParityLimits)
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Source:
     @property
     def onnx_bytes(self) -> bytes:
         """The ONNX file without a proof."""
-        return onnx_file.render(self.proto, self.manifest)
+        return onnx_file.render_onnx(self.proto, self.manifest)
 
     def named(self, update: dict[str, Any] | None = None) -> Manifest:
         """The manifest of a format whose files do not name their outputs."""
@@ -86,7 +86,7 @@ def build_drafts(source: Source, formats: Sequence[str]) -> Iterator[Draft | Cat
         "torchscript": _torchscript,
         "torch-export": _torch_export,
         "aotinductor": _aotinductor,
-        "openvino": _openvino,
+        "openvino": _draft_openvino,
         "tensorrt": _tensorrt,
     }
     int8_builders = {"onnx": _onnx_int8, "openvino": _openvino_int8, "tensorrt": _tensorrt_int8}
@@ -106,7 +106,7 @@ def _onnx(source: Source) -> Draft:
 
 
 def _write_onnx(proto: "ModelProto", path: Path, manifest: Manifest) -> None:
-    write_atomically(path, onnx_file.render(proto, manifest))
+    write_atomically(path, onnx_file.render_onnx(proto, manifest))
 
 
 def _onnx_int8(source: Source) -> Draft:
@@ -146,7 +146,7 @@ def _archive(source: Source, name: str, archive: bytes) -> Draft:
     return Draft(name, FORMATS[name], source.named(), write)
 
 
-def _openvino(source: Source) -> Draft:
+def _draft_openvino(source: Source) -> Draft:
     from catseye.exporting.openvino_ir import convert, write_ir
 
     return Draft("openvino", FORMATS["openvino"], source.manifest, partial(write_ir, convert(source.onnx_bytes)))
@@ -168,7 +168,7 @@ def _tensorrt(source: Source) -> Draft:
     from catseye.exporting.tensorrt_engine import build_engine
 
     source.say("building a TensorRT engine")
-    return _engine(
+    return _draft_engine(
         "tensorrt", FORMATS["tensorrt"], build_engine(source.onnx_bytes, source.manifest, int8=False), source
     )
 
@@ -181,11 +181,11 @@ def _tensorrt_int8(source: Source) -> Draft:
     proto, how = quantise(
         source.onnx_bytes, source.manifest, calibration, selection, source.max_drop, source.say, symmetric=True
     )
-    plan = build_engine(onnx_file.render(proto, source.manifest), source.manifest, int8=True)
-    return _engine("tensorrt int8", "model.int8.engine", plan, source, {"quantisation": how})
+    plan = build_engine(onnx_file.render_onnx(proto, source.manifest), source.manifest, int8=True)
+    return _draft_engine("tensorrt int8", "model.int8.engine", plan, source, {"quantisation": how})
 
 
-def _engine(name: str, file: str, plan: bytes, source: Source, update: dict[str, Any] | None = None) -> Draft:
+def _draft_engine(name: str, file: str, plan: bytes, source: Source, update: dict[str, Any] | None = None) -> Draft:
     from catseye.runtimes.tensorrt_engine_file import join_engine
 
     def write(path: Path, manifest: Manifest) -> None:
@@ -201,5 +201,5 @@ def _material(source: Source) -> tuple[HeldOut, HeldOut]:
     return source.material
 
 
-def _budget(source: Source) -> Limits:
-    return Limits(max_drop=source.max_drop)
+def _budget(source: Source) -> ParityLimits:
+    return ParityLimits(max_drop=source.max_drop)

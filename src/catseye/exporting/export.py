@@ -22,7 +22,7 @@ from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
-from catseye.exporting.parity import Comparison, answers_of, compare, require
+from catseye.exporting.parity import ParityResult, answers_of, compare_answers, require
 from catseye.files import write_atomically
 from catseye.machine.devices import choose_device
 from catseye.preprocess import Pixels
@@ -44,7 +44,7 @@ class ExportedFile:
     path: Path
     num_bytes: int
     sha256: str
-    comparison: Comparison
+    comparison: ParityResult
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -76,7 +76,7 @@ class Exported:
         return self.files[0].sha256
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ParityResult:
         """The first file's proof."""
         return self.files[0].comparison
 
@@ -187,7 +187,7 @@ def _prove_and_place(
             outputs = file.run(pixels)
             return outputs["prediction"], outputs["probability"]
 
-        comparison = compare(
+        comparison = compare_answers(
             reference,
             ask,
             file.manifest.preprocessing,

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from catseye.exporting.held_out import HeldOut
-from catseye.exporting.parity import Comparison, Limits
+from catseye.exporting.parity import ParityLimits, ParityResult
 from catseye.files import write_atomically
 from catseye.preprocess import preprocess
 from catseye.runs import write_json
 from catseye.runtimes.model_file import ModelFile, tensor_of
 
 
-def write_golden(folder: Path, model: ModelFile, images: HeldOut, comparison: Comparison, num_pairs: int) -> Path:
+def write_golden(folder: Path, model: ModelFile, images: HeldOut, comparison: ParityResult, num_pairs: int) -> Path:
     """Write the first `num_pairs` images of the proof and `golden.json`, which lists them.
 
     Shape: each tensor is what `image` takes for a batch of one: (1, H, W, C) uint8 or (1, C, H, W) float32.
@@ -47,7 +47,7 @@ def write_golden(folder: Path, model: ModelFile, images: HeldOut, comparison: Co
         "classes": list(manifest.classes),
         "preprocessing": manifest.preprocessing.model_dump(mode="json"),
         "input_kind": manifest.input_kind,
-        "tolerance": Limits().max_difference,
+        "tolerance": ParityLimits().max_difference,
     }
     write_json(folder / "golden.json", {**facts, "pairs": pairs})
     return folder

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.manifest import Manifest
 from catseye.models.heads import last_linear
 
@@ -37,7 +37,7 @@ class Graph(nn.Module):
         if self.manifest.input_kind == "uint8":
             # The same two functions as in training and evaluation, so that there is one normalisation.
             # Float before the turn: TensorRT turns no bytes.
-            x = normalise(to_unit(image.float().permute(0, 3, 1, 2)), self.manifest.preprocessing)
+            x = normalise_batch(to_unit(image.float().permute(0, 3, 1, 2)), self.manifest.preprocessing)
         features = self.features(x)
         logits = self.head(features)
         outputs = (logits, torch.softmax(logits / self.manifest.temperature, dim=1))

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from catseye.errors import CatseyeError, MissingDependency
 from catseye.exporting.held_out import HeldOut
-from catseye.exporting.onnx_file import render
+from catseye.exporting.onnx_file import render_onnx
 from catseye.manifest import Manifest, Quantisation
 from catseye.preprocess import Pixels
 from catseye.runtimes.model_file import ModelFile, tensor_of
@@ -42,7 +42,7 @@ QUANTISED = (*WEIGHTED, "Add", "Relu", "Clip", "MaxPool", "AveragePool", "Global
 
 
 @dataclass(frozen=True)
-class Measured:
+class QuantisationLoss:
     """What a quantised graph does on the selection images: lost accuracy (a share), mean |Δp| against float."""
 
     drop: float
@@ -69,13 +69,13 @@ class Workshop:
         """The graph that all drafts are made from."""
         return self.folder / "float.onnx"
 
-    def measure(self, proto: "ModelProto") -> Measured:
+    def measure(self, proto: "ModelProto") -> QuantisationLoss:
         """Ask a draft about the selection images."""
         draft = self.folder / "draft.onnx"
-        draft.write_bytes(render(proto, self.manifest))
+        draft.write_bytes(render_onnx(proto, self.manifest))
         found = _probabilities(open_onnx(draft), self.selection)
         hits = [(values.argmax(1) == self.labels).mean() for values in (self.expected, found)]
-        return Measured(float(hits[0] - hits[1]), float(np.abs(found - self.expected).mean()))
+        return QuantisationLoss(float(hits[0] - hits[1]), float(np.abs(found - self.expected).mean()))
 
 
 def quantise(
@@ -95,7 +95,7 @@ def quantise(
 
     """
     with tempfile.TemporaryDirectory() as folder:
-        shop = _open(Path(folder), float_bytes, manifest, calibration, selection)
+        shop = _open_workshop(Path(folder), float_bytes, manifest, calibration, selection)
         shop.symmetric = symmetric
         measured: dict[str, float] = {}
         tried = []
@@ -126,7 +126,9 @@ def quantise(
     )
 
 
-def _open(folder: Path, float_bytes: bytes, manifest: Manifest, calibration: HeldOut, selection: HeldOut) -> Workshop:
+def _open_workshop(
+    folder: Path, float_bytes: bytes, manifest: Manifest, calibration: HeldOut, selection: HeldOut
+) -> Workshop:
     try:
         import onnx
     except ImportError as error:
@@ -238,7 +240,7 @@ def _rank(shop: Workshop, method: str) -> list[str]:
     moved = {}
     draft = shop.folder / "draft.onnx"
     for name in shop.weighted:
-        draft.write_bytes(render(_draft(shop, method, only=[name]), shop.manifest))
+        draft.write_bytes(render_onnx(_draft(shop, method, only=[name]), shop.manifest))
         found = _probabilities(open_onnx(draft), shop.selection[:few])
         moved[name] = float(np.square(found - shop.expected[:few]).mean())
     return sorted(moved, key=lambda name: -moved[name])
@@ -246,10 +248,10 @@ def _rank(shop: Workshop, method: str) -> list[str]:
 
 def _leave_out(
     shop: Workshop, method: str, ranked: Sequence[str], max_drop: float
-) -> tuple["ModelProto", tuple[str, ...], Measured]:
+) -> tuple["ModelProto", tuple[str, ...], QuantisationLoss]:
     """Leave 1, 2, 3, 5, 8 … of the most sensitive layers in float, until the budget holds."""
     count, following = 1, 2
-    found = Measured(1.0, 1.0)
+    found = QuantisationLoss(1.0, 1.0)
     while count < len(ranked):
         left_out = tuple(ranked[:count])
         proto = _draft(shop, method, without=left_out)

@@ -64,10 +64,10 @@ def quantise_openvino(
         # Progress bars would stand among the results on stdout.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = _probabilities(model, chosen)
+            expected = _openvino_probabilities(model, chosen)
 
             def measure(draft: Any, name: str) -> tuple[float, float]:
-                found = _probabilities(draft, chosen)
+                found = _openvino_probabilities(draft, chosen)
                 hits = [(values.argmax(1) == selection.labels).mean() for values in (expected, found)]
                 drop, difference = float(hits[0] - hits[1]), float(np.abs(found - expected).mean())
                 measured.update({f"{name} drop": drop, f"{name} mean difference": difference})
@@ -86,7 +86,7 @@ def quantise_openvino(
                     model,
                     calibration_dataset=nncf.Dataset(images),
                     validation_dataset=nncf.Dataset(list(zip(chosen, selection.labels, strict=True)), _image),
-                    validation_fn=_validate,
+                    validation_fn=_validate_openvino,
                     max_drop=max_drop,
                     drop_type=nncf.DropType.ABSOLUTE,
                     advanced_quantization_parameters=_ranges(name),
@@ -116,7 +116,7 @@ def _ranges(name: str) -> Any:
     return nncf.AdvancedQuantizationParameters(activations_range_estimator_params=estimator[name])
 
 
-def _probabilities(model: Any, images: NDArray[Any]) -> NDArray[np.float32]:
+def _openvino_probabilities(model: Any, images: NDArray[Any]) -> NDArray[np.float32]:
     import openvino
 
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -128,7 +128,7 @@ def _image(row: tuple[NDArray[Any], np.int64]) -> NDArray[Any]:
     return row[0][None]
 
 
-def _validate(compiled: Any, rows: Iterable[tuple[NDArray[Any], np.int64]]) -> tuple[float, list[float]]:
+def _validate_openvino(compiled: Any, rows: Iterable[tuple[NDArray[Any], np.int64]]) -> tuple[float, list[float]]:
     """Accuracy, and for each image whether it is right, as NNCF's search for sensitive layers wants it."""
     hits = [float(compiled(_image(row))["probability"].argmax() == row[1]) for row in rows]
     return float(np.mean(hits)), hits

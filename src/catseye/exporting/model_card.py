@@ -5,7 +5,7 @@ Enters: the opened files and the comparisons that proved them. Leaves: Markdown.
 
 from collections.abc import Sequence
 
-from catseye.exporting.parity import Comparison, Limits, Score
+from catseye.exporting.parity import ParityLimits, ParityResult, Score
 from catseye.manifest import Quantisation
 from catseye.runtimes.model_file import ModelFile
 
@@ -20,7 +20,7 @@ _WHERE = {
     "TensorRT engine": "front of the plan: 4 bytes of length, then JSON",
 }
 
-Proved = Sequence[tuple[str, ModelFile, Comparison]]
+Proved = Sequence[tuple[str, ModelFile, ParityResult]]
 
 
 def model_card(files: Proved) -> str:
@@ -52,7 +52,7 @@ def model_card(files: Proved) -> str:
 
 **For what.** To tell images like those of *{origin.data_name}* apart, {len(manifest.classes)} classes: {classes}.
 
-**Input.** {_input(model)}
+**Input.** {_input_line(model)}
 
 **Outputs.** `prediction` (N, K) logits; `probability` (N, K), their softmax at temperature
 {manifest.temperature:g}{_cam(files)}. All of this is in each file too: {_places(files)}.
@@ -75,7 +75,7 @@ def _file_row(name: str, model: ModelFile) -> str:
     return f"| {name} | {model.format}{opset} | {model.num_bytes / 1e6:.2f} MB | {values} | `{model.sha256}` |"
 
 
-def _input(model: ModelFile) -> str:
+def _input_line(model: ModelFile) -> str:
     manifest = model.manifest
     spec = manifest.preprocessing
     colour = "greyscale" if spec.channels == 1 else "RGB"
@@ -101,10 +101,10 @@ def _places(files: Proved) -> str:
     return "; ".join(places)
 
 
-def _proof(name: str, model: ModelFile, comparison: Comparison) -> str:
+def _proof(name: str, model: ModelFile, comparison: ParityResult) -> str:
     how = model.manifest.quantisation
     fewer_bits = how is not None or model.format == "TensorRT engine"
-    limits = Limits(max_drop=how.max_drop if how else None) if fewer_bits else Limits()
+    limits = ParityLimits(max_drop=how.max_drop if how else None) if fewer_bits else ParityLimits()
     allowed = limits.to_line() if how or not fewer_bits else "an accuracy within the budget"
     runtime = model.manifest.parity.runtime if model.manifest.parity else model.runtime
     rows = "\n".join(

@@ -22,7 +22,7 @@ MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 
 def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
-    """The ONNX model of a network, without its manifest yet; `render` puts that in.
+    """The ONNX model of a network, without its manifest yet; `render_onnx` puts that in.
 
     Raises:
         MissingDependency: the extra `export` is not installed.
@@ -75,7 +75,7 @@ def _remove_traces(proto: "ModelProto") -> None:
     del graph.metadata_props[:]
 
 
-def render(proto: "ModelProto", manifest: Manifest) -> bytes:
+def render_onnx(proto: "ModelProto", manifest: Manifest) -> bytes:
     """The file: graph, weights and manifest.
 
     Raises:

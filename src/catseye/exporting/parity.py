@@ -1,6 +1,6 @@
 """The parity gate: an exported file answers as the run does, from the same file bytes, through its own path.
 
-Enters: the run's `Classifier`, a way to ask the file, and held-out images. Leaves: `Comparison`; `require`
+Enters: the run's `Classifier`, a way to ask the file, and held-out images. Leaves: `ParityResult`; `require`
 raises where it is not good enough. Called by `export.py`.
 """
 
@@ -28,7 +28,7 @@ Ask = Callable[[Pixels], tuple[NDArray[np.floating], NDArray[np.floating]]]
 
 
 @dataclass(frozen=True)
-class Limits:
+class ParityLimits:
     """What a format must reach: share of equal top-1 answers, and largest difference of a probability.
 
     Where `max_drop` is set, the file computes in fewer bits and its probabilities do differ: then the accuracy may
@@ -67,7 +67,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ParityResult:
     """Run against file. `worst` has the images that differ most: name, difference, run's and file's answer.
 
     `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same images.
@@ -138,7 +138,7 @@ class Comparison:
         )
 
 
-def compare(
+def compare_answers(
     reference: Classifier,
     ask: Ask,
     spec: Preprocessing,
@@ -147,7 +147,7 @@ def compare(
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     expected: Answers | None = None,
-) -> Comparison:
+) -> ParityResult:
     """Ask the run once (not at all where `expected` has its answers) and the file at every batch size.
 
     `spec` and `temperature` are the ones that the file itself carries. The file's probabilities are taken twice,
@@ -177,7 +177,7 @@ def compare(
     ]
     scores = [_score(chosen, images.labels, len(names)) for chosen in (answers, found)]
     drop = paired_drop(answers == images.labels, found == images.labels)
-    return Comparison(images.split, len(pixels), tuple(rows), scores[0], scores[1], tuple(worst), expected, drop)
+    return ParityResult(images.split, len(pixels), tuple(rows), scores[0], scores[1], tuple(worst), expected, drop)
 
 
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -205,7 +205,7 @@ def _at_one(probabilities: Answers, temperature: float) -> Answers:
     return softmax(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) * temperature)
 
 
-def require(comparison: Comparison, limits: Limits, file: str) -> None:
+def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
     """Raise unless the file answers as the run does.
 
     Raises:

@@ -53,7 +53,7 @@ def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
         trt = import_module("tensorrt")
     except ImportError as error:
         raise MissingDependency(error.name or "tensorrt", "tensorrt") from None
-    return _build(trt, onnx_bytes, manifest, compute_capability=None)
+    return _build_engine(trt, onnx_bytes, manifest, compute_capability=None)
 
 
 def check_with_rtx(onnx_bytes: bytes, manifest: Manifest) -> str:
@@ -69,11 +69,11 @@ def check_with_rtx(onnx_bytes: bytes, manifest: Manifest) -> str:
         return (
             "It was not checked with TensorRT's parser either (pip install tensorrt-rtx-cu13 does that without a GPU)"
         )
-    plan = _build(trt, onnx_bytes, manifest, compute_capability="SM86")
+    plan = _build_engine(trt, onnx_bytes, manifest, compute_capability="SM86")
     return f"TensorRT-RTX {trt.__version__} parsed the graph and built an engine of {len(plan) / 1e6:.1f} MB for SM 8.6"
 
 
-def _build(trt: Any, onnx_bytes: bytes, manifest: Manifest, *, compute_capability: str | None) -> bytes:
+def _build_engine(trt: Any, onnx_bytes: bytes, manifest: Manifest, *, compute_capability: str | None) -> bytes:
     # The logger writes to stderr whatever TensorRT's own log level lets through; errors come as exceptions below.
     logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
     try:

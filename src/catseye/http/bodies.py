@@ -52,7 +52,7 @@ def when_gone(request: Request, forget: Callable[[], None]) -> None:
     request.scope[GONE] = gone
 
 
-class Memory(Protocol):
+class BodyMemory(Protocol):
     """Whoever knows how many bytes of bodies are held at the moment."""
 
     buffered_bytes: int
@@ -63,7 +63,7 @@ class Gone(Exception):
 
 
 @contextlib.contextmanager
-def held(memory: Memory, request: Request) -> Iterator[None]:
+def body_held(memory: BodyMemory, request: Request) -> Iterator[None]:
     """Give back the memory that `read_body` took, once its images are answered."""
     try:
         yield
@@ -72,7 +72,7 @@ def held(memory: Memory, request: Request) -> Iterator[None]:
         request.body_bytes = 0
 
 
-async def read_body(request: Request, limits: Limits, memory: Memory) -> bytes:
+async def read_body(request: Request, limits: Limits, memory: BodyMemory) -> bytes:
     """The whole body.
 
     Raises:

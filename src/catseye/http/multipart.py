@@ -35,30 +35,34 @@ def parse(content_type: bytes, body: bytes, limits: Limits) -> list[Part]:
     found = _BOUNDARY.match(content_type)
     boundary = (found[1] or found[2]) if found else b""
     if not _ALLOWED.fullmatch(boundary):
-        raise _wrong("Content-Type needs a boundary of 1 to 70 plain characters", f"{len(boundary)} characters")
+        raise _malformed_form(
+            "Content-Type needs a boundary of 1 to 70 plain characters", f"{len(boundary)} characters"
+        )
     delimiter = b"\r\n--" + boundary
     if body.startswith(delimiter[2:]):
         position = len(delimiter) - 2
     else:
         start = body.find(delimiter)
         if start < 0:
-            raise _wrong("the body should begin with the boundary", "none")
+            raise _malformed_form("the body should begin with the boundary", "none")
         position = start + len(delimiter)
     parts: list[Part] = []
     while not body.startswith(b"--", position):
         # Blanks between boundary and line end are allowed (RFC 2046), an endless row of them is not.
         line_end = body.find(b"\r\n", position, position + 64)
         if line_end < 0 or body[position:line_end].strip(b" \t"):
-            raise _wrong("a line end should follow the boundary", "something else")
+            raise _malformed_form("a line end should follow the boundary", "something else")
         if len(parts) == limits.max_parts:
-            raise _wrong(f"at most {limits.max_parts} parts are read", "more")
+            raise _malformed_form(f"at most {limits.max_parts} parts are read", "more")
         # From line_end, not behind it: a part without headers has its blank line right there.
         head_end = body.find(b"\r\n\r\n", line_end, line_end + limits.part_header_bytes + 4)
         if head_end < 0:
-            raise _wrong(f"the headers of a part end within {limits.part_header_bytes:,} bytes", "none that ends")
+            raise _malformed_form(
+                f"the headers of a part end within {limits.part_header_bytes:,} bytes", "none that ends"
+            )
         end = body.find(delimiter, head_end + 2)
         if end < 0:
-            raise _wrong("the last part should end with the boundary", "a body that is cut off")
+            raise _malformed_form("the last part should end with the boundary", "a body that is cut off")
         parts.append(Part(_field_name(body[line_end + 2 : head_end]), body[head_end + 4 : end]))
         position = end + len(delimiter)
     return parts
@@ -71,8 +75,8 @@ def _field_name(head: bytes) -> bytes:
             found = _NAME.search(b";" + value.partition(b";")[2])
             if found:
                 return found[1] if found[1] is not None else found[2]
-    raise _wrong("every part needs a Content-Disposition with a name", "a part without")
+    raise _malformed_form("every part needs a Content-Disposition with a name", "a part without")
 
 
-def _wrong(rule: str, got: str) -> Refusal:
+def _malformed_form(rule: str, got: str) -> Refusal:
     return Refusal(400, "malformed-form", f"{rule}; got {got}; curl -F file=@cat.jpg makes such a form")

@@ -21,7 +21,7 @@ from catseye.http.limits import Limits
 from catseye.http.logs import Log
 from catseye.http.refusals import Refusal
 from catseye.http.responses import SAFE_HEADERS, Response, json_response, refused
-from catseye.lab.bench import Bench
+from catseye.lab.bench import Workbench
 from catseye.lab.chapters.table import CHAPTERS
 from catseye.lab.images import LabImage
 from catseye.lab.page_files import read_pages
@@ -33,10 +33,10 @@ _STREAM_HEADERS = (*SAFE_HEADERS, (b"content-type", b"text/event-stream"), (b"x-
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 
 
-class Application:
+class LabApplication:
     """Everything the lab answers."""
 
-    def __init__(self, bench: Bench, limits: Limits, log: Log) -> None:
+    def __init__(self, bench: Workbench, limits: Limits, log: Log) -> None:
         self.bench, self.limits, self.log = bench, limits, log
         self.draining = False
         self.buffered_bytes = 0
@@ -87,8 +87,8 @@ class Application:
         if path == "/api/images":
             _require_method(method, "GET", "POST")
             if method == "POST":
-                return json_response(_describe(await self._take_image(request)))
-            return json_response({"images": [_describe(image) for image in self.bench.images.all()]})
+                return json_response(_describe_image(await self._take_image(request)))
+            return json_response({"images": [_describe_image(image) for image in self.bench.images.all()]})
         if path.startswith("/image/"):
             _require_method(method, "GET")
             image = self.bench.images.get(path.removeprefix("/image/").removesuffix(".png"))
@@ -118,7 +118,7 @@ class Application:
             raise Refusal(403, "foreign-page", "the lab answers its own pages only; got a request from another site")
 
     async def _take_image(self, request: Request) -> LabImage:
-        with bodies.held(self, request):
+        with bodies.body_held(self, request):
             body = await bodies.read_body(request, self.limits, self)
             content = one_image(request.content_type, body, self.limits)
             added: LabImage = await self._in_thread(lambda: self.bench.images.add(content, self.limits.max_pixels))
@@ -130,7 +130,7 @@ class Application:
         else:
             if request.content_type.partition(b";")[0].strip() != b"application/json":
                 raise Refusal(415, "unknown-content-type", "a question is application/json; got another Content-Type")
-            with bodies.held(self, request):
+            with bodies.body_held(self, request):
                 text = await bodies.read_body(request, self.limits, self)
         try:
             content: object = json.loads(text)
@@ -166,7 +166,7 @@ class Application:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _describe(image: LabImage) -> Answer:
+def _describe_image(image: LabImage) -> Answer:
     height, width, channels = image.pixels.shape
     return {
         "name": image.name,

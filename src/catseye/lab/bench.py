@@ -15,7 +15,7 @@ T = TypeVar("T")
 NUM_RECENT = 2
 
 
-class Bench:
+class Workbench:
     """One lab, from its start to its end. Answers run in threads: whoever uses a network holds `lock`."""
 
     def __init__(self, model: str | None = None, timeline: Path | None = None) -> None:

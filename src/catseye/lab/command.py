@@ -9,8 +9,8 @@ from catseye.http.limits import LOOPBACK, Limits
 from catseye.http.listening import listen, run_loop
 from catseye.http.logs import Log
 from catseye.http.sockets import address, bind
-from catseye.lab.app import Application
-from catseye.lab.bench import Bench
+from catseye.lab.app import LabApplication
+from catseye.lab.bench import Workbench
 from catseye.lab.networks import check_model, shown
 
 FINISH_S = 5
@@ -36,7 +36,7 @@ def serve_lab(
             f"the lab is for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
             "to see it from elsewhere: ssh -L 8100:localhost:8100 THIS-MACHINE"
         )
-    bench = Bench(model, timeline)
+    bench = Workbench(model, timeline)
     if model is not None:
         check_model(model)
         shown(bench)  # what is wrong with it should be said before anything listens
@@ -49,7 +49,7 @@ def serve_lab(
     log = Log(quiet=True)
     listener = bind(host, port)
     where = address(listener)
-    app = Application(bench, Limits(), log)
+    app = LabApplication(bench, Limits(), log)
 
     def say() -> None:
         ready({"address": where, "model": model})

@@ -15,7 +15,7 @@ from hashlib import sha256
 import numpy as np
 from PIL import Image, ImageDraw
 
-from catseye.data.builtin import load
+from catseye.data.builtin import load_builtin
 from catseye.errors import MissingDependency, UsageError
 from catseye.preprocess import UPLOAD_FORMATS, Pixels, open_image, to_pixels
 
@@ -117,7 +117,7 @@ def built_in() -> dict[str, LabImage]:
         LabImage("shapes", "shapes", _shapes(), (DRAWN_PX, DRAWN_PX)),
     ]
     with contextlib.suppress(MissingDependency):  # the drawn images are enough
-        digits = load("digits").pixels
+        digits = load_builtin("digits").pixels
         drawn += [LabImage(f"digit-{which}", f"digit {which}", digits[which], (8, 8)) for which in _DIGITS]
     return {image.name: image for image in drawn}
 

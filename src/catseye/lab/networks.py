@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catseye.errors import UsageError
-from catseye.lab.bench import Bench
+from catseye.lab.bench import Workbench
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels, Preprocessing, preprocess
 
@@ -72,7 +72,7 @@ def check_model(given: str) -> None:
         )
 
 
-def shown(bench: Bench, which: str = GIVEN) -> Shown:
+def shown(bench: Workbench, which: str = GIVEN) -> Shown:
     """The network the lab was started with, the one trained on its pages, or a registered one with fresh weights.
 
     Raises:
@@ -91,14 +91,14 @@ def shown(bench: Bench, which: str = GIVEN) -> Shown:
     return bench.latest(f"network:{which}", lambda: open_shown(which))
 
 
-def leave(bench: Bench, network: Shown) -> None:
+def leave(bench: Workbench, network: Shown) -> None:
     """Put a network that a page has trained on the bench: chapter 4 then offers it as `HERE`."""
     with bench.lock:
         bench.forget(f"network:summary:{HERE}", f"network:data:{HERE}")
         bench.keep(f"network:{HERE}", network)
 
 
-def names(bench: Bench) -> list[dict[str, str]]:
+def names(bench: Workbench) -> list[dict[str, str]]:
     """What a page may choose from."""
     from catseye.models import registry
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from catseye.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
 
 Answer = dict[str, Any]
 
@@ -21,12 +21,16 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Nothing(Asked):
+    """A question without anything to choose."""
+
+
 @dataclass(frozen=True)
 class Question:
     """`answer` gets the bench and an `asked`; it returns JSON types, or yields them one after the other."""
 
     asked: type[Asked]
-    answer: Callable[["Bench", Any], Answer | Iterator[Answer]]
+    answer: Callable[["Workbench", Any], Answer | Iterator[Answer]]
 
     def check(self, content: object) -> Asked:
         """What a page sent, as the fields that the answer reads.

@@ -43,7 +43,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Box:
+class DiagramBox:
     """One box: what stands in it, its row from the top and its lane, 0 in the middle. `kind` chooses its colour."""
 
     lines: tuple[str, ...]
@@ -66,7 +66,7 @@ class Diagram:
     """Boxes in the order of computing, and arrows. `block` names what was drawn."""
 
     block: str
-    boxes: tuple[Box, ...]
+    boxes: tuple[DiagramBox, ...]
     arrows: tuple[Arrow, ...]
 
 
@@ -119,7 +119,9 @@ def diagram(module: nn.Module, block: str = "block") -> Diagram:
         for number, box in enumerate(boxes)
         for source in box.sources
     ]
-    return Diagram(block, tuple(Box(tuple(box.lines), box.kind, box.row, box.lane) for box in boxes), tuple(arrows))
+    return Diagram(
+        block, tuple(DiagramBox(tuple(box.lines), box.kind, box.row, box.lane) for box in boxes), tuple(arrows)
+    )
 
 
 @dataclass

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from catseye.models.registry import network
-from catseye.models.stems import choose_stem, describe, refuse_collapse
+from catseye.models.stems import choose_stem, describe_stem, refuse_collapse
 
 
 def _conv_bn_gelu(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
@@ -149,5 +149,5 @@ def econvnext_tiny(*, num_classes: int, in_channels: int, input_px: int, stem: s
     chosen = choose_stem(stem, input_px)
     refuse_collapse("econvnext_tiny", chosen, input_px, 8 if chosen == "small" else 32)
     model = EConvNeXt(num_classes, in_channels, small=chosen == "small")
-    model.notes = (describe(chosen, "3x3 stride 1 instead of 2x2 stride 2 in the stem and in the first stage"),)
+    model.notes = (describe_stem(chosen, "3x3 stride 1 instead of 2x2 stride 2 in the stem and in the first stage"),)
     return model

@@ -152,7 +152,7 @@ def milestone(name: str) -> Milestone | None:
     return next((one for one in MILESTONES if one.name == name), None)
 
 
-def to_json() -> list[dict[str, Any]]:
+def milestones_json() -> list[dict[str, Any]]:
     """Every registered network with its registry line; `published` holds the facts of a milestone, else null."""
     keys = ("name", "year", "innovation", "source", "family", "options")
     rows = []

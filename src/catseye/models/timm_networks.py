@@ -75,7 +75,7 @@ def timm_entry(name: str) -> Entry:
             raise UnknownName("timm weight", full, tagged or [architecture])
     return Entry(
         name=name,
-        build=partial(_build, full),
+        build=partial(_build_timm, full),
         year=0,
         innovation="a network of timm",
         source=f"timm {timm.__version__}, Wightman 2019",
@@ -92,7 +92,7 @@ def _timm() -> Any:
     return timm
 
 
-def _build(full: str, *, num_classes: int, in_channels: int, input_px: int) -> ZooNetwork:
+def _build_timm(full: str, *, num_classes: int, in_channels: int, input_px: int) -> ZooNetwork:
     net = _timm().create_model(full, pretrained=False, num_classes=num_classes, in_chans=in_channels)
     names_of_head = _layers_of_head(net, f"{PREFIX}{full}", in_channels, input_px)
     features = _shell(net, {name for name, _ in net.named_children()} - names_of_head)

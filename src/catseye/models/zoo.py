@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from catseye.errors import ModelFileError
 from catseye.models.registry import network
-from catseye.models.stems import SMALL, choose_stem, describe, grey_input, refuse_collapse
+from catseye.models.stems import SMALL, choose_stem, describe_stem, grey_input, refuse_collapse
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class InceptionAuxiliary(nn.Module):
         return logits
 
 
-def _build(
+def _build_torchvision(
     name: str,
     family: str,
     *,
@@ -197,7 +197,7 @@ def _build(
     heads = {head: getattr(net, head) for head in taps.values()}
     if family == "inception_v3":
         heads = {head: InceptionAuxiliary(layer) for head, layer in heads.items()}
-    notes = [describe(chosen, small.change)]
+    notes = [describe_stem(chosen, small.change)]
     if heads:
         count = sum(p.numel() for layer in heads.values() for p in layer.parameters())
         notes.append(f"{count:,} of the parameters are in auxiliary heads, which only training uses")
@@ -299,7 +299,7 @@ def _with_kernels(model: nn.Module, part: str) -> list[str]:
 def _register() -> None:
     for key, family in FAMILIES.items():
         for name in family.names:
-            build: Callable[..., nn.Module] = partial(_build, name, key)
+            build: Callable[..., nn.Module] = partial(_build_torchvision, name, key)
             options = ("stem", "auxiliary") if family.taps else ("stem",)
             network(
                 name,

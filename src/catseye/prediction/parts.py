@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from catseye.classifier import Classifier
 from catseye.errors import MissingDependency
 from catseye.files import write_atomically
-from catseye.prediction.paths import Row, predict_files
-from catseye.prediction.plan import Plan
+from catseye.prediction.paths import PredictionRow, predict_files
+from catseye.prediction.plan import PredictionPlan
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,7 @@ def part_path(out: Path, part: int) -> Path:
     return out / f"part-{part:06d}.parquet"
 
 
-def do_part(classifier: Classifier, out: Path, plan: Plan, part: int) -> dict[str, int]:
+def do_part(classifier: Classifier, out: Path, plan: PredictionPlan, part: int) -> dict[str, int]:
     """Classify one part and write it; returns its number, its images and how many of them could not be read."""
     rows = list(predict_files(classifier, plan.images(out, part), top=plan.top))
     num_failed = sum(row.error is not None for row in rows)
@@ -39,7 +39,7 @@ def do_part(classifier: Classifier, out: Path, plan: Plan, part: int) -> dict[st
     return {"part": part, "images": len(rows), "failed": num_failed}
 
 
-def to_table(rows: Iterable[Row], top: int) -> "pa.Table":
+def to_table(rows: Iterable[PredictionRow], top: int) -> "pa.Table":
     r"""path, class, probability (0 to 1), class_2, probability_2, …, unknown, error; null where nothing is to be said.
 
     A name that is no UTF-8 has its odd bytes written as \xNN.
@@ -56,19 +56,19 @@ def to_table(rows: Iterable[Row], top: int) -> "pa.Table":
     types |= {"unknown": pa.bool_(), "error": pa.string()}
     for row in rows:
         answers: list[Any] = [value for pair in row.top for value in pair] or [None] * (2 * top)
-        error = None if row.error is None else _text(row.error)
-        cells = [_text(row.path), *answers, row.unknown if error is None else None, error]
+        error = None if row.error is None else _printable_path(row.error)
+        cells = [_printable_path(row.path), *answers, row.unknown if error is None else None, error]
         for column, cell in zip(columns.values(), cells, strict=True):
             column.append(cell)
     return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
 
 
-def finished(out: Path, plan: Plan) -> dict[int, int]:
+def finished(out: Path, plan: PredictionPlan) -> dict[int, int]:
     """The parts that are there and whole, with the number of images in each that could not be read."""
     return {part: failed for part in range(plan.num_parts) if (failed := _failed(out, plan, part)) is not None}
 
 
-def _failed(out: Path, plan: Plan, part: int) -> int | None:
+def _failed(out: Path, plan: PredictionPlan, part: int) -> int | None:
     path = part_path(out, part)
     if not path.exists():
         return None
@@ -83,7 +83,7 @@ def _failed(out: Path, plan: Plan, part: int) -> int | None:
         return None  # cut off or somebody else's: it is computed anew
 
 
-def _text(name: str) -> str:
+def _printable_path(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

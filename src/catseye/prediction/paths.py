@@ -17,7 +17,7 @@ from catseye.preprocess import FILE_SUFFIXES
 
 
 @dataclass(frozen=True)
-class Row:
+class PredictionRow:
     """One image: its best classes with probabilities, or an error."""
 
     path: str
@@ -94,16 +94,16 @@ def _below(prefix: str) -> Iterator[str]:
             yield prefix + name
 
 
-def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1) -> Iterator[Row]:
+def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1) -> Iterator[PredictionRow]:
     """Classify files in batches."""
     for path, answer in zip(paths, classifier.predict_many(paths), strict=True):
         if isinstance(answer, Prediction):
-            yield Row(path, answer.top(top), answer.unknown)
+            yield PredictionRow(path, answer.top(top), answer.unknown)
         else:
-            yield Row(path, [], error=str(answer))
+            yield PredictionRow(path, [], error=str(answer))
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
+def write_csv(rows: Sequence[PredictionRow], path: Path) -> None:
     """A table with path, class, probability (and more pairs when more were asked for), unknown, error.
 
     Text that a spreadsheet would run as a formula is made harmless with a leading apostrophe.

@@ -1,7 +1,7 @@
 """What is to be done: the list of images on disk, cut into parts, and the facts that a second call has to share.
 
-Enters: paths, one after the other. Leaves: OUT/images.jsonl, OUT/plan.json and a `Plan`; memory does not grow with
-the number of images. Called by predict.py and, in each worker, by ray_engine.py.
+Enters: paths, one after the other. Leaves: OUT/images.jsonl, OUT/plan.json and a `PredictionPlan`; memory does not grow
+with the number of images. Called by predict.py and, in each worker, by ray_engine.py.
 """
 
 import json
@@ -21,7 +21,7 @@ LIST_FILE = "images.jsonl"  # one JSON string per line: a name may hold a line e
 
 
 @dataclass(frozen=True)
-class Plan:
+class PredictionPlan:
     """`offsets[i]` is the byte of the list where part i begins; the last part may be shorter than `part_size`."""
 
     model_sha256: str
@@ -47,7 +47,7 @@ class Plan:
             return [json.loads(stream.readline()) for _ in range(self.length(part))]
 
 
-def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: int, top: int) -> Plan:
+def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: int, top: int) -> PredictionPlan:
     """Write the list, or check that it is the one that an earlier call began with.
 
     Raises:
@@ -76,7 +76,7 @@ def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: 
             os.fsync(stream.fileno())
         if not num_images:
             raise DataError("there is nothing to classify: the list is empty")
-        plan = Plan(model_sha256, digest.hexdigest(), num_images, part_size, top, tuple(offsets))
+        plan = PredictionPlan(model_sha256, digest.hexdigest(), num_images, part_size, top, tuple(offsets))
         if begun.exists():
             _require_same(plan, read_plan(out), out)
         beside.replace(out / LIST_FILE)
@@ -90,7 +90,7 @@ def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: 
     return plan
 
 
-def read_plan(out: Path) -> Plan:
+def read_plan(out: Path) -> PredictionPlan:
     """The plan of a folder.
 
     Raises:
@@ -101,12 +101,12 @@ def read_plan(out: Path) -> Plan:
         said = json.loads((out / PLAN_FILE).read_text())
         said.pop("catseye")
         said = {key.replace("pictures", "images"): value for key, value in said.items()}  # begun by an older version
-        return Plan(**{**said, "offsets": tuple(said["offsets"])})
+        return PredictionPlan(**{**said, "offsets": tuple(said["offsets"])})
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{out / PLAN_FILE} is damaged ({error}); choose another --out") from None
 
 
-def _require_same(wanted: Plan, begun: Plan, out: Path) -> None:
+def _require_same(wanted: PredictionPlan, begun: PredictionPlan, out: Path) -> None:
     differences = {
         "of another model": wanted.model_sha256 != begun.model_sha256,
         f"to {begun.num_images:,} images, and now there are {wanted.num_images:,}, or others": (

@@ -1,6 +1,6 @@
 """`catseye predict --engine ray`: what is missing is computed, what is there stays; kill it, and call it again.
 
-Enters: a model and paths. Leaves: a folder of Parquet files and a `Summary`. Called by cli.
+Enters: a model and paths. Leaves: a folder of Parquet files and a `PredictionSummary`. Called by cli.
 """
 
 import os
@@ -22,7 +22,7 @@ PART_SIZE = 2000  # seconds of work on one core: little is lost with a killed on
 
 
 @dataclass(frozen=True)
-class Summary:
+class PredictionSummary:
     """What a call did; `num_failed` are the rows with an error in the whole folder."""
 
     out: str
@@ -49,7 +49,7 @@ def predict_in_parts(
     device: str = "auto",
     trust: bool = False,
     tell: Callable[[str], object] = lambda line: None,
-) -> Summary:
+) -> PredictionSummary:
     """Classify `paths` into `out`, in `workers` processes (0: one per core).
 
     Raises:
@@ -82,7 +82,7 @@ def predict_in_parts(
                 f"stopped; what is done stays in {out}; say the same again to go on", signal.SIGINT
             ) from None
     seconds = round(time.perf_counter() - begun, 2)
-    return Summary(str(out), plan.num_images, num_failed, plan.num_parts, len(before), num_now, seconds)
+    return PredictionSummary(str(out), plan.num_images, num_failed, plan.num_parts, len(before), num_now, seconds)
 
 
 def _require_engine() -> None:

@@ -26,7 +26,7 @@ QUIET = {
 }
 
 
-class Worker:
+class RayWorker:
     """One process: opens the model once, then does one part after the other."""
 
     def __init__(self, model: str, out: str, device: str, trust: bool) -> None:
@@ -70,7 +70,7 @@ def run_parts(
         said.enable_progress_bars = said.print_on_execution_start = False
         workers, gpus = _share_out(ray.cluster_resources(), workers, len(parts), device)
         done = ray.data.from_items(list(parts), override_num_blocks=len(parts)).map(
-            Worker,
+            RayWorker,
             fn_constructor_args=(str(model.absolute()), str(out.absolute()), device, trust),
             # One part at a time each: a second one waiting at a slow worker would keep a quick one idle.
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),

@@ -67,7 +67,9 @@ class Information:
         if how := manifest.quantisation:
             kept = f"; in float: {', '.join(how.float_layers)}" if how.float_layers else ""
             rows.append(("INT8", f"{how.tool}, {how.calibration}, {how.num_calibration_images} images{kept}"))
-        rows += [("input", _line(one)) for one in self.inputs] + [("output", _line(one)) for one in self.outputs]
+        rows += [("input", _fact_line(one)) for one in self.inputs] + [
+            ("output", _fact_line(one)) for one in self.outputs
+        ]
         if self.operators:
             listed = ", ".join(f"{name} {count}" for name, count in self.operators.items())
             rows.append(("operators", f"{sum(self.operators.values())}: {listed}"))
@@ -88,7 +90,7 @@ def inspect_model(path: str | Path) -> Information:
     if suffix in (".torchscript", ".pt2"):
         return _torch_archive(file)
     if suffix == ".engine":
-        return _engine(file)
+        return _inspect_engine(file)
     return _opened(file) if is_model_file(file) else _safetensors(file)
 
 
@@ -118,7 +120,7 @@ def _torch_archive(file: Path) -> Information:
     return _unstarted(file, archive.kind, content, manifest, archive.num_parameters, archive.operators)
 
 
-def _engine(file: Path) -> Information:
+def _inspect_engine(file: Path) -> Information:
     from catseye.runtimes.tensorrt_engine_file import split_engine
 
     content = read_once(file, "an engine")
@@ -164,6 +166,6 @@ def _safetensors(file: Path) -> Information:
     )
 
 
-def _line(value: tuple[str, str, list[int | str]]) -> str:
+def _fact_line(value: tuple[str, str, list[int | str]]) -> str:
     name, kind, shape = value
     return f"{name} {kind} ({', '.join(map(str, shape))})"

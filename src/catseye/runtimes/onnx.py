@@ -44,8 +44,8 @@ def open_onnx(
     if manifest.input_kind is None:
         raise ModelFileError(f"{source}: its manifest does not say what its input is; export it again")
     session = _session(content, source, threads, spin, providers)
-    inputs, outputs = _face(session.get_inputs()), _face(session.get_outputs())
-    _check_face(manifest, inputs, outputs, source)
+    inputs, outputs = _onnx_face(session.get_inputs()), _onnx_face(session.get_outputs())
+    _check_onnx_face(manifest, inputs, outputs, source)
 
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = session.run(list(names), {"image": image})
@@ -92,7 +92,7 @@ def _session(content: bytes, source: str, threads: int, spin: bool, providers: t
     return session
 
 
-def _check_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], source: str) -> None:
+def _check_onnx_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], source: str) -> None:
     """Names, types and shapes of inputs and outputs are what the manifest promises."""
     spec, num_classes = manifest.preprocessing, len(manifest.classes)
     if manifest.input_kind == "uint8":
@@ -109,7 +109,7 @@ def _check_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], sou
             raise ModelFileError(f"{source}: its {side} should be {wanted} behind a free batch size; got {got}")
 
 
-def _face(values: list[Any]) -> list[Face]:
+def _onnx_face(values: list[Any]) -> list[Face]:
     return [(one.name, one.type, list(one.shape)) for one in values]
 
 

@@ -88,14 +88,14 @@ def _record(found: Structure, kind: str, fields: list[tuple[int, int, Value]], s
     if kind == "model":
         found.has_graph = any(number == 7 for number, _, _ in fields)
         found.ir_version = max((_int(value) for number, _, value in fields if number == 1), default=0)
-        found.producer = " ".join(_text(value) for number, _, value in fields if number in (2, 3))
+        found.producer = " ".join(_field_text(value) for number, _, value in fields if number in (2, 3))
     elif kind == "opset":
         values = {number: value for number, _, value in fields}
-        if _text(values.get(1, _EMPTY)) in ("", "ai.onnx"):
+        if _field_text(values.get(1, _EMPTY)) in ("", "ai.onnx"):
             found.opset = _int(values.get(2, 0))
     elif kind == "metadata":
         values = {number: value for number, _, value in fields}
-        key, text = (_text(values.get(place, _EMPTY)) for place in (1, 2))
+        key, text = (_field_text(values.get(place, _EMPTY)) for place in (1, 2))
         if key in found.metadata:
             raise ModelFileError(f"{source} says {key!r} twice in its metadata; such a file is not opened")
         found.metadata[key] = text
@@ -109,7 +109,7 @@ def _record(found: Structure, kind: str, fields: list[tuple[int, int, Value]], s
 
 def _record_node(found: Structure, fields: list[tuple[int, int, Value]], source: str) -> None:
     values = {number: value for number, _, value in fields if number in (4, 7)}
-    operator, domain = (_text(values.get(place, _EMPTY)) for place in (4, 7))
+    operator, domain = (_field_text(values.get(place, _EMPTY)) for place in (4, 7))
     if domain not in DOMAINS or operator in REFUSED:
         name = f"{domain}::{operator}" if domain else operator
         raise ModelFileError(f"{source} uses the operator {name[:80]!r}, which is not opened; only standard ones are")
@@ -193,7 +193,7 @@ def _int(value: Value) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _text(value: Value) -> str:
+def _field_text(value: Value) -> str:
     if isinstance(value, int):
         raise _Damaged("a number where a text should be")
     return str(value, "utf-8")

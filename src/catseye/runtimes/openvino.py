@@ -56,7 +56,7 @@ def open_openvino(path: str | Path, *, threads: int = 0, calls: int = 1) -> Mode
     weights = read_once(Path(source).with_suffix(".bin"), "an OpenVINO")
     ir = read_ir(xml, weights, source)
     ask, inputs, outputs = start(xml, weights, source, threads=threads, calls=calls)
-    _check_face(ir.manifest, inputs, outputs, source)
+    _check_openvino_face(ir.manifest, inputs, outputs, source)
     return require_answers(
         ModelFile(
             path=source,
@@ -98,7 +98,10 @@ def start(
         compiled = core.compile_model(core.read_model(model, weights), "CPU", settings)
     except Exception as error:  # noqa: BLE001 - OpenVINO raises RuntimeError and its own
         raise ModelFileError(f"{source} cannot be run by OpenVINO ({first_line(error)})") from None
-    inputs, outputs = [_face(one) for one in compiled.inputs], [_face(one) for one in compiled.outputs]
+    inputs, outputs = (
+        [_openvino_face(one) for one in compiled.inputs],
+        [_openvino_face(one) for one in compiled.outputs],
+    )
     place = {name: index for index, (name, _, _) in enumerate(outputs)}
     requests = threading.local()  # one per thread: they hold the tensors of a call
 
@@ -180,12 +183,12 @@ def _check_constant(layer: ElementTree.Element, weights: bytes, source: str) -> 
     return elements
 
 
-def _face(port: Any) -> Face:
+def _openvino_face(port: Any) -> Face:
     shape: list[int | str] = ["batch" if side.is_dynamic else side.get_length() for side in port.get_partial_shape()]
     return port.get_any_name(), port.get_element_type().get_type_name(), shape
 
 
-def _check_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], source: str) -> None:
+def _check_openvino_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], source: str) -> None:
     """Names, types and shapes of inputs and outputs are what the manifest promises."""
     spec = manifest.preprocessing
     sides = [spec.height_px, spec.width_px, spec.channels]

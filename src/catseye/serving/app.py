@@ -32,7 +32,7 @@ SMALL_BODY_BYTES = 65_536
 class Application:
     """Everything that one process answers."""
 
-    def __init__(self, engine: Engine, counted: metrics.Metrics, log: Log, token: bytes | None) -> None:
+    def __init__(self, engine: Engine, counted: metrics.ServerMetrics, log: Log, token: bytes | None) -> None:
         self.engine, self.metrics, self.log, self.token = engine, counted, log, token
         self.limits: Limits = engine.limits
         self.draining = False
@@ -54,7 +54,7 @@ class Application:
         """Answer with this version from now on."""
         self.engine.swap(model)
         self.metrics.use(model)
-        self._card = schemas.model_card(model)
+        self._card = schemas.model_facts(model)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: find its route, answer it, count it, log it."""
@@ -126,7 +126,7 @@ class Application:
         top, with_cam = self._options(request)
         engine = self.engine
         engine.require_room()
-        with bodies.held(engine, request):
+        with bodies.body_held(engine, request):
             body = await bodies.read_body(request, self.limits, engine)
             content = one_image(request.content_type, body, self.limits)
             engine.require_room()
@@ -143,7 +143,7 @@ class Application:
         top, with_cam = self._options(request)
         engine = self.engine
         engine.require_room()
-        with bodies.held(engine, request):
+        with bodies.body_held(engine, request):
             body = await bodies.read_body(request, self.limits, engine)
             images = images_of(request.content_type, body, self.limits)
             engine.require_room(len(images))

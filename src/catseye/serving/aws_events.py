@@ -62,7 +62,7 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
     # Behind a base path of a domain of one's own, only this still says what was asked for.
     proxy = (event.get("pathParameters") or {}).get("proxy")
     headers = _headers(event)
-    body = _body(event, max_body_bytes)
+    body = _event_body(event, max_body_bytes)
     return Call(method.upper(), f"/{proxy}" if proxy else path or "/", query.encode("ascii", "replace"), headers, body)
 
 
@@ -75,7 +75,7 @@ def _headers(event: Mapping[str, Any]) -> dict[bytes, bytes]:
     }
 
 
-def _body(event: Mapping[str, Any], max_bytes: int) -> bytes:
+def _event_body(event: Mapping[str, Any], max_bytes: int) -> bytes:
     text = event.get("body") or ""
     if not isinstance(text, str):
         raise _unknown("a body that is no text")

@@ -41,7 +41,7 @@ class Function:
         self._routes: dict[str, tuple[str, Callable[[Call], Any]]] = {
             "/predict": ("POST", self.predict),
             "/predict/batch": ("POST", self.predict_batch),
-            "/model": ("GET", lambda call: schemas.model_card(self.model)),
+            "/model": ("GET", lambda call: schemas.model_facts(self.model)),
             "/healthz": ("GET", lambda call: {"status": "alive"}),
         }
 
@@ -104,7 +104,7 @@ class Function:
                 raise ArithmeticError("the model answers this image with NaN or infinity")
         except Exception as error:
             raise of_failure(error, self.limits.deadline_s) from error
-        answer = schemas.describe(model, found.probabilities[0], top)
+        answer = schemas.describe_answer(model, found.probabilities[0], top)
         if found.cams is not None:
             schemas.add_map(answer, model, found.cams[0], size_px)
         return answer

@@ -8,10 +8,10 @@ from typing import Any
 from catseye.http.limits import LOOPBACK
 from catseye.http.logs import Log
 from catseye.http.sockets import address, bind
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 
 
-def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:
+def run_serve(settings: ServerSettings, ready: Callable[[dict[str, Any]], None]) -> int:
     """Serve until a signal and return the exit code. `ready` gets the address once requests are answered.
 
     Raises:
@@ -20,7 +20,7 @@ def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:
     """
     # The first process of a container is spared every signal that it does not handle: without this, one that comes
     # while the model is loaded would be lost, and the container killed half a minute later.
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _end_server)
     token = settings.token()  # whatever is wrong with it should be said before anything listens
     log = Log(quiet=settings.quiet)
     if token is None and settings.host not in LOOPBACK:
@@ -32,9 +32,9 @@ def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:
             from catseye.serving.supervisor import Supervisor
 
             return Supervisor(settings, listener, log, lambda: ready({**facts, "workers": settings.workers})).run()
-        from catseye.serving.server import run
+        from catseye.serving.server import run_server
 
-        return run(
+        return run_server(
             settings,
             listener,
             log,
@@ -53,5 +53,5 @@ def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> int:
         log.close()
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _end_server(number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + number)

@@ -21,7 +21,7 @@ from catseye.http.refusals import Refusal, of_failure
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
 from catseye.serving.served_model import ServedModel
-from catseye.serving.tuning import Plan
+from catseye.serving.tuning import ServingPlan
 
 # All formats that are read, now: else Pillow would import every format it knows inside the first decoding thread.
 Image.preinit()
@@ -30,7 +30,9 @@ Image.preinit()
 class Engine:
     """Everything behind one process's answers. All methods but the threads' own run in the event loop."""
 
-    def __init__(self, model: ServedModel, plan: Plan, limits: Limits, on_batch: Callable[[list[Job]], None]) -> None:
+    def __init__(
+        self, model: ServedModel, plan: ServingPlan, limits: Limits, on_batch: Callable[[list[Job]], None]
+    ) -> None:
         self.model, self.plan, self.limits = model, plan, limits
         self.num_in_flight = 0  # images accepted and not yet answered
         self.buffered_bytes = 0

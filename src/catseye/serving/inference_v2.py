@@ -96,7 +96,7 @@ class Protocol:
         """POST /v2/models/NAME/infer."""
         engine = self.engine
         engine.require_room()
-        with bodies.held(engine, request):
+        with bodies.body_held(engine, request):
             body = await bodies.read_body(request, engine.limits, engine)
             model = engine.model
             asked, rows, binary = read_request(body, request.headers.get(_HEADER_LENGTH), model)

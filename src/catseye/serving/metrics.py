@@ -22,7 +22,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own switch, set by the supervisor
 
 
-class Metrics:
+class ServerMetrics:
     """The counters of one process."""
 
     def __init__(self) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from catseye.errors import CatseyeError, ModelFileError
 from catseye.http.logs import Log
 from catseye.preprocess import preprocess
-from catseye.serving.runtimes import load
+from catseye.serving.runtimes import load_served
 from catseye.serving.served_model import ServedModel, stack
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 
 if TYPE_CHECKING:
     from catseye.serving.app import Application
@@ -31,7 +31,7 @@ RUNTIME_TOLERANCE = 0.02  # for a runtime other than the one that the pairs were
 class Watcher:
     """Looks at the file now and then. `run` ends only when it is cancelled."""
 
-    def __init__(self, settings: Settings, app: "Application", log: Log) -> None:
+    def __init__(self, settings: ServerSettings, app: "Application", log: Log) -> None:
         self.settings, self.app, self.log = settings, app, log
         self._seen = self._look()
 
@@ -70,7 +70,7 @@ class Watcher:
         self.log("reloaded", before=before, now=model.version)
 
     def _open(self) -> ServedModel:
-        model = load(self.settings.model, self.settings.runtime, trust=self.settings.trust)
+        model = load_served(self.settings.model, self.settings.runtime, trust=self.settings.trust)
         rows = np.zeros((self.app.engine.plan.batch_size, *model.row_shape), model.row_type)
         model.compute(rows, False)  # so that no request pays for the first call
         num_pairs = check_golden(model, self.settings.model)

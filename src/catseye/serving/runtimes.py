@@ -22,7 +22,7 @@ _RUNTIMES_OF_FORMATS = {".xml": "openvino", ".torchscript": "torch", ".pt2": "to
 PROBABILITY_TOLERANCE = 2e-2  # OpenVINO computes INT8 layers with other roundings than ONNX Runtime
 
 
-def load(path: Path, runtime: str = "auto", *, trust: bool = False) -> ServedModel:
+def load_served(path: Path, runtime: str = "auto", *, trust: bool = False) -> ServedModel:
     """Open a model file with the wanted runtime; `auto` takes for an .onnx a GPU where there is one, else the CPU.
 
     One thread computes one call. `trust` as in `catseye.load`.

@@ -21,14 +21,14 @@ def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
     model's own threshold says so, "cam" only when it was asked for.
     """
     assert job.answer is not None
-    answer = describe(job.model, job.answer, top)
+    answer = describe_answer(job.model, job.answer, top)
     if job.cam is not None:
         add_map(answer, job.model, job.cam, job.size_px)
     best = int(job.answer.argmax())
     return answer, best, float(job.answer[best])
 
 
-def describe(model: ServedModel, probabilities: NDArray[Any], top: int | None) -> dict[str, Any]:
+def describe_answer(model: ServedModel, probabilities: NDArray[Any], top: int | None) -> dict[str, Any]:
     """What is said of one image's probabilities (K,), 0 to 1."""
     manifest = model.manifest
     percent = np.round(probabilities.astype(np.float64) * 100, 2)
@@ -54,7 +54,7 @@ def add_map(answer: dict[str, Any], model: ServedModel, cam: NDArray[Any], size_
     answer["cam"] = "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def model_card(model: ServedModel) -> dict[str, Any]:
+def model_facts(model: ServedModel) -> dict[str, Any]:
     """What GET /model says: classes, what is known of its accuracy, size, date."""
     manifest, file = model.manifest, model.file
     spec, said = manifest.preprocessing, manifest.provenance

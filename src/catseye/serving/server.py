@@ -1,6 +1,6 @@
 """One serving process, from settings to exit: load, measure, listen, answer, drain.
 
-Enters: `Settings`. Leaves: an exit code. Called by cli, and by `supervisor.py` in each worker.
+Enters: `ServerSettings`. Leaves: an exit code. Called by cli, and by `supervisor.py` in each worker.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from catseye.machine.cores import num_cores
 from catseye.serving import tuning
 from catseye.serving.app import Application
 from catseye.serving.engine import Engine
-from catseye.serving.metrics import Metrics
+from catseye.serving.metrics import ServerMetrics
 from catseye.serving.reload import Watcher
-from catseye.serving.runtimes import load
+from catseye.serving.runtimes import load_served
 from catseye.serving.served_model import ServedModel
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 
 
-def run(
-    settings: Settings,
+def run_server(
+    settings: ServerSettings,
     listener: socket.socket,
     log: Log,
-    on_ready: Callable[[ServedModel, tuning.Plan], None],
+    on_ready: Callable[[ServedModel, tuning.ServingPlan], None],
     parent: int | None = None,
 ) -> int:
     """Serve until a signal, or until the pipe `parent` ends. `on_ready` is called once requests are answered.
@@ -36,7 +36,7 @@ def run(
 
     """
     token = settings.token()
-    model = load(settings.model, settings.runtime, trust=settings.trust)
+    model = load_served(settings.model, settings.runtime, trust=settings.trust)
     # Workers measure at the same time, each in the others' way: they share the cores instead.
     share = 0 if settings.workers == 1 else max(1, num_cores() // settings.workers)
     plan = tuning.choose(model, concurrency=settings.concurrency or share, batch_size=settings.batch_size)
@@ -48,16 +48,16 @@ def run(
 
 
 async def _serve(
-    settings: Settings,
+    settings: ServerSettings,
     listener: socket.socket,
     log: Log,
     token: bytes | None,
     model: ServedModel,
-    plan: tuning.Plan,
-    on_ready: Callable[[ServedModel, tuning.Plan], None],
+    plan: tuning.ServingPlan,
+    on_ready: Callable[[ServedModel, tuning.ServingPlan], None],
     parent: int | None,
 ) -> int:
-    counted = Metrics()
+    counted = ServerMetrics()
     engine = Engine(model, plan, settings.limits, counted.batch)
     app = Application(engine, counted, log, token)
     gc.collect()

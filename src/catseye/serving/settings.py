@@ -10,7 +10,7 @@ MAX_TOKEN_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """One server: the model, where it listens, how it computes. 0 means: measured at start-up."""
 
     model: Path

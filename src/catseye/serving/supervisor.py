@@ -1,6 +1,6 @@
 """`--workers N`: N serving processes on one socket, and the process that starts, watches and replaces them.
 
-Enters: `Settings` and the listening socket. Leaves: an exit code. All workers accept from the same socket, so a
+Enters: `ServerSettings` and the listening socket. Leaves: an exit code. All workers accept from the same socket, so a
 connection that waits there is taken by whoever is alive; the connections of a worker that was killed are closed by the
 kernel at once, and their callers may try again. While no worker is ready, this process answers 503 itself. It loads no
 model. Called by cli.
@@ -22,8 +22,8 @@ from types import FrameType
 
 from catseye.errors import CatseyeError
 from catseye.http.logs import Log
-from catseye.serving.settings import Settings
-from catseye.serving.worker import REFUSED, to_json
+from catseye.serving.settings import ServerSettings
+from catseye.serving.worker import REFUSED, worker_settings
 
 TICK_S = 0.05
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
@@ -52,7 +52,9 @@ class Slot:
 class Supervisor:
     """Starts `settings.workers` workers and keeps so many alive."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, log: Log, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: ServerSettings, listener: socket.socket, log: Log, on_ready: Callable[[], None]
+    ) -> None:
         self.settings, self.listener, self.log = settings, listener, log
         self._on_ready = on_ready
         self._slots = [Slot(number) for number in range(settings.workers)]
@@ -100,7 +102,7 @@ class Supervisor:
     def _start(self, slot: Slot) -> None:
         read_end, write_end = os.pipe()
         listener = self.listener.fileno()
-        said = to_json(self.settings, worker=slot.number, listener=listener, status=write_end)
+        said = worker_settings(self.settings, worker=slot.number, listener=listener, status=write_end)
         slot.process = subprocess.Popen(  # noqa: S603 - our own module, our own settings
             [sys.executable, "-m", "catseye.serving.worker", said],
             stdin=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """How many calls side by side, and how many images per call at most: measured on this machine with this file.
 
-Enters: the model. Leaves: a `Plan`. A fraction of a second, because a server that starts slowly is a server that
+Enters: the model. Leaves: a `ServingPlan`. A fraction of a second, because a server that starts slowly is a server that
 scales slowly. Called by `server.py` before it listens.
 """
 
@@ -26,7 +26,7 @@ BATCH_WORTH_IT = 1.02
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServingPlan:
     """The choice, and what was measured: images per second by (concurrency, batch size)."""
 
     concurrency: int
@@ -44,7 +44,7 @@ class Plan:
         return f"{self.concurrency} call(s) side by side, up to {self.batch_size} image(s) each{speed}"
 
 
-def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> Plan:
+def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> ServingPlan:
     """Measure what was left open (0): the smallest batch about as fast as the best, and one call or one per core."""
     measured: dict[tuple[int, int], float] = {}
     if not batch_size:
@@ -59,7 +59,7 @@ def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> 
                 break
     if not concurrency:
         concurrency = _concurrency(model, batch_size, measured)
-    return Plan(concurrency, batch_size, measured)
+    return ServingPlan(concurrency, batch_size, measured)
 
 
 def _concurrency(model: ServedModel, batch_size: int, measured: dict[tuple[int, int], float]) -> int:

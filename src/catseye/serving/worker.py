@@ -15,35 +15,35 @@ from typing import Any
 from catseye.errors import CatseyeError
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
-from catseye.serving.settings import Settings
+from catseye.serving.settings import ServerSettings
 
 REFUSED = 3  # exit code: the model or a setting is wrong, another try will not help
 
 
-def to_json(settings: Settings, **more: Any) -> str:
+def worker_settings(settings: ServerSettings, **more: Any) -> str:
     """The settings as the one argument of a worker."""
     return json.dumps({**asdict(settings), **more}, default=str)
 
 
-def from_json(text: str) -> tuple[Settings, dict[str, Any]]:
-    """The settings again, and what `to_json` was given beside them."""
+def from_json(text: str) -> tuple[ServerSettings, dict[str, Any]]:
+    """The settings again, and what `worker_settings` was given beside them."""
     said = json.loads(text)
     more = {name: said.pop(name) for name in ("worker", "listener", "status")}
     said["limits"] = Limits(**said["limits"])
     said["model"] = Path(said["model"])
     said["token_file"] = Path(said["token_file"]) if said["token_file"] else None
-    return Settings(**said), more
+    return ServerSettings(**said), more
 
 
-def main() -> int:
+def run_worker() -> int:
     """Serve until told to stop."""
     settings, more = from_json(sys.argv[1])
     log = Log(quiet=settings.quiet, worker=more["worker"])
     try:
-        from catseye.serving.server import run
+        from catseye.serving.server import run_server
 
         listener = socket.socket(fileno=more["listener"])
-        return run(settings, listener, log, lambda model, plan: _say_ready(more["status"]), parent=0)
+        return run_server(settings, listener, log, lambda model, plan: _say_ready(more["status"]), parent=0)
     except CatseyeError as error:
         log("refused", reason=str(error))
         return REFUSED
@@ -57,4 +57,4 @@ def _say_ready(status: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_worker())

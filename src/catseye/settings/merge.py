@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from catseye.errors import UnknownName, UsageError
-from catseye.settings.schema import Group, Settings, inert_options
+from catseye.settings.schema import Settings, SettingsTable, inert_options
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -60,9 +60,9 @@ def load_settings(
         )
     # What the recipe set and the user's own choice made idle is dropped; what the user set himself is refused.
     for key, reason in inert_options(settings).items():
-        if _get(mine, key) is not None:
+        if _get_value(mine, key) is not None:
             raise UsageError(f"{key} would do nothing here: {reason}; leave it out")
-        if _get(base, key) is not None:
+        if _get_value(base, key) is not None:
             _drop(base, key)
     return _validate(_merge(base, mine))
 
@@ -138,7 +138,7 @@ def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:
 
 
 def _is_group(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Group)
+    return isinstance(kind, type) and issubclass(kind, SettingsTable)
 
 
 def _validate(tables: Mapping[str, Any]) -> Settings:
@@ -163,7 +163,7 @@ def _put(tables: dict[str, Any], key: str, value: object) -> None:
         tables[name] = value
 
 
-def _get(tables: Mapping[str, Any], key: str) -> object:
+def _get_value(tables: Mapping[str, Any], key: str) -> object:
     group, _, name = key.partition(".")
     return tables.get(group, {}).get(name)
 

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Group(BaseModel):
+class SettingsTable(BaseModel):
     """One table of the settings file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataSettings(Group):
+class DataSettings(SettingsTable):
     """Which images, and how they become arrays."""
 
     resize: Literal["pad", "crop", "squash"] = "pad"
@@ -36,7 +36,7 @@ class DataSettings(Group):
     allow_leaks: bool = Field(default=False, description="report a score even where held-out images also trained")
 
 
-class ModelSettings(Group):
+class ModelSettings(SettingsTable):
     """Which network. Options that the named network does not have are refused."""
 
     name: str = "simple"
@@ -58,7 +58,7 @@ class ModelSettings(Group):
     auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 
 
-class TransferSettings(Group):
+class TransferSettings(SettingsTable):
     """Published weights, and what becomes of them. `none` starts from fresh weights."""
 
     strategy: Literal["none", "auto", "feature-extraction", "fine-tune", "full", "scratch"] = "none"
@@ -70,7 +70,7 @@ class TransferSettings(Group):
     gradual_epochs: int = Field(default=0, ge=0, description="epochs between unfreezing one stage and the next below")
 
 
-class DistillationSettings(Group):
+class DistillationSettings(SettingsTable):
     """Learning from another run's answers as well as from the labels."""
 
     teacher: str = Field(default="", description="a run folder or model file with the same classes; empty: none")
@@ -78,7 +78,7 @@ class DistillationSettings(Group):
     weight: float = Field(default=0.7, gt=0, le=1, description="share of the teacher in the loss")
 
 
-class AugmentSettings(Group):
+class AugmentSettings(SettingsTable):
     """What happens to a training batch. Zero (the default) switches a transform off."""
 
     crop_scale: float = Field(default=1.0, gt=0, le=1, description="random resized crop: smallest share of the area")
@@ -98,7 +98,7 @@ class AugmentSettings(Group):
     cutmix_alpha: float = Field(default=0.0, ge=0, le=10)
 
 
-class TrainingSettings(Group):
+class TrainingSettings(SettingsTable):
     """How the weights are found."""
 
     epochs: int = Field(default=10, ge=1, le=100_000)
@@ -135,7 +135,7 @@ class TrainingSettings(Group):
     checkpoint_s: float = Field(default=300.0, ge=0, description="longest time between two saves; an epoch ends in one")
 
 
-class Settings(Group):
+class Settings(SettingsTable):
     """Everything that decides what a run computes; stored in the run folder as settings.toml."""
 
     recipe: str = ""

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared, prepare
 from catseye.data.sources import SPLIT_LABELS
@@ -36,7 +36,7 @@ from catseye.training.optimizers import make_optimizer
 from catseye.training.schedules import make_schedule
 from catseye.training.step import Trainer
 from catseye.training.sync_batch_norm import synchronise
-from catseye.training.transfer import Plan, build_pretrained, pretrained_options, transfer_groups
+from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Assembled:
     trainer: Trainer
     loaders: Mapping[str, Loader]
     architecture: Architecture
-    plan: Plan | None
+    plan: TransferPlan | None
 
 
 def find_weights(chosen: Settings, console: Console) -> Published | None:
@@ -189,7 +189,7 @@ def _some_images(prepared: Prepared, number: int = 5000) -> Tensor:
     """Training images of all classes, normalised: (N, C, H, W) float32 on the CPU."""
     found: list[Tensor] = []
     for batch in prepared.loaders["train"].epoch(0):  # shuffled
-        found.append(normalise(to_unit(batch.pixels.cpu()), prepared.spec))
+        found.append(normalise_batch(to_unit(batch.pixels.cpu()), prepared.spec))
         if sum(map(len, found)) >= number:
             break
     return torch.cat(found)[:number]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catseye.data.augment import augment_batch, normalise, to_unit
+from catseye.data.augment import augment_batch, normalise_batch, to_unit
 from catseye.data.loaders import (
     Batch,
     Indices,
@@ -133,7 +133,7 @@ def _one_round(
     seen: list[Batch] = []
     for number, batch in enumerate(_in_order(loader, plain=augment is None).epoch(variant)):
         if augment is None:
-            x = normalise(to_unit(batch.pixels), spec)
+            x = normalise_batch(to_unit(batch.pixels), spec)
         else:
             generator = torch.Generator(batch.pixels.device).manual_seed(derive(seed, "augment", variant, number))
             x = augment_batch(batch.pixels, augment, spec, generator, indices=batch.indices, epoch=variant)

@@ -1,6 +1,6 @@
 """The state of an unfinished run in one safetensors file: weights, average, optimizer, position.
 
-Enters: a `Trainer` and a `Position`. Leaves: checkpoint.safetensors, the one before it, and the way back.
+Enters: a `Trainer` and a `TrainingPosition`. Leaves: checkpoint.safetensors, the one before it, and the way back.
 `Checkpoints` decides when. No generator's state is stored, because every draw is derived from (seed, step).
 Called by `fit.py`.
 """
@@ -26,7 +26,7 @@ _KEY = "position"
 
 
 @dataclass
-class Position:
+class TrainingPosition:
     """Where a run stands: `epoch` and `batch` are the next ones to do; the sums belong to the epoch begun."""
 
     epoch: int = 0
@@ -59,7 +59,7 @@ class Checkpoints:
     def _late(self) -> bool:
         return time.monotonic() - self._saved_at >= self.every_s
 
-    def visit(self, position: Position) -> None:
+    def visit(self, position: TrainingPosition) -> None:
         """Save if it is time; end the run if a signal asked for it. Called wherever the state is whole.
 
         Raises:
@@ -71,12 +71,12 @@ class Checkpoints:
         if self.stop.agreed:
             raise Interrupted(f"stopped and saved; {self._advice}", self.stop.agreed)
 
-    def look(self, position: Position) -> None:
+    def look(self, position: TrainingPosition) -> None:
         """Ask, and visit."""
         if self.due():
             self.visit(position)
 
-    def save(self, position: Position) -> None:
+    def save(self, position: TrainingPosition) -> None:
         """Save, if this is the process that writes; the checkpoint before this one is kept beside it.
 
         Raises:
@@ -88,7 +88,7 @@ class Checkpoints:
         self._saved_at = time.monotonic()
 
     @contextmanager
-    def kept(self, position: Position) -> Iterator[None]:
+    def kept(self, position: TrainingPosition) -> Iterator[None]:
         """Whatever ends the training in here, the run stands saved after the last whole step."""
         try:
             yield
@@ -109,7 +109,7 @@ class Checkpoints:
             short = TrainingError(f"{said}; take a smaller training.batch_size, data.input_px or network")
             raise self._with_advice(short, position) from None
 
-    def _with_advice(self, error: CatseyeError, position: Position) -> CatseyeError:
+    def _with_advice(self, error: CatseyeError, position: TrainingPosition) -> CatseyeError:
         said = f"{error}. " + (f"The last good state is saved; {self._advice}" if self.run.checkpoints else "")
         if position.best_epoch >= 0:
             said += f"; the weights of epoch {position.best_epoch + 1} are in {self.run.model_path}"
@@ -125,7 +125,7 @@ class Checkpoints:
             (self.run.path / name).unlink(missing_ok=True)
 
 
-def load_newest(run: Run, trainer: Trainer, console: Console) -> Position:
+def load_newest(run: Run, trainer: Trainer, console: Console) -> TrainingPosition:
     """Put the newest undamaged checkpoint of a run into a freshly built trainer; without any, the run begins anew.
 
     Raises:
@@ -146,10 +146,10 @@ def load_newest(run: Run, trainer: Trainer, console: Console) -> Position:
         return position
     if damaged:
         raise ModelFileError(f"{run.path} has no undamaged checkpoint ({damaged[0]}); train anew with another --out")
-    return Position()
+    return TrainingPosition()
 
 
-def save_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
+def save_checkpoint(path: Path, trainer: Trainer, position: TrainingPosition) -> None:
     """Write everything that the next step depends on; the file that was there before is kept beside it.
 
     Raises:
@@ -165,11 +165,13 @@ def save_checkpoint(path: Path, trainer: Trainer, position: Position) -> None:
         tensors |= {f"ema.{name}": value for name, value in trainer.ema.state_dict().items()}
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-    text = TypeAdapter(Position).dump_json(position).decode()
+    text = TypeAdapter(TrainingPosition).dump_json(position).decode()
     write_tensors(path, tensors, {_KEY: text}, previous=path.with_name(PREVIOUS_FILE))
 
 
-def load_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], trainer: Trainer) -> Position:
+def load_checkpoint(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], trainer: Trainer
+) -> TrainingPosition:
     """Put the saved state that was read from `path` into a freshly built trainer.
 
     Raises:
@@ -177,18 +179,18 @@ def load_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, 
 
     """
     try:
-        position = TypeAdapter(Position).validate_json(metadata.get(_KEY, ""))
-        trainer.model.load_state_dict(_part(tensors, "model."))
+        position = TypeAdapter(TrainingPosition).validate_json(metadata.get(_KEY, ""))
+        trainer.model.load_state_dict(_tensors_below(tensors, "model."))
         if trainer.ema is not None:
-            trainer.ema.model.load_state_dict(_part(tensors, "ema."))
-        _load_optimizer(trainer, _part(tensors, "optimizer."))
+            trainer.ema.model.load_state_dict(_tensors_below(tensors, "ema."))
+        _load_optimizer(trainer, _tensors_below(tensors, "optimizer."))
     except (ValidationError, RuntimeError, ValueError) as error:
         raise ModelFileError(f"{path} does not fit this run ({str(error).splitlines()[0]})") from None
     trainer.step, trainer.num_parts = position.step, position.num_parts
     return position
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _tensors_below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 

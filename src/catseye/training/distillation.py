@@ -43,13 +43,13 @@ class Teacher:
 
     def _input(self, x: Tensor) -> Tensor:
         """The same augmented images, with the teacher's size, channels and statistics."""
-        x = x * _row(self.student_spec.std, x) + _row(self.student_spec.mean, x)
+        x = x * _channel_values(self.student_spec.std, x) + _channel_values(self.student_spec.mean, x)
         if self.spec.channels != x.shape[1]:
             x = x.expand(-1, 3, -1, -1) if self.spec.channels == 3 else luma(x)
         size = (self.spec.height_px, self.spec.width_px)
         if tuple(x.shape[2:]) != size:
             x = F.interpolate(x, size, mode="bilinear", antialias=True)
-        return (x - _row(self.spec.mean, x)) / _row(self.spec.std, x)
+        return (x - _channel_values(self.spec.mean, x)) / _channel_values(self.spec.std, x)
 
 
 def load_teacher(
@@ -71,5 +71,5 @@ def load_teacher(
     return Teacher(model, manifest.preprocessing, spec, temperature, weight)
 
 
-def _row(values: tuple[float, ...], x: Tensor) -> Tensor:
+def _channel_values(values: tuple[float, ...], x: Tensor) -> Tensor:
     return torch.tensor(values, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)

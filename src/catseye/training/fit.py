@@ -45,7 +45,7 @@ from catseye.training.assemble import (
     make_manifest,
     prepare_data,
 )
-from catseye.training.checkpoints import Checkpoints, Position
+from catseye.training.checkpoints import Checkpoints, TrainingPosition
 from catseye.training.distributed import (
     Processes,
     check_same_data,
@@ -55,13 +55,13 @@ from catseye.training.distributed import (
 )
 from catseye.training.history import History, history_row, num_unreadable, score_of, summary_writer
 from catseye.training.progress import EpochProgress, ShowProgress, name_unreadable
-from catseye.training.run_folder import choose_run, continue_run, held, what_changed
+from catseye.training.run_folder import choose_run, continue_run, run_held, what_changed
 from catseye.training.signals import StopRequest
 from catseye.training.step import Trainer, train_step
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """A finished run and its metrics on `side`: test, or validation where there is no test split."""
 
     run: Run
@@ -94,7 +94,7 @@ def train(
     tensorboard: bool = False,
     console: Console | None = None,
     progress: ShowProgress = EpochProgress,
-) -> Trained:
+) -> TrainedRun:
     """Train a classifier on labelled images and measure it on held-out ones.
 
     `data` is a folder of class folders, a zip, a CSV file or a built-in name. `settings` is keyed by
@@ -139,7 +139,7 @@ def train(
     chosen = fit_to_data(chosen, prepared, console)
     built = assemble(chosen, prepared, where, published, console, processes)
     run, half_done = choose_run(out, chosen, prepared, processes)
-    with held(run, processes):
+    with run_held(run, processes):
         if processes.first and not half_done:
             write_json(run.path / "data.json", data_manifest(prepared, folder))
             if built.plan:
@@ -148,7 +148,7 @@ def train(
         processes.wait()
         if not (run.path / "settings.toml").exists():
             raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
-        position = continue_run(run, built.trainer, console) if half_done else Position()
+        position = continue_run(run, built.trainer, console) if half_done else TrainingPosition()
         return _fit_and_report(run, built, prepared, chosen, position, tensorboard, console, progress)
 
 
@@ -161,13 +161,13 @@ def _resume(
     console: Console,
     processes: Processes,
     progress: ShowProgress,
-) -> Trained:
+) -> TrainedRun:
     for name, value in given.items():
         if value is not None:
             raise UsageError(f"--{name} would do nothing with --resume: the run keeps its own; leave it out")
     if changed:
         raise UsageError(f"--set {changed[0]} would do nothing with --resume: the run keeps its own; leave it out")
-    with held(run, processes):
+    with run_held(run, processes):
         if run.finished:
             raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
         chosen, recorded = run.settings, run.data
@@ -190,11 +190,11 @@ def _fit_and_report(
     built: Assembled,
     prepared: Prepared,
     chosen: Settings,
-    position: Position,
+    position: TrainingPosition,
     tensorboard: bool,
     console: Console,
     progress: ShowProgress,
-) -> Trained:
+) -> TrainedRun:
     begun = time.monotonic()
     trainer, manifest = built.trainer, make_manifest(chosen, prepared, built.architecture)
     processes = trainer.processes
@@ -217,7 +217,7 @@ def _fit_and_report(
         folder = run.path if processes.first else None
         metrics = report(outputs, manifest.classes, manifest.temperature, folder, seen)
         if not processes.first:
-            return Trained(run, metrics, side, first=False)
+            return TrainedRun(run, metrics, side, first=False)
         save_figure(curves_figure(history.rows), run.path / "curves.png")
         scores = {
             f"{side}_accuracy": metrics.accuracy,
@@ -232,7 +232,7 @@ def _fit_and_report(
         write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": trainer.num_parts})
         checkpoints.discard()
     console.print(f"trained and measured in {time.monotonic() - begun:.1f} s", highlight=False)
-    return Trained(run, metrics, side)
+    return TrainedRun(run, metrics, side)
 
 
 def fit(
@@ -241,7 +241,7 @@ def fit(
     run: Run,
     chosen: Settings,
     manifest: Manifest,
-    position: Position,
+    position: TrainingPosition,
     history: History,
     checkpoints: Checkpoints,
     console: Console,
@@ -290,7 +290,7 @@ def fit(
 
 
 def _run_epoch(
-    trainer: Trainer, loader: Loader, position: Position, checkpoints: Checkpoints, progress: EpochProgress
+    trainer: Trainer, loader: Loader, position: TrainingPosition, checkpoints: Checkpoints, progress: EpochProgress
 ) -> None:
     begun, before = time.monotonic(), position.num_images
     spent = position.seconds_s
@@ -333,7 +333,7 @@ def _run_epoch(
         )
 
 
-def _begin_next_epoch(position: Position) -> None:
+def _begin_next_epoch(position: TrainingPosition) -> None:
     position.epoch += 1
     position.batch, position.loss_sum, position.num_correct, position.num_images = 0, 0.0, 0, 0
     position.seconds_s = 0.0

@@ -18,7 +18,7 @@ from catseye.evaluation.metrics import confusion_matrix, cross_entropy, macro_f1
 from catseye.evaluation.predict import Outputs
 from catseye.files import write_atomically
 from catseye.runs import Run
-from catseye.training.checkpoints import Position
+from catseye.training.checkpoints import TrainingPosition
 from catseye.training.step import Trainer
 
 
@@ -57,7 +57,7 @@ def summary_writer(run: Run) -> Any:
 
 
 def history_row(
-    position: Position, trainer: Trainer, loaders: Mapping[str, Loader], side: str, outputs: Outputs
+    position: TrainingPosition, trainer: Trainer, loaders: Mapping[str, Loader], side: str, outputs: Outputs
 ) -> dict[str, Any]:
     """What one epoch came to; `side` was looked at after it."""
     row = {

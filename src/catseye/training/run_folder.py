@@ -1,7 +1,7 @@
 """Which run folder a training command works in, and where that run stands.
 
-Enters: `--out`, settings and images. Leaves: a `Run`, held against a second trainer, and a `Position`. Called by
-fit.py; the files themselves are runs.py's and checkpoints.py's part.
+Enters: `--out`, settings and images. Leaves: a `Run`, held against a second trainer, and a `TrainingPosition`. Called
+by fit.py; the files themselves are runs.py's and checkpoints.py's part.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from catseye.errors import DataError, UsageError
 from catseye.runs import Run, create_run, locked
 from catseye.settings.merge import to_toml
 from catseye.settings.schema import Settings
-from catseye.training.checkpoints import Position, load_newest
+from catseye.training.checkpoints import TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.step import Trainer
 
@@ -52,12 +52,12 @@ def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> 
     return run
 
 
-def held(run: Run, processes: Processes) -> AbstractContextManager[None]:
+def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:
     """The first of several processes holds the run folder for all of them."""
     return locked(run) if processes.first else nullcontext()
 
 
-def continue_run(run: Run, trainer: Trainer, console: Console) -> Position:
+def continue_run(run: Run, trainer: Trainer, console: Console) -> TrainingPosition:
     """The position of the newest undamaged checkpoint, which is put into the trainer."""
     position = load_newest(run, trainer, console)
     place = f"epoch {position.epoch + 1}, batch {position.batch + 1}"

@@ -32,7 +32,7 @@ from catseye.seeds import derive
 from catseye.settings.merge import load_settings, to_toml
 from catseye.settings.schema import Settings
 from catseye.training.assemble import assemble, data_manifest, fit_to_data, make_manifest, prepare_data
-from catseye.training.checkpoints import Checkpoints, Position
+from catseye.training.checkpoints import Checkpoints, TrainingPosition
 from catseye.training.fit import fit
 from catseye.training.history import History
 from catseye.training.signals import StopRequest
@@ -102,7 +102,7 @@ def run_timeline(
     for milestone in milestones:
         console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False)
         results.append(_measure(milestone, chosen, prepared, side, where, budget_s, folder, console))
-        _write(folder, results, str(data), budget_s, chosen)
+        _write_timeline(folder, results, str(data), budget_s, chosen)
     return folder, results
 
 
@@ -131,7 +131,7 @@ def _measure(
     history = History(run, 0)
     with StopRequest() as stop:
         checkpoints = Checkpoints(run, built.trainer, stop, chosen.training.checkpoint_s)
-        fit(built.trainer, built.loaders, run, chosen, manifest, Position(), history, checkpoints, console)
+        fit(built.trainer, built.loaders, run, chosen, manifest, TrainingPosition(), history, checkpoints, console)
     model, _ = load_model(run.path, where)
     begun = time.perf_counter()
     outputs = collect_logits(model, mine.loaders[side], mine.spec)
@@ -189,7 +189,7 @@ def _part(loader: Loader, num_images: int, seed: int) -> Loader:
     return cast(Loader, replace(cast(MemoryLoader | StreamLoader, loader), indices=chosen))
 
 
-def _write(folder: Path, results: list[MilestoneResult], data: str, budget_s: float, chosen: Settings) -> None:
+def _write_timeline(folder: Path, results: list[MilestoneResult], data: str, budget_s: float, chosen: Settings) -> None:
     facts: dict[str, Any] = {"data": data, "budget_s": budget_s, "seed": chosen.seed, "environment": environment()}
     write_json(folder / "timeline.json", {**facts, "results": [asdict(result) for result in results]})
     write_atomically(folder / "timeline.md", timeline_markdown(results))

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseye.data.augment import normalise, to_unit
+from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.prepare import Prepared
 from catseye.errors import UsageError
 from catseye.models import registry
@@ -38,7 +38,7 @@ SIMILARITY_SAMPLE = 128
 
 
 @dataclass(frozen=True)
-class Plan:
+class TransferPlan:
     """What will be trained, and why; stored in the run's transfer.json."""
 
     strategy: Strategy
@@ -88,7 +88,7 @@ def measure_similarity(model: nn.Module, prepared: Prepared, trained_px: int) ->
     hook = norms[-1].register_forward_pre_hook(lambda _, args: inputs.append(args[0])) if norms else None
     sure: list[Tensor] = []
     for batch in prepared.loaders["train"].epoch(0):
-        x = normalise(to_unit(batch.pixels[: SIMILARITY_SAMPLE // 4]), prepared.spec)
+        x = normalise_batch(to_unit(batch.pixels[: SIMILARITY_SAMPLE // 4]), prepared.spec)
         if x.shape[-1] != trained_px:
             x = F.interpolate(x, (trained_px, trained_px), mode="bilinear", antialias=True)
         sure.append(model(x).float().softmax(1).amax(1))
@@ -117,7 +117,7 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
 
 def build_pretrained(
     chosen: Settings, prepared: Prepared, published: Published, where: torch.device
-) -> tuple[nn.Module, Plan]:
+) -> tuple[nn.Module, TransferPlan]:
     """The network with published weights, a fresh head, and frozen as the plan says.
 
     Raises:
@@ -142,10 +142,10 @@ def build_pretrained(
     if wanted == "auto":
         likeness = measure_similarity(model, prepared, published.expected.px)
         strategy, stages, reason = choose_strategy(prepared.counts["train"], likeness)
-        plan = Plan(strategy, stages, reason, round(likeness, 4), published.source)
+        plan = TransferPlan(strategy, stages, reason, round(likeness, 4), published.source)
     else:
         assert wanted != "none"  # whoever asks for no transfer does not come here
-        plan = Plan(wanted, chosen.transfer.stages, "as set", None, published.source)
+        plan = TransferPlan(wanted, chosen.transfer.stages, "as set", None, published.source)
     replace_head(model, len(prepared.images.classes), spec.channels, spec.height_px)
     if plan.strategy == "feature-extraction":
         freeze(model.get_submodule("features"))
@@ -192,7 +192,7 @@ def backbone_units(model: nn.Module) -> list[list[nn.Module]]:
     are left out.
     """
     units: list[list[nn.Module]] = []
-    for layer in _open(model.get_submodule("features")):
+    for layer in _opened_containers(model.get_submodule("features")):
         if not _has_weights(layer):
             continue
         has_kernels = any(p.ndim > 1 for p in layer.parameters())
@@ -203,14 +203,14 @@ def backbone_units(model: nn.Module) -> list[list[nn.Module]]:
     return units
 
 
-def _open(module: nn.Module) -> list[nn.Module]:
+def _opened_containers(module: nn.Module) -> list[nn.Module]:
     """Blocks or stages of a backbone: containers of one are opened, and so is the one row of stages beside a stem."""
     children = list(module.children())
     if not children:
         return [module]
     weighted = [child for child in children if _has_weights(child)]
     if len(weighted) == 1:
-        return _open(weighted[0])
+        return _opened_containers(weighted[0])
     rows = [child for child in weighted[1:] if isinstance(child, nn.Sequential) and _is_row(child)]  # first: the stem
     opened: list[nn.Module] = []
     for child in children:
@@ -227,7 +227,7 @@ def _has_weights(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def transfer_groups(model: nn.Module, plan: Plan, chosen: Settings) -> list[dict[str, Any]]:
+def transfer_groups(model: nn.Module, plan: TransferPlan, chosen: Settings) -> list[dict[str, Any]]:
     """The optimizer's groups: the head at `training.lr`, the backbone lower, and lower still with each stage down.
 
     `lr_scale` multiplies the scheduled rate; `from_epoch` holds a group back (gradual unfreezing).

@@ -13,7 +13,7 @@ from catseye.lab.chapters.pixels import maths as pixels
 from catseye.lab.questions import Answer, Asked, Question
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
 
 NUM_POINTS = 161
 NUM_BINS = 41
@@ -28,7 +28,7 @@ class Curve(Asked):
     x: float = Field(default=1.0, ge=-5, le=5)
 
 
-def curve(bench: "Bench", asked: Curve) -> Answer:
+def curve(bench: "Workbench", asked: Curve) -> Answer:
     """The curve with its derivative from -5 to 5, both at x, and the nine numbers before and after."""
     chosen = activation(asked.name)
     line = np.linspace(-5, 5, NUM_POINTS)
@@ -38,12 +38,12 @@ def curve(bench: "Bench", asked: Curve) -> Answer:
         "formula": chosen.formula,
         "says": chosen.says,
         "x": line.tolist(),
-        "y": _short(chosen.function(line)),
-        "slope": _short(chosen.derivative(line)),
+        "y": _rounded_values(chosen.function(line)),
+        "slope": _rounded_values(chosen.derivative(line)),
         "value_here": float(chosen.function(here)[0]),
         "slope_here": float(chosen.derivative(here)[0]),
         "before": EXAMPLE.tolist(),
-        "after": _short(chosen.function(EXAMPLE)),
+        "after": _rounded_values(chosen.function(EXAMPLE)),
         "table": [
             {"name": name, "value": float(one.function(here)[0]), "slope": float(one.derivative(here)[0])}
             for name, one in ACTIVATIONS.items()
@@ -59,7 +59,7 @@ class Pool(Asked):
     stride: int = Field(default=2, ge=1, le=4)
 
 
-def pool(bench: "Bench", asked: Pool) -> Answer:
+def pool(bench: "Workbench", asked: Pool) -> Answer:
     """All three poolings of it."""
     grid = POOLING_EXAMPLE if asked.grid is None else np.array(asked.grid, np.float64)
     largest = max_pool(grid, asked.window, asked.stride)
@@ -88,9 +88,9 @@ class Steps(Asked):
     activation: str = Field(default="ReLU", max_length=20)
 
 
-def steps(bench: "Bench", asked: Steps) -> Answer:
+def steps(bench: "Workbench", asked: Steps) -> Answer:
     """The map behind every step, and how its values are spread before and after the normalisation."""
-    grey = pixels.luma(bench.images.get(asked.image).fitted(SHOWN_PX)) / 255
+    grey = pixels.luma_of_pixels(bench.images.get(asked.image).fitted(SHOWN_PX)) / 255
     convolved = convolve(grey, kernel(asked.kernel), Stepping(padding=1)) * asked.spread + asked.lift
     normal = batch_norm(convolved, asked.gamma, asked.beta)
     chosen = activation(asked.activation)
@@ -102,11 +102,11 @@ def steps(bench: "Bench", asked: Steps) -> Answer:
     edges = np.linspace(lowest, highest, NUM_BINS + 1)
     return {
         "maps": {
-            "image": _short(grey * 255, 0),
-            "convolved": _short(convolved),
-            "normalised": _short(before),
-            "bent": _short(bent),
-            "shrunk": _short(shrunk),
+            "image": _rounded_values(grey * 255, 0),
+            "convolved": _rounded_values(convolved),
+            "normalised": _rounded_values(before),
+            "bent": _rounded_values(bent),
+            "shrunk": _rounded_values(shrunk),
         },
         "mean": normal.mean,
         "sd": normal.variance**0.5,
@@ -124,7 +124,7 @@ def _share_with_gradient(slopes: Values) -> float:
     return float((np.abs(slopes) > NEGATIVE_SLOPE).mean())
 
 
-def _short(values: Values, digits: int = 4) -> Any:
+def _rounded_values(values: Values, digits: int = 4) -> Any:
     return np.round(values, digits).tolist()
 
 

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from catseye.lab.chapters.augmentation import maths as transforms
 from catseye.lab.images import built_in
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Asked, Nothing, Question
 from catseye.preprocess import Pixels, to_pixels
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
     from catseye.lab.images import LabImage
 
 SIDE_PX = 96
@@ -23,11 +23,7 @@ NUM_DRAWS = 8
 MIXED_PX = 96
 
 
-class Nothing(Asked):
-    """Nothing to choose."""
-
-
-def table(bench: "Bench", asked: Nothing) -> Answer:
+def table(bench: "Workbench", asked: Nothing) -> Answer:
     """Every transform with the range of its strength."""
     return {"transforms": [asdict(one) for one in transforms.TRANSFORMS], "num_draws": NUM_DRAWS}
 
@@ -42,7 +38,7 @@ class Draw(Asked):
     num: int = Field(default=NUM_DRAWS, ge=1, le=16)
 
 
-def draw(bench: "Bench", asked: Draw) -> Answer:
+def draw(bench: "Workbench", asked: Draw) -> Answer:
     """The batch as images, how far each is from the original, and the numbers that the network gets."""
     image = bench.images.get(asked.image)
     side = SMALL_PX if max(image.pixels.shape[:2]) <= SMALL_PX else SIDE_PX
@@ -50,10 +46,10 @@ def draw(bench: "Bench", asked: Draw) -> Answer:
     strengths = asked.strengths
     if spec.channels == 1:  # as `catseye train` says of grey images
         strengths = {key: value for key, value in strengths.items() if key != "saturation"}
-    settings = transforms.settings_of(strengths)
+    settings = transforms.augment_settings(strengths)
     drawn = {"seed": asked.seed, "step": asked.step}
     (original,) = transforms.to_view(
-        transforms.batch_of(image.pil, transforms.settings_of({}), spec, num=1, **drawn), spec
+        transforms.batch_of(image.pil, transforms.augment_settings({}), spec, num=1, **drawn), spec
     )
     batch = transforms.batch_of(image.pil, settings, spec, num=asked.num, **drawn)
     views = transforms.to_view(batch, spec)
@@ -69,7 +65,7 @@ def draw(bench: "Bench", asked: Draw) -> Answer:
         "spec_mean": list(spec.mean),
         "spec_std": list(spec.std),
         "grey": spec.channels == 1,
-        "command": transforms.command_of(strengths),
+        "command": transforms.train_command(strengths),
     }
 
 
@@ -83,7 +79,7 @@ class Mix(Asked):
     image: str = Field(default="", max_length=64)
 
 
-def mix(bench: "Bench", asked: Mix) -> Answer:
+def mix(bench: "Workbench", asked: Mix) -> Answer:
     """Each image with the shares of its label."""
     chosen = list(built_in().values())
     if asked.image and asked.image not in built_in():
@@ -92,7 +88,7 @@ def mix(bench: "Bench", asked: Mix) -> Answer:
     x, targets = transforms.mixed_batch(
         [_square(image) for image in chosen],
         list(range(len(chosen))),
-        transforms.settings_of(strengths),
+        transforms.augment_settings(strengths),
         seed=asked.seed,
         step=asked.step,
     )
@@ -101,7 +97,7 @@ def mix(bench: "Bench", asked: Mix) -> Answer:
         "classes": [image.title for image in chosen],
         "images": [data_url(one) for one in levels],
         "targets": targets.tolist(),
-        "command": transforms.command_of(strengths),
+        "command": transforms.train_command(strengths),
     }
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from catseye.data.augment import augment_batch, random_resized_crop
 from catseye.data.mixing import mix_batch
-from catseye.preprocess import Pixels, Preprocessing, fit, to_pixels
+from catseye.preprocess import Pixels, Preprocessing, fit_to_square, to_pixels
 from catseye.seeds import derive
 from catseye.settings.merge import load_settings
 from catseye.settings.schema import AugmentSettings
@@ -50,7 +50,7 @@ TRANSFORMS = (
     ),
     Transform("hflip", "mirror", "horizontal_flip", 0, 1, 0.05, 0.5, "mirrored with probability {x}"),
     Transform("rotate_deg", "rotation", "rotate", 0, 180, 1, 15, "turned by an angle from −{x}° to {x}°"),
-    Transform("brightness", "brightness", "brightness", 0, 1, 0.05, 0.4, "times a factor from 1 − {x} to 1 + {x}"),
+    Transform("brightness", "brightness", "random_brightness", 0, 1, 0.05, 0.4, "times a factor from 1 − {x} to 1 + {x}"),
     Transform(
         "contrast", "contrast", "contrast", 0, 1, 0.05, 0.5,
         "away from or towards its mean grey, by a factor from 1 − {x} to 1 + {x}",
@@ -69,13 +69,13 @@ _OFF = {transform.key: transform.low for transform in TRANSFORMS} | {"mixup_alph
 _WHOLE = {"crop_padding_px"}
 
 
-def settings_of(strengths: Mapping[str, float]) -> AugmentSettings:
+def augment_settings(strengths: Mapping[str, float]) -> AugmentSettings:
     """Settings with these strengths and all else switched off.
 
     Raises:
         UsageError: a name is unknown or a strength out of its range.
 
-    >>> settings_of({"rotate_deg": 15}).rotate_deg
+    >>> augment_settings({"rotate_deg": 15}).rotate_deg
     15.0
 
     """
@@ -84,10 +84,10 @@ def settings_of(strengths: Mapping[str, float]) -> AugmentSettings:
     return load_settings("quick", values=named).augment
 
 
-def command_of(strengths: Mapping[str, float]) -> str:
+def train_command(strengths: Mapping[str, float]) -> str:
     """What trains with these strengths.
 
-    >>> command_of({"rotate_deg": 15, "hflip": 0})
+    >>> train_command({"rotate_deg": 15, "hflip": 0})
     'catseye train DATA --set augment.rotate_deg=15'
     """
     given = [f"--set augment.{key}={value:g}" for key, value in strengths.items() if value != _OFF.get(key, 0.0)]
@@ -168,6 +168,6 @@ def _stored(
 ) -> Pixels:
     """The image as the loader hands it over: whole, or cut while it is read."""
     if settings.crop_scale == 1:
-        return to_pixels(fit(image, spec), spec.channels)
+        return to_pixels(fit_to_square(image, spec), spec.channels)
     rng = random.Random(derive(derive(seed, "crop", epoch), index))  # noqa: S311
     return to_pixels(random_resized_crop(image, spec, settings.crop_scale, rng), spec.channels)

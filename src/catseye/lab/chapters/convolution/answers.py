@@ -8,13 +8,13 @@ from pydantic import Field
 
 from catseye.errors import UsageError
 from catseye.lab.chapters.convolution import maths as convolution
-from catseye.lab.chapters.convolution.maths import Map, Position, Stepping, output_size
+from catseye.lab.chapters.convolution.maths import Map, Stepping, WindowPosition, window_count
 from catseye.lab.chapters.pixels import maths as pixels
 from catseye.lab.networks import GIVEN, shown
 from catseye.lab.questions import Answer, Asked, Question
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
 
 EXAMPLE = "example"
 MAX_WRITTEN = 11  # a kernel of more values a side is not written out
@@ -38,7 +38,7 @@ class Slide(Asked):
     column: int = Field(default=0, ge=0, le=200)
 
 
-def slide(bench: "Bench", asked: Slide) -> Answer:
+def slide(bench: "Workbench", asked: Slide) -> Answer:
     """The input, the whole output, the output-size formula with its numbers, and the place (row, column) written out.
 
     A place that the output has no longer is moved to its last row or column.
@@ -47,12 +47,12 @@ def slide(bench: "Bench", asked: Slide) -> Answer:
     step = Stepping(asked.stride, asked.padding, asked.dilation)
     values = _values(bench, asked, len(kernel))
     height, width = values.shape[1:]
-    rows, columns = (output_size(size, kernel.shape[2], step) for size in (height, width))
+    rows, columns = (window_count(size, kernel.shape[2], step) for size in (height, width))
     row, column = min(asked.row, rows - 1), min(asked.column, columns - 1)
     positions = [convolution.at(one, part, row, column, step) for one, part in zip(values, kernel, strict=True)]
     return {
-        "input": _short(values),
-        "output": _short(convolution.convolve_channels(values, kernel, step)),
+        "input": _rounded_map(values),
+        "output": _rounded_map(convolution.convolve_channels(values, kernel, step)),
         "formula": {
             "height": height,
             "width": width,
@@ -73,14 +73,14 @@ def _kernel(asked: Slide) -> Map:
     return np.array(asked.kernel, np.float64) / asked.divisor
 
 
-def _values(bench: "Bench", asked: Slide, num_channels: int) -> Map:
+def _values(bench: "Workbench", asked: Slide, num_channels: int) -> Map:
     """What the window slides over: (C, H, W), grey for one channel."""
     if asked.image == EXAMPLE:
         if num_channels != 1:
             raise UsageError("the example has one channel and this filter three; choose an image")
         return convolution.EXAMPLE[None]
     image = bench.images.get(asked.image).fitted(asked.side)
-    values = image.transpose(2, 0, 1).astype(np.float64) if num_channels == 3 else pixels.luma(image)[None]
+    values = image.transpose(2, 0, 1).astype(np.float64) if num_channels == 3 else pixels.luma_of_pixels(image)[None]
     if not asked.as_network:
         return np.round(values)
     spec = shown(bench).spec
@@ -89,15 +89,15 @@ def _values(bench: "Bench", asked: Slide, num_channels: int) -> Map:
     return normalised
 
 
-def _written(positions: list[Position], step: Stepping) -> Answer:
+def _written(positions: list[WindowPosition], step: Stepping) -> Answer:
     first = positions[0]
     return {
         "row": first.row,
         "column": first.column,
         "top": first.row * step.stride - step.padding,
         "left": first.column * step.stride - step.padding,
-        "values": [_short(one.values) for one in positions],
-        "products": [_short(one.products) for one in positions],
+        "values": [_rounded_map(one.values) for one in positions],
+        "products": [_rounded_map(one.products) for one in positions],
         "sums": [one.total for one in positions],
         "total": sum(one.total for one in positions),
     }
@@ -110,22 +110,26 @@ class Kernels(Asked):
     seed: int = Field(default=0, ge=0, le=2**31)
 
 
-def kernels(bench: "Bench", asked: Kernels) -> Answer:
+def answer_kernels(bench: "Workbench", asked: Kernels) -> Answer:
     """Each by its name; what is shown is the table, its weights are the table divided by the divisor."""
-    known = convolution.kernels(asked.side, asked.seed)
+    known = convolution.classic_kernels(asked.side, asked.seed)
     return {
         "kernels": [
-            {"name": name, "divisor": (by := convolution.divisor(name, asked.side)), "values": _short(values * by)}
+            {
+                "name": name,
+                "divisor": (by := convolution.divisor(name, asked.side)),
+                "values": _rounded_map(values * by),
+            }
             for name, values in known.items()
         ]
     }
 
 
-class Filters(Asked):
+class AskFilters(Asked):
     """Nothing to choose."""
 
 
-def filters(bench: "Bench", asked: Filters) -> Answer:
+def filters(bench: "Workbench", asked: AskFilters) -> Answer:
     """The first-layer filters of the network on the bench, as numbers and as small images, with what it is."""
     from catseye.explanation.kernels import filter_image, first_filters
 
@@ -144,20 +148,22 @@ def filters(bench: "Bench", asked: Filters) -> Answer:
         "stride": found.stride,
         "padding": found.padding,
         "shape": list(found.weights.shape),
-        "filters": [{"values": _short(one.astype(np.float64)), "image": _bytes(filter_image(one))} for one in weights],
+        "filters": [
+            {"values": _rounded_map(one.astype(np.float64)), "image": _to_bytes(filter_image(one))} for one in weights
+        ],
     }
 
 
-def _bytes(image: NDArray[np.float32]) -> Any:
+def _to_bytes(image: NDArray[np.float32]) -> Any:
     return np.round(image * 255).astype(int).tolist()
 
 
-def _short(values: Map) -> Any:
+def _rounded_map(values: Map) -> Any:
     return np.round(values, 4).tolist()
 
 
 QUESTIONS = {
     "slide": Question(Slide, slide),
-    "kernels": Question(Kernels, kernels),
-    "filters": Question(Filters, filters),
+    "kernels": Question(Kernels, answer_kernels),
+    "filters": Question(AskFilters, filters),
 }

@@ -46,7 +46,7 @@ class Stepping:
 
 
 @dataclass(frozen=True)
-class Position:
+class WindowPosition:
     """One place of the window: the values under it, the products with the kernel, and their sum, all (k, k)."""
 
     row: int
@@ -60,7 +60,7 @@ class Position:
         return float(self.products.sum())
 
 
-def output_size(size: int, kernel: int, step: Stepping) -> int:
+def window_count(size: int, kernel: int, step: Stepping) -> int:
     """floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; for dilation 1 that is
     (size - kernel + 2 padding) / stride + 1.
 
@@ -69,7 +69,7 @@ def output_size(size: int, kernel: int, step: Stepping) -> int:
     Raises:
         UsageError: the window does not fit into the map.
 
-    >>> [output_size(32, 3, one) for one in (Stepping(), Stepping(padding=1), Stepping(stride=2, padding=1))]
+    >>> [window_count(32, 3, one) for one in (Stepping(), Stepping(padding=1), Stepping(stride=2, padding=1))]
     [30, 32, 16]
 
     """
@@ -90,7 +90,7 @@ def padded(values: Map, padding: int) -> Map:
     return np.pad(values, padding)
 
 
-def at(values: Map, kernel: Map, row: int, column: int, step: Stepping) -> Position:
+def at(values: Map, kernel: Map, row: int, column: int, step: Stepping) -> WindowPosition:
     """The window at one place of the output, written out.
 
     Shape: (H, W), (k, k).
@@ -98,18 +98,18 @@ def at(values: Map, kernel: Map, row: int, column: int, step: Stepping) -> Posit
     Raises:
         UsageError: the output has no such place.
 
-    >>> at(EXAMPLE, kernels()["vertical edge"], 0, 0, Stepping()).total
+    >>> at(EXAMPLE, classic_kernels()["vertical edge"], 0, 0, Stepping()).total
     4.0
 
     """
-    rows = output_size(values.shape[0], kernel.shape[0], step)
-    columns = output_size(values.shape[1], kernel.shape[1], step)
+    rows = window_count(values.shape[0], kernel.shape[0], step)
+    columns = window_count(values.shape[1], kernel.shape[1], step)
     if not (0 <= row < rows and 0 <= column < columns):
         raise UsageError(f"the output has rows 0 to {rows - 1} and columns 0 to {columns - 1}; got ({row}, {column})")
     top, left = row * step.stride, column * step.stride
     bottom, right = top + step.reach(kernel.shape[0]), left + step.reach(kernel.shape[1])
     under = padded(values, step.padding)[top : bottom : step.dilation, left : right : step.dilation]
-    return Position(row, column, under, under * kernel)
+    return WindowPosition(row, column, under, under * kernel)
 
 
 def convolve(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
@@ -117,12 +117,12 @@ def convolve(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
 
     Shape: (H, W), (k, k) -> (output_size(H), output_size(W)).
 
-    >>> convolve(EXAMPLE, kernels()["vertical edge"]).tolist()[0]
+    >>> convolve(EXAMPLE, classic_kernels()["vertical edge"]).tolist()[0]
     [4.0, 2.0, -4.0]
     """
     step = step or Stepping()
-    rows = output_size(values.shape[0], kernel.shape[0], step)
-    columns = output_size(values.shape[1], kernel.shape[1], step)
+    rows = window_count(values.shape[0], kernel.shape[0], step)
+    columns = window_count(values.shape[1], kernel.shape[1], step)
     around = padded(values, step.padding)
     total = np.zeros((rows, columns))
     for y in range(kernel.shape[0]):
@@ -146,7 +146,7 @@ def convolve_channels(values: Map, kernel: Map, step: Stepping | None = None) ->
     return total
 
 
-def kernels(side: int = 3, seed: int = 0) -> dict[str, Map]:
+def classic_kernels(side: int = 3, seed: int = 0) -> dict[str, Map]:
     """The kernels everybody should have tried, by name.
 
     Vertical and horizontal edge: minus on one side, plus on the other (Prewitt). Sharpen: the image plus its
@@ -187,13 +187,13 @@ def divisor(name: str, side: int = 3) -> int:
 
 
 def kernel(name: str, side: int = 3, seed: int = 0) -> Map:
-    """One of `kernels`.
+    """One of `classic_kernels`.
 
     Raises:
         UnknownName: there is none of that name.
 
     """
-    known = kernels(side, seed)
+    known = classic_kernels(side, seed)
     if name not in known:
         raise UnknownName("kernel", name, known)
     return known[name]

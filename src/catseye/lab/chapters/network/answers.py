@@ -17,11 +17,11 @@ from catseye.explanation.feature_maps import feature_maps, top_patches
 from catseye.explanation.receptive_field import Box, gradient_field, map_side, receptive_field, row_of
 from catseye.lab.networks import GIVEN, Shown, data_pixels, names, shown
 from catseye.lab.questions import Answer, Asked, Question
-from catseye.models.summary import EVERYTHING, Row, Summary, summarise
+from catseye.models.summary import EVERYTHING, LayerRow, ModelSummary, summarise
 from catseye.preprocess import Pixels, normalise, preprocess
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
 
 NUM_MAPS = 12
 NUM_PATCHES = 9
@@ -29,13 +29,13 @@ NUM_BARS = 10
 BATCH = 64
 
 
-class Network(Asked):
+class AskNetwork(Asked):
     """Which network: what the lab was started with, or a registered name."""
 
     network: str = Field(default=GIVEN, max_length=80)
 
 
-class OnImage(Network):
+class OnImage(AskNetwork):
     """The same, and the image it is shown."""
 
     image: str = Field(max_length=64)
@@ -55,7 +55,7 @@ class Place(Layer):
     column: int = Field(default=0, ge=0, le=2000)
 
 
-class Channel(Network):
+class Channel(AskNetwork):
     """One channel of a layer."""
 
     layer: str = Field(max_length=120)
@@ -69,7 +69,7 @@ class Overlay(OnImage):
     method: str = Field(default="gradcam", max_length=20)
 
 
-def flow(bench: "Bench", asked: Network) -> Answer:
+def flow(bench: "Workbench", asked: AskNetwork) -> Answer:
     """Every layer in the order in which data meets it, and what the network is."""
     with bench.lock:
         network = shown(bench, asked.network)
@@ -88,7 +88,7 @@ def flow(bench: "Bench", asked: Network) -> Answer:
     }
 
 
-def _line(row: Row) -> Answer:
+def _line(row: LayerRow) -> Answer:
     return {
         "name": row.name,
         "kind": row.kind,
@@ -99,7 +99,7 @@ def _line(row: Row) -> Answer:
     }
 
 
-def _shape(row: Row) -> list[int]:
+def _shape(row: LayerRow) -> list[int]:
     """Channels first, whatever the layer keeps first."""
     if len(row.output_shape) != 3:
         return list(row.output_shape)
@@ -108,11 +108,11 @@ def _shape(row: Row) -> list[int]:
     return [num_channels, side, side]
 
 
-def maps(bench: "Bench", asked: Layer) -> Answer:
+def maps(bench: "Workbench", asked: Layer) -> Answer:
     """The strongest feature maps of a layer for this image."""
     with bench.lock:
         network = shown(bench, asked.network)
-        found = feature_maps(network.model, _input(bench, asked, network)[1], asked.layer)
+        found = feature_maps(network.model, _network_input(bench, asked, network)[1], asked.layer)
     order = found.order[:NUM_MAPS].tolist()
     return {
         "layer": asked.layer,
@@ -123,7 +123,7 @@ def maps(bench: "Bench", asked: Layer) -> Answer:
                 "strength": float(found.strength[channel]),
                 "lowest": float(found.maps[channel].min()),
                 "highest": float(found.maps[channel].max()),
-                "values": _short(found.maps[channel].numpy()),
+                "values": _rounded_array(found.maps[channel].numpy()),
             }
             for channel in order
         ],
@@ -131,11 +131,11 @@ def maps(bench: "Bench", asked: Layer) -> Answer:
     }
 
 
-def place(bench: "Bench", asked: Place) -> Answer:
+def place(bench: "Workbench", asked: Place) -> Answer:
     """What one activation can see of the image, and where it does look."""
     with bench.lock:
         network = shown(bench, asked.network)
-        pixels, x = _input(bench, asked, network)
+        pixels, x = _network_input(bench, asked, network)
         box = _box(_summary(bench, asked.network, network), asked.layer, asked.row, asked.column, x.shape[-1])
         field = gradient_field(network.model, x, asked.layer, asked.channel, asked.row, asked.column).numpy()
     inside = field[box.top : box.bottom, box.left : box.right]
@@ -145,7 +145,7 @@ def place(bench: "Bench", asked: Place) -> Answer:
         "image": _png(pixels),
         "box": _box_json(box),
         "part": _png(pixels[box.top : box.bottom, box.left : box.right]),
-        "gradient": _short(field / max(float(field.max()), 1e-12)),
+        "gradient": _rounded_array(field / max(float(field.max()), 1e-12)),
         "inside": float(inside.sum()) / total if total > 0 else 0.0,
         "share_of_pixels": inside.size / field.size,
         "half_px": half,
@@ -162,7 +162,7 @@ def _half_radius(field: NDArray[np.float32], box: Box) -> float:
     return float(2 * distance[order][int(np.searchsorted(share, 0.5))] + 1)
 
 
-def patches(bench: "Bench", asked: Channel) -> Answer:
+def patches(bench: "Workbench", asked: Channel) -> Answer:
     """The parts of the data set at which one channel answers loudest."""
     with bench.lock:
         network = shown(bench, asked.network)
@@ -189,11 +189,11 @@ def patches(bench: "Bench", asked: Channel) -> Answer:
     return {"source": data.source, "num_images": len(data.pixels), "patches": shown_patches}
 
 
-def decision(bench: "Bench", asked: OnImage) -> Answer:
+def decision(bench: "Workbench", asked: OnImage) -> Answer:
     """The head's answer: logits and probabilities, the most likely classes first."""
     with bench.lock:
         network = shown(bench, asked.network)
-        pixels, x = _input(bench, asked, network)
+        pixels, x = _network_input(bench, asked, network)
         with torch.no_grad():
             logits = network.model(x).float().numpy()
     shares = softmax(logits, network.temperature)[0]
@@ -216,31 +216,31 @@ def decision(bench: "Bench", asked: OnImage) -> Answer:
     }
 
 
-def overlay(bench: "Bench", asked: Overlay) -> Answer:
+def answer_overlay(bench: "Workbench", asked: Overlay) -> Answer:
     """The class-activation map over the image, 0 to 1."""
     with bench.lock:
         network = shown(bench, asked.network)
-        pixels, x = _input(bench, asked, network)
+        pixels, x = _network_input(bench, asked, network)
         with torch.no_grad():
             best = int(network.model(x).argmax())
         target = best if asked.target is None else min(asked.target, len(network.classes) - 1)
-        heat = cam.explain(network.model, x, torch.tensor([target]), asked.method)[0]  # type: ignore[arg-type]
-    return {"image": _png(pixels), "class": network.classes[target], "heat": _short(heat.detach().numpy(), 3)}
+        heat = cam.explain_batch(network.model, x, torch.tensor([target]), asked.method)[0]  # type: ignore[arg-type]
+    return {"image": _png(pixels), "class": network.classes[target], "heat": _rounded_array(heat.detach().numpy(), 3)}
 
 
-def _input(bench: "Bench", asked: OnImage, network: Shown) -> tuple[Pixels, Tensor]:
+def _network_input(bench: "Workbench", asked: OnImage, network: Shown) -> tuple[Pixels, Tensor]:
     """The image as the network gets it: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
     pixels = preprocess(bench.images.get(asked.image).pixels, network.spec)
     return pixels, torch.from_numpy(normalise(pixels[None], network.spec))
 
 
-def _summary(bench: "Bench", which: str, network: Shown) -> Summary:
+def _summary(bench: "Workbench", which: str, network: Shown) -> ModelSummary:
     spec = network.spec
     shape = (spec.channels, spec.height_px, spec.width_px)
     return bench.once(f"network:summary:{which}", lambda: summarise(network.model, shape))
 
 
-def _box(summary: Summary, layer: str, row: int, column: int, side_px: int) -> Box:
+def _box(summary: ModelSummary, layer: str, row: int, column: int, side_px: int) -> Box:
     found = row_of(summary, layer)
     if len(found.output_shape) == 3:
         last = map_side(found) - 1
@@ -259,15 +259,15 @@ def _png(pixels: Pixels) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _short(values: NDArray[np.floating[Any]], digits: int = 4) -> Any:
+def _rounded_array(values: NDArray[np.floating[Any]], digits: int = 4) -> Any:
     return np.round(values.astype(np.float64), digits).tolist()
 
 
 QUESTIONS = {
-    "flow": Question(Network, flow),
+    "flow": Question(AskNetwork, flow),
     "maps": Question(Layer, maps),
     "place": Question(Place, place),
     "patches": Question(Channel, patches),
     "decision": Question(OnImage, decision),
-    "overlay": Question(Overlay, overlay),
+    "overlay": Question(Overlay, answer_overlay),
 }

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from catseye.lab.chapters.pixels import maths as pixels
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Asked, Nothing, Question
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
 
 
-class Look(Asked):
+class AskLook(Asked):
     """A window of `side` px whose corner lies at (`top`, `left`) of the image."""
 
     image: str = Field(max_length=64)
@@ -20,7 +20,7 @@ class Look(Asked):
     side: int = Field(default=8, ge=2, le=16)
 
 
-def look(bench: "Bench", asked: Look) -> Answer:
+def look(bench: "Workbench", asked: AskLook) -> Answer:
     """The window's values, channel by channel, and what is true of the whole image."""
     image = bench.images.get(asked.image)
     part, top, left = pixels.window(image.pixels, asked.top, asked.left, asked.side)
@@ -49,7 +49,7 @@ class Compare(Asked):
     kernel: int = Field(default=3, ge=1, le=11)
 
 
-def compare(bench: "Bench", asked: Compare) -> Answer:
+def answer_costs(bench: "Workbench", asked: Compare) -> Answer:
     """Both layers' parameters, and how often the one has the other's."""
     shape = (asked.channels, asked.side, asked.side)
     dense = pixels.dense_cost(shape, asked.units)
@@ -68,13 +68,13 @@ def compare(bench: "Bench", asked: Compare) -> Answer:
     }
 
 
-class Example(Asked):
-    """Nothing to choose."""
-
-
-def example(bench: "Bench", asked: Example) -> Answer:
+def example(bench: "Workbench", asked: Nothing) -> Answer:
     """The small image whose values can be read."""
     return {"values": pixels.EXAMPLE.tolist(), "num_values": int(pixels.EXAMPLE.size)}
 
 
-QUESTIONS = {"look": Question(Look, look), "compare": Question(Compare, compare), "example": Question(Example, example)}
+QUESTIONS = {
+    "look": Question(AskLook, look),
+    "compare": Question(Compare, answer_costs),
+    "example": Question(Nothing, example),
+}

@@ -94,7 +94,7 @@ def _checked(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return shape
 
 
-def luma(pixels: Pixels) -> NDArray[np.float64]:
+def luma_of_pixels(pixels: Pixels) -> NDArray[np.float64]:
     """The grey of an image: 0.299 R + 0.587 G + 0.114 B, on the scale 0 to 255.
 
     Shape: (H, W, C) -> (H, W).

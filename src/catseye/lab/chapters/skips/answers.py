@@ -8,7 +8,7 @@ from catseye.explanation.gradient_flow import INITIALISATIONS, MAX_DEPTH, MIN_DE
 from catseye.lab.questions import Answer, Asked, Question
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
 
 
 class Measure(Asked):
@@ -21,7 +21,7 @@ class Measure(Asked):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-def measure(bench: "Bench", asked: Measure) -> Answer:
+def answer_gradients(bench: "Workbench", asked: Measure) -> Answer:
     """Both networks built, run forward and backward, and trained for the steps: nothing is looked up."""
     found = gradient_flow(
         asked.depth,
@@ -33,4 +33,4 @@ def measure(bench: "Bench", asked: Measure) -> Answer:
     return {**found.to_json(), "says": INITIALISATIONS[asked.initialisation]}
 
 
-QUESTIONS = {"measure": Question(Measure, measure)}
+QUESTIONS = {"measure": Question(Measure, answer_gradients)}

@@ -6,20 +6,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from catseye.lab.chapters.timeline import maths as timeline
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Asked, Nothing, Question
 from catseye.models.diagram import block_diagram
 from catseye.models.milestones import MILESTONES
 
 if TYPE_CHECKING:
-    from catseye.lab.bench import Bench
-    from catseye.models.summary import Row
+    from catseye.lab.bench import Workbench
+    from catseye.models.summary import LayerRow
 
 
-class Nothing(Asked):
-    """Nothing to choose."""
-
-
-def milestones(bench: "Bench", asked: Nothing) -> Answer:
+def milestones(bench: "Workbench", asked: Nothing) -> Answer:
     """All of them with their published facts, and what was measured where `catseye lab --timeline` was given."""
     path = bench.timeline
     measured = None if path is None else bench.once("timeline", lambda: timeline.read_measured(path))
@@ -32,7 +28,7 @@ class Choose(Asked):
     name: str = Field(max_length=40)
 
 
-def milestone(bench: "Bench", asked: Choose) -> Answer:
+def answer_milestone(bench: "Workbench", asked: Choose) -> Answer:
     """Counted on the module, with its layers and its block."""
     one = timeline.of_the_timeline(asked.name)
     return bench.once(f"milestone:{one.name}", lambda: _take_apart(one))
@@ -56,7 +52,7 @@ def _take_apart(one: Any) -> Answer:
     }
 
 
-def _layer(row: "Row") -> Answer:
+def _layer(row: "LayerRow") -> Answer:
     shape = row.output_shape
     pointwise = timeline.is_pointwise(row)  # (h, w, C), the others (C, h, w)
     dense = row.kind == "Linear" and not pointwise
@@ -71,4 +67,4 @@ def _layer(row: "Row") -> Answer:
     }
 
 
-QUESTIONS = {"milestones": Question(Nothing, milestones), "milestone": Question(Choose, milestone)}
+QUESTIONS = {"milestones": Question(Nothing, milestones), "milestone": Question(Choose, answer_milestone)}

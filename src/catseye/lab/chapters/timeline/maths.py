@@ -14,7 +14,7 @@ from torch import nn
 from catseye.errors import UsageError
 from catseye.models import registry
 from catseye.models.milestones import MILESTONES, Milestone
-from catseye.models.summary import Row, Summary, summarise
+from catseye.models.summary import LayerRow, ModelSummary, summarise
 
 NUM_CLASSES = 1000
 MAX_FILE_BYTES = 1_000_000
@@ -26,12 +26,12 @@ class Anatomy:
     """A milestone at the paper's input size, counted on the module; `layers`: those with weights, and poolings."""
 
     milestone: Milestone
-    summary: Summary
+    summary: ModelSummary
     num_convolutions: int
     num_linear: int
 
     @property
-    def layers(self) -> list[Row]:
+    def layers(self) -> list[LayerRow]:
         """What the silhouette shows, in the order in which data meets it."""
         return [row for row in self.summary.rows if row.kind in _WITH_WEIGHTS or "Pool" in row.kind]
 
@@ -52,7 +52,7 @@ def anatomy(milestone: Milestone) -> Anatomy:
     return Anatomy(milestone, summary, len(weighted) - len(dense), len(dense))
 
 
-def is_pointwise(row: Row) -> bool:
+def is_pointwise(row: LayerRow) -> bool:
     """Whether a dense layer works on every place of a map, which makes it a 1x1 convolution; ConvNeXt writes it so."""
     return row.kind == "Linear" and len(row.output_shape) == 3
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import Field
 
-from catseye.data.builtin import load
+from catseye.data.builtin import load_builtin
 from catseye.explanation.kernels import first_filters
 from catseye.http.refusals import Refusal
 from catseye.lab.chapters.training.watched import Watched
 from catseye.lab.networks import Shown, leave
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Asked, Nothing, Question
 from catseye.manifest import Manifest
 from catseye.models import registry
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from catseye.lab.bench import Bench
+    from catseye.lab.bench import Workbench
 
 DATA, MODEL = "digits", "lenet5"
 _NONE = {"augment.hflip": 0.0, "augment.crop_padding_px": 0}
@@ -59,7 +59,7 @@ class Start(Asked):
         return f"catseye train {DATA} --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
 
 
-def run(bench: "Bench", asked: Start) -> "Iterator[Answer]":
+def answer_run(bench: "Workbench", asked: Start) -> "Iterator[Answer]":
     """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
 
     Raises:
@@ -93,11 +93,7 @@ def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
     return Shown(MODEL, model, spec, manifest.classes, temperature, trained=True, says=says, data=DATA)
 
 
-class Nothing(Asked):
-    """Nothing to choose."""
-
-
-def stop(bench: "Bench", asked: Nothing) -> Answer:
+def stop(bench: "Workbench", asked: Nothing) -> Answer:
     """End the run at its next step; what it has told so far stays on the page."""
     watched = bench.kept("training")
     running = isinstance(watched, Watched) and watched.running
@@ -106,9 +102,9 @@ def stop(bench: "Bench", asked: Nothing) -> Answer:
     return {"stopped": running}
 
 
-def begin(bench: "Bench", asked: Nothing) -> Answer:
+def begin(bench: "Workbench", asked: Nothing) -> Answer:
     """What the page shows before anything was trained."""
-    data = load(DATA)
+    data = load_builtin(DATA)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Start().seed)  # as training/assemble.py does: these are the filters that the run begins with
         model = registry.create(MODEL, num_classes=len(data.classes), in_channels=1, input_px=32)
@@ -121,7 +117,7 @@ def begin(bench: "Bench", asked: Nothing) -> Answer:
     }
 
 
-def preview(bench: "Bench", asked: Start) -> Answer:
+def preview(bench: "Workbench", asked: Start) -> Answer:
     """What a terminal would be told."""
     return {"command": asked.command}
 
@@ -132,16 +128,16 @@ class Digits(Asked):
     images: list[int] = Field(max_length=64)
 
 
-def digits(bench: "Bench", asked: Digits) -> Answer:
+def digits(bench: "Workbench", asked: Digits) -> Answer:
     """Their pixels, 8 x 8 each."""
-    pixels = load(DATA).pixels
+    pixels = load_builtin(DATA).pixels
     return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in asked.images]}
 
 
 QUESTIONS = {
     "begin": Question(Nothing, begin),
     "preview": Question(Start, preview),
-    "run": Question(Start, run),
+    "run": Question(Start, answer_run),
     "stop": Question(Nothing, stop),
     "digits": Question(Digits, digits),
 }
