@@ -12,7 +12,7 @@ from typing import Unpack
 
 import torch
 
-from catseye.errors import CatseyeError, DataError, TrainingError
+from catseye.errors import CatseyeError, DataError, TrainingError, UsageError
 from catseye.runs import Run, open_run, save_model
 from catseye.training import run_folder
 from catseye.training.assemble import Assembled, assemble
@@ -68,6 +68,8 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
 def _resume(request: RunRequest, run: Run, place: Workplace) -> TrainedRun:
     refuse_with_resume(request)
     with run_folder.run_held(run, place.processes):
+        if run.finished:
+            raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
         session = reopen_session(run, place)
         built = assemble(session)
         position = run_folder.continue_run(run, built.state, place.console)
