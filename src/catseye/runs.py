@@ -24,7 +24,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import torch
 from filelock import FileLock, Timeout
@@ -32,13 +31,10 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
-from catseye.classifier import Classifier
-from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
-from catseye.preprocess import Pixels
 from catseye.settings.merge import read_settings
 from catseye.settings.schema import Settings
 
@@ -274,19 +270,6 @@ def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Te
         if mine != theirs:
             return f"{name}: the network has {mine}, the file {theirs}"
     return ""
-
-
-def load_classifier(path: str | Path, device: torch.device) -> Classifier:
-    """A run folder or a model.safetensors as a `Classifier` that computes with torch."""
-    model, manifest = load_model(path, device)
-
-    def logits(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
-        with torch.inference_mode():
-            x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-            result: Tensor = model(normalise_batch(to_unit(x), manifest.preprocessing))
-        return result.float().cpu().numpy()
-
-    return Classifier(manifest=manifest, logits=logits)
 
 
 def environment() -> dict[str, Any]:

@@ -18,7 +18,6 @@ from catseye.runs import (
     Run,
     create_run,
     environment,
-    load_classifier,
     load_model,
     locked,
     open_run,
@@ -29,6 +28,7 @@ from catseye.runs import (
     write_json,
     write_tensors,
 )
+from catseye.runtimes.loading import load
 from catseye.settings.merge import to_toml
 from catseye.settings.schema import Settings
 from tests.conftest import random_pixels
@@ -217,7 +217,7 @@ def test_a_classifier_normalises_and_answers(model_file):
     x = (torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255 - 0.4) / 0.3
     with torch.inference_mode():
         wanted = model(x).softmax(1)[0].double().numpy()
-    np.testing.assert_allclose(load_classifier(model_file, CPU).predict(pixels).probabilities, wanted, rtol=1e-5)
+    np.testing.assert_allclose(load(model_file, device="cpu").predict(pixels).probabilities, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])

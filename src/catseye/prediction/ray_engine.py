@@ -15,7 +15,7 @@ from catseye.errors import CatseyeError, MissingDependency, ModelFileError, Usag
 from catseye.machine.cores import num_cores
 from catseye.prediction.parts import do_part
 from catseye.prediction.plan import digest_of_model, read_plan
-from catseye.runtimes.loading import is_model_file, load, open_model
+from catseye.runtimes.loading import open_model
 
 STORE_BYTES = 80_000_000  # the smallest that Ray takes; what travels is a few numbers per part
 QUIET = {
@@ -42,9 +42,7 @@ class RayWorker:
 
 def open_classifier(model: Path, device: str, trust: bool) -> Classifier:
     """The model as `predict` opens it, computing in one thread: a worker stands on one core."""
-    if is_model_file(model) and device in ("auto", "cpu"):
-        return open_model(model, trust=trust, threads=1).classifier()
-    return load(model, device=device, trust=trust)
+    return open_model(model, device=device, trust=trust, threads=1).classifier()
 
 
 def run_parts(

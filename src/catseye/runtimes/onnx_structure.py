@@ -3,7 +3,7 @@
 A short protobuf reader, because the runtime has no `onnx` package, and because a file from a stranger is
 judged before ONNX Runtime sees it (which reads external data below the working directory even for a model
 handed over as bytes; seen with 1.32). It knows only the messages in which a tensor can hide: graphs, nodes,
-attributes, subgraphs, functions, training graphs, sparse tensors. Called by `onnx_runtime.py`.
+attributes, subgraphs, functions, training graphs, sparse tensors. Called by `onnx.py`.
 
 Source: field numbers of onnx/onnx.proto (IR version 13); wire format of protobuf.dev/programming-guides/encoding.
 """

@@ -1,8 +1,8 @@
-"""An OpenVINO IR, MODEL.xml with MODEL.bin beside it, as a `ModelFile`. No torch.
+"""An OpenVINO IR, MODEL.xml with MODEL.bin beside it. No torch.
 
-Enters: the path of an .xml that may come from a stranger. Leaves: `ModelFile`. Both files are read once, into bytes
+Enters: the path of an .xml that may come from a stranger. Leaves: `OpenedModel`. Both files are read once, into bytes
 that are judged, hashed and run. The .xml carries the manifest and the hash of the .bin, so that a swapped .bin is
-refused. Called by `loading.py`, serving and exporting.
+refused. Called by `loading.py`, and by `onnx.py` for an .onnx that OpenVINO is to compute.
 """
 
 import re
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
 from catseye.manifest import METADATA_KEY, Manifest
-from catseye.runtimes.model_file import Ask, Face, ModelFile, first_line, read_once, require_answers
+from catseye.runtimes.model_file import Ask, Face, OpenedModel, OpenSettings, first_line, read_once, require_answers
 
 WEIGHTS_KEY = "catseye_weights_sha256"
 MAX_XML_BYTES = 64_000_000
@@ -37,10 +37,8 @@ class Ir:
     num_parameters: int
 
 
-def open_openvino(path: str | Path, *, threads: int = 0, calls: int = 1) -> ModelFile:
+def open_openvino(path: str | Path, wish: OpenSettings) -> OpenedModel:
     """Read, judge and compile an IR for the CPU, in float32 arithmetic where it is not quantised.
-
-    `threads` computes one call (0: one per core), `calls` are made at the same time.
 
     Raises:
         ModelFileError: missing, damaged, not made by catseye, a foreign .bin, or not what its manifest says.
@@ -48,20 +46,17 @@ def open_openvino(path: str | Path, *, threads: int = 0, calls: int = 1) -> Mode
 
     """
     source = str(path)
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingDependency(error.name or "openvino", "openvino") from None
+    version = require_openvino()
     xml = read_once(source, "an OpenVINO")
     weights = read_once(Path(source).with_suffix(".bin"), "an OpenVINO")
     ir = read_ir(xml, weights, source)
-    ask, inputs, outputs = start(xml, weights, source, threads=threads, calls=calls)
+    ask, inputs, outputs = start(xml, weights, source, threads=wish.threads, calls=wish.calls)
     _check_openvino_face(ir.manifest, inputs, outputs, source)
     return require_answers(
-        ModelFile(
-            path=source,
+        OpenedModel(
+            path=Path(path),
             format="OpenVINO IR",
-            runtime=f"openvino {openvino.__version__.split('-', 1)[0]}",
+            runtime=version,
             manifest=ir.manifest,
             num_bytes=len(xml) + len(weights),
             sha256=sha256(xml).hexdigest(),
@@ -70,8 +65,23 @@ def open_openvino(path: str | Path, *, threads: int = 0, calls: int = 1) -> Mode
             outputs=outputs,
             operators=ir.operators,
             num_parameters=ir.num_parameters,
+            computed_by="openvino",
         )
     )
+
+
+def require_openvino() -> str:
+    """OpenVINO and its version, in words.
+
+    Raises:
+        MissingDependency: it is not installed.
+
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependency(error.name or "openvino", "openvino") from None
+    return f"openvino {openvino.__version__.split('-', 1)[0]}"
 
 
 def start(
