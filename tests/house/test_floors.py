@@ -28,7 +28,8 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 TORCH_FREE = (
     "errors", "files", "seeds", "settings", "machine/cores", "preprocess", "http", "manifest", "classifier",
     "runtimes/loading", "runtimes/formats", "runtimes/model_file", "runtimes/onnx", "runtimes/onnx_structure",
-    "runtimes/openvino", "runtimes/torch_archive", "runtimes/tensorrt_engine_file", "prediction", "serving",
+    "runtimes/openvino", "runtimes/openvino_structure", "runtimes/trial", "runtimes/torch_archive",
+    "runtimes/tensorrt_engine_file", "prediction", "serving",
 )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ model.
     onnx.py             ONNX Runtime; no torch, safe to open from a stranger
     onnx_structure.py   what is inside an ONNX file, from its bytes alone
     openvino.py         OpenVINO .xml and .bin
+    openvino_structure.py  what an IR says, and the model that OpenVINO has read, judged
+    trial.py            a call that native code may not survive, made in a child process first
     torch.py            TorchScript, torch.export and AOTInductor files, with trust only
     torch_archive.py    what is inside a TorchScript file or a .pt2, from its bytes alone
     tensorrt.py         a TensorRT engine on the GPU it was built for

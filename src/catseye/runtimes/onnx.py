@@ -53,7 +53,10 @@ def open_onnx(path: str | Path, wish: OpenSettings = OpenSettings()) -> OpenedMo
         raise ModelFileError(f"{source}: its manifest does not say what its input is; export it again")
     computed_by = _available(wish.runtime or "cpu")
     session = _session(content, source, wish, computed_by)
-    inputs, outputs = _onnx_face(session.get_inputs()), _onnx_face(session.get_outputs())
+    try:
+        inputs, outputs = _onnx_face(session.get_inputs()), _onnx_face(session.get_outputs())
+    except (UnicodeDecodeError, RuntimeError) as error:
+        raise ModelFileError(f"{source}: its inputs or outputs cannot be read ({first_line(error)})") from None
     _check_onnx_face(manifest, inputs, outputs, source)
 
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
@@ -107,9 +110,12 @@ def _available(runtime: str) -> str:
 def _in_openvino(opened: OpenedModel, content: bytes, wish: OpenSettings) -> OpenedModel:
     """The same graph in OpenVINO, after it answered two trial images as ONNX Runtime does."""
     from catseye.runtimes.openvino import require_openvino, start
+    from catseye.runtimes.trial import require_survival
 
     version = require_openvino()
-    ask, _, _ = start(content, b"", str(opened.path), threads=wish.threads, calls=wish.calls)
+    if not wish.trust:
+        require_survival(opened.sha256, str(opened.path), "openvino")
+    ask = start(content, b"", str(opened.path), threads=wish.threads, calls=wish.calls).ask
     spec = opened.manifest.preprocessing
     pixels = np.random.default_rng(1).integers(0, 256, (2, spec.height_px, spec.width_px, spec.channels), np.uint8)
     found = ask(tensor_of(pixels, opened.manifest), ("probability",))[0]
@@ -137,7 +143,8 @@ def _session(content: bytes, source: str, wish: OpenSettings, computed_by: str) 
     # Else bytes that look like ORT's own format, which was not judged above, would be taken for that.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        # With its fallback it would try again and print about it where results stand.
+        session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common root but this
         raise ModelFileError(f"{source} cannot be run by ONNX Runtime ({first_line(error)})") from None
     if session.get_providers()[0] != wanted:  # it falls back to the CPU without a word
