@@ -1,8 +1,10 @@
-"""Model files that end the process which opens them, or keep it busy: they become one sentence, and a server lives on."""
+"""Model files that end the process which opens them, or keep it busy: each becomes one sentence."""
 
+import io
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from catseye.errors import ModelFileError
 from catseye.runtimes import trial
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.onnx_structure import read_structure
+from catseye.runtimes.torch_archive import read_archive
 from tests.unit.onnx_files import manifest, tiny_model
 
 ENDS = r"ends the process that opens it \(SIGSEGV\), seen in a trial"
@@ -65,7 +68,9 @@ def test_a_child_that_does_not_end_is_ended():
 
 def test_a_refusal_keeps_its_words(tmp_path):
     with pytest.raises(ModelFileError, match=r"none\.onnx cannot be read"):
-        trial.call_in_child("catseye.runtimes.trial:open_trial", {"path": str(tmp_path / "none.onnx"), "runtime": ""}, "x")
+        trial.call_in_child(
+            "catseye.runtimes.trial:open_trial", {"path": str(tmp_path / "none.onnx"), "runtime": ""}, "x"
+        )
 
 
 def test_a_file_that_crashes_its_reader_is_refused(crashing):
@@ -115,8 +120,8 @@ def peak_bytes(act):
 
 
 def test_empty_messages_take_no_memory():
-    content = b"\x08\x0a" + message(7, message(1, b"") * 60_000)
-    assert peak_bytes(lambda: read_structure(content, "m")) < 500_000  # 12 MB with a list of them
+    content = b"\x08\x0a" + message(7, message(1, b"") * 20_000)
+    assert peak_bytes(lambda: read_structure(content, "m")) < 200_000  # 4 MB with a list of them
     many = b"\x08\x0a" + message(7, message(1, b"") * 4_900_000)
     with pytest.raises(ModelFileError, match="more than 500,000 fields"):
         read_structure(many, "m")
@@ -128,6 +133,70 @@ def test_messages_are_not_nested_without_end():
         content = message(1, message(5, message(6, content)))
     with pytest.raises(ModelFileError, match="nested more than 100 deep"):
         read_structure(b"\x08\x0a" + message(7, content), "m")
+
+
+def torchscript(code=b"a", pickled=b"\x80\x02).", **more):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        entries = {"constants.pkl": pickled, "code/__torch__.py": code, "data.pkl": b"\x80\x02).", **more}
+        for name, content in entries.items():
+            archive.writestr(f"m/{name}", content)
+    return stream.getvalue()
+
+
+def torch_export(program):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/models/model.json", program)
+    return stream.getvalue()
+
+
+PACKED = {
+    "code": (lambda: torchscript(b"a," * 13_000_000), "more than 1,000,000 bytes of code"),
+    "code in parts": (
+        lambda: torchscript(**{f"code/{part}.py": b"#" * 600_000 for part in "ab"}),
+        "more than 1,000,000 bytes of code",
+    ),
+    "pickles": (lambda: torchscript(pickled=b"N0" * 3_000_000 + b"."), "more than 4,000,000 bytes of pickles"),
+    "a manifest": (lambda: torchscript(**{"extra/catseye": b" " * 9_000_000}), "more than 8,000,000 bytes of manifest"),
+    "JSON": (lambda: torch_export(b"[" + b"[]," * 4_000_000 + b"0]"), "more than 10,000,000 bytes of JSON"),
+    "a name": (lambda: torchscript(b"a" + b".a" * 5_000), "a name of more than 2,000 characters"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), PACKED.values(), ids=PACKED)
+def test_what_is_packed_a_thousandfold_is_not_unpacked(make, message):
+    content = make()
+    assert len(content) < 60_000
+    with pytest.raises(ModelFileError, match=message):
+        read_archive(content, "m")
+
+
+def test_code_is_read_without_a_tree():
+    """20 kB of code: a syntax tree of it takes 8 MB."""
+    content = torchscript(b"a," * 10_000)
+    assert peak_bytes(lambda: read_archive(content, "m")) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [
+        (b"x = torch.relu(y)", None),
+        (b"x = (torch . # a comment\n relu)(y)", None),
+        (b"x = f(y).relu(z)", None),
+        (b"x = 'torch.save'", None),
+        (b"x = (torch . # a comment\n save)(y)", "torch.save"),
+        (b"x = (torch).save(y)", "torch"),
+        (b"x = f(y).torch.classes.a.B(z)", ".torch.classes.a.B"),
+        (b"x = y if ops.image.read_file(z) else z", "ops.image.read_file"),
+    ],
+)
+def test_names_are_found_whatever_stands_between_their_parts(code, refused):
+    if refused is None:
+        read_archive(torchscript(code), "m")
+        return
+    with pytest.raises(ModelFileError, match=f"uses the operator '{refused}', which is not opened"):
+        read_archive(torchscript(code), "m")
 
 
 @pytest.mark.parametrize("name", [b"image", b"batch"])
@@ -165,7 +234,7 @@ def test_constants_that_share_a_bin_many_times_are_refused(ir, tmp_path):
 
 def test_an_output_without_a_name_is_one_sentence(ir, tmp_path):
     path = tmp_path / "m.xml"
-    path.write_bytes(ir.read_bytes().replace(b'names="probability"', b"").replace(b'output_', b""))
+    path.write_bytes(ir.read_bytes().replace(b'names="probability"', b"").replace(b"output_", b""))
     path.with_suffix(".bin").write_bytes(ir.with_suffix(".bin").read_bytes())
     with pytest.raises(ModelFileError):
         open_model(path, trust=True)

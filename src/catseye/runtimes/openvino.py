@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
 from catseye.manifest import Manifest
-from catseye.runtimes.model_file import Ask, Face, OpenedModel, OpenSettings, first_line, read_once, require_answers
+from catseye.runtimes.model_file import Ask, Face, OpenedModel, OpenSettings, read_once, require_answers
 from catseye.runtimes.openvino_structure import judge_model, read_ir
 from catseye.runtimes.trial import require_survival
 
@@ -110,7 +110,7 @@ def start(model: bytes, weights: bytes, source: str, *, threads: int = 0, calls:
     except ModelFileError:
         raise
     except Exception as error:  # noqa: BLE001 - OpenVINO raises RuntimeError and its own, names may be no UTF-8
-        raise ModelFileError(f"{source} cannot be run by OpenVINO ({first_line(error)})") from None
+        raise ModelFileError(f"{source} cannot be run by OpenVINO ({_last_line(error)})") from None
     place = {name: index for index, (name, _, _) in enumerate(outputs)}
     requests = threading.local()  # one per thread: they hold the tensors of a call
 
@@ -121,6 +121,12 @@ def start(model: bytes, weights: bytes, source: str, *, threads: int = 0, calls:
         return [requests.own.get_output_tensor(place[name]).data.copy() for name in names]
 
     return CompiledGraph(ask, inputs, outputs, operators, num_parameters)
+
+
+def _last_line(error: Exception) -> str:
+    """OpenVINO's messages begin with the places in its source that they came through."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1].strip()[:300]
 
 
 def _openvino_face(port: Any) -> Face:
@@ -137,7 +143,9 @@ def _check_openvino_face(manifest: Manifest, inputs: list[Face], outputs: list[F
         sides, kind = [spec.channels, spec.height_px, spec.width_px], "f32"
     wanted: list[Face] = [("image", kind, ["batch", *sides])]
     answers: list[Face] = [(name, "f32", ["batch", len(manifest.classes)]) for name in ("prediction", "probability")]
-    found = [one for one in outputs if one[0] != "cam"]
+    if outputs[2:] and outputs[2][0] == "cam" and outputs[2][1] == "f32" and len(outputs[2][2]) == 3:
+        answers.append(outputs[2])  # its sides are the network's own
+    found = outputs
     for side, expected, got in (("inputs", wanted, inputs), ("outputs", answers, found)):
         if expected != got:
             raise ModelFileError(f"{source}: its {side} should be {expected}; got {got}")
