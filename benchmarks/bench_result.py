@@ -23,7 +23,8 @@ from catseye.errors import CatseyeError
 from catseye.exporting.drafts import INT8_FORMATS
 from catseye.exporting.export import export
 from catseye.runs import open_run, write_json
-from catseye.runtimes.loading import is_model_file, open_model
+from catseye.runtimes.formats import is_model_file
+from catseye.runtimes.loading import open_model
 
 ROOT = Path(__file__).parents[1]
 FORMATS = ("onnx", "torchscript", "torch-export", "aotinductor", "openvino")

@@ -12,14 +12,14 @@ import onnxruntime
 from fastapi import File, UploadFile
 
 from catseye.preprocess import preprocess
-from catseye.runtimes.onnx import open_onnx
+from catseye.runtimes.loading import open_model
 
 path, port, workers, batch = sys.argv[1], *map(int, sys.argv[2:5])
 
 
 class Classify(litserve.LitAPI):
     def setup(self, device):
-        self.manifest = open_onnx(path, threads=1).manifest
+        self.manifest = open_model(path, threads=1).manifest
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

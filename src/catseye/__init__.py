@@ -11,6 +11,7 @@ needs no torch.
 """
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 # ONNX Runtime's official builds (1.32, on Linux too) send usage data to Microsoft and keep an identifier in the user's
 # cache folder; this, said before it is loaded, is its own switch (its Privacy.md). Whoever wants it says 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# OpenVINO's Python package and NNCF send usage data to Google Analytics and write an id into the home folder as soon as
+# they are imported, where they find this package; without it both fall back to their own stubs, which do nothing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"
 

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import torch
 from filelock import FileLock, Timeout
@@ -32,19 +32,17 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
-from catseye.classifier import Classifier
-from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
-from catseye.preprocess import Pixels
 from catseye.settings.merge import read_settings
 from catseye.settings.schema import Settings
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
+MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
 _SEAL = "sha256"
 
 
@@ -197,17 +195,46 @@ def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
     """
     try:
         content = path.read_bytes()  # once: what is checked is what is used
+        metadata = _check_header(content)
         tensors = parse_tensors(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = dict(header.get("__metadata__", {}))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror})") from None
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
+    except (TypeError, KeyError, AttributeError):
+        raise ModelFileError(f"{path} is no valid safetensors file (its header is not what it should be)") from None
     seal = metadata.pop(_SEAL, None)
     if (seal is not None or sealed) and seal != _seal(tensors, metadata):
         raise ModelFileError(f"{path} is damaged: its content is not what its sha256 was taken of; use another copy")
     return tensors, metadata
+
+
+def _check_header(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file whose header names everything once and gives every byte to one tensor.
+
+    Two readers could see two models in any other file; the safetensors library takes the last of equal names.
+    """
+    size = int.from_bytes(content[:8], "little")
+    if not 2 <= size <= min(MAX_HEADER_BYTES, len(content) - 8):
+        raise ValueError(f"a header has 2 to {MAX_HEADER_BYTES:,} bytes and lies in the file; got {size:,}")
+    header = json.loads(content[8 : 8 + size], object_pairs_hook=_named_once)
+    metadata: dict[str, str] = dict(header.pop("__metadata__", None) or {})
+    place = 0
+    for begin, end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
+        if begin != place or end < begin:
+            raise ValueError(f"its tensors overlap or leave a gap at byte {min(begin, place)}")
+        place = end
+    if place != len(content) - 8 - size:
+        raise ValueError(f"its tensors end at byte {place:,} of {len(content) - 8 - size:,}")
+    return metadata
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"it names {twice[:80]!r} twice")
+    return found
 
 
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -274,19 +301,6 @@ def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Te
         if mine != theirs:
             return f"{name}: the network has {mine}, the file {theirs}"
     return ""
-
-
-def load_classifier(path: str | Path, device: torch.device) -> Classifier:
-    """A run folder or a model.safetensors as a `Classifier` that computes with torch."""
-    model, manifest = load_model(path, device)
-
-    def logits(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
-        with torch.inference_mode():
-            x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-            result: Tensor = model(normalise_batch(to_unit(x), manifest.preprocessing))
-        return result.float().cpu().numpy()
-
-    return Classifier(manifest=manifest, logits=logits)
 
 
 def environment() -> dict[str, Any]:

@@ -14,7 +14,8 @@ FLOORS = (
     {"manifest", "data", "models"},
     {"classifier"},
     {"runs"},
-    {"runtimes", "explanation"},
+    {"runtimes"},
+    {"explanation"},
     {"evaluation"},
     {"training", "exporting"},
     {"prediction", "serving"},
@@ -26,8 +27,9 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Rooms, and files of rooms, that load where torch is not installed.
 TORCH_FREE = (
     "errors", "files", "seeds", "settings", "machine/cores", "preprocess", "http", "manifest", "classifier",
-    "runtimes/loading", "runtimes/model_file", "runtimes/onnx", "runtimes/onnx_structure", "runtimes/openvino",
-    "runtimes/torch_archive", "runtimes/tensorrt_engine_file", "prediction", "serving",
+    "runtimes/loading", "runtimes/formats", "runtimes/model_file", "runtimes/onnx", "runtimes/onnx_structure",
+    "runtimes/openvino", "runtimes/openvino_structure", "runtimes/trial", "runtimes/torch_archive",
+    "runtimes/tensorrt_engine_file", "prediction", "serving",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from catseye.errors import MissingDependency, ModelFileError, UsageError
 from catseye.machine.cores import num_cores
+from catseye.runtimes import onnx as onnx_runtime
 from catseye.serving import runtimes, tuning
 from tests.server import models
 
@@ -83,7 +84,7 @@ def test_what_is_refused(path, name, runtime, error, words):
 def test_a_gpu_that_is_not_there(path, runtime):
     import onnxruntime
 
-    if runtimes._GPU_PROVIDERS[runtime] in onnxruntime.get_available_providers():
+    if onnx_runtime._PROVIDERS[runtime] in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has it")
     with pytest.raises(UsageError, match="onnxruntime-gpu"):
         runtimes.load_served(path, runtime)

@@ -15,13 +15,14 @@ from catseye.classifier import softmax
 from catseye.data.sources import ArrayReader, ImageSet
 from catseye.evaluation.gallery import choose_images
 from catseye.evaluation.label_errors import find_label_errors
-from catseye.evaluation.measure import MeasuredModel, Model
+from catseye.evaluation.measure import MeasuredModel
 from catseye.evaluation.metrics import compute_metrics
 from catseye.evaluation.predict import Outputs
 from catseye.evaluation.report import render_report
 from catseye.manifest import Architecture, Manifest
 from catseye.models import registry
 from catseye.preprocess import Preprocessing
+from catseye.runtimes.model_file import OpenedModel, never_started
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -41,7 +42,19 @@ def measured(tmp_path, count, num_classes=3, *, wrong=0.3, names=None, network=T
     manifest = Manifest(classes=classes, preprocessing=spec, architecture=Architecture(name="simple"), temperature=1.3)
     names = names or [f"{EVIL}/{index:05d}.png" for index in range(count)]
     images = ImageSet("data", classes, names, labels, np.zeros(count, np.int8), ArrayReader(pixels))
-    opened = Model(tmp_path / "model.safetensors", manifest, torch.device("cpu"), model, None)
+    opened = OpenedModel(
+        path=tmp_path / "model.safetensors",
+        format="safetensors",
+        runtime="torch",
+        manifest=manifest,
+        num_bytes=0,
+        sha256="",
+        ask=never_started,
+        inputs=[],
+        outputs=[],
+        operators={},
+        network=model,
+    )
     return MeasuredModel(opened, images, Outputs(logits, labels, np.arange(count)), {}, "data", False, ["a note"], None)
 
 

@@ -18,7 +18,6 @@ from catseye.runs import (
     Run,
     create_run,
     environment,
-    load_classifier,
     load_model,
     locked,
     open_run,
@@ -29,6 +28,7 @@ from catseye.runs import (
     write_json,
     write_tensors,
 )
+from catseye.runtimes.loading import load
 from catseye.settings.merge import to_toml
 from catseye.settings.schema import Settings
 from tests.conftest import random_pixels
@@ -217,7 +217,7 @@ def test_a_classifier_normalises_and_answers(model_file):
     x = (torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255 - 0.4) / 0.3
     with torch.inference_mode():
         wanted = model(x).softmax(1)[0].double().numpy()
-    np.testing.assert_allclose(load_classifier(model_file, CPU).predict(pixels).probabilities, wanted, rtol=1e-5)
+    np.testing.assert_allclose(load(model_file, device="cpu").predict(pixels).probabilities, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
@@ -265,6 +265,42 @@ def test_an_odd_header_is_refused(header, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(ModelFileError):
         load_model(tmp_path / "m.safetensors", CPU)
+
+
+def safetensors_file(header: str, num_bytes: int) -> bytes:
+    return len(header.encode()).to_bytes(8, "little") + header.encode() + bytes(num_bytes)
+
+
+def entry(name: str, begin: int, end: int) -> str:
+    return f'"{name}":{{"dtype":"F32","shape":[{(end - begin) // 4}],"data_offsets":[{begin},{end}]}}'
+
+
+SEEN_IN_TWO_WAYS = {
+    "a tensor twice": (f"{{{entry('a', 0, 8)},{entry('a', 0, 8)}}}", 8, "names 'a' twice"),
+    "metadata twice": ('{"__metadata__":{"a":"b"},"__metadata__":{"a":"c"}}', 0, "names '__metadata__' twice"),
+    "a key twice": ('{"__metadata__":{"a":"b","a":"c"}}', 0, "names 'a' twice"),
+    "one place": (f"{{{entry('a', 0, 8)},{entry('b', 0, 8)}}}", 8, "overlap or leave a gap at byte 0"),
+    "overlap": (f"{{{entry('a', 0, 8)},{entry('b', 4, 12)}}}", 12, "overlap or leave a gap at byte 4"),
+    "a gap": (f"{{{entry('a', 0, 8)},{entry('b', 12, 16)}}}", 16, "overlap or leave a gap at byte 8"),
+    "more behind": (f"{{{entry('a', 0, 8)}}}", 12, "end at byte 8 of 12"),
+    "no offsets": ('{"a":{"dtype":"F32","shape":[1]}}', 4, "header is not what it should be"),
+    "a list": ('{"a":[]}', 4, "header is not what it should be"),
+}
+
+
+@pytest.mark.parametrize(("header", "num_bytes", "message"), SEEN_IN_TWO_WAYS.values(), ids=list(SEEN_IN_TWO_WAYS))
+def test_a_header_that_two_readers_could_read_in_two_ways_is_refused(header, num_bytes, message, tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(safetensors_file(header, num_bytes))
+    with pytest.raises(ModelFileError, match=message):
+        read_tensors(tmp_path / "m.safetensors")
+
+
+def test_a_sound_header_of_another_writer_is_read(tmp_path):
+    """In any order, with tensors of no size, and with white space behind it."""
+    header = f"{{{entry('b', 8, 8)},{entry('c', 8, 16)},{entry('a', 0, 8)}}}   "
+    (tmp_path / "m.safetensors").write_bytes(safetensors_file(header, 16))
+    tensors, metadata = read_tensors(tmp_path / "m.safetensors")
+    assert ({name: len(tensor) for name, tensor in tensors.items()}, metadata) == ({"a": 2, "b": 0, "c": 2}, {})
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import catseye
 from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.errors import UsageError
+from catseye.runtimes.formats import MODEL_FORMATS
 
 # Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is older than what the wheels of onnxruntime need.
 PYTHONS = ("3.12", "3.13", "3.14")
@@ -86,10 +87,10 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
 def needed_modules(start: str = START) -> list[Path]:
     """The files of this package that a module imports, and those that they import, in order of name.
 
-    What is imported by name only, as in `catseye.load`, is not among them: the function uses none of it.
+    What is imported by name only, as in `catseye.load`, is not among them, but for the reader of the function's file.
     """
     found: set[Path] = set()
-    waiting = [start]
+    waiting = [start, MODEL_FORMATS[".onnx"].module]
     while waiting:
         name = waiting.pop()
         place = SOURCE.joinpath(*name.split(".")[1:])

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from catseye.classifier import softmax
 from catseye.data.prepare import prepare_foreign
 from catseye.errors import UsageError
 from catseye.evaluation.calibration import Calibration, fit_temperature, fit_vector, judge
-from catseye.evaluation.measure import MeasuredModel, Model, measure, open_measured
+from catseye.evaluation.measure import MeasuredModel, collect_outputs, measure
 from catseye.evaluation.rejection import Rejection, auroc, choose_threshold, energy
 from catseye.manifest import METADATA_KEY
 from catseye.runs import open_run, read_tensors, write_json, write_tensors
+from catseye.runtimes.loading import open_model
+from catseye.runtimes.model_file import OpenedModel
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def calibrate(
 
     """
     opened = open_run(run)
-    model = open_measured(opened.path, device)
+    model = open_model(opened.path, device=device)
     recorded = opened.data["splits"]
     if not recorded.get("val"):
         raise UsageError(f"{run} has no validation images to calibrate on; train with data.val_fraction above 0")
@@ -148,7 +151,7 @@ def _apply(
 
 
 def _strangers(
-    model: Model,
+    model: OpenedModel,
     known: Any,
     temperature: float,
     threshold: float | None,
@@ -157,9 +160,12 @@ def _strangers(
 ) -> Strangers:
     """Source: Hendrycks, Gimpel 2017, arXiv 1610.02136 (largest probability); Liu et al. 2020 (energy)."""
     loader = prepare_foreign(
-        source, model.manifest.preprocessing, device=model.device, data_dir=Path(data_dir) if data_dir else None
+        source,
+        model.manifest.preprocessing,
+        device=torch.device(model.device),
+        data_dir=Path(data_dir) if data_dir else None,
     )
-    foreign = model.collect(loader=loader).logits
+    foreign = collect_outputs(model, loader).logits
     inside, outside = (softmax(logits, temperature).max(1) for logits in (known, foreign))
     return Strangers(
         source,

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import UsageError
-from catseye.evaluation.measure import MeasuredModel, measure, open_measured
+from catseye.evaluation.measure import MeasuredModel, measure
 from catseye.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
 from catseye.evaluation.statistics import holm, mcnemar, mean_and_spread
 from catseye.runs import open_run
+from catseye.runtimes.loading import open_model
 
 ALPHA = 0.05
 
@@ -112,7 +113,7 @@ def compare(
         raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     if len({str(Path(path)) for path in models}) < len(models):
         raise UsageError("compare was given the same model twice")
-    found = [measure(open_measured(path, device), data, data_dir=data_dir) for path in models]
+    found = [measure(open_model(path, device=device), data, data_dir=data_dir) for path in models]
     first = found[0]
     for other in found[1:]:
         if other.images.classes != first.images.classes:

@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 from catseye.data.loaders import MemoryLoader
 from catseye.errors import ImageError
-from catseye.evaluation.measure import MeasuredModel
+from catseye.evaluation.measure import MeasuredModel, collect_outputs
 from catseye.preprocess import Pixels, preprocess
 from catseye.seeds import derive
 
@@ -84,7 +84,7 @@ CORRUPTIONS: dict[str, Corrupt] = {
 
 def measure_corruptions(measured: MeasuredModel) -> Corruptions:
     """Accuracy on at most 2,000 of the same images, clean and corrupted; the draws hang on the image alone."""
-    outputs, images, device = measured.outputs, measured.images, measured.model.device
+    outputs, images, device = measured.outputs, measured.images, torch.device(measured.model.device)
     rows = np.sort(np.random.default_rng(0).permutation(len(outputs.labels))[:MAX_IMAGES])
     clean, kept = [], []
     for row in rows.tolist():
@@ -103,7 +103,7 @@ def measure_corruptions(measured: MeasuredModel) -> Corruptions:
                 corrupt(pixels, strength, np.random.default_rng(derive(0, name, row)))
                 for pixels, row in zip(clean, kept, strict=True)
             ]
-            found = measured.model.collect(loader=_loader(np.stack(changed), labels, device))
+            found = collect_outputs(measured.model, _loader(np.stack(changed), labels, device))
             results[name].append(float((found.logits.argmax(1) == labels).mean()))
     return Corruptions(float((outputs.logits[kept].argmax(1) == labels).mean()), results, len(kept))
 

@@ -10,12 +10,13 @@ from typing import Any
 from catseye.evaluation.calibration import judge
 from catseye.evaluation.corruptions import Corruptions, corruptions_figure, measure_corruptions
 from catseye.evaluation.figures import confusion_figure, save_figure
-from catseye.evaluation.measure import measure, open_measured
+from catseye.evaluation.measure import measure
 from catseye.evaluation.metrics import Metrics, compute_metrics
 from catseye.evaluation.predict import Outputs
 from catseye.evaluation.report import render_report
 from catseye.files import write_atomically
 from catseye.runs import write_json
+from catseye.runtimes.loading import open_model
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def evaluate(
         ModelFileError: the model cannot be used. DataError: the images cannot be used.
 
     """
-    found = measure(open_measured(model, device, trust=trust), data, data_dir=data_dir, strict=strict)
+    found = measure(open_model(model, device=device, trust=trust), data, data_dir=data_dir, strict=strict)
     if out is None and found.own:
         out = found.model.path
     extra = {"data": found.source, "unreadable": list(found.bad.values())}

@@ -3,41 +3,25 @@
 Called by `evaluate.py`, `calibrate.py`, `compare.py` and `corruptions.py`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from catseye.data.loaders import MemoryLoader, StreamLoader
+from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
 from catseye.data.prepare import prepare_evaluation
 from catseye.data.sources import ImageSet
-from catseye.errors import ModelFileError, UsageError
+from catseye.errors import UsageError
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
-from catseye.machine.devices import choose_device
-from catseye.manifest import Manifest
-from catseye.runs import load_model, open_run
-from catseye.runtimes.loading import is_model_file, load
-
-
-@dataclass(frozen=True)
-class Model:
-    """An opened run folder, model.safetensors or exported file; `network` is None for the last."""
-
-    path: Path
-    manifest: Manifest
-    device: torch.device
-    network: nn.Module | None
-    collect: Callable[..., Outputs] = field(repr=False)
+from catseye.runs import open_run
+from catseye.runtimes.model_file import OpenedModel
 
 
 @dataclass(frozen=True)
 class MeasuredModel:
     """The answers of a model to images, with the sentences that belong to them. `own`: the run's own images."""
 
-    model: Model
+    model: OpenedModel
     images: ImageSet
     outputs: Outputs
     bad: dict[int, str]
@@ -52,26 +36,8 @@ class MeasuredModel:
         return [self.images.names[index] for index in self.outputs.indices.tolist()]
 
 
-def open_measured(path: str | Path, device: str = "auto", *, trust: bool = False) -> Model:
-    """A model that `measure` can ask; `trust` as in `catseye.load`.
-
-    Raises:
-        ModelFileError: it does not exist or cannot be used.
-
-    """
-    path = Path(path)
-    if not path.exists():
-        raise ModelFileError(f"{path} does not exist; give a run folder, a model.safetensors or an exported file")
-    if is_model_file(path):
-        exported = load(path, device=device, trust=trust)
-        return Model(path, exported.manifest, choose_device("cpu"), None, partial(collect_answers, exported))
-    where = choose_device(device)
-    network, manifest = load_model(path, where)
-    return Model(path, manifest, where, network, partial(collect_logits, network, spec=manifest.preprocessing))
-
-
 def measure(
-    model: Model,
+    model: OpenedModel,
     data: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
@@ -102,13 +68,20 @@ def measure(
         data,
         model.manifest.preprocessing,
         model.manifest.classes,
-        device=model.device,
+        device=torch.device(model.device),
         chosen=chosen,
         data_dir=Path(data_dir) if data_dir else None,
         strict=strict,
     )
-    outputs = model.collect(loader=loader)
+    outputs = collect_outputs(model, loader)
     if loader.bad:
         first = next(iter(loader.bad.values()))
         notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
     return MeasuredModel(model, images, outputs, loader.bad, str(data), chosen is not None, notes, loader)
+
+
+def collect_outputs(model: OpenedModel, loader: Loader) -> Outputs:
+    """Every image's logits; by the network itself where there is one, in halves where memory is short."""
+    if model.network is None:
+        return collect_answers(model, loader)
+    return collect_logits(model.network, loader, model.manifest.preprocessing)

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from catseye.classifier import Classifier
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.loaders import Loader
 from catseye.errors import DataError
 from catseye.machine.devices import free_cached_memory, is_out_of_memory
 from catseye.preprocess import Preprocessing
+from catseye.runtimes.model_file import OpenedModel
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def _forward_logits(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([_forward_logits(model, half) for half in x.tensor_split(2)])
 
 
-def collect_answers(classifier: Classifier, loader: Loader) -> Outputs:
+def collect_answers(model: OpenedModel, loader: Loader) -> Outputs:
     """The same pass with an exported file, which computes from pixels without torch."""
     logits: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int64]] = []
     indices: list[NDArray[np.int64]] = []
     for batch in loader.epoch(0):
-        logits.append(classifier.logits(np.ascontiguousarray(batch.pixels.permute(0, 2, 3, 1).cpu().numpy())))
+        logits.append(model.logits(np.ascontiguousarray(batch.pixels.permute(0, 2, 3, 1).cpu().numpy())))
         labels.append(batch.labels.cpu().numpy())
         indices.append(batch.indices.numpy())
     if not labels:

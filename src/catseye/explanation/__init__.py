@@ -4,6 +4,7 @@ Enters: a network and images. Leaves: maps as arrays, figures. Called by evaluat
 
     cam.py              CAM, Grad-CAM, Grad-CAM++, EigenCAM
     worth.py            deletion and insertion scores
+    opened_image.py     a model and an image, and the map of the two
     feature_maps.py     what a layer makes of an image; what excites a channel most
     kernels.py          the first layer's filters
     receptive_field.py  the region behind one activation: can see, does look

@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from catseye.classifier import softmax
-from catseye.data.augment import normalise_batch, to_unit
-from catseye.errors import UnknownName, UsageError
-from catseye.explanation.cam import explain_batch as explain_batch
+from catseye.errors import UsageError
+from catseye.explanation.opened_image import map_image
 from catseye.explanation.worth import Worth, measure_worth
 from catseye.files import make_folder, write_atomically
-from catseye.machine.devices import choose_device
-from catseye.manifest import Manifest
-from catseye.preprocess import Pixels, preprocess
-from catseye.runs import load_model
+from catseye.preprocess import Pixels
+from catseye.runtimes.loading import open_model
 
 SHOWN_PX = 448
 # Viridis at nine places: equal steps look equal, also in grey and to colour-blind eyes.
@@ -57,57 +51,16 @@ def explain(
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
-        UsageError: the network's feature map shows no place.
+        UsageError: the network's feature map shows no place, or it is an exported file, which has no layers.
 
     """
-    opened = open_network(run, device)
-    model, manifest = opened.model, opened.manifest
-    if target is not None and target not in manifest.classes:
-        raise UnknownName("class", target, manifest.classes)
-    pixels, x = opened.see(image)
-    with torch.no_grad():
-        probabilities = softmax(model(x).float().cpu().numpy(), manifest.temperature)[0]
-    index = manifest.classes.index(target) if target is not None else int(probabilities.argmax())
-    heat = explain_batch(model, x, torch.tensor([index], device=x.device), method)[0]  # type: ignore[arg-type]
-    worth = measure_worth(model, x[0], heat, index)
-    values = heat.cpu().numpy()
+    opened = open_model(run, device=device, need="layers")
+    found = map_image(opened, image, method, target)
+    worth = measure_worth(opened.layers(), found.x[0], found.heat, found.index)
+    values = found.heat.cpu().numpy()
     path = _png_path(out, f"{Path(image).stem}-{method}.png")
-    write_atomically(path, side_by_side(pixels, values))
-    return Explanation(manifest.classes[index], float(probabilities[index]), method, values, worth, path)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A run's network in evaluation mode on `device`, and what its file says of it."""
-
-    model: nn.Module
-    manifest: Manifest
-    device: torch.device
-
-    def see(self, image: str | Path) -> tuple[Pixels, Tensor]:
-        """An image as it enters the network: its pixels (H, W, C), and normalised (1, C, H, W).
-
-        Raises:
-            ImageError: it cannot be read.
-
-        """
-        spec = self.manifest.preprocessing
-        pixels = preprocess(image, spec)
-        x = torch.from_numpy(pixels[None]).to(self.device).permute(0, 3, 1, 2)
-        return pixels, normalise_batch(to_unit(x), spec)
-
-
-def open_network(run: str | Path, device: str = "auto") -> Opened:
-    """The network of a run folder or a model.safetensors, whose layers can be looked into.
-
-    Raises:
-        ModelFileError: it cannot be used. UsageError: it is an exported file.
-
-    """
-    if str(run).lower().endswith(".onnx"):
-        raise UsageError(f"explain wants a run folder or a model.safetensors, which have gradients; got {run}")
-    where = choose_device(device)
-    return Opened(*load_model(run, where), where)
+    write_atomically(path, side_by_side(found.pixels, values))
+    return Explanation(found.label, found.probability, method, values, worth, path)
 
 
 def _png_path(out: str | Path | None, name: str) -> Path:

@@ -10,20 +10,20 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from catseye.classifier import softmax
-from catseye.errors import UnknownName, UsageError
-from catseye.explanation.cam import explain_batch
-from catseye.explanation.explain import Opened, open_network, overlay
+from catseye.errors import UsageError
+from catseye.explanation.explain import overlay
 from catseye.explanation.feature_maps import feature_map_figure
 from catseye.explanation.feature_maps import feature_maps as maps_of
 from catseye.explanation.gradient_flow import FACTOR, GradientFlow
 from catseye.explanation.kernels import filter_figure, first_filters
+from catseye.explanation.opened_image import map_image, see_image
 from catseye.explanation.receptive_field import receptive_field_figure
 from catseye.files import make_folder, write_atomically
 from catseye.models.summary import summarise
+from catseye.runtimes.loading import open_model
+from catseye.runtimes.model_file import OpenedModel
 
 Figures = dict[str, Figure]
 NUM_LAYERS = 6
@@ -36,12 +36,12 @@ def draw_kernels(run: str | Path, image: str | Path | None = None, *, device: st
         ModelFileError, ImageError: run or image cannot be used. UsageError: there is no convolution.
 
     """
-    opened = open_network(run, device)
-    filters = first_filters(opened.model)
+    opened = open_model(run, device=device, need="layers")
+    filters = first_filters(opened.layers())
     found = {"kernels": filter_figure(filters)}
     if image is not None:
-        _, x = opened.see(image)
-        found["answers"] = feature_map_figure(maps_of(opened.model, x, filters.layer))
+        _, x = see_image(opened, image)
+        found["answers"] = feature_map_figure(maps_of(opened.layers(), x, filters.layer))
     return found
 
 
@@ -52,10 +52,10 @@ def draw_feature_maps(run: str | Path, image: str | Path, *, layer: str | None =
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
 
     """
-    opened = open_network(run, device)
-    _, x = opened.see(image)
+    opened = open_model(run, device=device, need="layers")
+    _, x = see_image(opened, image)
     names = [layer] if layer is not None else _spread(_convolutions(opened), NUM_LAYERS)
-    return {name: feature_map_figure(maps_of(opened.model, x, name)) for name in names}
+    return {name: feature_map_figure(maps_of(opened.layers(), x, name)) for name in names}
 
 
 def draw_cam(
@@ -67,20 +67,13 @@ def draw_cam(
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
 
     """
-    opened = open_network(run, device)
-    classes = opened.manifest.classes
-    if target is not None and target not in classes:
-        raise UnknownName("class", target, classes)
-    pixels, x = opened.see(image)
-    with torch.no_grad():
-        shares = softmax(opened.model(x).float().cpu().numpy(), opened.manifest.temperature)[0]
-    index = classes.index(target) if target is not None else int(shares.argmax())
-    heat = explain_batch(opened.model, x, torch.tensor([index], device=x.device), method)[0]  # type: ignore[arg-type]
+    found = map_image(open_model(run, device=device, need="layers"), image, method, target)
     figure = Figure(figsize=(7, 3.8), layout="constrained")
-    for axes, shown in zip(figure.subplots(1, 2), (pixels, overlay(pixels, heat.cpu().numpy())), strict=True):
+    both = (found.pixels, overlay(found.pixels, found.heat.cpu().numpy()))
+    for axes, shown in zip(figure.subplots(1, 2), both, strict=True):
         axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.axis("off")
-    figure.suptitle(f"{classes[index]} {shares[index]:.1%}, {method}")
+    figure.suptitle(f"{found.label} {found.probability:.1%}, {method}")
     return {method: figure}
 
 
@@ -102,16 +95,16 @@ def draw_receptive_field(
         UsageError: no such channel or place.
 
     """
-    opened = open_network(run, device)
-    pixels, x = opened.see(image)
+    opened = open_model(run, device=device, need="layers")
+    pixels, x = see_image(opened, image)
     name = layer if layer is not None else _convolutions(opened)[-1]
-    maps = maps_of(opened.model, x, name)
+    maps = maps_of(opened.layers(), x, name)
     which = int(maps.order[0]) if channel is None else channel
     if not 0 <= which < len(maps.maps):
         raise UsageError(f"{name} has the channels 0 to {len(maps.maps) - 1}; got {which}")
     highest = int(maps.maps[which].argmax())
     row, column = place if place is not None else divmod(highest, maps.maps.shape[2])
-    return {name: receptive_field_figure(opened.model, x, pixels, name, which, row, column)}
+    return {name: receptive_field_figure(opened.layers(), x, pixels, name, which, row, column)}
 
 
 def draw_gradient_flow(found: GradientFlow) -> Figures:
@@ -185,10 +178,10 @@ th {{ text-align: left; padding-right: 1.5rem; font-weight: 600; }}
 """
 
 
-def _convolutions(opened: Opened) -> list[str]:
+def _convolutions(opened: OpenedModel) -> list[str]:
     """The convolutions that give a map of more than one place, in the order in which the image meets them."""
     spec = opened.manifest.preprocessing
-    rows = summarise(opened.model, (spec.channels, spec.height_px, spec.width_px)).rows
+    rows = summarise(opened.layers(), (spec.channels, spec.height_px, spec.width_px)).rows
     found = [row.name for row in rows if row.kind == "Conv2d" and row.output_shape[-1] > 1]
     if not found:
         raise UsageError("this network has no convolution that leaves a map; there is nothing to show")

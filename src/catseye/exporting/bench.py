@@ -18,7 +18,7 @@ import numpy as np
 from catseye.errors import UsageError
 from catseye.exporting.bench_worker import Ask, BenchWorker, start_worker
 from catseye.runs import environment
-from catseye.runtimes.loading import is_model_file
+from catseye.runtimes.formats import is_model_file
 
 Say = Callable[[str], None]
 

@@ -18,7 +18,8 @@ import numpy as np
 from catseye.errors import CatseyeError, ModelFileError
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels
-from catseye.runtimes.loading import is_model_file, open_model
+from catseye.runtimes.formats import is_model_file
+from catseye.runtimes.loading import open_model
 
 OPENING_S = 600.0
 Call = Callable[[Pixels], Any]
@@ -104,21 +105,18 @@ def _receive(pipe: Connection, path: Path, patience_s: float) -> Any:
 
 def _work(pipe: Connection, path: Path, settings: Sequence[tuple[int, int]], spin: bool, trust: bool) -> None:
     """The process: open, report, then measure whatever is asked until the other end closes."""
+    device = "auto" if is_model_file(path) else "cpu"
     try:
         calls: dict[tuple[int, int], Call] = {}
-        if is_model_file(path):
-            for threads, at_once in settings:
-                file = open_model(path, trust=trust, threads=threads, calls=at_once, spin=spin)
-                calls[threads, at_once] = file.run
-            pipe.send((file.format, file.num_bytes, file.manifest.to_json()))
-        else:
-            call, manifest, num_bytes = _eager(path)
-            calls = dict.fromkeys(settings, call)
-            pipe.send(("eager torch", num_bytes, manifest.to_json()))
+        for threads, at_once in settings:
+            model = open_model(path, device=device, trust=trust, threads=threads, calls=at_once, spin=spin)
+            calls[threads, at_once] = model.run
+        kind = "eager torch" if model.network is not None else model.format
+        pipe.send((kind, model.num_bytes, model.manifest.to_json()))
     except CatseyeError as error:
         pipe.send(ModelFileError(str(error)))
         return
-    spec = file.manifest.preprocessing if is_model_file(path) else manifest.preprocessing
+    spec = model.manifest.preprocessing
     rng = np.random.default_rng(0)
     while True:
         try:
@@ -131,16 +129,6 @@ def _work(pipe: Connection, path: Path, settings: Sequence[tuple[int, int]], spi
             pipe.send(_measure_file(calls[ask.threads, ask.calls], pixels, ask, seconds))
         except Exception as error:  # noqa: BLE001 - whatever the runtime raised goes to the other process
             pipe.send(ModelFileError(f"{path} failed while it was measured ({error})"))
-
-
-def _eager(path: Path) -> tuple[Call, Manifest, int]:
-    import torch
-
-    from catseye.runs import MODEL_FILE, load_classifier
-
-    classifier = load_classifier(path, torch.device("cpu"))
-    file = path / MODEL_FILE if path.is_dir() else path
-    return classifier.logits, classifier.manifest, file.stat().st_size
 
 
 def _measure_file(call: Call, pixels: Pixels, ask: Ask, seconds: float) -> tuple[float, list[float]]:

@@ -24,11 +24,11 @@ from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
 from catseye.exporting.parity import ParityResult, answers_of, compare_answers, require
 from catseye.files import write_atomically
-from catseye.machine.devices import choose_device
 from catseye.preprocess import Pixels
-from catseye.runs import load_classifier, load_model, open_run
-from catseye.runtimes.loading import SUFFIXES, open_model
-from catseye.runtimes.model_file import ModelFile
+from catseye.runs import open_run
+from catseye.runtimes.formats import EXPORTED
+from catseye.runtimes.loading import open_model
+from catseye.runtimes.model_file import OpenedModel
 
 NUM_IMAGES = 256  # enough to meet every class; all there are where a run holds fewer out
 NUM_IMAGES_INT8 = 2048  # a budget of 0.3 points is less than one image of 256
@@ -108,19 +108,18 @@ def export(
     """
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
     _check_request(formats, int8, max_drop, input_kind)
-    where = choose_device(device)
     opened = open_run(run)
-    model, manifest = load_model(opened.path, torch.device("cpu"))
-    manifest = manifest.model_copy(update={"input_kind": input_kind})
+    reference = open_model(opened.path, device=device).classifier()
+    trained = open_model(opened.path, device="cpu", need="layers")
+    manifest = trained.manifest.model_copy(update={"input_kind": input_kind})
     images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES)
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
     folder, name = _target(opened.path, out, formats, int8)
 
-    reference = load_classifier(opened.path, where)
     expected = None
-    written: list[tuple[ExportedFile, ModelFile]] = []
+    written: list[tuple[ExportedFile, OpenedModel]] = []
     failures: list[CatseyeError] = []
-    source = Source(model, manifest, material, max_drop / 100, say)
+    source = Source(trained.layers(), manifest, material, max_drop / 100, say)
     try:
         for draft in build_drafts(source, formats):
             if isinstance(draft, CatseyeError):
@@ -174,7 +173,7 @@ def _ask_run(reference: Classifier, images: HeldOut) -> NDArray[Any]:
 
 def _prove_and_place(
     reference: Classifier, draft: Draft, target: Path, images: HeldOut, expected: NDArray[Any], say: Say
-) -> tuple[ExportedFile, ModelFile]:
+) -> tuple[ExportedFile, OpenedModel]:
     """Write the draft where nobody looks, prove it, write the proof into it and move it into place."""
     beside = target.parent / f".{target.stem}.{os.getpid()}.new"
     try:
@@ -221,7 +220,7 @@ def _target(run: Path, out: str | Path | None, formats: Sequence[str], int8: boo
     """The folder, and the file's name where the user gave one."""
     path = Path(out) if out is not None else run / "export"
     name = None
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in EXPORTED:
         wanted = FORMATS[formats[0]]
         if len(formats) > 1 or int8:
             raise UsageError(f"--out {path} is one file, and several are to be written; give a folder")

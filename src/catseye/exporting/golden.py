@@ -15,10 +15,10 @@ from catseye.exporting.parity import ParityLimits, ParityResult
 from catseye.files import write_atomically
 from catseye.preprocess import preprocess
 from catseye.runs import write_json
-from catseye.runtimes.model_file import ModelFile, tensor_of
+from catseye.runtimes.model_file import OpenedModel, tensor_of
 
 
-def write_golden(folder: Path, model: ModelFile, images: HeldOut, comparison: ParityResult, num_pairs: int) -> Path:
+def write_golden(folder: Path, model: OpenedModel, images: HeldOut, comparison: ParityResult, num_pairs: int) -> Path:
     """Write the first `num_pairs` images of the proof and `golden.json`, which lists them.
 
     Shape: each tensor is what `image` takes for a batch of one: (1, H, W, C) uint8 or (1, C, H, W) float32.

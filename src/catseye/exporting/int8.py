@@ -26,8 +26,8 @@ from catseye.exporting.held_out import HeldOut
 from catseye.exporting.onnx_file import render_onnx
 from catseye.manifest import Manifest, Quantisation
 from catseye.preprocess import Pixels
-from catseye.runtimes.model_file import ModelFile, tensor_of
-from catseye.runtimes.onnx import open_onnx
+from catseye.runtimes.loading import open_model
+from catseye.runtimes.model_file import OpenedModel, tensor_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -73,7 +73,7 @@ class Workshop:
         """Ask a draft about the selection images."""
         draft = self.folder / "draft.onnx"
         draft.write_bytes(render_onnx(proto, self.manifest))
-        found = _probabilities(open_onnx(draft), self.selection)
+        found = _probabilities(open_model(draft, trust=True), self.selection)
         hits = [(values.argmax(1) == self.labels).mean() for values in (self.expected, found)]
         return QuantisationLoss(float(hits[0] - hits[1]), float(np.abs(found - self.expected).mean()))
 
@@ -137,7 +137,7 @@ def _open_workshop(
     proto = onnx.load_model_from_string(float_bytes)
     # Else the quantiser advises a step that torch's exporter has done: shapes inferred, batch norm folded.
     proto.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    opened = open_onnx(folder / "float.onnx")
+    opened = open_model(folder / "float.onnx", trust=True)
     (folder / "float.onnx").write_bytes(proto.SerializeToString())
     inside = _needed_by(proto, "prediction")
     first = next((place for place, node in enumerate(proto.graph.node) if node.op_type in WEIGHTED), 0)
@@ -241,7 +241,7 @@ def _rank(shop: Workshop, method: str) -> list[str]:
     draft = shop.folder / "draft.onnx"
     for name in shop.weighted:
         draft.write_bytes(render_onnx(_draft(shop, method, only=[name]), shop.manifest))
-        found = _probabilities(open_onnx(draft), shop.selection[:few])
+        found = _probabilities(open_model(draft, trust=True), shop.selection[:few])
         moved[name] = float(np.square(found - shop.expected[:few]).mean())
     return sorted(moved, key=lambda name: -moved[name])
 
@@ -265,6 +265,6 @@ def _leave_out(
     )
 
 
-def _probabilities(model: ModelFile, pixels: Pixels) -> NDArray[np.float32]:
+def _probabilities(model: OpenedModel, pixels: Pixels) -> NDArray[np.float32]:
     parts = [model.run(pixels[start : start + 64])["probability"] for start in range(0, len(pixels), 64)]
     return np.concatenate(parts)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from catseye.exporting.parity import ParityLimits, ParityResult, Score
 from catseye.manifest import Quantisation
-from catseye.runtimes.model_file import ModelFile
+from catseye.runtimes.model_file import OpenedModel
 
 _RESIZE = {
     "pad": "scale so that the whole image fits, centre it and fill the rest with {fill}",
@@ -20,7 +20,7 @@ _WHERE = {
     "TensorRT engine": "front of the plan: 4 bytes of length, then JSON",
 }
 
-Proved = Sequence[tuple[str, ModelFile, ParityResult]]
+Proved = Sequence[tuple[str, OpenedModel, ParityResult]]
 
 
 def model_card(files: Proved) -> str:
@@ -69,13 +69,13 @@ itself carries. A file that does not keep what is allowed would not exist.
 {proofs}"""
 
 
-def _file_row(name: str, model: ModelFile) -> str:
+def _file_row(name: str, model: OpenedModel) -> str:
     opset = f", opset {model.opset}" if model.opset else ""
     values = f"{model.num_parameters:,}" if model.num_parameters is not None else "-"
     return f"| {name} | {model.format}{opset} | {model.num_bytes / 1e6:.2f} MB | {values} | `{model.sha256}` |"
 
 
-def _input_line(model: ModelFile) -> str:
+def _input_line(model: OpenedModel) -> str:
     manifest = model.manifest
     spec = manifest.preprocessing
     colour = "greyscale" if spec.channels == 1 else "RGB"
@@ -101,7 +101,7 @@ def _places(files: Proved) -> str:
     return "; ".join(places)
 
 
-def _proof(name: str, model: ModelFile, comparison: ParityResult) -> str:
+def _proof(name: str, model: OpenedModel, comparison: ParityResult) -> str:
     how = model.manifest.quantisation
     fewer_bits = how is not None or model.format == "TensorRT engine"
     limits = ParityLimits(max_drop=how.max_drop if how else None) if fewer_bits else ParityLimits()

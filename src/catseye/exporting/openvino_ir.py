@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from catseye.errors import CatseyeError, MissingDependency
 from catseye.files import write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
-from catseye.runtimes.openvino import WEIGHTS_KEY
+from catseye.runtimes.openvino_structure import WEIGHTS_KEY
 
 
 def convert(onnx_bytes: bytes) -> Any:

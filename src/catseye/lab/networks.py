@@ -12,8 +12,10 @@ import numpy as np
 
 from catseye.errors import UsageError
 from catseye.lab.bench import Workbench
-from catseye.manifest import Manifest
 from catseye.preprocess import Pixels, Preprocessing, preprocess
+from catseye.runtimes.formats import MODEL_FORMATS, require_layers
+from catseye.runtimes.loading import open_model
+from catseye.runtimes.model_file import OpenedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +26,6 @@ DEFAULT = "lenet5"
 NUM_CLASSES = 10
 NUM_IMAGES = 512
 _GREY = {"lenet5"}
-_EXPORTED = (".onnx", ".xml", ".pt2", ".pt", ".engine")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class DataPixels:
 
 def is_path(given: str) -> bool:
     """Whether this is a path rather than the name of a registered network."""
-    return "/" in given or Path(given).exists() or given.lower().endswith((*_EXPORTED, ".safetensors"))
+    return "/" in given or Path(given).exists() or Path(given).suffix.lower() in MODEL_FORMATS
 
 
 def check_model(given: str) -> None:
@@ -65,11 +66,7 @@ def check_model(given: str) -> None:
         UsageError: it is a file that has no layers to look into.
 
     """
-    if given.lower().endswith(_EXPORTED):
-        raise UsageError(
-            f"the lab looks into the layers of a run folder or a model.safetensors; got {given}, which has none left; "
-            "give the run it was exported from"
-        )
+    require_layers(given)
 
 
 def shown(bench: Workbench, which: str = GIVEN) -> Shown:
@@ -120,9 +117,7 @@ def open_shown(given: str) -> Shown:
     import torch
 
     if is_path(given):
-        from catseye.runs import load_model
-
-        return _of_run(*load_model(given, torch.device("cpu")), Path(given))
+        return _of_run(open_model(given, device="cpu", need="layers"))
     from catseye.models import registry
 
     registry.entry(given)
@@ -138,7 +133,8 @@ def open_shown(given: str) -> Shown:
     return Shown(given, model.eval(), spec, classes, 1.0, trained=False, says=says)
 
 
-def _of_run(model: "nn.Module", manifest: Manifest, path: Path) -> Shown:
+def _of_run(opened: OpenedModel) -> Shown:
+    manifest, path = opened.manifest, opened.path
     folder = path if path.is_dir() else path.parent
     data = ""
     if (folder / "data.json").is_file():
@@ -148,7 +144,14 @@ def _of_run(model: "nn.Module", manifest: Manifest, path: Path) -> Shown:
     name = manifest.architecture.name
     says = f"{name}, trained on {Path(data).name or 'images that its folder does not name'} ({folder.name})"
     return Shown(
-        name, model, manifest.preprocessing, manifest.classes, manifest.temperature, trained=True, says=says, data=data
+        name,
+        opened.layers(),
+        manifest.preprocessing,
+        manifest.classes,
+        manifest.temperature,
+        trained=True,
+        says=says,
+        data=data,
     )
 
 

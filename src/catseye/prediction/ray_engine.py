@@ -6,7 +6,9 @@ cluster; without it Ray is started here, for this call. Called by predict.py.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from catseye.errors import CatseyeError, MissingDependency, ModelFileError, Usag
 from catseye.machine.cores import num_cores
 from catseye.prediction.parts import do_part
 from catseye.prediction.plan import digest_of_model, read_plan
-from catseye.runtimes.loading import is_model_file, load, open_model
+from catseye.runtimes.loading import open_model
 
 STORE_BYTES = 80_000_000  # the smallest that Ray takes; what travels is a few numbers per part
 QUIET = {
@@ -42,9 +44,7 @@ class RayWorker:
 
 def open_classifier(model: Path, device: str, trust: bool) -> Classifier:
     """The model as `predict` opens it, computing in one thread: a worker stands on one core."""
-    if is_model_file(model) and device in ("auto", "cpu"):
-        return open_model(model, trust=trust, threads=1).classifier()
-    return load(model, device=device, trust=trust)
+    return open_model(model, device=device, trust=trust, threads=1).classifier()
 
 
 def run_parts(
@@ -63,7 +63,42 @@ def run_parts(
     except ImportError:
         raise MissingDependency("ray[data]", "batch") from None
     here = {"num_cpus": workers or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", **here}
+    elsewhere = bool(os.environ.get("RAY_ADDRESS"))
+    where = {} if elsewhere else {"address": "local", **here}
+    with nullcontext() if elsewhere else _home_of_ray():
+        yield from _run_in_ray(ray, where, model, out, parts, workers, device, trust)
+
+
+@contextmanager
+def _home_of_ray() -> Iterator[None]:
+    """A home folder for the processes that Ray starts here: they put a token there.
+
+    A cluster's configuration in it, though an empty one, keeps them from asking the addresses at which clouds answer
+    (ray._common.usage.usage_lib, Ray 2.60), which they do with usage statistics switched off too.
+    """
+    before = os.environ.get("HOME")
+    with tempfile.TemporaryDirectory(prefix="catseye-ray-") as home:
+        (Path(home) / "ray_bootstrap_config.yaml").write_text("{}\n")
+        os.environ["HOME"] = home
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["HOME"]
+            else:
+                os.environ["HOME"] = before
+
+
+def _run_in_ray(
+    ray: Any,
+    where: dict[str, Any],
+    model: Path,
+    out: Path,
+    parts: Sequence[int],
+    workers: int,
+    device: str,
+    trust: bool,
+) -> Iterator[dict[str, Any]]:
     ray.init(**where, logging_level="ERROR", log_to_driver=False)
     try:
         said = ray.data.DataContext.get_current()

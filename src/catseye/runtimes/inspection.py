@@ -6,19 +6,16 @@ Enters: a path. Leaves: `Information`. Called by cli.
 """
 
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from catseye.errors import ModelFileError
 from catseye.manifest import Manifest
-from catseye.runtimes.loading import is_model_file, open_model
-from catseye.runtimes.model_file import faces, read_once
+from catseye.runtimes.loading import open_model
 
 
 @dataclass(frozen=True)
 class Information:
-    """One model file. `inputs` and `outputs` are (name, type, shape); weights alone have none, and no graph."""
+    """One model file. `inputs` and `outputs` are (name, type, shape); weights alone have no operators."""
 
     path: str
     format: str
@@ -83,21 +80,14 @@ def inspect_model(path: str | Path) -> Information:
         ModelFileError: it is none of these, or it is damaged.
 
     """
-    file = Path(path)
-    if not file.exists():
-        raise ModelFileError(f"{path} does not exist; give an exported file, a run folder or a model.safetensors")
-    suffix = file.suffix.lower()
-    if suffix in (".torchscript", ".pt2"):
-        return _torch_archive(file)
-    if suffix == ".engine":
-        return _inspect_engine(file)
-    return _opened(file) if is_model_file(file) else _safetensors(file)
+    model = open_model(path, need="facts")
+    shown = model.path
+    if model.network is not None and shown.is_dir():
+        from catseye.runs import MODEL_FILE
 
-
-def _opened(file: Path) -> Information:
-    model = open_model(file)
+        shown /= MODEL_FILE
     return Information(
-        path=str(file),
+        path=str(shown),
         format=model.format,
         num_bytes=model.num_bytes,
         sha256=model.sha256,
@@ -108,61 +98,6 @@ def _opened(file: Path) -> Information:
         operators=model.operators,
         opset=model.opset,
         producer=model.producer,
-    )
-
-
-def _torch_archive(file: Path) -> Information:
-    from catseye.runtimes.torch_archive import read_archive
-
-    content = read_once(file, "a model")
-    archive = read_archive(content, str(file))
-    manifest = Manifest.from_json(archive.manifest, str(file))
-    return _unstarted(file, archive.kind, content, manifest, archive.num_parameters, archive.operators)
-
-
-def _inspect_engine(file: Path) -> Information:
-    from catseye.runtimes.tensorrt_engine_file import split_engine
-
-    content = read_once(file, "an engine")
-    manifest, _ = split_engine(content, str(file))
-    return _unstarted(file, "TensorRT engine", content, manifest, None, {})
-
-
-def _unstarted(
-    file: Path, kind: str, content: bytes, manifest: Manifest, num_parameters: int | None, operators: dict[str, int]
-) -> Information:
-    inputs, outputs = faces(manifest)
-    return Information(
-        path=str(file),
-        format=kind,
-        num_bytes=len(content),
-        sha256=sha256(content).hexdigest(),
-        manifest=manifest,
-        num_parameters=num_parameters,
-        inputs=inputs,
-        outputs=outputs,
-        operators=operators,
-    )
-
-
-def _safetensors(file: Path) -> Information:
-    import torch
-
-    from catseye.runs import MODEL_FILE, load_model
-
-    model, manifest = load_model(file, torch.device("cpu"))  # refuses what `predict` would refuse
-    file = file / MODEL_FILE if file.is_dir() else file
-    content = file.read_bytes()
-    return Information(
-        path=str(file),
-        format="safetensors",
-        num_bytes=len(content),
-        sha256=sha256(content).hexdigest(),
-        manifest=manifest,
-        num_parameters=sum(tensor.numel() for tensor in model.state_dict().values()),
-        inputs=[],
-        outputs=[],
-        operators={},
     )
 
 

@@ -1,64 +1,60 @@
-"""Any model file by its path: which reader opens it, and which formats have to be vouched for.
+"""Any model by its path: the one way in, for every verb.
 
-Enters: a path. Leaves: `ModelFile`, or a `Classifier` for run folders too. Each reader is imported when it is needed,
-so that .onnx and OpenVINO files need no torch. Called by `catseye.load`, cli, evaluation and exporting.
+Enters: a path. Leaves: `OpenedModel`. The row of the format in `formats.py` names its reader, which is imported when it
+is needed, so that .onnx and OpenVINO files need no torch. Called by `catseye.load`, cli and every room above this one.
 """
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from catseye.classifier import Classifier
 from catseye.errors import MissingDependency, ModelFileError, UsageError
-from catseye.runtimes.model_file import ModelFile
+from catseye.runtimes.formats import ModelFormat, Need, format_of, require_layers
+from catseye.runtimes.model_file import OpenedModel, OpenSettings
 
-SUFFIXES = {
-    ".onnx": "ONNX",
-    ".xml": "OpenVINO",
-    ".torchscript": "TorchScript",
-    ".pt2": "torch.export or AOTInductor",
-    ".engine": "TensorRT",
-}
-
-
-def is_model_file(path: str | Path) -> bool:
-    """Whether the suffix is that of an exported file rather than of a run."""
-    return Path(path).suffix.lower() in SUFFIXES
+ModelReader = Callable[[str | Path, OpenSettings], OpenedModel]
 
 
 def open_model(
-    path: str | Path, *, trust: bool = False, threads: int = 0, calls: int = 1, spin: bool = False
-) -> ModelFile:
-    """Open an exported file of any format.
+    path: str | Path,
+    *,
+    device: str = "auto",
+    trust: bool = False,
+    need: Need = "answers",
+    threads: int = 0,
+    calls: int = 1,
+    spin: bool = False,
+    runtime: str = "",
+) -> OpenedModel:
+    """Open a run folder, a model.safetensors, or an exported file of any format.
 
-    `threads` computes one call (0: one per core); `calls` says how many are made at the same time; with `spin`, ONNX
-    Runtime's threads burn their core while they wait. `trust` is needed for the formats that are programs: TorchScript,
-    .pt2 and TensorRT engines.
+    `device` is where the weights of a run compute. `trust` is needed for answers of the formats that are programs;
+    with it, a file is vouched for and opened here at once. `threads` computes one call (0: one per core), and `calls`
+    says how many are made at the same time; with `spin`, ONNX Runtime's threads burn their core while they wait.
+    `runtime` is one of the row's, or "auto" for a GPU where ONNX Runtime has one; the row's first if left out.
 
     Raises:
         ModelFileError: it is none, damaged, not made by catseye, or a program that nobody vouched for.
         MissingDependency: the format's runtime is not installed.
+        UsageError: the format has no layers, or not that device or runtime.
 
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".onnx":
-        from catseye.runtimes.onnx import open_onnx
-
-        return open_onnx(path, threads=threads, spin=spin)
-    if suffix == ".xml":
-        from catseye.runtimes.openvino import open_openvino
-
-        return open_openvino(path, threads=threads, calls=calls)
-    if suffix == ".engine":
-        from catseye.runtimes.tensorrt import open_engine
-
-        return open_engine(path, trust=trust)
-    if suffix in (".torchscript", ".pt2"):
-        try:
-            from catseye.runtimes.torch import open_torch_file
-        except ImportError as error:
-            raise MissingDependency(error.name or "torch", "train") from None
-        return open_torch_file(path, trust=trust, threads=threads)
-    known = ", ".join(f"{name} ({what})" for name, what in SUFFIXES.items())
-    raise ModelFileError(f"{path} has no suffix of a model file: {known}")
+    if need == "layers":
+        require_layers(path)
+    row = format_of(path)
+    if row.devices and device not in row.devices:
+        raise UsageError(f"{path} runs on the {row.devices[1].upper()} here; got device {device!r}; leave --device out")
+    if runtime not in ("", "auto", *row.runtimes):
+        own = " or ".join(row.runtimes)
+        raise UsageError(f"{path} runs in {own}, and --runtime chooses for .onnx files; got --runtime {runtime}")
+    if row.vouched and not trust and need == "answers":
+        raise ModelFileError(
+            f"{row.vouched}, and opening it runs it; {path} was not opened. Say --trust (in Python trust=True) if you "
+            f"or somebody you trust made it; .onnx and OpenVINO files need no trust"
+        )
+    wish = OpenSettings(device, trust, need, threads, calls, spin, runtime or row.runtimes[0])
+    return _reader_of(row)(path, wish)
 
 
 def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Classifier:
@@ -71,14 +67,12 @@ def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Clas
         ModelFileError: it is none of these, it is damaged, or it needs trust.
 
     """
-    if is_model_file(path):
-        wanted = ("auto", "cuda") if Path(path).suffix.lower() == ".engine" else ("auto", "cpu")
-        if device not in wanted:
-            raise UsageError(f"{path} runs on the {wanted[1].upper()} here; got device {device!r}; leave --device out")
-        return open_model(path, trust=trust).classifier()
+    return open_model(path, device=device, trust=trust).classifier()
+
+
+def _reader_of(row: ModelFormat) -> ModelReader:
     try:
-        from catseye.machine.devices import choose_device
-        from catseye.runs import load_classifier
+        reader: ModelReader = getattr(import_module(row.module), row.reader.partition(":")[2])
     except ImportError as error:
-        raise MissingDependency(error.name or "torch", "train") from None
-    return load_classifier(path, choose_device(device))
+        raise MissingDependency(error.name or row.extra, row.extra or "train") from None
+    return reader

@@ -1,7 +1,7 @@
-"""An opened model file of any exported format, behind one face. No torch, no runtime: those hand in `ask`.
+"""An opened model of any format, behind one face. No torch, no runtime: those hand in `ask`.
 
-Enters: what a format's own reader found out. Leaves: `ModelFile` and the checks that all formats share. Called by the
-runtimes, exporting, serving, cli.
+Enters: what a format's own reader found out. Leaves: `OpenedModel` and the checks that all formats share. Called by the
+readers of this room; every verb takes what it needs from it.
 """
 
 import os
@@ -9,15 +9,19 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier, Logits, softmax
-from catseye.errors import ModelFileError
+from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels, normalise
+from catseye.runtimes.formats import Need
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be larger, and no other file needs to be
 PROBABILITY_TOLERANCE = 1e-4
@@ -30,13 +34,27 @@ Ask = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
-class ModelFile:
-    """What a file says of itself, what it consists of, and the way to ask it.
+class OpenSettings:
+    """How a model is to be opened; the fields are `open_model`'s, and a reader takes those that concern it."""
 
-    `num_parameters` is None where a format does not tell.
+    device: str = "auto"
+    trust: bool = False
+    need: Need = "answers"
+    threads: int = 0
+    calls: int = 1
+    spin: bool = False
+    runtime: str = ""
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """What a model says of itself, what it consists of, and the way to ask it.
+
+    `num_parameters` is None where a format does not tell. `runtime` has its version, `computed_by` is its name in
+    `formats.py`. `network` is torch's module in evaluation mode on `device`; None for exported files.
     """
 
-    path: str
+    path: Path
     format: str
     runtime: str
     manifest: Manifest
@@ -49,6 +67,9 @@ class ModelFile:
     num_parameters: int | None = None
     opset: int | None = None
     producer: str = ""
+    computed_by: str = "cpu"
+    device: str = "cpu"
+    network: "nn.Module | None" = field(default=None, repr=False)
 
     def run(self, pixels: Pixels) -> Outputs:
         """All outputs by name: prediction (N, K) logits, probability (N, K), and cam (N, h, w) where there is one.
@@ -58,13 +79,24 @@ class ModelFile:
         names = [name for name, _, _ in self.outputs]
         return dict(zip(names, self.ask(tensor_of(pixels, self.manifest), names), strict=True))
 
+    def logits(self, pixels: Pixels) -> Logits:
+        """Shape: (N, H, W, C) uint8 -> (N, K) float32."""
+        return self.ask(tensor_of(pixels, self.manifest), ("prediction",))[0]
+
+    def layers(self) -> "nn.Module":
+        """The network, to look into.
+
+        Raises:
+            UsageError: it is an exported file.
+
+        """
+        if self.network is None:
+            raise UsageError(f"{self.path} has no layers to look into; give the run it was exported from")
+        return self.network
+
     def classifier(self) -> Classifier:
-        """The same, behind the face that every model has."""
-
-        def logits(pixels: Pixels) -> Logits:
-            return self.run(pixels)["prediction"]
-
-        return Classifier(manifest=self.manifest, logits=logits)
+        """The same, behind the face that users of the library know."""
+        return Classifier(manifest=self.manifest, logits=self.logits)
 
 
 def read_once(path: str | Path, what: str) -> bytes:
@@ -108,19 +140,24 @@ def require_names(manifest: Manifest, source: str) -> None:
         raise ModelFileError(f"{source}: its manifest does not say what its input and outputs are; export it again")
 
 
-def faces(manifest: Manifest) -> tuple[list[Face], list[Face]]:
-    """Inputs and outputs of a format whose files do not name them, from the manifest."""
+def image_and_answers(manifest: Manifest, names: Sequence[str] = ()) -> tuple[list[Face], list[Face]]:
+    """Inputs and outputs of a format whose files do not name them, from the manifest; `names` where it has none."""
     spec = manifest.preprocessing
-    if manifest.input_kind == "uint8":
-        image: Face = ("image", "uint8", ["batch", spec.height_px, spec.width_px, spec.channels])
+    if manifest.input_kind == "float":
+        image: Face = ("image", "float32", ["batch", spec.channels, spec.height_px, spec.width_px])
     else:
-        image = ("image", "float32", ["batch", spec.channels, spec.height_px, spec.width_px])
+        image = ("image", "uint8", ["batch", spec.height_px, spec.width_px, spec.channels])
     shapes: dict[str, list[int | str]] = {"cam": ["batch", "h", "w"]}
     known: list[int | str] = ["batch", len(manifest.classes)]
-    return [image], [(name, "float32", shapes.get(name, known)) for name in manifest.outputs]
+    return [image], [(name, "float32", shapes.get(name, known)) for name in names or manifest.outputs]
 
 
-def require_answers(file: ModelFile) -> ModelFile:
+def never_started(image: NDArray[Any], names: Sequence[str]) -> Sequence[NDArray[np.float32]]:
+    """The `ask` of a program that was opened for its facts alone."""
+    raise UsageError("this model was opened to look into it, and was not started; open it with trust to ask it")
+
+
+def require_answers(file: OpenedModel) -> OpenedModel:
     """One warm call: it computes, the answer is finite, and `probability` is the softmax that the manifest means.
 
     Raises:

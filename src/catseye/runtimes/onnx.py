@@ -1,11 +1,11 @@
-"""An exported .onnx file, opened and computed by ONNX Runtime. No torch, no `onnx` package.
+"""An exported .onnx file, opened and computed by ONNX Runtime, or by OpenVINO. No torch, no `onnx` package.
 
-Enters: the path of a file that may come from a stranger. Leaves: `ModelFile`. The file is read once, into bytes;
-those bytes are judged, hashed and run, so nothing can be swapped in between. Called by `loading.py`, serving and
-exporting.
+Enters: the path of a file that may come from a stranger. Leaves: `OpenedModel`. The file is read once, into bytes;
+those bytes are judged, hashed and run, so nothing can be swapped in between. Called by `loading.py`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.errors import ModelFileError
+from catseye.errors import ModelFileError, UsageError
 from catseye.manifest import METADATA_KEY, Manifest
-from catseye.runtimes.model_file import Face, ModelFile, first_line, read_once, require_answers
+from catseye.runtimes.model_file import (
+    Face,
+    OpenedModel,
+    OpenSettings,
+    first_line,
+    read_once,
+    require_answers,
+    tensor_of,
+)
 from catseye.runtimes.onnx_structure import read_structure
 
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+OTHER_RUNTIME_TOLERANCE = 2e-2  # OpenVINO computes INT8 layers with other roundings than ONNX Runtime
 
-def open_onnx(
-    path: str | Path,
-    *,
-    threads: int = 0,
-    spin: bool = False,
-    providers: tuple[str, ...] = ("CPUExecutionProvider",),
-) -> ModelFile:
+
+def open_onnx(path: str | Path, wish: OpenSettings = OpenSettings()) -> OpenedModel:  # noqa: B008 - frozen
     """Read, judge and start an .onnx file.
-
-    `threads` = 0: one per core; with `spin`, waiting ones burn their core; `providers` are tried in order.
 
     Raises:
         ModelFileError: it is missing, too large, damaged, not made by catseye, refers to other files, or
             does not do what its manifest says.
+        UsageError: a runtime that is not here.
 
     """
     import onnxruntime
@@ -43,17 +51,21 @@ def open_onnx(
     manifest = Manifest.from_json(structure.metadata.get(METADATA_KEY), source)
     if manifest.input_kind is None:
         raise ModelFileError(f"{source}: its manifest does not say what its input is; export it again")
-    session = _session(content, source, threads, spin, providers)
-    inputs, outputs = _onnx_face(session.get_inputs()), _onnx_face(session.get_outputs())
+    computed_by = _available(wish.runtime or "cpu")
+    session = _session(content, source, wish, computed_by)
+    try:
+        inputs, outputs = _onnx_face(session.get_inputs()), _onnx_face(session.get_outputs())
+    except (UnicodeDecodeError, RuntimeError) as error:
+        raise ModelFileError(f"{source}: its inputs or outputs cannot be read ({first_line(error)})") from None
     _check_onnx_face(manifest, inputs, outputs, source)
 
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = session.run(list(names), {"image": image})
         return found
 
-    return require_answers(
-        ModelFile(
-            path=source,
+    opened = require_answers(
+        OpenedModel(
+            path=Path(path),
             format="ONNX",
             runtime=f"onnxruntime {onnxruntime.__version__}",
             manifest=manifest,
@@ -66,29 +78,77 @@ def open_onnx(
             num_parameters=structure.num_parameters,
             opset=structure.opset,
             producer=structure.producer,
+            computed_by=computed_by,
         )
     )
+    return _in_openvino(opened, content, wish) if computed_by == "openvino" else opened
 
 
-def _session(content: bytes, source: str, threads: int, spin: bool, providers: tuple[str, ...]) -> Any:
+def _available(runtime: str) -> str:
+    """The name of what will compute; "auto" takes a GPU where there is one.
+
+    Raises:
+        UsageError: this ONNX Runtime has no such provider.
+
+    """
+    if runtime in ("cpu", "openvino"):
+        return runtime
     import onnxruntime
 
+    available = onnxruntime.get_available_providers()
+    if runtime == "auto":
+        # TensorRT builds an engine for minutes at the first call: only where it was asked for.
+        return "cuda" if _PROVIDERS["cuda"] in available else "cpu"
+    if _PROVIDERS[runtime] not in available:
+        raise UsageError(
+            f"--runtime {runtime} needs ONNX Runtime with {_PROVIDERS[runtime]}; this one has {', '.join(available)}; "
+            "pip install onnxruntime-gpu instead of onnxruntime"
+        )
+    return runtime
+
+
+def _in_openvino(opened: OpenedModel, content: bytes, wish: OpenSettings) -> OpenedModel:
+    """The same graph in OpenVINO, after it answered two trial images as ONNX Runtime does."""
+    from catseye.runtimes.openvino import require_openvino, start
+    from catseye.runtimes.trial import require_survival
+
+    version = require_openvino()
+    if not wish.trust:
+        require_survival(opened.sha256, str(opened.path), "openvino")
+    ask = start(content, b"", str(opened.path), threads=wish.threads, calls=wish.calls).ask
+    spec = opened.manifest.preprocessing
+    pixels = np.random.default_rng(1).integers(0, 256, (2, spec.height_px, spec.width_px, spec.channels), np.uint8)
+    found = ask(tensor_of(pixels, opened.manifest), ("probability",))[0]
+    difference = float(np.abs(found - opened.run(pixels)["probability"]).max())
+    if not difference <= OTHER_RUNTIME_TOLERANCE:
+        raise ModelFileError(
+            f"{opened.path}: OpenVINO's probabilities are off by {difference:.3f}; serve it with --runtime cpu, or "
+            "`catseye export --to openvino --int8`, whose file is proved in OpenVINO"
+        )
+    return replace(opened, ask=ask, runtime=version)
+
+
+def _session(content: bytes, source: str, wish: OpenSettings, computed_by: str) -> Any:
+    import onnxruntime
+
+    wanted = _PROVIDERS.get(computed_by, _PROVIDERS["cpu"])
+    providers = list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = wish.threads
     options.log_severity_level = 4  # what it has to say comes as an exception
     # Waiting threads would otherwise burn a core each between two images.
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-    options.add_session_config_entry("session.inter_op.allow_spinning", str(int(spin)))
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(wish.spin)))
+    options.add_session_config_entry("session.inter_op.allow_spinning", str(int(wish.spin)))
     # Else bytes that look like ORT's own format, which was not judged above, would be taken for that.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=list(providers))
+        # With its fallback it would try again and print about it where results stand.
+        session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common root but this
         raise ModelFileError(f"{source} cannot be run by ONNX Runtime ({first_line(error)})") from None
-    if session.get_providers()[0] != providers[0]:  # it falls back to the CPU without a word
-        raise ModelFileError(
-            f"{source}: {providers[0]} cannot be started on this machine; got {session.get_providers()}"
-        )
+    if session.get_providers()[0] != wanted:  # it falls back to the CPU without a word
+        raise ModelFileError(f"{source}: {wanted} cannot be started on this machine; got {session.get_providers()}")
     return session
 
 

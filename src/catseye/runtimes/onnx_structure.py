@@ -3,7 +3,7 @@
 A short protobuf reader, because the runtime has no `onnx` package, and because a file from a stranger is
 judged before ONNX Runtime sees it (which reads external data below the working directory even for a model
 handed over as bytes; seen with 1.32). It knows only the messages in which a tensor can hide: graphs, nodes,
-attributes, subgraphs, functions, training graphs, sparse tensors. Called by `onnx_runtime.py`.
+attributes, subgraphs, functions, training graphs, sparse tensors. Called by `onnx.py`.
 
 Source: field numbers of onnx/onnx.proto (IR version 13); wire format of protobuf.dev/programming-guides/encoding.
 """
@@ -16,7 +16,10 @@ import numpy as np
 
 from catseye.errors import ModelFileError
 
-MAX_FIELDS = 5_000_000  # a ResNet-50 has 10,000; more is a file made to keep a reader busy
+# A ResNet-50 has 10,000; more is a file made to keep a reader busy: each field may become an object of 250 bytes in
+# ONNX Runtime, and took as many here.
+MAX_FIELDS = 500_000
+MAX_DEPTH = 100  # protobuf's own limit
 MAX_ELEMENTS = 2**40
 # Operators outside these come with code or files of their own, which a classifier has no use for.
 DOMAINS = {"", "ai.onnx", "com.microsoft"}
@@ -31,6 +34,15 @@ _CHILDREN: dict[str, dict[int, str]] = {
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
+}
+# What `_record` reads, by field number.
+_KEPT = {
+    "model": frozenset({1, 2, 3, 7}),
+    "opset": frozenset({1, 2}),
+    "metadata": frozenset({1, 2}),
+    "node": frozenset({4, 7}),
+    "initializer": frozenset({1, 2, 4, 9, 13, 14}),
+    "tensor": frozenset({1, 2, 4, 9, 13, 14}),
 }
 _FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}  # TensorProto.DataType: FLOAT, FLOAT16, DOUBLE
 
@@ -55,6 +67,27 @@ class _Damaged(ValueError):
     """The bytes are no protobuf message."""
 
 
+class _Message:
+    """A message that is being read. `kept` are the fields that `_record` looks at: of a graph, none."""
+
+    def __init__(self, kind: str, view: memoryview, budget: list[int]) -> None:
+        self.kind = kind
+        self.kept: list[tuple[int, int, Value]] = []
+        self._children, self._wanted = _CHILDREN.get(kind, {}), _KEPT.get(kind, frozenset())
+        self._fields = _fields(view, budget)
+
+    def next_child(self) -> tuple[str, memoryview] | None:
+        """Kind and bytes of the next message inside; None at the end."""
+        for number, wire, value in self._fields:
+            if number in self._wanted:
+                self.kept.append((number, wire, value))
+            if number in self._children:
+                if wire != _LENGTH or isinstance(value, int):
+                    raise _Damaged(f"field {number} of a {self.kind} is no message")
+                return self._children[number], value
+        return None
+
+
 def read_structure(content: bytes, source: str) -> Structure:
     """Read an ONNX file's bytes and refuse what a stranger's file must not hold.
 
@@ -63,20 +96,20 @@ def read_structure(content: bytes, source: str) -> Structure:
 
     """
     found = Structure()
-    waiting: list[tuple[str, memoryview]] = [("model", memoryview(content))]
-    num_fields = 0
+    budget = [MAX_FIELDS]
+    # Depth first, a message at a time: memory grows with the nesting and not with the number of fields.
+    open_messages = [_Message("model", memoryview(content), budget)]
     try:
-        while waiting:  # a list instead of recursion: nesting costs no stack
-            kind, view = waiting.pop()
-            fields = list(_fields(view, MAX_FIELDS - num_fields))
-            num_fields += len(fields)
-            children = _CHILDREN.get(kind, {})
-            for number, wire, value in fields:
-                if number in children:
-                    if wire != _LENGTH or isinstance(value, int):
-                        raise _Damaged(f"field {number} of a {kind} is no message")
-                    waiting.append((children[number], value))
-            _record(found, kind, fields, source)
+        while open_messages:
+            message = open_messages[-1]
+            child = message.next_child()
+            if child is None:
+                _record(found, message.kind, message.kept, source)
+                open_messages.pop()
+            elif len(open_messages) == MAX_DEPTH:
+                raise _Damaged(f"messages nested more than {MAX_DEPTH} deep")
+            else:
+                open_messages.append(_Message(*child, budget))
     except (_Damaged, UnicodeDecodeError) as error:
         raise ModelFileError(f"{source} is no ONNX file ({error})") from None
     if not found.has_graph or not found.ir_version:
@@ -142,12 +175,12 @@ def _check_tensor(fields: list[tuple[int, int, Value]], source: str) -> int:
     return elements
 
 
-def _fields(view: memoryview, limit: int) -> Iterator[tuple[int, int, Value]]:
+def _fields(view: memoryview, budget: list[int]) -> Iterator[tuple[int, int, Value]]:
     """Number, wire type and value of each field of a message."""
     position, size = 0, len(view)
     while position < size:
-        limit -= 1
-        if limit < 0:
+        budget[0] -= 1
+        if budget[0] < 0:
             raise _Damaged(f"more than {MAX_FIELDS:,} fields")
         tag, position = _varint(view, position)
         number, wire = tag >> 3, tag & 7

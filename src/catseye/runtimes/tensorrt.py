@@ -1,6 +1,6 @@
-"""A TensorRT engine as a `ModelFile`, computed on the GPU it was built for.
+"""A TensorRT engine, computed on the GPU it was built for.
 
-Enters: the path of a file that the caller vouches for (`trust`): a plan is native code. Leaves: `ModelFile`. Called by
+Enters: the path of a file that the caller vouches for: a plan is native code. Leaves: `OpenedModel`. Called by
 `loading.py`.
 
 Source: docs.nvidia.com/deeplearning/tensorrt, Python API (execute_async_v3). Not run by the authors: no GPU was there.
@@ -8,37 +8,65 @@ Source: docs.nvidia.com/deeplearning/tensorrt, Python API (execute_async_v3). No
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
-from catseye.runtimes.model_file import ModelFile, faces, read_once, require_answers, require_names
+from catseye.runtimes.model_file import (
+    OpenedModel,
+    OpenSettings,
+    image_and_answers,
+    never_started,
+    read_once,
+    require_answers,
+    require_names,
+)
 from catseye.runtimes.tensorrt_engine_file import split_engine
 
 
-def open_engine(path: str | Path, *, trust: bool = False) -> ModelFile:
-    """Read and start an engine.
+def open_engine(path: str | Path, wish: OpenSettings) -> OpenedModel:
+    """Read an engine and, where answers are wanted of it, start it.
 
     Raises:
-        ModelFileError: not trusted, not made by catseye, no GPU here, or one that the engine was not built for.
-        MissingDependency: TensorRT is not installed.
+        ModelFileError: not made by catseye, no GPU here, or one that the engine was not built for.
+        MissingDependency: TensorRT or torch is not installed.
 
     """
     source = str(path)
     content = read_once(source, "an engine")
     manifest, plan = split_engine(content, source)
+    inputs, outputs = image_and_answers(manifest)
+    found = OpenedModel(
+        path=Path(path),
+        format="TensorRT engine",
+        runtime="",
+        manifest=manifest,
+        num_bytes=len(content),
+        sha256=sha256(content).hexdigest(),
+        ask=never_started,
+        inputs=inputs,
+        outputs=outputs,
+        operators={},
+        computed_by="tensorrt",
+    )
+    if wish.need == "facts":
+        return found
     require_names(manifest, source)
-    if not trust:
-        raise ModelFileError(
-            f"a TensorRT engine is native code; {source} was not opened. Say --trust (in Python trust=True) if you or "
-            f"somebody you trust made it"
-        )
+    return require_answers(_on_the_gpu(found, plan))
+
+
+def _on_the_gpu(found: OpenedModel, plan: bytes) -> OpenedModel:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependency(error.name or "torch", "train") from None
+    source = found.path
     if not torch.cuda.is_available():
         raise ModelFileError(f"{source} needs the NVIDIA GPU it was built on; here is none; use the .onnx file")
     try:
@@ -57,28 +85,14 @@ def open_engine(path: str | Path, *, trust: bool = False) -> ModelFile:
             image = torch.from_numpy(values).cuda().contiguous()
             context.set_input_shape("image", tuple(image.shape))
             context.set_tensor_address("image", image.data_ptr())
-            found = {}
-            for name in manifest.outputs:
-                found[name] = torch.empty(tuple(context.get_tensor_shape(name)), device="cuda")
-                context.set_tensor_address(name, found[name].data_ptr())
+            answers = {}
+            for name in found.manifest.outputs:
+                answers[name] = torch.empty(tuple(context.get_tensor_shape(name)), device="cuda")
+                context.set_tensor_address(name, answers[name].data_ptr())
             stream.wait_stream(torch.cuda.current_stream())
             if not context.execute_async_v3(stream.cuda_stream):
                 raise RuntimeError("TensorRT did not run the engine")
             stream.synchronize()
-            return [found[name].cpu().numpy() for name in names]
+            return [answers[name].cpu().numpy() for name in names]
 
-    inputs, outputs = faces(manifest)
-    return require_answers(
-        ModelFile(
-            path=source,
-            format="TensorRT engine",
-            runtime=f"tensorrt {trt.__version__}",
-            manifest=manifest,
-            num_bytes=len(content),
-            sha256=sha256(content).hexdigest(),
-            ask=ask,
-            inputs=inputs,
-            outputs=outputs,
-            operators={},
-        )
-    )
+    return replace(found, ask=ask, runtime=f"tensorrt {trt.__version__}")

@@ -1,7 +1,7 @@
-"""TorchScript, torch.export and AOTInductor files as `ModelFile`s, computed by torch on the CPU.
+"""TorchScript, torch.export and AOTInductor files, computed by torch on the CPU.
 
-Enters: the path of a file that the caller vouches for (`trust`), because these formats are programs. Leaves:
-`ModelFile`. Called by `loading.py` and exporting.
+Enters: the path of a file that the caller vouches for, because these formats are programs. Leaves: `OpenedModel`.
+torch is imported when a program is started: what is in one can be looked at without. Called by `loading.py`.
 """
 
 import io
@@ -9,73 +9,93 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from catseye.errors import ModelFileError
+from catseye.errors import MissingDependency, ModelFileError
 from catseye.manifest import Manifest
-from catseye.runtimes.model_file import ModelFile, faces, first_line, read_once, require_answers, require_names
+from catseye.runtimes.model_file import (
+    OpenedModel,
+    OpenSettings,
+    first_line,
+    image_and_answers,
+    never_started,
+    read_once,
+    require_answers,
+    require_names,
+)
 from catseye.runtimes.torch_archive import AOTINDUCTOR, TORCHSCRIPT, Archive, read_archive
 
-Compute = Callable[[Tensor], Sequence[Tensor]]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Compute = Callable[["Tensor"], Sequence["Tensor"]]
 
 
-def open_torch_file(path: str | Path, *, trust: bool = False, threads: int = 0) -> ModelFile:
-    """Read, judge and start a TorchScript file or a .pt2.
+def open_torch_file(path: str | Path, wish: OpenSettings) -> OpenedModel:
+    """Read and judge a TorchScript file or a .pt2 and, where answers are wanted of it, start it.
 
-    `threads` is torch's setting for the whole process; 0 keeps it.
+    `wish.threads` is torch's setting for the whole process; 0 keeps it.
 
     Raises:
-        ModelFileError: not trusted, damaged, not made by catseye, or it does not do what its manifest says.
+        ModelFileError: damaged, not made by catseye, or it does not do what its manifest says.
+        MissingDependency: it is to be started, and torch is not installed.
 
     """
     source = str(path)
     content = read_once(source, "a model")
     archive = read_archive(content, source)
     manifest = Manifest.from_json(archive.manifest, source)
+    inputs, outputs = image_and_answers(manifest)
+    found = OpenedModel(
+        path=Path(path),
+        format=archive.kind,
+        runtime="",
+        manifest=manifest,
+        num_bytes=len(content),
+        sha256=sha256(content).hexdigest(),
+        ask=never_started,
+        inputs=inputs,
+        outputs=outputs,
+        operators=archive.operators,
+        num_parameters=archive.num_parameters,
+        computed_by="torch",
+    )
+    if wish.need == "facts":
+        return found
     require_names(manifest, source)
-    if not trust:
-        raise ModelFileError(
-            f"a {archive.kind} file is a program, and opening it runs it; {source} was not opened. Say --trust (in "
-            f"Python trust=True) if you or somebody you trust made it; .onnx and OpenVINO files need no trust"
-        )
+    return require_answers(_started(found, archive, content, wish.threads))
+
+
+def _started(found: OpenedModel, archive: Archive, content: bytes, threads: int) -> OpenedModel:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependency(error.name or "torch", "train") from None
     if threads:
         torch.set_num_threads(threads)
     try:
         compute = _start(archive, content)
     except Exception as error:  # noqa: BLE001 - torch's loaders raise whatever any of their parts raises
-        raise ModelFileError(f"{source} cannot be run by torch {torch.__version__} ({first_line(error)})") from None
+        said = first_line(error)
+        raise ModelFileError(f"{found.path} cannot be run by torch {torch.__version__} ({said})") from None
 
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
-            found = dict(zip(manifest.outputs, compute(torch.from_numpy(image)), strict=True))
-        return [found[name].numpy() for name in names]
+            answers = dict(zip(found.manifest.outputs, compute(torch.from_numpy(image)), strict=True))
+        return [answers[name].numpy() for name in names]
 
-    inputs, outputs = faces(manifest)
-    return require_answers(
-        ModelFile(
-            path=source,
-            format=archive.kind,
-            runtime=f"torch {torch.__version__}",
-            manifest=manifest,
-            num_bytes=len(content),
-            sha256=sha256(content).hexdigest(),
-            ask=ask,
-            inputs=inputs,
-            outputs=outputs,
-            operators=archive.operators,
-            num_parameters=archive.num_parameters,
-        )
-    )
+    return replace(found, ask=ask, runtime=f"torch {torch.__version__}")
 
 
 def _start(archive: Archive, content: bytes) -> Compute:
+    import torch
+
     if archive.kind == TORCHSCRIPT:
         with warnings.catch_warnings():
             # torch 2.14 calls TorchScript deprecated; docs/export.md says what to use instead.
@@ -93,6 +113,8 @@ def _start(archive: Archive, content: bytes) -> Compute:
 
 def _start_package(archive: Archive, content: bytes) -> Compute:
     """The loader takes only a path: the bytes that were judged go into a private file of ours."""
+    import torch
+
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # no CUDA, and none is needed
     with tempfile.TemporaryDirectory() as folder:
         private = Path(folder) / f"{archive.root}.pt2"

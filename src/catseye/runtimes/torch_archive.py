@@ -4,29 +4,35 @@ Both are zip archives with programs in them. `torch.jit.load` interprets TorchSc
 read and write files. `torch.export.load` unpickles without limits where its own limits refuse (torch 2.14:
 `deserialize_torch_artifact` falls back to weights_only=False), evaluates symbolic expressions with SymPy and executes
 `guards_code`. An AOTInductor package holds a shared library. So the archive is judged here first and whatever
-catseye's own export never writes is refused; what is native code cannot be judged. Called by `torch_runtime.py` and
+catseye's own export never writes is refused; what is native code cannot be judged. Called by `torch.py` and
 `inspection.py`.
 
 Source: torch/csrc/export/pt2_archive_constants.h, torch/export/pt2_archive/_package.py (torch 2.14).
 """
 
-import ast
 import io
 import json
 import math
 import pickletools
 import re
+import tokenize
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from catseye.errors import ModelFileError
-from catseye.manifest import METADATA_KEY
+from catseye.manifest import MAX_MANIFEST_BYTES, METADATA_KEY
 
 MAX_ENTRIES = 20_000
 MAX_UNPACKED_BYTES = 2**31
+# What is read in Python, token by token or as JSON, and may be packed a thousandfold. A ResNet-152 has 31 kB of code,
+# 101 kB of pickles and 1.8 MB of JSON.
+MAX_CODE_BYTES, MAX_PICKLE_BYTES, MAX_JSON_BYTES = 1_000_000, 4_000_000, 10_000_000
+MAX_SAMPLE_BYTES = 200_000_000  # two images as float: 8 megapixels each
+MAX_NAME_CHARS = 2_000  # of one dotted name
 TORCHSCRIPT, TORCH_EXPORT, AOTINDUCTOR = "TorchScript", "torch.export", "AOTInductor package"
 
 # Pickles name the things they build; these build tensors and lists, nothing else.
@@ -74,7 +80,8 @@ def read_archive(content: bytes, source: str) -> Archive:
             elif kind == TORCH_EXPORT:
                 operators, num_parameters = _check_export(archive, root, names, source)
             extra = f"extra/{METADATA_KEY}"
-            manifest = archive.read(f"{root}/{extra}") if extra in names else None
+            said = _Allowance(archive, root, "manifest", MAX_MANIFEST_BYTES, source)
+            manifest = said.read(extra) if extra in names else None
     except (
         zipfile.BadZipFile,
         ValueError,
@@ -83,6 +90,8 @@ def read_archive(content: bytes, source: str) -> Archive:
         RuntimeError,
         EOFError,
         SyntaxError,
+        tokenize.TokenError,
+        zlib.error,
     ) as error:
         raise ModelFileError(f"{source} is damaged ({str(error)[:200]})") from None
     except (RecursionError, MemoryError, TypeError, AttributeError):
@@ -127,17 +136,57 @@ def _kind(names: set[str], source: str) -> str:
 
 def _check_torchscript(archive: zipfile.ZipFile, root: str, names: set[str], source: str) -> Counter[str]:
     operators: Counter[str] = Counter()
+    code = _Allowance(archive, root, "code", MAX_CODE_BYTES, source)
+    pickles = _Allowance(archive, root, "pickles", MAX_PICKLE_BYTES, source)
     for name in sorted(names):
         if name.endswith((".pkl", ".debug_pkl")):
-            _check_pickle(archive.read(f"{root}/{name}"), f"{source}: {name}")
+            _check_pickle(pickles.read(name), f"{source}: {name}")
         elif name.startswith("code/"):
-            tree = ast.parse(archive.read(f"{root}/{name}"))
-            inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-            for node in ast.walk(tree):
-                # Whole names only, `torch.relu` and not its `torch`; a bare `torch` could be asked by getattr.
-                if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
-                    _count_operator(ast.unparse(node), operators, source)
+            for text in _dotted_names(code.read(name)):
+                _count_operator(text, operators, source)
     return operators
+
+
+class _Allowance:
+    """So many bytes of one kind may be unpacked from an archive, all entries together."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str, kind: str, num_bytes: int, source: str) -> None:
+        self.archive, self.root, self.kind, self.source = archive, root, kind, source
+        self.most = self.left = num_bytes
+
+    def read(self, name: str) -> bytes:
+        """An entry, whose size is looked at before it is unpacked."""
+        path = f"{self.root}/{name}"
+        self.left -= self.archive.getinfo(path).file_size
+        if self.left < 0:
+            raise ModelFileError(f"{self.source} has more than {self.most:,} bytes of {self.kind}, up to {name[:80]!r}")
+        return self.archive.read(path)
+
+
+def _dotted_names(code: bytes) -> Iterator[str]:
+    """Whole names of TorchScript code, which has Python's tokens: `torch.relu` and not its `torch`.
+
+    A name behind a call or an index begins with a dot. Tokens and not a tree: a tree of 25 MB of code takes 8 GB.
+    """
+    words: list[str] = []
+    size = 0
+    for token in tokenize.tokenize(io.BytesIO(code).readline):
+        if token.type in (tokenize.NL, tokenize.COMMENT, tokenize.ENCODING):
+            continue
+        if token.type == tokenize.NAME and (not words or words[-1] == "."):
+            words.append(token.string)
+        elif token.string == "." and token.type == tokenize.OP:
+            words.append(".")
+        else:
+            if words:
+                yield "".join(words)
+            words = [token.string] if token.type == tokenize.NAME else []
+            size = 0
+        size += len(token.string)
+        if size > MAX_NAME_CHARS and words:
+            raise ValueError(f"a name of more than {MAX_NAME_CHARS:,} characters")
+    if words:
+        yield "".join(words)
 
 
 def _count_operator(text: str, operators: Counter[str], source: str) -> None:
@@ -164,7 +213,8 @@ def _check_export(archive: zipfile.ZipFile, root: str, names: set[str], source: 
     for name in sorted(names):
         if not re.fullmatch(known, name):
             raise ModelFileError(f"{source} holds {name[:80]!r}, which catseye's export never writes; it is not opened")
-    program = json.loads(archive.read(f"{root}/models/model.json"))
+    documents = _Allowance(archive, root, "JSON", MAX_JSON_BYTES, source)
+    program = json.loads(documents.read("models/model.json"))
     if program.get("guards_code"):
         raise ModelFileError(f"{source} brings Python code for its guards, which is never executed; export it again")
     operators: Counter[str] = Counter()
@@ -177,17 +227,19 @@ def _check_export(archive: zipfile.ZipFile, root: str, names: set[str], source: 
             raise ModelFileError(f"{source} has the expression {value[:80]!r} in it, which is not evaluated")
     sizes: dict[str, int] = {}  # by file: two names may share one tensor
     for part in ("weights", "constants"):
-        config = json.loads(archive.read(f"{root}/data/{part}/model_{part}_config.json"))["config"]
+        config = json.loads(documents.read(f"data/{part}/model_{part}_config.json"))["config"]
         for payload in config.values():
             if payload["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
                 raise ModelFileError(f"{source} keeps weights as pickles, which are never opened; export it again")
             if part == "weights":
                 sizes[payload["path_name"]] = math.prod(size["as_int"] for size in payload["tensor_meta"]["sizes"])
-    with zipfile.ZipFile(io.BytesIO(archive.read(f"{root}/data/sample_inputs/model.pt"))) as samples:
+    sample = _Allowance(archive, root, "sample inputs", MAX_SAMPLE_BYTES, source).read("data/sample_inputs/model.pt")
+    with zipfile.ZipFile(io.BytesIO(sample)) as samples:
         inner, inside = _check_entries(samples, f"{source}: sample inputs")
-        for name in inside:
+        pickles = _Allowance(samples, inner, "pickles", MAX_PICKLE_BYTES, f"{source}: sample inputs")
+        for name in sorted(inside):
             if name.endswith(".pkl"):
-                _check_pickle(samples.read(f"{inner}/{name}"), f"{source}: sample inputs")
+                _check_pickle(pickles.read(name), f"{source}: sample inputs")
     return operators, sum(sizes.values())
 
 

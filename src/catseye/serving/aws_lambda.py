@@ -23,7 +23,7 @@ from catseye.http.refusals import Refusal, of_failure, require_token, wrong_meth
 from catseye.http.responses import Response, json_response, refused
 from catseye.machine.cores import num_cores
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
-from catseye.runtimes.onnx import open_onnx
+from catseye.runtimes.loading import open_model
 from catseye.serving import schemas
 from catseye.serving.aws_events import BODY_BYTES, Call, read_event, require_small, to_answer
 from catseye.serving.queries import read_options
@@ -116,7 +116,7 @@ def open_function(path: Path) -> Function:
     CATSEYE_TOKEN is the secret that callers send (none: everybody may ask), CATSEYE_MAX_PIXELS the largest image.
 
     Raises:
-        UsageError: a variable is wrong. ModelFileError: as in `open_onnx`.
+        UsageError: a variable is wrong. ModelFileError: as in `open_model`.
 
     """
     Image.preinit()  # else the first image would pay for importing Pillow's formats
@@ -127,7 +127,7 @@ def open_function(path: Path) -> Function:
     threads = round(_number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MB_PER_CORE) / MB_PER_CORE)
     threads = min(max(1, threads), num_cores())
     limits = Limits(body_bytes=BODY_BYTES, max_pixels=max_pixels)
-    file = open_onnx(path, threads=threads)
+    file = open_model(path, threads=threads)
     return Function(ServedModel(path.stem, file, "cpu", file.ask), limits, token)
 
 

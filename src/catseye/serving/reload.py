@@ -1,12 +1,14 @@
-"""`--watch`: a new model file is opened, checked against its golden pairs, warmed, and only then answers.
+"""`--watch`: a new model file is opened, warmed and checked against its golden pairs, and only then answers.
 
-Enters: the path that is served. Leaves: `app.use(new version)`, or a line in the log and nothing else. A bad file is
-refused and the old version keeps serving. Called by `server.py`.
+Enters: the path that is served. Leaves: `app.use(new version)`, or a line in the log and nothing else. All of it
+happens in a child process first, which a file may end; then here. A bad file is refused and the old version keeps
+serving. Called by `server.py`.
 """
 
 import asyncio
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from catseye.errors import CatseyeError, ModelFileError
 from catseye.http.logs import Log
 from catseye.preprocess import preprocess
+from catseye.runtimes.trial import call_in_child, note_survival
 from catseye.serving.runtimes import load_served
 from catseye.serving.served_model import ServedModel, stack
 from catseye.serving.settings import ServerSettings
@@ -34,9 +37,17 @@ class Watcher:
     def __init__(self, settings: ServerSettings, app: "Application", log: Log) -> None:
         self.settings, self.app, self.log = settings, app, log
         self._seen = self._look()
+        self._child: subprocess.Popen[bytes] | None = None
 
     async def run(self) -> None:
         """Look, and act once the file has stopped changing."""
+        try:
+            await self._watch()
+        finally:
+            if self._child is not None:
+                self._child.kill()  # the server ends, and would wait for the thread that waits for it
+
+    async def _watch(self) -> None:
         pending: tuple[Any, ...] | None = None
         while True:
             await asyncio.sleep(LOOK_S)
@@ -70,12 +81,42 @@ class Watcher:
         self.log("reloaded", before=before, now=model.version)
 
     def _open(self) -> ServedModel:
-        model = load_served(self.settings.model, self.settings.runtime, trust=self.settings.trust)
-        rows = np.zeros((self.app.engine.plan.batch_size, *model.row_shape), model.row_type)
-        model.compute(rows, False)  # so that no request pays for the first call
-        num_pairs = check_golden(model, self.settings.model)
+        settings, batch_size = self.settings, self.app.engine.plan.batch_size
+        words = {"runtime": settings.runtime, "trust": settings.trust, "batch_size": batch_size}
+        tried = call_in_child(
+            "catseye.serving.reload:try_version",
+            {"path": str(settings.model.absolute()), **words},
+            str(settings.model),
+            started=self._note_child,
+        )
+        note_survival(tried["sha256"])
+        model, num_pairs = open_version(settings.model, settings.runtime, settings.trust, batch_size)
+        if model.file.sha256 != tried["sha256"]:
+            raise ModelFileError(f"{settings.model} changed while it was opened; it is looked at again")
         self.log("checked", version=model.version, golden_pairs=num_pairs)
         return model
+
+    def _note_child(self, process: subprocess.Popen[bytes]) -> None:
+        self._child = process
+
+
+def open_version(path: Path, runtime: str, trust: bool, batch_size: int) -> tuple[ServedModel, int]:
+    """Open a file, warm it and ask it about its golden pairs; their number.
+
+    Raises:
+        ModelFileError: as in `load_served` and `check_golden`.
+
+    """
+    model = load_served(path, runtime, trust=trust)
+    rows = np.zeros((batch_size, *model.row_shape), model.row_type)
+    model.compute(rows, False)  # so that no request pays for the first call
+    return model, check_golden(model, path)
+
+
+def try_version(path: str, runtime: str, trust: bool, batch_size: int) -> dict[str, Any]:
+    """The same in a child process: the hash of what it opened."""
+    model, _ = open_version(Path(path), runtime, trust, batch_size)
+    return {"sha256": model.file.sha256}
 
 
 def check_golden(model: ServedModel, path: Path) -> int:

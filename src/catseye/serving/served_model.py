@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels
-from catseye.runtimes.model_file import Ask, ModelFile, tensor_of
+from catseye.runtimes.model_file import Ask, OpenedModel, tensor_of
 
 
 class Answers(NamedTuple):
@@ -29,7 +29,7 @@ class ServedModel:
     """One version of the model. `ask` is the file's own, or another runtime's with the same graph."""
 
     name: str
-    file: ModelFile
+    file: OpenedModel
     runtime: str
     ask: Ask = field(repr=False)
 

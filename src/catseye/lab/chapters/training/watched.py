@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -24,7 +23,7 @@ from catseye.evaluation.metrics import confusion_matrix
 from catseye.evaluation.predict import Outputs
 from catseye.explanation.kernels import first_filters
 from catseye.manifest import Manifest
-from catseye.runs import load_model
+from catseye.runtimes.loading import open_model
 from catseye.training.fit import train
 from catseye.training.progress import EpochProgress, ShowProgress
 
@@ -184,7 +183,8 @@ class Watched:
                 data, recipe=recipe, settings=settings, out=run, device="cpu", console=quiet, progress=progress
             )
             if keep is not None:
-                keep(*load_model(trained.path, torch.device("cpu")))
+                opened = open_model(trained.path, device="cpu", need="layers")
+                keep(opened.layers(), opened.manifest)
         found = trained.metrics
         accuracy = {"accuracy": found.accuracy, "low": found.accuracy_low, "high": found.accuracy_high}
         return {"kind": "end", "side": trained.side, **accuracy, "num_images": found.num_images}

@@ -1,0 +1,101 @@
+"""The one table of model formats: by suffix, who reads it, whether it has to be vouched for, which extra it needs.
+
+Enters: a path. Leaves: its row. Called by `loading.py`, and by whoever asks what a path is before it is opened
+(serving, lab, bench, export). No torch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from catseye.errors import ModelFileError, UsageError
+
+Need = Literal["answers", "facts", "layers"]
+"""What the caller wants of a model: answers to pixels, what stands in the file, or the layers of its network."""
+
+
+@dataclass(frozen=True)
+class ModelFormat:
+    """A row. `reader` is module:function in this room; `extra` installs what it imports, empty for the base install.
+
+    `vouched`: why the file is opened with trust only, empty where nothing in it is ever run. `runtimes` are the names
+    that compute it, the first unless another is asked for. `has_layers`: torch modules, to look into and to train on.
+    """
+
+    title: str
+    reader: str
+    extra: str
+    runtimes: tuple[str, ...]
+    devices: tuple[str, ...]
+    vouched: str = ""
+    has_layers: bool = False
+
+    @property
+    def module(self) -> str:
+        """The full name of the reader's module."""
+        return f"catseye.runtimes.{self.reader.partition(':')[0]}"
+
+
+WEIGHTS = ".safetensors"  # of a run folder too
+MODEL_FORMATS = {
+    ".onnx": ModelFormat("ONNX", "onnx:open_onnx", "", ("cpu", "cuda", "tensorrt", "openvino"), ("auto", "cpu")),
+    ".xml": ModelFormat("OpenVINO", "openvino:open_openvino", "openvino", ("openvino",), ("auto", "cpu")),
+    ".torchscript": ModelFormat(
+        "TorchScript", "torch:open_torch_file", "train", ("torch",), ("auto", "cpu"), "a TorchScript file is a program"
+    ),
+    ".pt2": ModelFormat(
+        "torch.export or AOTInductor",
+        "torch:open_torch_file",
+        "train",
+        ("torch",),
+        ("auto", "cpu"),
+        "a torch.export or AOTInductor package file is a program",
+    ),
+    ".engine": ModelFormat(
+        "TensorRT",
+        "tensorrt:open_engine",
+        "tensorrt",
+        ("tensorrt",),
+        ("auto", "cuda"),
+        "a TensorRT engine is native code",
+    ),
+    WEIGHTS: ModelFormat("weights of a run", "weights:open_weights", "train", ("torch",), (), has_layers=True),
+}
+EXPORTED = tuple(suffix for suffix, row in MODEL_FORMATS.items() if not row.has_layers)
+
+
+def format_of(path: str | Path) -> ModelFormat:
+    """The row of a file, or of a run folder.
+
+    Raises:
+        ModelFileError: there is nothing at a path that does not look like an exported file, or another kind of file.
+
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in EXPORTED:
+        return MODEL_FORMATS[suffix]
+    if not Path(path).exists():
+        raise ModelFileError(f"{path} does not exist; give a run folder, a model.safetensors or an exported file")
+    if suffix in MODEL_FORMATS or not Path(path).is_file():
+        return MODEL_FORMATS[WEIGHTS]
+    known = ", ".join(f"{name} ({row.title})" for name, row in MODEL_FORMATS.items())
+    raise ModelFileError(f"{path} has no suffix of a model file: {known}")
+
+
+def is_model_file(path: str | Path) -> bool:
+    """Whether the suffix is that of an exported file rather than of a run."""
+    return Path(path).suffix.lower() in EXPORTED
+
+
+def require_layers(path: str | Path) -> None:
+    """An exported file is a graph that answers: its layers and gradients are gone.
+
+    Raises:
+        UsageError: it is one.
+
+    """
+    if is_model_file(path):
+        raise UsageError(
+            f"a run folder or a model.safetensors has layers and gradients to look into; got {path}, which has none "
+            "left; give the run it was exported from"
+        )

@@ -1,0 +1,69 @@
+"""A run folder or a model.safetensors, as a model that computes with torch.
+
+Enters: the path of one. Leaves: `OpenedModel` with its network. Called by `loading.py`.
+"""
+
+from collections.abc import Sequence
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from catseye.classifier import softmax
+from catseye.data.augment import normalise_batch, to_unit
+from catseye.errors import ModelFileError
+from catseye.machine.devices import choose_device
+from catseye.runs import MODEL_FILE, load_model
+from catseye.runtimes.model_file import OpenedModel, OpenSettings, image_and_answers
+
+
+def open_weights(path: str | Path, wish: OpenSettings) -> OpenedModel:
+    """Build the network that a run's weights name, in evaluation mode on `wish.device`.
+
+    Raises:
+        ModelFileError: no such file, damaged, no manifest in it, or weights that do not fit the network it names.
+
+    """
+    where = choose_device("cpu" if wish.need == "facts" else wish.device)
+    network, manifest = load_model(path, where)
+    manifest = manifest.model_copy(update={"input_kind": None})  # it says what a graph takes, and here is none
+    if wish.threads:
+        torch.set_num_threads(wish.threads)
+    file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+    try:
+        with file.open("rb") as stream:
+            digest, num_bytes = file_digest(stream, "sha256").hexdigest(), stream.tell()
+    except OSError as error:
+        raise ModelFileError(f"{file} cannot be read ({error.strerror})") from None
+
+    def ask(pixels: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
+        with torch.inference_mode():
+            x = torch.from_numpy(pixels).to(where).permute(0, 3, 1, 2)
+            result: Tensor = network(normalise_batch(to_unit(x), manifest.preprocessing))
+        logits = result.float().cpu().numpy()
+        return [
+            logits if name == "prediction" else softmax(logits, manifest.temperature).astype(np.float32)
+            for name in names
+        ]
+
+    inputs, outputs = image_and_answers(manifest, ("prediction", "probability"))
+    return OpenedModel(
+        path=Path(path),
+        format="safetensors",
+        runtime=f"torch {torch.__version__}",
+        manifest=manifest,
+        num_bytes=num_bytes,
+        sha256=digest,
+        ask=ask,
+        inputs=inputs,
+        outputs=outputs,
+        operators={},
+        num_parameters=sum(tensor.numel() for tensor in network.state_dict().values()),
+        computed_by="torch",
+        device=str(where),
+        network=network,
+    )
