@@ -26,10 +26,12 @@ def load_settings(
     config: Path | None = None,
     overrides: Sequence[str] = (),
     values: Mapping[str, object] | None = None,
+    decided: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Merge recipe < config file < `values` < `--set` overrides and check the result.
+    """Merge recipe < `decided` < config file < `values` < `--set` overrides and check the result.
 
-    `values` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
+    `values`, `decided` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
+    `decided` counts as part of the recipe: what `training/auto.py` found right for these images.
 
     Raises:
         UsageError: a key is unknown, a value is out of range, or an option would do nothing.
@@ -40,6 +42,8 @@ def load_settings(
     """
     base = _read_toml(find_recipe(recipe))
     base["recipe"] = recipe
+    for key, value in (decided or {}).items():
+        _put(base, key, value)
     mine: dict[str, Any] = _read_toml(config) if config else {}
     for key, value in (values or {}).items():
         _put(mine, key, value)

@@ -10,6 +10,8 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     parts.py            a batch in parts where memory is short
     run_folder.py       which run folder, and where that run stands
     assemble.py         the objects of a run, from settings and images
+    auto.py             the recipe auto: facts in, a way of training and one sentence out
+    divergence.py       a loss that runs away
     transfer.py         strategy chosen from the data; freezing, rates per stage
     cached_features.py  frozen features, computed once
     distillation.py     learning from another run's answers
