@@ -52,7 +52,7 @@ def answered_in_parts(x: Tensor) -> tuple[Tensor, ...]:
     if x.device.type != "cpu" or not len(x):
         return (x,)
     at_once = max(1, ANSWERED_BYTES * len(x) // max(1, x.nbytes))
-    return (x,) if at_once >= len(x) else x.split(at_once)
+    return (x,) if at_once >= len(x) else torch.split(x, at_once)
 
 
 def free_memory_bytes(device: torch.device | None = None, root: Path = Path("/")) -> int:

@@ -45,6 +45,7 @@ def measure_footprint(model: nn.Module, channels: int, height_px: int, width_px:
     """
     kept: dict[int, int] = {}
     largest = [0]
+
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:  # not even a view of a weight, as a dense layer keeps it

@@ -10,11 +10,13 @@ did best on drawings and textures too.
 """
 
 import math
+import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from catseye.models.pretrained import DEFAULT_BACKBONE
 from catseye.models.stems import SMALL_PX
+from catseye.settings.schema import Settings
 
 Device = Literal["cpu", "gpu"]
 
@@ -169,3 +171,14 @@ def _minutes(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.0f} hours"
+
+
+def next_thing(chosen: Settings, data: str, input_px: int) -> str:
+    """What to try where a run has not learnt more than guessing; a sentence that begins with a command or option."""
+    check = f"catseye check {shlex.quote(data)} shows whether labels and images fit together"
+    strategy = chosen.transfer.strategy
+    if strategy == "none" and input_px > SMALL_PX:
+        return f"--pretrained starts from published weights ({INSTALL_LINE}); {check}"
+    if strategy in ("auto", "feature-extraction"):
+        return f"{check}; --pretrained --strategy fine-tune changes the weights too"
+    return f"{check}; --epochs {3 * chosen.training.epochs} trains for longer"
