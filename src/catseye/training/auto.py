@@ -118,7 +118,7 @@ def _published_weights(facts: Facts) -> Choice:
     why = "are too few to change the weights"
     offer = ""
     if facts.num_training >= ENOUGH_TO_TUNE:
-        why = f"would take about {_minutes(seconds)} to tune the weights on {_processor(facts)}"
+        why = f"would take about {_minutes(seconds)} to tune the weights on {_cores_in_words(facts)}"
         offer = "to tune the last stages all the same: --pretrained --strategy fine-tune"
     return Choice(
         "transfer",
@@ -161,7 +161,7 @@ def forecast_tuning_s(facts: Facts) -> float:
     return facts.num_training * TUNED_EPOCHS / rate
 
 
-def _processor(facts: Facts) -> str:
+def _cores_in_words(facts: Facts) -> str:
     return "this GPU" if facts.device == "gpu" else f"{facts.num_cores} core{'' if facts.num_cores == 1 else 's'}"
 
 

@@ -75,8 +75,8 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
             with run_folder.keep_record(session, built, run, position, tensorboard=request.tensorboard) as record:
                 return train_to_the_end(request, session, built, record)
         except Diverged as error:
-            if session.decided is None:
-                raise
+            if session.decided is None or 2 * position.epoch >= session.settings.training.epochs:
+                raise  # the user's own settings are not changed; and half a run is not thrown away
             place.say(f"- {str(error).partition('; try')[0]}")
         # Once more, after the handler: while it runs, the error holds the failed attempt's tensors.
         del built

@@ -114,7 +114,7 @@ def requested_settings(
         UsageError: a key is unknown, a value is out of range, or an option would do nothing.
 
     """
-    values = {**_values(request), **(fixed or {})}
+    values = {**_named_values(request), **(fixed or {})}
     return load_settings(
         recipe or _recipe(request),
         config=Path(request.config) if request.config else None,
@@ -127,7 +127,7 @@ def requested_settings(
 def asked_for(request: RunRequest) -> dict[str, Any]:
     """What the caller set, without any recipe, as nested tables."""
     config = Path(request.config) if request.config else None
-    return own_settings(config=config, overrides=request.overrides, values=_values(request))
+    return own_settings(config=config, overrides=request.overrides, values=_named_values(request))
 
 
 def _recipe(request: RunRequest) -> str:
@@ -138,7 +138,7 @@ def _recipe(request: RunRequest) -> str:
     return UNDECIDED if strategy == "none" else "transfer"
 
 
-def _values(request: RunRequest) -> dict[str, object]:
+def _named_values(request: RunRequest) -> dict[str, object]:
     values = dict(request.settings or {})
     for key, value in (("model.name", request.model), ("training.epochs", request.epochs), ("seed", request.seed)):
         if value is not None:
