@@ -137,7 +137,7 @@ def test_the_budget_is_kept_where_all_images_fit_into_one_batch(tinted, tmp_path
     assert seconds < 8
 
 
-def test_a_budget_too_small_for_one_epoch_uses_adraw_part(images, tmp_path):
+def test_a_budget_too_small_for_one_epoch_uses_a_part(images, tmp_path):
     data = images({"a": 200, "b": 200}, height=32, width=32)
     _, (result,), _ = timed(data, tmp_path / "line", 0.01, overrides=("training.batch_size=4",))
     assert result.epochs == 1
