@@ -64,6 +64,7 @@ def _stage(in_channels: int, out_channels: int, *, stride: int, skip: bool) -> n
     year=2015,
     innovation="skips: each block learns what to add to its input",
     source="He et al. 2015, arXiv 1512.03385",
+    photos=True,
 )
 def residual(
     *,
