@@ -11,6 +11,7 @@
     ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
     ├── WorkerError         1   a process that decodes images died or hangs
     ├── TrainingError       1   training cannot go on (NaN loss, out of memory, ...)
+    │   └── Diverged        1   the loss ran away or is no number any more
     ├── MissingDependency   1   an extra is not installed
     └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
 
@@ -79,6 +80,10 @@ class WorkerError(CatseyeError):
 
 class TrainingError(CatseyeError):
     """Training cannot go on."""
+
+
+class Diverged(TrainingError):
+    """The loss ran away, or is no number any more: the learning rate is too high."""
 
 
 class MissingDependency(CatseyeError):

@@ -38,7 +38,7 @@ def test_the_run_folder_is_complete(trained):
     names = {path.name for path in trained.path.iterdir()}
     assert names == {
         "settings.toml", "data.json", "model.safetensors", "history.jsonl", "metrics.json", "environment.json",
-        "curves.png", "confusion.png", ".lock",
+        "curves.png", "confusion.png", ".lock", "auto.json",
     }  # fmt: skip
     run = trained.run
     assert run.settings.training.epochs == 6

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 stdout = Console(soft_wrap=True)
 stderr = Console(stderr=True, soft_wrap=True)
@@ -22,6 +23,13 @@ def print_json(content: Any) -> None:
 
 
 def headline(metrics: Any) -> str:
-    """The one number of a measurement, with its interval and how many images it rests on."""
+    """The one number of a measurement, with its interval and how many images it rests on.
+
+    Where it is not above guessing, that comes first.
+    """
+    from catseye.evaluation.guessing import guessing_sentence
+
     low, high = metrics.accuracy_low, metrics.accuracy_high
-    return f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_images:,})"
+    score = f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_images:,})"
+    nothing = guessing_sentence(metrics)
+    return f"{escape(nothing)}; {score}" if nothing else score

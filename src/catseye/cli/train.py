@@ -1,6 +1,7 @@
 """`catseye train`, and the two verbs that train briefly to learn something: `lr-find` and `timeline`."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from catseye.cli.options import DataDir, Debug, Device, Json, Out, Seed, Strict
 from catseye.cli.printing import headline, print_json, stderr, stdout
 from catseye.errors import UsageError
+from catseye.machine.cores import process_age_s
 
 
 def train_verb(
@@ -17,7 +19,8 @@ def train_verb(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="quick (default), transfer, classic or a TOML file.")
+        str | None,
+        typer.Option("--recipe", "-r", help="auto (default), quick, photos, transfer, classic or a TOML file."),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
@@ -51,6 +54,8 @@ def train_verb(
         sys.exit(launch(nproc, max_restarts, sys.argv[1:]))
     if max_restarts:
         raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    from catseye.evaluation.guessing import beats_guessing
+    from catseye.training.auto import next_thing
     from catseye.training.fit import train as run_training
 
     settings: dict[str, object] = {}
@@ -80,6 +85,7 @@ def train_verb(
         data_dir=data_dir,
         tensorboard=tensorboard,
         console=stderr,
+        begun_s=time.monotonic() - process_age_s(),
     )
     if not trained.first:
         return
@@ -87,6 +93,9 @@ def train_verb(
         print_json({"run": str(trained.path), "split": trained.side, **trained.metrics.to_json()})
         return
     stdout.print(f"[bold]{headline(trained.metrics)}[/bold] on the {trained.side} split")
+    if not beats_guessing(trained.metrics):
+        advice = next_thing(trained.run.settings, trained.run.data["source"], trained.input_px)
+        stdout.print(f"try: {advice}", highlight=False, markup=False)
     stdout.print(f"run folder: {trained.path}")
     stdout.print(f"next: catseye evaluate {trained.path}   or   catseye predict {trained.path} IMAGE…", highlight=False)
 

@@ -6,6 +6,7 @@ evaluation and `catseye check`.
     sources.py        folder, zip, CSV: names, labels, splits, a way to read
     names.py          a million file names in one block of bytes
     builtin.py        digits, MNIST, CIFAR as arrays
+    glance.py         images per class and typical size, before anything is decided
     checks.py         the first look: equal files, typical size, grey or colour
     check.py          the walk behind `catseye check`, and its fast part in train
     looks.py          one look at every image

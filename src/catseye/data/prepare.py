@@ -29,6 +29,7 @@ MEMORY_SHARE = 0.25  # of what is free: the decoded images may take this much
 EVALUATION_BATCH = 256
 LARGER_THAN_TRAINED = 9 / 7  # 224 -> 288: see recipes/transfer.toml
 STATISTICS_SAMPLE = 2_000
+STATISTICS_BYTES = 4_000_000
 MAX_FOREIGN = 10_000
 
 
@@ -289,8 +290,9 @@ def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8], rows: Indic
     """Mean and standard deviation of the training images, rounded to what four digits can say."""
     total = np.zeros(spec.channels)
     squares = np.zeros(spec.channels)
-    for start in range(0, len(rows), 1024):  # in portions: the floats take eight times the memory of the pixels
-        portion = pixels[rows[start : start + 1024]].reshape(-1, spec.channels) / 255
+    at_once = max(1, STATISTICS_BYTES // (spec.height_px * spec.width_px * spec.channels))
+    for start in range(0, len(rows), at_once):  # in portions: the floats take eight times the memory of the pixels
+        portion = pixels[rows[start : start + at_once]].reshape(-1, spec.channels) / 255
         total += portion.sum(0)
         squares += (portion**2).sum(0)
     count = len(rows) * spec.height_px * spec.width_px

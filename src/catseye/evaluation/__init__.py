@@ -6,6 +6,7 @@ exporting and cli.
     predict.py        one pass: every image's logits, once
     metrics.py        accuracy with interval, precision, recall, F1, confusion
     figures.py        confusion matrix and training curves as PNG
+    guessing.py       whether anything is shown to be learnt
     measure.py        a model and images in, logits out
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
     rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy

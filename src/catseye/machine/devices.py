@@ -10,6 +10,7 @@ from catseye.errors import UsageError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
+_keeping = False  # whether `keep_freed_memory` was asked for in this process
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -58,9 +59,11 @@ def _native_bf16(device: torch.device) -> bool:
 def keep_freed_memory() -> None:
     """Ask the C library to keep what tensors free instead of handing it back to the kernel.
 
-    A step frees and takes the same hundreds of megabytes again; each time the kernel would have to zero them.
+    A step frees and takes the same hundreds of megabytes again; each time the kernel would have to zero them. What is
+    kept between two different kinds of work is of no use to either: `release_freed_memory` belongs in between.
     Without effect where the library is not glibc.
     """
+    global _keeping
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
@@ -68,6 +71,17 @@ def keep_freed_memory() -> None:
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, 2**28)
+    _keeping = True
+
+
+def release_freed_memory() -> None:
+    """Hand freed memory back to the kernel, where `keep_freed_memory` kept it: after an epoch, after an evaluation.
+
+    Large tensors of one kind of work leave gaps that those of another do not fit into; memory grew from epoch to
+    epoch. Taking it anew costs some page faults per epoch, not per step.
+    """
+    if _keeping:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ Enters: a name and options. Leaves: a module. Called by runs, training and the l
     econvnext.py      E-ConvNeXt-Tiny (2025)
     stems.py          small-image mode: what changes for inputs up to 64 px
     heads.py          the head that transfer learning adds
+    footprint.py      bytes that an image takes in a network, without computing
     pretrained.py     published weights: found, checked, read safely
     blocks.py         convolution + batch norm, residual block
     tower.py          equal layers of any depth, with and without skips

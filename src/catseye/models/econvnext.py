@@ -143,6 +143,7 @@ class EConvNeXt(nn.Module):
     innovation="ConvNeXt with cross-stage-partial stages and channel attention: half the cost",
     source="Wang et al. 2025, arXiv 2508.20955",
     family="econvnext",
+    photos=True,
 )
 def econvnext_tiny(*, num_classes: int, in_channels: int, input_px: int, stem: str = "auto") -> EConvNeXt:
     """E-ConvNeXt-Tiny; `stem="small"` enters with 3x3/1 convolutions and halves the image three times, not five."""

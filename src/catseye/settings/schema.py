@@ -121,6 +121,9 @@ class TrainingSettings(SettingsTable):
     clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
     accumulate_steps: int = Field(default=1, ge=1, le=1024, description="parts of a batch, one after the other")
+    memory_gb: float = Field(
+        default=2.0, ge=1, le=10_000, description="on a CPU, beside the decoded images; a batch is cut to fit"
+    )
     sync_batch_norm: bool = Field(default=False, description="statistics over the images of all processes")
     precision: Literal["auto", "fastest", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that compute in it"

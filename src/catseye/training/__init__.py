@@ -14,6 +14,9 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     assemble.py         the objects of a run, from a session
     network.py          its network, fresh or with published weights
     finish.py           the best weights measured, the run folder completed
+    auto.py             the recipe auto: facts in, a way of training and one sentence out
+    facts.py            those facts, from the images, the machine and the weights at hand
+    divergence.py       a loss that runs away
     transfer.py         strategy chosen from the data; freezing, rates per stage
     cached_features.py  frozen features, computed once
     distillation.py     learning from another run's answers

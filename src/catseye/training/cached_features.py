@@ -24,6 +24,7 @@ from catseye.data.loaders import (
     count_batches,
     epoch_order,
 )
+from catseye.machine.memory import answered_in_parts
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 from catseye.settings.schema import AugmentSettings
@@ -154,6 +155,6 @@ def _one_round(
         else:
             generator = torch.Generator(batch.pixels.device).manual_seed(derive(seed, "augment", variant, number))
             x = augment_batch(batch.pixels, augment, spec, generator, indices=batch.indices, epoch=variant)
-        pooled.append(features(x).float().mean((2, 3)))
+        pooled += [features(part).float().mean((2, 3)) for part in answered_in_parts(x)]
         seen.append(Batch(torch.empty(0), batch.labels, batch.indices))
     return torch.cat(pooled), seen

@@ -28,6 +28,7 @@ class TrainedRun:
     side: str
     first: bool = True  # of several processes, the one that writes and prints
     inference_s: float = 0.0  # for one pass over the images of `side`
+    input_px: int = 0  # side of the network's input
 
     @property
     def path(self) -> Path:
@@ -61,7 +62,7 @@ def finish(session: RunSession, record: RunRecord, num_parts: int) -> TrainedRun
     spent = {"training_seconds": round(sum(row["seconds"] for row in rows), 2)}
     write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": num_parts})
     record.checkpoints.discard()
-    return TrainedRun(run, metrics, side, inference_s=inference_s)
+    return TrainedRun(run, metrics, side, inference_s=inference_s, input_px=prepared.spec.height_px)
 
 
 def _with_scores(manifest: Manifest, side: str, metrics: Metrics) -> Manifest:

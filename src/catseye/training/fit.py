@@ -12,16 +12,25 @@ from typing import Unpack
 
 import torch
 
-from catseye.errors import CatseyeError, DataError, TrainingError, UsageError
+from catseye.errors import CatseyeError, DataError, Diverged, TrainingError, UsageError
+from catseye.machine.devices import release_freed_memory
 from catseye.runs import Run, open_run, save_model
 from catseye.training import run_folder
 from catseye.training.assemble import Assembled, assemble
 from catseye.training.distributed import leaves_the_others
+from catseye.training.divergence import LossWatch
 from catseye.training.finish import TrainedRun, finish
 from catseye.training.history import history_row, num_unreadable, score_of
 from catseye.training.progress import EpochProgress, name_unreadable
 from catseye.training.request import RunRequest, TrainOptions, make_request, refuse_with_resume, requested_settings
-from catseye.training.session import RunSession, Workplace, find_workplace, open_session, reopen_session
+from catseye.training.session import (
+    RunSession,
+    Workplace,
+    find_workplace,
+    open_session,
+    reopen_session,
+    with_a_tenth_of_the_rate,
+)
 from catseye.training.step import train_step
 
 
@@ -31,7 +40,7 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
 
     `data` is a folder of class folders, a zip, a CSV file or a built-in name. The options, all of them by name:
 
-    - `recipe`, `model`, `epochs`, `seed`: a recipe's name or file (quick without it, transfer with `pretrained`), a
+    - `recipe`, `model`, `epochs`, `seed`: a recipe's name or file (auto without it, transfer with `pretrained`), a
       network's name, the number of epochs, where randomness begins.
     - `config`: a settings file on top of the recipe. `settings`: values keyed by dotted names,
       `{"training.lr": 0.05}`. `overrides`: the same as text, `["training.lr=0.05"]`.
@@ -39,13 +48,14 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
     - `out`: the run folder. `resume`: an interrupted run, which continues with its own data and settings.
     - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept.
     - `tensorboard`: write its events too. `console`: where lines are printed, standard error otherwise. `progress`
-      shows the epochs (progress.py); the lab gives one that draws them.
+      shows the epochs (progress.py); the lab gives one that draws them. `begun_s`: time.monotonic() when the command
+      began, for the line that says how long it took.
 
     Started by torchrun, all processes train one network together, and the first one writes the run folder.
 
     Raises:
         UsageError: an option, a setting or a name is wrong. DataError: the images cannot be used.
-        TrainingError: the loss is not finite, or memory is too short. WorkerError: a process that decodes
+        TrainingError: the loss ran away, or memory is too short. WorkerError: a process that decodes
             images died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """
@@ -61,6 +71,19 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
             position = run_folder.continue_run(run, built.state, place.console)
         else:
             position = run_folder.begin_run(run, session, built)
+        try:
+            with run_folder.keep_record(session, built, run, position, tensorboard=request.tensorboard) as record:
+                return train_to_the_end(request, session, built, record)
+        except Diverged as error:
+            if session.decided is None or 2 * position.epoch >= session.settings.training.epochs:
+                raise  # the user's own settings are not changed; and half a run is not thrown away
+            place.say(f"- {str(error).partition('; try')[0]}")
+        # Once more, after the handler: while it runs, the error holds the failed attempt's tensors.
+        del built
+        session = with_a_tenth_of_the_rate(session)
+        place.say(f"auto: begun anew with a tenth of the learning rate, {session.settings.training.lr:.3g}")
+        built = assemble(session)
+        position = run_folder.begin_run(run, session, built)
         with run_folder.keep_record(session, built, run, position, tensorboard=request.tensorboard) as record:
             return train_to_the_end(request, session, built, record)
 
@@ -81,13 +104,14 @@ def train_to_the_end(
     request: RunRequest, session: RunSession, built: Assembled, record: run_folder.RunRecord
 ) -> TrainedRun:
     """The epochs that are left, and the measurement."""
-    begun, console = time.monotonic(), session.place.console
+    console = session.place.console
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
     fit(session, built, record, progress)
     trained = finish(session, record, built.state.num_parts)
     if trained.first:
-        console.print(f"trained and measured in {time.monotonic() - begun:.1f} s", highlight=False)
+        spent_s = time.monotonic() - request.begun_s
+        console.print(f"{spent_s:.1f} s from the command to the result", highlight=False)
     return trained
 
 
@@ -102,6 +126,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
     position, checkpoints = record.position, record.checkpoints
     side = "val" if len(loaders["val"].indices) else "test"
     choosing = side == "val" and training.keep == "best"
+    watch = LossWatch(state.num_classes)
     state.model.train()
     with progress, checkpoints.kept(position):
         while position.epoch < training.epochs:
@@ -109,10 +134,12 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
                 console.print(f"no better epoch for {training.patience}: stopped", highlight=False)
                 break
             num_bad = num_unreadable(loaders)
-            _run_epoch(built, record, progress)
+            _run_epoch(built, record, progress, watch)
+            release_freed_memory()
             scored = state.ema.model if state.ema else state.model
             visit = partial(checkpoints.look, position)
             outputs = processes.collect(scored, loaders[side], state.spec, state.precision, after_batch=visit)
+            release_freed_memory()
             row = history_row(position, state, loaders, side, outputs)
             score = score_of(training.best_by, outputs)
             better = position.best is None or score > position.best
@@ -134,7 +161,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
         raise TrainingError("no epoch to be kept had finite answers; try a smaller training.lr or training.clip_norm=1")
 
 
-def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
+def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress, watch: LossWatch) -> None:
     state, loader = built.state, built.loaders["train"]
     position, checkpoints = record.position, record.checkpoints
     begun, before = time.monotonic(), position.num_images
@@ -154,6 +181,7 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
             num_correct = num_correct.to(result.loss.device) + result.num_correct
             position.num_images += result.num_images
             position.batch = batch.place + 1
+            watch.note(result.loss, state.step, state.schedule(state.step - 1)[0])
             if state.num_parts > parts:
                 progress.say_parts(state.step, loader.batch_size, state.num_parts)
             if progress.due():
@@ -167,6 +195,7 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
             if checkpoints.due():
                 note()
                 checkpoints.visit(position)
+        watch.look(state.step, state.schedule(max(0, state.step - 1))[0])
     except CatseyeError:
         note()
         raise

@@ -7,7 +7,7 @@ loss falls fastest. The suggestion is the rate of the steepest fall, before the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Unpack
@@ -48,6 +48,8 @@ def find_lr(data: str | Path, *, num_steps: int = 100, **options: Unpack[LrFindO
 
     """
     request = make_request(data, options, LrFindOptions)
+    if request.recipe is None:
+        request = replace(request, recipe="quick")  # the rate of frozen features is no question
     chosen = requested_settings(request, {"training.schedule": "constant"})
     built = assemble(open_session(request, chosen, find_workplace(request, alone=True)))
     state = built.state

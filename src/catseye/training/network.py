@@ -24,7 +24,7 @@ from catseye.training.session import RunSession
 from catseye.training.sync_batch_norm import synchronise
 from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
 
-FIRST_LOOK = 5_000  # images that a network which begins from the data is shown
+FIRST_LOOK = 5_000  # images that a network which begins from the data is shown, of 32 px; fewer where they are larger
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,13 @@ def _pretrained(session: RunSession, published: Published) -> RunNetwork:
 
 def _first_images(prepared: Prepared) -> Tensor:
     """Training images of all classes, normalised: (N, C, H, W) float32 on the CPU."""
+    number = max(1, FIRST_LOOK * min(32**2, area := prepared.spec.height_px * prepared.spec.width_px) // area)
     found: list[Tensor] = []
     for batch in prepared.loaders["train"].epoch(0):  # shuffled
         found.append(normalise_batch(to_unit(batch.pixels.cpu()), prepared.spec))
-        if sum(map(len, found)) >= FIRST_LOOK:
+        if sum(map(len, found)) >= number:
             break
-    return torch.cat(found)[:FIRST_LOOK]
+    return torch.cat(found)[:number]
 
 
 def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:

@@ -4,6 +4,7 @@ Enters: keyword arguments. Leaves: one frozen `RunRequest`, and the `Settings` i
 and timeline.py. What each option means is in the docstring of `catseye.train`.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypedDict
 from rich.console import Console
 
 from catseye.errors import UnknownName, UsageError
-from catseye.settings.merge import load_settings
+from catseye.settings.merge import UNDECIDED, load_settings, own_settings
 from catseye.settings.schema import Settings
 from catseye.training.progress import EpochProgress, ShowProgress
 
@@ -53,6 +54,7 @@ class TrainOptions(SharedOptions, total=False):
     pretrained: bool
     tensorboard: bool
     progress: ShowProgress
+    begun_s: float
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class RunRequest:
     tensorboard: bool = False
     console: Console | None = None
     progress: ShowProgress = field(default=EpochProgress)
+    begun_s: float = field(default_factory=time.monotonic)
 
     @property
     def images_dir(self) -> Path | None:
@@ -96,25 +99,53 @@ def make_request(data: str | Path | None, options: Mapping[str, Any], kind: type
     return RunRequest(data, **options)
 
 
-def requested_settings(request: RunRequest, fixed: Mapping[str, object] | None = None) -> Settings:
+def requested_settings(
+    request: RunRequest,
+    fixed: Mapping[str, object] | None = None,
+    *,
+    recipe: str | None = None,
+    decided: Mapping[str, object] | None = None,
+) -> Settings:
     """The settings a request asks for: its recipe, its settings file, its values; `fixed` is the verb's own choice.
+
+    Where the recipe was `auto`, `recipe` and what was `decided` for the images stand in its place.
 
     Raises:
         UsageError: a key is unknown, a value is out of range, or an option would do nothing.
 
     """
-    values = {**(request.settings or {}), **(fixed or {})}
+    values = {**_named_values(request), **(fixed or {})}
+    return load_settings(
+        recipe or _recipe(request),
+        config=Path(request.config) if request.config else None,
+        overrides=request.overrides,
+        values=values,
+        decided=decided,
+    )
+
+
+def asked_for(request: RunRequest) -> dict[str, Any]:
+    """What the caller set, without any recipe, as nested tables."""
+    config = Path(request.config) if request.config else None
+    return own_settings(config=config, overrides=request.overrides, values=_named_values(request))
+
+
+def _recipe(request: RunRequest) -> str:
+    """The named recipe; `transfer` where published weights are asked for in any way; else `auto`."""
+    if request.recipe:
+        return request.recipe
+    strategy = asked_for(request).get("transfer", {}).get("strategy", "none")
+    return UNDECIDED if strategy == "none" else "transfer"
+
+
+def _named_values(request: RunRequest) -> dict[str, object]:
+    values = dict(request.settings or {})
     for key, value in (("model.name", request.model), ("training.epochs", request.epochs), ("seed", request.seed)):
         if value is not None:
             values[key] = value
     if request.pretrained and not (request.settings or {}).get("transfer.strategy"):
         values.setdefault("transfer.strategy", "auto")
-    return load_settings(
-        request.recipe or ("transfer" if request.pretrained else "quick"),
-        config=Path(request.config) if request.config else None,
-        overrides=request.overrides,
-        values=values,
-    )
+    return values
 
 
 def refuse_with_resume(request: RunRequest) -> None:

@@ -3,7 +3,7 @@
 Enters: a request, or a run to be continued. Leaves: a `RunSession`. `catseye train`, its --resume, `lr-find` and
 `timeline` all begin here, so that what one of them knows (--data-dir, the other processes) the others know too.
 
-    open_session    settings → weights → images → `decide` → session
+    open_session    settings (for `auto`, after a glance at the images) → weights → images → `decide` → session
     reopen_session  the same from a run folder, whose decisions are kept
     decide          the one place where settings may still change, before anything is built
 """
@@ -25,9 +25,12 @@ from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
 from catseye.models.pretrained import Published, expected_input, find_published
 from catseye.runs import Run
+from catseye.settings.merge import UNDECIDED
 from catseye.settings.schema import Settings
+from catseye.training.auto import Facts, choose_way
 from catseye.training.distributed import ALONE, Processes, check_same_data, check_sizes, join
-from catseye.training.request import RunRequest
+from catseye.training.facts import gather_facts
+from catseye.training.request import RunRequest, requested_settings
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class RunSession:
     place: Workplace
     published: Published | None = None
     data_dir: Path | None = None
+    decided: Mapping[str, Any] | None = None  # auto.json: facts and choice, where the recipe was auto
     parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -114,11 +118,26 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
     """
     if request.data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
+    decided = None
+    if chosen.recipe == UNDECIDED:
+        chosen, decided = _decide_way(request, chosen, place)
     undecided = _gather(str(request.data), chosen, place, request.images_dir)
     decision = decide(undecided)
     for sentence in decision.sentences:
         place.say(f"- {sentence}")
-    return replace(undecided, settings=decision.settings)
+    return replace(undecided, settings=decision.settings, decided=decided)
+
+
+def _decide_way(request: RunRequest, chosen: Settings, place: Workplace) -> tuple[Settings, dict[str, Any]]:
+    """The settings that `auto` takes for these images, and what auto.json says of it. All processes decide alike."""
+    facts = gather_facts(request, chosen, place.device.type, place.processes.per_node)
+    facts = Facts(**place.processes.tell(vars(facts)))
+    choice = choose_way(facts)
+    place.say(f"auto: {choice.sentence}")
+    if choice.offer:
+        place.say(f"- {choice.offer}")
+    found = requested_settings(request, recipe=choice.recipe, decided=choice.values)
+    return found.model_copy(update={"recipe": UNDECIDED}), {"facts": dict(vars(facts)), "choice": choice.to_json()}
 
 
 def reopen_session(run: Run, place: Workplace) -> RunSession:
@@ -135,6 +154,17 @@ def reopen_session(run: Run, place: Workplace) -> RunSession:
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
         raise UsageError(_what_changed(recorded, splits))
     return session
+
+
+def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:
+    """The same session for a second attempt, after the first one's loss ran away."""
+    training, transfer = session.settings.training, session.settings.transfer
+    slower = {
+        "training": training.model_copy(update={"lr": training.lr / 10, "vector_lr": training.vector_lr / 10}),
+        "transfer": transfer.model_copy(update={"backbone_lr": transfer.backbone_lr / 10}),
+    }
+    decided = {**(session.decided or {}), "begun_anew_with_a_tenth_of_the_rate": True}
+    return replace(session, settings=session.settings.model_copy(update=slower), decided=decided)
 
 
 @dataclass(frozen=True)

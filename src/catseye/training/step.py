@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from catseye.data.augment import RowGenerator, augment_batch, resize_batch
 from catseye.data.loaders import Batch
 from catseye.data.mixing import mix_batch
-from catseye.errors import TrainingError
+from catseye.errors import Diverged
 from catseye.models.registry import AUXILIARY_WEIGHT, training_outputs
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
@@ -88,7 +88,7 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     Shape: batch.pixels (N, C, H, W) uint8, batch.labels (N,) int64.
 
     Raises:
-        TrainingError: loss or gradient is not finite, or memory is too short; all is as after the step before.
+        Diverged: loss or gradient is not finite; all is as after the step before. TrainingError: memory is too short.
 
     """
     s, device = state, batch.pixels.device
@@ -140,7 +140,7 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     if not (loss + norm).isfinite():
         buffers.restore()
         what = f"gradient became {norm.item()}" if loss.isfinite() else f"loss became {loss.item()}"
-        raise TrainingError(
+        raise Diverged(
             f"the {what} at step {s.step} (learning rate {scheduled_rate:.3g}); "
             "try a smaller training.lr or training.clip_norm=1"
         )

@@ -1,0 +1,48 @@
+"""A glance at a data set before anything is decided: how many images a class has, and how large they are.
+
+Enters: `ImageSet`. Leaves: `Glance`. Called by `training/auto.py`'s caller. Sixty images are opened and none is kept.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from catseye.data.sources import NOT_SPLIT, TRAIN, ImageSet
+from catseye.errors import DataError, ImageError
+from catseye.preprocess import open_image
+from catseye.seeds import derive
+
+GLANCED = 60  # images
+
+
+@dataclass(frozen=True)
+class Glance:
+    """Training images per class, as they will be about, and the side of a typical one: median root of the area."""
+
+    class_counts: tuple[int, ...]
+    side_px: float
+
+
+def take_glance(images: ImageSet, *, held_out: float, seed: int = 0) -> Glance:
+    """Look at some images. `held_out` is the share that will not train where the data bring no split.
+
+    Raises:
+        DataError: none of those looked at can be read.
+
+    """
+    given = (images.splits != NOT_SPLIT).any()
+    labels = images.labels[images.splits == TRAIN] if given else images.labels
+    counts = np.bincount(labels, minlength=len(images.classes)) * (1.0 if given else 1 - held_out)
+    rng = np.random.default_rng(derive(seed, "glance"))
+    sides: list[float] = []
+    reason = ""
+    for index in rng.permutation(len(images))[:GLANCED].tolist():
+        try:
+            image = open_image(images.read(index))
+        except ImageError as error:
+            reason = f"{images.names[index]}: {error}"
+            continue
+        sides.append((image.width * image.height) ** 0.5)
+    if not sides:
+        raise DataError(f"{images.source}: none of {GLANCED} images drawn can be read; the last: {reason}")
+    return Glance(tuple(round(count) for count in counts), float(np.median(sides)))

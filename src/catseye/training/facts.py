@@ -1,0 +1,64 @@
+"""The facts that the recipe `auto` decides from: a glance at the images, the machine, the weights at hand.
+
+Enters: a request. Leaves: `Facts`. Called by session.py; auto.py decides. No image is kept and nothing is downloaded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from catseye.data.glance import take_glance
+from catseye.data.sources import open_source
+from catseye.errors import CatseyeError
+from catseye.machine.cores import num_cores
+from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
+from catseye.settings.schema import Settings
+from catseye.training.auto import Facts
+from catseye.training.request import RunRequest, asked_for
+
+
+def gather_facts(request: RunRequest, chosen: Settings, device: str, num_processes: int = 1) -> Facts:
+    """Look at DATA and at this machine. `device` is torch's name of its kind; the processes share its cores.
+
+    Raises:
+        DataError: there is nothing to look at.
+
+    """
+    images = open_source(str(request.data), data_dir=request.images_dir)
+    held_out = chosen.data.test_fraction + chosen.data.val_fraction * (1 - chosen.data.test_fraction)
+    seen = take_glance(images, held_out=held_out, seed=chosen.seed)
+    counts = seen.class_counts
+    own_px = chosen.data.input_px
+    return Facts(
+        num_training=sum(counts),
+        num_classes=len(counts),
+        rarest=max(1, min(counts)),
+        commonest=max(1, *counts),
+        side_px=seen.side_px if own_px == "auto" else own_px,
+        weights=_weights(),
+        device="cpu" if device == "cpu" else "gpu",
+        num_cores=max(1, num_cores() // num_processes),
+        fresh_because=_why_fresh(asked_for(request)),
+    )
+
+
+def _weights() -> str:
+    try:
+        return weights_at_hand(DEFAULT_BACKBONE)
+    except CatseyeError:  # timm is not installed
+        return ""
+
+
+def _why_fresh(own: Mapping[str, Any]) -> str:
+    """What in the user's own settings rules published weights out."""
+    model = own.get("model", {})
+    if model.get("name"):
+        return f"{model['name']} was named and --pretrained was not"
+    if model:
+        return f"model.{next(iter(model))} was set"
+    if own.get("data", {}).get("channels") == 1:
+        return "data.channels is 1 and published weights take colour"
+    if own.get("distillation", {}).get("teacher"):
+        return "a teacher answers images, not features"
+    if own.get("transfer", {}).get("strategy") == "none":
+        return "transfer.strategy is none"
+    return ""

@@ -1,0 +1,98 @@
+"""Peak memory of every verb on photos of 224 px, and training under a limit that the kernel enforces.
+
+The budget of a run on a CPU is 2 GB beside the decoded images (training.memory_gb). RLIMIT_DATA counts everything a
+process may write to, touched or not, so that 4 GB of it are less than 4 GB of memory.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catseye.models import registry
+from tests.photos import photo
+
+BUDGET_MB = 2_000
+LIMIT_BYTES = 4_000_000_000
+PHOTOS = [entry.name for entry in registry.entries() if entry.photos]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes of 20 photos, one of them reddish."""
+    root = tmp_path_factory.mktemp("data") / "photos"
+    for number, name in enumerate(("plain", "red")):
+        (root / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = photo(100 * number + index, 240, 240).astype(np.int16)
+            pixels[..., 0] += 60 * number
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{index}.jpg")
+    return root
+
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
+
+
+def measured(*words, limited=False):
+    """Run the command in a fresh process; its peak resident memory in MB and what it said."""
+    command = [sys.executable, "-m", "catseye", *map(str, words)]
+    # One thread, as elsewhere in the tests; every further one has a stack of its own.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=limit if limited else None
+    )
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    assert process.returncode == 0, said
+    return usage.ru_maxrss / 1024, said
+
+
+def train_words(data, out, *more):
+    return ("train", data, "--out", out, "--device", "cpu", "--epochs", 1, *more)
+
+
+@pytest.fixture(scope="module")
+def run(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    words = train_words(photos, out, "--model", "resnet18", "--set", "training.batch_size=64")
+    peak, said = measured(*words, limited=True)
+    return out, peak, said
+
+
+def test_a_large_batch_is_computed_in_parts_that_fit(run):
+    _, peak, said = run
+    assert "a batch of 64 is computed in " in said
+    assert peak < BUDGET_MB
+
+
+def test_more_memory_may_be_allowed(photos, tmp_path):
+    words = train_words(photos, tmp_path / "run", "--model", "resnet18", "--set", "training.batch_size=16")
+    _, said = measured(*words, "--set", "training.memory_gb=4")
+    assert " parts" not in said
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "check", "explain", "export"])
+def test_the_other_verbs_stay_within_it_too(verb, run, photos, tmp_path):
+    path = run[0]
+    image = next((photos / "red").iterdir())
+    words = {
+        "evaluate": ("evaluate", path, "--device", "cpu"),
+        "check": ("check", photos, "--out", tmp_path / "check"),
+        "explain": ("explain", "cam", path, image, "--out", tmp_path / "cam"),
+        "export": ("export", path, "--out", tmp_path / "export"),
+    }[verb]
+    peak, _ = measured(*words, limited=True)
+    assert peak < BUDGET_MB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PHOTOS)
+def test_every_network_for_photos_trains_within_four_gigabytes(name, photos, tmp_path):
+    peak, _ = measured(*train_words(photos, tmp_path / "run", "--model", name), limited=True)
+    assert peak < 4_000
