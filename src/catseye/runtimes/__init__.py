@@ -3,6 +3,7 @@
 Enters: a path. Leaves: a `ModelFile` that answers, or what is inside the file. Called by every verb that takes a model.
 
     loading.py          which reader opens a path; the table of suffixes, and which formats need trust
+    reopening.py        a loaded model in another process, pickled or forked
     model_file.py       `ModelFile`: an opened file of any format
     onnx.py             ONNX Runtime; no torch, safe to open from a stranger
     onnx_structure.py   what is inside an ONNX file, from its bytes alone

@@ -9,6 +9,7 @@ from pathlib import Path
 from catseye.classifier import Classifier
 from catseye.errors import MissingDependency, ModelFileError, UsageError
 from catseye.runtimes.model_file import ModelFile
+from catseye.runtimes.reopening import reopened_elsewhere
 
 SUFFIXES = {
     ".onnx": "ONNX",
@@ -61,6 +62,7 @@ def open_model(
     raise ModelFileError(f"{path} has no suffix of a model file: {known}")
 
 
+@reopened_elsewhere
 def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Classifier:
     """Open a trained model: a run folder, a model.safetensors, or an exported file of any format.
 

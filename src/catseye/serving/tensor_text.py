@@ -93,7 +93,10 @@ def _numbers(text: bytes) -> NDArray[np.float64]:
         end = text.find(b",", at + _PIECE)
         end = len(text) if end < 0 else end
         piece = text[at:end].translate(_NO_BRACKETS)
-        found.append(np.array(json.loads(b"[" + piece + b"]"), np.float64))
+        try:
+            found.append(np.array(json.loads(b"[" + piece + b"]"), np.float64))
+        except OverflowError:
+            raise ValueError("a number of hundreds of digits") from None
         if not found[-1].size:  # two commas, or nothing at all
             raise ValueError("no number")
         at = end + 1
