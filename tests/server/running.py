@@ -118,7 +118,15 @@ class Starter:
         said = {"host": "127.0.0.1", "port": 0, "drain_s": 0.1, **settings, "model": str(model), "limits": limits or {}}
         return self._spawn([sys.executable, "-m", "tests.server.launch", json.dumps(said)], None)
 
-    def __call__(self, model: Path, *words: object, env: dict[str, str] | None = None, prefix: tuple = ()) -> Running:
+    def __call__(
+        self,
+        model: Path,
+        *words: object,
+        env: dict[str, str] | None = None,
+        prefix: tuple = (),
+        cwd: Path = ROOT,
+        stderr: int | None = None,
+    ) -> Running:
         command = [
             *prefix,
             sys.executable,
@@ -133,17 +141,17 @@ class Starter:
             0.1,
             *words,
         ]
-        return self._spawn(command, env)
+        return self._spawn(command, env, cwd, stderr)
 
-    def _spawn(self, command: list, env: dict[str, str] | None) -> Running:
+    def _spawn(self, command: list, env: dict[str, str] | None, cwd: Path = ROOT, stderr: int | None = None) -> Running:
         log_path = self.folder / f"server-{len(self.started)}.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 [str(word) for word in command],
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 env={**os.environ, **(env or {})},
-                cwd=ROOT,
+                cwd=cwd,
             )
         text = ""
         # The line ends are the server's; EOF means that it did not start.

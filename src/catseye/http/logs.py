@@ -88,9 +88,9 @@ class Log:
             if dropped:
                 self._num_told += dropped
                 self._lines.append(self._line("log-dropped", {"lines": dropped}))
-            lines = deque(self._lines.popleft() for _ in range(len(self._lines)))
+            lines = self._lines
             try:
-                while lines:
+                while lines:  # not taken out all at once: what waits here while a write blocks would not be counted
                     # Few enough to be written in one piece beside other workers' (POSIX: 4096 bytes into a pipe).
                     text = lines.popleft() + "\n"
                     while lines and len(text) + len(lines[0]) < ATOMIC_BYTES:
