@@ -38,7 +38,8 @@ FLAGS = {
     "serve": {
         "--host", "--port", "--workers", "--watch", "--token-file", "--insecure", "--runtime", "--trust",
         "--concurrency", "--batch-size", "--max-body", "--max-pixels", "--max-header", "--max-parts", "--max-queue",
-        "--max-connections", "--deadline", "--header-time", "--body-time", "--drain", "--quiet",
+        "--max-connections", "--max-per-address", "--deadline", "--header-time", "--body-time", "--write-time",
+        "--drain", "--quiet", "--uds", "--allow-host", "--root-path", "--cors-origin", "--hang-time",
     },
     "lab": {"--host", "--port", "--open", "--timeline"},
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},

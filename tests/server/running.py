@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -112,8 +113,20 @@ class Starter:
     folder: Path
     started: list[Running] = field(default_factory=list)
 
-    def __call__(self, model: Path, *words: object, env: dict[str, str] | None = None, prefix: tuple = ()) -> Running:
-        log_path = self.folder / f"server-{len(self.started)}.log"
+    def with_settings(self, model: Path, *, limits: dict | None = None, **settings: object) -> Running:
+        """A server with settings that need not be options of the command line."""
+        said = {"host": "127.0.0.1", "port": 0, "drain_s": 0.1, **settings, "model": str(model), "limits": limits or {}}
+        return self._spawn([sys.executable, "-m", "tests.server.launch", json.dumps(said)], None)
+
+    def __call__(
+        self,
+        model: Path,
+        *words: object,
+        env: dict[str, str] | None = None,
+        prefix: tuple = (),
+        cwd: Path = ROOT,
+        stderr: int | None = None,
+    ) -> Running:
         command = [
             *prefix,
             sys.executable,
@@ -128,9 +141,17 @@ class Starter:
             0.1,
             *words,
         ]
+        return self._spawn(command, env, cwd, stderr)
+
+    def _spawn(self, command: list, env: dict[str, str] | None, cwd: Path = ROOT, stderr: int | None = None) -> Running:
+        log_path = self.folder / f"server-{len(self.started)}.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [str(word) for word in command], stdout=subprocess.PIPE, stderr=log, env={**os.environ, **(env or {})}
+                [str(word) for word in command],
+                stdout=subprocess.PIPE,
+                stderr=log if stderr is None else stderr,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
             )
         text = ""
         # The line ends are the server's; EOF means that it did not start.
@@ -141,7 +162,8 @@ class Starter:
                 raise AssertionError(f"it did not start ({process.returncode}): {log_path.read_text()[-2000:]}")
             text += piece
         facts = json.loads(text)
-        running = Running(process, int(facts["address"].rpartition(":")[2]), facts, log_path)
+        port = re.search(r":(\d+)(/|$)", facts["address"])
+        running = Running(process, int(port[1]) if port else 0, facts, log_path)
         self.started.append(running)
         return running
 

@@ -93,7 +93,8 @@ def test_15_a_long_boundary_and_ten_thousand_part_headers(server):
 def test_16_a_preamble_of_100_megabytes(server):
     """It ends at the cap, whether its length is said or not."""
     body, kind = form(GOOD)
-    head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {10**8 + len(body)}\r\n\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    head += f"Content-Length: {10**8 + len(body)}\r\n\r\n"
     before = server.memory_mb()
     with server.connect() as connection:
         connection.sendall(head.encode())
@@ -321,20 +322,20 @@ def test_22_a_caller_that_has_gone_costs_no_model_time(start, tmp_path):
 @pytest.mark.parametrize(
     "request_line",
     [
-        b"GET //metrics HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /static/../app.py HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /static/%2e%2e/app.py HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /static/..%5capp.py HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET //metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /static/../app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /static/%2e%2e/app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /static/..%5capp.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET http://evil.example/metrics2 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-        b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /%ff%fe HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"DELETE /predict HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"CONNECT evil.example:80 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"POST /v2/models/../../etc/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-        b"GET /v2/models/other HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /v2/repository/index HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"DELETE /predict HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /v2/models/../../etc/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+        b"GET /v2/models/other HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v2/repository/index HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
@@ -350,11 +351,11 @@ def test_32_odd_requests_open_nothing(server, request_line):
 
 def test_32_range_and_host_change_nothing(server):
     plain = server.get("/")
-    for headers in ({"range": "bytes=0-10"}, {"host": "evil.example"}, {"x-forwarded-host": "evil.example"}):
+    for headers in ({"range": "bytes=0-10"}, {"host": "LocalHost:1"}, {"x-forwarded-host": "evil.example"}):
         answer = server.get("/", **headers)
         assert (answer.status, answer.body) == (200, plain.body)
     upgraded = server.get("/healthz", connection="upgrade", upgrade="websocket", sec_websocket_key="eA==")
-    assert upgraded.status in (200, 400)
+    assert upgraded.status == 200  # RFC 9110 7.8: ignored
 
 
 NASTY = '<img src=x onerror="document.title=1">'

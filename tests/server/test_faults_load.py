@@ -205,12 +205,12 @@ def test_27_a_signal_with_a_full_queue(start, tmp_path, number):
 def test_27_not_ready_is_said_first(start, tmp_path):
     running = start(models.write(tmp_path / "m.onnx"), "--drain", 1.5)
     with running.connect() as connection:
-        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_answer(connection).status == 200
         running.process.send_signal(signal.SIGTERM)
         running.wait_for(lambda: running.events("drain"))
         # The old connection and a new one learn of it, and both are still served.
-        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_answer(connection).status == 503
     last = running.predict(GOOD)
     assert (last.status, last.headers["connection"]) == (200, "close")

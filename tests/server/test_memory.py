@@ -26,10 +26,10 @@ def mixed() -> list[bytes]:
         post_bytes(b"--x--", "/predict", "multipart/form-data; boundary=x"),
         post_bytes(tensor, "/v2/models/m/infer", "application/json"),
         post_bytes(b"[" * 5000, "/v2/models/m/infer", "application/json"),
-        b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ]
 
 

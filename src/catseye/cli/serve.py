@@ -16,6 +16,20 @@ def serve(
         str, typer.Option("--host", help="Address to listen at; others than this machine need a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    uds: Annotated[
+        Path | None, typer.Option("--uds", help="A unix socket to listen at instead.", show_default=False)
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="A name to answer by, besides this machine's own.", show_default=False),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", help="The prefix that a proxy serves us under: /cats.", show_default=False)
+    ] = "",
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option("--cors-origin", help="A site whose pages may ask; * for all.", show_default=False),
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=256, help="Processes; one is replaced when it dies.")
     ] = 1,
@@ -46,6 +60,9 @@ def serve(
     max_parts: Annotated[int, typer.Option("--max-parts", min=1, help="Parts of a form.")] = 64,
     max_queue: Annotated[int, typer.Option("--max-queue", min=1, help="Images that wait; more get 503.")] = 512,
     max_connections: Annotated[int, typer.Option("--max-connections", min=1, help="More get 503.")] = 2048,
+    max_per_address: Annotated[
+        int, typer.Option("--max-per-address", min=0, help="Connections of one address; 0: half of all.")
+    ] = 0,
     deadline: Annotated[
         float, typer.Option("--deadline", min=0.01, help="Seconds until an image's answer, else 504.")
     ] = 10.0,
@@ -53,6 +70,12 @@ def serve(
         float, typer.Option("--header-time", min=0.1, help="Seconds for a request's headers.")
     ] = 10.0,
     body_time: Annotated[float, typer.Option("--body-time", min=0.1, help="Seconds for its body.")] = 30.0,
+    write_time: Annotated[
+        float, typer.Option("--write-time", min=0.1, help="Seconds in which a caller reads nothing of its answer.")
+    ] = 30.0,
+    hang_time: Annotated[
+        float, typer.Option("--hang-time", min=1, help="Seconds without a sign of life until a worker is replaced.")
+    ] = 5.0,
     drain: Annotated[float, typer.Option("--drain", min=0, help="Seconds of `not ready` before a stop.")] = 0.5,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log no request that went well.")] = False,
     as_json: Json = False,
@@ -73,6 +96,8 @@ def serve(
         max_parts=max_parts,
         max_queued=max_queue,
         max_connections=max_connections,
+        max_per_address=max_per_address,
+        write_s=write_time,
         deadline_s=deadline,
         header_s=header_time,
         body_s=body_time,
@@ -81,7 +106,12 @@ def serve(
         model=model,
         host=host,
         port=port,
+        uds=uds,
+        allow_hosts=tuple(allow_host or ()),
+        root_path=root_path,
+        cors_origins=tuple(cors_origin or ()),
         workers=workers,
+        hang_s=hang_time,
         watch=watch,
         token_file=token_file,
         insecure=insecure,

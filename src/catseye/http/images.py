@@ -57,5 +57,5 @@ def require_plain(encoding: bytes) -> None:
         Refusal: 415.
 
     """
-    if encoding != b"identity":
+    if encoding.strip().lower() not in (b"identity", b""):
         raise Refusal(415, "encoded-body", "a body is sent as it is; got a content-encoding; leave that header out")

@@ -1,8 +1,14 @@
 """What one caller may ask of a server of catseye, and the names of this machine. Read by every file of this room."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+MOST_BY_ONE = 2  # one address may hold a half of all connections, unless --max-per-address says otherwise
+RESERVED = 16  # one connection in so many is kept, on top, for health and metrics
+
+
+def _option(name: str, text: str) -> dict[str, str]:
+    return {"option": name, "help": text}
 
 
 @dataclass(frozen=True)
@@ -12,17 +18,43 @@ class Limits:
     `max_queued` images wait or are computed at a time; `buffered_bytes` is the sum of all bodies held.
     """
 
-    body_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
-    header_bytes: int = 16_384
-    max_headers: int = 100
-    max_parts: int = 64
-    part_header_bytes: int = 4096
-    max_chunks: int = 32_768
-    header_s: float = 10.0
-    body_s: float = 30.0
-    keep_alive_s: float = 30.0
-    deadline_s: float = 10.0
-    max_queued: int = 512
-    max_connections: int = 2048
-    buffered_bytes: int = 400_000_000
+    body_bytes: int = field(default=20_000_000, metadata=_option("--max-body", "Bytes of a request's body."))
+    max_pixels: int = field(default=50_000_000, metadata=_option("--max-pixels", "Pixels of an image."))
+    header_bytes: int = field(default=16_384, metadata=_option("--max-header", "Bytes of a request's headers."))
+    max_headers: int = field(default=100, metadata=_option("--max-headers", "Number of a request's headers."))
+    max_parts: int = field(default=64, metadata=_option("--max-parts", "Parts of a form."))
+    part_header_bytes: int = field(
+        default=4096, metadata=_option("--max-part-header", "Bytes of the headers of a form's part.")
+    )
+    max_chunks: int = field(default=32_768, metadata=_option("--max-chunks", "Chunks of a body without a length."))
+    header_s: float = field(default=10.0, metadata=_option("--header-time", "Seconds for a request's headers."))
+    body_s: float = field(default=30.0, metadata=_option("--body-time", "Seconds for its body."))
+    write_s: float = field(
+        default=30.0, metadata=_option("--write-time", "Seconds in which a caller reads nothing of its answer.")
+    )
+    keep_alive_s: float = field(
+        default=30.0, metadata=_option("--keep-alive", "Seconds until an idle connection is closed.")
+    )
+    deadline_s: float = field(
+        default=10.0, metadata=_option("--deadline", "Seconds until an image's answer, else 504.")
+    )
+    max_queued: int = field(default=512, metadata=_option("--max-queue", "Images that wait; more get 503."))
+    max_connections: int = field(
+        default=2048, metadata=_option("--max-connections", "More get 503; idle ones are closed first.")
+    )
+    max_per_address: int = field(
+        default=0, metadata=_option("--max-per-address", "Connections of one address; 0: half of all.")
+    )
+    buffered_bytes: int = field(
+        default=400_000_000, metadata=_option("--max-held", "Bytes of all bodies held at a time; more get 503.")
+    )
+
+    @property
+    def per_address(self) -> int:
+        """How many connections one address may hold."""
+        return self.max_per_address or max(1, self.max_connections // MOST_BY_ONE)
+
+    @property
+    def reserved(self) -> int:
+        """How many connections are taken in on top of `max_connections`, to answer health and say 503."""
+        return max(8, self.max_connections // RESERVED)

@@ -9,17 +9,19 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import uvicorn
 
 from catseye.http.bodies import Receive, Scope, Send
-from catseye.http.limits import Limits
 from catseye.http.logs import Log
 from catseye.http.protocol import GuardedProtocol, guarded
+from catseye.http.rules import Rules
+from catseye.http.sockets import BACKLOG
+from catseye.http.stopping import take_the_last
 
 SWEEP_S = 0.25
-BACKLOG = 2048
 
 
 class Drained(Protocol):
@@ -32,13 +34,41 @@ class Drained(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Stopping:
+    """How a server ends: for `drain_s` it says "not ready" and goes on, then it answers what it has, for `finish_s`.
+
+    `parent` is a pipe whose end is a signal to stop; whoever has one shares the listening socket with others.
+    """
+
+    drain_s: float
+    finish_s: int
+    parent: int | None = None
+    num_in_flight: Callable[[], int] = lambda: 0
+
+
 class Server(uvicorn.Server):
     """uvicorn's server without its signal handling, which ends a process that did all it should by a signal."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], *, shared: bool) -> None:
+        super().__init__(config)
+        self._on_ready, self._shared = on_ready, shared
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `listen`."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept, and say so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take in who has connected already, then stop accepting and answer everybody."""
+        if not self.force_exit:
+            await take_the_last(sockets or [], shared=self._shared)
+        await super().shutdown(sockets)
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
@@ -58,35 +88,26 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def listen(
     app: Drained,
     listener: socket.socket,
-    limits: Limits,
+    rules: Rules,
     log: Log,
     on_ready: Callable[[], None],
-    *,
-    drain_s: float,
-    finish_s: int,
-    num_in_flight: Callable[[], int] = lambda: 0,
-    parent: int | None = None,
+    stopping: Stopping,
     beside: Sequence[Coroutine[Any, Any, None]] = (),
 ) -> int:
-    """Answer until a signal, or until the pipe `parent` ends; the number of requests. `beside` runs as long.
-
-    After a signal it goes on for `drain_s`, then answers what it has begun, for `finish_s` at most.
-    """
+    """Answer until a signal, or until the parent's pipe ends; the number of requests. `beside` runs as long."""
     config = uvicorn.Config(
         app,
-        http=guarded(limits),
+        http=guarded(rules),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(limits.keep_alive_s),
-        limit_concurrency=limits.max_connections,
-        timeout_graceful_shutdown=finish_s,
+        timeout_graceful_shutdown=stopping.finish_s,
         backlog=BACKLOG,
     )
-    server = Server(config)
+    server = Server(config, on_ready, shared=stopping.parent is not None)
     loop = asyncio.get_running_loop()
 
     def stop(signal_number: int) -> None:
@@ -96,8 +117,8 @@ async def listen(
             return
         # First say "not ready" for a moment: whoever connected just now is still answered.
         app.draining = True
-        log("drain", signal=signal_number, in_flight=num_in_flight())
-        loop.call_later(drain_s, setattr, server, "should_exit", True)
+        log("drain", signal=signal_number, in_flight=stopping.num_in_flight())
+        loop.call_later(stopping.drain_s, setattr, server, "should_exit", True)
 
     def orphaned(pipe: int) -> None:
         loop.remove_reader(pipe)
@@ -105,9 +126,9 @@ async def listen(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    if parent is not None:
-        loop.add_reader(parent, orphaned, parent)
-    tasks = [loop.create_task(one) for one in (_sweep(server), _announce(server, on_ready), *beside)]
+    if stopping.parent is not None:
+        loop.add_reader(stopping.parent, orphaned, stopping.parent)
+    tasks = [loop.create_task(one) for one in (_sweep(server), *beside)]
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -124,9 +145,3 @@ async def _sweep(server: Server) -> None:
         for connection in list(server.server_state.connections):
             if isinstance(connection, GuardedProtocol):
                 connection.sweep(now)
-
-
-async def _announce(server: Server, on_ready: Callable[[], None]) -> None:
-    while not server.started:
-        await asyncio.sleep(0.002)
-    on_ready()

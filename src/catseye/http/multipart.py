@@ -9,13 +9,11 @@ Source: RFC 7578, RFC 2046 section 5.1 (boundary of 1 to 70 characters).
 import re
 from typing import NamedTuple
 
+from catseye.http.fields import read_field
 from catseye.http.limits import Limits
 from catseye.http.refusals import Refusal
 
-_BOUNDARY = re.compile(rb"""^multipart/form-data\s*;.*?\bboundary=(?:"([^"\r\n]{1,300})"|([^\s;"]{1,300}))""", re.I)
 _ALLOWED = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{1,70}(?<! )")
-# name="a \" b": browsers write %22 for a quotation mark, older clients a backslash.
-_NAME = re.compile(rb""";\s*name=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))""", re.I)
 
 
 class Part(NamedTuple):
@@ -32,8 +30,8 @@ def parse(content_type: bytes, body: bytes, limits: Limits) -> list[Part]:
         Refusal: 400, it is not well formed or has more parts or longer part headers than allowed.
 
     """
-    found = _BOUNDARY.match(content_type)
-    boundary = (found[1] or found[2]) if found else b""
+    kind, parameters = read_field(content_type) or (b"", {})
+    boundary = parameters.get(b"boundary", b"") if kind == b"multipart/form-data" else b""
     if not _ALLOWED.fullmatch(boundary):
         raise _malformed_form(
             "Content-Type needs a boundary of 1 to 70 plain characters", f"{len(boundary)} characters"
@@ -72,9 +70,9 @@ def _field_name(head: bytes) -> bytes:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-disposition":
-            found = _NAME.search(b";" + value.partition(b";")[2])
-            if found:
-                return found[1] if found[1] is not None else found[2]
+            found = read_field(value)
+            if found and b"name" in found[1]:
+                return found[1][b"name"]
     raise _malformed_form("every part needs a Content-Disposition with a name", "a part without")
 
 

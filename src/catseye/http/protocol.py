@@ -1,150 +1,322 @@
-"""uvicorn's HTTP/1.1 protocol (httptools) with limits it does not have: header size and number, chunks, reading time.
+"""uvicorn's HTTP/1.1 protocol (httptools), one request at a time, with limits it does not have.
 
 Enters: bytes of a connection. Leaves: ASGI calls, and a call of `scope["catseye.gone"]` when the client of a running
-request hangs up. Made by `guarded` for `server.py`.
+request hangs up. Made by `guarded` for `listening.py`.
+
+What a client sends behind a request that is not answered yet waits as bytes, a read or two of them; then nothing more
+is read. So a pipeline costs no more than its bytes, and what follows a good request cannot take its answer away.
 """
 
 import asyncio
-import json
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from catseye.http.bodies import GONE
+from catseye.http.door import place_of
+from catseye.http.heads import head_fault
 from catseye.http.limits import Limits
+from catseye.http.refusals import Refusal
+from catseye.http.rules import Rules, as_bytes, full_house, head_too_long, malformed, too_much_framing
 
 NEVER = float("inf")
 LINGER_S = 1.0
-WRITE_STALL_S = 30.0
+ON_TOP_S = 2.0  # for the head of a request that came when all places were taken
+LAST_CHANCE_S = 1.0  # for the request of a connection that was made just before the server stops
+LAST_LOOK_S = 0.05  # for a request that is on its way over an idle connection when the server stops
+WAITING_BYTES = 65_536  # behind a request that is not answered yet; then reading stops
+HEAD_SLICE, CHUNK_SLICE = 4096, 1024  # bytes parsed at a time while it is not known where the request ends
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. `sweep` has to be called every now and then; that costs nothing per request."""
 
-    limits = Limits()
+    rules = Rules(Limits())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of the first request."""
         super().connection_made(transport)
-        self._refusal: tuple[int, str] | None = None
-        self._in_head = True
-        self._ended_one = False
-        self._head_bytes = self._num_headers = self._num_chunks = 0
-        self._lingering = False
-        self._write_stalled_at = NEVER
-        self._read_by = self.loop.time() + self.limits.header_s
+        self.address = place_of(self.client[0]) if self.client else None
+        self._refusal: Refusal | None = None
+        self._behind = bytearray()  # what came while a request was not answered
+        self._running: RequestResponseCycle | None = None
+        self._in_head, self._whole, self._chunked = True, False, False
+        self._head_bytes = self._num_headers = self._num_chunks = self._body_left = self._framing_bytes = 0
+        self._lingering = self._stopping = self._left = False
+        self._stalled_at, self._unread_bytes = NEVER, 0
+        self.has_place = self.rules.door.enter(self)
+        header_s = self.rules.limits.header_s
+        self._read_by = self.loop.time() + (header_s if self.has_place else min(ON_TOP_S, header_s))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the running request that nobody waits for it any more."""
-        cycle = self.cycle
+        self._leave()
+        self._behind.clear()
+        self.pipeline.clear()
+        running = self._running
         super().connection_lost(exc)
-        # uvicorn 0.54 leaves the timer running where the connection was reset, and with it all of this for 30 s.
-        self._unset_keepalive_if_required()
-        if cycle is not None and not cycle.response_complete:
-            gone = cast(dict[str, Any], cycle.scope).get(GONE)
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+            gone = cast(dict[str, Any], running.scope).get(GONE)
             if gone is not None:
                 gone()
 
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self.rules.door.leave(self, had_place=self.has_place)
+
+    def dismiss(self) -> None:
+        """Make room for another connection; this one waits for nothing."""
+        self._leave()
+        self.transport.close()
+
+    # Reading
+
     def data_received(self, data: bytes) -> None:
-        """Parse, and stop a header that does not end."""
-        if self._lingering:
+        """Parse what belongs to the request that is being read, and keep the rest."""
+        if self._lingering or self.transport.is_closing():
             return
-        in_head, before_bytes, self._ended_one = self._in_head, self._head_bytes, False
-        if in_head and self._read_by == NEVER:
-            self._read_by = self.loop.time() + self.limits.header_s  # blank lines would otherwise buy time for ever
-        super().data_received(data)
-        # The parser keeps an unfinished header line to itself, so its bytes are counted here. Not where an earlier
-        # request ended in the same piece: most of it may have been that one's body.
-        if in_head and self._in_head and not self._ended_one and not self._lingering:
-            self._head_bytes = max(self._head_bytes, before_bytes + len(data))
-            if self._head_bytes > self.limits.header_bytes:
-                self._refusal = (
-                    431,
-                    f"a request line with headers has at most {self.limits.header_bytes:,} bytes; send fewer",
-                )
-                self.send_400_response("")
+        if self._behind or self._is_busy():
+            self._keep(data)
+            return
+        rest = self._parse(data)
+        if rest:
+            self._keep(rest)
+
+    def _is_busy(self) -> bool:
+        """Whether the next request has to wait: for the answer of this one, or for the client to read some."""
+        if self._refusal is not None or self.flow.write_paused:
+            return True
+        return self._whole and self.cycle is not None and not self.cycle.response_complete
+
+    def _keep(self, data: bytes) -> None:
+        self._behind += data
+        if len(self._behind) > WAITING_BYTES:
+            self.flow.pause_reading()
+        if len(self._behind) > 32 * WAITING_BYTES:  # whoever calls `receive` in vain has reading go on each time
+            self.transport.abort()
+
+    def _go_on(self) -> None:
+        """Read what waited, if nothing is in its way any more."""
+        if self._behind and not self._is_busy() and not self.transport.is_closing():
+            data = bytes(self._behind)
+            self._behind.clear()
+            self.data_received(data)
+
+    def _parse(self, data: bytes) -> bytes:
+        at, end = 0, len(data)
+        while at < end and not self._is_busy():
+            stop = self._slice_end(data, at)
+            if self._in_head:
+                if not self._head_bytes:  # also of blank lines, which would otherwise buy time
+                    self._read_by = min(self._read_by, self.loop.time() + self.rules.limits.header_s)
+                self._head_bytes += stop - at
+                if self._head_bytes > self.rules.limits.header_bytes:
+                    self._end_with(head_too_long(self.rules.limits))
+                    return b""
+            elif self._chunked:
+                self._framing_bytes += stop - at  # less the body's, see on_body
+            try:
+                stop = at + self._feed(data if stop - at == end else data[at:stop])
+            except httptools.HttpParserError:
+                self._end_with(self._refusal or malformed())
+                return b""
+            if self._chunked and self._framing_bytes > self._most_framing():
+                self._end_with(too_much_framing(self.rules.limits))
+                return b""
+            if self._lingering or self.transport.is_closing():
+                return b""
+            at = stop
+        return data[at:] if at else data
+
+    def _feed(self, piece: bytes) -> int:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._start_again_without_upgrade()
+            return cast(int, upgrade.args[0])
+        return len(piece)
+
+    def _slice_end(self, data: bytes, at: int) -> int:
+        """Where the request ends at the latest: the next one is not to be parsed before this one is answered."""
+        if self._in_head:
+            found = data.find(b"\r\n\r\n", at, at + HEAD_SLICE)
+            return found + 4 if found >= 0 else min(len(data), at + HEAD_SLICE)
+        return min(len(data), at + (CHUNK_SLICE if self._chunked else max(1, self._body_left)))
+
+    def _most_framing(self) -> int:
+        """Sizes and ends of chunks are short; extensions and trailers may be as long as a head."""
+        return self.rules.limits.header_bytes + CHUNK_SLICE + 16 * self._num_chunks
+
+    def _start_again_without_upgrade(self) -> None:
+        """RFC 9110 section 7.8: a server may ignore Upgrade. The parser would take the body for another protocol."""
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
+
+    # What the parser calls
 
     def on_message_begin(self) -> None:
         """Start counting anew."""
-        self._in_head = True
-        self._head_bytes = self._num_headers = self._num_chunks = 0
-        self._read_by = self.loop.time() + self.limits.header_s
+        self._num_headers = self._num_chunks = self._framing_bytes = self._body_left = 0
+        self._in_head, self._whole, self._chunked = True, False, False
+        self.rules.door.busy(self)
+        if self.has_place:
+            self._read_by = self.loop.time() + self.rules.limits.header_s
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count number and size."""
+        """Count; what comes behind a body (a trailer) is no header."""
         self._num_headers += 1
-        self._head_bytes += len(name) + len(value) + 4
-        if self._num_headers > self.limits.max_headers or self._head_bytes > self.limits.header_bytes:
-            limits = self.limits
-            most = f"{limits.max_headers} headers of {limits.header_bytes:,} bytes in all"
-            self._refuse(431, f"a request has at most {most}; send fewer")
-        super().on_header(name, value)
+        if self._num_headers > self.rules.limits.max_headers:
+            self._refuse(head_too_long(self.rules.limits))
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the clock of the body."""
+        """Judge the head, and start the clock of the body."""
+        parser, rules = self.parser, self.rules
+        method = parser.get_method()
+        if parser.should_upgrade() and method != b"CONNECT":
+            return
+        path = self.url.partition(b"?")[0]
+        hosts = None if path in rules.health_paths else rules.hosts
+        fault = head_fault(parser.get_http_version(), method, self.url, self.headers, hosts)
+        if fault is not None:
+            self._refuse(fault)
+        if not self.has_place and path not in rules.reserved_paths:
+            self._refuse(full_house(rules.limits))
+        if b"://" in path and path.count(b"/") < 3:  # http://host is http://host/
+            self.url = self.url.replace(path, path + b"/", 1)
         self._in_head = False
-        self._read_by = self.loop.time() + self.limits.body_s
+        self._head_bytes = 0
+        self._read_by = self.loop.time() + rules.limits.body_s
+        for name, value in self.headers:
+            if name == b"content-length":
+                self._body_left = int(value)
+            elif name == b"transfer-encoding":
+                self._chunked = True
         super().on_headers_complete()
+        if self._stopping or not self.has_place:
+            self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        """Count what is left."""
+        if self._chunked:
+            self._framing_bytes -= len(body)
+        else:
+            self._body_left -= len(body)
+        super().on_body(body)
 
     def on_chunk_header(self) -> None:
         """Count chunks: thousands of one byte each cost far more than the bytes are worth."""
         self._num_chunks += 1
-        if self._num_chunks > self.limits.max_chunks:
-            self._refuse(413, f"a body comes in at most {self.limits.max_chunks:,} chunks; send a Content-Length")
+        most = self.rules.limits.max_chunks
+        if self._num_chunks > most:
+            message = f"a body comes in at most {most:,} chunks; got more; send a Content-Length"
+            self._refuse(Refusal(413, "body-too-large", message))
 
     def on_message_complete(self) -> None:
         """Stop the clock, and expect the next request's headers."""
+        if self._in_head:  # told again without its Upgrade
+            return
+        self._in_head = self._whole = True
         self._read_by = NEVER
-        self._in_head = self._ended_one = True
-        self._head_bytes = 0
         super().on_message_complete()
+        if self.cycle.response_complete:
+            self._wait_for_the_next()
+
+    # Answers
+
+    def on_response_complete(self) -> None:
+        """The next request may begin. The clock of idle connections is the sweep's, not a timer for each."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._end_with(self._refusal)
+        elif self._whole:
+            self._wait_for_the_next()
+            self._go_on()
+
+    def _wait_for_the_next(self) -> None:
+        self._read_by = self.loop.time() + self.rules.limits.keep_alive_s
+        self.rules.door.idle(self)
+
+    def resume_writing(self) -> None:
+        """The client reads again: answer on."""
+        super().resume_writing()
+        self._go_on()
 
     def sweep(self, now: float) -> None:
         """Close the connection if it has taken too long to send a request, or to read an answer."""
-        if self.transport is None or self.transport.is_closing():
+        self._end_if_unread(now)
+        if self.transport.is_closing() or now <= self._read_by:
             return
-        if now > self._read_by:
-            if self._lingering:
-                self.transport.abort()
-                return
-            if self._in_head and self._head_bytes == 0 and (self.cycle is None or self.cycle.response_complete):
-                self.transport.close()  # nothing was asked, so nothing is answered
-                return
-            limits = self.limits
-            self._refusal = (
-                408,
-                f"headers arrive within {limits.header_s:g} s and a body within {limits.body_s:g} s; these did not",
-            )
-            self.send_400_response("")
-        if not self.flow.write_paused:
-            self._write_stalled_at = NEVER
-        elif self._write_stalled_at == NEVER:
-            self._write_stalled_at = now
-        elif now - self._write_stalled_at > WRITE_STALL_S:
+        if self._lingering:
+            self.transport.abort()
+        elif self._in_head and self._head_bytes == 0 and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()  # nothing was asked, so nothing is answered
+        else:
+            limits = self.rules.limits
+            times = f"headers arrive within {limits.header_s:g} s and a body within {limits.body_s:g} s"
+            self._end_with(Refusal(408, "too-slow", f"{times}; these did not; send them faster"))
+
+    def _end_if_unread(self, now: float) -> None:
+        """Also while it is closing: what was written last waits in our memory until it is read."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread or unread != self._unread_bytes:
+            self._stalled_at, self._unread_bytes = now, unread
+        elif now - self._stalled_at > self.rules.limits.write_s:
             self.transport.abort()
 
-    def _refuse(self, status: int, message: str) -> None:
-        """Stop the parser: it wraps what a callback raises, and `data_received` then calls `send_400_response`."""
-        self._refusal = (status, message)
-        raise ValueError(message)
+    def shutdown(self) -> None:
+        """The server stops: answer what was asked, also what has only just arrived, then close."""
+        self._stopping = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif self.cycle is None or not self._in_head or self._head_bytes:  # whoever has just connected is about to ask
+            self._read_by = min(self._read_by, self.loop.time() + LAST_CHANCE_S)
+        else:
+            self.loop.call_later(LAST_LOOK_S, self._close_if_idle)  # what lies in the socket already is read first
 
-    def send_400_response(self, msg: str) -> None:
+    def _close_if_idle(self) -> None:
+        if self._in_head and self._head_bytes == 0 and self.cycle.response_complete:
+            self.transport.close()
+
+    # Refusals
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Stop the parser: it wraps what a callback raises, and `_parse` then ends the connection."""
+        self._refusal = refusal
+        raise ValueError(refusal.message)
+
+    def _end_with(self, refusal: Refusal) -> None:
         """Answer what is no acceptable request, then wait a moment for the client to read that."""
-        status, message = self._refusal or (
-            400,
-            "this is not HTTP/1.1 as it should be; check the request and its length",
-        )
-        running = self.cycle is not None and not self.cycle.response_complete
-        if running and (self.cycle.response_started or not self.cycle.more_body):
-            self.transport.close()  # an answer is on its way or owed first: another one would be taken for it
+        self._refusal = refusal
+        running = self._running is not None and not self._running.response_complete
+        if running and (self._running is not self.cycle or not self.cycle.more_body):
+            return  # the request before this one is answered first, see on_response_complete
+        if running and self.cycle.response_started:
+            self.transport.close()  # another answer would be taken for its end
             return
-        code = {408: "too-slow", 413: "body-too-large", 431: "headers-too-large"}.get(status, "malformed-request")
-        body = json.dumps({"error": message, "code": code}).encode()
-        head = STATUS_LINE[status] + b"content-type: application/json\r\nx-content-type-options: nosniff\r\n"
-        length = str(len(body)).encode()
-        self.transport.write(head + b"content-length: " + length + b"\r\nconnection: close\r\n\r\n" + body)
+        self.rules.on_refusal(refusal.status, refusal.code)
+        self.transport.write(as_bytes(refusal))
         self._lingering = True
+        self._behind.clear()
+        self.flow.resume_reading()
         self._read_by = self.loop.time() + LINGER_S
         if running:
             # The application still waits for the body, which will not come.
@@ -154,6 +326,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
 
 
-def guarded(limits: Limits) -> type[GuardedProtocol]:
-    """The protocol with these limits."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+def guarded(rules: Rules) -> type[GuardedProtocol]:
+    """The protocol with these rules."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"rules": rules})

@@ -55,5 +55,6 @@ def require_token(sent: bytes, token: bytes) -> None:
         Refusal: 401.
 
     """
-    if not hmac.compare_digest(sent, b"Bearer " + token):
+    scheme, _, secret = sent.strip().partition(b" ")
+    if scheme.lower() != b"bearer" or not hmac.compare_digest(secret.strip(), token):
         raise Refusal(401, "token-needed", "this server wants the header Authorization: Bearer TOKEN; got no such")

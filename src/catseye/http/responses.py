@@ -13,6 +13,7 @@ SAFE_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
 
 class Response(NamedTuple):
@@ -26,12 +27,21 @@ class Response(NamedTuple):
 
 def json_response(content: Any, status: int = 200) -> Response:
     """A JSON answer; NaN in it would be a fault of ours and raises."""
-    return Response(_encode(content).encode(), status)
+    return Response(_as_bytes(content), status)
+
+
+def _as_bytes(content: Any) -> bytes:
+    try:
+        return _encode(content).encode()
+    except UnicodeEncodeError:  # a lone surrogate, which a name of a class or an id of a client may hold
+        return _encode_ascii(content).encode()
 
 
 def refused(refusal: Refusal, request_id: str) -> Response:
     """What a caller reads: the sentence, the code, and the id under which the log knows the request."""
-    content = {"error": refusal.message, "code": refusal.code, "request_id": request_id}
+    content = {"error": refusal.message, "code": refusal.code}
+    if request_id:
+        content["request_id"] = request_id
     headers = list(SAFE_HEADERS)
     if refusal.retry_after_s:
         headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
@@ -39,4 +49,4 @@ def refused(refusal: Refusal, request_id: str) -> Response:
         headers.append((b"www-authenticate", b"Bearer"))
     if refusal.allow:
         headers.append((b"allow", refusal.allow.encode()))
-    return Response(_encode(content).encode(), refusal.status, headers=tuple(headers))
+    return Response(_as_bytes(content), refusal.status, headers=tuple(headers))

@@ -6,8 +6,9 @@ from typing import Any
 
 from catseye.errors import UsageError
 from catseye.http.limits import LOOPBACK, Limits
-from catseye.http.listening import listen, run_loop
+from catseye.http.listening import Stopping, listen, run_loop
 from catseye.http.logs import Log
+from catseye.http.rules import Rules
 from catseye.http.sockets import address, bind
 from catseye.lab.app import LabApplication
 from catseye.lab.bench import Workbench
@@ -59,7 +60,7 @@ def serve_lab(
             webbrowser.open(where)
 
     async def run() -> int:
-        await listen(app, listener, app.limits, log, say, drain_s=0.0, finish_s=FINISH_S)
+        await listen(app, listener, Rules(app.limits), log, say, Stopping(drain_s=0.0, finish_s=FINISH_S))
         return 0
 
     try:

@@ -7,6 +7,7 @@ model.
     loading.py          `open_model`, the one way in, and `catseye.load`
     model_file.py       `OpenedModel`: an opened model of any format, and the checks that all share
     weights.py          run folders and model.safetensors, computed by torch
+    reopening.py        a loaded model in another process, pickled or forked
     onnx.py             ONNX Runtime; no torch, safe to open from a stranger
     onnx_structure.py   what is inside an ONNX file, from its bytes alone
     openvino.py         OpenVINO .xml and .bin

@@ -12,6 +12,7 @@ from catseye.classifier import Classifier
 from catseye.errors import MissingDependency, ModelFileError, UsageError
 from catseye.runtimes.formats import ModelFormat, Need, format_of, require_layers
 from catseye.runtimes.model_file import OpenedModel, OpenSettings
+from catseye.runtimes.reopening import reopened_elsewhere
 
 ModelReader = Callable[[str | Path, OpenSettings], OpenedModel]
 
@@ -57,6 +58,7 @@ def open_model(
     return _reader_of(row)(path, wish)
 
 
+@reopened_elsewhere
 def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Classifier:
     """Open a trained model: a run folder, a model.safetensors, or an exported file of any format.
 

@@ -16,6 +16,10 @@ Enters: requests. Leaves: JSON. Called by cli, and by AWS Lambda.
     heat_map.py      where the class was seen, as a PNG over the image
     inference_v2.py  the Open Inference Protocol
     metrics.py       /metrics
+    metrics_folder.py where several workers count together
+    progress.py      whether the threads of the model still come back
+    front.py         behind a path prefix, and asked by pages of other sites
+    tensor_text.py   long arrays of numbers in JSON
     openapi.py       /openapi.json
     aws_lambda.py    the same answers without a server, for AWS Lambda
     aws_events.py    what API Gateway and function URLs send, as a request

@@ -22,18 +22,30 @@ from catseye.http.static_files import StaticFile
 from catseye.serving import inference_v2, metrics, openapi, schemas
 from catseye.serving.batcher import Job
 from catseye.serving.engine import Engine
+from catseye.serving.front import Front
 from catseye.serving.page import STATIC
+from catseye.serving.progress import Progress
 from catseye.serving.queries import read_options
 
 Handler = Callable[[Request], Awaitable[Response]]
 SMALL_BODY_BYTES = 65_536
+HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 
 
 class Application:
     """Everything that one process answers."""
 
-    def __init__(self, engine: Engine, counted: metrics.ServerMetrics, log: Log, token: bytes | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        counted: metrics.ServerMetrics,
+        log: Log,
+        token: bytes | None,
+        progress: Progress,
+        front: Front,
+    ) -> None:
         self.engine, self.metrics, self.log, self.token = engine, counted, log, token
+        self.progress, self.front = progress, front
         self.limits: Limits = engine.limits
         self.draining = False
         self.use(engine.model)
@@ -47,7 +59,7 @@ class Application:
             "/openapi.json": {"GET": self.openapi},
         }
         # Whoever only asks whether we live, or loads the page that asks for the token, sends none.
-        self._open = {"/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready", *STATIC}
+        self._open = {*HEALTH, "/openapi.json", *STATIC}
         self._v2 = inference_v2.Protocol(engine, lambda: not self.draining)
 
     def use(self, model: Any) -> None:
@@ -66,6 +78,7 @@ class Application:
             response = await self._answer(request)
         except Refusal as refusal:
             request.facts["code"] = refusal.code
+            self._look_at(refusal)
             response = refused(refusal, request.id)
             if not request.body_read and not await self._read_the_rest(request, refusal):
                 await self._send(request, response, send, more=True)
@@ -98,7 +111,11 @@ class Application:
         return length == 0 or request.body_read
 
     async def _answer(self, request: Request) -> Response:
-        path, method = request.scope["path"], request.scope["method"]
+        outer, method = request.scope["path"], request.scope["method"]
+        if beside := self.front.preflight(request) or self.front.redirect(outer):
+            request.route = "front"
+            return beside
+        path = self.front.path_of(outer)
         handlers = self._routes.get(path)
         if handlers is None:
             if static := STATIC.get(path):
@@ -164,6 +181,7 @@ class Application:
                 try:
                     answers.append({"status": 200, **self._describe(await self.engine.answer(job), top)})
                 except Refusal as refusal:
+                    self._look_at(refusal)
                     answers.append({"status": refusal.status, "error": refusal.message, "code": refusal.code})
         finally:
             self.engine.abandon(*jobs)
@@ -175,6 +193,22 @@ class Application:
             self.metrics.answered(job, best, confidence)
         return answer
 
+    def _look_at(self, refusal: Refusal) -> None:
+        if refusal.status == 504:
+            self.progress.too_late()
+
+    def reserved_paths(self) -> tuple[frozenset[bytes], frozenset[bytes]]:
+        """The paths of health, and those that are answered however many are connected; with and without the prefix."""
+        health = {prefix + path for path in HEALTH for prefix in ("", self.front.root_path)}
+        more = {f"{prefix}/metrics" for prefix in ("", self.front.root_path)}
+        return frozenset(path.encode() for path in health), frozenset(path.encode() for path in health | more)
+
+    def refused_connection(self, status: int, code: str) -> None:
+        """Count and log what no handler saw."""
+        self.metrics.refused_connection(status)
+        if not self.log.quiet:
+            self.log("request", route="connection", status=status, code=code)
+
     def _options(self, request: Request) -> tuple[int | None, bool]:
         return read_options(request.scope["query_string"], has_cam=self._card["has_cam"])
 
@@ -183,7 +217,9 @@ class Application:
         return json_response(self._card)
 
     async def healthz(self, request: Request) -> Response:
-        """GET /healthz: the process lives."""
+        """GET /healthz: the process lives; 503 where the model's threads do not come back."""
+        if self.progress.is_stuck:
+            raise Refusal(503, "stuck", "the model answers within its deadline; it has not for a while; restart me")
         return json_response({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
@@ -194,11 +230,15 @@ class Application:
 
     async def scrape(self, request: Request) -> Response:
         """GET /metrics: for Prometheus."""
-        return Response(self.metrics.render(self.engine), content_type=metrics.CONTENT_TYPE.encode())
+        text = self.metrics.render(self.engine, self.log.num_dropped)
+        return Response(text, content_type=metrics.CONTENT_TYPE.encode())
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json: the description of all this."""
-        return json_response(openapi.document(self.engine.model, self.limits, with_token=self.token is not None))
+        said = openapi.document(self.engine.model, self.limits, with_token=self.token is not None)
+        if self.front.root_path:
+            said["servers"] = [{"url": self.front.root_path}]
+        return json_response(said)
 
     async def _send(self, request: Request, response: Response, send: Send, *, more: bool = False) -> None:
         headers = [
@@ -206,6 +246,7 @@ class Application:
             (b"content-length", b"%d" % len(response.body)),
             (b"x-request-id", request.id.encode()),
             *response.headers,
+            *self.front.cors_headers(request),
         ]
         if request.version:
             headers.append((b"x-catseye-model", request.version.encode()))

@@ -68,7 +68,12 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
 
 def _headers(event: Mapping[str, Any]) -> dict[bytes, bytes]:
     several = event.get("multiValueHeaders")
-    pairs = {name: values[-1] for name, values in several.items() if values} if several else event.get("headers") or {}
+    # Several of one name are one list (RFC 9110 5.3): of two Authorization headers neither wins.
+    pairs = (
+        {name: ", ".join(map(str, values)) for name, values in several.items() if values}
+        if several
+        else event.get("headers") or {}
+    )
     return {
         str(name).lower().encode("latin-1", "replace"): str(value).encode("utf-8", "replace")
         for name, value in pairs.items()

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from catseye.http.limits import LOOPBACK
 from catseye.http.logs import Log
-from catseye.http.sockets import address, bind
-from catseye.serving.settings import ServerSettings
+from catseye.http.sockets import address, bind, bind_path
+from catseye.http.stopping import remove_path
+from catseye.serving.metrics_folder import use_metrics_folder
+from catseye.serving.settings import ServerSettings, is_open_to_others
 
 
 def run_serve(settings: ServerSettings, ready: Callable[[dict[str, Any]], None]) -> int:
@@ -23,32 +24,38 @@ def run_serve(settings: ServerSettings, ready: Callable[[dict[str, Any]], None])
     signal.signal(signal.SIGTERM, _end_server)
     token = settings.token()  # whatever is wrong with it should be said before anything listens
     log = Log(quiet=settings.quiet)
-    if token is None and settings.host not in LOOPBACK:
+    if settings.token_file is not None and is_open_to_others(settings.token_file):
+        log("token-file-open", advice="every user of this machine can read or change the token; chmod 600 ends that")
+    if token is None and not settings.is_local:
         log("open", host=settings.host, advice="whoever reaches this address may ask; --token-file FILE ends that")
-    listener = bind(settings.host, settings.port)
-    facts: dict[str, Any] = {"address": address(listener), "model": str(settings.model)}
+    listener = bind(settings.host, settings.port) if settings.uds is None else bind_path(settings.uds)
+    facts: dict[str, Any] = {"address": address(listener, settings.root_path), "model": str(settings.model)}
+    use_metrics_folder("")
     try:
-        if settings.workers > 1:
-            from catseye.serving.supervisor import Supervisor
+        with log.everything():
+            if settings.workers > 1:
+                from catseye.serving.supervisor import Supervisor
 
-            return Supervisor(settings, listener, log, lambda: ready({**facts, "workers": settings.workers})).run()
-        from catseye.serving.server import run_server
+                return Supervisor(settings, listener, log, lambda: ready({**facts, "workers": settings.workers})).run()
+            from catseye.serving.server import run_server
 
-        return run_server(
-            settings,
-            listener,
-            log,
-            lambda model, plan: ready(
-                {
-                    **facts,
-                    "version": model.version,
-                    "runtime": model.runtime,
-                    "concurrency": plan.concurrency,
-                    "batch_size": plan.batch_size,
-                }
-            ),
-        )
+            return run_server(
+                settings,
+                listener,
+                log,
+                lambda model, plan: ready(
+                    {
+                        **facts,
+                        "version": model.version,
+                        "runtime": model.runtime,
+                        "concurrency": plan.concurrency,
+                        "batch_size": plan.batch_size,
+                    }
+                ),
+            )
     finally:
+        if settings.uds is not None:
+            remove_path(listener)
         listener.close()
         log.close()
 

@@ -7,11 +7,13 @@ Source: github.com/kserve/open-inference-protocol (rest/inference_rest.yaml); th
 github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md).
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,11 @@ from catseye.http.refusals import Refusal
 from catseye.http.responses import Response, json_response
 from catseye.serving.engine import Engine
 from catseye.serving.served_model import ServedModel
+from catseye.serving.tensor_text import LONG_BYTES, MAX_REST_BYTES, numbers_of, read_json
 
+T = TypeVar("T")
 MAX_ROWS = 256
+SHORT_ANSWER = 4096  # numbers; a longer answer is written in a thread
 _MODEL = re.compile(r"/v2/models/([^/]{1,200})(?:/versions/([^/]{1,100}))?(/ready|/infer)?")
 _HEADER_LENGTH = b"inference-header-content-length"
 _TYPES: dict[type, str] = {np.uint8: "UINT8", np.float32: "FP32"}
@@ -36,6 +41,7 @@ class Protocol:
 
     def __init__(self, engine: Engine, is_ready: Callable[[], bool]) -> None:
         self.engine, self._is_ready = engine, is_ready
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="text")
 
     def find(self, path: str) -> tuple[str, Handlers] | None:
         """The fixed name of a route and its handlers by method, or None.
@@ -99,7 +105,7 @@ class Protocol:
         with bodies.body_held(engine, request):
             body = await bodies.read_body(request, engine.limits, engine)
             model = engine.model
-            asked, rows, binary = read_request(body, request.headers.get(_HEADER_LENGTH), model)
+            asked, rows, binary = await self._read(request, body, model)
             engine.require_room(len(rows))
             jobs = [engine.start(model, row=row) for row in rows]
             request.facts["rows"], request.version = len(jobs), model.version
@@ -109,10 +115,40 @@ class Protocol:
             try:
                 for job in jobs:
                     await engine.answer(job)
+            except Refusal as refusal:
+                if refusal.code == "not-finite":  # the numbers are the caller's own, not an image's
+                    raise _wrong("a tensor holds numbers that the model can compute with", "others") from None
+                raise
             finally:
                 engine.abandon(*jobs)
         probabilities = np.stack([job.answer for job in jobs if job.answer is not None]).astype(np.float32, copy=False)
-        return _infer_response(asked, probabilities, model, binary)
+        write = partial(_infer_response, asked, probabilities, model, binary)
+        return write() if probabilities.size <= SHORT_ANSWER else await self._in_thread(write)
+
+    async def _read(
+        self, request: Request, body: bytes, model: ServedModel
+    ) -> tuple[dict[str, Any], NDArray[Any], bool]:
+        said = request.headers.get(_HEADER_LENGTH)
+        length = _json_length(body, said)
+        if length <= LONG_BYTES:
+            return read_request(body, said, model)
+        bodies.when_gone(request, lambda: None)
+        found = await self._in_thread(partial(read_request, body, said, model))
+        if request.facts.get("gone"):
+            raise bodies.Gone
+        return found
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """One at a time: each takes some times the memory of its text."""
+        deadline_s = self.engine.limits.deadline_s
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except TimeoutError:
+            message = (
+                f"long texts are read one after the other, within {deadline_s:g} s; this one was not; send binary data"
+            )
+            raise Refusal(503, "busy", message, retry_after_s=1) from None
 
 
 def read_request(
@@ -124,21 +160,22 @@ def read_request(
         Refusal: 400, it is not what the protocol and the model ask for.
 
     """
-    length = len(body)
-    if header_length is not None:
-        if not header_length.isdigit() or int(header_length[:18]) > len(body):
-            raise _wrong("Inference-Header-Content-Length is the number of bytes before the tensors", "another number")
-        length = int(header_length)
+    length = _json_length(body, header_length)
     try:
-        asked = json.loads(body[:length], parse_constant=_no_constant)
+        asked = read_json(body[:length])
     except (ValueError, RecursionError):
-        raise _wrong("the body should be JSON, without NaN and without deep nesting", "something else") from None
+        raise _wrong(
+            f"the body should be JSON of numbers, without NaN and deep nesting, and of at most {MAX_REST_BYTES:,} "
+            "bytes besides its tensor",
+            "something else",
+        ) from None
     inputs = asked.get("inputs") if isinstance(asked, dict) else None
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise _wrong("one input, called image, is asked for", "another list of inputs")
     if inputs[0].get("name") != "image":
         raise _wrong("the input is called image", "another name")
-    outputs = asked.get("outputs") or []
+    outputs = asked.get("outputs")
+    outputs = [] if outputs is None else outputs
     if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):
         raise _wrong("outputs is a list of objects", "something else")
     if any(one.get("name") != "probability" for one in outputs):
@@ -161,7 +198,7 @@ def _tensor(said: dict[str, Any], behind: bytes, model: ServedModel) -> NDArray[
     num_values = shape[0] * int(np.prod(model.row_shape))
     size = _parameters(said).get("binary_data_size")
     if size is not None:
-        if size != len(behind) or size != num_values * np.dtype(model.row_type).itemsize:
+        if type(size) is not int or size != len(behind) or size != num_values * np.dtype(model.row_type).itemsize:
             raise _wrong("binary_data_size is the tensor's bytes, and so many follow the JSON", "another number")
         values = np.frombuffer(behind, np.dtype(model.row_type).newbyteorder("<")).astype(model.row_type, copy=False)
     else:
@@ -173,7 +210,7 @@ def _tensor(said: dict[str, Any], behind: bytes, model: ServedModel) -> NDArray[
 
 def _json_values(data: Any, num_values: int, model: ServedModel) -> NDArray[Any]:
     try:
-        found = np.array(data, np.float64).ravel()  # flat or nested, the protocol allows both
+        found = numbers_of(data)  # flat or nested, the protocol allows both
     except (ValueError, TypeError, RecursionError, OverflowError):
         raise _wrong("data is a list of numbers", "something else") from None
     if found.size != num_values:
@@ -192,8 +229,11 @@ def _infer_response(
     if isinstance(asked.get("id"), str):
         answer["id"] = asked["id"][:200]
     if not binary:
-        output["data"] = [float(value) for value in probabilities.ravel()]
-        return json_response(answer)
+        # Row by row: in a thread, others have their turn in between.
+        rows = ",".join(json.dumps(row.tolist())[1:-1] for row in probabilities)
+        output["data"] = []
+        plain = json_response(answer)
+        return plain._replace(body=plain.body.replace(b'"data":[]', f'"data":[{rows}]'.encode(), 1))
     tensor = probabilities.astype("<f4").tobytes()
     output["parameters"] = {"binary_data_size": len(tensor)}
     head = json.dumps(answer).encode()
@@ -206,8 +246,13 @@ def _parameters(said: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(name)
+def _json_length(body: bytes, said: bytes | None) -> int:
+    if said is None:
+        return len(body)
+    # Python refuses to read a number of thousands of digits, and nobody means one.
+    if not said.isdigit() or len(said) > 18 or int(said) > len(body):
+        raise _wrong("Inference-Header-Content-Length is the number of bytes before the tensors", "another number")
+    return int(said)
 
 
 def _wrong(rule: str, got: str) -> Refusal:

@@ -11,6 +11,7 @@ import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from catseye.serving.batcher import Job
+from catseye.serving.metrics_folder import SWITCH
 from catseye.serving.served_model import ServedModel
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that nobody reads
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own switch, set by the supervisor
 
 
 class ServerMetrics:
@@ -27,7 +27,7 @@ class ServerMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._shared = MULTIPROCESS in os.environ
+        self._shared = SWITCH in os.environ
         self.requests = Counter(
             "catseye_requests", "Answered requests by route and status.", ["route", "status"], registry=registry
         )
@@ -46,6 +46,8 @@ class ServerMetrics:
         self._unknown = Counter("catseye_unknown", "Answers below the threshold.", registry=registry)
         self._splits = Counter("catseye_batch_splits", "Calls that failed and were halved.", registry=registry)
         self._num_splits = 0
+        self._dropped = Counter("catseye_log_lines_dropped", "Lines that nobody read in time.", registry=registry)
+        self._num_dropped = 0
         self._in_flight = Gauge(
             "catseye_images_in_flight", "Accepted, not yet answered.", registry=registry, multiprocess_mode="livesum"
         )
@@ -99,8 +101,14 @@ class ServerMetrics:
         if self._threshold is not None and confidence < self._threshold:
             self._unknown.inc()
 
-    def render(self, engine: "Engine") -> bytes:
-        """The text that Prometheus reads."""
+    def refused_connection(self, status: int) -> None:
+        """Note a request that was refused before any route had it: broken, slow, too long, or one too many."""
+        self.requests.labels("connection", str(status)).inc()
+
+    def render(self, engine: "Engine", num_dropped: int) -> bytes:
+        """The text that Prometheus reads; `num_dropped` lines of the log were dropped so far."""
+        self._dropped.inc(num_dropped - self._num_dropped)
+        self._num_dropped = num_dropped
         self._in_flight.set(engine.num_in_flight)
         self._waiting.set(engine.num_waiting)
         self._splits.inc(engine.num_splits - self._num_splits)

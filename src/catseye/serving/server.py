@@ -7,19 +7,36 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from catseye.http.listening import listen, run_loop
+from catseye.http.listening import Stopping, listen, run_loop
 from catseye.http.logs import Log
+from catseye.http.rules import Rules
 from catseye.machine.cores import num_cores
 from catseye.serving import tuning
 from catseye.serving.app import Application
+from catseye.serving.batcher import Job
 from catseye.serving.engine import Engine
+from catseye.serving.front import Front
 from catseye.serving.metrics import ServerMetrics
+from catseye.serving.progress import Progress
 from catseye.serving.reload import Watcher
 from catseye.serving.runtimes import load_served
 from catseye.serving.served_model import ServedModel
 from catseye.serving.settings import ServerSettings
+
+BEAT_S = 0.5
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """What ties a worker to its supervisor: a pipe that ends with it, and a way to say that requests are answered."""
+
+    parent: int
+    beat: Callable[[], None]
 
 
 def run_server(
@@ -27,9 +44,9 @@ def run_server(
     listener: socket.socket,
     log: Log,
     on_ready: Callable[[ServedModel, tuning.ServingPlan], None],
-    parent: int | None = None,
+    supervised: Supervised | None = None,
 ) -> int:
-    """Serve until a signal, or until the pipe `parent` ends. `on_ready` is called once requests are answered.
+    """Serve until a signal, or until the supervisor has gone. `on_ready` is called once requests are answered.
 
     Raises:
         CatseyeError: the model or a setting is wrong.
@@ -44,38 +61,61 @@ def run_server(
         measured={f"{calls}x{size}": round(speed, 1) for (calls, size), speed in plan.measured.items()})  # fmt: skip
     # Decoding and model threads hold the interpreter for a moment only; waiting 5 ms for it would be the queue.
     sys.setswitchinterval(0.001)
-    return run_loop(_serve(settings, listener, log, token, model, plan, on_ready, parent))
+    app_of = partial(_application, settings, log, token, model, plan)
+    return run_loop(_serve(settings, listener, log, app_of, lambda: on_ready(model, plan), supervised))
 
 
 async def _serve(
     settings: ServerSettings,
     listener: socket.socket,
     log: Log,
-    token: bytes | None,
-    model: ServedModel,
-    plan: tuning.ServingPlan,
-    on_ready: Callable[[ServedModel, tuning.ServingPlan], None],
-    parent: int | None,
+    app_of: Callable[[], Application],
+    on_ready: Callable[[], None],
+    supervised: Supervised | None,
 ) -> int:
-    counted = ServerMetrics()
-    engine = Engine(model, plan, settings.limits, counted.batch)
-    app = Application(engine, counted, log, token)
+    app = app_of()
+    engine = app.engine
     gc.collect()
     gc.freeze()  # what lives as long as the process need not be looked at again
+    beside: list[Coroutine[Any, Any, None]] = []
+    if settings.watch:
+        beside.append(Watcher(settings, app, log).run())
+    if supervised is not None:
+        beside.append(_beats(app, supervised.beat))
+    stopping = Stopping(
+        drain_s=settings.drain_s,
+        finish_s=settings.finish_s,
+        parent=supervised.parent if supervised is not None else None,
+        num_in_flight=lambda: engine.num_in_flight,
+    )
+    health, reserved = app.reserved_paths()
+    rules = Rules(settings.limits, settings.hosts, health, reserved, app.refused_connection)
     try:
-        num_requests = await listen(
-            app,
-            listener,
-            settings.limits,
-            log,
-            lambda: on_ready(model, plan),
-            drain_s=settings.drain_s,
-            finish_s=settings.finish_s,
-            num_in_flight=lambda: engine.num_in_flight,
-            parent=parent,
-            beside=[Watcher(settings, app, log).run()] if settings.watch else [],
-        )
+        num_requests = await listen(app, listener, rules, log, on_ready, stopping, beside)
     finally:
         await asyncio.get_running_loop().run_in_executor(None, engine.close)
     log("end", requests=num_requests)
     return 0
+
+
+def _application(
+    settings: ServerSettings, log: Log, token: bytes | None, model: ServedModel, plan: tuning.ServingPlan
+) -> Application:
+    """Made inside the event loop, which the engine belongs to."""
+    counted = ServerMetrics()
+    progress = Progress(settings.limits.deadline_s + settings.hang_s)
+    engine = Engine(model, plan, settings.limits, partial(_computed, counted, progress))
+    return Application(engine, counted, log, token, progress, Front(settings.root_path, settings.cors_origins))
+
+
+def _computed(counted: ServerMetrics, progress: Progress, jobs: list[Job]) -> None:
+    progress.computed()
+    counted.batch(jobs)
+
+
+async def _beats(app: Application, beat: Callable[[], None]) -> None:
+    """Signs of life. They end when the loop does, and also when the model's threads no longer come back."""
+    while True:
+        if not app.progress.is_stuck:
+            beat()
+        await asyncio.sleep(BEAT_S)

@@ -1,5 +1,8 @@
 """Everything that `catseye serve` can be told. Read by this whole room."""
 
+import os
+import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +10,12 @@ from catseye.errors import UsageError
 from catseye.http.limits import LOOPBACK, Limits
 
 MAX_TOKEN_BYTES = 4096
+_ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.:\[\]-]{1,260}")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100})+")
+
+
+def _option(name: str, text: str) -> dict[str, str]:
+    return {"option": name, "help": text}
 
 
 @dataclass(frozen=True)
@@ -14,19 +23,63 @@ class ServerSettings:
     """One server: the model, where it listens, how it computes. 0 means: measured at start-up."""
 
     model: Path
-    host: str = "127.0.0.1"
-    port: int = 8000
-    workers: int = 1
-    watch: bool = False
-    token_file: Path | None = None
-    insecure: bool = False
-    runtime: str = "auto"
-    trust: bool = False
-    concurrency: int = 0
-    batch_size: int = 0
-    drain_s: float = 0.5
-    quiet: bool = False
+    host: str = field(
+        default="127.0.0.1", metadata=_option("--host", "Address to listen at; others than this machine need a token.")
+    )
+    port: int = field(default=8000, metadata=_option("--port", "0 takes a free one."))
+    uds: Path | None = field(default=None, metadata=_option("--uds", "A unix socket to listen at instead."))
+    workers: int = field(default=1, metadata=_option("--workers", "Processes; one is replaced when it dies or hangs."))
+    watch: bool = field(
+        default=False, metadata=_option("--watch", "Take a new version of the file in, once it is proved.")
+    )
+    token_file: Path | None = field(
+        default=None, metadata=_option("--token-file", "Callers have to send what stands in it.")
+    )
+    insecure: bool = field(default=False, metadata=_option("--insecure", "Listen beyond this machine without a token."))
+    allow_hosts: tuple[str, ...] = field(
+        default=(), metadata=_option("--allow-host", "A name to answer by, besides this machine's own.")
+    )
+    root_path: str = field(
+        default="", metadata=_option("--root-path", "The prefix that a proxy serves us under: /cats.")
+    )
+    cors_origins: tuple[str, ...] = field(
+        default=(), metadata=_option("--cors-origin", "A site whose pages may ask: https://example.org, or *.")
+    )
+    runtime: str = field(default="auto", metadata=_option("--runtime", "auto, cpu, cuda, tensorrt, openvino."))
+    trust: bool = field(
+        default=False, metadata=_option("--trust", "Run the program that a .pt2 or .torchscript file holds.")
+    )
+    concurrency: int = field(default=0, metadata=_option("--concurrency", "Calls side by side; 0: measured."))
+    batch_size: int = field(default=0, metadata=_option("--batch-size", "Images per call at most; 0: measured."))
+    drain_s: float = field(default=0.5, metadata=_option("--drain", "Seconds of `not ready` before a stop."))
+    hang_s: float = field(
+        default=5.0, metadata=_option("--hang-time", "Seconds without a sign of life until a worker is replaced.")
+    )
+    quiet: bool = field(default=False, metadata=_option("--quiet", "Log no request that went well."))
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.root_path and not _PREFIX.fullmatch(self.root_path):
+            raise UsageError(f"--root-path looks like /cats, without a slash at its end; got {self.root_path!r}")
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise UsageError(f"--cors-origin looks like https://example.org, or is *; got {origin!r}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can ask."""
+        return self.uds is not None or self.host in LOOPBACK
+
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """The names in Host that are answered; None: any.
+
+        Where only this machine may ask, a page from elsewhere could make a name of its own point here and then read
+        the answers in the visitor's browser (DNS rebinding).
+        """
+        if self.allow_hosts:
+            return frozenset(LOOPBACK | {name.lower().strip("[]") for name in self.allow_hosts})
+        return frozenset(LOOPBACK) if self.is_local and self.uds is None else None
 
     @property
     def finish_s(self) -> int:
@@ -41,7 +94,7 @@ class ServerSettings:
 
         """
         if self.token_file is None:
-            if self.host not in LOOPBACK and not self.insecure:
+            if not self.is_local and not self.insecure:
                 raise UsageError(
                     f"--host {self.host} opens the server to the network, so callers need a token; got none; "
                     "write one into a file (openssl rand -hex 32 > token) and say --token-file token, or --insecure"
@@ -54,6 +107,14 @@ class ServerSettings:
             raise UsageError(f"--token-file {self.token_file} cannot be read ({error.strerror})") from None
         require_sound(token, f"--token-file {self.token_file}")
         return token
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether every user of this machine can read or write a file of secrets; False where that cannot be known."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
+    except OSError:
+        return False
 
 
 def require_sound(token: bytes, where: str) -> None:

@@ -2,8 +2,9 @@
 
 Enters: `ServerSettings` and the listening socket. Leaves: an exit code. All workers accept from the same socket, so a
 connection that waits there is taken by whoever is alive; the connections of a worker that was killed are closed by the
-kernel at once, and their callers may try again. While no worker is ready, this process answers 503 itself. It loads no
-model. Called by cli.
+kernel at once, and their callers may try again. A worker that lives and answers nothing (stopped, or locked up in
+native code) sends no signs of life any more and is killed, which comes to the same. While no worker is ready, this
+process answers 503 itself. It loads no model. Called by command.
 """
 
 import os
@@ -13,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from types import FrameType
 
 from catseye.errors import CatseyeError
 from catseye.http.logs import Log
+from catseye.http.stopping import let_nobody_in, somebody_waits
+from catseye.serving.metrics_folder import hold_folder, make_folder
 from catseye.serving.settings import ServerSettings
 from catseye.serving.worker import REFUSED, worker_settings
 
@@ -29,7 +31,16 @@ TICK_S = 0.05
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
 GOOD_AFTER_S = 10.0  # a worker that was ready for so long is forgiven its earlier failures
 GRACE_S = 10.0  # on top of the deadline, before a worker that does not end is killed
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+LOADING_S = 600.0  # a worker that has not answered by then never will
+LAST_CALLERS_S = 2.0
+# -P: a queue.py in the working directory is not ours, and `-m` would take it for Python's own.
+_COMMAND = """
+import sys
+sys.path.append(sys.argv.pop(2))
+from catseye.serving.worker import run_worker
+sys.exit(run_worker())
+"""
+_ROOT = Path(__file__).parents[2]
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
     b"x-content-type-options: nosniff\r\ncontent-length: %d\r\n\r\n%s"
@@ -44,7 +55,9 @@ class Slot:
     number: int
     process: subprocess.Popen[bytes] | None = None
     status: int = -1
+    started_at: float = 0.0
     ready_at: float = 0.0
+    heard_at: float = 0.0
     failures: int = 0
     start_at: float = 0.0
 
@@ -60,13 +73,13 @@ class Supervisor:
         self._slots = [Slot(number) for number in range(settings.workers)]
         self._was_ready = False
         self._stop_signal = 0
-        self._folder = tempfile.mkdtemp(prefix="catseye-metrics-")
+        self._folder = make_folder()
+        self._hold = hold_folder(self._folder)
         self._selector = selectors.DefaultSelector()
         self._answering = False
 
     def run(self) -> int:
         """Work until a signal; 0 if every worker ended in good order."""
-        self.listener.listen(2048)
         self.listener.setblocking(False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
@@ -79,6 +92,7 @@ class Supervisor:
                 if slot.process is not None and slot.process.poll() is None:
                     slot.process.kill()
                     slot.process.wait()
+            os.close(self._hold)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
@@ -93,33 +107,53 @@ class Supervisor:
             elif (code := slot.process.poll()) is not None:
                 self._ended(slot, code, now)
         self._answer_while_nobody_is_ready(not any(slot.ready_at for slot in self._slots))
+        self._hear()
+        self._kill_the_silent(self.settings.hang_s)
+
+    def _hear(self) -> None:
         for key, _ in self._selector.select(TICK_S):
             if key.data is None:
                 self._refuse_one()
             else:
                 self._heard(key.data)
 
+    def _kill_the_silent(self, patience_s: float) -> None:
+        """After `_hear`, so that signs of life that came while this process itself was held up are counted."""
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.process is None or slot.process.poll() is not None:
+                continue
+            silent_s = now - (slot.heard_at if slot.ready_at else slot.started_at)
+            if silent_s > (patience_s if slot.ready_at else LOADING_S):
+                self.log("worker-hung", number=slot.number, process=slot.process.pid, silent_s=round(silent_s, 1))
+                slot.process.kill()  # a stopped process ends by it, too
+                slot.process.wait()
+
     def _start(self, slot: Slot) -> None:
         read_end, write_end = os.pipe()
+        os.set_inheritable(write_end, True)
         listener = self.listener.fileno()
-        said = worker_settings(self.settings, worker=slot.number, listener=listener, status=write_end)
+        said = worker_settings(
+            self.settings, worker=slot.number, listener=listener, status=write_end, metrics=self._folder
+        )
         slot.process = subprocess.Popen(  # noqa: S603 - our own module, our own settings
-            [sys.executable, "-m", "catseye.serving.worker", said],
+            [sys.executable, "-P", "-c", _COMMAND, said, str(_ROOT)],
             stdin=subprocess.PIPE,
             pass_fds=(listener, write_end),
-            env={**os.environ, MULTIPROCESS: self._folder},
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers in good order
         )
         os.close(write_end)
-        slot.status, slot.ready_at = read_end, 0.0
+        slot.status, slot.ready_at, slot.started_at = read_end, 0.0, time.monotonic()
         self._selector.register(read_end, selectors.EVENT_READ, slot)
         self.log("worker-started", number=slot.number, process=slot.process.pid)
 
     def _heard(self, slot: Slot) -> None:
-        said = os.read(slot.status, 100)
-        self._forget_status(slot)
-        if said:
-            slot.ready_at = time.monotonic()
+        if not os.read(slot.status, 1000):
+            self._forget_status(slot)
+            return
+        slot.heard_at = time.monotonic()
+        if not slot.ready_at:
+            slot.ready_at = slot.heard_at
             self.log("worker-ready", number=slot.number)
             if not self._was_ready:
                 self._was_ready = True
@@ -149,7 +183,7 @@ class Supervisor:
 
     def _forget_gauges(self, process: int) -> None:
         # What prometheus_client.multiprocess.mark_process_dead does, without importing it here.
-        for path in Path(self._folder).glob(f"gauge_live*_{process}.db"):
+        for path in self._folder.glob(f"gauge_live*_{process}.db"):
             path.unlink(missing_ok=True)
 
     def _answer_while_nobody_is_ready(self, nobody: bool) -> None:
@@ -176,19 +210,27 @@ class Supervisor:
 
     def _stop(self) -> int:
         self.log("drain", signal=self._stop_signal)
-        self.listener.close()
-        running = [slot.process for slot in self._slots if slot.process is not None]
-        for process in running:
-            process.terminate()
-        limits = self.settings.limits
-        end = time.monotonic() + self.settings.drain_s + limits.deadline_s + GRACE_S
-        codes = []
-        for process in running:
-            try:
-                codes.append(process.wait(max(0.1, end - time.monotonic())))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes.append(process.wait())
+        running = [slot for slot in self._slots if slot.process is not None]
+        for slot in running:
+            assert slot.process is not None
+            slot.process.terminate()
+        begun = time.monotonic()
+        drained, end = begun + self.settings.drain_s, begun + self.settings.drain_s + self.settings.finish_s + GRACE_S
+        while any(slot.process is not None and slot.process.poll() is None for slot in running):
+            # Once the workers take nobody in any more, whoever connects still is told so here.
+            self._answer_while_nobody_is_ready(time.monotonic() > drained + 1)
+            self._hear()
+            self._kill_the_silent(self.settings.hang_s + GRACE_S if time.monotonic() < end else 0.0)
+        self._answer_the_last()
+        codes = [slot.process.returncode for slot in running if slot.process is not None]
         self.log("end", codes=codes)
         # A worker that was still loading has no handler yet and ends by the signal: nobody was waiting for it.
         return 0 if all(code in (0, -signal.SIGTERM) for code in codes) else 1
+
+    def _answer_the_last(self) -> None:
+        """A closed socket resets those who wait in it; they read 503 instead and can try elsewhere."""
+        let_nobody_in(self.listener)
+        end = time.monotonic() + LAST_CALLERS_S
+        while somebody_waits(self.listener) and time.monotonic() < end:
+            self._refuse_one()
+        self.listener.close()

@@ -1,4 +1,5 @@
-// What the page asks the server. The token, where one is needed, stays in this tab.
+// What the page asks the server. The token, where one is needed, stays in this tab. Addresses are relative to the page:
+// a proxy may serve it under any prefix.
 
 export class Refused extends Error {
   constructor(status, code, message) {
@@ -26,17 +27,17 @@ async function ask(path, options = {}) {
   return said;
 }
 
-export const modelCard = () => ask("/model");
+export const modelCard = () => ask("model");
 
 export function predict(file, withCam) {
   const form = new FormData();
   form.append("file", file, file.name || "image");
-  return ask(withCam ? "/predict?explain=cam" : "/predict", { method: "POST", body: form });
+  return ask(withCam ? "predict?explain=cam" : "predict", { method: "POST", body: form });
 }
 
 export function curlCommand(name) {
   // In single quotes nothing means anything to a shell; ", ; and , mean something to curl's -F.
   const safe = (name || "image.jpg").replace(/['";,\\\p{Cc}]/gu, "_");
   const secret = token.get() ? ` -H "Authorization: Bearer $TOKEN"` : "";
-  return `curl -X POST${secret} -F 'file=@${safe}' ${location.origin}/predict`;
+  return `curl -X POST${secret} -F 'file=@${safe}' ${new URL("predict", document.baseURI)}`;
 }

@@ -22,7 +22,7 @@ function table(rows) {
 }
 
 function command(method, path, operation) {
-  const url = location.origin + path;
+  const url = new URL(path.slice(1), document.baseURI).href; // below a proxy's prefix, if there is one
   if (method === "get") return `curl ${url}`;
   const kinds = Object.keys(operation.requestBody?.content ?? {});
   if (kinds[0] === "multipart/form-data") {
@@ -48,7 +48,7 @@ function draw(said, method, path, operation) {
   return panel;
 }
 
-const said = await (await fetch("/openapi.json")).json();
+const said = await (await fetch("openapi.json")).json();
 document.getElementById("title").textContent = said.info.title;
 document.getElementById("description").textContent = said.info.description;
 const list = document.getElementById("operations");

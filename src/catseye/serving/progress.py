@@ -1,0 +1,30 @@
+"""Whether the model's threads still come back. A deadlock in native code stops them while the event loop lives on.
+
+Enters: finished calls, and requests that waited in vain. Leaves: a verdict, for `/healthz` and for the supervisor.
+Called by server and app.
+"""
+
+import time
+
+
+class Progress:
+    """Stuck: requests have timed out, and no call of the model has ended for `patience_s`."""
+
+    def __init__(self, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self._computed_at = time.monotonic()
+        self._waited_in_vain = False
+
+    def computed(self) -> None:
+        """A call of the model has ended, well or not."""
+        self._computed_at = time.monotonic()
+        self._waited_in_vain = False
+
+    def too_late(self) -> None:
+        """A request got no answer before its deadline."""
+        self._waited_in_vain = True
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether only a new process will help."""
+        return self._waited_in_vain and time.monotonic() - self._computed_at > self.patience_s
