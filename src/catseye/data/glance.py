@@ -44,5 +44,6 @@ def take_glance(images: ImageSet, *, held_out: float, seed: int = 0) -> Glance:
             continue
         sides.append((image.width * image.height) ** 0.5)
     if not sides:
-        raise DataError(f"{images.source}: none of {GLANCED} images drawn can be read; the last: {reason}")
+        number = f"{GLANCED} images drawn" if len(images) > GLANCED else f"{len(images)} images"
+        raise DataError(f"{images.source}: none of {number} can be read; the last: {reason}")
     return Glance(tuple(round(count) for count in counts), float(np.median(sides)))

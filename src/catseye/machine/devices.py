@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import time
 from functools import cache
 
 import torch
@@ -10,7 +11,8 @@ from catseye.errors import UsageError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
-_keeping = False  # whether `keep_freed_memory` was asked for in this process
+_RELEASE_EVERY_S = 10.0  # what is released has to be mapped in anew, some tenths of a second for a gigabyte
+_released_at: float | None = None  # since when freed memory is kept in this process; None: it is not
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -63,7 +65,7 @@ def keep_freed_memory() -> None:
     kept between two different kinds of work is of no use to either: `release_freed_memory` belongs in between.
     Without effect where the library is not glibc.
     """
-    global _keeping
+    global _released_at
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
@@ -71,17 +73,19 @@ def keep_freed_memory() -> None:
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, 2**28)
-    _keeping = True
+    _released_at = time.monotonic()
 
 
 def release_freed_memory() -> None:
     """Hand freed memory back to the kernel, where `keep_freed_memory` kept it: after an epoch, after an evaluation.
 
     Large tensors of one kind of work leave gaps that those of another do not fit into; memory grew from epoch to
-    epoch. Taking it anew costs some page faults per epoch, not per step.
+    epoch. At most every ten seconds, so that short epochs keep what keeping gains.
     """
-    if _keeping:
+    global _released_at
+    if _released_at is not None and time.monotonic() - _released_at >= _RELEASE_EVERY_S:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+        _released_at = time.monotonic()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
