@@ -11,7 +11,7 @@ import pytest
 
 from catseye.errors import CatseyeError
 from catseye.serving import metrics_folder
-from catseye.serving.metrics_folder import hold_folder, make_folder
+from catseye.serving.metrics_folder import hold_folder, new_metrics_folder
 from catseye.serving.progress import Progress
 from tests.server import models
 from tests.server.running import noise, post_bytes, read_answer
@@ -162,25 +162,25 @@ def test_folders_of_killed_servers_are_swept_away(start, tmp_path):
 
 
 def test_a_folder_that_is_held_is_not_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics_folder, "_places", lambda: [tmp_path])
-    held = make_folder()
+    monkeypatch.setattr(metrics_folder, "_temporary_folders", lambda: [tmp_path])
+    held = new_metrics_folder()
     descriptor = hold_folder(held)
-    other = make_folder()
+    other = new_metrics_folder()
     os.close(hold_folder(other))
     assert held.exists()
-    third = make_folder()
+    third = new_metrics_folder()
     assert held.exists()
     assert not other.exists()
     os.close(descriptor)
-    make_folder()
+    new_metrics_folder()
     assert not held.exists()
     assert third.exists()  # nobody has held it yet: its server is just starting
 
 
 def test_no_place_for_counters_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics_folder, "_places", lambda: [tmp_path / "missing"])
+    monkeypatch.setattr(metrics_folder, "_temporary_folders", lambda: [tmp_path / "missing"])
     with pytest.raises(CatseyeError, match="TMPDIR="):
-        make_folder()
+        new_metrics_folder()
 
 
 def test_no_temporary_folder_at_all(monkeypatch):
@@ -188,7 +188,7 @@ def test_no_temporary_folder_at_all(monkeypatch):
         raise FileNotFoundError("no usable temporary directory")
 
     monkeypatch.setattr(metrics_folder.tempfile, "gettempdir", none)
-    assert metrics_folder._places() == [Path("/dev/shm")]
+    assert metrics_folder._temporary_folders() == [Path("/dev/shm")]
 
 
 def test_a_worker_command_needs_no_working_directory(tmp_path):

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from catseye.serving.tensor_text import LONG_BYTES, LongArray, numbers_of, read_json
+from catseye.serving.tensor_text import LONG_BYTES, LongArray, numbers_of, read_tensor_json
 from tests.server import models
 from tests.server.running import refused
 from tests.unit.onnx_files import manifest, tiny_model
@@ -16,7 +16,7 @@ LONG = list(range(256)) * 64  # some 58,000 characters
 
 
 def data_of(text: str):
-    return read_json(f'{{"data": {text}, "x": 1.5}}'.encode())["data"]
+    return read_tensor_json(f'{{"data": {text}, "x": 1.5}}'.encode())["data"]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_long_array_is_what_json_reads(array, indent):
 
 def test_the_rest_of_the_text_stays_as_it_is():
     text = json.dumps({"inputs": [{"data": LONG, "shape": [1, 2]}], "id": "a [1,2] b", "big": [LONG], "x": 2e3})
-    found = read_json(text.encode())
+    found = read_tensor_json(text.encode())
     assert (found["inputs"][0]["shape"], found["id"], found["x"]) == ([1, 2], "a [1,2] b", 2000.0)
     assert numbers_of(found["big"]).size == len(LONG)
 

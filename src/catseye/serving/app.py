@@ -41,11 +41,12 @@ class Application:
         counted: metrics.ServerMetrics,
         log: Log,
         token: bytes | None,
-        progress: Progress,
-        front: Front,
+        progress: Progress | None = None,
+        front: Front | None = None,
     ) -> None:
         self.engine, self.metrics, self.log, self.token = engine, counted, log, token
-        self.progress, self.front = progress, front
+        self.progress = progress or Progress(engine.limits.deadline_s)
+        self.front = front or Front()
         self.limits: Limits = engine.limits
         self.draining = False
         self.use(engine.model)

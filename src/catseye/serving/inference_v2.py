@@ -24,7 +24,7 @@ from catseye.http.refusals import Refusal
 from catseye.http.responses import Response, json_response
 from catseye.serving.engine import Engine
 from catseye.serving.served_model import ServedModel
-from catseye.serving.tensor_text import LONG_BYTES, MAX_REST_BYTES, numbers_of, read_json
+from catseye.serving.tensor_text import LONG_BYTES, MAX_REST_BYTES, numbers_of, read_tensor_json
 
 T = TypeVar("T")
 MAX_ROWS = 256
@@ -162,7 +162,7 @@ def read_request(
     """
     length = _json_length(body, header_length)
     try:
-        asked = read_json(body[:length])
+        asked = read_tensor_json(body[:length])
     except (ValueError, RecursionError):
         raise _wrong(
             f"the body should be JSON of numbers, without NaN and deep nesting, and of at most {MAX_REST_BYTES:,} "

@@ -28,16 +28,16 @@ def use_metrics_folder(folder: str) -> None:
         os.environ[SWITCH] = folder
 
 
-def make_folder() -> Path:
+def new_metrics_folder() -> Path:
     """A new folder where temporary files go, after those of dead servers were removed.
 
     Raises:
         CatseyeError: there is no place for it.
 
     """
-    for place in _places():
+    for place in _temporary_folders():
         with suppress(OSError):
-            _sweep(place)
+            _remove_dead(place)
             return Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
     raise CatseyeError(
         "several workers count in a folder for temporary files; got none that can be written; "
@@ -45,7 +45,7 @@ def make_folder() -> Path:
     )
 
 
-def _places() -> list[Path]:
+def _temporary_folders() -> list[Path]:
     shared_memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our own in it
     try:
         found = Path(tempfile.gettempdir())
@@ -62,7 +62,7 @@ def hold_folder(folder: Path) -> int:
     return descriptor
 
 
-def _sweep(place: Path) -> None:
+def _remove_dead(place: Path) -> None:
     for folder in place.glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, or gone already
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():

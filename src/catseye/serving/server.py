@@ -61,7 +61,7 @@ def run_server(
         measured={f"{calls}x{size}": round(speed, 1) for (calls, size), speed in plan.measured.items()})  # fmt: skip
     # Decoding and model threads hold the interpreter for a moment only; waiting 5 ms for it would be the queue.
     sys.setswitchinterval(0.001)
-    app_of = partial(_application, settings, log, token, model, plan)
+    app_of = partial(_app_of, settings, log, token, model, plan)
     return run_loop(_serve(settings, listener, log, app_of, lambda: on_ready(model, plan), supervised))
 
 
@@ -98,7 +98,7 @@ async def _serve(
     return 0
 
 
-def _application(
+def _app_of(
     settings: ServerSettings, log: Log, token: bytes | None, model: ServedModel, plan: tuning.ServingPlan
 ) -> Application:
     """Made inside the event loop, which the engine belongs to."""

@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catseye.errors import UsageError
-from catseye.http.limits import LOOPBACK, Limits
+from catseye.http.limits import LOOPBACK, Limits, flag
 
 MAX_TOKEN_BYTES = 4096
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.:\[\]-]{1,260}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100})+")
-
-
-def _option(name: str, text: str) -> dict[str, str]:
-    return {"option": name, "help": text}
 
 
 @dataclass(frozen=True)
@@ -24,38 +20,36 @@ class ServerSettings:
 
     model: Path
     host: str = field(
-        default="127.0.0.1", metadata=_option("--host", "Address to listen at; others than this machine need a token.")
+        default="127.0.0.1", metadata=flag("--host", "Address to listen at; others than this machine need a token.")
     )
-    port: int = field(default=8000, metadata=_option("--port", "0 takes a free one."))
-    uds: Path | None = field(default=None, metadata=_option("--uds", "A unix socket to listen at instead."))
-    workers: int = field(default=1, metadata=_option("--workers", "Processes; one is replaced when it dies or hangs."))
+    port: int = field(default=8000, metadata=flag("--port", "0 takes a free one."))
+    uds: Path | None = field(default=None, metadata=flag("--uds", "A unix socket to listen at instead."))
+    workers: int = field(default=1, metadata=flag("--workers", "Processes; one is replaced when it dies or hangs."))
     watch: bool = field(
-        default=False, metadata=_option("--watch", "Take a new version of the file in, once it is proved.")
+        default=False, metadata=flag("--watch", "Take a new version of the file in, once it is proved.")
     )
     token_file: Path | None = field(
-        default=None, metadata=_option("--token-file", "Callers have to send what stands in it.")
+        default=None, metadata=flag("--token-file", "Callers have to send what stands in it.")
     )
-    insecure: bool = field(default=False, metadata=_option("--insecure", "Listen beyond this machine without a token."))
+    insecure: bool = field(default=False, metadata=flag("--insecure", "Listen beyond this machine without a token."))
     allow_hosts: tuple[str, ...] = field(
-        default=(), metadata=_option("--allow-host", "A name to answer by, besides this machine's own.")
+        default=(), metadata=flag("--allow-host", "A name to answer by, besides this machine's own.")
     )
-    root_path: str = field(
-        default="", metadata=_option("--root-path", "The prefix that a proxy serves us under: /cats.")
-    )
+    root_path: str = field(default="", metadata=flag("--root-path", "The prefix that a proxy serves us under: /cats."))
     cors_origins: tuple[str, ...] = field(
-        default=(), metadata=_option("--cors-origin", "A site whose pages may ask: https://example.org, or *.")
+        default=(), metadata=flag("--cors-origin", "A site whose pages may ask: https://example.org, or *.")
     )
-    runtime: str = field(default="auto", metadata=_option("--runtime", "auto, cpu, cuda, tensorrt, openvino."))
+    runtime: str = field(default="auto", metadata=flag("--runtime", "auto, cpu, cuda, tensorrt, openvino."))
     trust: bool = field(
-        default=False, metadata=_option("--trust", "Run the program that a .pt2 or .torchscript file holds.")
+        default=False, metadata=flag("--trust", "Run the program that a .pt2 or .torchscript file holds.")
     )
-    concurrency: int = field(default=0, metadata=_option("--concurrency", "Calls side by side; 0: measured."))
-    batch_size: int = field(default=0, metadata=_option("--batch-size", "Images per call at most; 0: measured."))
-    drain_s: float = field(default=0.5, metadata=_option("--drain", "Seconds of `not ready` before a stop."))
+    concurrency: int = field(default=0, metadata=flag("--concurrency", "Calls side by side; 0: measured."))
+    batch_size: int = field(default=0, metadata=flag("--batch-size", "Images per call at most; 0: measured."))
+    drain_s: float = field(default=0.5, metadata=flag("--drain", "Seconds of `not ready` before a stop."))
     hang_s: float = field(
-        default=5.0, metadata=_option("--hang-time", "Seconds without a sign of life until a worker is replaced.")
+        default=5.0, metadata=flag("--hang-time", "Seconds without a sign of life until a worker is replaced.")
     )
-    quiet: bool = field(default=False, metadata=_option("--quiet", "Log no request that went well."))
+    quiet: bool = field(default=False, metadata=flag("--quiet", "Log no request that went well."))
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

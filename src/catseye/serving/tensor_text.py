@@ -34,7 +34,7 @@ class LongArray:
     values: NDArray[np.float64]
 
 
-def read_json(text: bytes) -> Any:
+def read_tensor_json(text: bytes) -> Any:
     """What the text says; a long array of numbers, nested or not, as a `LongArray`.
 
     Raises:
