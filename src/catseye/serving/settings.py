@@ -11,21 +11,34 @@ MAX_TOKEN_BYTES = 4096
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """One server: the model, where it listens, how it computes. 0 means: measured at start-up."""
+    """One server: the model, where it listens, how it computes. 0 means: measured at start-up.
 
-    model: Path
-    host: str = "127.0.0.1"
-    port: int = 8000
-    workers: int = 1
-    watch: bool = False
-    token_file: Path | None = None
-    insecure: bool = False
-    runtime: str = "auto"
-    trust: bool = False
-    concurrency: int = 0
-    batch_size: int = 0
-    drain_s: float = 0.5
-    quiet: bool = False
+    A field whose metadata has a `help` is an option of `catseye serve` (cli/verbs.py).
+    """
+
+    model: Path = field(metadata={"help": "A file that `catseye export` wrote."})
+    host: str = field(
+        default="127.0.0.1", metadata={"help": "Address to listen at; others than this machine need a token."}
+    )
+    port: int = field(default=8000, metadata={"min": 0, "max": 65535, "help": "0 takes a free one."})
+    workers: int = field(default=1, metadata={"min": 1, "max": 256, "help": "Processes; one is replaced when it dies."})
+    watch: bool = field(default=False, metadata={"help": "Take a new version of the file in, once it is proved."})
+    token_file: Path | None = field(
+        default=None, metadata={"envvar": "CATSEYE_TOKEN_FILE", "help": "Callers have to send what stands in it."}
+    )
+    insecure: bool = field(default=False, metadata={"help": "Listen beyond this machine without a token."})
+    runtime: str = field(default="auto", metadata={"help": "auto, cpu, cuda, tensorrt, openvino."})
+    trust: bool = field(
+        default=False, metadata={"help": "Open TorchScript, .pt2 and TensorRT files: they are programs; only your own."}
+    )
+    concurrency: int = field(default=0, metadata={"min": 0, "max": 256, "help": "Calls side by side; 0: measured."})
+    batch_size: int = field(
+        default=0, metadata={"min": 0, "max": 1024, "help": "Images per call at most; 0: measured."}
+    )
+    drain_s: float = field(
+        default=0.5, metadata={"option": "--drain", "min": 0, "help": "Seconds of `not ready` before a stop."}
+    )
+    quiet: bool = field(default=False, metadata={"help": "Log no request that went well."})
     limits: Limits = field(default_factory=Limits)
 
     @property

@@ -57,7 +57,7 @@ def find_weights(chosen: Settings, console: Console) -> Published | None:
     if transfer.strategy == "scratch":
         return Published({}, expected_input(chosen.model.name, given=True), "none, fresh ones")
     published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
-    console.print(f"weights: {published.source}", highlight=False, soft_wrap=True)
+    console.print(f"weights: {published.source}", highlight=False, markup=False, soft_wrap=True)
     return published
 
 
@@ -146,7 +146,7 @@ def assemble(
     else:
         model, plan = build_pretrained(chosen, prepared, published, where)
         options = {**pretrained_options(chosen), "head": "transfer"}
-        console.print(f"- strategy {plan.strategy}: {plan.reason}", highlight=False, soft_wrap=True)
+        console.print(f"- strategy {plan.strategy}: {plan.reason}", highlight=False, markup=False, soft_wrap=True)
         groups = transfer_groups(model, plan, chosen)
         if plan.strategy == "feature-extraction":
             if chosen.distillation.teacher:

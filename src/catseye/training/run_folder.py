@@ -61,7 +61,7 @@ def continue_run(run: Run, trainer: Trainer, console: Console) -> TrainingPositi
     """The position of the newest undamaged checkpoint, which is put into the trainer."""
     position = load_newest(run, trainer, console)
     place = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
-    console.print(f"continuing {run.path} at {place}", highlight=False, soft_wrap=True)
+    console.print(f"continuing {run.path} at {place}", highlight=False, markup=False, soft_wrap=True)
     return position
 
 

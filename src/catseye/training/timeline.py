@@ -100,7 +100,7 @@ def run_timeline(
     folder = create_run(out, f"{Path(prepared.images.source).stem}-timeline").path
     results = []
     for milestone in milestones:
-        console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False)
+        console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False, markup=True)
         results.append(_measure(milestone, chosen, prepared, side, where, budget_s, folder, console))
         _write_timeline(folder, results, str(data), budget_s, chosen)
     return folder, results
