@@ -23,7 +23,10 @@ def _end(number: int, _: FrameType | None) -> None:
 if os.getpid() == 1:
     signal.signal(signal.SIGTERM, _end)
 
-from catseye.cli import main  # noqa: E402 - loading it is what takes long
+try:
+    from catseye.cli import main
+except KeyboardInterrupt:  # Ctrl-C while modules load
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

@@ -7,8 +7,8 @@ Called by runs.py and by whatever writes into a run folder.
 import errno
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from catseye.errors import SaveError
@@ -82,6 +82,34 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
         sync_folder(each.parent)
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that ask the same; unlike a lock file, nobody can delete what is held.
+
+    Where the system locks no folders (Windows, some network file systems) this does nothing.
+
+    Raises:
+        BlockingIOError: another process holds it.
+
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> None:

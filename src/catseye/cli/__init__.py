@@ -22,6 +22,7 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
 """
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated
 
@@ -85,9 +86,13 @@ def main() -> None:
     """Run the command line and turn what it ends with into an exit code."""
     asked.json = asked.debug = False
     accept_any_encoding()
+    # The figures' font has no sign for every class name; the warning would print the name as it is, escapes and all.
+    warnings.filterwarnings("ignore", r"Glyph \d+ ")
     try:
         # typer returns the code of a verb that ends by typer.Exit, and 130 after Ctrl-C.
         code = app(args=sys.argv[1:], prog_name="catseye", standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
         if sys.stdout is not None:
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last edge: no traceback without --debug

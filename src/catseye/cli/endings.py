@@ -84,6 +84,8 @@ def _of_the_system(error: OSError) -> str:
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     what = " and ".join(names) if names else "a file or stream"
     advice = _ADVICE.get(error.errno or 0, "")
+    if "temporary directory" in str(error.strerror):
+        what, advice = "the folder for temporary files", "set TMPDIR to a folder that may be written to"
     return f"{what} cannot be used ({error.strerror}){'; ' + advice if advice else ''}"
 
 

@@ -28,7 +28,7 @@ def evaluate_verb(
     require_order(model, [data] if data else [])
     require_data(data)
     # A run measured on its own images keeps the report itself.
-    require_out_folder(out if out or data or not model.is_dir() else model, "--out" if out else "the report's folder")
+    require_out_folder(out, model if data is None and model.is_dir() else None)
     from catseye.evaluation.evaluate import evaluate as run_evaluation
 
     result = run_evaluation(

@@ -84,7 +84,7 @@ def explain_kernels(
 ) -> None:
     """Draw the filters of the first convolution."""
     _require_both(run, image)
-    require_out_folder(out or Path("kernels"))
+    require_out_folder(out, Path("kernels"))
     from catseye.explanation import figures
 
     found = figures.draw_kernels(run, image, device=device)
@@ -102,7 +102,7 @@ def explain_feature_maps(
 ) -> None:
     """Draw what the layers make of an image, the strongest maps first."""
     _require_both(run, image)
-    require_out_folder(out or Path(f"{image.stem}-feature-maps"))
+    require_out_folder(out, Path(f"{image.stem}-feature-maps"))
     from catseye.explanation import figures
 
     found = figures.draw_feature_maps(run, image, layer=layer, device=device)
@@ -128,7 +128,7 @@ def explain_receptive_field(
 ) -> None:
     """Draw the region of an image that one activation can see, and where it does look."""
     _require_both(run, image)
-    require_out_folder(out or Path(f"{image.stem}-receptive-field"))
+    require_out_folder(out, Path(f"{image.stem}-receptive-field"))
     from catseye.explanation import figures
 
     where = None if place is None else _place(place)
@@ -149,7 +149,7 @@ def explain_gradient_flow(
 ) -> None:
     """Measure how much of the gradient reaches each layer of a deep network, with skips and without."""
     folder = out or Path("gradient-flow")
-    require_out_folder(folder)
+    require_out_folder(out, folder)
     from catseye.explanation import figures
     from catseye.explanation.gradient_flow import gradient_flow
 

@@ -39,7 +39,7 @@ def export_verb(
     require_model(run, "give a run folder")
     formats = several(to) or ["onnx"]
     if out is None or not out.suffix or out.is_dir():
-        require_out_folder(out or run / "export")
+        require_out_folder(out, run / "export" if run.is_dir() else None)
     else:
         require_out_folder(out.parent)
     from catseye.exporting.export import export as run_export

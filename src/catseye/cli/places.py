@@ -73,19 +73,21 @@ def is_model(path: Path) -> bool:
     return path.is_file() and (is_model_file(path) or path.suffix == ".safetensors")
 
 
-def require_out_folder(out: Path | None, option: str = "--out") -> None:
-    """Refuse a folder that cannot be made or written to.
+def require_out_folder(out: Path | None, default: Path | None = None) -> None:
+    """Refuse a folder that cannot be made or written to: `out`, else where results go without --out.
 
     Raises:
         UsageError: otherwise.
 
     """
-    if out is None:
+    folder = out or default
+    if folder is None:
         return
-    existing = next(each for each in (out, *out.absolute().parents) if _exists(each))
+    what, advice = (f"--out {out}", "give another folder") if out else (str(folder), "say where results go: --out DIR")
+    existing = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
     if not existing.is_dir():
-        raise UsageError(f"{option} {out} cannot be made ({existing} is a file); give another folder")
-    _try_to_write(existing, f"{option} {out}", "give another folder")
+        raise UsageError(f"{what} cannot be made ({existing} is a file); {advice}")
+    _try_to_write(existing, what, advice)
 
 
 def require_out_file(path: Path | None, option: str) -> None:

@@ -45,7 +45,8 @@ def train_verb(
 ) -> None:
     """Train a classifier on labelled images and measure it on held-out ones."""
     require_data(data)
-    require_out_folder(out or (Path("runs") if resume is None else resume), "--out" if out else "the run's folder")
+    if resume is None:
+        require_out_folder(out, Path("runs"))
     if teacher is not None:
         require_model(teacher)
     if nproc > 1:
@@ -108,7 +109,7 @@ def lr_find(
 ) -> None:
     """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
     require_data(data)
-    require_out_folder(out or Path("runs"), "--out" if out else "the run's folder")
+    require_out_folder(out, Path("runs"))
     from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
     from catseye.training.lr_find import find_lr, lr_figure
@@ -146,7 +147,7 @@ def timeline(
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)
-    require_out_folder(out or Path("runs"), "--out" if out else "the run's folder")
+    require_out_folder(out, Path("runs"))
     from catseye.training.timeline import parse_duration, run_timeline, timeline_table
 
     folder, results = run_timeline(
