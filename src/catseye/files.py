@@ -15,6 +15,7 @@ from catseye.errors import SaveError
 
 RETRY_AFTER_S = 0.2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_held: set[int] = set()
 
 
 def write_atomically(path: Path, content: bytes | str, *, previous: Path | None = None) -> None:
@@ -100,6 +101,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    _held.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,7 +111,19 @@ def hold_folder(folder: Path) -> Iterator[None]:
             pass
         yield
     finally:
-        os.close(descriptor)
+        if descriptor in _held:  # in a forked process it is closed already
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+def _let_go() -> None:
+    # A loader process that outlives a killed trainer for a moment must not hold its folder.
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What people type by habit, in the wrong order or to a place that cannot be used: the right line, before torch loads."""
+"""What people type by habit, in the wrong order or to a place that is shut: the right line, before torch loads."""
 
 import ctypes
 import shlex

@@ -31,7 +31,7 @@ def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force
     return Written(
         files,
         [],
-        [f"python{python} {shlex.quote(str(out / 'build.py'))}", f"the first lines of {out / 'template.yaml'}"],
+        [f"python{python} {shlex.quote(str(out / 'build.py'))}", f"head -8 {shlex.quote(str(out / 'template.yaml'))}"],
     )
 
 
