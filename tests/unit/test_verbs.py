@@ -20,6 +20,7 @@ from catseye.serving.settings import ServerSettings
 @dataclass(frozen=True)
 class Inner:
     wait_s: float = field(default=1.5, metadata={"option": "--wait", "min": 0, "help": "Seconds."})
+    names: tuple[str, ...] = field(default=(), metadata={"option": "--a-name", "help": "May be repeated."})
     hidden: int = 7
 
 
@@ -50,8 +51,22 @@ def call():
 
 def test_fields_become_options(call):
     assert call("a.bin") == (Outer(Path("a.bin")), "none", False, False)
-    words = ("a.bin", "--num-cats", "9", "--purr", "--wait", "0.5", "--extra", "x", "--json")
-    assert call(*words) == (Outer(Path("a.bin"), 9, True, Inner(0.5)), "x", True, False)
+    words = (
+        "a.bin",
+        "--num-cats",
+        "9",
+        "--purr",
+        "--wait",
+        "0.5",
+        "--extra",
+        "x",
+        "--json",
+        "--a-name",
+        "a",
+        "--a-name",
+        "b",
+    )
+    assert call(*words) == (Outer(Path("a.bin"), 9, True, Inner(0.5, ("a", "b"))), "x", True, False)
     assert call("a.bin", "--debug")[2:] == (False, True), "what the call before said is forgotten"
 
 

@@ -11,7 +11,7 @@ import inspect
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -64,6 +64,8 @@ def _option(one: Field[Any], kind: Any) -> inspect.Parameter:
     name = told.pop("option", f"--{one.name.replace('_', '-')}")
     if one.default is MISSING:
         return _parameter(one.name, Annotated[kind, typer.Argument(**told)], inspect.Parameter.empty)
+    if get_origin(kind) is tuple:  # tuple[str, ...]: an option that may be repeated
+        return _parameter(one.name, Annotated[list[get_args(kind)[0]], typer.Option(name, **told)], list(one.default))  # type: ignore[misc]
     if one.default is None:
         told.setdefault("show_default", False)
     return _parameter(one.name, Annotated[kind, typer.Option(name, **told)], one.default)
@@ -72,7 +74,8 @@ def _option(one: Field[Any], kind: Any) -> inspect.Parameter:
 def _build(kind: Any, values: Mapping[str, Any]) -> Any:
     types = get_type_hints(kind)
     inner = {name: _build(types[name], values) for name in types if is_dataclass(types[name])}
-    return kind(**inner, **{one.name: values[one.name] for one in fields(kind) if one.name in values})
+    told = {one.name: values[one.name] for one in fields(kind) if one.name in values}
+    return kind(**inner, **{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
