@@ -1,7 +1,7 @@
 """Export a run in every format that can run here, measure them against each other and commit the numbers.
 
     python benchmarks/bench_result.py NAME RUN [--data DATA] [--formats onnx openvino …] [--max-drop 0.3] [--say TEXT]
-        [-- --batch 1 8 --threads 1 2 --seconds 0.5 --rounds 5, which go to `catseye bench`]
+        [-- --batch 1,8 --threads 1,2 --seconds 0.5 --rounds 5, which go to `catseye bench`]
 
 Writes benchmarks/results/bench-NAME.json: sizes, accuracy of each file on DATA's held-out images (else that of its
 own proof), latency and images per second of each file, batch size and thread setting, and the ratios that matter:

@@ -1,8 +1,16 @@
 """The start of `catseye` and `python -m catseye`: a signal that comes while modules load is heard too."""
 
 import os
-import signal
 import sys
+
+# `python -m` looks for modules in the working directory first, where a data set may hold a queue.py of its own. Only
+# where catseye itself lies there is that directory meant.
+if __name__ == "__main__" and sys.path and os.path.realpath(sys.path[0] or os.curdir) == os.path.realpath(os.curdir):
+    _here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 - pathlib is not loaded yet
+    if _here != os.path.realpath(os.curdir):
+        del sys.path[0]
+
+import signal
 from types import FrameType
 
 
@@ -15,7 +23,10 @@ def _end(number: int, _: FrameType | None) -> None:
 if os.getpid() == 1:
     signal.signal(signal.SIGTERM, _end)
 
-from catseye.cli import main  # noqa: E402 - loading it is what takes long
+try:
+    from catseye.cli import main
+except KeyboardInterrupt:  # Ctrl-C while modules load
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

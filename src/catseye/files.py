@@ -7,14 +7,15 @@ Called by runs.py and by whatever writes into a run folder.
 import errno
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from catseye.errors import SaveError
 
 RETRY_AFTER_S = 0.2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_held: set[int] = set()
 
 
 def write_atomically(path: Path, content: bytes | str, *, previous: Path | None = None) -> None:
@@ -82,6 +83,47 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
         sync_folder(each.parent)
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that ask the same; unlike a lock file, nobody can delete what is held.
+
+    Where the system locks no folders (Windows, some network file systems) this does nothing.
+
+    Raises:
+        BlockingIOError: another process holds it.
+
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    _held.add(descriptor)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
+        yield
+    finally:
+        if descriptor in _held:  # in a forked process it is closed already
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+def _let_go() -> None:
+    # A loader process that outlives a killed trainer for a moment must not hold its folder.
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -33,7 +33,7 @@ from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
 from catseye.errors import ModelFileError, SaveError, UsageError
-from catseye.files import make_folder, remove_leftovers, write_atomically
+from catseye.files import hold_folder, make_folder, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
 from catseye.settings.merge import read_settings
@@ -148,8 +148,11 @@ def locked(run: Run) -> Iterator[None]:
     except OSError as error:
         raise SaveError(f"{run.path} cannot be locked for training ({error.strerror}); give another --out") from None
     try:
-        remove_leftovers(run.path)
-        yield
+        with hold_folder(run.path):  # the lock file may have been deleted since
+            remove_leftovers(run.path)
+            yield
+    except BlockingIOError:
+        raise UsageError(f"another process is training in {run.path}; give another --out") from None
     finally:
         lock.release()
 

@@ -10,7 +10,7 @@ import typer
 from docs.builder import benchmark_pages, command_reference, links, stage
 from docs.builder.build import ROOT, BrokenDocuments, build, write_sources
 
-from catseye.cli import app, spread
+from catseye.cli import app
 from tests.walks.run_document import blocks, commands
 
 BESIDE = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")
@@ -42,7 +42,7 @@ def test_every_command_and_flag_exists(path):
 
 
 def parse(words):
-    command, name, rest = typer.main.get_command(app), "catseye", spread(words)
+    command, name, rest = typer.main.get_command(app), "catseye", words
     parent = None
     while True:
         context = command.make_context(name, list(rest), parent=parent)

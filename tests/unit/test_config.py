@@ -231,3 +231,12 @@ def test_a_file_that_is_too_large_or_missing_is_named(tmp_path):
         load_settings("quick", config=tmp_path / "none.toml")
     with pytest.raises(UsageError, match="cannot be read"):
         load_settings("quick", config=tmp_path)
+
+
+def test_a_settings_file_as_0_1_wrote_it_is_read(tmp_path):
+    """It was written by code of our own then, with JSON's strings and a blank line before every table."""
+    old = 'recipe = "quick"\nseed = 3\n\n[data]\nresize = "pad"\ngroup_by = "a\\"\\\\b \\u007f\\t"\n'
+    old += "\n[training]\nlr = 1e-07\n"
+    found = read_settings(write(tmp_path / "settings.toml", old))
+    assert (found.seed, found.data.group_by, found.training.lr) == (3, 'a"\\b \x7f\t', 1e-7)
+    assert read_settings(write(tmp_path / "again.toml", to_toml(found))) == found

@@ -477,3 +477,14 @@ def test_next_steps_are_commands(model, tmp_path):
     assert str(tmp_path / "out" / "overlays" / "cpu") in written.next[2]
     assert subprocess.run(["bash", "-n", "-c", "\n".join(written.next)]).returncode == 0
     assert KUBECTL.exists()
+
+
+def test_no_file_has_a_line_of_blanks_or_a_tag_left_over(model):
+    """What a template's {% if %} leaves out leaves no trace, whatever is asked for."""
+    for cluster in (Cluster(requests_per_pod=9), Cluster(requests_per_pod=9, insecure=True, host="a.example")):
+        for name, text in render_all(model, cluster).items():
+            if name.endswith(".yaml"):
+                assert not [line for line in str(text).split("\n") if line != line.rstrip()], name
+                assert not str(text).endswith("\n\n"), name
+                assert "{%" not in str(text), name
+                assert "@{" not in str(text), name

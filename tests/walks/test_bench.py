@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from catseye.cli import spread
 from catseye.errors import ModelFileError, UsageError
 from catseye.exporting.bench import bench
 from catseye.manifest import Parity
@@ -24,7 +23,7 @@ def files(tmp_path):
 
 
 def test_bench(command, files, tmp_path):
-    words = ("--batch", 1, 4, "--threads", 1, 2, "--seconds", 0.02, "--rounds", 3, "--out", "o", "--json")
+    words = ("--batch", "1,4", "--threads", 1, "--threads", 2, "--seconds", 0.02, "--rounds", 3, "--out", "o", "--json")
     code, told, said = command("bench", *files, *words)
     assert code == 0, said
     found = json.loads(told)
@@ -56,7 +55,7 @@ def test_bad_requests(files, tmp_path):
 @pytest.mark.slow
 def test_a_run_is_the_base_and_every_format_is_measured(command, runs, shapes):
     run = runs["simple"]
-    assert command("export", run, "--to", "onnx", "torchscript", "openvino", "--out", "o")[0] == 0
+    assert command("export", run, "--to", "onnx,torchscript,openvino", "--out", "o")[0] == 0
     files = ("o/model.onnx", "o/model.torchscript", "o/model.xml")
     words = ("--batch", 2, "--threads", 2, "--seconds", 0.1, "--rounds", 2, "--data", shapes, "--trust", "--json")
     code, told, said = command("bench", *files, run, *words)
@@ -67,18 +66,3 @@ def test_a_run_is_the_base_and_every_format_is_measured(command, runs, shapes):
     assert len({one["accuracy"] for one in found["files"]}) == 1
     assert code == 0
     assert command("bench", "o/model.torchscript")[0] == 1, "without trust"
-
-
-def test_values_in_a_row():
-    assert spread(["bench", "a", "--batch", "1", "8", "--out", "3"]) == [
-        "bench",
-        "a",
-        "--batch",
-        "1",
-        "--batch",
-        "8",
-        "--out",
-        "3",
-    ]
-    assert spread(["export", "--to", "onnx", "RUN"]) == ["export", "--to", "onnx", "RUN"]
-    assert spread(["predict", "--to", "onnx", "openvino"]) == ["predict", "--to", "onnx", "openvino"]

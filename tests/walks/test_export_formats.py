@@ -117,7 +117,7 @@ def test_one_format_fails_and_the_others_are_written(runs, monkeypatch, tmp_path
 
 def test_the_command_takes_several_formats_and_predict_wants_trust(command, runs, shapes):
     image = shapes / "circle" / "000.png"
-    code, told, said = command("export", runs["lenet5"], "--to", "torchscript", "onnx", "--out", "o", "--json")
+    code, told, said = command("export", runs["lenet5"], "--to", "torchscript,onnx", "--out", "o", "--json")
     assert code == 0, said
     assert [file["format"] for file in json.loads(told)["files"]] == ["torchscript", "onnx"]
     assert "TorchScript deprecated" in said

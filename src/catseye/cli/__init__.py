@@ -3,8 +3,12 @@
 Enters: the command line. Leaves: results on stdout, everything else on stderr. One short function per verb, in
 the file of its group; heavy imports happen inside the verbs, so that `catseye --help` needs no torch.
 
+    verbs.py     a function becomes a verb; options made from the dataclasses that hold the defaults
     options.py   options that several verbs share
-    printing.py  results to stdout, everything else to stderr
+    places.py    files and folders that a verb is given, judged before anything heavy is loaded
+    printing.py  results to stdout, everything else to stderr; foreign text is never markup nor an escape
+    endings.py   errors to one sentence and an exit code
+    habits.py    words of other tools, and the line that was meant
     check.py     check
     train.py     train, lr-find, timeline
     evaluate.py  evaluate, calibrate, compare
@@ -17,17 +21,17 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
     deploy.py    deploy and its targets
 """
 
-import re
 import sys
+import warnings
 from collections.abc import Callable
-from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from catseye.cli import check, deploy, evaluate, explain, export, lab, models, predict, serve, train
-from catseye.cli.printing import stderr
-from catseye.errors import CatseyeError, Interrupted
+from catseye.cli.endings import end_with
+from catseye.cli.printing import accept_any_encoding, asked, tell
+from catseye.cli.verbs import as_verb
 
 VERBS: tuple[Callable[..., None], ...] = (
     check.check_verb,
@@ -55,71 +59,43 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in VERBS:
-    app.command(verb.__name__.removesuffix("_verb").replace("_", "-"))(verb)
+for function in VERBS:
+    app.command(function.__name__.removesuffix("_verb").replace("_", "-"))(as_verb(function))
 app.add_typer(explain.explain, name="explain")
 app.add_typer(deploy.deploy, name="deploy")
 
 
-def spread(words: list[str]) -> list[str]:
-    """Options that take several values may name them in a row.
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        import catseye
 
-    >>> spread(["export", "RUN", "--to", "onnx", "openvino", "--out", "o"])
-    ['export', 'RUN', '--to', 'onnx', '--to', 'openvino', '--out', 'o']
-    """
-    several = {"--to": re.compile(r"[a-z][a-z-]*"), "--batch": re.compile(r"\d+"), "--threads": re.compile(r"\d+")}
-    found: list[str] = []
-    option, first = None, False
-    for word in words:
-        if word in several and words[0] in ("export", "bench"):
-            option, first = word, True
-            found.append(word)
-            continue
-        if option is not None and not first and several[option].fullmatch(word) and not Path(word).exists():
-            found.append(option)
-        elif not first:
-            option = None
-        found.append(word)
-        first = False
-    return found
+        tell(f"catseye {catseye.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which catseye this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
-    """Run the command line and turn errors into exit codes."""
-    debug = "--debug" in sys.argv
+    """Run the command line and turn what it ends with into an exit code."""
+    asked.json = asked.debug = False
+    accept_any_encoding()
+    # The figures' font has no sign for every class name; the warning would print the name as it is, escapes and all.
+    warnings.filterwarnings("ignore", r"Glyph \d+ ")
     try:
-        app(args=spread(sys.argv[1:]), standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - the last edge: no traceback without --debug
-        sys.exit(_exit_code(error, debug))
-    except KeyboardInterrupt:
-        stderr.print("stopped before anything was begun; nothing was saved")
-        sys.exit(130)
-
-
-def _exit_code(error: Exception, debug: bool) -> int:
-    """Say what went wrong and return the exit code; only --debug shows the traceback."""
-    if debug and not isinstance(error, Interrupted):
-        import traceback
-
-        traceback.print_exc()
-    if isinstance(error, typer.TyperException):
-        stderr.print(f"[bold red]error:[/] {escape(error.format_message())}; see catseye --help", highlight=False)
-        return 2
-    if isinstance(error, BrokenPipeError):
-        # The reader of our output is gone; there is nobody left to tell.
-        sys.stdout = sys.stderr = None
-        return 1
-    if isinstance(error, CatseyeError):
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        return error.exit_code
-    if isinstance(error, ModuleNotFoundError):
-        stderr.print(f"error: this needs {error.name}, which is not installed; run: pip install 'catseye\\[train]'")
-        return 1
-    kind = type(error).__name__
-    stderr.print(f"[bold red]error:[/] {escape(f'{kind}: {error}')}", highlight=False)
-    stderr.print("this looks like a fault in catseye; --debug shows where", highlight=False)
-    return 1
+        # typer returns the code of a verb that ends by typer.Exit, and 130 after Ctrl-C.
+        code = app(args=sys.argv[1:], prog_name="catseye", standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last edge: no traceback without --debug
+        code = end_with(error)
+    if code:
+        sys.exit(code)

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from catseye.cli.options import DataDir, Debug, Json
-from catseye.cli.printing import print_json, stderr, stdout
+from catseye.cli.options import DataDir
+from catseye.cli.places import require_data, require_out_folder
+from catseye.cli.printing import asked, cell, next_step, print_json, show, stderr, tell
 from catseye.errors import CatseyeError, UsageError
 
 
@@ -23,27 +23,29 @@ def check_verb(
         Path | None, typer.Option("--out", help="Write check.json and check.html here.", show_default=False)
     ] = None,
     data_dir: DataDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
     from catseye.data.check import check as run_check
 
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
+    require_data(data)
+    require_out_folder(out)
     with stderr.status("listing images", spinner="line") as status:
-        verdict = run_check(data, group_by=group_by, data_dir=data_dir, out=out, tell=status.update)
-    if as_json:
+        verdict = run_check(
+            data, group_by=group_by, data_dir=data_dir, out=out, tell=lambda said: status.update(cell(said))
+        )
+    if asked.json:
         print_json(verdict.to_json())
     else:
         if verdict.findings:
-            stdout.print(_findings_table(verdict), soft_wrap=False)
+            show(_findings_table(verdict), wrap=True)
         num, seconds = len(verdict.names), verdict.seconds_s
-        stdout.print(f"[bold]{verdict.headline()}[/bold] in {num:,} images, {seconds:.1f} s", highlight=False)
+        tell(f"{verdict.headline()} in {num:,} images, {seconds:.1f} s", bold=True)
         if out:
-            stdout.print(f"written: {out / 'check.json'}, {out / 'check.html'}", highlight=False, markup=False)
+            tell(f"written: {out / 'check.json'}, {out / 'check.html'}")
         else:
-            stdout.print("next: --out DIR writes a page with the images, and check.json", highlight=False)
+            next_step("catseye", "check", data, "--out", "DIR")
     if fail_on and verdict.fails(fail_on):  # type: ignore[arg-type]
         raise CatseyeError(f"the check found {verdict.headline()} (--fail-on {fail_on})")
 
@@ -56,6 +58,6 @@ def _findings_table(verdict: Any) -> Any:
     table.columns[1].justify = "right"
     table.columns[2].overflow = "fold"
     for found in verdict.findings:
-        severity = f"[{colours[found.severity]}]{found.severity}[/]"
-        table.add_row(severity, f"{found.count:,}", escape(found.title + verdict.first_case(found)))
+        severity = cell(found.severity, colours[found.severity])
+        table.add_row(severity, f"{found.count:,}", cell(found.title + verdict.first_case(found)))
     return table

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from catseye.cli.options import DataDir, Debug, Device, Json, Out, Strict, Trust
-from catseye.cli.printing import headline, print_json, stderr, stdout
+from catseye.cli.options import DataDir, Device, Out, Strict, Trust
+from catseye.cli.places import require_data, require_model, require_order, require_out_folder
+from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
 
 
 def evaluate_verb(
@@ -22,32 +22,35 @@ def evaluate_verb(
     corrupt: Annotated[
         bool, typer.Option("--corrupt", help="Also under noise, blur, JPEG, brightness, rotation; 25 passes more.")
     ] = False,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Measure a trained model on held-out images."""
+    require_model(model)
+    require_order(model, [data] if data else [])
+    require_data(data)
+    # A run measured on its own images keeps the report itself.
+    require_out_folder(out, model if data is None and model.is_dir() else None)
     from catseye.evaluation.evaluate import evaluate as run_evaluation
 
     result = run_evaluation(
         model, data, out=out, device=device, data_dir=data_dir, strict=strict, trust=trust, corrupt=corrupt
     )
-    for note in result.notes:
-        stderr.print(f"- {note}", highlight=False, markup=False)
-    if as_json:
+    for line in result.notes:
+        note(line)
+    if asked.json:
         corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
         print_json({**result.metrics.to_json(), **corruptions})
         return
-    stdout.print(_class_table(result.metrics))
+    show(_class_table(result.metrics))
     if result.corruptions:
-        stdout.print(_corruption_table(result.corruptions))
-    stdout.print(f"[bold]{headline(result.metrics)}[/bold]")
+        show(_corruption_table(result.corruptions))
+    tell(headline(result.metrics), bold=True)
     best_of = ", ".join(f"top-{k} {share:.2%}" for k, share in result.metrics.top_k.items() if k > 1)
     if best_of:
-        stdout.print(best_of, highlight=False)
-    stdout.print(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}", highlight=False)
+        tell(best_of)
+    tell(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}")
     if result.out:
         names = ["report.html", "metrics.json", "confusion.png", *["corruptions.png"] * bool(result.corruptions)]
-        stdout.print("written: " + ", ".join(str(result.out / name) for name in names), markup=False)
+        tell("written: " + ", ".join(str(result.out / name) for name in names))
 
 
 def calibrate_verb(
@@ -61,21 +64,22 @@ def calibrate_verb(
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Fit the probabilities to validation images; with --max-risk, choose when to say “unknown”."""
+    require_model(run, "give a run folder")
+    require_data(against)
     from catseye.evaluation.calibrate import calibrate as run_calibration
     from catseye.evaluation.rejection import parse_share
 
     risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
     done = run_calibration(run, max_risk=risk, against=against, device=device, data_dir=data_dir)
-    if as_json:
+    if asked.json:
         print_json(done.to_json())
         return
     for line in done.to_lines():
-        stdout.print(line, highlight=False, markup=False)
-    stdout.print(f"written: {run / 'model.safetensors'}, {run / 'calibration.json'}; export it again", markup=False)
+        tell(line)
+    tell(f"written: {run / 'model.safetensors'}, {run / 'calibration.json'}")
+    next_step("catseye", "export", run)
 
 
 def compare_verb(
@@ -85,26 +89,27 @@ def compare_verb(
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Compare models on the same images, and say which differences are noise."""
+    for model in models:
+        require_model(model)
+    require_data(data)
     from rich.table import Table
 
     from catseye.evaluation.compare import compare as run_comparison
 
     found = run_comparison(models, data, device=device, data_dir=data_dir)
-    if as_json:
+    if asked.json:
         print_json(found.to_json())
         return
     table = Table("model", "network", "seed", "accuracy", "95 % interval", "macro F1", box=None)
     for row in found.rows:
         interval = f"{row.low:.2%} – {row.high:.2%}"
         cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")
-        table.add_row(escape(row.name), *cells)
-    stdout.print(table)
+        table.add_row(cell(row.name), *cells)
+    show(table)
     for line in found.to_lines():
-        stdout.print(line, highlight=False, markup=False)
+        tell(line)
 
 
 def _class_table(metrics: Any) -> Any:
@@ -119,7 +124,7 @@ def _class_table(metrics: Any) -> Any:
         ("weighted mean", metrics.weighted),
     ]
     for name, row in rows:
-        table.add_row(escape(name), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}")
+        table.add_row(cell(name), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}")
     return table
 
 

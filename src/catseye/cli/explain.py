@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from catseye.cli.options import Debug, Device, Json
-from catseye.cli.printing import print_json, stdout
-from catseye.errors import UsageError
+from catseye.cli.options import Device
+from catseye.cli.places import require_model, require_order, require_out_folder
+from catseye.cli.printing import asked, print_json, tell
+from catseye.cli.verbs import as_verb
+from catseye.errors import ImageError, UsageError
 
 
 class CamByDefault(TyperGroup):
@@ -40,6 +42,7 @@ OutFolder = Annotated[
 
 
 @explain.command("cam")
+@as_verb
 def explain_cam(
     run: Run,
     image: Image,
@@ -51,62 +54,64 @@ def explain_cam(
         Path | None, typer.Option("--out", help="A folder, or the PNG; IMAGE-METHOD.png if left out.")
     ] = None,
     device: Device = "auto",
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Show where in an image the network sees its answer, and measure what that map is worth."""
+    _require_both(run, image)
+    require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)
     from catseye.explanation.explain import explain as run_explanation
 
     found = run_explanation(run, image, method=method, target=target, out=out, device=device)
-    if as_json:
+    if asked.json:
         facts = {"class": found.label, "probability": found.probability, "method": found.method}
         print_json({**facts, "path": str(found.path), "worth": vars(found.worth)})
         return
     worth = found.worth
-    stdout.print(f"{found.label} {found.probability:.1%}, {found.method}", highlight=False, markup=False)
-    stdout.print(
+    tell(f"{found.label} {found.probability:.1%}, {found.method}")
+    tell(
         f"deletion {worth.deletion:.3f} (random places {worth.deletion_random:.3f}; smaller is better), "
-        f"insertion {worth.insertion:.3f} (random places {worth.insertion_random:.3f}; larger is better)",
-        highlight=False,
+        f"insertion {worth.insertion:.3f} (random places {worth.insertion_random:.3f}; larger is better)"
     )
-    stdout.print(f"written: {found.path}", highlight=False, markup=False)
+    tell(f"written: {found.path}")
 
 
 @explain.command("kernels")
+@as_verb
 def explain_kernels(
     run: Run,
     image: Annotated[Path | None, typer.Argument(help="An image, to see what the filters make of it.")] = None,
     out: OutFolder = None,
     device: Device = "auto",
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Draw the filters of the first convolution."""
+    _require_both(run, image)
+    require_out_folder(out, Path("kernels"))
     from catseye.explanation import figures
 
     found = figures.draw_kernels(run, image, device=device)
-    _write(out or Path("kernels"), "The first filters", found, {"model": str(run)}, as_json)
+    _write(out or Path("kernels"), "The first filters", found, {"model": str(run)})
 
 
 @explain.command("feature-maps")
+@as_verb
 def explain_feature_maps(
     run: Run,
     image: Image,
     layer: Layer = None,
     out: OutFolder = None,
     device: Device = "auto",
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Draw what the layers make of an image, the strongest maps first."""
+    _require_both(run, image)
+    require_out_folder(out, Path(f"{image.stem}-feature-maps"))
     from catseye.explanation import figures
 
     found = figures.draw_feature_maps(run, image, layer=layer, device=device)
     facts = {"model": str(run), "image": str(image)}
-    _write(out or Path(f"{image.stem}-feature-maps"), "Feature maps", found, facts, as_json)
+    _write(out or Path(f"{image.stem}-feature-maps"), "Feature maps", found, facts)
 
 
 @explain.command("receptive-field")
+@as_verb
 def explain_receptive_field(
     run: Run,
     image: Image,
@@ -120,19 +125,20 @@ def explain_receptive_field(
     ] = None,
     out: OutFolder = None,
     device: Device = "auto",
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Draw the region of an image that one activation can see, and where it does look."""
+    _require_both(run, image)
+    require_out_folder(out, Path(f"{image.stem}-receptive-field"))
     from catseye.explanation import figures
 
     where = None if place is None else _place(place)
     found = figures.draw_receptive_field(run, image, layer=layer, channel=channel, place=where, device=device)
     facts = {"model": str(run), "image": str(image)}
-    _write(out or Path(f"{image.stem}-receptive-field"), "Receptive field", found, facts, as_json)
+    _write(out or Path(f"{image.stem}-receptive-field"), "Receptive field", found, facts)
 
 
 @explain.command("gradient-flow")
+@as_verb
 def explain_gradient_flow(
     depth: Annotated[int, typer.Option("--depth", help="Layers with weights, an even number from 10 to 100.")] = 50,
     norm: Annotated[bool, typer.Option("--norm", help="Batch normalisation after every convolution.")] = False,
@@ -140,15 +146,14 @@ def explain_gradient_flow(
     steps: Annotated[int, typer.Option("--steps", min=0, max=1000, help="Steps of training in between.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and images.")] = 0,
     out: OutFolder = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Measure how much of the gradient reaches each layer of a deep network, with skips and without."""
+    folder = out or Path("gradient-flow")
+    require_out_folder(out, folder)
     from catseye.explanation import figures
     from catseye.explanation.gradient_flow import gradient_flow
 
     found = gradient_flow(depth, norm=norm, initialisation=initialisation, num_steps=steps, seed=seed)
-    folder = out or Path("gradient-flow")
     plain, residual = found.plain.start, found.residual.start
     lines = {
         "layers": str(depth),
@@ -159,10 +164,18 @@ def explain_gradient_flow(
     if found.num_steps:
         lines["loss without skips"] = f"{found.plain.losses[0]:.2f} → {found.plain.losses[-1]:.2f}"
         lines["loss with skips"] = f"{found.residual.losses[0]:.2f} → {found.residual.losses[-1]:.2f}"
-    if not as_json:
+    if not asked.json:
         for key, value in lines.items():
-            stdout.print(f"{key}: {value}", highlight=False, markup=False)
-    _write(folder, "Gradient flow", figures.draw_gradient_flow(found), lines, as_json, found.to_json())
+            tell(f"{key}: {value}")
+    _write(folder, "Gradient flow", figures.draw_gradient_flow(found), lines, found.to_json())
+
+
+def _require_both(run: Path, image: Path | None) -> None:
+    require_model(run, "give a run folder or a model.safetensors")
+    if image is not None:
+        require_order(run, [str(image)])
+        if not image.exists():
+            raise ImageError(f"{image} does not exist; give an image")
 
 
 def _place(text: str) -> tuple[int, int]:
@@ -177,13 +190,12 @@ def _write(
     title: str,
     found: dict[str, Any],
     lines: dict[str, str],
-    as_json: bool,
     more: dict[str, Any] | None = None,
 ) -> None:
     from catseye.explanation.figures import write_figures
 
     written = write_figures(folder, title, found, lines)
-    if as_json:
+    if asked.json:
         print_json({**(more or {}), "written": [str(path) for path in written]})
         return
-    stdout.print(f"written: {written[-1]} and {len(written) - 1} PNG", highlight=False, markup=False)
+    tell(f"written: {written[-1]} and {len(written) - 1} PNG")

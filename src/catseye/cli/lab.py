@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import Debug, Json
-from catseye.cli.printing import print_json, stdout
+from catseye.cli.printing import asked, print_json, tell
 from catseye.errors import MissingDependency
 
 
@@ -24,8 +23,6 @@ def lab(
         Path | None,
         typer.Option("--timeline", help="The folder of a `catseye timeline` run, for chapter 8.", show_default=False),
     ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Pages to touch: from a pixel to ConvNeXt, a training watched, with your own image and model."""
     try:
@@ -34,11 +31,13 @@ def lab(
         raise MissingDependency(error.name or "uvicorn", "serve") from None
 
     def ready(facts: dict[str, Any]) -> None:
-        if as_json:
+        if asked.json:
             print_json(facts)
             return
-        stdout.print(f"[bold]{facts['address']}[/bold]  the lab; Ctrl-C ends it", highlight=False)
+        tell(f"{facts['address']}  the lab; Ctrl-C ends it", bold=True)
 
-    code = serve_lab(model, ready, host=host, port=port, open_browser=open_browser and not as_json, timeline=timeline)
+    code = serve_lab(
+        model, ready, host=host, port=port, open_browser=open_browser and not asked.json, timeline=timeline
+    )
     if code:
         raise typer.Exit(code)

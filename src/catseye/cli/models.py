@@ -4,19 +4,18 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import Debug, Json
-from catseye.cli.printing import print_json, stdout
+from catseye.cli.printing import asked, print_json, show, tell
 
 
-def models(as_json: Json = False, debug: Debug = False) -> None:
+def models() -> None:
     """List the networks: the timeline with its published facts, then all others by name."""
     from catseye.models import milestones as timeline
 
-    if as_json:
+    if asked.json:
         print_json(timeline.milestones_json())
         return
     for part in timeline.tables():
-        stdout.print(part, soft_wrap=False, highlight=False)
+        show(part, wrap=True)
 
 
 def summary(
@@ -27,8 +26,6 @@ def summary(
     stem: Annotated[
         str | None, typer.Option("--stem", help="auto, small (for 64 px and less) or standard.", show_default=False)
     ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Show the dimension flow of a network: layer, shape, parameters, multiply-adds, receptive field."""
     from catseye.models import registry
@@ -40,10 +37,10 @@ def summary(
         options["stem"] = stem
     network = registry.create(model, num_classes=classes, in_channels=channels, input_px=height, **options)
     result = summarise(network, (channels, height, width))
-    if as_json:
+    if asked.json:
         print_json(result.to_json())
         return
-    stdout.print(summary_table(result))
-    stdout.print(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds", highlight=False)
-    for note in result.notes:
-        stdout.print(f"- {note}", highlight=False, markup=False)
+    show(summary_table(result))
+    tell(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds")
+    for line in result.notes:
+        tell(f"- {line}")

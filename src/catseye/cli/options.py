@@ -1,12 +1,13 @@
-"""The options that several verbs share; each means the same everywhere."""
+"""The options that several verbs share, each with one meaning; and how the values of an option are read."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from catseye.errors import UsageError
+
 Out = Annotated[Path | None, typer.Option("--out", help="Where results go.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout, the rest on stderr.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where built-in data sets lie or go.", show_default=False)
@@ -16,4 +17,28 @@ Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is a
 Trust = Annotated[
     bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def several(values: list[str] | None) -> list[str]:
+    """The values of an option that is repeated, or takes several with commas between them.
+
+    >>> several(["onnx,openvino", "tensorrt"])
+    ['onnx', 'openvino', 'tensorrt']
+    """
+    return [value.strip() for one in values or [] for value in one.split(",") if value.strip()]
+
+
+def whole_numbers(values: list[str] | None, option: str) -> list[int]:
+    """The same for whole numbers.
+
+    Raises:
+        UsageError: one is no whole number.
+
+    """
+    found = several(values)
+    for value in found:
+        if not (value.isascii() and value.isdigit()):
+            raise UsageError(
+                f"{option} takes whole numbers with commas between them; got {value!r}; for example {option} 1,8"
+            )
+    return [int(value) for value in found]

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli.options import Debug, Device, Json, Trust
-from catseye.cli.printing import note, print_json, stdout
+from catseye.cli.options import Device, Trust
+from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder
+from catseye.cli.printing import asked, note, print_json, tell
 from catseye.errors import CatseyeError, UnknownName, UsageError
 
 ENGINES = ("here", "ray")
@@ -32,34 +33,36 @@ def predict(
     ] = None,
     device: Device = "auto",
     trust: Trust = False,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Classify images; the exit code is 1 when one could not be read."""
-    import catseye
-    from catseye.prediction.paths import predict_files, write_csv
-
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
     if not paths and from_list is None:
         raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
+    require_model(model)
+    require_order(model, paths or [])
+    require_out_file(csv, "--csv")
     if engine == "ray":
+        require_out_folder(out)
         if csv or out is None:
             raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")
-        _predict_with_ray(model, _names(paths, from_list), out, top, workers, part_size, device, trust, as_json)
+        _predict_with_ray(model, _names(paths, from_list), out, top, workers, part_size, device, trust)
         return
     idle = [name for name, value in (("--out", out), ("--workers", workers), ("--part-size", part_size)) if value]
     if idle:
         raise UsageError(f"{idle[0]} goes with --engine ray; got no --engine; --csv FILE writes a table here")
+    import catseye
+    from catseye.prediction.paths import predict_files, write_csv
+
     classifier = catseye.load(model, device=device, trust=trust)
     rows = list(predict_files(classifier, list(_names(paths, from_list)), top=top))
     if csv:
         write_csv(rows, csv)
-    if as_json:
+    if asked.json:
         print_json([row.to_json() for row in rows])
     else:
         for row in rows:
-            stdout.print(row.to_text(), highlight=False, markup=False)
+            tell(row.to_text())
     failed = sum(row.error is not None for row in rows)
     if failed:
         raise CatseyeError(f"{failed} of {len(rows)} images could not be read")
@@ -81,7 +84,6 @@ def _predict_with_ray(
     part_size: int | None,
     device: str,
     trust: bool,
-    as_json: bool,
 ) -> None:
     from catseye.prediction.predict import PART_SIZE, predict_in_parts
 
@@ -89,13 +91,13 @@ def _predict_with_ray(
     done = predict_in_parts(
         model, names, out, top=top, workers=workers, part_size=size, device=device, trust=trust, tell=note
     )
-    if as_json:
+    if asked.json:
         print_json(done.to_json())
     else:
         now = (
             f"{done.num_images_now:,} of them now in {done.seconds:.1f} s" if done.num_images_now else "none left to do"
         )
-        stdout.print(f"{done.num_images:,} images in {done.num_parts:,} parts, {now}", highlight=False)
-        stdout.print(f"written: {out}", highlight=False, markup=False)
+        tell(f"{done.num_images:,} images in {done.num_parts:,} parts, {now}")
+        tell(f"written: {out}")
     if done.num_failed:
         raise CatseyeError(f"{done.num_failed:,} of {done.num_images:,} images could not be read; their rows say why")

@@ -1,25 +1,154 @@
-"""Where results and remarks go: results to stdout, everything else to stderr; `--json` bypasses rich."""
+"""Where results and remarks go: results to stdout, everything else to stderr; `--json` bypasses rich.
 
+Paths, class names and what a model file says of itself were written by others. Nothing printed here is read as markup,
+and no character of it reaches the terminal that could move the cursor, set the title, write the clipboard or begin a
+line of its own. Called by every verb; the two consoles are handed to the rooms that report while they work.
+"""
+
+import codecs
 import json
+import os
+import re
+import shlex
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
-stdout = Console(soft_wrap=True)
-stderr = Console(stderr=True, soft_wrap=True)
+from catseye.errors import SaveError
+
+# Control characters of C0 and C1, line and paragraph separators, and the marks that reverse the order of a line.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_NEW_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+_ASCII = {"–": "-", "…": "...", "×": "x", "±": "+/-", "→": "->", "“": '"', "”": '"', "≤": "<=", "Δ": "d"}
+PLACEHOLDER = re.compile(r"[A-Z]+…?")
 
 
-def note(line: str) -> None:
+@dataclass
+class CommonOptions:
+    """What the options that every verb has were set to; `verbs.py` reads them, once per call."""
+
+    json: bool = False
+    debug: bool = False
+
+
+asked = CommonOptions()
+
+
+def plain(text: object) -> str:
+    r"""Foreign text as one line that a terminal shows and does not obey.
+
+    >>> plain("cat\x1b]0;title\x07\nerror: none")
+    'cat\\x1b]0;title\\x07\\nerror: none'
+    """
+    return _UNSAFE.sub(_escaped, str(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+class Terminal(Console):
+    """A console on which text is never markup and never an escape, and whose full disk is said plainly."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is shown, with every character in it that a terminal would obey made visible."""
+        for segment in super().render(renderable, options):
+            if segment.control or not _UNSAFE_BUT_NEW_LINES.search(segment.text):
+                yield segment
+            else:
+                yield Segment(_UNSAFE_BUT_NEW_LINES.sub(_escaped, segment.text), segment.style)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print as rich does.
+
+        Raises:
+            SaveError: the disk behind the stream is full, or it fails otherwise.
+
+        """
+        try:
+            super().print(*objects, **how)
+        except OSError as error:
+            raise _stream_lost("stderr" if self.stderr else "stdout", error) from None
+
+
+stdout = Terminal()
+stderr = Terminal(stderr=True)
+
+
+def tell(line: object, *, bold: bool = False) -> None:
+    """Write one line of the results."""
+    stdout.print(plain(line), style="bold" if bold else None)
+
+
+def show(table: RenderableType, *, wrap: bool = False) -> None:
+    """Write a table of the results; `wrap` folds it into the width of the terminal."""
+    stdout.print(table, soft_wrap=not wrap)
+
+
+def cell(text: object, style: str = "") -> Text:
+    """Text for a cell of a table."""
+    return Text(plain(text), style)
+
+
+def note(line: object) -> None:
     """Say something beside the results, on stderr."""
-    stderr.print(f"- {line}", highlight=False, markup=False)
+    stderr.print(f"- {plain(line)}")
+
+
+def say_error(message: object) -> None:
+    """Say on stderr why a call fails. Further lines are indented: none of them can pass for an error of its own."""
+    stderr.print(Text("error:", "bold red"), "\n  ".join(plain(line) for line in str(message).split("\n")))
+
+
+def next_step(*words: object) -> None:
+    """Write a `next:` line that can be pasted into a shell."""
+    tell(f"next: {command_line(*words)}")
+
+
+def command_line(*words: object) -> str:
+    r"""Words as a shell reads them; placeholders such as IMAGE… stay as they are.
+
+    >>> command_line("catseye", "evaluate", "my run [v2]"), command_line("predict", "IMAGE…", "-x\x1b")
+    ("catseye evaluate 'my run [v2]'", "predict IMAGE… $'-x\\x1b'")
+    """
+    return " ".join(word if PLACEHOLDER.fullmatch(word) else _quoted(word) for word in map(str, words))
+
+
+def _quoted(word: str) -> str:
+    if _UNSAFE.search(word) or not word.isprintable():  # bash, zsh and ksh read \x1b in $'…'
+        inner = "".join(_shell_escape(character) for character in word)
+        return f"$'{inner}'"
+    return shlex.quote(word)
+
+
+def _shell_escape(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def print_json(content: Any) -> None:
     """Write results that a program reads; not through rich, which would colour and wrap them."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    if sys.stdout is None:
+        return
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    text = json.dumps(content, indent=2, ensure_ascii=not is_utf8, allow_nan=False)
+    text = _UNSAFE_BUT_NEW_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise _stream_lost("stdout", error) from None
 
 
 def headline(metrics: Any) -> str:
@@ -32,4 +161,26 @@ def headline(metrics: Any) -> str:
     low, high = metrics.accuracy_low, metrics.accuracy_high
     score = f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_images:,})"
     nothing = guessing_sentence(metrics)
-    return f"{escape(nothing)}; {score}" if nothing else score
+    return f"{nothing}; {score}" if nothing else score
+
+
+def accept_any_encoding() -> None:
+    """Let streams that cannot write a character write something like it, whatever their encoding (ascii, cp437, …)."""
+    codecs.register_error("catseye", _nearest)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="catseye")
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unwritable = error.object[error.start : error.end]
+    near = "".join(_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode("ascii") for one in unwritable)
+    return near, error.end
+
+
+def _stream_lost(stream: str, error: OSError) -> OSError | SaveError:
+    if isinstance(error, BrokenPipeError):
+        return error
+    return SaveError(f"{stream} cannot be written ({error.strerror}); what was printed may be cut off")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli.options import DataDir, Debug, Device, Json, Out, Seed, Strict
-from catseye.cli.printing import headline, print_json, stderr, stdout
+from catseye.cli.options import DataDir, Device, Out, Seed, Strict
+from catseye.cli.places import require_data, require_model, require_out_folder
+from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
 from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
 
@@ -44,14 +45,17 @@ def train_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
     strict: Strict = False,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Train a classifier on labelled images and measure it on held-out ones."""
+    require_data(data)
+    if resume is None:
+        require_out_folder(out, Path("runs"))
+    if teacher is not None:
+        require_model(teacher)
     if nproc > 1:
         from catseye.training.launch import launch
 
-        sys.exit(launch(nproc, max_restarts, sys.argv[1:]))
+        raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
     if max_restarts:
         raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
     from catseye.evaluation.guessing import beats_guessing
@@ -89,15 +93,15 @@ def train_verb(
     )
     if not trained.first:
         return
-    if as_json:
+    if asked.json:
         print_json({"run": str(trained.path), "split": trained.side, **trained.metrics.to_json()})
         return
-    stdout.print(f"[bold]{headline(trained.metrics)}[/bold] on the {trained.side} split")
+    tell(f"{headline(trained.metrics)} on the {trained.side} split", bold=True)
     if not beats_guessing(trained.metrics):
-        advice = next_thing(trained.run.settings, trained.run.data["source"], trained.input_px)
-        stdout.print(f"try: {advice}", highlight=False, markup=False)
-    stdout.print(f"run folder: {trained.path}")
-    stdout.print(f"next: catseye evaluate {trained.path}   or   catseye predict {trained.path} IMAGE…", highlight=False)
+        tell(f"try: {next_thing(trained.run.settings, trained.run.data['source'], trained.input_px)}")
+    tell(f"run folder: {trained.path}")
+    next_step("catseye", "evaluate", trained.path)
+    next_step("catseye", "predict", trained.path, "IMAGE…")
 
 
 def lr_find(
@@ -110,10 +114,10 @@ def lr_find(
     seed: Seed = None,
     device: Device = "auto",
     data_dir: DataDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
+    require_data(data)
+    require_out_folder(out, Path("runs"))
     from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
     from catseye.training.lr_find import find_lr, lr_figure
@@ -131,12 +135,12 @@ def lr_find(
     )
     folder = create_run(out, f"{Path(data).stem}-lr-find").path
     save_figure(lr_figure(curve), folder / "lr-find.png")
-    if as_json:
+    if asked.json:
         points = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
         print_json({"suggestion": curve.suggestion, **points})
         return
-    stdout.print(f"[bold]suggestion: --set training.lr={curve.suggestion:.2g}[/bold]", highlight=False)
-    stdout.print(f"written: {folder / 'lr-find.png'}")
+    tell(f"suggestion: --set training.lr={curve.suggestion:.2g}", bold=True)
+    tell(f"written: {folder / 'lr-find.png'}")
 
 
 def timeline(
@@ -148,10 +152,10 @@ def timeline(
     seed: Seed = None,
     device: Device = "auto",
     data_dir: DataDir = None,
-    as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
+    require_data(data)
+    require_out_folder(out, Path("runs"))
     from catseye.training.timeline import parse_duration, run_timeline, timeline_table
 
     folder, results = run_timeline(
@@ -165,8 +169,8 @@ def timeline(
         data_dir=data_dir,
         console=stderr,
     )
-    if as_json:
+    if asked.json:
         print_json([vars(result) for result in results])
         return
-    stdout.print(timeline_table(results))
-    stdout.print(f"written: {folder / 'timeline.json'}, timeline.md, timeline.png")
+    show(timeline_table(results))
+    tell(f"written: {folder / 'timeline.json'}, timeline.md, timeline.png")

@@ -17,7 +17,6 @@ from catseye.errors import DataError, MissingDependency
 from catseye.preprocess import Pixels
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100")
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DEFAULT_DATA_DIR = Path.home() / ".cache" / "catseye" / "data"
 
 

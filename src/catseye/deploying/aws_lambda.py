@@ -6,6 +6,7 @@ index, so the few modules that the function needs are copied beside it.
 
 import ast
 import json
+import shlex
 from pathlib import Path
 
 import catseye
@@ -17,31 +18,6 @@ from catseye.runtimes.formats import MODEL_FORMATS
 PYTHONS = ("3.12", "3.13", "3.14")
 START = "catseye.serving.aws_lambda"
 SOURCE = Path(catseye.__file__).parent
-ZIP = {
-    "how": """#   python@{python} build.py
-#   aws cloudformation package --template-file template.yaml --s3-bucket BUCKET --output-template-file packaged.yaml
-#   aws cloudformation deploy --template-file packaged.yaml --stack-name @{name} --capabilities CAPABILITY_IAM \\
-#     --parameter-overrides Token=$(openssl rand -hex 32)""",
-    "parameter": "",
-    # The path is one on this machine until `aws cloudformation package` has put an address in its place.
-    "metadata": "    Metadata: {cfn-lint: {config: {ignore_checks: [W3002]}}}\n",
-    "code": """      Runtime: python@{python}
-      Handler: handler.handler
-      Code: package.zip""",
-}
-IMAGE = {
-    "how": """#   docker build -t @{name} . && docker tag @{name} REPOSITORY:TAG && docker push REPOSITORY:TAG
-#   aws cloudformation deploy --template-file template-image.yaml --stack-name @{name} --capabilities CAPABILITY_IAM \\
-#     --parameter-overrides Image=REPOSITORY:TAG Token=$(openssl rand -hex 32)""",
-    "metadata": "",
-    "parameter": """  Image:
-    Type: String
-    MinLength: 1
-    Description: The image in Amazon ECR, in this region, that the Dockerfile beside this was built to.
-""",
-    "code": """      PackageType: Image
-      Code: {ImageUri: !Ref Image}""",
-}
 
 
 def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force: bool = False) -> Written:
@@ -53,7 +29,11 @@ def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force
 
     """
     files = write_folder(out, lambda_files(model, python=python), force=force)
-    return Written(files, [], [f"python{python} {out / 'build.py'}", f"the first lines of {out / 'template.yaml'}"])
+    return Written(
+        files,
+        [],
+        [f"python{python} {shlex.quote(str(out / 'build.py'))}", f"head -8 {shlex.quote(str(out / 'template.yaml'))}"],
+    )
 
 
 def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str | bytes | Path]:
@@ -74,8 +54,8 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
         "build.py": render_template("aws_lambda/build.py", facts),
         "Dockerfile": render_template("aws_lambda/Dockerfile", facts),
         ".dockerignore": "package\npackage.zip\ntemplate*.yaml\n",
-        "template.yaml": _stack(model, ZIP, facts),
-        "template-image.yaml": _stack(model, IMAGE, facts),
+        "template.yaml": _stack(model, facts, as_image=False),
+        "template-image.yaml": _stack(model, facts, as_image=True),
     }
     for name in ("requirements", "requirements-image"):
         files[f"{name}.txt"] = render_template(f"aws_lambda/{name}.lock", {})
@@ -116,18 +96,13 @@ def _at_run_time(path: Path) -> ast.Module:
     return tree
 
 
-def _stack(model: DeployedModel, variant: dict[str, str], facts: dict[str, object]) -> str:
-    def filled(text: str) -> str:
-        for name, value in facts.items():
-            text = text.replace(f"@{{{name}}}", str(value))
-        return text
-
+def _stack(model: DeployedModel, facts: dict[str, object], *, as_image: bool) -> str:
     said = model.manifest
     return render_template(
         "aws_lambda/template.yaml",
         facts
-        | {name: filled(text) for name, text in variant.items()}
         | {
+            "as_image": as_image,
             # Quoted, because a model file may come from a stranger.
             "description": json.dumps(f"{said.architecture.name[:100]}; catseye {catseye.__version__}"),
             "version": model.sha256[:12],

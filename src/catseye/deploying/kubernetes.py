@@ -5,15 +5,14 @@ server's own settings (budget.py). The templates lie in templates/kubernetes. Ca
 """
 
 import json
-import re
-from dataclasses import dataclass, replace
+import shlex
+from dataclasses import replace
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 from catseye.deploying.budget import memory_of, requests_per_s, stop_of
 from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
-from catseye.errors import UsageError
+from catseye.deploying.targets import IMAGE, Cluster
 from catseye.serving.settings import ServerSettings
 
 USER, PORT = 10001, 8000
@@ -21,16 +20,7 @@ MODEL = "/app/model.onnx"
 TOKEN_FOLDER = "/run/secrets/catseye"  # noqa: S105 - a path
 STARTUP_S = 120
 MAX_CLASSES_BYTES = 65_536  # all annotations of an object have 256 KiB, and `kubectl apply` keeps them twice
-LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
-# Source: github.com/distribution/reference, the grammar in reference.go.
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-IMAGE = re.compile(
-    rf"(?P<name>(?:(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+:[0-9]+)(?::[0-9]+)?/)?{_PART}(?:/{_PART})*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
-    re.ASCII,
-)
+BASE = ("deployment", "service", "autoscaler", "disruption", "network")
 OVERLAYS = {
     "cpu": (),
     "gpu": ("gpu",),
@@ -39,44 +29,6 @@ OVERLAYS = {
     "ingress": ("ingress",),
     "gateway": ("gateway",),
 }
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What the cluster is like and what it should do. "" and 0 are filled in from the model."""
-
-    image: str = ""
-    namespace: str = ""
-    min_replicas: int = 2
-    max_replicas: int = 10
-    cpus: int = 2
-    requests_per_pod: int = 0
-    token_secret: str = ""
-    insecure: bool = False
-    host: str = ""
-    gateway_class: str = "istio"
-    monitoring_namespace: str = "monitoring"
-    release: str = "kube-prometheus-stack"
-    prestop_s: int = 5
-
-    def __post_init__(self) -> None:
-        _require(self.image, IMAGE, "--image takes a reference such as registry.example/team/cats:1 in small letters")
-        _require(self.namespace, LABEL, "--namespace takes small letters, digits and '-', at most 63")
-        _require(
-            self.token_secret, DNS_NAME, "--token-secret takes the name of a Secret: small letters, digits, '-', '.'"
-        )
-        _require(self.host, DNS_NAME, "--host takes a DNS name in small letters such as cats.example.org")
-        _require(self.gateway_class, DNS_NAME, "--gateway-class takes a name that `kubectl get gatewayclass` lists")
-        _require(
-            self.monitoring_namespace, LABEL, "--monitoring-namespace takes small letters, digits and '-', at most 63"
-        )
-        _require(self.release, LABEL_VALUE, "--release becomes a label: letters, digits, '-', '_', '.', at most 63")
-        if self.min_replicas > self.max_replicas:
-            raise UsageError(
-                f"--min-replicas is at most --max-replicas; got {self.min_replicas} and {self.max_replicas}; swap them?"
-            )
-        if self.insecure and self.token_secret:
-            raise UsageError(f"--insecure means no token; got --token-secret {self.token_secret} too; leave one out")
 
 
 def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force: bool = False) -> Written:
@@ -89,7 +41,7 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
     """
     cluster = _filled(model, cluster)
     notes = []
-    if "num-classes" in _classes(model).partition(":")[0]:
+    if _annotated_classes(model) is None:
         notes.append(
             f"the names of all {len(model.manifest.classes):,} classes are too long for an annotation "
             f"(at most {MAX_CLASSES_BYTES:,} bytes), so the Deployment says their number; GET /model lists them"
@@ -108,7 +60,10 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
             f"kubectl{space} create secret generic {cluster.token_secret} "
             '--from-literal=token="$(openssl rand -hex 32)"'
         )
-    steps += [f"kubectl apply -k {out / 'overlays' / 'cpu'}", f"kubectl{space} rollout status deployment/{name}"]
+    steps += [
+        f"kubectl apply -k {shlex.quote(str(out / 'overlays' / 'cpu'))}",
+        f"kubectl{space} rollout status deployment/{name}",
+    ]
     return Written(files, notes, steps)
 
 
@@ -116,15 +71,11 @@ def render_all(model: DeployedModel, cluster: Cluster) -> dict[str, str | bytes 
     """Every file by its name."""
     cluster = _filled(model, cluster)
     facts = _template_facts(model, cluster)
-    pod = _pod(facts, container="server", port_name="http", spread_label="app.kubernetes.io/name")
-    kserve = _pod(
-        facts, container="kserve-container", port_name="http1", spread_label="serving.kserve.io/inferenceservice"
-    )
     network = {"network.yaml": "open-network.yaml"}
     parts: dict[str, dict[str, str]] = {
         "base": {
             "kustomization.yaml": "base.yaml",
-            **{f"{name}.yaml": f"{name}.yaml" for name in ("service", "autoscaler", "disruption", "network")},
+            **{f"{name}.yaml": f"{name}.yaml" for name in BASE},
         },
         "components/gpu": {"kustomization.yaml": "gpu.yaml"},
         "components/requests-per-pod": {
@@ -147,22 +98,18 @@ def render_all(model: DeployedModel, cluster: Cluster) -> dict[str, str | bytes 
             "gateway.yaml": "gateway.yaml",
             **network,
         },
-        "overlays/kserve": {"kustomization.yaml": "kserve.yaml"},
+        "overlays/kserve": {"kustomization.yaml": "kserve.yaml", "inference-service.yaml": "inference-service.yaml"},
     }
     files: dict[str, str | bytes | Path] = {
         f"{folder}/{name}": render_template(f"kubernetes/{template}", facts)
         for folder, templates in parts.items()
         for name, template in templates.items()
     }
-    files["base/deployment.yaml"] = render_template("kubernetes/deployment.yaml", facts | {"pod": indent(pod, " " * 6)})
-    files["overlays/kserve/inference-service.yaml"] = render_template(
-        "kubernetes/inference-service.yaml", facts | {"pod": indent(kserve, " " * 4)}
-    )
     files["components/monitoring/dashboard.json"] = render_template("monitoring/dashboard.json", facts)
     for overlay, components in OVERLAYS.items():
-        said = json.dumps([f"../../components/{name}" for name in components])
+        paths = [f"../../components/{name}" for name in components]
         files[f"overlays/{overlay}/kustomization.yaml"] = render_template(
-            "kubernetes/overlay.yaml", {"overlay": overlay, "components": said}
+            "kubernetes/overlay.yaml", {"overlay": overlay, "components": paths}
         )
     return files
 
@@ -203,20 +150,13 @@ def _template_facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
     assert image is not None
     stop, memory = stop_of(settings, cluster.prestop_s), memory_of(model, settings, cluster.cpus)
     measured = cluster.requests_per_pod or requests_per_s(model, cluster.cpus)
-    digest_or_tag = f'digest: "{image["digest"]}"' if image["digest"] else f'newTag: "{image["tag"]}"'
     return {
         **{"name": model.name, "version": _model_version(model), "sha256": model.sha256, "user": USER, "port": PORT},
-        **{
-            "image": json.dumps(cluster.image),
-            "image_name": image["name"],
-            "gpu_tag": f"{image['tag'] or _model_version(model)}-gpu",
-        },
-        "image_lines": f"    newName: {image['name']}\n    {digest_or_tag}",
-        "namespace_line": f"namespace: {cluster.namespace}\n" if cluster.namespace else "",
-        "num_classes": f"{len(model.manifest.classes):,}",
+        **{"image": cluster.image, "image_name": image["name"]},
+        **{"image_tag": image["tag"], "image_digest": image["digest"], "namespace": cluster.namespace},
+        **{"num_classes": len(model.manifest.classes), "classes": _annotated_classes(model)},
         "megabytes": f"{model.num_bytes / 1e6:.1f}",
-        "classes_annotation": _classes(model),
-        "command": json.dumps(container_command(settings)),
+        "command": container_command(settings),
         **{"prestop_s": stop.prestop_s, "drain_s": f"{stop.drain_s:g}", "finish_s": stop.finish_s},
         **{"reserve_s": stop.reserve_s, "grace_s": stop.grace_s, "startup_s": STARTUP_S},
         "progress_s": 2 * STARTUP_S + stop.grace_s,
@@ -229,66 +169,17 @@ def _template_facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
         else "70 % of what this many processors answered where this file was made",
         **{"monitoring_namespace": cluster.monitoring_namespace, "release": cluster.release},
         "body_megabytes": -(-settings.limits.body_bytes // 1_000_000),
-        "guard": "and the server answers nobody without the token"
-        if cluster.token_secret
-        else "and the server asks for no token",
+        **{"token_secret": cluster.token_secret, "token_folder": TOKEN_FOLDER},
+        **{"host": cluster.host, "gateway_class": cluster.gateway_class},
         "model": Path(MODEL).stem,
-        "groups": indent(render_template("monitoring/alerts.yaml", {"name": model.name}), "  "),
-        **_token(cluster),
-        **_doors(model, cluster),
     }
-
-
-def _token(cluster: Cluster) -> dict[str, str]:
-    secret = cluster.token_secret
-    if not secret:
-        return {"token_mount": "", "token_volume": "", "scrape_token": ""}
-    return {
-        "token_mount": f"      - name: token\n        mountPath: {TOKEN_FOLDER}\n        readOnly: true\n",
-        "token_volume": f"  - name: token\n    secret:\n      secretName: {secret}\n      defaultMode: 0440\n"
-        "      items:\n        - key: token\n          path: token\n",
-        "scrape_token": "      authorization: # /metrics wants the token too\n"
-        "        type: Bearer\n        credentials:\n"
-        f"          name: {secret}\n          key: token\n",
-    }
-
-
-def _doors(model: DeployedModel, cluster: Cluster) -> dict[str, str]:
-    """What Ingress and Gateway say: https and one host where a host is named, else http and any."""
-    host, secret = cluster.host, f"{model.name}-tls"
-    if not host:
-        listener = "    - name: http\n      protocol: HTTP\n      port: 80\n"
-        return {
-            "gateway_class": cluster.gateway_class,
-            **{"tls": "", "host_line": "", "hostnames": "", "listener": listener, "section": "http"},
-        }
-    return {
-        "gateway_class": cluster.gateway_class,
-        "tls": f"  tls:\n    - hosts: [{host}]\n      secretName: {secret}\n",
-        "host_line": f"host: {host}\n      ",
-        "hostnames": f"  hostnames: [{host}]\n",
-        "listener": f"    - name: https\n      protocol: HTTPS\n      port: 443\n      hostname: {host}\n      tls:\n"
-        f"        mode: Terminate\n        certificateRefs:\n          - name: {secret}\n",
-        "section": "https",
-    }
-
-
-def _pod(facts: dict[str, Any], **names: str) -> str:
-    return render_template("kubernetes/pod.yaml", facts | names).rstrip("\n")
 
 
 def _model_version(model: DeployedModel) -> str:
     return model.sha256[:12]
 
 
-def _classes(model: DeployedModel) -> str:
-    """The line of the annotation: the names, or where they are too long for one, their number."""
+def _annotated_classes(model: DeployedModel) -> list[str] | None:
+    """The names for the annotation, or None where they are too long for one."""
     listed = json.dumps(model.manifest.classes, ensure_ascii=False)
-    if len(listed.encode()) > MAX_CLASSES_BYTES:
-        return f'    catseye/num-classes: "{len(model.manifest.classes)}"\n'
-    return f"    catseye/classes: {json.dumps(listed, ensure_ascii=False)}\n"
-
-
-def _require(text: str, rule: re.Pattern[str], said: str) -> None:
-    if text and not rule.fullmatch(text):
-        raise UsageError(f"{said}; got {text!r}")
+    return None if len(listed.encode()) > MAX_CLASSES_BYTES else list(model.manifest.classes)

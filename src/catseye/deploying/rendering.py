@@ -4,26 +4,23 @@ Enters: a model file and the folder to write. Leaves: `DeployedModel` and the fi
 this room (docker, kubernetes, aws_lambda, compose) and by training_job. No torch.
 """
 
-import re
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING
 
-from catseye.errors import ModelFileError, SaveError, UsageError
+from catseye.deploying.targets import NAME
+from catseye.errors import MissingDependency, ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, write_atomically
 from catseye.manifest import Manifest
 from catseye.runtimes.loading import open_model
 
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")  # room is left in the 63 characters for what is added to it
-
-
-class AtTemplate(Template):
-    """@{name} in place of ${name}, which shells, Docker and Kubernetes use themselves."""
-
-    delimiter = "@"
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,37 @@ def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:
 
 
 def render_template(template: str, facts: Mapping[str, object]) -> str:
-    """Fill in templates/`template`; a fact that is missing is an error of ours (KeyError)."""
-    text = resources.files("catseye.deploying").joinpath("templates", template).read_text(encoding="utf-8")
-    return AtTemplate(text).substitute(facts)
+    """Fill in templates/`template`; a fact that is missing is an error of ours (jinja2.UndefinedError)."""
+    return _environment().get_template(template).render(facts)
+
+
+@cache
+def _environment() -> "Environment":
+    """Jinja2 with @{name} in place of {{ name }}, which Prometheus and Grafana use themselves; {% if … %} as ever."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError:
+        raise MissingDependency("jinja2", "deploy") from None
+
+    # What is rendered is YAML, Dockerfiles and scripts: what goes into them is quoted by whoever renders.
+    environment = Environment(  # noqa: S701
+        loader=FileSystemLoader(str(resources.files("catseye.deploying").joinpath("templates"))),
+        undefined=StrictUndefined,
+        variable_start_string="@{",
+        variable_end_string="}",
+        comment_start_string="{#-",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
+    environment.filters["argument"] = _argument
+    return environment
+
+
+def _argument(text: str) -> str:
+    """A quoted scalar. Kubernetes replaces $(NAME) in arguments, so the user's own is doubled to stay as it is."""
+    return json.dumps(text.replace("$(", "$$("), ensure_ascii=False)
 
 
 def write_folder(out: Path, files: Mapping[str, str | bytes | Path], *, force: bool = False) -> list[Path]:

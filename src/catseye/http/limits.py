@@ -1,52 +1,50 @@
 """What one caller may ask of a server of catseye, and the names of this machine. Read by every file of this room."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MOST_BY_ONE = 2  # one address may hold a half of all connections, unless --max-per-address says otherwise
 RESERVED = 16  # one connection in so many is kept, on top, for health and metrics
 
 
-def flag(name: str, text: str) -> dict[str, str]:
-    """What a field is called on the command line, and what its help says."""
-    return {"option": name, "help": text}
+def flag(name: str, text: str, **more: Any) -> dict[str, Any]:
+    """What a field is called on the command line, what its help says, and the bounds of its values (cli/verbs.py)."""
+    return {"option": name, "help": text, **more}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one caller may ask for. Each is a flag of `catseye serve`; the defaults suit photographs.
+    """What one caller may ask for; the defaults suit photographs.
 
-    `max_queued` images wait or are computed at a time; `buffered_bytes` is the sum of all bodies held.
+    `max_queued` images wait or are computed at a time; `buffered_bytes` is the sum of all bodies held. A field whose
+    metadata has a `help` is an option of `catseye serve` (cli/verbs.py).
     """
 
-    body_bytes: int = field(default=20_000_000, metadata=flag("--max-body", "Bytes of a request's body."))
-    max_pixels: int = field(default=50_000_000, metadata=flag("--max-pixels", "Pixels of an image."))
-    header_bytes: int = field(default=16_384, metadata=flag("--max-header", "Bytes of a request's headers."))
-    max_headers: int = field(default=100, metadata=flag("--max-headers", "Number of a request's headers."))
-    max_parts: int = field(default=64, metadata=flag("--max-parts", "Parts of a form."))
-    part_header_bytes: int = field(
-        default=4096, metadata=flag("--max-part-header", "Bytes of the headers of a form's part.")
-    )
-    max_chunks: int = field(default=32_768, metadata=flag("--max-chunks", "Chunks of a body without a length."))
-    header_s: float = field(default=10.0, metadata=flag("--header-time", "Seconds for a request's headers."))
-    body_s: float = field(default=30.0, metadata=flag("--body-time", "Seconds for its body."))
+    body_bytes: int = field(default=20_000_000, metadata=flag("--max-body", "Bytes of a request's body.", min=1024))
+    max_pixels: int = field(default=50_000_000, metadata=flag("--max-pixels", "Pixels of an image.", min=1))
+    header_bytes: int = field(default=16_384, metadata=flag("--max-header", "Bytes of a request's headers.", min=1024))
+    max_headers: int = 100
+    max_parts: int = field(default=64, metadata=flag("--max-parts", "Parts of a form.", min=1))
+    part_header_bytes: int = 4096
+    max_chunks: int = 32_768
+    header_s: float = field(default=10.0, metadata=flag("--header-time", "Seconds for a request's headers.", min=0.1))
+    body_s: float = field(default=30.0, metadata=flag("--body-time", "Seconds for its body.", min=0.1))
     write_s: float = field(
-        default=30.0, metadata=flag("--write-time", "Seconds in which a caller reads nothing of its answer.")
+        default=30.0, metadata=flag("--write-time", "Seconds in which a caller reads nothing of its answer.", min=0.1)
     )
-    keep_alive_s: float = field(
-        default=30.0, metadata=flag("--keep-alive", "Seconds until an idle connection is closed.")
+    keep_alive_s: float = 30.0
+    deadline_s: float = field(
+        default=10.0, metadata=flag("--deadline", "Seconds until an image's answer, else 504.", min=0.01)
     )
-    deadline_s: float = field(default=10.0, metadata=flag("--deadline", "Seconds until an image's answer, else 504."))
-    max_queued: int = field(default=512, metadata=flag("--max-queue", "Images that wait; more get 503."))
+    max_queued: int = field(default=512, metadata=flag("--max-queue", "Images that wait; more get 503.", min=1))
     max_connections: int = field(
-        default=2048, metadata=flag("--max-connections", "More get 503; idle ones are closed first.")
+        default=2048, metadata=flag("--max-connections", "More get 503; idle ones are closed first.", min=1)
     )
     max_per_address: int = field(
-        default=0, metadata=flag("--max-per-address", "Connections of one address; 0: half of all.")
+        default=0, metadata=flag("--max-per-address", "Connections of one address; 0: half of all.", min=0)
     )
-    buffered_bytes: int = field(
-        default=400_000_000, metadata=flag("--max-held", "Bytes of all bodies held at a time; more get 503.")
-    )
+    buffered_bytes: int = 400_000_000
 
     @property
     def per_address(self) -> int:

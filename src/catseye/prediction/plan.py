@@ -150,7 +150,7 @@ def read_list(path: Path) -> Iterator[str]:
 
     """
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
             for line in stream:
                 if name := line.rstrip("\r\n"):
                     yield name

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from catseye.errors import Interrupted, MissingDependency, UsageError
-from catseye.files import make_folder, remove_leftovers
+from catseye.files import hold_folder, make_folder, remove_leftovers
 from catseye.prediction.parts import finished
 from catseye.prediction.plan import digest_of_model, make_plan
 from catseye.prediction.ray_engine import open_classifier, run_parts
@@ -114,8 +114,9 @@ def _alone(out: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with hold_folder(out):  # the lock file may have been deleted since
+                yield
         except BlockingIOError:
             raise UsageError(f"another call works on {out}; wait for it, or choose another --out") from None
-        yield
     finally:
         os.close(descriptor)

@@ -16,20 +16,26 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100})+")
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """One server: the model, where it listens, how it computes. 0 means: measured at start-up."""
+    """One server: the model, where it listens, how it computes. 0 means: measured at start-up.
 
-    model: Path
+    A field whose metadata has a `help` is an option of `catseye serve` (cli/verbs.py).
+    """
+
+    model: Path = field(metadata={"help": "A file that `catseye export` wrote."})
     host: str = field(
         default="127.0.0.1", metadata=flag("--host", "Address to listen at; others than this machine need a token.")
     )
-    port: int = field(default=8000, metadata=flag("--port", "0 takes a free one."))
+    port: int = field(default=8000, metadata=flag("--port", "0 takes a free one.", min=0, max=65535))
     uds: Path | None = field(default=None, metadata=flag("--uds", "A unix socket to listen at instead."))
-    workers: int = field(default=1, metadata=flag("--workers", "Processes; one is replaced when it dies or hangs."))
+    workers: int = field(
+        default=1, metadata=flag("--workers", "Processes; one is replaced when it dies or hangs.", min=1, max=256)
+    )
     watch: bool = field(
         default=False, metadata=flag("--watch", "Take a new version of the file in, once it is proved.")
     )
     token_file: Path | None = field(
-        default=None, metadata=flag("--token-file", "Callers have to send what stands in it.")
+        default=None,
+        metadata=flag("--token-file", "Callers have to send what stands in it.", envvar="CATSEYE_TOKEN_FILE"),
     )
     insecure: bool = field(default=False, metadata=flag("--insecure", "Listen beyond this machine without a token."))
     allow_hosts: tuple[str, ...] = field(
@@ -41,13 +47,18 @@ class ServerSettings:
     )
     runtime: str = field(default="auto", metadata=flag("--runtime", "auto, cpu, cuda, tensorrt, openvino."))
     trust: bool = field(
-        default=False, metadata=flag("--trust", "Run the program that a .pt2 or .torchscript file holds.")
+        default=False,
+        metadata=flag("--trust", "Open TorchScript, .pt2 and TensorRT files: they are programs; only your own."),
     )
-    concurrency: int = field(default=0, metadata=flag("--concurrency", "Calls side by side; 0: measured."))
-    batch_size: int = field(default=0, metadata=flag("--batch-size", "Images per call at most; 0: measured."))
-    drain_s: float = field(default=0.5, metadata=flag("--drain", "Seconds of `not ready` before a stop."))
+    concurrency: int = field(
+        default=0, metadata=flag("--concurrency", "Calls side by side; 0: measured.", min=0, max=256)
+    )
+    batch_size: int = field(
+        default=0, metadata=flag("--batch-size", "Images per call at most; 0: measured.", min=0, max=1024)
+    )
+    drain_s: float = field(default=0.5, metadata=flag("--drain", "Seconds of `not ready` before a stop.", min=0))
     hang_s: float = field(
-        default=5.0, metadata=flag("--hang-time", "Seconds without a sign of life until a worker is replaced.")
+        default=5.0, metadata=flag("--hang-time", "Seconds without a sign of life until a worker is replaced.", min=1)
     )
     quiet: bool = field(default=False, metadata=flag("--quiet", "Log no request that went well."))
     limits: Limits = field(default_factory=Limits)

@@ -4,7 +4,6 @@ Enters: recipe name or file, overrides. Leaves: one frozen `Settings`. Called by
 An unknown key is answered with the nearest right one; an option that would do nothing is refused.
 """
 
-import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from catseye.errors import UnknownName, UsageError
+from catseye.errors import MissingDependency, UnknownName, UsageError
 from catseye.settings.schema import Settings, SettingsTable, inert_options
 
 MAX_FILE_BYTES = 1_000_000
@@ -107,12 +106,11 @@ def find_recipe(recipe: str) -> Path:
 
 def to_toml(settings: Settings) -> str:
     """The settings as a TOML file that `--config` reads back."""
-    tables = settings.model_dump(exclude_none=True)
-    lines = [f"{key} = {_toml_value(value)}" for key, value in tables.items() if not isinstance(value, dict)]
-    for name, table in tables.items():
-        if isinstance(table, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+    try:
+        from tomli_w import dumps
+    except ImportError:
+        raise MissingDependency("tomli-w", "train") from None
+    return dumps(settings.model_dump(exclude_none=True))
 
 
 def read_settings(path: Path) -> Settings:
@@ -120,20 +118,11 @@ def read_settings(path: Path) -> Settings:
     return _validate(_read_toml(path))
 
 
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    text = json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-    return text
-
-
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         if os.path.getsize(path) > MAX_FILE_BYTES:  # noqa: PTH202
             raise UsageError(f"a settings file has at most {MAX_FILE_BYTES:,} bytes; {path} is larger")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -147,7 +147,9 @@ def load_newest(run: Run, state: TrainState, console: Console) -> TrainingPositi
             continue
         position = load_checkpoint(path, tensors, metadata, state)
         if path.name == PREVIOUS_FILE:
-            console.print(f"- taking the checkpoint before it, {path.name}", highlight=False, soft_wrap=True)
+            console.print(
+                f"- taking the checkpoint before it, {path.name}", highlight=False, markup=False, soft_wrap=True
+            )
         return position
     if damaged:
         raise ModelFileError(f"{run.path} has no undamaged checkpoint ({damaged[0]}); train anew with another --out")

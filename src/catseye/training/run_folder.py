@@ -122,7 +122,7 @@ def continue_run(run: Run, state: TrainState, console: Console) -> TrainingPosit
     """The position of the newest undamaged checkpoint, which is put into the state."""
     position = load_newest(run, state, console)
     place = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
-    console.print(f"continuing {run.path} at {place}", highlight=False, soft_wrap=True)
+    console.print(f"continuing {run.path} at {place}", highlight=False, markup=False, soft_wrap=True)
     return position
 
 

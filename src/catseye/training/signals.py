@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request that the training loop answers at the next safe place."""
+"""SIGINT, SIGTERM and SIGHUP as a request that the training loop answers at the next safe place."""
 
 import signal
 import threading
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP comes when the terminal is closed; Windows has none.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StopRequest:
@@ -25,7 +26,10 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         # Python delivers signals to the main thread only; elsewhere (a notebook's worker) there is nothing to catch.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+            # `nohup` ignores SIGHUP on purpose, and so it stays.
+            asked = (signal.SIGINT, signal.SIGTERM)
+            heard = [each for each in _SIGNALS if each in asked or signal.getsignal(each) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._remember) for number in heard}
         return self
 
     def __exit__(
@@ -41,5 +45,5 @@ class StopRequest:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        for each in _SIGNALS:
+        for each in self._before:
             signal.signal(each, signal.SIG_DFL)

@@ -80,7 +80,7 @@ def run_timeline(
     folder = create_run(request.out, f"{Path(session.prepared.images.source).stem}-timeline").path
     results = []
     for milestone in milestones:
-        session.place.console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False)
+        session.place.console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False, markup=True)
         results.append(_measure(milestone, request, session, budget_s, folder))
         _write_timeline(folder, results, str(data), budget_s, session.settings)
     return folder, results

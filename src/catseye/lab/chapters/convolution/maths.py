@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from catseye.errors import UnknownName, UsageError
 
 Map = NDArray[np.float64]
-MAX_KERNEL = 7
 SIDES = (3, 5, 7)
 EXAMPLE: Map = np.array(
     [[1, 2, 3, 0, 1], [0, 1, 2, 3, 1], [1, 0, 1, 2, 0], [2, 1, 0, 1, 3], [0, 1, 2, 1, 0]], np.float64

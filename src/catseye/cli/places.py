@@ -1,0 +1,125 @@
+"""Files and folders that a verb is given, judged before anything heavy is loaded or computed.
+
+Enters: paths as typed. Leaves: nothing, or an error that says what to type instead. No torch. Nothing is left behind:
+what is tried out in a folder has no name.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from catseye.cli.printing import command_line
+from catseye.errors import DataError, ModelFileError, UsageError
+
+_RUN_FILES = ("settings.toml", "model.safetensors")
+
+
+def require_model(path: Path, what: str = "give a run folder, a model.safetensors or an exported file") -> None:
+    """Refuse a model that is not there.
+
+    Raises:
+        ModelFileError: otherwise.
+
+    """
+    if not _exists(path):
+        raise ModelFileError(f"{path} does not exist; {what}")
+
+
+def require_data(data: str | None) -> None:
+    """Refuse labelled images that are not there, in the words of data/sources.py.
+
+    Raises:
+        DataError: otherwise.
+
+    """
+    from catseye.data.builtin import NAMES
+
+    if data is not None and data not in NAMES and not _exists(Path(data)):
+        raise DataError(
+            f"{data} does not exist; DATA is a folder of class folders, a .zip of one, "
+            f"a .csv with paths and labels, or one of {', '.join(NAMES)}"
+        )
+
+
+def require_order(model: Path, others: Sequence[str]) -> None:
+    """Refuse `predict IMAGE RUN`: the model comes first.
+
+    Raises:
+        UsageError: another word is a model and this one is none.
+
+    """
+    if is_model(model):
+        return
+    for other in others:
+        if is_model(Path(other)):
+            words = sys.argv[1:]
+            if str(model) in words and other in words:
+                first, second = words.index(str(model)), words.index(other)
+                words[first], words[second] = words[second], words[first]
+                advice = f"type: {command_line('catseye', *words)}"
+            else:
+                advice = "swap them"
+            raise UsageError(f"the model comes first; got {model} before the model {other}; {advice}")
+
+
+def is_model(path: Path) -> bool:
+    """Whether this is an exported file, a run folder or a model.safetensors, by its name and what lies in it."""
+    from catseye.runtimes.formats import is_model_file
+
+    if path.is_dir():
+        return any((path / name).is_file() for name in _RUN_FILES)
+    return path.is_file() and (is_model_file(path) or path.suffix == ".safetensors")
+
+
+def require_out_folder(out: Path | None, default: Path | None = None) -> None:
+    """Refuse a folder that cannot be made or written to: `out`, else where results go without --out.
+
+    Raises:
+        UsageError: otherwise.
+
+    """
+    folder = out or default
+    if folder is None:
+        return
+    what, advice = (f"--out {out}", "give another folder") if out else (str(folder), "say where results go: --out DIR")
+    existing = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
+    if not existing.is_dir():
+        raise UsageError(f"{what} cannot be made ({existing} is a file); {advice}")
+    _try_to_write(existing, what, advice)
+
+
+def require_out_file(path: Path | None, option: str) -> None:
+    """Refuse a file that cannot be written.
+
+    Raises:
+        UsageError: otherwise.
+
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(f"{option} takes a file; got the folder {path}; for example {option} {path / 'table.csv'}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path} cannot be written (there is no folder {path.parent}); make it first")
+    if not path.exists():
+        _try_to_write(path.parent, f"{option} {path}", "give another file")
+        return
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be written ({error.strerror}); give another file") from None
+
+
+def _try_to_write(folder: Path, what: str, advice: str) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b" ")
+    except OSError as error:
+        raise UsageError(f"{what} cannot be written to ({error.strerror}); {advice}") from None
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
