@@ -50,7 +50,9 @@ TRANSFORMS = (
     ),
     Transform("hflip", "mirror", "horizontal_flip", 0, 1, 0.05, 0.5, "mirrored with probability {x}"),
     Transform("rotate_deg", "rotation", "rotate", 0, 180, 1, 15, "turned by an angle from −{x}° to {x}°"),
-    Transform("brightness", "brightness", "random_brightness", 0, 1, 0.05, 0.4, "times a factor from 1 − {x} to 1 + {x}"),
+    Transform(
+        "brightness", "brightness", "random_brightness", 0, 1, 0.05, 0.4, "times a factor from 1 − {x} to 1 + {x}"
+    ),
     Transform(
         "contrast", "contrast", "contrast", 0, 1, 0.05, 0.5,
         "away from or towards its mean grey, by a factor from 1 − {x} to 1 + {x}",
