@@ -201,7 +201,7 @@ def test_names_are_found_whatever_stands_between_their_parts(code, refused):
         read_archive(torchscript(code), "m")
 
 
-@pytest.mark.parametrize(("name", "count"), [(b"image", -1), (b"batch", -1), (b"scaled", 1)])
+@pytest.mark.parametrize(("name", "count"), [(b"image", -1), (b"batch", -1), (b"image", 1)])
 def test_names_that_are_no_text_are_one_sentence(name, count, tmp_path, capfd):
     """Of an input, of a side that is free, and of a value that nothing makes: ONNX Runtime quotes it in its error."""
     path = tmp_path / "m.onnx"

@@ -11,6 +11,7 @@ from pathlib import Path
 from catseye.classifier import Classifier
 from catseye.errors import MissingDependency, ModelFileError, UsageError
 from catseye.runtimes.formats import ModelFormat, Need, format_of, require_layers
+from catseye.runtimes.formats import is_model_file as is_model_file
 from catseye.runtimes.model_file import OpenedModel, OpenSettings
 from catseye.runtimes.reopening import reopened_elsewhere
 

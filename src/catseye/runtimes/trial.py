@@ -107,7 +107,7 @@ def _ending(code: int) -> str:
     return f"exit code {code}"
 
 
-def main() -> None:
+def answer_parent() -> None:
     """The child: arguments on stdin, result on stdout, and whatever native code prints on neither."""
     result = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -138,4 +138,4 @@ def _die_first() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer_parent()
