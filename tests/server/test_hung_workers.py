@@ -11,7 +11,7 @@ import pytest
 
 from catseye.errors import CatseyeError
 from catseye.serving import metrics_folder
-from catseye.serving.metrics_folder import hold_folder, new_metrics_folder
+from catseye.serving.metrics_folder import hold_metrics_folder, new_metrics_folder
 from catseye.serving.progress import Progress
 from tests.server import models
 from tests.server.running import noise, post_bytes, read_answer
@@ -164,9 +164,9 @@ def test_folders_of_killed_servers_are_swept_away(start, tmp_path):
 def test_a_folder_that_is_held_is_not_swept(tmp_path, monkeypatch):
     monkeypatch.setattr(metrics_folder, "_temporary_folders", lambda: [tmp_path])
     held = new_metrics_folder()
-    descriptor = hold_folder(held)
+    descriptor = hold_metrics_folder(held)
     other = new_metrics_folder()
-    os.close(hold_folder(other))
+    os.close(hold_metrics_folder(other))
     assert held.exists()
     third = new_metrics_folder()
     assert held.exists()

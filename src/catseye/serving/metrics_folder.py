@@ -55,7 +55,7 @@ def _temporary_folders() -> list[Path]:
     return [shared_memory, found] if found == Path.cwd() else [found, shared_memory]
 
 
-def hold_folder(folder: Path) -> int:
+def hold_metrics_folder(folder: Path) -> int:
     """Mark it as in use until the returned descriptor is closed, as the kernel does when a process is killed."""
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     _lock(descriptor, only_if_free=False)

@@ -23,7 +23,7 @@ from types import FrameType
 from catseye.errors import CatseyeError
 from catseye.http.logs import Log
 from catseye.http.stopping import let_nobody_in, somebody_waits
-from catseye.serving.metrics_folder import hold_folder, new_metrics_folder
+from catseye.serving.metrics_folder import hold_metrics_folder, new_metrics_folder
 from catseye.serving.settings import ServerSettings
 from catseye.serving.worker import REFUSED, worker_settings
 
@@ -74,7 +74,7 @@ class Supervisor:
         self._was_ready = False
         self._stop_signal = 0
         self._folder = new_metrics_folder()
-        self._hold = hold_folder(self._folder)
+        self._hold = hold_metrics_folder(self._folder)
         self._selector = selectors.DefaultSelector()
         self._answering = False
 

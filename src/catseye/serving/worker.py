@@ -17,7 +17,7 @@ from typing import Any
 from catseye.errors import CatseyeError
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
-from catseye.serving.metrics_folder import hold_folder, use_metrics_folder
+from catseye.serving.metrics_folder import hold_metrics_folder, use_metrics_folder
 from catseye.serving.settings import ServerSettings
 
 REFUSED = 3  # exit code: the model or a setting is wrong, another try will not help
@@ -47,7 +47,7 @@ def run_worker() -> int:
     log = Log(quiet=settings.quiet, worker=more["worker"])
     # prometheus_client looks at this when it is imported, and never again.
     use_metrics_folder(more["metrics"])
-    folder = hold_folder(Path(more["metrics"]))
+    folder = hold_metrics_folder(Path(more["metrics"]))
     os.set_blocking(more["status"], False)
     try:
         from catseye.serving.server import Supervised, run_server
