@@ -149,3 +149,13 @@ def test_validation_is_taken_from_train_where_test_is_given(fraction, expected):
     assert int((result[:40] == VAL).sum()) == expected
     assert set(result[:40].tolist()) <= {TRAIN, VAL}
     assert np.bincount(labels[result == VAL], minlength=2).tolist() == [expected // 2, expected // 2]
+
+
+def test_a_group_that_the_given_split_has_parted_is_not_moved_to_validation():
+    sides = np.array([TRAIN] * 20 + [TEST] * 4, np.int8)
+    groups = np.arange(24)
+    groups[20] = groups[3]
+    for seed in range(20):
+        result = split(np.arange(24) % 2, groups, sides, val_fraction=0.5, test_fraction=0.2, seed=seed)
+        assert result[3] == TRAIN
+        assert (result == VAL).sum() == 9

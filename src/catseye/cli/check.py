@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from catseye.cli.options import DataDir, Debug, Json
 from catseye.cli.printing import print_json, stderr, stdout
+from catseye.counting import count
 from catseye.errors import CatseyeError, UsageError
 
 
@@ -27,7 +28,8 @@ def check_verb(
     debug: Debug = False,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
-    from catseye.data.check import check as run_check
+    from catseye.data.check.check import check as run_check
+    from catseye.data.check.findings import name_classes
 
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
@@ -36,10 +38,11 @@ def check_verb(
     if as_json:
         print_json(verdict.to_json())
     else:
+        stdout.print(name_classes(verdict.classes), highlight=False, markup=False, soft_wrap=True)
         if verdict.findings:
             stdout.print(_findings_table(verdict), soft_wrap=False)
-        num, seconds = len(verdict.names), verdict.seconds_s
-        stdout.print(f"[bold]{verdict.headline()}[/bold] in {num:,} images, {seconds:.1f} s", highlight=False)
+        num, seconds = count(len(verdict.names), "image"), verdict.seconds_s
+        stdout.print(f"[bold]{verdict.headline()}[/bold] in {num}, {seconds:.1f} s", highlight=False)
         if out:
             stdout.print(f"written: {out / 'check.json'}, {out / 'check.html'}", highlight=False, markup=False)
         else:

@@ -39,7 +39,8 @@ def split(
         result[pool] = TRAIN
     elif VAL not in present and TEST in present:
         sides = [(VAL, val_fraction)]
-        pool = given == TRAIN
+        # What a given test split has already parted stays where it was put: a leak is told, not moved.
+        pool = (given == TRAIN) & ~np.isin(groups, groups[given == TEST])
     else:
         return result
     generator = np.random.default_rng(derive(seed, "split"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from catseye.classifier import softmax
-from catseye.data.prepare import prepare_foreign
+from catseye.data.prepare_evaluation import prepare_foreign
 from catseye.errors import UsageError
 from catseye.evaluation.calibration import Calibration, fit_temperature, fit_vector, judge
 from catseye.evaluation.measure import MeasuredModel, Model, measure, open_measured

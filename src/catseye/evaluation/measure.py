@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from catseye.data.loaders import MemoryLoader, StreamLoader
-from catseye.data.prepare import prepare_evaluation
+from catseye.data.prepare_evaluation import prepare_evaluation
 from catseye.data.sources import ImageSet
 from catseye.errors import ModelFileError, UsageError
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits

@@ -16,9 +16,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.data.check.findings import name_classes
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared, prepare
-from catseye.data.sources import SPLIT_LABELS
+from catseye.data.sources import SPLIT_LABELS, open_source
 from catseye.errors import UsageError
 from catseye.machine.devices import choose_precision
 from catseye.manifest import Architecture, Manifest, Provenance
@@ -71,13 +72,14 @@ def prepare_data(
     num_sharing: int = 1,
 ) -> Prepared:
     """List, decode and split DATA, and say what was found."""
+    images = open_source(source, data_dir=folder)
+    console.print(name_classes(images.classes), highlight=False, markup=False, soft_wrap=True)
     prepared = prepare(
-        source,
+        images,
         chosen.data,
         batch_size=chosen.training.batch_size,
         seed=chosen.seed,
         device=where,
-        data_dir=folder,
         min_area=chosen.augment.crop_scale,
         expected=expected,
         num_sharing=num_sharing,
@@ -86,13 +88,13 @@ def prepare_data(
     spec = prepared.spec
     shape = f"{spec.channels} x {spec.height_px} x {spec.width_px}"
     console.print(
-        f"{len(prepared.images.classes)} classes; {counts}; input {shape}, resize {spec.resize}",
+        f"{counts}; input {shape}, resize {spec.resize}",
         highlight=False,
         soft_wrap=True,
     )
     for note in prepared.notes:
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
-    for line in prepared.verdict.three_lines():
+    for line in prepared.verdict.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return prepared
 

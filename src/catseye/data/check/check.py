@@ -1,39 +1,25 @@
 """`catseye check`: every image looked at, every rule asked, one verdict. No torch.
 
-Enters: DATA. Leaves: `Verdict`, and check.json and check.html where a folder is given. Called by cli; `prepare.py`
-takes `quick_verdict`, the part that needs no pixels.
+Enters: DATA. Leaves: `Verdict`, and check.json and check.html where a folder is given. Called by cli; `data/prepare.py`
+takes `make_verdict`, for the rules that need no look at every image.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.data.duplicates import (
-    BAND_RADIUS,
-    CROWD,
-    MAX_DISTANCE,
-    MIN_CORRELATION,
-    MIN_MIRRORED,
-    find_twins,
-    join_groups,
-)
-from catseye.data.findings import Example, Finding, Verdict, worst_first
-from catseye.data.image_rules import fault_findings, image_findings
-from catseye.data.looks import Looks, look_at_all
-from catseye.data.side_rules import (
-    Groups,
-    Sides,
-    class_findings,
-    duplicate_findings,
-    group_by_name,
-    group_findings,
-    twin_findings,
-)
+from catseye.counting import agree, count
+from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED, find_twins
+from catseye.data.check.findings import Finding, Verdict, worst_first
+from catseye.data.check.image_rules import fault_findings, image_findings
+from catseye.data.check.looks import Looks, look_at_all
+from catseye.data.check.rules import Facts, find_faults
+from catseye.data.groups import group_by_name
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.errors import CatseyeError
 
@@ -60,31 +46,25 @@ def check(
     begun = time.monotonic()
     say = tell or (lambda line: None)
     images = open_source(source, data_dir=data_dir)
-    related = group_by_name(images.names, group_by)
+    related = group_by_name(images.names, group_by) if group_by else None
     looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
     readable = looks.readable
     equal = equal_groups(looks)
-    sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
     say("looking for near duplicates")
     first_of_group = readable & (equal == np.arange(len(images)))
     structured = looks.thumbs.reshape(len(images), -1).std(1) >= PLAIN_SPREAD
     twins = find_twins(looks.thumbs, first_of_group & structured, mirrored=images.mirror_safe)
-    findings = [
-        *fault_findings(looks.faults),
-        *duplicate_findings(images.labels, sides, equal, images.classes),
-        *(group_findings(sides, related) if group_by else []),
-        *class_findings(images, readable, sides),
-        *twin_findings(images.labels, sides, equal, twins, images.classes),
-        *image_findings(looks),
-        *_left_out(images),
-    ]
+    sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
+    facts = Facts(images, readable, sides, equal, related, twins)
+    findings = [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
     if twins.crowded:
         findings.append(
             Finding(
                 "crowded",
                 "note",
                 twins.crowded,
-                f"{twins.crowded:,} images look so common that each was compared with {CROWD} others only",
+                f"{count(twins.crowded, 'image')} {agree(twins.crowded, 'looks', 'look')} so common that each was "
+                f"compared with {CROWD} others only",
                 "near duplicates among them may be missing from this report",
             )
         )
@@ -98,40 +78,10 @@ def check(
         "compared": int((first_of_group & structured).sum()),
         "pairs": len(twins.pairs),
     }
-    verdict = _make_verdict(images, sides, findings, begun, searched)
+    verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)
     if out is not None:
         write_report(verdict, images, out)
     return verdict
-
-
-def quick_verdict(
-    images: ImageSet, *, unreadable: Mapping[int, str], equal: Groups, related: Groups, grouped: bool, sides: Sides
-) -> Verdict:
-    """The rules that need no pixels: names, labels, equal files, groups, sides.
-
-    Shape: equal, related and sides have N values; unreadable images have the side NOT_SPLIT.
-    """
-    begun = time.monotonic()
-    readable = np.ones(len(images), bool)
-    readable[list(unreadable)] = False
-    findings = [
-        *duplicate_findings(images.labels, sides, equal, images.classes),
-        *(group_findings(sides, related) if grouped else []),
-        *class_findings(images, readable, sides),
-        *_left_out(images),
-    ]
-    if unreadable:
-        findings.append(
-            Finding(
-                "unreadable",
-                "error",
-                len(unreadable),
-                f"{len(unreadable):,} images cannot be read and are left out",
-                "catseye check DATA says what is wrong with each",
-                [Example((index,), reason) for index, reason in unreadable.items()],
-            )
-        )
-    return _make_verdict(images, sides, findings, begun, {})
 
 
 def equal_groups(looks: Looks) -> NDArray[np.int64]:
@@ -146,21 +96,11 @@ def equal_groups(looks: Looks) -> NDArray[np.int64]:
     )
 
 
-def together(*groups: Groups) -> Groups:
-    """Groups that are joined wherever they share an image."""
-    own = np.arange(len(groups[0]))
-    return join_groups(len(own), np.concatenate([np.stack([own, each], axis=1)[own != each] for each in groups]))
-
-
-def _left_out(images: ImageSet) -> list[Finding]:
-    return [
-        Finding("left-out", "warning", 1, note, "look whether they should count", [Example()]) for note in images.notes
-    ]
-
-
-def _make_verdict(
-    images: ImageSet, sides: Sides, findings: list[Finding], begun: float, searched: dict[str, Any]
+def make_verdict(
+    facts: Facts, findings: Sequence[Finding], seconds_s: float = 0.0, searched: dict[str, Any] | None = None
 ) -> Verdict:
+    """The findings, the worst first, with the counts of classes on the sides."""
+    images, sides = facts.images, facts.sides
     counts = {
         name: np.bincount(images.labels[sides == number], minlength=len(images.classes)).tolist()
         for number, name in [*enumerate(SPLIT_LABELS), (NOT_SPLIT, "not split")]
@@ -172,8 +112,8 @@ def _make_verdict(
         classes=images.classes,
         class_counts=counts,
         findings=worst_first(findings),
-        seconds_s=time.monotonic() - begun,
-        searched=searched,
+        seconds_s=seconds_s,
+        searched=searched or {},
     )
 
 
@@ -184,7 +124,7 @@ def write_report(verdict: Verdict, images: ImageSet, out: Path) -> None:
         CatseyeError: the folder cannot be written to.
 
     """
-    from catseye.data.check_page import render_page
+    from catseye.data.check.page import render_page
 
     page = render_page(verdict, images)
     try:
