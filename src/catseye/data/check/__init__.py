@@ -8,6 +8,8 @@ torch.
     image_rules.py  rules on single images
     findings.py     findings and the verdict, as lines and JSON
     looks.py        one look at every image
-    duplicates.py   perceptual hash, near duplicates without comparing all pairs
+    duplicates.py   perceptual hash: candidates for near duplicates without comparing all pairs
+    second_look.py  which candidates are the same image, and which two in one framing
+    copies.py       both looks one after the other
     page.py         the verdict as one offline page
 """

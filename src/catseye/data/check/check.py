@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
-from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED, find_twins
+from catseye.data.check.copies import Glances, find_copies, num_compared
+from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED
 from catseye.data.check.findings import Finding, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
@@ -22,8 +23,6 @@ from catseye.data.check.rules import Facts, find_faults
 from catseye.data.groups import group_by_name
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.errors import CatseyeError
-
-PLAIN_SPREAD = 6.0  # grey levels in a thumbnail; below, all images look alike and twins mean nothing
 
 
 def check(
@@ -52,8 +51,9 @@ def check(
     equal = equal_groups(looks)
     say("looking for near duplicates")
     first_of_group = readable & (equal == np.arange(len(images)))
-    structured = looks.thumbs.reshape(len(images), -1).std(1) >= PLAIN_SPREAD
-    twins = find_twins(looks.thumbs, first_of_group & structured, mirrored=images.mirror_safe)
+    lossless = np.array([kind not in ("JPEG", "WEBP") for kind in looks.formats], bool)
+    glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
+    twins = find_copies(images, glances, first_of_group)
     sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
     facts = Facts(images, readable, sides, equal, related, twins)
     findings = [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
@@ -75,7 +75,7 @@ def check(
         "min_correlation": MIN_CORRELATION,
         "min_correlation_mirrored": MIN_MIRRORED,
         "mirrored": images.mirror_safe,
-        "compared": int((first_of_group & structured).sum()),
+        "compared": num_compared(looks.thumbs, first_of_group),
         "pairs": len(twins.pairs),
     }
     verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)
