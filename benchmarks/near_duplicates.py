@@ -1,6 +1,6 @@
-"""Count the pairs of certainly different images that the near-duplicate search takes for copies, and the copies it finds.
+"""Count pairs of certainly different images that the near-duplicate search takes for copies, and the copies it finds.
 
-    python benchmarks/near_duplicates.py [--images 1500] [--copies 200]
+    python benchmarks/near_duplicates.py [--images 900] [--copies 200]
 
 Writes benchmarks/results/near-duplicates.json. Every family below draws each image from numbers of its own, so that no
 two show the same: a false pair is a fault of the search. For each family: how many of all pairs both looks take for
@@ -185,10 +185,10 @@ def measure(draw: Draw, num_images: int, num_copies: int) -> dict[str, object]:
     recall = {}
     for name, change in CHANGES.items():
         changed = [change(image, rng) for image in images[:num_copies]]
-        # Among 500 others, so that the set has a mean image.
-        lossless = np.array([False] * 500 + ["JPEG" not in name and "saved" not in name] * num_copies, bool)
+        # Among 400 others, so that the set has a mean image.
+        lossless = np.array([False] * 400 + ["JPEG" not in name and "saved" not in name] * num_copies, bool)
         lossless[:num_copies] = lossless[-1]
-        found = [pairs[pairs[:, 1] - pairs[:, 0] == 500] for pairs in searched(images[:500] + changed, lossless)]
+        found = [pairs[pairs[:, 1] - pairs[:, 0] == 400] for pairs in searched(images[:400] + changed, lossless)]
         right = [int((pairs[:, 0] < num_copies).sum()) for pairs in found]
         recall[name] = {"first_look": right[0] / num_copies, "both_looks": right[1] / num_copies}
     return {
@@ -202,7 +202,7 @@ def measure(draw: Draw, num_images: int, num_copies: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1500)
+    parser.add_argument("--images", type=int, default=900)
     parser.add_argument("--copies", type=int, default=200)
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "near-duplicates.json")

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.data.check.check import make_verdict
+from catseye.data.check.copies import copy_groups
 from catseye.data.check.findings import Verdict
 from catseye.data.check.rules import Facts, find_faults
-from catseye.data.groups import Groups, group_by_name, join_where_they_meet
+from catseye.data.groups import Groups, group_by_name, join_groups, join_where_they_meet
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
 from catseye.data.splits import split
@@ -27,6 +28,7 @@ from catseye.settings.schema import DataSettings
 
 LARGER_THAN_TRAINED = 9 / 7  # 224 -> 288: see recipes/transfer.toml
 STATISTICS_SAMPLE = 2_000
+MAX_LOOKED = 100_000  # images among which a training looks for near duplicates
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Prepared:
     verdict: Verdict
     quarantined: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    near_copies: list[list[str]] | None = None  # names of what shows the same; None where it was not looked for
 
     @property
     def counts(self) -> dict[str, int]:
@@ -77,7 +80,8 @@ def prepare(
 
     """
     related = group_by_name(images.names, settings.group_by) if settings.group_by else None
-    found = survey(images, seed=seed)
+    near = settings.near_copies == "together" and not images.published and len(images) <= MAX_LOOKED
+    found = survey(images, seed=seed, near=near)
     spec = _choose_spec(settings, found, expected)
     bad = dict(found.unreadable)
     usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
@@ -86,10 +90,13 @@ def prepare(
         pixels, usable, unreadable = decode_all(images, usable, spec)
         bad |= unreadable
     refuse_bad(images, bad, settings.strict)
-    splits = _draw_sides(images, usable, found.groups, related, settings, seed)
+    together = [found.groups] if related is None else [found.groups, related]
+    if found.near:
+        together.append(join_groups(len(images), found.near.pairs))
+    splits = _draw_sides(images, usable, join_where_they_meet(*together), settings, seed)
     readable = np.zeros(len(images), bool)
     readable[usable] = True
-    facts = Facts(images, readable, splits, found.groups, related, unreadable=bad, allow_leaks=settings.allow_leaks)
+    facts = Facts(images, readable, splits, found.groups, related, found.near, bad, settings.allow_leaks)
     verdict = make_verdict(facts, find_faults(facts))
     verdict.refuse()
     train = usable[splits[usable] == TRAIN]
@@ -119,14 +126,17 @@ def prepare(
             )
             for number, name in enumerate(SPLIT_LABELS)
         }
-    return Prepared(images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, [reason])
+    notes = [reason]
+    if settings.near_copies == "together" and not images.published and not near:
+        notes.append(f"near duplicates are not looked for among more than {MAX_LOOKED:,} images; catseye check does")
+    copies = copy_groups(images, found.groups, found.near) if found.near else None
+    return Prepared(images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes, copies)
 
 
 def _draw_sides(
-    images: ImageSet, usable: Indices, equal: Groups, related: Groups | None, settings: DataSettings, seed: int
+    images: ImageSet, usable: Indices, groups: Groups, settings: DataSettings, seed: int
 ) -> NDArray[np.int8]:
-    """The side of every image, (N,); those that cannot be used have NOT_SPLIT."""
-    groups = equal if related is None else join_where_they_meet(equal, related)
+    """The side of every image, (N,); those that cannot be used have NOT_SPLIT. Groups stay on one side."""
     splits = np.full(len(images), NOT_SPLIT, np.int8)
     splits[usable] = split(
         images.labels[usable],

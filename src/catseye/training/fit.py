@@ -171,6 +171,8 @@ def _resume(
         if run.finished:
             raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
         chosen, recorded = run.settings, run.data
+        if "near_copies" not in recorded:  # a run of before 0.2, whose split did not look at them
+            chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"near_copies": "ignore"})})
         folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
         check_sizes(chosen, processes)
         published = find_weights(chosen, console)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
-from catseye.data.check.copies import Glances, find_copies, num_compared
+from catseye.data.check.copies import LOSSY_FORMATS, Glances, comparable, find_copies
 from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED
 from catseye.data.check.findings import Finding, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
@@ -51,7 +51,7 @@ def check(
     equal = equal_groups(looks)
     say("looking for near duplicates")
     first_of_group = readable & (equal == np.arange(len(images)))
-    lossless = np.array([kind not in ("JPEG", "WEBP") for kind in looks.formats], bool)
+    lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
     glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
     twins = find_copies(images, glances, first_of_group)
     sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
@@ -75,7 +75,7 @@ def check(
         "min_correlation": MIN_CORRELATION,
         "min_correlation_mirrored": MIN_MIRRORED,
         "mirrored": images.mirror_safe,
-        "compared": num_compared(looks.thumbs, first_of_group),
+        "compared": int(comparable(glances, first_of_group).sum()),
         "pairs": len(twins.pairs),
     }
     verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)

@@ -1,12 +1,14 @@
 """The search for near duplicates, both looks: candidates by their thumbnails, then each pair looked at more closely.
 
-Enters: images and their thumbnails. Leaves: `Twins`. Called by `check.py` and `data/near.py` (in `catseye train`).
+Enters: images and their thumbnails. Leaves: `Twins`. Called by `check.py` and `data/survey.py` (in `catseye train`).
 Only the candidates of the first look are read again, each once.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +23,16 @@ from catseye.data.check.second_look import (
     same_in_every_part,
     tolerances,
 )
+from catseye.data.groups import Groups, join_groups, join_where_they_meet
 from catseye.data.sources import ImageSet
 from catseye.errors import ImageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Pixels, Preprocessing, preprocess
 
 PLAIN_SPREAD = 6.0  # grey levels in a thumbnail; below, all images look alike and twins mean nothing
+SMALLEST_PX = 16  # shorter side; what is smaller has too little to be told apart by
 FINE = Preprocessing(height_px=FINE_PX, width_px=FINE_PX, resize="squash", mean=(0.0,) * 3, std=(1.0,) * 3)
+LOSSY_FORMATS = ("JPEG", "WEBP")
 _HELD = 20_000  # images of 64 x 64 in memory at a time: 250 MB
 _PORTION = 8_192  # pairs
 
@@ -47,8 +52,7 @@ class Glances:
 def find_copies(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_]) -> Twins:
     """The pairs among the `chosen` (N,) images that show the same."""
     thumbs = glances.thumbs
-    structured = thumbs.reshape(len(thumbs), -1).std(1) >= PLAIN_SPREAD
-    chosen = chosen & structured
+    chosen = comparable(glances, chosen)
     twins = find_twins(thumbs, chosen, mirrored=images.mirror_safe)
     mean = SetMean.of(thumbs, chosen)
     keep = np.zeros(len(twins.pairs), bool)
@@ -66,9 +70,19 @@ def find_copies(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_]) -
     return _only(twins, _look_again(images, twins, tolerance))
 
 
-def num_compared(thumbs: Pixels, chosen: NDArray[np.bool_]) -> int:
-    """How many images are not too plain to be compared."""
-    return int((chosen & (thumbs.reshape(len(thumbs), -1).std(1) >= PLAIN_SPREAD)).sum())
+def copy_groups(images: ImageSet, equal: Groups, twins: Twins) -> list[list[str]]:
+    """The names of images that show the same, nearly or byte for byte, group by group."""
+    groups = join_where_they_meet(equal, join_groups(len(images), twins.pairs))
+    members: dict[int, list[str]] = defaultdict(list)
+    for index in np.flatnonzero(np.bincount(groups, minlength=1)[groups] > 1).tolist():
+        members[int(groups[index])].append(images.names[index])
+    return list(members.values())
+
+
+def comparable(glances: Glances, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the chosen are neither too plain nor too small to be compared, (N,)."""
+    spread = np.array([thumb.std() for thumb in glances.thumbs])
+    return chosen & (spread >= PLAIN_SPREAD) & (glances.sides_px >= SMALLEST_PX)
 
 
 def _only(twins: Twins, keep: NDArray[np.bool_]) -> Twins:
@@ -93,7 +107,7 @@ def _look_again(images: ImageSet, twins: Twins, tolerance: NDArray[np.float32]) 
             if len(held) + len(wanted) > _HELD:
                 held = {}
                 wanted = np.unique(pairs).tolist()
-            held.update(zip(wanted, pool.map(lambda index: _fine(images, index), wanted), strict=True))
+            held.update(zip(wanted, pool.map(partial(_fine, images), wanted), strict=True))
             one, other = (_stack(held, pairs[:, side].tolist()) for side in (0, 1))
             keep[rows] = same_in_every_part(one, _turned(other, twins.mirrored[rows]), tolerance[rows])
     return keep

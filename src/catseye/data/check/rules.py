@@ -349,7 +349,7 @@ def _near_inside(pairs: list[Example], split: bool) -> list[Finding]:
     title = f"{count(num, 'image')} {agree(num, 'is a near duplicate', 'are near duplicates')} of another one"
     advice = "remove the copies" if split else "remove the copies, or name what belongs together with data.group_by"
     severity: Severity = "note" if split else "warning"
-    where = " of their own side" if split else "; a random split would part them"
+    where = " of the same side" if split else "; a random split would part them, the one of train does not"
     return [Finding("near-duplicates", severity, num, title + where, advice, pairs)]
 
 

@@ -34,7 +34,7 @@ _ALIGN_PX = 32
 _CELLS = 7
 _STEPS = 4
 _FURTHEST = np.array([1, 1, 1.5, 1.5], np.float32)  # px of 32: shift, and what a crop of 4 % moves at the edge
-_PORTION = 256
+_PORTION = 64
 
 Floats = NDArray[np.float32]
 
@@ -130,28 +130,43 @@ def worst_cells(source: Floats, target: Floats) -> Floats:
     side = target.shape[1]
     if not len(target):
         return np.zeros(0, np.float32)
-    one, other = (_smooth(_smooth(x.mean(3) if side <= _ALIGN_PX else _halve(x.mean(3)))) for x in (source, target))
+    one, other = (_smooth(_smooth(_grey(x) if side <= _ALIGN_PX else _halve(_grey(x)))) for x in (source, target))
     clipped = (np.abs(target + 0.5) >= 126).astype(np.float32)  # the true value may lie beyond
-    warp = _align(one, other, clipped.max(3)) * (side / one.shape[1])
+    warp = _align(one, other, _brightest(clipped)) * (side / one.shape[1])
     rest = target - _explained(_warped(source, warp), target, clipped)
     colourless = (_chroma(source) < GREY_CHROMA) | (_chroma(target) < GREY_CHROMA)
     if colourless.any():
-        a, b, none = (x[colourless].mean(3, keepdims=True) for x in (source, target, clipped))
+        a, b, none = (_grey(x[colourless])[..., None] for x in (source, target, clipped))
         rest[colourless] = b - _explained(_warped(a, warp[colourless]), b, none)
     rest = _smooth(_smooth(rest))
     border = side // 16  # what alignment may push out of sight
     rest = rest[:, border:-border, border:-border]
     width = rest.shape[1] // _CELLS
-    cells = rest.reshape(len(rest), _CELLS, width, _CELLS, width, 3)
-    light = cells.mean(5)
-    colour = cells.mean((2, 4)) - light.mean((2, 4))[..., None]
-    left = (light * light).mean((2, 4)) + (colour * colour).mean(3)
+    light = _grey(rest)
+    colour = np.stack([_cell_means(rest[..., channel] - light, width) for channel in range(3)])
+    left = _cell_means(light * light, width) + (colour * colour).mean(0)
     result: Floats = left.reshape(len(left), -1).max(1)
     return result
 
 
+# Sums over the three channels are written out: NumPy is slow at reducing an axis that short.
+def _grey(x: Floats) -> Floats:
+    result: Floats = (x[..., 0] + x[..., 1] + x[..., 2]) * np.float32(1 / 3)
+    return result
+
+
+def _brightest(x: Floats) -> Floats:
+    return np.maximum(np.maximum(x[..., 0], x[..., 1]), x[..., 2])
+
+
+def _cell_means(x: Floats, width: int) -> Floats:
+    rows = x.reshape(len(x), _CELLS, width, -1).sum(2)
+    result: Floats = rows.reshape(len(x), _CELLS, _CELLS, width).sum(3) / np.float32(width * width)
+    return result
+
+
 def _chroma(x: Floats) -> Floats:
-    result: Floats = (x.max(3) - x.min(3)).mean((1, 2))
+    result: Floats = (_brightest(x) + _brightest(-x)).mean((1, 2))
     return result
 
 
@@ -159,12 +174,13 @@ def _smooth(x: Floats) -> Floats:
     """Blurred by 1-2-1 along both axes: what resampling did differently goes."""
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1)] + [(0, 0)] * (x.ndim - 3), "edge")
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    result: Floats = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) * np.float32(1 / 16)
+    result: Floats = ((rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16).astype(np.float32, copy=False)
     return result
 
 
 def _halve(x: Floats) -> Floats:
-    result: Floats = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
+    total = x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]
+    result: Floats = (total / 4).astype(np.float32, copy=False)
     return result
 
 
