@@ -108,6 +108,13 @@ def broken(kind, images):
         return images({"cat": 12})
     if kind == "a class is held out whole":
         return images({"train/cat": 9, "train/dog": 9, "test/cat": 3, "test/bird": 3})
+    if kind == "one image a class":
+        return images({"cat": 1, "dog": 1, "fly": 1})
+    if kind == "copies of one image a class":
+        root = images({"cat": 1, "dog": 1})
+        for number in range(4):
+            shutil.copy(root / "cat" / "000.png", root / "cat" / f"copy{number}.png")
+        return root
     root = images({"train/cat": 9, "train/dog": 9, "test/cat": 3, "test/dog": 3})
     if kind == "leak":
         shutil.copy(root / "train" / "cat" / "000.png", root / "test" / "cat" / "leak.png")
@@ -122,7 +129,15 @@ def broken(kind, images):
 
 @pytest.mark.parametrize(
     "kind",
-    ["one class", "a class is held out whole", "leak", "all of a class are damaged", "group on two sides"],
+    [
+        "one class",
+        "a class is held out whole",
+        "leak",
+        "all of a class are damaged",
+        "group on two sides",
+        "one image a class",
+        "copies of one image a class",
+    ],
 )
 def test_what_train_refuses_check_calls_an_error(kind, images):
     root = broken(kind, images)
@@ -134,6 +149,23 @@ def test_what_train_refuses_check_calls_an_error(kind, images):
         train_says(root, group_by=pattern)
     assert stops[0].title in str(refusal.value)
     assert stops[0].advice in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "largest"),
+    [("one image a class", "'cat', has 1 image"), ("copies of one image a class", "'cat', has 5 images, copies")],
+)
+def test_nothing_to_hold_out_names_the_class_its_count_and_the_number_that_works(kind, largest, images):
+    with pytest.raises(DataError) as refusal:
+        train_says(broken(kind, images))
+    assert largest in str(refusal.value)
+    assert "at least one class 2 images" in str(refusal.value)
+
+
+def test_two_images_a_class_are_enough(images):
+    root = images({f"c{number:02d}": 2 for number in range(20)})
+    assert not [found for found in check(root).findings if found.stops]
+    assert train_says(root).counts == {"train": 28, "val": 4, "test": 8}
 
 
 def test_what_check_lets_pass_train_takes(images):

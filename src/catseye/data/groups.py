@@ -81,3 +81,13 @@ def join_where_they_meet(*groups: Groups) -> Groups:
     """
     own = np.arange(len(groups[0]))
     return join_groups(len(own), np.concatenate([np.stack([own, each], axis=1)[own != each] for each in groups]))
+
+
+def keep_together(equal: Groups, related: Groups | None, near: NDArray[np.int64] | None) -> Groups:
+    """The groups that a split must not part: equal images, what a name rule joins, and pairs that are nearly equal."""
+    groups = [equal]
+    if related is not None:
+        groups.append(related)
+    if near is not None:
+        groups.append(join_groups(len(equal), near))
+    return join_where_they_meet(*groups)

@@ -14,7 +14,7 @@ from catseye.data.check.check import make_verdict
 from catseye.data.check.copies import copy_groups
 from catseye.data.check.findings import Verdict
 from catseye.data.check.rules import Facts, find_faults
-from catseye.data.groups import Groups, group_by_name, join_groups, join_where_they_meet
+from catseye.data.groups import Groups, group_by_name, keep_together
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
 from catseye.data.splits import split
@@ -90,10 +90,8 @@ def prepare(
         pixels, usable, unreadable = decode_all(images, usable, spec)
         bad |= unreadable
     refuse_bad(images, bad, settings.strict)
-    together = [found.groups] if related is None else [found.groups, related]
-    if found.near:
-        together.append(join_groups(len(images), found.near.pairs))
-    splits = _draw_sides(images, usable, join_where_they_meet(*together), settings, seed)
+    together = keep_together(found.groups, related, found.near.pairs if found.near else None)
+    splits = _draw_sides(images, usable, together, settings, seed)
     readable = np.zeros(len(images), bool)
     readable[usable] = True
     facts = Facts(images, readable, splits, found.groups, related, found.near, bad, settings.allow_leaks)

@@ -23,7 +23,7 @@ from catseye.data.check.second_look import (
     same_in_every_part,
     tolerances,
 )
-from catseye.data.groups import Groups, join_groups, join_where_they_meet
+from catseye.data.groups import Groups, keep_together
 from catseye.data.sources import ImageSet
 from catseye.errors import ImageError
 from catseye.machine.cores import num_cores
@@ -72,7 +72,7 @@ def find_copies(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_]) -
 
 def copy_groups(images: ImageSet, equal: Groups, twins: Twins) -> list[list[str]]:
     """The names of images that show the same, nearly or byte for byte, group by group."""
-    groups = join_where_they_meet(equal, join_groups(len(images), twins.pairs))
+    groups = keep_together(equal, None, twins.pairs)
     members: dict[int, list[str]] = defaultdict(list)
     for index in np.flatnonzero(np.bincount(groups, minlength=1)[groups] > 1).tolist():
         members[int(groups[index])].append(images.names[index])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from catseye.counting import agree, count
 from catseye.data.check.duplicates import Twins
 from catseye.data.check.findings import Example, Finding, Severity
-from catseye.data.groups import Groups
+from catseye.data.groups import Groups, keep_together
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet
 
 Sides = NDArray[np.int8]  # (N,) TRAIN, VAL, TEST or NOT_SPLIT
@@ -61,6 +61,7 @@ def find_faults(facts: Facts) -> list[Finding]:
         *_unreadable(facts),
         *_class_twins(facts.images),
         *_missing_classes(facts),
+        *_nothing_to_hold_out(facts),
         *_two_labels(members, facts),
         *_crossings(members, facts, "leak"),
         *(_crossings(gather(facts.related), facts, "group-leak") if facts.related is not None else []),
@@ -183,6 +184,32 @@ def _missing_classes(facts: Facts) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _nothing_to_hold_out(facts: Facts) -> list[Finding]:
+    """Data without held-out images, of which no split could take any: a class must keep one to learn from."""
+    images, sides = facts.images, facts.sides
+    if ((sides == VAL) | (sides == TEST)).any() or not facts.readable.any():
+        return []
+    groups = keep_together(facts.equal, facts.related, facts.twins.pairs if facts.twins else None)
+    _, first = np.unique(groups[facts.readable], return_index=True)
+    num_groups = np.bincount(images.labels[facts.readable][first], minlength=len(images.classes))
+    if num_groups.max() >= 2:
+        return []
+    counts = np.bincount(images.labels[facts.readable], minlength=len(images.classes))
+    largest = int(counts.argmax())
+    copies = ", copies of each other or of one group" if counts[largest] > 1 else ""
+    return [
+        Finding(
+            "nothing-to-hold-out",
+            "error",
+            1,
+            f"no class has enough images to hold one out: the largest, {images.classes[largest]!r}, has "
+            f"{count(int(counts[largest]), 'image')}{copies}",
+            "give at least one class 2 images that are no copies of each other, better 10 of every class",
+            stops="a score needs images that did not train",
+        )
+    ]
 
 
 def count_training(facts: Facts) -> NDArray[np.int64]:
