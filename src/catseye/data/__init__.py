@@ -12,6 +12,7 @@ evaluation and `catseye check`.
     splits.py         seeded, stratified, duplicates kept together
     prepare.py        look, decide, decode, split, ask the rules: images to train from
     prepare_evaluation.py  held-out images for a model that is there already
+    moved.py          a run's images where they are now
     storage.py        decoded images in memory, or streamed where they do not fit
     loaders.py        batches from memory or from the files
     workers.py        the processes that decode, watched: dead or hanging is an error

@@ -45,6 +45,17 @@ class Prepared:
     quarantined: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     near_copies: list[list[str]] | None = None  # names of what shows the same; None where it was not looked for
+    digests: list[bytes] | None = None  # of every image's content, where all were read
+
+    @property
+    def content(self) -> dict[str, list[str]] | None:
+        """Split -> content digests of its images, for data.json."""
+        if self.digests is None:
+            return None
+        return {
+            name: [self.digests[index].hex() for index in np.flatnonzero(self.splits == number).tolist()]
+            for number, name in enumerate(SPLIT_LABELS)
+        }
 
     @property
     def counts(self) -> dict[str, int]:
@@ -128,7 +139,7 @@ def prepare(
     if settings.near_copies == "together" and not images.published and not near:
         notes.append(f"near duplicates are not looked for among more than {MAX_LOOKED:,} images; catseye check does")
     copies = copy_groups(images, found.groups, found.near) if found.near else None
-    return Prepared(images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes, copies)
+    return Prepared(images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes, copies, found.digests)
 
 
 def _draw_sides(

@@ -43,6 +43,7 @@ class Survey:
     greyscale: bool
     sha256: str
     near: Twins | None = None
+    digests: list[bytes] | None = None  # of every image's content, where all were read
 
     @property
     def num_duplicates(self) -> int:
@@ -81,9 +82,10 @@ def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
     sides: list[float] = []
     greyscale = True
     glances = _no_glances(len(images)) if near else None
+    digests = [b""] * len(images)
 
     def look(index: int) -> _Glance | str:
-        return _glance(images, index, hashed=index in hashed, sampled=index in sample, near=near)
+        return _glance(images, index, hashed=near or index in hashed, sampled=index in sample, near=near)
 
     with ThreadPoolExecutor(num_cores()) as pool:
         for start in range(0, len(wanted), _PORTION):  # in portions, so that the queue of results stays short
@@ -92,7 +94,8 @@ def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
                 if isinstance(found, str):
                     unreadable[index] = found
                     continue
-                if found.digest:
+                digests[index] = found.digest
+                if index in hashed:
                     groups[index] = first.setdefault(found.digest, index)
                 if index in sample:
                     sides.append(found.side_px)
@@ -108,8 +111,8 @@ def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
     twins = None
     if glances is not None:
         twins = find_copies(images, glances, (groups == np.arange(len(images))) & (glances.sides_px > 0))
-    sha256 = _fingerprint_images(images, sizes)
-    return Survey(groups, unreadable, float(np.median(sides)), greyscale, sha256, twins)
+    sha256 = _fingerprint_of(images, sizes)
+    return Survey(groups, unreadable, float(np.median(sides)), greyscale, sha256, twins, digests if near else None)
 
 
 def _no_glances(num: int) -> Glances:
@@ -123,7 +126,7 @@ def _glance(images: ImageSet, index: int, *, hashed: bool, sampled: bool, near: 
         content = images.read(index)
     except ImageError as error:
         return str(error)
-    digest = _content_digest(content) if hashed else b""
+    digest = content_digest(content) if hashed else b""
     if not (sampled or near):
         return _Glance(digest)
     lossless = not (isinstance(content, bytes) and content.startswith(_LOSSY_HEADS))
@@ -167,16 +170,22 @@ def _survey_sample(num_images: int, unreadable: dict[int, str], seed: int) -> fr
     return frozenset(readable.tolist())
 
 
-def _content_digest(content: bytes | Pixels) -> bytes:
+def content_digest(content: bytes | Pixels) -> bytes:
+    """What tells equal contents from others, 16 bytes."""
     return blake2b(content if isinstance(content, bytes) else content.tobytes(), digest_size=16).digest()
 
 
-def _fingerprint_images(images: ImageSet, sizes: list[int]) -> str:
+def _fingerprint_of(images: ImageSet, sizes: list[int]) -> str:
     """Over name, class, split and size of every image."""
     fingerprint = hashlib.sha256()
     for name, label, split, size in zip(images.names, images.labels, images.splits, sizes, strict=True):
         fingerprint.update(f"{name}\0{images.classes[label]}\0{split}\0{size}\n".encode("utf-8", "surrogateescape"))
     return fingerprint.hexdigest()
+
+
+def fingerprint_images(images: ImageSet) -> str:
+    """What tells whether listed images are the same as before, wherever they lie: names, classes, splits, sizes."""
+    return _fingerprint_of(images, _sizes(images)[0])
 
 
 def choose_input_px(median_px: float) -> int:

@@ -7,6 +7,7 @@ exporting and cli.
     metrics.py        accuracy with interval, precision, recall, F1, confusion
     figures.py        confusion matrix and training curves as PNG
     measure.py        a model and images in, logits out
+    provenance.py     whether images to be measured on are ones that trained the model
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
     rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy
     statistics.py     bootstrap, McNemar's test, Holm

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from catseye.data.loaders import MemoryLoader, StreamLoader
+from catseye.data.moved import locate_data
 from catseye.data.prepare_evaluation import prepare_evaluation
 from catseye.data.sources import ImageSet
 from catseye.errors import ModelFileError, UsageError
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
+from catseye.evaluation.provenance import Overlap, compare_with_training
 from catseye.machine.devices import choose_device
 from catseye.manifest import Manifest
 from catseye.runs import load_model, open_run
@@ -45,6 +47,7 @@ class MeasuredModel:
     own: bool
     notes: list[str]
     loader: MemoryLoader | StreamLoader = field(repr=False)
+    trained_on: int = 0  # of the images, how many are known to have trained the model
 
     @property
     def names(self) -> list[str]:
@@ -77,25 +80,29 @@ def measure(
     data_dir: str | Path | None = None,
     strict: bool = False,
     split: str | None = None,
+    moved: str | Path | None = None,
 ) -> MeasuredModel:
     """One pass over held-out images.
 
     Without `data`, a run is asked about its own: test, else validation, or `split` alone. With `data`, about the test
-    split of that, else its validation split, else all of it.
+    split of that, else its validation split, else all of it; if it holds images of the run, about those that did not
+    train it (provenance.py). `moved` is where a run's own images are now.
 
     Raises:
         UsageError: no `data`, and no run that says where its images are. DataError: the images cannot be used.
 
     """
-    chosen = None
-    if data is None:
+    chosen, overlap = None, Overlap()
+    if data is not None:
+        overlap = compare_with_training(model.path, model.manifest, data, data_dir)
+    else:
         if not model.path.is_dir():
             raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")
         recorded = open_run(model.path).data
-        data = recorded["source"]
+        data_dir = data_dir or recorded["data_dir"]
+        data = locate_data(recorded, moved, Path(data_dir) if data_dir else None)
         sides = [split] if split else list(recorded["splits"])
         chosen = {name: side for side in sides for name in recorded["splits"][side]}
-        data_dir = data_dir or recorded["data_dir"]
         if not chosen:
             raise UsageError(f"{model.path} has no {split} images; train with data.{split}_fraction above 0")
     images, loader, notes = prepare_evaluation(
@@ -103,12 +110,23 @@ def measure(
         model.manifest.preprocessing,
         model.manifest.classes,
         device=model.device,
-        chosen=chosen,
+        chosen=chosen or overlap.chosen,
         data_dir=Path(data_dir) if data_dir else None,
         strict=strict,
     )
+    notes += [overlap.note] if overlap.note else []
     outputs = model.collect(loader=loader)
     if loader.bad:
         first = next(iter(loader.bad.values()))
         notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
-    return MeasuredModel(model, images, outputs, loader.bad, str(data), chosen is not None, notes, loader)
+    return MeasuredModel(
+        model,
+        images,
+        outputs,
+        loader.bad,
+        str(data),
+        chosen is not None or overlap.own,
+        notes,
+        loader,
+        overlap.trained_on,
+    )

@@ -264,6 +264,7 @@ def data_manifest(prepared: Prepared, folder: Path | None) -> dict[str, Any]:
         "classes": list(images.classes),
         "splits": names,
         "quarantined": list(prepared.quarantined.values()),
+        "content": prepared.content,
         "near_copies": prepared.near_copies,
         "notes": prepared.notes,
         "check": [{"rule": f.rule, "severity": f.severity, "count": f.count} for f in prepared.verdict.findings],

@@ -108,12 +108,12 @@ def _look_again(images: ImageSet, twins: Twins, tolerance: NDArray[np.float32]) 
                 held = {}
                 wanted = np.unique(pairs).tolist()
             held.update(zip(wanted, pool.map(partial(_fine, images), wanted), strict=True))
-            one, other = (_stack(held, pairs[:, side].tolist()) for side in (0, 1))
+            one, other = (_stack_held(held, pairs[:, side].tolist()) for side in (0, 1))
             keep[rows] = same_in_every_part(one, _turned(other, twins.mirrored[rows]), tolerance[rows])
     return keep
 
 
-def _stack(held: dict[int, Pixels], indices: Iterable[int]) -> Pixels:
+def _stack_held(held: dict[int, Pixels], indices: Iterable[int]) -> Pixels:
     return np.stack([held[index] for index in indices])
 
 
