@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,12 +159,11 @@ def test_a_given_split_with_near_pairs_across_is_told_once(copied, tmp_path):
     assert len([line for line in told if "in train" in line]) == 1
 
 
-def test_published_splits_are_not_searched(monkeypatch):
-    monkeypatch.setattr(
-        "catseye.data.prepare.survey", lambda images, **wanted: (_ for _ in ()).throw(ValueError(wanted))
-    )
-    with pytest.raises(ValueError, match="'near': False"):
-        prepared_of("digits")
+def test_published_splits_are_not_searched(copied):
+    published = replace(open_source(copied), published=True)
+    prepared = prepare(published, DataSettings(workers=0), batch_size=8, seed=0, device=CPU)
+    assert prepared.near_copies is None
+    assert sum(len(sides) > 1 for sides in sides_of(prepared).values()) > 5
 
 
 def test_the_search_of_train_reads_each_file_once(copied):

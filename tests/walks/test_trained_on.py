@@ -103,3 +103,15 @@ def test_moved_data_is_accepted_by_its_fingerprint_alone(run, data, tmp_path):
         locate_data(recorded, moved)
     with pytest.raises(DataError, match="which does not exist; give --data NEW_PLACE"):
         locate_data({**recorded, "source": str(tmp_path / "nowhere")})
+
+
+def test_compare_asks_about_all_of_data_and_says_what_trained_whom(run, data, tmp_path):
+    from catseye.evaluation.compare import compare
+
+    exported = shutil.copytree(run.path, tmp_path / "again")
+    found = compare([run.path, exported], data, device="cpu")
+    num = len(run.data["splits"]["train"])
+    assert found.num_images > num
+    assert found.notes == (
+        f"{run.path}: {num} of these images trained it", f"{exported}: {num} of these images trained it"
+    )  # fmt: skip

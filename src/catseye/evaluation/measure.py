@@ -81,12 +81,14 @@ def measure(
     strict: bool = False,
     split: str | None = None,
     moved: str | Path | None = None,
+    held_out_only: bool = True,
 ) -> MeasuredModel:
     """One pass over held-out images.
 
     Without `data`, a run is asked about its own: test, else validation, or `split` alone. With `data`, about the test
     split of that, else its validation split, else all of it; if it holds images of the run, about those that did not
-    train it (provenance.py). `moved` is where a run's own images are now.
+    train it (provenance.py). `moved` is where a run's own images are now. Without `held_out_only`,
+    `data` is asked about as if the run did not know it.
 
     Raises:
         UsageError: no `data`, and no run that says where its images are. DataError: the images cannot be used.
@@ -94,7 +96,7 @@ def measure(
     """
     chosen, overlap = None, Overlap()
     if data is not None:
-        overlap = compare_with_training(model.path, model.manifest, data, data_dir)
+        overlap = compare_with_training(model.path, model.manifest, data, data_dir, held_out_only=held_out_only)
     else:
         if not model.path.is_dir():
             raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")

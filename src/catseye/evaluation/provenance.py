@@ -35,9 +35,11 @@ class Overlap:
 
 
 def compare_with_training(
-    path: Path, manifest: Manifest, data: str | Path, data_dir: str | Path | None = None
+    path: Path, manifest: Manifest, data: str | Path, data_dir: str | Path | None = None, *, held_out_only: bool = True
 ) -> Overlap:
     """Compare DATA with the images of the run at `path`; of a file without a run, by the fingerprint in its manifest.
+
+    Without `held_out_only` nothing is chosen: all of DATA is scored, and what trained the model is counted.
 
     Raises:
         DataError: DATA cannot be listed.
@@ -51,14 +53,14 @@ def compare_with_training(
             return Overlap()
         return Overlap(None, num, num, _warning(num, num, "all of these images went into its training and its tests"))
     recorded = open_run(path).data
-    if fingerprint_images(images) == recorded["sha256"]:
+    if held_out_only and fingerprint_images(images) == recorded["sha256"]:
         side = "test" if recorded["splits"].get("test") else "val"
         return Overlap(dict.fromkeys(recorded["splits"][side], side), own=True)
     held = _held_out(images, recorded)
     if held is None:
         return Overlap(note="whether some of these images trained the model is not known: its run recorded no contents")
     trained, chosen = held
-    if chosen and trained:
+    if chosen and trained and held_out_only:
         side = next(iter(chosen.values()))
         are = agree(len(chosen), "is", "are")
         note = (
