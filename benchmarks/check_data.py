@@ -4,7 +4,7 @@
 
 Writes benchmarks/results/check-NAME.json: wall time of the whole command, the findings with their counts, and for
 each kind of change the share of copies of 1,000 images of DATA that the search pairs with their original. A pair
-counts only if both steps agree: few bits between the hashes, a high correlation (constants in data/duplicates.py).
+counts only if both steps agree: few bits between the hashes, a high correlation (constants in check/duplicates.py).
 `random_pairs` is the same for pairs of different images: what it lets through by chance.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from train_result import commit
 
-from catseye.data.duplicates import (
+from catseye.data.check.duplicates import (
     MAX_DISTANCE,
     MIN_CORRELATION,
     MIN_MIRRORED,
@@ -29,7 +29,7 @@ from catseye.data.duplicates import (
     correlations,
     perceptual_hashes,
 )
-from catseye.data.looks import make_thumb
+from catseye.data.check.looks import make_thumb
 from catseye.data.sources import open_source
 from catseye.errors import ImageError
 from catseye.preprocess import open_image

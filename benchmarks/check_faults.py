@@ -21,8 +21,8 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits
 from train_result import commit
 
-from catseye.data.check import check
-from catseye.data.findings import Verdict
+from catseye.data.check.check import check
+from catseye.data.check.findings import Verdict
 from catseye.runs import environment, write_json
 
 ROOT = Path(__file__).parents[1]

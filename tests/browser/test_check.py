@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from catseye.data.check import check
+from catseye.data.check.check import check
 from tests.conftest import encode
 from tests.photos import as_jpeg, photo
 

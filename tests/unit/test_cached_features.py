@@ -10,6 +10,7 @@ from torch import nn
 
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.prepare import prepare
+from catseye.data.sources import open_source
 from catseye.evaluation.predict import collect_logits
 from catseye.models import registry
 from catseye.models.pretrained import Published, expected_input
@@ -49,7 +50,13 @@ def data(images):
 def prepared_of(data, *, batch_size=8, px=64, min_area=1.0, **more):
     found = DataSettings(input_px=px, **{"val_fraction": 0.1, "test_fraction": 0.2, "workers": 0, **more})
     return prepare(
-        data, found, batch_size=batch_size, seed=0, device=CPU, min_area=min_area, expected=expected_input(TINY)
+        open_source(data),
+        found,
+        batch_size=batch_size,
+        seed=0,
+        device=CPU,
+        min_area=min_area,
+        expected=expected_input(TINY),
     )
 
 

@@ -1,13 +1,15 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from catseye.data.check import check, together
-from catseye.data.findings import Example, Finding, Verdict
-from catseye.data.side_rules import group_by_name
+from catseye.data.check.check import check
+from catseye.data.check.findings import MAX_TOLD, Example, Finding, Verdict, name_classes
+from catseye.data.check.page import SHOWN
+from catseye.data.groups import group_by_name, join_where_they_meet
 from catseye.errors import DataError, UsageError
 from tests.conftest import encode
 from tests.photos import as_jpeg, photo
@@ -259,7 +261,7 @@ def test_a_pattern_that_is_wrong_or_fits_nothing():
 
 
 def test_groups_join_where_they_meet():
-    assert together(np.array([0, 0, 2, 3]), np.array([0, 1, 1, 3])).tolist() == [0, 0, 0, 3]
+    assert join_where_they_meet(np.array([0, 0, 2, 3]), np.array([0, 1, 1, 3])).tolist() == [0, 0, 0, 3]
 
 
 # --- the verdict --------------------------------------------------------------------------------------------------
@@ -279,13 +281,36 @@ def test_what_fails(severities, on_error, on_warning):
     assert verdict_of(*severities).fails("warning") == on_warning
 
 
-def test_three_lines():
-    assert verdict_of("error", "note").three_lines() == [
+def test_train_says_every_finding_once_and_one_next_step():
+    assert verdict_of("error", "note").lines() == [
         "check: 1 error, 0 warnings, 1 note",
         "check: error: 2 images are odd (e.g. y.png: why)",
-        "check: look",
+        "check: note: 2 images are odd (e.g. y.png: why)",
+        "check: next: look",
     ]
-    assert verdict_of().three_lines()[0] == "check: nothing found"
+    assert verdict_of().lines() == ["check: nothing found", "check: next: catseye check DATA looks at every image too"]
+
+
+def test_many_findings_are_not_all_listed():
+    lines = verdict_of(*["warning"] * 20).lines()
+    assert len(lines) == MAX_TOLD + 3
+    assert "8 more findings" in lines[-2]
+
+
+def test_a_refusal_says_rule_value_and_next_step():
+    verdict = verdict_of("error")
+    verdict.refuse()
+    stopping = replace(verdict.findings[0], stops="images must be even")
+    with pytest.raises(DataError) as refusal:
+        replace(verdict, findings=[stopping]).refuse()
+    assert str(refusal.value).startswith("data: images must be even; 2 images are odd (e.g. y.png: why); look;")
+
+
+def test_class_names_in_one_line():
+    assert name_classes(["ant"]) == "1 class: ant"
+    many = name_classes([f"c{number}" for number in range(1000)])
+    assert many.startswith("1,000 classes: c0, c1")
+    assert many.endswith("c19 and 980 more")
 
 
 # --- the files ----------------------------------------------------------------------------------------------------
@@ -306,6 +331,41 @@ def test_the_page_is_inert_and_whole(tmp_path):
     assert "http://" not in page
     assert "https://" not in page
     assert json.loads((out / "check.json").read_text()) == verdict.to_json()
+
+
+def page_of(root, out):
+    check(root, out=out)
+    return (out / "check.html").read_text()
+
+
+@pytest.mark.parametrize("pairs", [1, 3, SHOWN, SHOWN + 1, SHOWN + 5])
+def test_the_page_counts_pairs_as_pairs(tmp_path, pairs):
+    root = write_classes(tmp_path / "data", {"cat": 40, "dog": 40})
+    for number in range(1, pairs + 1):
+        shutil.copy(root / "cat" / f"{number}.png", root / "dog" / f"copy{number}.png")
+    page = page_of(root, tmp_path / "out")
+    assert f"{2 * pairs} equal images stand under two labels" in page
+    more = [line for line in page.splitlines() if "… and" in line]
+    left = pairs - SHOWN
+    assert len(more) == (2 if left > 0 else 0)  # under two labels, and duplicates
+    assert all(f"… and {left} more pair{'s' * (left > 1)}; check.json lists them." in line for line in more)
+
+
+def test_the_page_counts_images_as_images(tmp_path):
+    root = write_classes(tmp_path / "data", {"cat": 40, "dog": 40})
+    for number in range(SHOWN + 7):
+        put(root / "cat" / f"empty{number}.png", b"")
+    page = page_of(root, tmp_path / "out")
+    assert f"{SHOWN + 7} files are empty files" in page
+    assert "… and 7 more images; check.json lists them." in page
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 image shows nothing"), (2, "2 images show nothing")])
+def test_verbs_agree_with_the_count(tmp_path, number, said):
+    root = write_classes(tmp_path / "data", {"cat": 12, "dog": 12})
+    for index in range(number):
+        put(root / "cat" / f"blank{index}.png", encode(np.full((32, 32 + index, 3), 128, np.uint8)))
+    assert said in finding(check(root), "blank").title
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catseye.data.duplicates import (
+from catseye.data.check.duplicates import (
     CROWD,
     MAX_DISTANCE,
     MIRROR_MASK,
     close_pairs,
     correlations,
     find_twins,
-    join_groups,
     perceptual_hashes,
 )
-from catseye.data.looks import make_thumb
+from catseye.data.check.looks import make_thumb
+from catseye.data.groups import join_groups
 from tests.photos import as_jpeg, brighter, contrasted, photo, resized, shifted
 
 NUM = 60

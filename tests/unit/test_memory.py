@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from catseye.data import prepare as prepare_module
+from catseye.data import storage
 from catseye.data.loaders import decode_all
-from catseye.data.prepare import MEMORY_SHARE, prepare, prepare_evaluation
+from catseye.data.prepare import prepare
+from catseye.data.prepare_evaluation import prepare_evaluation
 from catseye.data.sources import open_source
+from catseye.data.storage import MEMORY_SHARE
 from catseye.errors import UsageError
 from catseye.machine.memory import (
     ANSWERED_BYTES,
@@ -105,9 +107,9 @@ def test_a_gpus_memory_counts_where_the_images_go_there(tmp_path, monkeypatch):
 
 
 def prepared(source, monkeypatch, free, **settings):
-    monkeypatch.setattr(prepare_module, "free_memory_bytes", lambda device: free)
+    monkeypatch.setattr(storage, "free_memory_bytes", lambda device: free)
     chosen = DataSettings(input_px=32, workers=0, **settings)
-    return prepare(source, chosen, batch_size=4, seed=0, device=CPU)
+    return prepare(open_source(source), chosen, batch_size=4, seed=0, device=CPU)
 
 
 def test_images_stay_in_memory_up_to_the_share_and_are_streamed_above(images, monkeypatch):
@@ -124,7 +126,7 @@ def test_evaluation_keeps_to_the_share_too(images, monkeypatch, make_spec):
     source = images({"cat": 3, "dog": 3})
     kinds = []
     for free in (6 * 8 * 8 * 3 * 4, 6 * 8 * 8 * 3 * 4 + 8):
-        monkeypatch.setattr(prepare_module, "free_memory_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(storage, "free_memory_bytes", lambda device, free=free: free)
         _, loader, _ = prepare_evaluation(source, make_spec(8), ("cat", "dog"), device=CPU)
         kinds.append(type(loader).__name__)
     assert kinds == ["StreamLoader", "MemoryLoader"]

@@ -149,3 +149,44 @@ def test_validation_is_taken_from_train_where_test_is_given(fraction, expected):
     assert int((result[:40] == VAL).sum()) == expected
     assert set(result[:40].tolist()) <= {TRAIN, VAL}
     assert np.bincount(labels[result == VAL], minlength=2).tolist() == [expected // 2, expected // 2]
+
+
+def test_a_group_that_the_given_split_has_parted_is_not_moved_to_validation():
+    sides = np.array([TRAIN] * 20 + [TEST] * 4, np.int8)
+    groups = np.arange(24)
+    groups[20] = groups[3]
+    for seed in range(20):
+        result = split(np.arange(24) % 2, groups, sides, val_fraction=0.5, test_fraction=0.2, seed=seed)
+        assert result[3] == TRAIN
+        assert (result == VAL).sum() == 9
+
+
+@pytest.mark.parametrize(("classes", "test", "val"), [(30, 12, 6), (10, 4, 2), (2, 1, 0)])
+def test_classes_of_two_images_give_each_side_its_share(classes, test, val):
+    labels = np.repeat(np.arange(classes), 2)
+    for seed in range(10):
+        sides = plain_split(labels, np.arange(2 * classes), seed=seed)
+        assert int((sides == TEST).sum()) == test
+        assert int((sides == VAL).sum()) == val
+        assert set(labels[sides == TRAIN].tolist()) == set(range(classes))
+
+
+def test_small_classes_beside_large_ones_are_held_out_too_and_the_large_ones_stay_as_they_were():
+    labels = np.concatenate([np.repeat([0, 1], 50), np.repeat(np.arange(2, 22), 2)])
+    sides = plain_split(labels, np.arange(len(labels)))
+    np.testing.assert_array_equal(sides[:100], plain_split(labels[:100], np.arange(100)))
+    assert int((sides[100:] == TEST).sum()) == 8
+
+
+def test_groups_of_small_classes_stay_whole():
+    labels = np.repeat(np.arange(6), 4)
+    groups = np.arange(24) // 2  # each class: two groups of two images
+    sides = plain_split(labels, groups)
+    assert (sides[::2] == sides[1::2]).all()
+    assert (sides != TRAIN).any()
+
+
+def test_data_that_brings_train_alone_is_divided_like_data_without_a_split():
+    labels = np.arange(40) % 2
+    sides = split(labels, np.arange(40), np.full(40, TRAIN, np.int8), val_fraction=0.1, test_fraction=0.2, seed=3)
+    np.testing.assert_array_equal(sides, plain_split(labels, np.arange(40), seed=3))

@@ -19,6 +19,7 @@ from safetensors.torch import save as render_tensors
 from torch import nn
 
 from catseye.data.prepare import prepare
+from catseye.data.sources import open_source
 from catseye.errors import UsageError
 from catseye.models import registry
 from catseye.models.heads import count_features, replace_head, transfer_head
@@ -74,7 +75,7 @@ def prepared(images):
     """30 images of noise in 3 classes, 21 of them for training, at 64 px."""
     root = images({"a": 10, "b": 10, "c": 10}, height=40, width=40)
     found = DataSettings(input_px=64, val_fraction=0.1, test_fraction=0.2)
-    return prepare(root, found, batch_size=8, seed=0, device=CPU, expected=expected_input(TINY))
+    return prepare(open_source(root), found, batch_size=8, seed=0, device=CPU, expected=expected_input(TINY))
 
 
 # The decision
@@ -437,7 +438,7 @@ def test_similarity_without_batch_norm_is_the_scaled_confidence(prepared):
 def lite_similarity(source, px=288):
     published = find_published(LITE)
     wanted = DataSettings(resize="crop", input_px=px, val_fraction=0, test_fraction=0.1)
-    found = prepare(source, wanted, batch_size=16, seed=0, device=CPU, expected=published.expected)
+    found = prepare(open_source(source), wanted, batch_size=16, seed=0, device=CPU, expected=published.expected)
     model = registry.create(LITE, num_classes=1000, in_channels=3, input_px=px)
     load_published(model, published.state)
     return measure_similarity(model, found, published.expected.px)

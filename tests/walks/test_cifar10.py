@@ -68,9 +68,10 @@ def test_the_published_statistics_are_found(cifar10):
     import torch
 
     from catseye.data.prepare import prepare
+    from catseye.data.sources import open_source
     from catseye.settings.schema import DataSettings
 
     settings = DataSettings(val_fraction=0.0)
-    spec = prepare(cifar10, settings, batch_size=128, seed=0, device=torch.device("cpu")).spec
+    spec = prepare(open_source(cifar10), settings, batch_size=128, seed=0, device=torch.device("cpu")).spec
     assert spec.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=1e-4)
     assert spec.std == pytest.approx((0.2470, 0.2435, 0.2616), abs=1e-4)

@@ -8,6 +8,7 @@ import typer
 from catseye.cli.options import DataDir
 from catseye.cli.places import require_data, require_out_folder
 from catseye.cli.printing import asked, cell, next_step, print_json, show, stderr, tell
+from catseye.counting import count
 from catseye.errors import CatseyeError, UsageError
 
 
@@ -25,7 +26,8 @@ def check_verb(
     data_dir: DataDir = None,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
-    from catseye.data.check import check as run_check
+    from catseye.data.check.check import check as run_check
+    from catseye.data.check.findings import name_classes
 
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
@@ -38,10 +40,11 @@ def check_verb(
     if asked.json:
         print_json(verdict.to_json())
     else:
+        tell(name_classes(verdict.classes))
         if verdict.findings:
             show(_findings_table(verdict), wrap=True)
-        num, seconds = len(verdict.names), verdict.seconds_s
-        tell(f"{verdict.headline()} in {num:,} images, {seconds:.1f} s", bold=True)
+        num, seconds = count(len(verdict.names), "image"), verdict.seconds_s
+        tell(f"{verdict.headline()} in {num}, {seconds:.1f} s", bold=True)
         if out:
             tell(f"written: {out / 'check.json'}, {out / 'check.html'}")
         else:

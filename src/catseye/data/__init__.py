@@ -7,16 +7,14 @@ evaluation and `catseye check`.
     names.py          a million file names in one block of bytes
     builtin.py        digits, MNIST, CIFAR as arrays
     glance.py         images per class and typical size, before anything is decided
-    checks.py         the first look: equal files, typical size, grey or colour
-    check.py          the walk behind `catseye check`, and its fast part in train
-    looks.py          one look at every image
-    duplicates.py     perceptual hash, near duplicates without comparing all pairs
-    side_rules.py     rules on classes, labels, duplicates, sides
-    image_rules.py  rules on single images
-    findings.py       findings and the verdict
-    check_page.py     the verdict as one offline page; its looks are in templates/, also for report.html
+    survey.py         the first look: equal files, typical size, grey or colour
+    check/            what is wrong with them: every rule once, for `catseye check` and `train`
+    groups.py         what belongs together: by a rule on names, by pairs
     splits.py         seeded, stratified, duplicates kept together
-    prepare.py        list, look, decide, decode, split
+    prepare.py        look, decide, decode, split, ask the rules: images to train from
+    prepare_evaluation.py  held-out images for a model that is there already
+    moved.py          a run's images where they are now
+    storage.py        decoded images in memory, or streamed where they do not fit
     loaders.py        batches from memory or from the files
     workers.py        the processes that decode, watched: dead or hanging is an error
     augment.py        one function per transform, every image drawn for itself

@@ -26,23 +26,27 @@ def split(
     Where none is given, `test_fraction` of each class goes to test and `val_fraction` to
     validation. Where the data brings train and test but no validation, `val_fraction` of train
     becomes validation. Whatever is given stays as it is. Images of one group (equal files) land
-    on one side. A class of two or more groups keeps at least one for training, and gives one to
-    each wanted side as long as it has enough.
+    on one side. A class keeps at least one group for training, and gives one to each wanted side as long as it has
+    enough. Classes of two groups are too small for that: together they give each side its share, one group a class,
+    so that even images in pairs leave something to be measured on. Data that brings train alone is divided as if it
+    brought no split.
 
     Shape: labels, groups, given: (N,); returns (N,) int8 of TRAIN, VAL, TEST.
     """
     result = given.copy()
     present = set(np.unique(given).tolist())
-    if NOT_SPLIT in present:
+    if NOT_SPLIT in present or present == {TRAIN}:
         sides = [(TEST, test_fraction), (VAL, val_fraction)]
-        pool = given == NOT_SPLIT
+        pool = given == (NOT_SPLIT if NOT_SPLIT in present else TRAIN)
         result[pool] = TRAIN
     elif VAL not in present and TEST in present:
         sides = [(VAL, val_fraction)]
-        pool = given == TRAIN
+        # What a given test split has already parted stays where it was put: a leak is told, not moved.
+        pool = (given == TRAIN) & ~np.isin(groups, groups[given == TEST])
     else:
         return result
     generator = np.random.default_rng(derive(seed, "split"))
+    small: list[list[list[int]]] = []
     for members in _groups_by_class(labels, groups, pool):
         order = generator.permutation(len(members))
         num_images = sum(len(group) for group in members)
@@ -58,7 +62,28 @@ def split(
                 result[group] = side
                 taken += len(group)
                 start += 1
+        if start == 0 and len(members) >= 2:
+            small.append(members)
+    _hold_out_of_small(result, small, sides, derive(seed, "split", len(labels)))
     return result
+
+
+def _hold_out_of_small(
+    result: NDArray[np.int8], classes: list[list[list[int]]], sides: list[tuple[int, float]], seed: int
+) -> None:
+    """Of classes that gave nothing, as many groups to each side as their images together ask for, one group a class."""
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(classes)).tolist()
+    total = sum(len(group) for members in classes for group in members)
+    for side, fraction in sides:
+        wanted = round(total * fraction)
+        if fraction > 0 and not (result > TRAIN).any():  # something has to be held out
+            wanted = max(wanted, 1)
+        while wanted > 0 and order:
+            members = classes[order.pop()]
+            group = members[int(generator.integers(len(members)))]
+            result[group] = side
+            wanted -= len(group)
 
 
 def _groups_by_class(

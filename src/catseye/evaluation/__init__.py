@@ -8,6 +8,7 @@ exporting and cli.
     figures.py        confusion matrix and training curves as PNG
     guessing.py       whether anything is shown to be learnt
     measure.py        a model and images in, logits out
+    provenance.py     whether images to be measured on are ones that trained the model
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
     rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy
     statistics.py     bootstrap, McNemar's test, Holm

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from catseye.classifier import softmax
-from catseye.data.prepare import prepare_foreign
+from catseye.data.prepare_evaluation import prepare_foreign
 from catseye.errors import UsageError
 from catseye.evaluation.calibration import Calibration, fit_temperature, fit_vector, judge
 from catseye.evaluation.measure import MeasuredModel, collect_outputs, measure

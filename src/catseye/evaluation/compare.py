@@ -113,7 +113,7 @@ def compare(
         raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     if len({str(Path(path)) for path in models}) < len(models):
         raise UsageError("compare was given the same model twice")
-    found = [measure(open_model(path, device=device), data, data_dir=data_dir) for path in models]
+    found = [measure(open_model(path, device=device), data, data_dir=data_dir, held_out_only=False) for path in models]
     first = found[0]
     for other in found[1:]:
         if other.images.classes != first.images.classes:
@@ -126,6 +126,7 @@ def compare(
         raise UsageError("the runs hold out no image in common; name images that are new to all: --data DATA")
     answers, labels = _aligned(found, names)
     notes = [] if len(names) == len(first.names) else [f"only {len(names):,} images are held out by every run"]
+    notes += [f"{one.model.path}: {one.trained_on:,} of these images trained it" for one in found if one.trained_on]
     groups = _group(found)
     rows = tuple(
         _comparison_row(one, group, right, labels) for one, group, right in zip(found, groups, answers, strict=True)

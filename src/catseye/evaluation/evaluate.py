@@ -27,6 +27,7 @@ class Evaluation:
     out: Path | None
     notes: list[str]
     corruptions: Corruptions | None = None
+    trained_on: int = 0  # images of the score that are known to have trained the model
 
 
 def evaluate(
@@ -43,7 +44,8 @@ def evaluate(
     """Measure a run folder, a model.safetensors or an exported file of any format on held-out images.
 
     Without `data`, a run is measured on its own held-out images: exactly those that did not train
-    it. With `data`, on the test split of that, else its validation split, else all of it. Writes metrics.json,
+    it. With `data`, on the test split of that, else its validation split, else all of it; where
+    `data` holds the run's own images (moved, say), on those that did not train it. Writes metrics.json,
     report.html and confusion.png to `out`; a run's own folder is the default where it is measured on its own images.
     `corrupt` measures it under noise, blur, JPEG, brightness and rotation too, into corruptions.json and .png.
 
@@ -54,7 +56,7 @@ def evaluate(
     found = measure(open_model(model, device=device, trust=trust), data, data_dir=data_dir, strict=strict)
     if out is None and found.own:
         out = found.model.path
-    extra = {"data": found.source, "unreadable": list(found.bad.values())}
+    extra = {"data": found.source, "unreadable": list(found.bad.values()), "trained_on": found.trained_on}
     temperature = found.model.manifest.temperature
     folder = Path(out) if out else None
     metrics = report(found.outputs, found.images.classes, temperature, folder, extra)
@@ -64,7 +66,7 @@ def evaluate(
             write_json(folder / "corruptions.json", corruptions.to_json())
             save_figure(corruptions_figure(corruptions), folder / "corruptions.png")
         write_atomically(folder / "report.html", render_report(found, metrics, corruptions).encode("utf-8", "replace"))
-    return Evaluation(metrics, folder, found.notes, corruptions)
+    return Evaluation(metrics, folder, found.notes, corruptions, found.trained_on)
 
 
 def report(

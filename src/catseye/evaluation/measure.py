@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
-from catseye.data.prepare import prepare_evaluation
+from catseye.data.moved import locate_data
+from catseye.data.prepare_evaluation import prepare_evaluation
 from catseye.data.sources import ImageSet
 from catseye.errors import UsageError
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
+from catseye.evaluation.provenance import Overlap, compare_with_training
 from catseye.runs import open_run
 from catseye.runtimes.model_file import OpenedModel
 
@@ -29,6 +31,7 @@ class MeasuredModel:
     own: bool
     notes: list[str]
     loader: MemoryLoader | StreamLoader = field(repr=False)
+    trained_on: int = 0  # of the images, how many are known to have trained the model
 
     @property
     def names(self) -> list[str]:
@@ -43,25 +46,31 @@ def measure(
     data_dir: str | Path | None = None,
     strict: bool = False,
     split: str | None = None,
+    moved: str | Path | None = None,
+    held_out_only: bool = True,
 ) -> MeasuredModel:
     """One pass over held-out images.
 
     Without `data`, a run is asked about its own: test, else validation, or `split` alone. With `data`, about the test
-    split of that, else its validation split, else all of it.
+    split of that, else its validation split, else all of it; if it holds images of the run, about those that did not
+    train it (provenance.py). `moved` is where a run's own images are now. Without `held_out_only`,
+    `data` is asked about as if the run did not know it.
 
     Raises:
         UsageError: no `data`, and no run that says where its images are. DataError: the images cannot be used.
 
     """
-    chosen = None
-    if data is None:
+    chosen, overlap = None, Overlap()
+    if data is not None:
+        overlap = compare_with_training(model.path, model.manifest, data, data_dir, held_out_only=held_out_only)
+    else:
         if not model.path.is_dir():
             raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")
         recorded = open_run(model.path).data
-        data = recorded["source"]
+        data_dir = data_dir or recorded["data_dir"]
+        data = locate_data(recorded, moved, Path(data_dir) if data_dir else None)
         sides = [split] if split else list(recorded["splits"])
         chosen = {name: side for side in sides for name in recorded["splits"][side]}
-        data_dir = data_dir or recorded["data_dir"]
         if not chosen:
             raise UsageError(f"{model.path} has no {split} images; train with data.{split}_fraction above 0")
     images, loader, notes = prepare_evaluation(
@@ -69,15 +78,26 @@ def measure(
         model.manifest.preprocessing,
         model.manifest.classes,
         device=torch.device(model.device),
-        chosen=chosen,
+        chosen=chosen or overlap.chosen,
         data_dir=Path(data_dir) if data_dir else None,
         strict=strict,
     )
+    notes += [overlap.note] if overlap.note else []
     outputs = collect_outputs(model, loader)
     if loader.bad:
         first = next(iter(loader.bad.values()))
         notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
-    return MeasuredModel(model, images, outputs, loader.bad, str(data), chosen is not None, notes, loader)
+    return MeasuredModel(
+        model,
+        images,
+        outputs,
+        loader.bad,
+        str(data),
+        chosen is not None or overlap.own,
+        notes,
+        loader,
+        overlap.trained_on,
+    )
 
 
 def collect_outputs(model: OpenedModel, loader: Loader) -> Outputs:

@@ -33,6 +33,9 @@ class DataSettings(SettingsTable):
     group_by: str = Field(
         default="", description="regular expression on file names; an equal first group stays on one side"
     )
+    near_copies: Literal["together", "ignore"] = Field(
+        default="together", description="images that show nearly the same stay on one side of a split made here"
+    )
     allow_leaks: bool = Field(default=False, description="report a score even where held-out images also trained")
 
 

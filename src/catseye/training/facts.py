@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from catseye.data.glance import take_glance
-from catseye.data.sources import open_source
+from catseye.data.sources import ImageSet
 from catseye.errors import CatseyeError
 from catseye.machine.cores import num_cores
 from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
@@ -16,14 +16,13 @@ from catseye.training.auto import Facts
 from catseye.training.request import RunRequest, asked_for
 
 
-def gather_facts(request: RunRequest, chosen: Settings, device: str, num_processes: int = 1) -> Facts:
+def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device: str, num_processes: int = 1) -> Facts:
     """Look at DATA and at this machine. `device` is torch's name of its kind; the processes share its cores.
 
     Raises:
         DataError: there is nothing to look at.
 
     """
-    images = open_source(str(request.data), data_dir=request.images_dir)
     held_out = chosen.data.test_fraction + chosen.data.val_fraction * (1 - chosen.data.test_fraction)
     seen = take_glance(images, held_out=held_out, seed=chosen.seed)
     counts = seen.class_counts

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from catseye.data.check.findings import name_classes
 from catseye.data.loaders import Loader, draw_part
+from catseye.data.moved import locate_data
 from catseye.data.prepare import Prepared, prepare
-from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.errors import UsageError
 from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
@@ -103,6 +105,8 @@ class RunSession:
             "classes": list(images.classes),
             "splits": names,
             "quarantined": list(prepared.quarantined.values()),
+            "content": prepared.content,
+            "near_copies": prepared.near_copies,
             "notes": prepared.notes,
             "check": [{"rule": f.rule, "severity": f.severity, "count": f.count} for f in prepared.verdict.findings],
         }
@@ -118,19 +122,22 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
     """
     if request.data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
+    images = _list_images(str(request.data), place, request.images_dir)
     decided = None
     if chosen.recipe == UNDECIDED:
-        chosen, decided = _decide_way(request, chosen, place)
-    undecided = _gather(str(request.data), chosen, place, request.images_dir)
+        chosen, decided = _decide_way(request, images, chosen, place)
+    undecided = _gather(images, chosen, place, request.images_dir)
     decision = decide(undecided)
     for sentence in decision.sentences:
         place.say(f"- {sentence}")
     return replace(undecided, settings=decision.settings, decided=decided)
 
 
-def _decide_way(request: RunRequest, chosen: Settings, place: Workplace) -> tuple[Settings, dict[str, Any]]:
+def _decide_way(
+    request: RunRequest, images: ImageSet, chosen: Settings, place: Workplace
+) -> tuple[Settings, dict[str, Any]]:
     """The settings that `auto` takes for these images, and what auto.json says of it. All processes decide alike."""
-    facts = gather_facts(request, chosen, place.device.type, place.processes.per_node)
+    facts = gather_facts(request, images, chosen, place.device.type, place.processes.per_node)
     facts = Facts(**place.processes.tell(vars(facts)))
     choice = choose_way(facts)
     place.say(f"auto: {choice.sentence}")
@@ -147,9 +154,12 @@ def reopen_session(run: Run, place: Workplace) -> RunSession:
         UsageError: the images have changed.
 
     """
-    recorded = run.data
+    recorded, chosen = run.data, run.settings
+    if "near_copies" not in recorded:  # a run of before 0.2, whose split did not look at them
+        chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"near_copies": "ignore"})})
     folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    session = _gather(recorded["source"], run.settings, place, folder).with_parts(recorded.get("parts", {}))
+    images = _list_images(locate_data(recorded, data_dir=folder), place, folder)
+    session = _gather(images, chosen, place, folder).with_parts(recorded.get("parts", {}))
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
         raise UsageError(_what_changed(recorded, splits))
@@ -204,18 +214,24 @@ def decide(session: RunSession) -> Decision:
     return Decision(chosen, tuple(sentences))
 
 
-def _gather(source: str, chosen: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
+def _list_images(source: str, place: Workplace, data_dir: Path | None) -> ImageSet:
+    """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
+    images = open_source(source, data_dir=data_dir)
+    place.say(name_classes(images.classes))
+    return images
+
+
+def _gather(images: ImageSet, chosen: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
     """Weights and images. What is missing or unknown is told before minutes go into decoding."""
     check_sizes(chosen, place.processes)
     registry.entry(chosen.model.name)
     published = _find_weights(chosen, place)
     prepared = prepare(
-        source,
+        images,
         chosen.data,
         batch_size=chosen.training.batch_size,
         seed=chosen.seed,
         device=place.device,
-        data_dir=data_dir,
         min_area=chosen.augment.crop_scale,
         expected=published.expected if published else None,
         num_sharing=place.processes.per_node,
@@ -240,10 +256,10 @@ def _say_what_was_found(prepared: Prepared, place: Workplace) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in prepared.counts.items() if count)
     spec = prepared.spec
     shape = f"{spec.channels} x {spec.height_px} x {spec.width_px}"
-    place.say(f"{len(prepared.images.classes)} classes; {counts}; input {shape}, resize {spec.resize}")
+    place.say(f"{counts}; input {shape}, resize {spec.resize}")
     for note in prepared.notes:
         place.say(f"- {note}")
-    for line in prepared.verdict.three_lines():
+    for line in prepared.verdict.lines():
         place.say(line)
 
 

@@ -195,23 +195,3 @@ def _without(found: Twins, known: Pairs) -> Twins:
     seen = set(map(tuple, known.tolist()))
     new = np.array([tuple(pair) not in seen for pair in found.pairs.tolist()], bool)
     return Twins(found.pairs[new], found.correlations[new], found.mirrored[new])
-
-
-def join_groups(num_images: int, pairs: Pairs) -> NDArray[np.int64]:
-    """Images that are connected by pairs, directly or through others, share a number: the smallest of theirs.
-
-    >>> join_groups(5, np.array([[3, 1], [3, 4]])).tolist()
-    [0, 1, 2, 1, 1]
-    """
-    parent = list(range(num_images))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for one, other in pairs.tolist():
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    return np.array([root(index) for index in range(num_images)], dtype=np.int64)

@@ -1,16 +1,21 @@
 """What a check found, and the one verdict that follows from it.
 
-Enters: findings of `side_rules.py` and `image_rules.py`. Leaves: `Verdict`, as lines, JSON and (in `check_page.py`)
-a page. Called by `check.py`, `prepare.py` and cli.
+Enters: findings of `rules.py` and `image_rules.py`. Leaves: `Verdict`, as lines, JSON and (in `page.py`) a page, and
+the refusal to train. Called by `check.py`, `data/prepare.py` and cli.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from catseye.counting import count
+from catseye.errors import DataError
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 MAX_LISTED = 1000  # examples of one finding that check.json names; `count` says how many there are
+MAX_NAMED = 20  # class names in one line
+MAX_TOLD = 12  # findings that `catseye train` says
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of fault. `rule` is its fixed short name; `title` says with the count what it is."""
+    """One kind of fault. `rule` is its fixed short name; `title` says with the count what it is.
+
+    `count` is of what the title counts, images as a rule; an example may be a pair of them. `stops` is empty, or the
+    rule of training that is broken: `catseye train` refuses such data.
+    """
 
     rule: str
     severity: Severity
@@ -31,6 +40,12 @@ class Finding:
     title: str
     advice: str
     examples: Sequence[Example] = ()
+    stops: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What one example is: an image, a pair of images, or a case without images."""
+        return {1: "image", 2: "pair"}.get(max((len(each.images) for each in self.examples), default=0), "case")
 
 
 @dataclass(frozen=True)
@@ -58,16 +73,30 @@ class Verdict:
         """The verdict in a few words, e.g. `1 error, 2 warnings, 0 notes`."""
         if not self.findings:
             return "nothing found"
-        return ", ".join(f"{count} {each}{'s' * (count != 1)}" for each, count in self.counts.items())
+        return ", ".join(count(number, each) for each, number in self.counts.items())
 
-    def three_lines(self) -> list[str]:
-        """What `catseye train` says: verdict, worst finding, next step."""
+    def lines(self) -> list[str]:
+        """What `catseye train` says: the verdict, every finding once, the next step for the worst."""
+        told = [f"{found.severity}: {found.title}{self.first_case(found)}" for found in self.findings[:MAX_TOLD]]
+        if len(self.findings) > MAX_TOLD:
+            told.append(f"{count(len(self.findings) - MAX_TOLD, 'more finding')}: catseye check DATA lists them")
         worst = self.findings[0] if self.findings else None
-        second = "classes, files and sides are in order"
-        if worst:
-            second = f"{worst.severity}: {worst.title}{self.first_case(worst)}"
-        third = worst.advice if worst and worst.severity != "note" else "catseye check DATA looks at every image too"
-        return [f"check: {self.headline()}", f"check: {second}", f"check: {third}"]
+        advice = worst.advice if worst and worst.severity != "note" else "catseye check DATA looks at every image too"
+        return [f"check: {line}" for line in (self.headline(), *told, f"next: {advice}")]
+
+    def refuse(self) -> None:
+        """Stop where there is a finding that training does not bear.
+
+        Raises:
+            DataError: the broken rule, the finding with its first case, and what to do.
+
+        """
+        for found in self.findings:
+            if found.stops:
+                raise DataError(
+                    f"{self.source}: {found.stops}; {found.title}{self.first_case(found)}; {found.advice}; "
+                    "`catseye check DATA` lists every case"
+                )
 
     def first_case(self, found: Finding) -> str:
         """The first example in brackets, or nothing where there is none."""
@@ -97,6 +126,7 @@ class Verdict:
                     "count": found.count,
                     "title": found.title,
                     "advice": found.advice,
+                    "stops_training": bool(found.stops),
                     "examples": [
                         {
                             "images": [printable(self.names[index]) for index in example.images],
@@ -108,6 +138,17 @@ class Verdict:
                 for found in self.findings
             ],
         }
+
+
+def name_classes(classes: Sequence[str]) -> str:
+    """The classes that were found, for the first lines of a command.
+
+    >>> name_classes(("ant", "bee"))
+    '2 classes: ant, bee'
+    """
+    named = ", ".join(map(printable, classes[:MAX_NAMED]))
+    rest = f" and {len(classes) - MAX_NAMED:,} more" if len(classes) > MAX_NAMED else ""
+    return f"{count(len(classes), 'class')}: {named}{rest}"
 
 
 def printable(name: str) -> str:

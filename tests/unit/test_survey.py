@@ -1,10 +1,17 @@
 import shutil
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from catseye.data.checks import check_split, choose_input_px, survey
-from catseye.data.sources import TEST, TRAIN, VAL, open_source
+from catseye.data import survey as survey_module
+from catseye.data.check.findings import Example, Finding, Verdict
+from catseye.data.check.looks import look_at_all
+from catseye.data.check.page import render_page
+from catseye.data.loaders import decode_all
+from catseye.data.sources import Reader, open_source
+from catseye.data.survey import choose_input_px, survey
 from catseye.errors import DataError
 from tests.conftest import encode, random_pixels
 
@@ -104,51 +111,64 @@ def test_the_input_size_follows_the_median(median, side):
     assert choose_input_px(median) == side
 
 
-# --- sentences about classes and splits ---------------------------------------------------------------------------
+# --- a file is read at most once ----------------------------------------------------------------------------------
 
 
-def test_one_class_only_is_an_error(images):
-    found = open_source(images({"cat": 3}))
-    with pytest.raises(DataError, match=r"one class only \('cat'\)"):
-        check_split(found, np.zeros(3, np.int8), survey(found))
+@dataclass
+class CountingReader:
+    """Reads as another reader does, and counts how often each image was asked for."""
+
+    inner: Reader
+    read: Counter = field(default_factory=Counter)
+
+    def __call__(self, index):
+        self.read[index] += 1
+        return self.inner(index)
+
+    def size_bytes(self, index):
+        return self.inner.size_bytes(index)
 
 
-def test_a_class_without_a_training_image_is_an_error(images):
-    found = open_source(images({"cat": 2, "dog": 2}))
-    with pytest.raises(DataError, match="class 'dog' has no readable training image"):
-        check_split(found, np.array([TRAIN, TRAIN, TEST, TEST], np.int8), survey(found))
-
-
-def test_a_class_missing_from_a_side_is_noted(images):
-    found = open_source(images({"bird": 2, "cat": 2, "dog": 2}))
-    splits = np.array([TRAIN, TEST, TRAIN, VAL, TRAIN, TEST], np.int8)
-    notes = check_split(found, splits, survey(found))
-    assert notes == [
-        "no val image of class bird, dog: its score there says nothing",
-        "no test image of class cat: its score there says nothing",
-    ]
-
-
-def test_a_side_that_is_not_there_needs_no_note(images):
-    found = open_source(images({"cat": 2, "dog": 2}))
-    assert check_split(found, np.array([TRAIN, TEST] * 2, np.int8), survey(found)) == []
-
-
-def test_duplicates_on_one_side_are_noted(images):
-    root = images({"cat": 2, "dog": 2})
-    shutil.copy(root / "cat" / "000.png", root / "cat" / "001.png")
+@pytest.fixture
+def counted(images):
+    """Ten images in two classes, two of them equal, one of no format; and the counts of their reads."""
+    root = images({"cat": 5, "dog": 5})
+    shutil.copy(root / "cat" / "000.png", root / "dog" / "copy.png")
+    (root / "cat" / "004.png").write_bytes(b"just text")
     found = open_source(root)
-    notes = check_split(found, np.array([TRAIN, TRAIN, TRAIN, TEST], np.int8), survey(found))
-    assert "1 images repeat another one byte for byte; they stay on one side" in notes
+    reader = CountingReader(found.read)
+    return replace(found, read=reader), reader.read
 
 
-def test_a_given_split_that_leaks_is_told(images):
-    root = images({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/dog": 2})
-    shutil.copy(root / "train" / "cat" / "000.png", root / "test" / "cat" / "000.png")
-    shutil.copy(root / "train" / "cat" / "000.png", root / "test" / "dog" / "001.png")
-    found = open_source(root)
-    notes = check_split(found, found.splits, survey(found))
-    assert notes == [
-        "2 images repeat another one byte for byte",
-        "2 held-out images are also training images: the given split leaks, its score is too good",
-    ]
+def test_listing_reads_nothing_and_the_survey_each_file_once(counted):
+    found, read = counted
+    assert not read
+    survey(found)
+    assert set(read.values()) == {1}
+
+
+def test_the_survey_of_many_reads_its_sample_only(counted, monkeypatch):
+    found, read = counted
+    monkeypatch.setattr(survey_module, "SAMPLE", 3)
+    monkeypatch.setattr(found.read, "size_bytes", lambda index: 100 + index)  # no two alike
+    survey(found)
+    assert sum(read.values()) == 3
+
+
+def test_the_look_of_check_reads_each_file_once(counted):
+    found, read = counted
+    look_at_all(found)
+    assert read == dict.fromkeys(range(len(found)), 1)
+
+
+def test_decoding_reads_each_file_once(counted, make_spec):
+    found, read = counted
+    decode_all(found, np.arange(len(found)), make_spec(16))
+    assert read == dict.fromkeys(range(len(found)), 1)
+
+
+def test_the_page_reads_an_image_of_several_findings_once(counted):
+    found, read = counted
+    findings = [Finding(rule, "note", 1, "1 image", "look", [Example((0, 5))]) for rule in ("one", "two", "three")]
+    render_page(Verdict(found.source, found.names, found.classes, {"not split": [5, 6]}, findings, 0.0), found)
+    assert read == {0: 1, 5: 1}

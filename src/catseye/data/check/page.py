@@ -6,13 +6,15 @@ system, so Jinja2 escapes everything, and the page forbids itself to load or run
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from catseye.data.findings import Example, Finding, Verdict
+from catseye.counting import count
+from catseye.data.check.findings import MAX_LISTED, Example, Finding, Verdict, name_classes
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet
 from catseye.errors import ImageError, MissingDependency
 from catseye.preprocess import open_image
@@ -34,19 +36,20 @@ def render_page(verdict: Verdict, images: ImageSet) -> str:
     except ImportError:
         raise MissingDependency("jinja2", "train") from None
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    thumb = cache(lambda index: _thumb(images, index))  # an image of several findings is read once
     return environment.get_template("check.html").render(
         verdict=verdict,
         name=Path(verdict.source).name,
         sides=list(verdict.class_counts),
         rows=_class_rows(verdict),
-        findings=[_finding(found, verdict, images) for found in verdict.findings],
-        num_images=len(images),
+        findings=[_finding(found, verdict, images, thumb) for found in verdict.findings],
+        summary=f"{count(len(images), 'image')}, {name_classes(verdict.classes)}",
     )
 
 
@@ -63,20 +66,22 @@ def _class_rows(verdict: Verdict) -> list[dict[str, Any]]:
     ]
 
 
-def _finding(found: Finding, verdict: Verdict, images: ImageSet) -> Mapping[str, Any]:
-    shown = [example for example in found.examples if example.images or example.note][:SHOWN]
+def _finding(found: Finding, verdict: Verdict, images: ImageSet, thumb: "_MakeThumb") -> Mapping[str, Any]:
+    cases = [example for example in found.examples if example.images or example.note]
+    more = max(len(cases) - SHOWN, 0)
+    listed = "check.json lists them" if len(cases) <= MAX_LISTED else f"check.json lists the first {MAX_LISTED:,}"
     return {
         "rule": found.rule,
         "severity": found.severity,
         "count": found.count,
         "title": found.title,
         "advice": found.advice,
-        "examples": [_example(example, verdict, images) for example in shown],
-        "more": max(found.count - len(shown), 0) if shown else 0,
+        "examples": [_example(example, verdict, images, thumb) for example in cases[:SHOWN]],
+        "more": f"… and {count(more, f'more {found.unit}')}; {listed}." if more else "",
     }
 
 
-def _example(example: Example, verdict: Verdict, images: ImageSet) -> Mapping[str, Any]:
+def _example(example: Example, verdict: Verdict, images: ImageSet, thumb: "_MakeThumb") -> Mapping[str, Any]:
     return {
         "note": example.note,
         "images": [
@@ -84,11 +89,14 @@ def _example(example: Example, verdict: Verdict, images: ImageSet) -> Mapping[st
                 "name": verdict.names[index],
                 "label": images.classes[images.labels[index]],
                 "side": SPLIT_LABELS[images.splits[index]] if images.splits[index] != NOT_SPLIT else "",
-                **_thumb(images, index),
+                **thumb(index),
             }
             for index in example.images
         ],
     }
+
+
+_MakeThumb = Callable[[int], Mapping[str, Any]]
 
 
 def _thumb(images: ImageSet, index: int) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.data.checks import choose_input_px
-from catseye.data.findings import Example, Finding, Severity
-from catseye.data.looks import MAX_COLOURS, Fault, Looks
+from catseye.counting import agree, count
+from catseye.data.check.findings import Example, Finding, Severity
+from catseye.data.check.looks import MAX_COLOURS, Fault, Looks
+from catseye.data.survey import choose_input_px
 
 BLANK_SPREAD = 2.0  # grey levels; JPEG noise on an empty scan stays below
 RARE = 0.1  # a kind of image that fewer than this share are is told as odd
@@ -22,12 +23,17 @@ HUGE_PX = 20_000_000
 FEW_COLOURS_FROM_PX = 4_096  # smaller photos may well have few colours
 CROP_NOTE = 0.05  # mean share of pixels that a centre crop throws away
 
+_SINGULAR = {"are": "is", "have": "has", "show": "shows"}
 _FAULTS = {
-    "pointer": ("are Git LFS pointers, not images", "fetch the images: git lfs pull"),
-    "empty": ("are empty files", "copy or download them again, or remove them"),
-    "missing": ("cannot be opened", "look whether the path is right and the file may be read"),
-    "cut off": ("are cut off or damaged", "copy or download them again, or remove them"),
-    "no image": ("hold no image", "remove them; a web page saved under an image's name is common"),
+    "pointer": (
+        "is a Git LFS pointer, not an image",
+        "are Git LFS pointers, not images",
+        "fetch the images: git lfs pull",
+    ),
+    "empty": ("is an empty file", "are empty files", "copy or download them again, or remove them"),
+    "missing": ("cannot be opened", "cannot be opened", "look whether the path is right and the file may be read"),
+    "cut off": ("is cut off or damaged", "are cut off or damaged", "copy or download them again, or remove them"),
+    "no image": ("holds no image", "hold no image", "remove them; a web page saved under an image's name is common"),
 }
 
 
@@ -41,8 +47,8 @@ def fault_findings(faults: Mapping[int, Fault]) -> list[Finding]:
             kind.replace(" ", "-"),
             "error",
             len(indices),
-            f"{len(indices):,} files {_FAULTS[kind][0]}",
-            _FAULTS[kind][1],
+            f"{count(len(indices), 'file')} {agree(len(indices), *_FAULTS[kind][:2])}",
+            _FAULTS[kind][2],
             [Example((index,), faults[index].reason) for index in indices],
         )
         for kind, indices in by_kind.items()
@@ -65,13 +71,13 @@ def image_findings(looks: Looks) -> list[Finding]:
     drawn = good & (colours > 0) & (colours <= few) & (width * height >= FEW_COLOURS_FROM_PX)
     shapes = [f"{w} x {h}" for w, h in zip(looks.width_px.tolist(), looks.height_px.tolist(), strict=True)]
     return [
-        *_one("misnamed", "warning", looks.misnamed, "are of another format than their name says",
+        *_one("misnamed", "warning", looks.misnamed, "are of another format than the name says",
               "catseye reads them; other programs may not: rename them", looks.formats),
         *_one("blank", "warning", blank, "show nothing: one even tone",
               "remove them, unless emptiness is a class"),
         *_one("few-colours", "warning", _rare(drawn & ~blank, good),
-              f"have at most {MAX_COLOURS} colours, the others more: drawings, icons, 'image not found'?",
-              "look at them and remove what is no photo", [f"{count} colours" for count in colours.tolist()]),
+              f"have at most {MAX_COLOURS} colours, the others more: drawing, icon, 'image not found'?",
+              "look at them and remove what is no photo", [count(num, "colour") for num in colours.tolist()]),
         *_one("tiny", "warning", good & (short < wanted_px / 2),
               f"are less than half as large as the network's input of about {wanted_px:.0f} px",
               "replace thumbnails by the originals", shapes),
@@ -108,7 +114,9 @@ def _one(
     if not found:
         return []
     examples = [Example((index,), notes[index] if notes else "") for index in found]
-    return [Finding(rule, severity, len(found), f"{len(found):,} images {what}", advice, examples)]
+    verb, _, rest = what.partition(" ")
+    title = f"{count(len(found), 'image')} {agree(len(found), _SINGULAR[verb], verb)} {rest}"
+    return [Finding(rule, severity, len(found), title, advice, examples)]
 
 
 def crop_losses(short: NDArray[np.float64], long: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,6 +141,6 @@ def _crop_loss(short: NDArray[np.float64], long: NDArray[np.float64], good: NDAr
             int((loss > 0).sum()),
             f"a square centre crop would throw away {mean:.1%} of all pixels",
             "--set data.resize=pad (the default) throws none away, crop does",
-            [Example((index,), f"{loss[index]:.0%} lost") for index in worst[:100].tolist() if loss[index] > 0],
+            [Example((index,), f"{loss[index]:.0%} lost") for index in worst.tolist() if loss[index] > 0],
         )
     ]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catseye.data.duplicates import THUMB_PX
+from catseye.data.check.duplicates import THUMB_PX
 from catseye.data.sources import ImageSet
 from catseye.errors import ImageError
 from catseye.machine.cores import num_cores

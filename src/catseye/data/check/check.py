@@ -1,0 +1,136 @@
+"""`catseye check`: every image looked at, every rule asked, one verdict. No torch.
+
+Enters: DATA. Leaves: `Verdict`, and check.json and check.html where a folder is given. Called by cli; `data/prepare.py`
+takes `make_verdict`, for the rules that need no look at every image.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.counting import agree, count
+from catseye.data.check.copies import LOSSY_FORMATS, Glances, comparable, find_copies
+from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED
+from catseye.data.check.findings import Finding, Verdict, worst_first
+from catseye.data.check.image_rules import fault_findings, image_findings
+from catseye.data.check.looks import Looks, look_at_all
+from catseye.data.check.rules import Facts, find_faults
+from catseye.data.groups import group_by_name
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
+from catseye.errors import CatseyeError
+
+
+def check(
+    source: str | Path,
+    *,
+    group_by: str = "",
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Verdict:
+    """Look at every image of DATA and say what a training would suffer from.
+
+    `group_by` is a regular expression on file names: images with the same first group belong together. Writes
+    check.json and check.html to `out`. `tell` hears what is being done.
+
+    Raises:
+        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression.
+
+    """
+    begun = time.monotonic()
+    say = tell or (lambda line: None)
+    images = open_source(source, data_dir=data_dir)
+    related = group_by_name(images.names, group_by) if group_by else None
+    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
+    readable = looks.readable
+    equal = equal_groups(looks)
+    say("looking for near duplicates")
+    first_of_group = readable & (equal == np.arange(len(images)))
+    lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
+    glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
+    twins = find_copies(images, glances, first_of_group)
+    sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
+    facts = Facts(images, readable, sides, equal, related, twins)
+    findings = [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
+    if twins.crowded:
+        findings.append(
+            Finding(
+                "crowded",
+                "note",
+                twins.crowded,
+                f"{count(twins.crowded, 'image')} {agree(twins.crowded, 'looks', 'look')} so common that each was "
+                f"compared with {CROWD} others only",
+                "near duplicates among them may be missing from this report",
+            )
+        )
+    searched = {
+        "hash_bits": 64,
+        "max_distance": MAX_DISTANCE,
+        "band_radius": BAND_RADIUS,
+        "min_correlation": MIN_CORRELATION,
+        "min_correlation_mirrored": MIN_MIRRORED,
+        "mirrored": images.mirror_safe,
+        "compared": int(comparable(glances, first_of_group).sum()),
+        "pairs": len(twins.pairs),
+    }
+    verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)
+    if out is not None:
+        write_report(verdict, images, out)
+    return verdict
+
+
+def equal_groups(looks: Looks) -> NDArray[np.int64]:
+    """Images of equal bytes share the number of the first; unreadable ones stand alone.
+
+    Shape: (N,) int64.
+    """
+    first: dict[bytes, int] = {}
+    return np.array(
+        [index if not digest else first.setdefault(digest, index) for index, digest in enumerate(looks.digests)],
+        dtype=np.int64,
+    )
+
+
+def make_verdict(
+    facts: Facts, findings: Sequence[Finding], seconds_s: float = 0.0, searched: dict[str, Any] | None = None
+) -> Verdict:
+    """The findings, the worst first, with the counts of classes on the sides."""
+    images, sides = facts.images, facts.sides
+    counts = {
+        name: np.bincount(images.labels[sides == number], minlength=len(images.classes)).tolist()
+        for number, name in [*enumerate(SPLIT_LABELS), (NOT_SPLIT, "not split")]
+        if (sides == number).any()
+    }
+    return Verdict(
+        source=images.source,
+        names=images.names,
+        classes=images.classes,
+        class_counts=counts,
+        findings=worst_first(findings),
+        seconds_s=seconds_s,
+        searched=searched or {},
+    )
+
+
+def write_report(verdict: Verdict, images: ImageSet, out: Path) -> None:
+    """check.json and check.html in `out`, made where it is missing.
+
+    Raises:
+        CatseyeError: the folder cannot be written to.
+
+    """
+    from catseye.data.check.page import render_page
+
+    page = render_page(verdict, images)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(verdict.to_json(), indent=2, allow_nan=False)
+        (out / "check.json").write_text(text + "\n", encoding="utf-8")
+        (out / "check.html").write_bytes(page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise CatseyeError(f"--out {out} cannot be written ({error.strerror}); give another folder") from None

@@ -1,0 +1,124 @@
+"""The search for near duplicates, both looks: candidates by their thumbnails, then each pair looked at more closely.
+
+Enters: images and their thumbnails. Leaves: `Twins`. Called by `check.py` and `data/survey.py` (in `catseye train`).
+Only the candidates of the first look are read again, each once.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.data.check.duplicates import Pairs, Twins, find_twins
+from catseye.data.check.second_look import (
+    FINE_PX,
+    FIRST_SIEVE,
+    MIN_OWN_CORRELATION,
+    SetMean,
+    own_parts,
+    same_in_every_part,
+    tolerances,
+)
+from catseye.data.groups import Groups, keep_together
+from catseye.data.sources import ImageSet
+from catseye.errors import ImageError
+from catseye.machine.cores import num_cores
+from catseye.preprocess import Pixels, Preprocessing, preprocess
+
+PLAIN_SPREAD = 6.0  # grey levels in a thumbnail; below, all images look alike and twins mean nothing
+SMALLEST_PX = 16  # shorter side; what is smaller has too little to be told apart by
+FINE = Preprocessing(height_px=FINE_PX, width_px=FINE_PX, resize="squash", mean=(0.0,) * 3, std=(1.0,) * 3)
+LOSSY_FORMATS = ("JPEG", "WEBP")
+_HELD = 20_000  # images of 64 x 64 in memory at a time: 250 MB
+_PORTION = 8_192  # pairs
+
+
+@dataclass(frozen=True)
+class Glances:
+    """What the first look knows of every image.
+
+    Shape: thumbs (N, 16, 16, 3) uint8; sides_px (N,), the shorter side; lossless (N,), whether its format keeps all.
+    """
+
+    thumbs: Pixels
+    sides_px: NDArray[np.int32]
+    lossless: NDArray[np.bool_]
+
+
+def find_copies(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_]) -> Twins:
+    """The pairs among the `chosen` (N,) images that show the same."""
+    thumbs = glances.thumbs
+    chosen = comparable(glances, chosen)
+    twins = find_twins(thumbs, chosen, mirrored=images.mirror_safe)
+    mean = SetMean.of(thumbs, chosen)
+    keep = np.zeros(len(twins.pairs), bool)
+    tolerance = np.zeros(len(keep), np.float32)
+    for start in range(0, len(keep), _PORTION):
+        part = slice(start, start + _PORTION)
+        pairs = twins.pairs[part]
+        one, other = thumbs[pairs[:, 0]], _turned(thumbs[pairs[:, 1]], twins.mirrored[part])
+        alike, variances = own_parts(one, other, mean)
+        kept = glances.lossless[pairs[:, 0]] & glances.lossless[pairs[:, 1]]
+        tolerance[part] = tolerances(variances, glances.sides_px[pairs].min(1), kept)
+        near = np.flatnonzero(alike >= MIN_OWN_CORRELATION)
+        keep[start + near[same_in_every_part(one[near], other[near], FIRST_SIEVE * tolerance[start + near])]] = True
+    twins, tolerance = _only(twins, keep), tolerance[keep]
+    return _only(twins, _look_again(images, twins, tolerance))
+
+
+def copy_groups(images: ImageSet, equal: Groups, twins: Twins) -> list[list[str]]:
+    """The names of images that show the same, nearly or byte for byte, group by group."""
+    groups = keep_together(equal, None, twins.pairs)
+    members: dict[int, list[str]] = defaultdict(list)
+    for index in np.flatnonzero(np.bincount(groups, minlength=1)[groups] > 1).tolist():
+        members[int(groups[index])].append(images.names[index])
+    return list(members.values())
+
+
+def comparable(glances: Glances, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the chosen are neither too plain nor too small to be compared, (N,)."""
+    spread = np.array([thumb.std() for thumb in glances.thumbs])
+    return chosen & (spread >= PLAIN_SPREAD) & (glances.sides_px >= SMALLEST_PX)
+
+
+def _only(twins: Twins, keep: NDArray[np.bool_]) -> Twins:
+    return replace(twins, pairs=twins.pairs[keep], correlations=twins.correlations[keep], mirrored=twins.mirrored[keep])
+
+
+def _turned(pixels: Pixels, mirrored: NDArray[np.bool_]) -> Pixels:
+    pixels[mirrored] = pixels[mirrored][:, :, ::-1]
+    return pixels
+
+
+def _look_again(images: ImageSet, twins: Twins, tolerance: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of the candidates stay the same at 64 x 64."""
+    keep = np.zeros(len(twins.pairs), bool)
+    order = np.lexsort((twins.pairs[:, 1], twins.pairs[:, 0]))
+    held: dict[int, Pixels] = {}
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for start in range(0, len(order), _PORTION):
+            rows = order[start : start + _PORTION]
+            pairs: Pairs = twins.pairs[rows]
+            wanted = [index for index in np.unique(pairs).tolist() if index not in held]
+            if len(held) + len(wanted) > _HELD:
+                held = {}
+                wanted = np.unique(pairs).tolist()
+            held.update(zip(wanted, pool.map(partial(_fine, images), wanted), strict=True))
+            one, other = (_stack_held(held, pairs[:, side].tolist()) for side in (0, 1))
+            keep[rows] = same_in_every_part(one, _turned(other, twins.mirrored[rows]), tolerance[rows])
+    return keep
+
+
+def _stack_held(held: dict[int, Pixels], indices: Iterable[int]) -> Pixels:
+    return np.stack([held[index] for index in indices])
+
+
+def _fine(images: ImageSet, index: int) -> Pixels:
+    try:
+        return preprocess(images.read(index), FINE)
+    except ImageError:  # gone since the first look: like nothing else
+        return np.random.default_rng(index).integers(0, 256, (FINE_PX, FINE_PX, 3), np.uint8)

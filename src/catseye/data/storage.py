@@ -1,0 +1,86 @@
+"""Where decoded images are kept: in memory where they fit, else decoded again from their files every epoch.
+
+Called by `prepare.py` and `prepare_evaluation.py`.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from catseye.counting import count
+from catseye.data.loaders import Indices, MemoryLoader
+from catseye.data.sources import ImageSet
+from catseye.errors import DataError, UsageError
+from catseye.machine.memory import free_memory_bytes
+from catseye.preprocess import Preprocessing
+from catseye.settings.schema import DataSettings
+
+MEMORY_SHARE = 0.25  # of what is free: the decoded images may take this much
+EVALUATION_BATCH = 256
+
+
+def choose_storage(
+    settings: DataSettings, needed: int, min_area: float, device: torch.device, num_sharing: int
+) -> tuple[bool, str]:
+    """Whether `needed` bytes of decoded images stay in memory, and why.
+
+    Raises:
+        UsageError: the settings ask for memory where that is impossible.
+
+    """
+    free = free_memory_bytes(device) // num_sharing
+    size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
+    if settings.storage == "memory" and min_area < 1:
+        raise UsageError("augment.crop_scale would do nothing here: it needs data.storage = stream or auto")
+    if settings.storage == "memory" and needed > free:
+        raise UsageError(f"data.storage = memory: {size}, but {free / 1e9:,.1f} GB are free; say auto or stream")
+    if settings.storage == "stream" or min_area < 1:
+        why = "as set" if settings.storage == "stream" else "random resized crop needs the files"
+        return False, f"images are streamed from their files ({why})"
+    if settings.storage == "memory" or needed < MEMORY_SHARE * free:
+        return True, f"images stay in memory ({size})"
+    return (
+        False,
+        f"images are streamed from their files ({size}, more than a quarter of the {free / 1e9:.0f} GB free)",
+    )
+
+
+def fits_in_memory(num_images: int, spec: Preprocessing, device: torch.device) -> bool:
+    """Whether decoded images take at most their share of what is free."""
+    return decoded_bytes(num_images, spec) < MEMORY_SHARE * free_memory_bytes(device)
+
+
+def decoded_bytes(num_images: int, spec: Preprocessing) -> int:
+    """What that many images take as the network's input."""
+    return num_images * spec.height_px * spec.width_px * spec.channels
+
+
+def refuse_bad(images: ImageSet, bad: dict[int, str], strict: bool) -> None:
+    """Stop at unreadable images where data.strict asks for it.
+
+    Raises:
+        DataError: there are some.
+
+    """
+    if bad and strict:
+        listed = "\n  ".join(list(bad.values())[:10])
+        raise DataError(f"{images.source}: {count(len(bad), 'image')} cannot be read (data.strict):\n  {listed}")
+
+
+def evaluation_loader(
+    images: ImageSet, pixels: NDArray[np.uint8], usable: Indices, device: torch.device, bad: dict[int, str]
+) -> MemoryLoader:
+    """Decoded images, in the order of their numbers, as evaluation batches.
+
+    Raises:
+        DataError: there are none.
+
+    """
+    if not len(usable):
+        raise DataError(
+            f"{images.source}: none of {count(len(bad), 'image')} can be read; first: {next(iter(bad.values()))}"
+        )
+    row = np.full(len(images), -1, np.int64)
+    row[usable] = np.arange(len(usable))
+    labels = torch.from_numpy(images.labels[usable]).to(device)
+    return MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, bad=bad)

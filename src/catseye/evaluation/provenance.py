@@ -1,0 +1,126 @@
+"""Whether the images that a model is to be measured on are ones that trained it.
+
+Enters: a run's data.json or a file's manifest, and DATA. Leaves: `Overlap`. Called by `measure.py`. Images are compared
+by content, so that neither a new folder nor new names hide them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catseye.counting import agree, count
+from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, open_source
+from catseye.data.survey import content_digest, fingerprint_images
+from catseye.errors import DataError, ImageError
+from catseye.manifest import Manifest
+from catseye.runs import open_run
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What DATA has in common with what trained the model.
+
+    `chosen` is name -> split where DATA holds the run's own held-out images: these alone are scored. Otherwise
+    `trained_on` of `num_images` that are scored also trained the model.
+    """
+
+    chosen: dict[str, str] | None = None
+    trained_on: int = 0
+    num_images: int = 0
+    note: str = ""
+    own: bool = False  # DATA is what the run recorded, wherever it lies
+
+
+def compare_with_training(
+    path: Path, manifest: Manifest, data: str | Path, data_dir: str | Path | None = None, *, held_out_only: bool = True
+) -> Overlap:
+    """Compare DATA with the images of the run at `path`; of a file without a run, by the fingerprint in its manifest.
+
+    Without `held_out_only` nothing is chosen: all of DATA is scored, and what trained the model is counted.
+
+    Raises:
+        DataError: DATA cannot be listed.
+
+    """
+    images = open_source(data, data_dir=Path(data_dir) if data_dir else None)
+    if not path.is_dir():
+        same = manifest.provenance.data_sha256 and fingerprint_images(images) == manifest.provenance.data_sha256
+        num = len(_scored(images))
+        if not same or num < len(images):  # a given test split did not train
+            return Overlap()
+        return Overlap(None, num, num, _warning(num, num, "all of these images went into its training and its tests"))
+    recorded = open_run(path).data
+    if held_out_only and fingerprint_images(images) == recorded["sha256"]:
+        side = "test" if recorded["splits"].get("test") else "val"
+        return Overlap(dict.fromkeys(recorded["splits"][side], side), own=True)
+    held = _held_out(images, recorded)
+    if held is None:
+        return Overlap(note="whether some of these images trained the model is not known: its run recorded no contents")
+    trained, chosen = held
+    if chosen and trained and held_out_only:
+        side = next(iter(chosen.values()))
+        are = agree(len(chosen), "is", "are")
+        note = (
+            f"DATA holds the run's own images: its {count(len(chosen), f'{side} image')} {are} scored, "
+            f"not the {count(len(trained), 'image')} that trained the model"
+        )
+        return Overlap(chosen, 0, len(chosen), note)
+    scored = _scored(images)
+    both = len(trained & set(scored.tolist()))
+    return Overlap(None, both, len(scored), _warning(both, len(scored)) if both else "")
+
+
+def _warning(both: int, total: int, why: str = "") -> str:
+    return (
+        f"TRAINED ON: {both:,} of {count(total, 'image')} {agree(both, 'was', 'were')} used to train this model"
+        f"{f' ({why})' if why else ''}; the score is too high"
+    )
+
+
+def _scored(images: ImageSet) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The numbers of the images that are measured: test, else validation, else all."""
+    for side in (TEST, VAL):
+        if (images.splits == side).any():
+            return np.flatnonzero(images.splits == side)
+    return np.arange(len(images))
+
+
+def _held_out(images: ImageSet, recorded: Mapping[str, Any]) -> tuple[set[int], dict[str, str]] | None:
+    """The numbers of images that trained, and name -> split of the held-out ones; None where nothing tells them."""
+    if str(images.source) == str(recorded["source"]):  # the same place: names say it all
+        known = {name: side for side in SPLIT_LABELS for name in recorded["splits"].get(side, {})}
+        where = [known.get(name, "") for name in images.names]
+    else:
+        content = recorded.get("content") or _read_contents(recorded)
+        if content is None:
+            return None
+        sides = {digest: side for side in reversed(SPLIT_LABELS) for digest in content.get(side, ())}
+        where = [sides.get(_digest_of(images, index), "") for index in range(len(images))]
+    trained = {index for index, side in enumerate(where) if side == "train"}
+    for side in ("test", "val"):
+        if side in where:
+            return trained, {images.names[index]: side for index, own in enumerate(where) if own == side}
+    return trained, {}
+
+
+def _read_contents(recorded: Mapping[str, Any]) -> dict[str, list[str]] | None:
+    """The contents of a run's images, read where they still are; for runs that did not record them."""
+    try:
+        images = open_source(recorded["source"], data_dir=Path(recorded["data_dir"]) if recorded["data_dir"] else None)
+    except DataError:
+        return None
+    number = {name: index for index, name in enumerate(images.names)}
+    return {
+        side: [_digest_of(images, number[name]) for name in names if name in number]
+        for side, names in recorded["splits"].items()
+    }
+
+
+def _digest_of(images: ImageSet, index: int) -> str:
+    try:
+        return content_digest(images.read(index)).hex()
+    except ImageError:
+        return ""
