@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from catseye.cli.options import DataDir, Debug, Json
+from catseye.cli.options import (
+    DataDir,
+    Debug,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    LabelColumn,
+    Layout,
+    SplitColumn,
+    reading_values,
+)
 from catseye.cli.printing import print_json, stderr, stdout
 from catseye.errors import CatseyeError, UsageError
 
@@ -22,17 +32,25 @@ def check_verb(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write check.json and check.html here.", show_default=False)
     ] = None,
+    layout: Layout = "auto",
+    image_column: ImageColumn = "",
+    label_column: LabelColumn = "",
+    split_column: SplitColumn = "",
+    group_column: GroupColumn = "",
     data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
     from catseye.data.check import check as run_check
+    from catseye.settings.schema import DataSettings
 
+    reading = reading_values(layout, image_column, label_column, split_column, group_column)
+    settings = DataSettings.model_validate({key.removeprefix("data."): value for key, value in reading.items()})
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
     with stderr.status("listing images", spinner="line") as status:
-        verdict = run_check(data, group_by=group_by, data_dir=data_dir, out=out, tell=status.update)
+        verdict = run_check(data, group_by=group_by, data_dir=data_dir, out=out, tell=status.update, settings=settings)
     if as_json:
         print_json(verdict.to_json())
     else:

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli.options import DataDir, Debug, Device, Json, Out, Seed, Strict
+from catseye.cli.options import (
+    DataDir,
+    Debug,
+    Device,
+    GroupColumn,
+    ImageColumn,
+    Json,
+    LabelColumn,
+    Layout,
+    Out,
+    Seed,
+    SplitColumn,
+    Strict,
+    reading_values,
+)
 from catseye.cli.printing import headline, print_json, stderr, stdout
 from catseye.errors import UsageError
 
@@ -36,6 +50,11 @@ def train_verb(
     max_restarts: Annotated[
         int, typer.Option("--max-restarts", min=0, help="With --nproc: go on from the checkpoint so often.")
     ] = 0,
+    layout: Layout = "auto",
+    image_column: ImageColumn = "",
+    label_column: LabelColumn = "",
+    split_column: SplitColumn = "",
+    group_column: GroupColumn = "",
     out: Out = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -53,7 +72,7 @@ def train_verb(
         raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
     from catseye.training.fit import train as run_training
 
-    settings: dict[str, object] = {}
+    settings = reading_values(layout, image_column, label_column, split_column, group_column)
     if no_skip:
         settings["model.skip"] = False
     if strict:

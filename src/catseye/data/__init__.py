@@ -3,7 +3,8 @@
 Enters: a name, folder, zip or list. Leaves: loaders of batches with their labels and splits. Called by training,
 evaluation and `catseye check`.
 
-    sources.py        folder, zip, CSV: names, labels, splits, a way to read
+    sources/          folder, zip, list: names, labels, splits, a way to read
+    related.py        which images belong together: by a part of their names, by a column of a list
     names.py          a million file names in one block of bytes
     builtin.py        digits, MNIST, CIFAR as arrays
     checks.py         the first look: equal files, typical size, grey or colour

@@ -25,17 +25,18 @@ from catseye.data.duplicates import (
 from catseye.data.findings import Example, Finding, Verdict, worst_first
 from catseye.data.image_rules import fault_findings, image_findings
 from catseye.data.looks import Looks, look_at_all
+from catseye.data.related import is_grouped, related_images
 from catseye.data.side_rules import (
     Groups,
     Sides,
     class_findings,
     duplicate_findings,
-    group_by_name,
     group_findings,
     twin_findings,
 )
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.errors import CatseyeError
+from catseye.settings.schema import DataSettings
 
 PLAIN_SPREAD = 6.0  # grey levels in a thumbnail; below, all images look alike and twins mean nothing
 
@@ -47,11 +48,13 @@ def check(
     data_dir: Path | None = None,
     out: Path | None = None,
     tell: Callable[[str], None] | None = None,
+    settings: DataSettings | None = None,
 ) -> Verdict:
     """Look at every image of DATA and say what a training would suffer from.
 
     `group_by` is a regular expression on file names: images with the same first group belong together. Writes
-    check.json and check.html to `out`. `tell` hears what is being done.
+    check.json and check.html to `out`. `tell` hears what is being done. `settings` choose layout and columns, as in
+    train.
 
     Raises:
         DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression.
@@ -59,8 +62,8 @@ def check(
     """
     begun = time.monotonic()
     say = tell or (lambda line: None)
-    images = open_source(source, data_dir=data_dir)
-    related = group_by_name(images.names, group_by)
+    images = open_source(source, data_dir=data_dir, settings=settings)
+    related = related_images(images, group_by)
     looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
     readable = looks.readable
     equal = equal_groups(looks)
@@ -72,7 +75,7 @@ def check(
     findings = [
         *fault_findings(looks.faults),
         *duplicate_findings(images.labels, sides, equal, images.classes),
-        *(group_findings(sides, related) if group_by else []),
+        *(group_findings(sides, related) if is_grouped(images, group_by) else []),
         *class_findings(images, readable, sides),
         *twin_findings(images.labels, sides, equal, twins, images.classes),
         *image_findings(looks),
@@ -154,7 +157,8 @@ def together(*groups: Groups) -> Groups:
 
 def _left_out(images: ImageSet) -> list[Finding]:
     return [
-        Finding("left-out", "warning", 1, note, "look whether they should count", [Example()]) for note in images.notes
+        *(Finding("left-out", "warning", 1, note, "look whether this is right", [Example()]) for note in images.notes),
+        *(Finding("reading", "note", 1, said, "this is how DATA was read", [Example()]) for said in images.remarks),
     ]
 
 

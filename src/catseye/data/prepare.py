@@ -15,7 +15,8 @@ from catseye.data.check import quick_verdict, together
 from catseye.data.checks import Survey, check_split, choose_input_px, survey
 from catseye.data.findings import Verdict
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
-from catseye.data.side_rules import group_by_name, refuse_leak
+from catseye.data.related import is_grouped, related_images
+from catseye.data.side_rules import refuse_leak
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet, open_source
 from catseye.data.splits import split
 from catseye.errors import DataError, UsageError
@@ -80,8 +81,8 @@ def prepare(
             also train (unless data.allow_leaks), or, when strict, any unreadable image.
 
     """
-    images = open_source(source, data_dir=data_dir)
-    related = group_by_name(images.names, settings.group_by)
+    images = open_source(source, data_dir=data_dir, settings=settings)
+    related = related_images(images, settings.group_by)
     found = survey(images, seed=seed)
     spec = _choose_spec(settings, found, expected)
     bad = dict(found.unreadable)
@@ -100,7 +101,7 @@ def prepare(
         test_fraction=settings.test_fraction,
         seed=seed,
     )
-    notes = [*images.notes, *check_split(images, splits, found)]
+    notes = [*images.remarks, *images.notes, *check_split(images, splits, found)]
     if not settings.allow_leaks and not images.published:
         refuse_leak(images, splits, found.groups, related)
     verdict = quick_verdict(
@@ -108,7 +109,7 @@ def prepare(
         unreadable=bad,
         equal=found.groups,
         related=related,
-        grouped=bool(settings.group_by),
+        grouped=is_grouped(images, settings.group_by),
         sides=splits,
     )
     if bad:
@@ -154,17 +155,18 @@ def prepare_evaluation(
     chosen: dict[str, str] | None = None,
     data_dir: Path | None = None,
     strict: bool = False,
+    settings: DataSettings | None = None,
 ) -> tuple[ImageSet, MemoryLoader | StreamLoader, list[str]]:
     """The held-out images of DATA, labelled in the order of a model's own classes.
 
-    `chosen` is name -> split from a run's manifest. Without it the test split counts, else
-    validation, else everything there is. Returns images, one loader and the sentences to print.
+    `settings` say how DATA is read, as in train. `chosen` is name -> split from a run's manifest. Without it the test
+    split counts, else validation, else everything there is. Returns images, one loader and the sentences to print.
 
     Raises:
         DataError: a class of DATA is none of the model's, or an image of the run is gone.
 
     """
-    images = open_source(source, data_dir=data_dir)
+    images = open_source(source, data_dir=data_dir, settings=settings)
     unknown = sorted(set(images.classes) - set(classes))
     if unknown:
         raise DataError(f"{source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")

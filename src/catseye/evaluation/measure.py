@@ -106,6 +106,7 @@ def measure(
         chosen=chosen,
         data_dir=Path(data_dir) if data_dir else None,
         strict=strict,
+        settings=open_run(model.path).settings.data if model.path.is_dir() else None,
     )
     outputs = model.collect(loader=loader)
     if loader.bad:
