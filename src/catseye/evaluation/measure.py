@@ -20,6 +20,7 @@ from catseye.machine.devices import choose_device
 from catseye.manifest import Manifest
 from catseye.runs import load_model, open_run
 from catseye.runtimes.loading import is_model_file, load
+from catseye.settings.schema import DataSettings
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,19 @@ def measure(
         chosen=chosen,
         data_dir=Path(data_dir) if data_dir else None,
         strict=strict,
-        settings=open_run(model.path).settings.data if model.path.is_dir() else None,
+        settings=_reading_of_run(model.path, data),
     )
     outputs = model.collect(loader=loader)
     if loader.bad:
         first = next(iter(loader.bad.values()))
         notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
     return MeasuredModel(model, images, outputs, loader.bad, str(data), chosen is not None, notes, loader)
+
+
+def _reading_of_run(path: Path, data: str | Path) -> DataSettings | None:
+    """How a run read its DATA, for the same DATA; other DATA is read afresh."""
+    if not path.is_dir():
+        return None
+    run = open_run(path)
+    same = Path(run.data["source"]).absolute() == Path(data).absolute()
+    return run.settings.data if same else None

@@ -49,13 +49,11 @@ def label_by_folder(
 
     """
     names = sorted(name for name in files if os.path.splitext(name)[1].lower() in FILE_SUFFIXES)  # noqa: PTH122
-    own = OwnOutputs()
+    others = []
     if len(names) < len(files):
         others = [name for name in files if os.path.splitext(name)[1].lower() not in FILE_SUFFIXES]  # noqa: PTH122
-        own = find_own_outputs(others, names, read_head)
-        names = own.without(names)
-    else:
-        others = []
+    own = find_own_outputs(others, names, read_head)
+    names = own.without(names)
     lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
     if not names:
         raise DataError(_no_images(source, others, own, lists))

@@ -62,13 +62,13 @@ class _Reading:
                 continue
             if self.choice == "classes":
                 return self._classes(here)
-            if self._splits(here, below) or self._splits_in_classes(below):
+            if self._splits_in_classes(below) or self._splits(here, below):
                 return self.found
             deeper = self._one_that_holds_the_classes(here, below)
             if deeper is not None:
                 here = deeper
                 continue
-            if self.choice == "splits":
+            if self.choice == "splits" and not any(map(_is_side, self.found.passed)):
                 raise DataError(
                     f"--layout splits: {self._place(here)} holds no folders that hold class folders; leave the option "
                     "out, or put class folders into train/ and test/"
@@ -81,8 +81,7 @@ class _Reading:
         return self.found
 
     def _say_descent(self, here: Folder, below: Folder) -> None:
-        side, rest = side_of(below.name)
-        if side is not None and not rest and not here.direct:
+        if _is_side(below) and not here.direct:
             self.found.remarks.append(
                 f"{below.path}/ is the only folder with images: it is read as the whole set, not as a split"
             )
@@ -154,14 +153,13 @@ class _Reading:
         found.roots = [(folder.core, sides[folder.path]) for folder in inside]
         found.left_out += [folder for folder in below if folder.path not in sides]
         self._say_left_out(here)
-        labelled = {side for root, side in found.roots if root.full}
-        if labelled == {TRAIN}:
+        labelled = [(folder, sides[folder.path]) for folder in inside if _has_classes(folder)]
+        unusual = [folder for folder, side in labelled if side != NOT_SPLIT and folder.name.lower() not in _USUAL]
+        if {side for _, side in labelled} == {TRAIN}:
             found.roots = [(root, NOT_SPLIT) for root, _ in found.roots]
-            names = ", ".join(f"{folder.path}/" for folder in inside)
-            found.remarks.append(f"only {names} brings class folders: what is held out is drawn from it")
-        named = [folder for folder in inside if sides[folder.path] != NOT_SPLIT]
-        unusual = [folder for folder in named if folder.name.lower() not in _USUAL]
-        if unusual:
+            names = ", ".join(f"{folder.path}/" for folder, _ in labelled)
+            found.remarks.append(f"class folders are in {names} only: what is held out is drawn from there")
+        elif unusual:
             read = ", ".join(f"{folder.path}/ as {SPLIT_LABELS[sides[folder.path]]}" for folder in unusual)
             found.remarks.append(f"splits: {read}")
         self._ask_about_nested([root for root, _ in found.roots])
@@ -174,17 +172,14 @@ class _Reading:
             self.found.remarks.append(f"{names} name no side: their images are pooled, and what is held out is drawn")
             return {folder.path: NOT_SPLIT for folder in unknown}
         if not free:
-            self.found.notes.append(
-                f"{names} name no side and are left out; rename them so that train, val or test is in their names"
-            )
-            return {}
+            return {}  # left out, and said to be so
         return {folder.path: free[0] for folder in unknown}
 
     # --- splits below classes ----------------------------------------------------------------------------------------
 
     def _splits_in_classes(self, below: list[Folder]) -> bool:
         """cat/train, cat/test, dog/train, dog/test."""
-        classes = [folder for folder in below if folder.branches and not folder.direct]
+        classes = [folder for folder in below if not folder.direct and len(folder.full) > 1 and not _is_side(folder)]
         flat = [folder for folder in below if folder not in classes]
         if len(classes) < 2 or not all(is_extra(folder.name) for folder in flat):
             return False
@@ -211,6 +206,8 @@ class _Reading:
         if len(likely) > 1:
             if _any_alike(likely):
                 self._ask_splits_or_classes(here, likely)
+            if likely == below and self.choice == "auto":
+                self._ask_splits_or_classes(here, likely, "sub-folders with images and no image of their own")
             return None
         (one,) = likely
         others = [folder for folder in below if folder is not one]
@@ -234,15 +231,15 @@ class _Reading:
         else:
             self.found.notes.append(
                 f"{taken.path}/ holds {so_many(len(taken.core.full), 'sub-folder')} with images and none of its own: "
-                f"the class folders are those in {self._place(taken)}; {listed} beside it {be} left out; if "
+                f"DATA is read from {self._place(taken)}; {listed} beside it {be} left out; if "
                 f"{a_few([taken.name, *(folder.name for folder in new)])} are the classes, say --layout classes"
             )
 
-    def _ask_splits_or_classes(self, here: Folder, alike: list[Folder]) -> None:
+    def _ask_splits_or_classes(self, here: Folder, alike: list[Folder], what: str = "the same class folders") -> None:
         inside = sorted({child.name for folder in alike for child in folder.core.full})
         names = sorted(folder.name for folder in alike)
         raise DataError(
-            f"{self._place(here)}: the folders {a_few(names)} hold the same class folders. Are they splits of one set, "
+            f"{self._place(here)}: the folders {a_few(names)} hold {what}. Are they splits or parts of one set, "
             f"with the classes {a_few(inside)}? Then say --layout splits. Or are they themselves the classes, "
             f"{a_few(sorted(folder.name for folder in here.full))}? Then say --layout classes "
             "(in settings: data.layout)"
@@ -300,6 +297,11 @@ def _sides_by_name(below: list[Folder]) -> dict[str, int]:
                 sides[folder.path] = side
                 break
     return sides
+
+
+def _is_side(folder: Folder) -> bool:
+    side, rest = side_of(folder.name)
+    return side is not None and not rest
 
 
 def _has_classes(folder: Folder) -> bool:

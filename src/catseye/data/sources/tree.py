@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(eq=False)
 class Folder:
     """One folder.
 
