@@ -59,7 +59,11 @@ class ZipReader:
             entry = archive.getinfo(name)
             if reason := _why_unreadable(entry):
                 raise ImageError(f"{self.path}:{name} {reason}")
-            return archive.read(entry)
+            with archive.open(entry) as stream:
+                content = stream.read(entry.file_size)  # not read(): that unpacks all there is, whatever the size says
+            if len(content) != entry.file_size:
+                raise EOFError(f"{len(content):,} of {entry.file_size:,} bytes are there")
+            return content
         except (
             zipfile.BadZipFile,
             OSError,

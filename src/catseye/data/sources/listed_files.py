@@ -7,17 +7,17 @@ Called by `table.py`. Folders are listed once each; nothing is asked about singl
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from catseye.data.sources.leftovers import is_leftover
-from catseye.data.sources.split_names import is_extra
+from catseye.data.sources.split_names import mentions_extra
 from catseye.preprocess import FILE_SUFFIXES
 
 MAX_BASES = 300  # folders near the list in which files are looked for
 _SAMPLE = 40
+SECOND_SHARE = 0.1
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 
 
@@ -66,14 +66,13 @@ class ListedFiles:
         sample = list(dict.fromkeys(values))
         sample = sample[:: max(1, len(sample) // _SAMPLE)][:_SAMPLE]
         plain = PathRule((0, False, ""), "", 0)
-        hits: Counter[PathRule] = Counter()
-        hits[plain] = sum(self._apply(plain, value) is not None for value in sample)
-        if hits[plain] < len(sample):
+        hits = {plain: {value for value in sample if self._apply(plain, value) is not None}}
+        if len(hits[plain]) < len(sample):
             for value in sample:
                 for rule in self._possible_rules(value):
                     if rule != plain and self._apply(rule, value) is not None:
-                        hits[rule] += 1
-        self._rules = sorted((rule for rule in hits if hits[rule]), key=lambda rule: (-hits[rule], rule))
+                        hits.setdefault(rule, set()).add(value)
+        self._rules = _fewest_rules(hits, len(sample))
         found = sum(self._find(value) is not None for value in sample)
         return found * len(values) // max(len(sample), 1)
 
@@ -101,7 +100,7 @@ class ListedFiles:
         depth = len(_path_parts(value)) - 1
         for number, base in enumerate(self._near()):
             for dropped in range(depth + 1):
-                yield PathRule((dropped + (number > 0), is_extra(base.rpartition("/")[2]), base), base, dropped)
+                yield PathRule((dropped + (number > 0), mentions_extra(base.rpartition("/")[2]), base), base, dropped)
 
     def _near(self) -> list[str]:
         """The list's folder, those in it and in them; then the folder above, and those in it."""
@@ -148,6 +147,24 @@ class ListedFiles:
             except (OSError, ValueError):
                 self._listings[prefix] = None
         return self._listings[prefix]
+
+
+def _fewest_rules(hits: dict[PathRule, set[str]], num: int) -> list[PathRule]:
+    """The rule that finds most, then what finds a good part of the rest: a single missing file is not looked for
+    elsewhere, where another image may have its name. Outside the list's folder only where nothing is found inside.
+    """
+    inside = {rule: found for rule, found in hits.items() if found and not rule.base.startswith("..")}
+    left = inside or hits
+    chosen: list[PathRule] = []
+    missing = set().union(*left.values()) if left else set()
+    while left:
+        best = min(left, key=lambda rule: (-len(left[rule] & missing), rule))
+        gain = len(left[best] & missing)
+        if not gain or (chosen and gain < max(2, SECOND_SHARE * num)):
+            break
+        chosen.append(best)
+        missing -= left[best]
+    return chosen
 
 
 def _fold_name(name: str) -> str:

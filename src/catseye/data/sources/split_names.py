@@ -77,6 +77,15 @@ def is_extra(name: str) -> bool:
     return any(word in _EXTRAS for word in words) and all(word in _EXTRAS or word in _FILLERS for word in words)
 
 
+def mentions_extra(name: str) -> bool:
+    """Whether a word of the name is one of those, whatever stands beside it.
+
+    >>> mentions_extra("lung masks"), mentions_extra("lungs")
+    (True, False)
+    """
+    return any(word in _EXTRAS for word in words_of(name))
+
+
 def is_wrapper(name: str) -> bool:
     """Whether a folder of this name most likely holds class folders and is none.
 
