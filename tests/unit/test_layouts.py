@@ -304,9 +304,11 @@ def add(root: Path, *names: str) -> None:
         ("report/report.html", "report/metrics.json", "report/confusion.png", "report/corruptions.png"),
         ("answers/plan.json", "answers/images.jsonl", "answers/part-00000.parquet"),
         ("look/lr-find.png",),
+        ("maps/0-gradcam.png", "maps/1-gradcam++.png", "maps/2-eigencam.png"),
+        ("checked/check.json", "checked/check.html"),
         ("bench/bench.json", "bench/bench.png"),
     ],
-    ids=["run", "runs", "run in a class", "export", "report", "predictions", "lr-find", "bench"],
+    ids=["run", "runs", "run in a class", "export", "report", "predictions", "lr-find", "cam", "check", "bench"],
 )  # fmt: skip
 def test_what_catseye_wrote_is_no_data_and_said(files, zipped, tmp_path):
     root = put(tmp_path / "data", "*")
@@ -328,7 +330,7 @@ def test_explanations_are_no_data(tmp_path):
     write_figures(root / "filters", "The first filters", {"conv1": matplotlib.Figure()})
     found = read(root)
     assert found.classes == ANIMALS
-    assert "filters/conv1.png" in found.notes[0]
+    assert found.notes[0] == "1 folder that catseye wrote (figures) in DATA: no data, skipped: 'filters'"
     (root / "page").mkdir()
     add(root, "page/a.png")
     (root / "page" / "index.html").write_text("<h1>somebody's page</h1>")
@@ -384,6 +386,15 @@ def test_a_class_folder_that_is_not_utf_8_is_refused_by_its_name(name, tmp_path)
     assert str(caught.value).encode("utf-8"), "it can be printed"
 
 
+def test_a_place_that_is_not_utf_8_is_refused_and_a_link_to_it_is_read(tmp_path):
+    odd = tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape")
+    put(odd, "*")
+    with pytest.raises(DataError, match=r"caf\\xe9 is not UTF-8"):
+        read(odd)
+    (tmp_path / "plain").symlink_to(odd)
+    assert read(tmp_path / "plain").source == str(tmp_path / "plain")
+
+
 def test_a_file_that_is_not_utf_8_is_read(tmp_path):
     root = put(tmp_path, "*")
     (root / "fox" / b"caf\xe9.png".decode("utf-8", "surrogateescape")).write_bytes(PNG)
@@ -399,6 +410,22 @@ def test_signs_in_names_mean_nothing(name, tmp_path):
     assert found.classes == ANIMALS
     label = name.replace("/", "")
     assert read(put(tmp_path / "classes" / name, label, "other")).classes == tuple(sorted((label, "other")))
+
+
+# --- a model's classes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("classes", "found"), [(ANIMALS, ANIMALS), (("north", "south"), ("north", "south"))])
+def test_the_classes_of_a_model_answer_the_question(classes, found, tmp_path, make_spec):
+    import torch
+
+    from catseye.data.prepare import prepare_evaluation
+
+    root = put(tmp_path, "north/*", "south/*")
+    images, _, _ = prepare_evaluation(root, make_spec(), classes, device=torch.device("cpu"))
+    assert images.classes == found
+    with pytest.raises(DataError, match="--layout"):
+        prepare_evaluation(root, make_spec(), ("a", "b"), device=torch.device("cpu"))
 
 
 # --- the tree -----------------------------------------------------------------------------------------------------

@@ -298,6 +298,23 @@ def test_several_labels_in_a_cell_are_said(labels, root):
     assert [one.severity for one in check(root / "list.csv").findings if "multi-label" in one.title] == ["warning"]
 
 
+def test_one_image_in_rows_of_different_labels_is_said(root):
+    found = listed(root, ["path,label", *rows("leaves/{n}.png,{label}"), "leaves/00.png,oak", "leaves/01.png,oak"])
+    assert found.notes[0].startswith("1 image stands in several rows under different labels, e.g. 'leaves/00.png'")
+
+
+def test_boxes_are_said_to_be_no_classes(root):
+    found = listed(root, ["filename,class,xmin,ymin,xmax,ymax", *rows("leaves/{n}.png,{label},1,2,3,4")])
+    assert_all(found, root)
+    assert "object detection is not supported" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["list.xlsx", "list.parquet", "list.txt"])
+def test_other_tables_are_named(name, root):
+    with pytest.raises(DataError, match=r"save it as a \.csv"):
+        listed(root, ["path,label"], name=name)
+
+
 @pytest.mark.parametrize("labels", [
     ("apple scab", "apple rust", "pear scab", "pear rust"),
     ("New York", "New Delhi"),

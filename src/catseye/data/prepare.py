@@ -4,8 +4,10 @@ Enters: a source and settings. Leaves: `Prepared` with one loader per split and 
 Called by `training/fit.py` (train) and `evaluation/evaluate.py`.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from catseye.data.findings import Verdict
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
 from catseye.data.related import is_grouped, related_images
 from catseye.data.side_rules import refuse_leak
-from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet, open_source
+from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet, UnclearLayout, open_source
 from catseye.data.splits import split
 from catseye.errors import DataError, UsageError
 from catseye.machine.cores import num_cores
@@ -31,6 +33,7 @@ EVALUATION_BATCH = 256
 LARGER_THAN_TRAINED = 9 / 7  # 224 -> 288: see recipes/transfer.toml
 STATISTICS_SAMPLE = 2_000
 MAX_FOREIGN = 10_000
+LAYOUTS: tuple[Literal["splits", "classes"], ...] = ("splits", "classes")
 
 
 @dataclass
@@ -166,7 +169,7 @@ def prepare_evaluation(
         DataError: a class of DATA is none of the model's, or an image of the run is gone.
 
     """
-    images = open_source(source, data_dir=data_dir, settings=settings)
+    images = _open_for_classes(source, classes, data_dir, settings)
     unknown = sorted(set(images.classes) - set(classes))
     if unknown:
         raise DataError(f"{source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
@@ -197,6 +200,23 @@ def prepare_evaluation(
         images, spec, indices, EVALUATION_BATCH, False, 0, workers=workers, device=device, strict=strict
     )
     return images, stream, notes
+
+
+def _open_for_classes(
+    source: str | Path, classes: tuple[str, ...], data_dir: Path | None, settings: DataSettings | None
+) -> ImageSet:
+    """DATA; of two readings of its folders the one whose classes a model knows."""
+    try:
+        return open_source(source, data_dir=data_dir, settings=settings)
+    except UnclearLayout:
+        fitting = []
+        for layout in LAYOUTS:
+            with suppress(DataError):  # one of the readings may be none
+                images = open_source(source, data_dir=data_dir, settings=DataSettings(layout=layout))
+                fitting += [images] * (set(images.classes) <= set(classes))
+        if len(fitting) != 1:
+            raise
+        return fitting[0]
 
 
 def prepare_foreign(

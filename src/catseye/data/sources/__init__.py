@@ -28,4 +28,5 @@ from catseye.data.sources.image_set import VAL as VAL
 from catseye.data.sources.image_set import ArrayReader as ArrayReader
 from catseye.data.sources.image_set import ImageSet as ImageSet
 from catseye.data.sources.image_set import Reader as Reader
+from catseye.data.sources.layout import UnclearLayout as UnclearLayout
 from catseye.data.sources.open_data import open_source as open_source

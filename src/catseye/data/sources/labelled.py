@@ -62,7 +62,7 @@ def label_by_folder(
     try:
         found = read_layout(source, root, layout)
     except DataError as error:
-        raise DataError(f"{error}{_list_advice(source, lists)}") from None
+        raise type(error)(f"{error}{_list_advice(source, lists)}") from None
     places, said = _place_folders(source, found)
     classes = sorted({name for name, _ in places.values()})
     number = {name: index for index, name in enumerate(classes)}

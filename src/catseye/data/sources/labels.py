@@ -12,6 +12,7 @@ from catseye.data.sources.image_set import a_few, so_many
 _MISSING = frozenset({"", "nan", "<na>", "#n/a", "n/a", "null", "nat"})
 _CERTAIN = ("|", ";", "\n")  # hardly ever inside the name of a class
 _POSSIBLE = (",", "+", "&", "/", " ")
+_BOXES = frozenset({"xmin", "ymin", "xmax", "ymax", "bbox", "x1", "y1", "x2", "y2", "bboxx", "bboxy"})
 _FEW_FRACTIONS = 8
 
 
@@ -73,4 +74,36 @@ def note_on_numbers(labels: Sequence[str]) -> str:
     return (
         f"the labels look like measurements ({a_few(sorted(values), 3)}): this looks like regression, which is not "
         "supported; every value is read as a class of its own; write ranges, such as low and high, to have classes"
+    )
+
+
+def note_on_repeated_files(names: Sequence[str], labels: Sequence[str]) -> str:
+    """A sentence where one file stands in several rows under different labels, or nothing.
+
+    >>> note_on_repeated_files(["a.png", "b.png", "a.png"], ["red", "red", "green"])[:49]
+    '1 image stands in several rows under different la'
+    """
+    first: dict[str, str] = {}
+    torn = {name for name, label in zip(names, labels, strict=True) if first.setdefault(name, label) != label}
+    if not torn:
+        return ""
+    verb = "stands" if len(torn) == 1 else "stand"
+    return (
+        f"{so_many(len(torn), 'image')} {verb} in several rows under different labels, e.g. {min(torn)!r}: several "
+        "labels per image (multi-label) are not supported yet, so each row counts as an image of its own"
+    )
+
+
+def note_on_boxes(columns: Sequence[str]) -> str:
+    """A sentence where columns look like the corners of boxes, or nothing.
+
+    >>> note_on_boxes(["Width", "x_min", "ymin"])[:36]
+    "the columns 'x_min', 'ymin' look lik"
+    """
+    boxes = [name for name in columns if re.sub(r"[\W_]+", "", name).lower() in _BOXES]
+    if len(boxes) < 2:
+        return ""
+    return (
+        f"the columns {a_few(boxes)} look like boxes: object detection is not supported, each row counts as a whole "
+        "image; cut the boxes out and list the pieces"
     )

@@ -16,6 +16,10 @@ from catseye.errors import DataError
 CLEAR = 2  # class folders in common, from which on two folders look like splits of one set
 
 
+class UnclearLayout(DataError):
+    """Folders can be read in two ways, and the user has not said which."""
+
+
 @dataclass
 class Layout:
     """`roots` are the folders whose children are classes, with their sides.
@@ -35,7 +39,8 @@ def read_layout(source: str, root: Folder, choice: str) -> Layout:
     """Find the class folders below DATA.
 
     Raises:
-        DataError: there are none, or they can be read in two ways; the message says which option chooses.
+        DataError: there are none.
+        UnclearLayout: they can be read in two ways; the message says which option chooses.
 
     """
     return _Reading(source, choice).read(root)
@@ -238,7 +243,7 @@ class _Reading:
     def _ask_splits_or_classes(self, here: Folder, alike: list[Folder], what: str = "the same class folders") -> None:
         inside = sorted({child.name for folder in alike for child in folder.core.full})
         names = sorted(folder.name for folder in alike)
-        raise DataError(
+        raise UnclearLayout(
             f"{self._place(here)}: the folders {a_few(names)} hold {what}. Are they splits or parts of one set, "
             f"with the classes {a_few(inside)}? Then say --layout splits. Or are they themselves the classes, "
             f"{a_few(sorted(folder.name for folder in here.full))}? Then say --layout classes "
@@ -259,7 +264,7 @@ class _Reading:
         one = nested[0][0]
         option = "classes" if len(roots) == 1 and roots[0] is self.found.passed[-1] else "splits"
         parts = [child.name for child in one.core.full]
-        raise DataError(
+        raise UnclearLayout(
             f"{self._place(one)} holds {so_many(len(parts), 'sub-folder')} with images ({a_few(parts)}) and no image "
             f"of its own. Is {one.name!r} one class, with {a_few(sorted(folders))} as the classes? Then say --layout "
             f"{option} (in settings: data.layout). Are the classes in it? Then give {self._place(one)} as DATA, "

@@ -17,6 +17,15 @@ from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
 _HEAD_BYTES = 1024
+_TABLES = {
+    ".xlsx": "a spreadsheet",
+    ".xls": "a spreadsheet",
+    ".ods": "a spreadsheet",
+    ".parquet": "a Parquet table",
+    ".json": "a JSON file",
+    ".jsonl": "a JSON file",
+    ".txt": "a text file",
+}
 
 
 def open_source(source: str | Path, *, data_dir: Path | None = None, settings: DataSettings | None = None) -> ImageSet:
@@ -37,7 +46,7 @@ def open_source(source: str | Path, *, data_dir: Path | None = None, settings: D
             f"{printable_name(str(path))} does not exist; DATA is a folder of class folders, a .zip of one, "
             f"a .csv with path,label, or one of: {', '.join(builtin.NAMES)}"
         )
-    path = path.resolve()
+    path = _absolute(path)
     if path.is_dir():
         if batches := builtin.cifar_folder(path):
             return _from_builtin(batches, str(path))
@@ -52,6 +61,8 @@ def open_source(source: str | Path, *, data_dir: Path | None = None, settings: D
         )
     if path.suffix.lower() in LIST_SUFFIXES:
         return read_table(path, chosen)
+    if kind := _TABLES.get(path.suffix.lower()):
+        raise DataError(f"{path} is {kind}; DATA is a folder, a .zip or a .csv: save it as a .csv with path,label")
     files, folders = list_zip(path)
     return label_by_folder(
         str(path),
@@ -60,6 +71,25 @@ def open_source(source: str | Path, *, data_dir: Path | None = None, settings: D
         lambda names: ZipReader(path, names),
         layout=chosen.layout,
         read_head=lambda name: read_zip_head(path, name),
+    )
+
+
+def _absolute(path: Path) -> Path:
+    """Where DATA really lies; a run's files and its model card name that place, and they are UTF-8.
+
+    Raises:
+        DataError: its name is not UTF-8, and no link with a plain name leads there.
+
+    """
+    for place in (path.resolve(), path.absolute()):
+        try:
+            str(place).encode("utf-8")
+        except UnicodeEncodeError:
+            continue
+        return place
+    raise DataError(
+        f"the path {printable_name(str(path.absolute()))} is not UTF-8, and the files of a run name it; rename the "
+        "folder, or make a link to it with a plain name and give that as DATA"
     )
 
 

@@ -4,6 +4,7 @@ Enters: the names of all files. Leaves: `OwnOutputs`. Called by `labelled.py`. T
 catseye writes together, so that those of older versions are known too.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -35,7 +36,9 @@ _FILES = {
 _IMAGES = frozenset(
     {"confusion.png", "curves.png", "corruptions.png", "bench.png", "timeline.png", "lr-find.png", "reliability.png"}
 )
+_CAM = re.compile(r".+-(gradcam(\+\+)?|eigencam)\.png")  # IMAGE-METHOD.png of `catseye explain cam`
 _EXPLANATION = "index.html"
+_DRAWN_ENDINGS = ("lr-find.png", "-gradcam.png", "-gradcam++.png", "-eigencam.png")
 _MARK = b'content="catseye'  # the generator that explanation/figures.py names in its page
 _NAMES = frozenset().union(*(files for kinds in (_WHOLE, _FILES) for sets in kinds.values() for files in sets))
 
@@ -96,9 +99,17 @@ def find_own_outputs(others: Iterable[str], images: list[str], read_head: Callab
     explained = {
         folder for folder in pages if _MARK in read_head(f"{folder}/{_EXPLANATION}" if folder else _EXPLANATION)
     }
-    for name in images if drawn or explained else [name for name in images if name.endswith("lr-find.png")]:
+    for name in images if drawn or explained else [name for name in images if name.endswith(_DRAWN_ENDINGS)]:
         folder, _, last = name.rpartition("/")
-        if folder in explained or last == "lr-find.png" or (folder in drawn and last in _IMAGES):
+        if (
+            folder in explained
+            or last == "lr-find.png"
+            or (folder in drawn and last in _IMAGES)
+            or _CAM.fullmatch(last)
+        ):
             found.files.add(name)
+    for folder in drawn | {name.rpartition("/")[0] for name in found.files}:
+        if folder and all(name in found.files for name in images if name.startswith(f"{folder}/")):
+            found.folders.setdefault(folder, "report" if folder in drawn else "figures")
     found.files = {name for name in found.files if not OwnOutputs(found.folders).covers(name)}
     return found

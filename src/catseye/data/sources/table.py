@@ -18,7 +18,13 @@ from catseye.data.names import Names
 from catseye.data.sources.columns import NO_COLUMN, Columns, choose_columns, has_header, is_one, plain_column
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, a_few, so_many
-from catseye.data.sources.labels import is_missing, note_on_numbers, note_on_several_labels
+from catseye.data.sources.labels import (
+    is_missing,
+    note_on_boxes,
+    note_on_numbers,
+    note_on_repeated_files,
+    note_on_several_labels,
+)
 from catseye.data.sources.listed_files import ListedFiles
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError
@@ -50,10 +56,13 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
     names = Names(map(files.name, rows.paths))
     if files.base:
         remarks.append(f"the files of the list lie in {files.base}/")
-    notes = [note for note in (*_on_unlabelled(rows), note_on_several_labels(rows.labels)) if note]
-    if note := note_on_numbers(rows.labels):
-        notes.append(note)
-    groups, said, doubts = _groups_of(columns, rows, labels)
+    doubts = (
+        note_on_several_labels(rows.labels),
+        note_on_repeated_files(rows.paths, rows.labels),
+        note_on_numbers(rows.labels),
+        note_on_boxes(columns.unused),
+    )
+    groups, said, ungrouped = _groups_of(columns, rows, labels)
     return ImageSet(
         source=str(path),
         classes=tuple(classes),
@@ -61,7 +70,7 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
         labels=labels,
         splits=splits,
         read=FolderReader(path.parent, names),
-        notes=(*notes, *doubts),
+        notes=(*_on_unlabelled(rows), *filter(None, doubts), *ungrouped),
         groups=groups,
         group_name=columns.names[columns.group] if columns.group is not None and groups is not None else "",
         remarks=(*remarks, *said),
