@@ -111,5 +111,11 @@ def find_own_outputs(others: Iterable[str], images: list[str], read_head: Callab
     for folder in drawn | {name.rpartition("/")[0] for name in found.files}:
         if folder and all(name in found.files for name in images if name.startswith(f"{folder}/")):
             found.folders.setdefault(folder, "report" if folder in drawn else "figures")
+    found.folders = {one: kind for one, kind in found.folders.items() if not _parts_of(one) & found.folders.keys()}
     found.files = {name for name in found.files if not OwnOutputs(found.folders).covers(name)}
     return found
+
+
+def _parts_of(path: str) -> set[str]:
+    """The folders above a folder."""
+    return {path[:place] for place, letter in enumerate(path) if letter == "/"}
