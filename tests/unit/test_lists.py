@@ -265,6 +265,12 @@ def test_rows_without_a_label_are_left_out_and_listed(cell, root):
     assert found.notes == ("2 rows have no label (empty or nan) and are left out: lines 4, 8",)
 
 
+def test_two_forms_of_one_label_are_one_class(root):
+    labels = ("h\u00eatre", "he\u0302tre", "elm")
+    lines = ["path,label", *(f"leaves/{n:02d}.png,{labels[n % 3]}" for n in range(NUM))]
+    assert listed(root, lines).classes == ("elm", "h\u00eatre")
+
+
 def test_none_may_be_a_class(root):
     lines = ["path,label", *(f"leaves/{n:02d}.png,{('none', 'crack')[n % 2]}" for n in range(NUM))]
     assert listed(root, lines).classes == ("crack", "none")

@@ -6,6 +6,7 @@ what is guessed is said, what is unclear is asked.
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -127,7 +128,7 @@ def _collect(path: Path, columns: Columns) -> _ListedRows:
         if name.lower().startswith(("http://", "https://", "s3://", "gs://")):
             raise DataError(f"{path} line {line}: {name!r} is an address; fetch the images first and list their files")
         if columns.label is not None:
-            label = row[columns.label].strip()
+            label = unicodedata.normalize("NFC", row[columns.label].strip())  # macOS writes é as two signs
             if is_missing(label):
                 rows.unlabelled.append(line)
                 continue
