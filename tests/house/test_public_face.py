@@ -15,11 +15,15 @@ ROOT = Path(__file__).parents[2]
 NAMES = ["CatseyeError", "Classifier", "Prediction", "evaluate", "export", "load", "preprocess", "train"]
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
-    "check": {"--group-by", "--fail-on", "--out", "--data-dir"},
+    "check": {
+        "--group-by", "--fail-on", "--out", "--data-dir",
+        "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
+    },
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
         "--nproc", "--max-restarts",
+        "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "evaluate": {"--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
     "calibrate": {"--max-risk", "--against", "--device", "--data-dir"},

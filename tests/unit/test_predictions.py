@@ -1,5 +1,7 @@
 import csv
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -67,6 +69,59 @@ def test_nothing_found_is_an_error(folder, path, reason):
     (folder.parent / "empty").mkdir()
     with pytest.raises(DataError, match=reason):
         list_images([path])
+
+
+def test_linked_folders_are_followed_as_in_training_and_loops_end(folder):
+    (folder.parent / "more").mkdir()
+    (folder.parent / "more" / "d.png").write_bytes(PNG)
+    (folder / "linked").symlink_to(folder.parent / "more")
+    (folder / "sub" / "up").symlink_to(folder)
+    (folder.parent / "more" / "back").symlink_to(folder / "sub")
+    assert list_images(["photos"]) == [
+        "photos/a.JPG",
+        "photos/b.png",
+        "photos/linked/back/c.png",
+        "photos/linked/d.png",
+        "photos/sub/c.png",
+    ]
+
+
+def test_a_link_that_is_given_itself_is_followed(folder):
+    (folder.parent / "album").symlink_to(folder)
+    assert list_images(["album"]) == ["album/a.JPG", "album/b.png", "album/sub/c.png"]
+
+
+def test_what_systems_leave_is_no_image(folder):
+    for place in ("@eaDir/b.png", "__MACOSX", "$RECYCLE.BIN", "sub/.ipynb_checkpoints"):
+        (folder / place).mkdir(parents=True)
+        (folder / place / "thumb.jpg").write_bytes(PNG)
+    assert list_images(["photos"]) == ["photos/a.JPG", "photos/b.png", "photos/sub/c.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_a_row_with_its_error(folder, monkeypatch):
+    list_folder = os.scandir
+
+    def refuse(path):
+        if str(path).rstrip("/").endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    names = list_images(["photos", "photos/sub"])
+    assert names == ["photos/a.JPG", "photos/b.png", "photos/sub", "photos/sub"]
+    errors = [row.error for row in rows(names)]
+    assert errors[:2] == [None, None]
+    assert errors[2] == "folder photos/sub cannot be listed (Permission denied); its images are missing here"
+
+
+def test_a_folder_in_a_list_of_files_is_an_error_that_says_so(folder):
+    assert "is a folder" in rows(["photos/sub"])[0].error
+
+
+def test_a_link_to_an_image_that_is_gone_is_an_error_as_in_training(folder):
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    assert list_images(["photos"])[2] == "photos/gone.png"
+    assert rows(["photos/gone.png"])[0].error
 
 
 def rows(paths: list[str], *, top: int = 1, threshold: float | None = None) -> list[PredictionRow]:

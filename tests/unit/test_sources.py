@@ -106,7 +106,7 @@ def test_hidden_files_and_other_files_are_left_out(images):
     (root / "cat" / "notes.txt").write_text("not an image")
     found = open_source(root)
     assert [name for name, _, _ in table(found)] == ["cat/000.png", "dog/000.png"]
-    assert found.notes == ("1 files are no images by their suffix and are left out",)
+    assert found.notes == ("1 file is no image by the suffix and left out",)
 
 
 def test_suffixes_in_capitals_count(images):
@@ -120,24 +120,26 @@ def test_images_outside_the_class_folders_are_noted(images):
     (root / "stray.png").write_bytes(PNG)
     found = open_source(root)
     assert len(found) == 2
-    assert found.notes == ("1 images lie outside the class folders and are left out, e.g. stray.png",)
+    assert found.notes == ("1 image lies outside the class folders and is left out, e.g. stray.png",)
 
 
-def test_an_empty_class_folder_is_named(images):
+def test_an_empty_folder_is_named_and_no_class(images):
     root = images({"cat": 1, "dog": 1})
     (root / "bird").mkdir()
-    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
-        open_source(root)
-    (root / "bird" / "readme.txt").write_text("soon")
-    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
-        open_source(root)
+    for _ in range(2):
+        found = open_source(root)
+        assert found.classes == ("cat", "dog")
+        assert found.remarks == ("1 folder holds no images and is no class: 'bird'",)
+        (root / "bird" / "readme.txt").write_text("soon")
 
 
-def test_an_empty_class_folder_below_a_split_is_named(images):
+def test_an_empty_folder_below_a_split_is_named(images):
     root = images({"train/cat": 1, "train/dog": 1, "test/cat": 1})
     (root / "train" / "bird").mkdir()
-    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
-        open_source(root)
+    (root / "fish").mkdir()
+    found = open_source(root)
+    assert found.classes == ("cat", "dog")
+    assert found.remarks == ("2 folders hold no images and are no classes: 'fish', 'train/bird'",)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_links_to_folders_are_followed_once(images, tmp_path):
 
 def test_two_links_that_meet_end(images):
     # a/to_b -> b and b/to_a -> a: no folder contains its own link's target, and yet there is no end.
-    root = images({"cat/a": 1, "cat/b": 1, "dog": 1})
+    root = images({"cat": 1, "cat/a": 1, "cat/b": 1, "dog": 1})
     (root / "cat" / "a" / "to_b").symlink_to(root / "cat" / "b")
     (root / "cat" / "b" / "to_a").symlink_to(root / "cat" / "a")
     assert len(open_source(root)) < 10
@@ -274,13 +276,12 @@ def test_a_link_in_a_zip_is_ignored(tmp_path):
     assert open_source(tmp_path / "data.zip").names == ["cat/a.png", "dog/b.png"]
 
 
-def test_an_empty_class_folder_in_a_zip_is_named(tmp_path):
+def test_an_empty_folder_in_a_zip_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         archive.writestr("cat/a.png", PNG)
         archive.writestr("dog/b.png", PNG)
         archive.writestr(zipfile.ZipInfo("bird/"), "")
-    with pytest.raises(DataError, match="class folder 'bird' holds no images"):
-        open_source(tmp_path / "data.zip")
+    assert open_source(tmp_path / "data.zip").remarks == ("1 folder holds no images and is no class: 'bird'",)
 
 
 def test_a_damaged_entry_is_an_image_error_and_leaves_the_others_readable(tmp_path):
@@ -358,13 +359,15 @@ def test_csv_paths_are_relative_to_the_file_or_absolute(images, tmp_path, monkey
     ("text", "reason"),
     [
         ("", "must name the columns path,label"),
-        ("file,class\na.png,cat\n", "must name the columns path,label"),
-        ("a.png,cat\n", "must name the columns path,label"),
+        ("path\na.png\n", "must name the columns path,label"),
+        ("size,weight\n3,4\n", "no column names image files"),
         ("path,label\n", "lists no images"),
-        ("path,label\na.png,\n", "line 2: path and label must not be empty"),
-        ("path,label\na.png,cat\n,dog\n", "line 3: path and label must not be empty"),
-        ("path,label\na.png\n", "line 2: path and label must not be empty"),
-        ("path,label,split\na.png,cat,holdout\n", "line 2: split is train, val or test; got 'holdout'"),
+        ("path,label\na.png,\n", r"lists no images with a label \(1 row without\)"),
+        ("path,label\na.png,cat\n,dog\n", "line 3: the name of the image must not be empty"),
+        ("path,label\na.png,cat\nnan,dog\n", "line 3: the name of the image must not be empty"),
+        ("path,label\na.png\n", "lists no images with a label"),
+        ("path,label,split\na.png,cat,fold 3\n", "line 2: split is train, val or test; got 'fold 3'"),
+        ("path,label\nhttps://example.org/a.png,cat\n", "line 2: 'https://example.org/a.png' is an address"),
         ("path,label,split\na.png,cat,train\nb.png,cat,\n", "line 3: a split for some"),
         ("path,label,split\na.png,cat,train\nb.png,cat, \n", "line 3: a split for some"),
         ("path,label,split\na.png,cat\nb.png,cat,test\n", "line 2: a split for some"),

@@ -69,7 +69,9 @@ BAD = [
     (["train"], 2, "DATA is missing"),
     (["train", "{empty}"], 1, "holds no images"),
     (["train", "{one}"], 1, "one class only"),
-    (["train", "{hole}"], 1, "'nothing' holds no images"),
+    (["train", "{twofold}"], 1, "say --layout splits"),
+    (["check", "{twofold}"], 1, "say --layout splits"),
+    (["train", "{one}", "--layout", "folders"], 2, "--layout is auto, splits or classes"),
     (["train", "{text}"], 1, "none of 1 images can be read"),
     (["train", "digits", "--model", "lenet"], 2, "did you mean lenet5"),
     (["train", "digits", "--budget", "5m"], 2, "--budget"),
@@ -105,18 +107,19 @@ BAD = [
 
 @pytest.fixture
 def places(tmp_path, shapes):
-    for name in ("empty", "one/a", "hole/nothing", "text/a", "text/b"):
+    for name in ("empty", "one/a", "twofold", "text/a", "text/b"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "empty" / "file").write_text("")
     (tmp_path / "text" / "a" / "letter.jpg").write_text("dear reader")
     (tmp_path / "text" / "b" / "image.txt").write_text("")
     (tmp_path / "text" / "b").joinpath("image.txt").unlink()
     (tmp_path / "text" / "b").rmdir()
-    for kind, target in (("circle", "one/a"), ("circle", "hole/a"), ("square", "hole/b")):
-        (tmp_path / target).mkdir(exist_ok=True)
+    twofold = [(kind, f"twofold/{place}/{kind}") for place in ("north", "south") for kind in ("circle", "square")]
+    for kind, target in (("circle", "one/a"), *twofold):
+        (tmp_path / target).mkdir(exist_ok=True, parents=True)
         for number in range(3):
             shutil.copy(shapes / kind / f"00{number}.png", tmp_path / target)
-    return {name: str(tmp_path / name) for name in ("empty", "one", "hole", "text")}
+    return {name: str(tmp_path / name) for name in ("empty", "one", "twofold", "text")}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import DataDir
+from catseye.cli.options import (
+    DataDir,
+    GroupColumn,
+    ImageColumn,
+    LabelColumn,
+    Layout,
+    SplitColumn,
+    reading_values,
+)
 from catseye.cli.places import require_data, require_out_folder
 from catseye.cli.printing import asked, cell, next_step, print_json, show, stderr, tell
 from catseye.counting import count
@@ -23,19 +31,32 @@ def check_verb(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write check.json and check.html here.", show_default=False)
     ] = None,
+    layout: Layout = "auto",
+    image_column: ImageColumn = "",
+    label_column: LabelColumn = "",
+    split_column: SplitColumn = "",
+    group_column: GroupColumn = "",
     data_dir: DataDir = None,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
     from catseye.data.check.check import check as run_check
     from catseye.data.check.findings import name_classes
+    from catseye.settings.schema import DataSettings
 
+    reading = reading_values(layout, image_column, label_column, split_column, group_column)
+    settings = DataSettings.model_validate({key.removeprefix("data."): value for key, value in reading.items()})
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
     require_data(data)
     require_out_folder(out)
     with stderr.status("listing images", spinner="line") as status:
         verdict = run_check(
-            data, group_by=group_by, data_dir=data_dir, out=out, tell=lambda said: status.update(cell(said))
+            data,
+            group_by=group_by,
+            data_dir=data_dir,
+            out=out,
+            tell=lambda said: status.update(cell(said)),
+            settings=settings,
         )
     if asked.json:
         print_json(verdict.to_json())

@@ -17,6 +17,31 @@ Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is a
 Trust = Annotated[
     bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
 ]
+Layout = Annotated[
+    str, typer.Option("--layout", help="What the folders of DATA are: auto, splits (train, test …) or classes.")
+]
+ImageColumn = Annotated[str, typer.Option("--image-column", help="Column of a .csv with the files; else guessed.")]
+LabelColumn = Annotated[str, typer.Option("--label-column", help="Column of a .csv with the class; else guessed.")]
+SplitColumn = Annotated[str, typer.Option("--split-column", help="Column with train, val, test; or none.")]
+GroupColumn = Annotated[
+    str, typer.Option("--group-column", help="Column whose equal values stay on one side; or none.")
+]
+
+
+def reading_values(
+    layout: str, image_column: str, label_column: str, split_column: str, group_column: str
+) -> dict[str, object]:
+    """The settings of the options that say how DATA is read; only those that were given."""
+    if layout not in ("auto", "splits", "classes"):
+        raise UsageError(f"--layout is auto, splits or classes; got {layout!r}")
+    given = {
+        "data.layout": layout if layout != "auto" else "",
+        "data.image_column": image_column,
+        "data.label_column": label_column,
+        "data.split_column": split_column,
+        "data.group_column": group_column,
+    }
+    return {key: value for key, value in given.items() if value}
 
 
 def several(values: list[str] | None) -> list[str]:

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli.options import DataDir, Device, Out, Seed, Strict
+from catseye.cli.options import (
+    DataDir,
+    Device,
+    GroupColumn,
+    ImageColumn,
+    LabelColumn,
+    Layout,
+    Out,
+    Seed,
+    SplitColumn,
+    Strict,
+    reading_values,
+)
 from catseye.cli.places import require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
 from catseye.errors import UsageError
@@ -40,6 +52,11 @@ def train_verb(
     max_restarts: Annotated[
         int, typer.Option("--max-restarts", min=0, help="With --nproc: go on from the checkpoint so often.")
     ] = 0,
+    layout: Layout = "auto",
+    image_column: ImageColumn = "",
+    label_column: LabelColumn = "",
+    split_column: SplitColumn = "",
+    group_column: GroupColumn = "",
     out: Out = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -62,7 +79,7 @@ def train_verb(
     from catseye.training.auto import next_thing
     from catseye.training.fit import train as run_training
 
-    settings: dict[str, object] = {}
+    settings = reading_values(layout, image_column, label_column, split_column, group_column)
     if no_skip:
         settings["model.skip"] = False
     if strict:

@@ -3,13 +3,13 @@
 Enters: a name, folder, zip or list. Leaves: loaders of batches with their labels and splits. Called by training,
 evaluation and `catseye check`.
 
-    sources.py        folder, zip, CSV: names, labels, splits, a way to read
+    sources/          folder, zip, list: names, labels, splits, a way to read
     names.py          a million file names in one block of bytes
     builtin.py        digits, MNIST, CIFAR as arrays
     glance.py         images per class and typical size, before anything is decided
     survey.py         the first look: equal files, typical size, grey or colour
     check/            what is wrong with them: every rule once, for `catseye check` and `train`
-    groups.py         what belongs together: by a rule on names, by pairs
+    groups.py         what belongs together: by a rule on names, a column of a list, by pairs
     splits.py         seeded, stratified, duplicates kept together
     prepare.py        look, decide, decode, split, ask the rules: images to train from
     prepare_evaluation.py  held-out images for a model that is there already

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from catseye.data.sources import ImageSet
 from catseye.errors import DataError, UsageError
 
 Groups = NDArray[np.int64]  # (N,) images of one group share a number
@@ -51,6 +52,19 @@ def group_by_name(names: Sequence[str], pattern: str) -> Groups:
             "it is searched for in the name without its folders"
         )
     return groups
+
+
+def related_groups(images: ImageSet, pattern: str) -> Groups | None:
+    """What the pattern on names, the group column of a list, or both put together; None where there is neither.
+
+    Raises:
+        UsageError: `pattern` is no regular expression. DataError: it matches no name.
+
+    """
+    if not pattern:
+        return images.groups
+    by_name = group_by_name(images.names, pattern)
+    return by_name if images.groups is None else join_where_they_meet(by_name, images.groups)
 
 
 def join_groups(num_images: int, pairs: NDArray[np.int64]) -> Groups:

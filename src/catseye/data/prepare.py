@@ -14,7 +14,7 @@ from catseye.data.check.check import make_verdict
 from catseye.data.check.copies import copy_groups
 from catseye.data.check.findings import Verdict
 from catseye.data.check.rules import Facts, find_faults
-from catseye.data.groups import Groups, group_by_name, keep_together
+from catseye.data.groups import Groups, keep_together, related_groups
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
 from catseye.data.splits import split
@@ -91,7 +91,7 @@ def prepare(
             data.allow_leaks), or, when strict, any unreadable image.
 
     """
-    related = group_by_name(images.names, settings.group_by) if settings.group_by else None
+    related = related_groups(images, settings.group_by)
     near = settings.near_copies == "together" and not images.published and len(images) <= MAX_LOOKED
     found = survey(images, seed=seed, near=near)
     spec = _choose_spec(settings, found, expected)

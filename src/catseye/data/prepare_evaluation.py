@@ -4,20 +4,24 @@ Enters: a source and a model's preprocessing and classes. Leaves: images and one
 `evaluation/measure.py` and `evaluation/calibrate.py`; the training half is `prepare.py`.
 """
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from catseye.data.loaders import MemoryLoader, StreamLoader, decode_all
-from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, open_source
+from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, UnclearLayout, open_source
 from catseye.data.storage import EVALUATION_BATCH, evaluation_loader, fits_in_memory, refuse_bad
 from catseye.errors import DataError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Preprocessing
+from catseye.settings.schema import DataSettings
 
 MAX_FOREIGN = 10_000
+LAYOUTS: tuple[Literal["splits", "classes"], ...] = ("splits", "classes")
 
 
 def prepare_evaluation(
@@ -29,17 +33,18 @@ def prepare_evaluation(
     chosen: dict[str, str] | None = None,
     data_dir: Path | None = None,
     strict: bool = False,
+    settings: DataSettings | None = None,
 ) -> tuple[ImageSet, MemoryLoader | StreamLoader, list[str]]:
     """The held-out images of DATA, labelled in the order of a model's own classes.
 
-    `chosen` is name -> split from a run's manifest. Without it the test split counts, else
-    validation, else everything there is. Returns images, one loader and the sentences to print.
+    `settings` say how DATA is read, as in train. `chosen` is name -> split from a run's manifest. Without it the test
+    split counts, else validation, else everything there is. Returns images, one loader and the sentences to print.
 
     Raises:
         DataError: a class of DATA is none of the model's, or an image of the run is gone.
 
     """
-    images = open_source(source, data_dir=data_dir)
+    images = _open_for_classes(source, classes, data_dir, settings)
     unknown = sorted(set(images.classes) - set(classes))
     if unknown:
         raise DataError(f"{source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
@@ -60,6 +65,23 @@ def prepare_evaluation(
         refuse_bad(images, bad, strict)
         return images, evaluation_loader(images, pixels, usable, device, bad), notes
     return images, StreamLoader(images, spec, indices, EVALUATION_BATCH, num_cores(), device, strict=strict), notes
+
+
+def _open_for_classes(
+    source: str | Path, classes: tuple[str, ...], data_dir: Path | None, settings: DataSettings | None
+) -> ImageSet:
+    """DATA; of two readings of its folders the one whose classes a model knows."""
+    try:
+        return open_source(source, data_dir=data_dir, settings=settings)
+    except UnclearLayout:
+        fitting = []
+        for layout in LAYOUTS:
+            with suppress(DataError):  # one of the readings may be none
+                images = open_source(source, data_dir=data_dir, settings=DataSettings(layout=layout))
+                fitting += [images] * (set(images.classes) <= set(classes))
+        if len(fitting) != 1:
+            raise
+        return fitting[0]
 
 
 def prepare_foreign(

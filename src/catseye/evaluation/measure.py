@@ -17,6 +17,7 @@ from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
 from catseye.evaluation.provenance import Overlap, compare_with_training
 from catseye.runs import open_run
 from catseye.runtimes.model_file import OpenedModel
+from catseye.settings.schema import DataSettings
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def measure(
         chosen=chosen or overlap.chosen,
         data_dir=Path(data_dir) if data_dir else None,
         strict=strict,
+        settings=_reading_of_run(model.path, data),
     )
     notes += [overlap.note] if overlap.note else []
     outputs = collect_outputs(model, loader)
@@ -105,3 +107,12 @@ def collect_outputs(model: OpenedModel, loader: Loader) -> Outputs:
     if model.network is None:
         return collect_answers(model, loader)
     return collect_logits(model.network, loader, model.manifest.preprocessing)
+
+
+def _reading_of_run(path: Path, data: str | Path) -> DataSettings | None:
+    """How a run read its DATA, for the same DATA; other DATA is read afresh."""
+    if not path.is_dir():
+        return None
+    run = open_run(path)
+    same = Path(run.data["source"]).absolute() == Path(data).absolute()
+    return run.settings.data if same else None

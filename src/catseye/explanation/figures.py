@@ -167,6 +167,7 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="catseye">
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}

@@ -84,7 +84,8 @@ def read_images(run: Run, manifest: Manifest, split: str, num_images: int, purpo
     recorded = run.data
     wanted: dict[str, str] = recorded["splits"].get(split) or {}
     data_dir = recorded.get("data_dir")
-    images = open_source(recorded["source"], data_dir=Path(data_dir) if data_dir else None)
+    reading = run.settings.data if (run.path / "settings.toml").is_file() else None  # how train read them
+    images = open_source(recorded["source"], data_dir=Path(data_dir) if data_dir else None, settings=reading)
     number = {name: index for index, name in enumerate(images.names)}
     gone = [name for name in wanted if name not in number]
     if gone:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from catseye.classifier import Classifier, Prediction
+from catseye.data.sources.leftovers import is_leftover
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 
@@ -55,42 +56,52 @@ def walk_images(paths: Iterable[str]) -> Iterator[str]:
 
     """
     for path in paths:
-        if Path(path).is_dir():
+        if _is_folder(path):
             num_found = 0
             for name in _inside(path):
                 num_found += 1
                 yield name
             if not num_found:
                 raise DataError(f"folder {path} holds no images")
-        elif not Path(path).exists() and glob.has_magic(path):
+        elif not os.path.lexists(path) and glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207
             if not matches:
                 raise DataError(f"nothing matches {path}")
             for match in matches:
-                yield from _inside(match) if Path(match).is_dir() else [match]
+                yield from _inside(match) if _is_folder(match) else [match]
         else:
             yield path
 
 
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  (a Path raises where a folder above it may not be entered)
+
+
 def _inside(folder: str) -> Iterator[str]:
-    """All images below a folder but hidden ones, as in training, in the order of their whole paths."""
+    """All images below a folder but hidden ones and leftovers, as in training, in the order of their whole paths.
+
+    Linked folders are followed, each chain of links once. A folder that cannot be listed stands for itself: it becomes
+    a row with its error.
+    """
     start = str(Path(folder))
-    yield from _below("" if start == "." else start.rstrip(os.sep) + os.sep)
+    yield from _below("" if start == "." else start.rstrip(os.sep) + os.sep, (os.path.realpath(folder),))
 
 
-def _below(prefix: str) -> Iterator[str]:
+def _below(prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+    """`above` are the real paths of this folder and of those above it."""
     try:
         with os.scandir(prefix or ".") as entries:
-            seen = [(entry.name, entry.is_dir(follow_symlinks=False), entry) for entry in entries]
-    except OSError:
-        return  # a folder that may not be read, or has gone
+            seen = [(entry.name, entry.is_dir(), entry) for entry in entries if not is_leftover(entry.name)]
+    except OSError:  # it may not be read, or has gone
+        yield prefix.rstrip(os.sep) or prefix or "."
+        return
     # A folder's name is followed by a slash in every path below it: so sorted, whole paths are in order.
     for name, is_folder, entry in sorted(seen, key=lambda one: one[0] + os.sep * one[1]):
-        if name.startswith("."):
-            continue
         if is_folder:
-            yield from _below(prefix + name + os.sep)
-        elif name[name.rfind(".") :].lower() in FILE_SUFFIXES and entry.is_file():
+            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], name)  # noqa: PTH118
+            if real not in above:
+                yield from _below(prefix + name + os.sep, (*above, real))
+        elif name[name.rfind(".") :].lower() in FILE_SUFFIXES and (entry.is_file() or entry.is_symlink()):
             yield prefix + name
 
 
@@ -100,7 +111,18 @@ def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1)
         if isinstance(answer, Prediction):
             yield PredictionRow(path, answer.top(top), answer.unknown)
         else:
-            yield PredictionRow(path, [], error=str(answer))
+            yield PredictionRow(path, [], error=_why_not_listed(path) or str(answer))
+
+
+def _why_not_listed(path: str) -> str:
+    """The reason why a folder stands in the list in place of its images; nothing where the path is no folder."""
+    if not _is_folder(path):
+        return ""
+    try:
+        with os.scandir(path):
+            return f"{path} is a folder; its images are read where the folder is given as it is, not in a list"
+    except OSError as error:
+        return f"folder {path} cannot be listed ({error.strerror}); its images are missing here"
 
 
 def write_csv(rows: Sequence[PredictionRow], path: Path) -> None:

@@ -36,6 +36,17 @@ class DataSettings(SettingsTable):
     near_copies: Literal["together", "ignore"] = Field(
         default="together", description="images that show nearly the same stay on one side of a split made here"
     )
+    layout: Literal["auto", "splits", "classes"] = Field(
+        default="auto", description="what the folders of DATA are; auto: read from them, asked where it is unclear"
+    )
+    image_column: str = Field(default="", description="column of a list that names the files; empty: guessed")
+    label_column: str = Field(default="", description="column of a list that names the class; empty: guessed")
+    split_column: str = Field(
+        default="", description="column with train, val, test; empty: guessed; none: there is none"
+    )
+    group_column: str = Field(
+        default="", description="column whose equal values stay on one side; empty: guessed; none: there is none"
+    )
     allow_leaks: bool = Field(default=False, description="report a score even where held-out images also trained")
 
 

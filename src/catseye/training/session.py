@@ -122,7 +122,7 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
     """
     if request.data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
-    images = _list_images(str(request.data), place, request.images_dir)
+    images = _list_images(str(request.data), chosen, place, request.images_dir)
     decided = None
     if chosen.recipe == UNDECIDED:
         chosen, decided = _decide_way(request, images, chosen, place)
@@ -158,7 +158,7 @@ def reopen_session(run: Run, place: Workplace) -> RunSession:
     if "near_copies" not in recorded:  # a run of before 0.2, whose split did not look at them
         chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"near_copies": "ignore"})})
     folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    images = _list_images(locate_data(recorded, data_dir=folder), place, folder)
+    images = _list_images(locate_data(recorded, data_dir=folder), chosen, place, folder)
     session = _gather(images, chosen, place, folder).with_parts(recorded.get("parts", {}))
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
@@ -214,9 +214,9 @@ def decide(session: RunSession) -> Decision:
     return Decision(chosen, tuple(sentences))
 
 
-def _list_images(source: str, place: Workplace, data_dir: Path | None) -> ImageSet:
+def _list_images(source: str, chosen: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
     """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
-    images = open_source(source, data_dir=data_dir)
+    images = open_source(source, data_dir=data_dir, settings=chosen.data)
     place.say(name_classes(images.classes))
     return images
 

@@ -20,9 +20,10 @@ from catseye.data.check.findings import Finding, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
 from catseye.data.check.rules import Facts, find_faults
-from catseye.data.groups import group_by_name
+from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.errors import CatseyeError
+from catseye.settings.schema import DataSettings
 
 
 def check(
@@ -32,11 +33,13 @@ def check(
     data_dir: Path | None = None,
     out: Path | None = None,
     tell: Callable[[str], None] | None = None,
+    settings: DataSettings | None = None,
 ) -> Verdict:
     """Look at every image of DATA and say what a training would suffer from.
 
     `group_by` is a regular expression on file names: images with the same first group belong together. Writes
-    check.json and check.html to `out`. `tell` hears what is being done.
+    check.json and check.html to `out`. `tell` hears what is being done. `settings` choose layout and columns, as in
+    train.
 
     Raises:
         DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression.
@@ -44,8 +47,8 @@ def check(
     """
     begun = time.monotonic()
     say = tell or (lambda line: None)
-    images = open_source(source, data_dir=data_dir)
-    related = group_by_name(images.names, group_by) if group_by else None
+    images = open_source(source, data_dir=data_dir, settings=settings)
+    related = related_groups(images, group_by)
     looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
     readable = looks.readable
     equal = equal_groups(looks)

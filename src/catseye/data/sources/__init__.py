@@ -1,0 +1,32 @@
+"""What the user calls DATA becomes one `ImageSet`: names, labels, sides and a way to read each image.
+
+Enters: a folder, a .zip, a .csv or the name of a built-in set. Leaves: `ImageSet`. Files are only listed here, never
+moved, copied or rewritten. Called by `prepare.py` and `check.py`. No torch.
+
+    image_set.py      what all sources become; sides; readers
+    open_data.py      which kind of source it is
+    leftovers.py      what operating systems and tools leave in folders and zips: one list
+    split_names.py    train, Validation_Set, seg_test …: which side a name means
+    folder.py         all files below a folder, links followed
+    archive.py        entries of a zip, as odd as zips are; bombs refused
+    own_outputs.py    runs, exports and reports of catseye inside DATA
+    tree.py           the folders that hold images, with their counts
+    layout.py         which level of folders are the splits and which the classes, or the question
+    labelled.py       names, classes and sides once the layout is known
+    columns.py        which column of a list names files, which labels, splits, groups
+    listed_files.py   the files that a list means: other systems' paths, missing suffixes
+    labels.py         what is odd about labels: empty, several in a cell, numbers
+    table.py          a CSV file becomes an `ImageSet`
+"""
+
+from catseye.data.sources.folder import FolderReader as FolderReader
+from catseye.data.sources.image_set import NOT_SPLIT as NOT_SPLIT
+from catseye.data.sources.image_set import SPLIT_LABELS as SPLIT_LABELS
+from catseye.data.sources.image_set import TEST as TEST
+from catseye.data.sources.image_set import TRAIN as TRAIN
+from catseye.data.sources.image_set import VAL as VAL
+from catseye.data.sources.image_set import ArrayReader as ArrayReader
+from catseye.data.sources.image_set import ImageSet as ImageSet
+from catseye.data.sources.image_set import Reader as Reader
+from catseye.data.sources.layout import UnclearLayout as UnclearLayout
+from catseye.data.sources.open_data import open_source as open_source

@@ -1,0 +1,247 @@
+"""Which column of a list names the files, which the label, the split and the group: by name, content and the user.
+
+Enters: the header, some rows, the user's choice, and a way to ask how many files are there. Leaves: `Columns`. Called
+by `table.py`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from catseye.data.sources.image_set import a_few
+from catseye.data.sources.labels import is_missing
+from catseye.data.sources.split_names import side_of
+from catseye.errors import DataError, UsageError
+from catseye.preprocess import FILE_SUFFIXES
+from catseye.settings.schema import DataSettings
+
+NO_COLUMN = "none"
+# Without signs and in lower case; the likeliest first.
+_IMAGE_WORDS = (
+    "path imagepath filepath filename file image imagefile imagename imagefilename imgpath imgname imgfile img "
+    "relativepath relpath fullpath absolutepath fname photo photoname picture picturename imageid imgid fileid "
+    "photoid name id index uid uuid location key frame"
+)
+_IMAGE = _IMAGE_WORDS.split()
+_LABEL_WORDS = (
+    "label labels class classname classlabel labelname category categoryname categories target targetname targets "
+    "groundtruth truth gt y tag tags species breed diagnosis dx disease diseasetype finding findings type kind "
+    "annotation annotations classes classification labelid classid categoryid classidx labelidx"
+)
+_LABEL = _LABEL_WORDS.split()
+_SPLIT_WORDS = "split datasplit splitname subset set partition phase usage dataset mode purpose side"
+_SPLIT = _SPLIT_WORDS.split()
+_GROUP_WORDS = (
+    "group groups patient subject person participant individual animal specimen plant tree case lesion study "
+    "video clip movie sequence session series burst scan slide scene site field plot camera device location owner "
+    "user photographer author batch"
+)
+_GROUP = _GROUP_WORDS.split()
+_GROUP_ENDINGS = frozenset(("id", "ids", "name", "no", "nr", "num", "number", "key", "uid", "code", "index"))
+_ONE = frozenset({"1", "1.0", "true", "yes"})
+_ZERO = frozenset({"0", "0.0", "false", "no", ""})
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The numbers of the columns. `label` is None where `one_hot` columns carry the classes as 0 and 1."""
+
+    names: list[str]
+    image: int
+    label: int | None
+    split: int | None = None
+    group: int | None = None
+    one_hot: list[int] = field(default_factory=list)
+    other_groups: list[int] = field(default_factory=list)
+
+    @property
+    def unused(self) -> list[str]:
+        """Names of the columns that count for nothing."""
+        used = {self.image, self.label, self.split, self.group, *self.one_hot}
+        return [name for number, name in enumerate(self.names) if number not in used and name]
+
+
+def choose_columns(
+    path: Path,
+    names: list[str],
+    rows: Sequence[Sequence[str]],
+    settings: DataSettings,
+    num_there: Callable[[Sequence[str]], int],
+) -> Columns:
+    """What each column means. `rows` are some of the list; `num_there` counts the files among some values.
+
+    Raises:
+        UsageError: a column that the user names is not there. DataError: the columns can be read in two ways.
+
+    """
+    taken: set[int] = set()
+
+    def named(option: str, key: str, choice: str) -> int | None:
+        if not choice or (choice.lower() == NO_COLUMN and choice not in names):
+            return None
+        number = _find_column(names, choice)
+        if number is None:
+            raise UsageError(
+                f"{option} is one of the columns of {path}: {a_few(names, 20)}; got {choice!r} "
+                f"(in settings: data.{key})"
+            )
+        taken.add(number)
+        return number
+
+    image = named("--image-column", "image_column", settings.image_column)
+    label = named("--label-column", "label_column", settings.label_column)
+    split = named("--split-column", "split_column", settings.split_column)
+    group = named("--group-column", "group_column", settings.group_column)
+    if image is None:
+        image = _guess_image(path, names, rows, taken, num_there)
+        taken.add(image)
+    if split is None and not settings.split_column:
+        split = _guess_split(names, rows, taken)
+        taken.update(() if split is None else (split,))
+    groups = _guess_groups(names, taken) if group is None and not settings.group_column else []
+    one_hot: list[int] = []
+    if label is None:
+        label, one_hot = _guess_label(path, names, rows, taken, groups)
+        taken.update(() if label is None else (label,))
+    groups = [number for number in groups if number not in taken and number not in one_hot]
+    if group is None and groups:
+        group = groups[0]
+    return Columns(names, image, label, split, group, one_hot, groups[1:])
+
+
+def has_header(first: Sequence[str]) -> bool:
+    """Whether the first line names columns: no cell of it is the name of an image file."""
+    return not any(_cell_suffix(cell) in FILE_SUFFIXES for cell in first)
+
+
+def plain_column(name: str) -> str:
+    """A column's name in lower case, without signs: `Image_Path` -> `imagepath`."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _cell_suffix(value: str) -> str:
+    return os.path.splitext(value.strip())[1].lower()  # noqa: PTH122
+
+
+def _find_column(names: list[str], choice: str) -> int | None:
+    for each in (lambda name: name, str.casefold, plain_column):
+        found = [number for number, name in enumerate(names) if each(name) == each(choice.strip())]
+        if found:
+            return found[0]
+    if choice.isdecimal() and 1 <= int(choice) <= len(names):
+        return int(choice) - 1
+    return None
+
+
+def _filled_cells(rows: Sequence[Sequence[str]], column: int) -> list[str]:
+    return [row[column].strip() for row in rows if column < len(row) and not is_missing(row[column])]
+
+
+def _likelihood(name: str, known: Sequence[str]) -> int:
+    plain = plain_column(name)
+    return known.index(plain) if plain in known else len(known)
+
+
+def _guess_image(
+    path: Path,
+    names: list[str],
+    rows: Sequence[Sequence[str]],
+    taken: set[int],
+    num_there: Callable[[Sequence[str]], int],
+) -> int:
+    free = [number for number in range(len(names)) if number not in taken]
+    values = {number: _filled_cells(rows, number) for number in free}
+    by_suffix = [
+        number
+        for number in free
+        if values[number]
+        and 2 * sum(_cell_suffix(value) in FILE_SUFFIXES for value in values[number]) >= len(values[number])
+    ]
+    if len(by_suffix) == 1:
+        return by_suffix[0]
+    known = by_suffix or [number for number in free if _likelihood(names[number], _IMAGE) < len(_IMAGE)]
+    known = sorted(known, key=lambda number: (_likelihood(names[number], _IMAGE), number))
+    if len(known) == 1:
+        return known[0]
+    for candidates in (known, [number for number in free if number not in known] if not by_suffix else []):
+        there = {number: num_there(values[number]) for number in candidates}
+        if there and max(there.values()):
+            return max(candidates, key=lambda number: there[number])
+    if known:
+        return known[0]
+    raise DataError(
+        f"{path}: no column names image files: {a_few(names, 20)}; the first line must name the columns path,label"
+        "[,split], or say which column it is with --image-column NAME (in settings: data.image_column)"
+    )
+
+
+def _guess_split(names: list[str], rows: Sequence[Sequence[str]], taken: set[int]) -> int | None:
+    """A column called split; one of the other names only where its values are sides."""
+    for known in _SPLIT:
+        for number, name in enumerate(names):
+            if number in taken or plain_column(name) != known:
+                continue
+            read = [side_of(value) for value in _filled_cells(rows, number)]
+            if known == "split" or (read and all(side is not None and not rest for side, rest in read)):
+                return number
+    return None
+
+
+def _guess_groups(names: list[str], taken: set[int]) -> list[int]:
+    """All columns whose names say that they name groups, the likeliest first."""
+    found = []
+    for number, name in enumerate(names):
+        spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+        words = re.findall(r"[^\W\d_]+", spaced.casefold())
+        inside = [word.removesuffix("id") if word.removesuffix("id") in _GROUP else word for word in words]
+        first = next((_GROUP.index(word) for word in inside if word in _GROUP), None)
+        whole = all(word in _GROUP or word in _GROUP_ENDINGS for word in inside)
+        if first is not None and whole and number not in taken:
+            found.append((first, number))
+    return [number for _, number in sorted(found)]
+
+
+def _guess_label(
+    path: Path, names: list[str], rows: Sequence[Sequence[str]], taken: set[int], groups: list[int]
+) -> tuple[int | None, list[int]]:
+    free = [number for number in range(len(names)) if number not in taken and names[number]]
+    known = [number for number in free if _likelihood(names[number], _LABEL) < len(_LABEL)]
+    if known:
+        return min(known, key=lambda number: (_likelihood(names[number], _LABEL), number)), []
+    one_hot = _one_hot(rows, free)
+    if one_hot:
+        return None, one_hot
+    partly = [number for number in free if re.search(r"(label|class|category|diagnosis)", plain_column(names[number]))]
+    others = [number for number in free if number not in groups]
+    for candidates in (partly, others, free):
+        if len(candidates) == 1:
+            return candidates[0], []
+    if not free:
+        raise DataError(
+            f"{path}: the first line must name the columns path,label[,split]; got {a_few(names, 20)}; without a label "
+            "there is nothing to learn"
+        )
+    raise DataError(
+        f"{path}: which column is the label? {a_few([names[number] for number in others or free], 20)}; "
+        "say --label-column NAME (in settings: data.label_column)"
+    )
+
+
+def _one_hot(rows: Sequence[Sequence[str]], free: list[int]) -> list[int]:
+    """Two or more columns of 0 and 1, with a 1 in nearly every row: a column per class."""
+    binary = [
+        number
+        for number in free
+        if rows and all(len(row) > number and row[number].strip().lower() in _ONE | _ZERO for row in rows)
+    ]
+    if len(binary) < 2:
+        return []
+    ones = [sum(is_one(row[number]) for number in binary) for row in rows]
+    return binary if 2 * sum(count > 0 for count in ones) >= len(ones) and max(ones) > 0 else []
+
+
+def is_one(cell: str) -> bool:
+    """Whether a cell of a one-hot column says yes."""
+    return cell.strip().lower() in _ONE

@@ -1,0 +1,103 @@
+"""Labelled images, listed but not yet read: what every source becomes, and how an image is read from it.
+
+Called by the other files of this room, and by everything that works with images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.preprocess import Pixels
+
+TRAIN, VAL, TEST, NOT_SPLIT = 0, 1, 2, -1
+SPLIT_LABELS = ("train", "val", "test")
+MAX_FILE_BYTES = 500_000_000
+
+
+class Reader(Protocol):
+    """Reads one image by its number."""
+
+    def __call__(self, index: int) -> bytes | Pixels:
+        """The file's bytes, or the pixels where there is no file. Raises ImageError."""
+        ...
+
+    def size_bytes(self, index: int) -> int:
+        """The size of what `__call__` will return. Raises ImageError."""
+        ...
+
+
+MakeReader = Callable[[Sequence[str]], Reader]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images, listed but not yet read.
+
+    `labels` (N,) int64 index `classes`; `splits` (N,) int8 hold TRAIN, VAL, TEST or NOT_SPLIT. `notes` say what is
+    left out or looks wrong, `remarks` how DATA was understood. `groups` (N,) int64, where a list names groups: images
+    that share a number belong on one side; `group_name` is their column.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    names: Sequence[str]
+    labels: NDArray[np.int64]
+    splits: NDArray[np.int8]
+    read: Reader
+    mirror_safe: bool = True  # False where a mirrored image is another class or none (digits)
+    notes: tuple[str, ...] = ()
+    published: bool = False  # the split is part of a well-known data set: its score is reported, whatever it holds
+    groups: NDArray[np.int64] | None = None
+    group_name: str = ""
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Images that are already pixels: (N, H, W, C) uint8."""
+
+    pixels: Pixels
+
+    def __call__(self, index: int) -> Pixels:
+        """The pixels."""
+        image: Pixels = self.pixels[index]
+        return image
+
+    def size_bytes(self, index: int) -> int:
+        """The size of the pixels."""
+        return int(self.pixels[index].nbytes)
+
+
+def so_many(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> so_many(1, "image"), so_many(2000, "image"), so_many(2, "class")
+    ('1 image', '2,000 images', '2 classes')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
+def a_few(names: Sequence[str], most: int = 8) -> str:
+    """Names in quotes, the first `most` of them.
+
+    >>> a_few(["cat", "dog", "fly"], 2)
+    "'cat', 'dog' … (3 in all)"
+    """
+    shown = ", ".join(repr(printable_name(name)) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} … ({len(names):,} in all)"
+
+
+def printable_name(name: str) -> str:
+    r"""A name that any terminal can show; bytes that are no UTF-8 stand as \xNN.
+
+    >>> printable_name("caf\udce9")
+    'caf\\xe9'
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,96 @@
+"""Which side of a split the name of a folder, or a cell of a list, means.
+
+Called by `layout.py` and `table.py`. A name alone decides nothing: a class may be called test or steam_train.
+"""
+
+import re
+import unicodedata
+
+from catseye.data.sources.image_set import TEST, TRAIN, VAL
+
+_WORDS = {
+    TRAIN: "train training trn trains trainings trainval learn learning "
+    "entrenamiento entrainement apprentissage treino treinamento addestramento 训练 訓練 学習",
+    VAL: "val valid validate validating validation dev devel development eval evaluate evaluation "
+    "validierung validacion validacao validazione 验证 驗證 検証",
+    TEST: "test testing tests tst holdout heldout prueba pruebas teste testes 测试 測試 テスト",
+}
+# What stands beside such a word without changing it.
+_FILLER_WORDS = (
+    "set sets data dataset datasets images image imgs img pics pictures photos photo folder dir directory split "
+    "splits part parts subset files file samples sample examples example seg new final raw full small resized "
+    "cropped processed preprocessed clean orig original originals jpg jpeg png version v my all classes class "
+    "main public private daten bilder satz datensatz s 集 数据集"
+)
+_FILLERS = frozenset(_FILLER_WORDS.split())
+# Folders beside splits or class folders that are neither.
+_EXTRA_WORDS = (
+    "sample samples example examples prediction predictions predicted predict preds pred docs doc documentation "
+    "readme assets figures figure figs plots plot results result output outputs out logs log models model weights "
+    "checkpoints notebooks scripts src code demo demos preview previews thumbnails thumbs thumb icons masks mask "
+    "annotations annotation bboxes segmentations segmentation backup backups bak tmp temp cache unlabeled "
+    "unlabelled inference submission submissions screenshots html runs reports report exports export metadata "
+    "meta"
+)
+_EXTRAS = frozenset(_EXTRA_WORDS.split())
+_SIDES = {word: side for side, words in _WORDS.items() for word in words.split()}
+_FUSED = re.compile(
+    rf"(?:seg)?({'|'.join(sorted(_SIDES, key=len, reverse=True))})"
+    rf"(?:{'|'.join(sorted(_FILLERS, key=len, reverse=True))})*"
+)
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name, in lower case, without accents, digits and signs.
+
+    >>> words_of("Seg_trainSet-2017"), words_of("Hold out")
+    (['seg', 'train', 'set'], ['holdout'])
+    """
+    plain = unicodedata.normalize("NFKD", name)
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter) or ord(letter) > 0x3000)
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).casefold()
+    return re.findall(r"[^\W\d_]+", re.sub(r"\b(hold|held)[\W_]*out\b", "holdout", spaced.replace("_", " ")))
+
+
+def side_of(name: str) -> tuple[int | None, tuple[str, ...]]:
+    """The side that a name means, and the words in it that have nothing to do with that.
+
+    >>> side_of("Train_Data"), side_of("validation"), side_of("steam train"), side_of("cat")
+    ((0, ()), (1, ()), (0, ('steam',)), (None, ('cat',)))
+    """
+    sides, rest = set(), []
+    for word in words_of(name):
+        if match := _FUSED.fullmatch(word):
+            sides.add(_SIDES[match.group(1)])
+        elif word not in _FILLERS:
+            rest.append(word)
+    return (sides.pop() if len(sides) == 1 else None), tuple(rest)
+
+
+def is_extra(name: str) -> bool:
+    """Whether a folder of this name beside splits or class folders is most likely neither.
+
+    >>> is_extra("seg_pred"), is_extra("Sample images"), is_extra("cat")
+    (True, True, False)
+    """
+    words = words_of(name)
+    return any(word in _EXTRAS for word in words) and all(word in _EXTRAS or word in _FILLERS for word in words)
+
+
+def mentions_extra(name: str) -> bool:
+    """Whether a word of the name is one of those, whatever stands beside it.
+
+    >>> mentions_extra("lung masks"), mentions_extra("lungs")
+    (True, False)
+    """
+    return any(word in _EXTRAS for word in words_of(name))
+
+
+def is_wrapper(name: str) -> bool:
+    """Whether a folder of this name most likely holds class folders and is none.
+
+    >>> is_wrapper("Dataset"), is_wrapper("raw_images"), is_wrapper("cat")
+    (True, True, False)
+    """
+    words = words_of(name)
+    return bool(words) and all(word in _FILLERS for word in words)
