@@ -6,11 +6,14 @@
     ├── DataError           1   the labelled images cannot be used as they are
     │   └── ImageError      1   one image cannot be read
     │       ├── ImageTooLarge  1   it has more pixels than are read
+    │       ├── ImageCutOff    1   its last pixels are missing
+    │       ├── UnsupportedPixels 1   its kind of pixels is not read
     │       └── UnknownFormat    1   it is in no format that is read
     ├── ModelFileError      1   a model file or run folder cannot be used
     ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
     ├── WorkerError         1   a process that decodes images died or hangs
     ├── TrainingError       1   training cannot go on (NaN loss, out of memory, ...)
+    ├── OutOfMemory         1   decoding an image takes more memory than there is; the image may be good
     ├── MissingDependency   1   an extra is not installed
     └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
 
@@ -61,6 +64,14 @@ class ImageTooLarge(ImageError):
     """One image has more pixels than are read."""
 
 
+class ImageCutOff(ImageError):
+    """One image ends before its pixels do."""
+
+
+class UnsupportedPixels(ImageError):
+    """One image is whole, but of a kind of pixels that is not read."""
+
+
 class UnknownFormat(ImageError):
     """One file is no image in a format that is read."""
 
@@ -79,6 +90,10 @@ class WorkerError(CatseyeError):
 
 class TrainingError(CatseyeError):
     """Training cannot go on."""
+
+
+class OutOfMemory(CatseyeError, MemoryError):
+    """Decoding an image takes more memory than there is. No `ImageError`: nothing is said about the image."""
 
 
 class MissingDependency(CatseyeError):

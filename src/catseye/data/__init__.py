@@ -7,6 +7,7 @@ evaluation and `catseye check`.
     names.py          a million file names in one block of bytes
     builtin.py        digits, MNIST, CIFAR as arrays
     checks.py         the first look: equal files, typical size, grey or colour
+    value_range.py    black and white of images with more than 8 bits; is there anything to see
     check.py          the walk behind `catseye check`, and its fast part in train
     looks.py          one look at every image
     duplicates.py     perceptual hash, near duplicates without comparing all pairs

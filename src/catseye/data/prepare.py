@@ -18,6 +18,7 @@ from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, de
 from catseye.data.side_rules import group_by_name, refuse_leak
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet, open_source
 from catseye.data.splits import split
+from catseye.data.value_range import describe_range, with_value_range
 from catseye.errors import DataError, UsageError
 from catseye.machine.cores import num_cores
 from catseye.machine.memory import free_memory_bytes
@@ -83,7 +84,7 @@ def prepare(
     images = open_source(source, data_dir=data_dir)
     related = group_by_name(images.names, settings.group_by)
     found = survey(images, seed=seed)
-    spec = _choose_spec(settings, found, expected)
+    spec = with_value_range(_choose_spec(settings, found, expected), images, settings, skip=found.unreadable, seed=seed)
     bad = dict(found.unreadable)
     usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
     in_memory, reason = _choose_storage(settings, len(usable), spec, min_area, device, num_sharing)
@@ -141,6 +142,8 @@ def prepare(
             )
             for number, name in enumerate(SPLIT_LABELS)
         }
+    if spec.value_range is not None:
+        notes.append(describe_range(spec.value_range))
     notes.append(reason)
     return Prepared(images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes)
 
