@@ -18,6 +18,7 @@ from catseye.deploying.kubernetes import OVERLAYS, Cluster, render_all, server_s
 from catseye.deploying.rendering import DeployedModel, read_model
 from catseye.errors import ModelFileError, UsageError
 from catseye.http.limits import Limits
+from catseye.serving.lanes import decoders_bytes
 from catseye.serving.settings import ServerSettings
 from tests.unit.kubernetes_objects import KUBECTL, VERSIONS, Objects, build, bytes_of, check, selects
 from tests.unit.onnx_files import manifest, tiny_model
@@ -232,7 +233,7 @@ def test_limits_hold_what_the_settings_allow(overlays, model):
         assert bytes_of(requests["memory"]) <= bytes_of(limits["memory"])
         assert requests["cpu"] == limits["cpu"]
         assert limits["cpu"].isdigit(), "the server rounds a part of a processor to a whole thread"
-        worst = Limits().buffered_bytes + int(limits["cpu"]) * 2 * 3 * Limits().max_pixels
+        worst = Limits().buffered_bytes + decoders_bytes(int(limits["cpu"]), Limits().max_pixels)
         assert bytes_of(limits["memory"]) > worst + 100 * 2**20
     gpu = overlays["gpu"].container
     assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1

@@ -16,9 +16,10 @@ from PIL import Image, PngImagePlugin, WebPImagePlugin  # noqa: F401 - imported,
 
 from catseye.http.limits import Limits
 from catseye.http.refusals import Refusal, of_failure
+from catseye.machine.allocator import return_large_blocks
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
-from catseye.serving.lanes import Lanes
+from catseye.serving.lanes import Lanes, busy_decoders
 from catseye.serving.served_model import ServedModel
 from catseye.serving.tuning import ServingPlan
 
@@ -40,8 +41,9 @@ class Engine:
         self._on_batch = on_batch
         self._seconds_per_image = 1 / plan.images_per_s if plan.images_per_s else 0.0
         self._loop = asyncio.get_running_loop()
+        return_large_blocks()
         self._batcher = Batcher(plan.concurrency, plan.batch_size, self._deliver)
-        self._lanes = Lanes(max(1, plan.concurrency), limits, self._decode)
+        self._lanes = Lanes(max(1, plan.concurrency), limits, self._decode, self._refuse)
 
     @property
     def num_waiting(self) -> int:
@@ -134,7 +136,10 @@ class Engine:
 
     def _too_late(self, job: Job) -> None:
         if not job.future.done():
-            job.failure = TimeoutError()
+            # One that still waits for its decoder was let in by a guess that was too low: the server is busy.
+            undecoded = job.content is not None and job.row is None
+            job.failure = busy_decoders(self.limits.deadline_s) if undecoded else TimeoutError()
+            job.content = None
             job.future.set_result(None)
 
     def _decode(self, job: Job) -> None:
@@ -156,6 +161,11 @@ class Engine:
             del content
         if not job.future.done():
             self._batcher.put(job)
+
+    def _refuse(self, job: Job, refusal: Refusal) -> None:
+        """Called by the decoding threads for a job that they cannot decode in time."""
+        job.content, job.failure = None, refusal
+        self._deliver([job])
 
     def _deliver(self, batch: list[Job]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits

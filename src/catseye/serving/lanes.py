@@ -20,7 +20,7 @@ from catseye.preprocess import decoding_cost
 from catseye.serving.batcher import Job
 
 ORDINARY_BYTES = 64_000_000  # a 12-megapixel photograph as JPEG takes a seventh of it
-SECONDS_PER_IMAGE, SECONDS_PER_PIXEL = 0.5e-3, 15e-9  # a first guess, corrected by what is measured
+SECONDS_PER_IMAGE, SECONDS_PER_PIXEL = 0.5e-3, 30e-9  # a first guess, of a busy core; corrected as it goes
 LONGEST_SHARE = 0.5  # of the deadline that an image may wait for its decoder
 _MOST_OFF = 30.0  # the guess is never corrected by more than this factor
 
@@ -30,13 +30,25 @@ def decoders_bytes(num_threads: int, max_pixels: int) -> int:
     return num_threads * ORDINARY_BYTES + most_bytes(max_pixels)
 
 
+def busy_decoders(wait_s: float) -> Refusal:
+    """What a caller is told whose image would wait, or has waited, for so long."""
+    return Refusal(
+        503,
+        "busy",
+        f"images that wait for a decoder keep it busy for {wait_s:.1f} s, which is too long; try again later",
+        retry_after_s=max(1, math.ceil(wait_s / 2)),
+    )
+
+
 class Lanes:
     """Everything that decodes in one process."""
 
-    def __init__(self, num_threads: int, limits: Limits, decode: Callable[[Job], None]) -> None:
+    def __init__(
+        self, num_threads: int, limits: Limits, decode: Callable[[Job], None], refuse: Callable[[Job, Refusal], None]
+    ) -> None:
         self._limits = limits
-        self._ordinary = Lane("decode", num_threads, decode)
-        self._large = Lane("decode-large", 1, decode)
+        self._ordinary = Lane("decode", num_threads, decode, refuse)
+        self._large = Lane("decode-large", 1, decode, refuse)
 
     def put(self, job: Job) -> Refusal | None:
         """Queue a job that has its bytes, or say why not."""
@@ -55,13 +67,7 @@ class Lanes:
         wait_s = lane.take(job, seconds, LONGEST_SHARE * self._limits.deadline_s)
         if wait_s is None:
             return None
-        return Refusal(
-            503,
-            "busy",
-            f"an image waits at most {LONGEST_SHARE * self._limits.deadline_s:g} s for its decoder; "
-            f"this one would wait {wait_s:.1f} s; try again later",
-            retry_after_s=max(1, math.ceil(wait_s / 2)),
-        )
+        return busy_decoders(wait_s)
 
     def close(self) -> None:
         """End all threads; what was accepted is decoded first."""
@@ -72,8 +78,10 @@ class Lanes:
 class Lane:
     """One queue and its threads. `take` and `close` run in the event loop."""
 
-    def __init__(self, name: str, num_threads: int, decode: Callable[[Job], None]) -> None:
-        self._decode = decode
+    def __init__(
+        self, name: str, num_threads: int, decode: Callable[[Job], None], refuse: Callable[[Job, Refusal], None]
+    ) -> None:
+        self._decode, self._refuse = decode, refuse
         self._waiting: queue.SimpleQueue[tuple[Job, float, float] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pending_s = 0.0  # of one thread, for what waits and what is being decoded
@@ -110,7 +118,10 @@ class Lane:
             del entry
             started = time.monotonic()
             skipped = job.content is None or job.future.done()
-            if not skipped:
+            if not skipped and started + seconds * self._factor > job.deadline:
+                self._refuse(job, busy_decoders(started - job.entered))
+                skipped = True
+            elif not skipped:
                 self._decode(job)
             took_s = time.monotonic() - started
             with self._lock:
@@ -118,5 +129,5 @@ class Lane:
                 self._pending_s = self._pending_s - expected_s if self._num_pending else 0.0
                 if not skipped:
                     off = min(_MOST_OFF, max(1 / _MOST_OFF, took_s / seconds))
-                    self._factor += 0.1 * (off - self._factor)
+                    self._factor += 0.2 * (off - self._factor)
             del job
