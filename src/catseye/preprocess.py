@@ -219,7 +219,8 @@ def _decode(
             box = _reduce(image, spec) if spec else None
             if image.format in ("JPEG", "MPO"):
                 load_whole(image, header, content)
-            image.load()
+            else:
+                image.load()
             turn = _orientation(image)
             width, height = header.width, header.height
             eight_bit = _to_eight_bit(image, value_range)

@@ -49,7 +49,7 @@ def naming(name: str, source: bytes | Image.Image, formats: tuple[str, ...], num
         # libwebp and libjpeg say "broken" also where they got no memory.
         if "memory" in str(error) or not _can_allocate(num_bytes):
             raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
-        if "truncated" in str(error):
+        if "truncated" in str(error).lower():
             raise ImageCutOff(f"{name} is cut off and cannot be decoded completely ({error})") from None
         raise ImageError(f"{name} cannot be decoded completely ({error})") from None
 

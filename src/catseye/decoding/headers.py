@@ -16,7 +16,7 @@ _SHRINKABLE = {0xC0, 0xC1, 0xC2}  # DCT with Huffman codes: what `draft` decodes
 SOS, EOI = 0xDA, 0xD9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would take as long as reading it
 class Header:
     """Sides in pixels as stored, before EXIF turns them; `kind` is a format's own word for what matters to the cost.
 
@@ -91,9 +91,15 @@ def _png_header(content: bytes) -> Header:
     kind = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}.get(colours, "")
     if kind and depth == 16:
         kind += " 16"
-    if b"acTL" in content:
-        kind += " animated"
-    return Header("PNG", width, height, kind)
+    at = 33
+    for _ in range(MAX_STEPS):
+        length, name = struct.unpack_from(">I4s", content, at)
+        if name == b"acTL":
+            return Header("PNG", width, height, f"{kind} animated")
+        if name == b"IDAT":
+            return Header("PNG", width, height, kind)
+        at += 12 + length
+    return Header("PNG")
 
 
 def _webp_header(content: bytes) -> Header:

@@ -14,6 +14,7 @@ from catseye.decoding.headers import EOI, SOS, Header
 from catseye.errors import ImageCutOff, ImageError
 
 FILLER = b"\0" * 16  # the decoder reads up to 8 bytes ahead; a cut within the last 16 bytes passes
+COPIED_BYTES = 1_000_000  # up to here one call with a copy is faster than two
 _PROBES = 4
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither a stuffed byte nor a restart within a scan
 MAX_SCANS = 100  # a progressive JPEG has about 10; each of thousands would be decoded over the whole image
@@ -25,8 +26,8 @@ def load_whole(image: ImageFile.ImageFile, header: Header, content: bytes) -> No
 
     Raises:
         ImageCutOff: pixels are missing, whatever marker ends the file.
-        ImageError: the scans are damaged, or too many.
-        OSError: it ends without a marker, as Pillow says it.
+        ImageError: there are too many scans.
+        OSError: the data are damaged or end without a marker, or memory ran out.
 
     """
     several = header.coefficients > 0
@@ -45,7 +46,7 @@ def load_whole(image: ImageFile.ImageFile, header: Header, content: bytes) -> No
     image.readonly = 0
     image.load_end()
     if failed:
-        raise ImageError("cannot be decoded completely (broken data stream)")
+        raise OSError("broken data stream")  # as Pillow says it; also where libjpeg got no memory
     if whole and simple and _ends_grey(image):  # as libjpeg fills; perhaps another marker stands before the last one
         whole = _MARKER.search(content, header.starts_at + 4, end) is None
     if not whole:
@@ -59,10 +60,13 @@ def _feed(image: ImageFile.ImageFile, content: memoryview, end: int) -> tuple[bo
     decoder = Image._getdecoder(image.mode, name, args, image.decoderconfig)
     try:
         decoder.setimage(image.im, extents)
-        used, error = decoder.decode(content[:end])
-        if used < 0:
-            return not error, bool(error)
-        rest = bytes(content[used:end]) + FILLER
+        if end < COPIED_BYTES:
+            rest = bytes(content[:end]) + FILLER
+        else:
+            used, error = decoder.decode(content[:end])
+            if used < 0:
+                return not error, bool(error)
+            rest = bytes(content[used:end]) + FILLER
         waits = True
         for _ in range(_PROBES):
             used, error = decoder.decode(rest)
@@ -102,8 +106,8 @@ def _scans_of(content: bytes, at: int) -> tuple[int | None, list[Scan]]:
     return (end, scans) if content[at : at + 2] == bytes((0xFF, EOI)) else (None, scans)
 
 
-def _ends_grey(image: Image.Image) -> bool:
-    corner = image.getpixel((image.width - 1, image.height - 1))
+def _ends_grey(image: ImageFile.ImageFile) -> bool:
+    corner = image.im.getpixel((image.width - 1, image.height - 1))
     return all(value in (127, 128) for value in (corner if isinstance(corner, tuple) else (corner,)))
 
 
