@@ -116,8 +116,8 @@ def test_a_file_that_is_something_else_is_called_so():
         preprocess(b"", SPEC)
     with pytest.raises(ImageCutOff, match="is cut off and cannot be decoded"):
         preprocess(saved(photo(9, 9), "PNG")[:20], SPEC)
-    with pytest.raises(ImageCutOff, match="begins as BMP, but its header is cut off or damaged"):
-        preprocess(b"BM" + bytes(60), SPEC)
+    with pytest.raises(ImageCutOff, match="begins as PNG, but its header is cut off or damaged"):
+        preprocess(b"\x89PNG" + bytes(60), SPEC)
 
 
 def test_too_many_pixels_are_never_called_cut_off():
