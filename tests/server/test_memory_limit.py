@@ -86,7 +86,7 @@ def peak_mb(running) -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_the_worst_accepted_images_fit_into_the_limit_that_deploy_writes(start, memory_group, tmp_path):
+def test_the_worst_accepted_images_fit_into_the_limit_that_deploy_writes(memory_group, start, tmp_path):
     path = models.write(tmp_path / "m.onnx", models.with_cam())
     model = read_model(path)
     limit = memory_of(model, ServerSettings(path), CPUS).most_mib * 2**20
