@@ -6,12 +6,15 @@
     ├── DataError           1   the labelled images cannot be used as they are
     │   └── ImageError      1   one image cannot be read
     │       ├── ImageTooLarge  1   it has more pixels than are read
+    │       ├── ImageCutOff    1   its last pixels are missing
+    │       ├── UnsupportedPixels 1   its kind of pixels is not read
     │       └── UnknownFormat    1   it is in no format that is read
     ├── ModelFileError      1   a model file or run folder cannot be used
     ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
     ├── WorkerError         1   a process that decodes images died or hangs
     ├── TrainingError       1   training cannot go on (NaN loss, out of memory, ...)
     │   └── Diverged        1   the loss ran away or is no number any more
+    ├── OutOfMemory         1   decoding an image takes more memory than there is; the image may be good
     ├── MissingDependency   1   an extra is not installed
     └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
 
@@ -62,6 +65,14 @@ class ImageTooLarge(ImageError):
     """One image has more pixels than are read."""
 
 
+class ImageCutOff(ImageError):
+    """One image ends before its pixels do."""
+
+
+class UnsupportedPixels(ImageError):
+    """One image is whole, but of a kind of pixels that is not read."""
+
+
 class UnknownFormat(ImageError):
     """One file is no image in a format that is read."""
 
@@ -84,6 +95,10 @@ class TrainingError(CatseyeError):
 
 class Diverged(TrainingError):
     """The loss ran away, or is no number any more: the learning rate is too high."""
+
+
+class OutOfMemory(CatseyeError, MemoryError):
+    """Decoding an image takes more memory than there is. No `ImageError`: nothing is said about the image."""
 
 
 class MissingDependency(CatseyeError):

@@ -5,7 +5,6 @@ else, so they cannot disagree. Pillow and NumPy only; no torch.
 """
 
 import io
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,17 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from catseye.errors import ImageError, ImageTooLarge, UnknownFormat
+from catseye.decoding.colours import to_colours
+from catseye.decoding.costs import decoding_bytes, require_affordable
+from catseye.decoding.failures import BROKEN, naming
+from catseye.decoding.failures import is_pointer as is_pointer
+from catseye.decoding.greys import Range, is_deep, range_of, to_grey
+from catseye.decoding.headers import Header, read_header
+from catseye.decoding.jpegs import load_whole
+from catseye.errors import ImageError
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -25,26 +31,13 @@ ImageSource = str | Path | bytes | Pixels | Image.Image
 # What a stranger may upload. Pillow opens dozens of formats; the ones left out run large parsers.
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 # What may lie in a user's own folder.
-FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM")
+FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM", "JPEG2000")
 FILE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+    | {".jp2", ".j2k", ".jpx"}
 )
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
-# Pillow's plugins raise all of these on damaged files.
-_BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    Image.DecompressionBombError,
-    IndexError,
-    TypeError,
-    struct.error,
-    OverflowError,
-    KeyError,
-    AttributeError,
-)
 ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -82,11 +75,15 @@ class Preprocessing(BaseModel):
     fill: int = Field(default=0, ge=0, le=255)
     mean: tuple[FiniteFloat, ...]
     std: tuple[FiniteFloat, ...]
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
+    """What becomes black and white in images of more than 8 bits per value; None: 0 and 65,535."""
 
     def model_post_init(self, context: object, /) -> None:
-        """Check that there is one mean and one positive std per channel."""
+        """Check that there is one mean and one positive std per channel, and that black is less than white."""
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise ValueError(f"mean and std need {self.channels} values, std above 0; got {self.mean} and {self.std}")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range is black and white, black the smaller one; got {self.value_range}")
 
 
 @dataclass(frozen=True)
@@ -131,24 +128,53 @@ def preprocess_sized(
 
 
 def open_image(
-    source: ImageSource, *, formats: tuple[str, ...] = FILE_FORMATS, max_pixels: int = MAX_PIXELS
+    source: ImageSource,
+    *,
+    formats: tuple[str, ...] = FILE_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+    value_range: Range | Literal["own"] | None = "own",
 ) -> Image.Image:
     """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
 
     Transparent pixels are laid on white, as every viewer shows them; the first frame of an
-    animation is taken; 16-bit greyscale is scaled, not clipped.
+    animation is taken. Greyscale of more than 8 bits is scaled by `value_range` (`Preprocessing` has a data set's).
+    "own", good for a look, scales floating point by each image's own range and 16 bits from 0 to 65,535.
 
     Raises:
         ImageError: as in `preprocess`.
 
     """
-    return _open(source, formats, None, max_pixels)[0]
+    return _open(source, formats, None, max_pixels, value_range)[0]
+
+
+def decoding_cost(content: bytes, spec: Preprocessing) -> tuple[Header | None, int]:
+    """What the first bytes of an upload say, and the memory that `preprocess` takes for it; nothing is decoded.
+
+    None and 0 where it is in none of `UPLOAD_FORMATS`: it is refused at once.
+    """
+    header = read_header(content)
+    return header, _bytes_for(header, len(content), spec) if header else 0
+
+
+def _bytes_for(header: Header, num_bytes: int, spec: Preprocessing | None) -> int:
+    if spec is None:
+        return decoding_bytes(header, num_bytes)
+    # Whether EXIF turns it is not known yet: the dearer one.
+    size = header.width, header.height
+    shrunk = min(_shrink(size, spec), _shrink(size[::-1], spec))
+    return decoding_bytes(header, num_bytes, shrunk=shrunk, width_px=spec.width_px)
 
 
 def _open(
-    source: ImageSource, formats: tuple[str, ...], spec: Preprocessing | None, max_pixels: int = MAX_PIXELS
+    source: ImageSource,
+    formats: tuple[str, ...],
+    spec: Preprocessing | None,
+    max_pixels: int = MAX_PIXELS,
+    value_range: Range | Literal["own"] | None = None,
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
     """The image, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
+    if spec is not None:
+        value_range = spec.value_range
     if isinstance(source, np.ndarray):
         image = _from_array(source)
         return image, None, image.size
@@ -156,46 +182,50 @@ def _open(
     if isinstance(source, Image.Image):
         if 0 in source.size:
             raise ImageError(f"an image must hold pixels; got {source.width} x {source.height}")
-        try:
-            upright = _to_eight_bit(_upright(source))
-            return upright, None, upright.size
-        except _BROKEN as error:
-            raise ImageError(f"{name} cannot be decoded completely ({error})") from None
+        with naming(name, source, formats, 4 * source.width * source.height):
+            source.load()
+            upright = _turned(_to_eight_bit(source, value_range), _orientation(source))
+        return upright, None, upright.size
     if isinstance(source, str | Path):
         name = str(source)
         source = read_file(Path(source))
     if not source:
         raise ImageError(f"{name} is empty (0 bytes)")
-    try:
-        with warnings.catch_warnings():
-            # Our own pixel limit comes first; Pillow's warnings about size or odd EXIF would only repeat or distract.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source), formats=formats) as image:
-                _check_size(image.size, name, max_pixels)
-                width, height = image.size
-                box = _reduce(image, spec) if spec else None
+    header = read_header(source)
+    cost = _bytes_for(header, len(source), spec) if header else len(source)
+    with naming(name, source, formats, cost):
+        if header and header.width:  # before Pillow sees it: its plugin for WebP allocates when it opens a file
+            require_affordable(header, cost, max_pixels)
+        return _decode(source, header, formats, spec, max_pixels, value_range)
+
+
+def _decode(
+    content: bytes,
+    header: Header | None,
+    formats: tuple[str, ...],
+    spec: Preprocessing | None,
+    max_pixels: int,
+    value_range: Range | Literal["own"] | None,
+) -> tuple[Image.Image, Box | None, tuple[int, int]]:
+    with warnings.catch_warnings():
+        # Our own pixel limit comes first; Pillow's warnings about size or odd EXIF would only repeat or distract.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            if header is None or not header.width:
+                header = Header(image.format or "", *image.size, image.mode)
+                require_affordable(header, _bytes_for(header, len(content), spec), max_pixels)
+            elif image.size != (header.width, header.height):
+                raise ImageError(f"says two sizes, {header.width} x {header.height} and {image.width} x {image.height}")
+            box = _reduce(image, spec) if spec else None
+            if image.format in ("JPEG", "MPO"):
+                load_whole(image, header, content)
+            else:
                 image.load()
-                size = (height, width) if _orientation(image) in _SIDES_SWAPPED else (width, height)
-                return _to_eight_bit(_upright(image)), box, size
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        if is_pointer(source):
-            raise UnknownFormat(f"{name} is a Git LFS pointer, not the image itself; run: git lfs pull") from None
-        raise UnknownFormat(f"{name} is no image in a format that is read here ({', '.join(formats)})") from None
-    except Image.DecompressionBombError:  # Pillow's own limit, met while it reads the header
-        raise ImageTooLarge(f"{name} has too many pixels; at most {max_pixels:,} are read") from None
-    except _BROKEN as error:
-        raise ImageError(f"{name} cannot be decoded completely ({error})") from None
-
-
-def is_pointer(content: bytes) -> bool:
-    r"""Whether these bytes stand where Git LFS has not yet put the file.
-
-    >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
-    True
-    """
-    return content.startswith(b"version https://git-lfs")
+            turn = _orientation(image)
+            width, height = header.width, header.height
+            eight_bit = _to_eight_bit(image, value_range)
+        del image  # with it go the decoder and its memory, before the next copy is made
+    return _turned(eight_bit, turn), box, (height, width) if turn in _SIDES_SWAPPED else (width, height)
 
 
 def _reduce(image: Image.Image, spec: Preprocessing) -> Box | None:
@@ -207,10 +237,7 @@ def _reduce(image: Image.Image, spec: Preprocessing) -> Box | None:
         return None
     turn = _orientation(image)
     width, height = image.size
-    across, down = (height, width) if turn in _SIDES_SWAPPED else (width, height)
-    per_px = (across / spec.width_px, down / spec.height_px)
-    shrink = max(per_px) if spec.resize == "pad" else min(per_px)
-    scale = next((scale for scale in (8, 4, 2) if shrink >= scale * DECODED_PER_INPUT_PX), 1)
+    scale = _shrink((height, width) if turn in _SIDES_SWAPPED else (width, height), spec)
     drafted = image.draft(None, (max(1, width // scale), max(1, height // scale))) if scale > 1 else None
     if drafted is None:
         return None
@@ -223,17 +250,23 @@ def _reduce(image: Image.Image, spec: Preprocessing) -> Box | None:
     return left, top, left + width - rest_x, top + height - rest_y
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says. Pillow's own exif_transpose rewrites all other tags too and fails where one is odd."""
-    image.load()
-    turn = _TURNS.get(_orientation(image))
+def _shrink(upright: tuple[int, int], spec: Preprocessing) -> int:
+    """How many pixels of a side a JPEG's decoder may make one of."""
+    per_px = (upright[0] / spec.width_px, upright[1] / spec.height_px)
+    shrink = max(per_px) if spec.resize == "pad" else min(per_px)
+    return next((scale for scale in (8, 4, 2) if shrink >= scale * DECODED_PER_INPUT_PX), 1)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """As EXIF says. Pillow's own exif_transpose rewrites all other tags too and fails where one is odd."""
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except _BROKEN:
+    except BROKEN:
         return 1
 
 
@@ -298,11 +331,6 @@ def normalise(pixels: Pixels, spec: Preprocessing) -> NDArray[np.float32]:
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise ImageTooLarge(f"{name} has {size[0]} x {size[1]} pixels; at most {max_pixels:,} are read")
-
-
 def _from_array(array: NDArray[np.generic]) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
         raise ImageError(
@@ -313,23 +341,13 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
-def _to_eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGB", "L") and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would clip everything above 255 to white.
-        values = np.asarray(image).astype(np.int64)
-        return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no defined range")
-    grey = "L" if image.mode in ("1", "L", "LA") or (image.mode == "P" and _is_grey_palette(image)) else "RGB"
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert(grey)
-    return image.convert(grey)
-
-
-def _is_grey_palette(image: Image.Image) -> bool:
-    palette = np.frombuffer(bytes(image.getpalette() or b""), np.uint8).reshape(-1, 3)
-    return bool((palette == palette[:, :1]).all())
+def _to_eight_bit(image: Image.Image, value_range: Range | Literal["own"] | None) -> Image.Image:
+    if not is_deep(image.mode):
+        return to_colours(image)
+    if value_range == "own" and image.mode == "F":
+        found = range_of(image)
+        low, high = found or (0.0, 1.0)
+        value_range = (low, high if high > low else low + 1)
+    elif value_range == "own":
+        value_range = None
+    return to_grey(image, value_range)

@@ -18,6 +18,7 @@ from catseye.deploying.kubernetes import OVERLAYS, Cluster, render_all, server_s
 from catseye.deploying.rendering import DeployedModel, read_model
 from catseye.errors import ModelFileError, UsageError
 from catseye.http.limits import Limits
+from catseye.serving.lanes import decoders_bytes
 from catseye.serving.settings import ServerSettings
 from tests.unit.kubernetes_objects import KUBECTL, VERSIONS, Objects, build, bytes_of, check, selects
 from tests.unit.onnx_files import manifest, tiny_model
@@ -232,7 +233,7 @@ def test_limits_hold_what_the_settings_allow(overlays, model):
         assert bytes_of(requests["memory"]) <= bytes_of(limits["memory"])
         assert requests["cpu"] == limits["cpu"]
         assert limits["cpu"].isdigit(), "the server rounds a part of a processor to a whole thread"
-        worst = Limits().buffered_bytes + int(limits["cpu"]) * 2 * 3 * Limits().max_pixels
+        worst = Limits().buffered_bytes + decoders_bytes(int(limits["cpu"]), Limits().max_pixels)
         assert bytes_of(limits["memory"]) > worst + 100 * 2**20
     gpu = overlays["gpu"].container
     assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1
@@ -251,7 +252,9 @@ def test_a_larger_model_gets_more_memory(model):
     small = memory_of(model, settings, 2)
     large = memory_of(replace(model, num_bytes=400 * 2**20), settings, 2)
     assert large.usual_mib - small.usual_mib >= 1200 - 32  # rounded
-    assert memory_of(model, settings, 8).most_mib - small.most_mib >= 6 * 2 * 3 * 50_000_000 / 2**20 - 32
+    # Every decoder has room for an ordinary image; of those that take much memory one is decoded at a time.
+    assert memory_of(model, settings, 8).most_mib - small.most_mib >= 6 * 64_000_000 / 2**20 - 32
+    assert small.most_mib >= (400_000_000 + 2 * 64_000_000 + settings.limits.buffered_bytes) / 2**20
     assert stop_of(ServerSettings(Path("m"), limits=Limits(deadline_s=60)), 5).grace_s > 70
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2.functional import normalize
 
-from catseye.errors import ImageError, ImageTooLarge
+from catseye.errors import ImageError, ImageTooLarge, UnsupportedPixels
 from catseye.preprocess import (
     FILE_FORMATS,
     UPLOAD_FORMATS,
@@ -184,9 +184,16 @@ def test_thirty_two_bit_grey_that_holds_sixteen_is_scaled_too():
     assert np.asarray(open_image(Image.new("I", (1, 1), 65535))).tolist() == [[255]]
 
 
-def test_floating_point_pixels_are_refused():
-    with pytest.raises(ImageError, match="floating-point"):
-        open_image(save(Image.new("F", (2, 2), 0.5), "TIFF"))
+def test_floating_point_pixels_are_refused_by_name_where_no_range_is_known():
+    for source in (save(Image.new("F", (2, 2), 0.5), "TIFF"), Image.new("F", (2, 2), 0.5)):
+        with pytest.raises(UnsupportedPixels, match="the image has floating-point pixels: they have no range"):
+            preprocess(source, spec_of())
+
+
+def test_for_a_look_floating_point_pixels_are_stretched_from_their_own_least_to_their_greatest():
+    values = np.array([[-1.0, 0.0, 1.0, np.nan]], np.float32)
+    assert np.asarray(open_image(save(Image.fromarray(values), "TIFF"))).tolist() == [[0, 128, 255, 0]]
+    assert np.asarray(open_image(Image.new("F", (1, 1), 7.0))).tolist() == [[0]]
 
 
 def test_cmyk_becomes_rgb():

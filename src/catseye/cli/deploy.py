@@ -45,7 +45,9 @@ def deploy_compose(
     out: NewFolder,
     name: ServiceName = "cnn-classifier",
     cpus: Annotated[int, typer.Option("--cpus", min=1, max=256, help="Processors for the classifier.")] = 2,
-    memory: Annotated[str, typer.Option("--memory", help="For the classifier, such as 1G.")] = "1G",
+    memory: Annotated[
+        str, typer.Option("--memory", help="For the classifier, such as 2G; auto: the most it can need.")
+    ] = "auto",
     force: Force = False,
 ) -> None:
     """Write a folder for `docker compose up`: the server, Prometheus with alerts, Grafana with the dashboard."""

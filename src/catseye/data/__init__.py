@@ -10,6 +10,7 @@ evaluation and `catseye check`.
     survey.py         the first look: equal files, typical size, grey or colour
     check/            what is wrong with them: every rule once, for `catseye check` and `train`
     groups.py         what belongs together: by a rule on names, a column of a list, by pairs
+    value_range.py    black and white of images with more than 8 bits; is there anything to see
     splits.py         seeded, stratified, duplicates kept together
     prepare.py        look, decide, decode, split, ask the rules: images to train from
     prepare_evaluation.py  held-out images for a model that is there already

@@ -263,7 +263,8 @@ class _Decoder(Dataset[tuple[int, Pixels | str]]):
                 return index, preprocess(source, self.spec)
             # Seeded by the image, not by the worker: the crop is the same whoever decodes it.
             rng = random.Random(derive(self.seed, index))  # noqa: S311
-            image = random_resized_crop(open_image(source), self.spec, self.min_area, rng)
+            opened = open_image(source, value_range=self.spec.value_range)
+            image = random_resized_crop(opened, self.spec, self.min_area, rng)
             return index, to_pixels(image, self.spec.channels)
         except ImageError as error:
             return index, f"{self.images.names[index]}: {error}"

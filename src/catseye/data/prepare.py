@@ -20,6 +20,7 @@ from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
 from catseye.data.splits import split
 from catseye.data.storage import EVALUATION_BATCH, choose_storage, decoded_bytes, refuse_bad
 from catseye.data.survey import Survey, choose_input_px, survey
+from catseye.data.value_range import describe_range, with_value_range
 from catseye.errors import UsageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Expected, Preprocessing
@@ -94,7 +95,7 @@ def prepare(
     related = related_groups(images, settings.group_by)
     near = settings.near_copies == "together" and not images.published and len(images) <= MAX_LOOKED
     found = survey(images, seed=seed, near=near)
-    spec = _choose_spec(settings, found, expected)
+    spec = with_value_range(_choose_spec(settings, found, expected), images, settings, skip=found.unreadable, seed=seed)
     bad = dict(found.unreadable)
     usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
     in_memory, reason = choose_storage(settings, decoded_bytes(len(usable), spec), min_area, device, num_sharing)
@@ -136,7 +137,8 @@ def prepare(
             )
             for number, name in enumerate(SPLIT_LABELS)
         }
-    notes = [reason]
+    notes = [describe_range(spec.value_range)] if spec.value_range is not None else []
+    notes.append(reason)
     if settings.near_copies == "together" and not images.published and not near:
         notes.append(f"near duplicates are not looked for among more than {MAX_LOOKED:,} images; catseye check does")
     copies = copy_groups(images, found.groups, found.near) if found.near else None

@@ -14,11 +14,11 @@ from PIL import Image
 
 from catseye.deploying.rendering import DeployedModel
 from catseye.runtimes.loading import open_model
+from catseye.serving.lanes import ORDINARY_BYTES, decoders_bytes
 from catseye.serving.settings import ServerSettings
 
 MIB = 2**20
 IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server with a model of no size: measured 98
-DECODED_COPIES = 2  # an image as it was decoded, and as RGB
 BUSY = 0.7  # above it waiting times grow faster than the load
 MOST_REQUESTS = 500  # per process: reading and answering HTTP takes one thread about so far whatever the model
 TRIAL_S = 0.2
@@ -54,18 +54,22 @@ class MemoryBudget:
 
 
 def memory_of(model: DeployedModel, settings: ServerSettings, cpus: int) -> MemoryBudget:
-    """Memory of a server that decodes and computes with `cpus` threads each."""
+    """Memory of a server that decodes and computes with `cpus` threads each.
+
+    `most_mib` is the limit of its container: `tests/deploy/test_memory_limit.py` sends the worst of what is accepted
+    into a server that runs in a memory group of this size.
+    """
     limits, spec = settings.limits, model.manifest.preprocessing
     row_bytes = spec.height_px * spec.width_px * spec.channels * (1 if model.manifest.input_kind == "uint8" else 4)
     loaded = IDLE_BYTES + 3 * model.num_bytes  # the bytes, the weights, and the weights as laid out for speed
     queued = limits.max_queued * row_bytes
-    decoded = cpus * DECODED_COPIES * 3 * limits.max_pixels
+    decoded = decoders_bytes(cpus, limits.max_pixels)
     most = _mib(loaded + queued + limits.buffered_bytes + decoded)
     why = (
-        f"{_mib(loaded)} loaded, {_mib(limits.buffered_bytes)} of uploads, {cpus} images of "
-        f"{limits.max_pixels // 1_000_000} Mpx being decoded, {limits.max_queued} waiting"
+        f"{_mib(loaded)} loaded, {_mib(limits.buffered_bytes)} of uploads, {_mib(decoded)} of "
+        f"{cpus + 1} images being decoded, {limits.max_queued} waiting"
     )
-    return MemoryBudget(_mib(loaded + queued + 64 * MIB * cpus), most, why)
+    return MemoryBudget(_mib(loaded + queued + ORDINARY_BYTES * cpus), most, why)
 
 
 def requests_per_s(model: DeployedModel, cpus: int) -> int:

@@ -10,9 +10,11 @@ import shlex
 from pathlib import Path
 
 import catseye
+from catseye.deploying.budget import memory_of
 from catseye.deploying.docker import build_context
 from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.errors import UsageError
+from catseye.serving.settings import ServerSettings
 
 # Long-supported or recent releases, pinned; change them here.
 PROMETHEUS = "prom/prometheus:v3.5.0"
@@ -22,18 +24,27 @@ PASSWORD = "secrets/grafana-password"  # noqa: S105 - a path
 
 
 def write_compose(
-    model: DeployedModel, out: Path, *, cpus: int = 2, memory: str = "1G", force: bool = False
+    model: DeployedModel, out: Path, *, cpus: int = 2, memory: str = "auto", force: bool = False
 ) -> Written:
     """Write the folder. The password of Grafana's administrator is drawn anew each time.
+
+    `memory` is the limit of the classifier's container; auto: what its limits allow at most.
 
     Raises:
         UsageError: the folder holds something already and `force` was not given; or the memory is no size.
         SaveError: it cannot be written.
 
     """
+    most_mib = memory_of(model, ServerSettings(model.path), cpus).most_mib
+    if memory == "auto":
+        memory = f"{most_mib}M"
     if not MEMORY.fullmatch(memory):
-        raise UsageError(f"--memory takes a number and M or G, such as 1G; got {memory!r}")
+        raise UsageError(f"--memory takes a number and M or G, such as 1G, or auto; got {memory!r}")
     context, notes = build_context(model)
+    if int(memory[:-1]) * (1024 if memory.endswith("G") else 1) < most_mib:
+        notes.append(
+            f"images sent to do harm can take {most_mib}M, more than --memory {memory}; the kernel would end it"
+        )
     facts = {
         "name": model.name,
         "version": model.sha256[:12],

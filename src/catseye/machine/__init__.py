@@ -2,7 +2,8 @@
 
 Called by every room that chooses a number of threads, a device or a size by itself. `cores` imports no torch.
 
-    cores.py    how many cores this process may use
-    devices.py  which device computes, in which precision
-    memory.py   how much memory is free, on the machine and in the container
+    allocator.py  freed blocks of memory, large ones, go back to the kernel
+    cores.py      how many cores this process may use
+    devices.py    which device computes, in which precision
+    memory.py     how much memory is free, on the machine and in the container
 """

@@ -8,6 +8,7 @@ Enters: requests. Leaves: JSON. Called by cli, and by AWS Lambda.
     app.py           the routes, one handler each
     queries.py       ?top=5&explain=cam
     engine.py        bytes to probabilities: decoding threads, then the batcher
+    lanes.py         queues before the decoders: ordinary images, and those that take much memory
     batcher.py       takes what waits, never waits for more
     tuning.py        calls side by side x images per call, measured at start-up
     runtimes.py      opens any exported file, with the runtime of one's choice

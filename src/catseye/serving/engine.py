@@ -7,24 +7,26 @@ model and swaps it between two jobs. Called by app and inference_v2.
 import asyncio
 import contextlib
 import math
-import queue
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
-from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP; see below
+from PIL import Image, PngImagePlugin, WebPImagePlugin  # noqa: F401 - imported, it reads WebP; see below
 
 from catseye.http.limits import Limits
 from catseye.http.refusals import Refusal, of_failure
+from catseye.machine.allocator import return_large_blocks
 from catseye.preprocess import UPLOAD_FORMATS, preprocess_sized
 from catseye.serving.batcher import Batcher, Job
+from catseye.serving.lanes import Lanes, busy_decoders
 from catseye.serving.served_model import ServedModel
 from catseye.serving.tuning import ServingPlan
 
 # All formats that are read, now: else Pillow would import every format it knows inside the first decoding thread.
 Image.preinit()
+# Of text inside a PNG, which is never used, Pillow would keep 64 MB.
+PngImagePlugin.MAX_TEXT_MEMORY = 4_000_000
 
 
 class Engine:
@@ -39,14 +41,9 @@ class Engine:
         self._on_batch = on_batch
         self._seconds_per_image = 1 / plan.images_per_s if plan.images_per_s else 0.0
         self._loop = asyncio.get_running_loop()
-        self._undecoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        return_large_blocks()
         self._batcher = Batcher(plan.concurrency, plan.batch_size, self._deliver)
-        self._decoders = [
-            threading.Thread(target=self._decode, name=f"decode-{number}", daemon=True)
-            for number in range(max(1, plan.concurrency))
-        ]
-        for thread in self._decoders:
-            thread.start()
+        self._lanes = Lanes(max(1, plan.concurrency), limits, self._decode, self._refuse)
 
     @property
     def num_waiting(self) -> int:
@@ -87,9 +84,11 @@ class Engine:
         return job
 
     def queue(self, job: Job) -> None:
-        """Send an accepted job on its way."""
+        """Send an accepted job on its way; where its decoder is busy for too long, `answer` says so."""
         if job.row is None:
-            self._undecoded.put(job)
+            if job.content is not None and not job.future.done() and (refusal := self._lanes.put(job)):
+                job.content, job.failure = None, refusal
+                job.future.set_result(None)
         else:
             job.decoding = job.decoded = job.entered
             self._batcher.put(job)
@@ -98,7 +97,8 @@ class Engine:
         """Wait for a queued job.
 
         Raises:
-            Refusal: the image is bad (4xx), the model failed (500, 503) or the deadline has passed (504).
+            Refusal: the image is bad (4xx), its decoder busy (503), the model failed (500, 503) or the deadline has
+                passed (504).
             CancelledError: the caller has gone.
 
         """
@@ -108,6 +108,8 @@ class Engine:
         finally:
             timer.cancel()
             self.abandon(job)
+        if isinstance(job.failure, Refusal):
+            raise job.failure
         if job.failure is not None:
             raise of_failure(job.failure, self.limits.deadline_s)
         return job
@@ -126,10 +128,7 @@ class Engine:
 
     def close(self) -> None:
         """End all threads; what was accepted is computed first."""
-        for _ in self._decoders:
-            self._undecoded.put(None)
-        for thread in self._decoders:
-            thread.join()
+        self._lanes.close()
         self._batcher.close()
 
     def _left(self, _: "asyncio.Future[None]") -> None:
@@ -137,29 +136,36 @@ class Engine:
 
     def _too_late(self, job: Job) -> None:
         if not job.future.done():
-            job.failure = TimeoutError()
+            # One that still waits for its decoder was let in by a guess that was too low: the server is busy.
+            undecoded = job.content is not None and job.row is None
+            job.failure = busy_decoders(self.limits.deadline_s) if undecoded else TimeoutError()
+            job.content = None
             job.future.set_result(None)
 
-    def _decode(self) -> None:
-        """Body of the decoding threads. A bad image ends here and joins no batch."""
-        while job := self._undecoded.get():
-            content, job.content = job.content, None
-            if content is None or job.future.done():
-                continue
-            job.decoding = time.monotonic()
-            try:
-                spec, max_pixels = job.model.manifest.preprocessing, self.limits.max_pixels
-                pixels, job.size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=max_pixels)
-                job.row = job.model.row_of(pixels)
-            except Exception as error:  # noqa: BLE001 - a thread that dies would leave its caller waiting
-                job.failure = error
-                self._deliver([job])
-                continue
-            finally:
-                job.decoded = time.monotonic()
-                del content
-            if not job.future.done():
-                self._batcher.put(job)
+    def _decode(self, job: Job) -> None:
+        """Called by the decoding threads. A bad image ends here and joins no batch."""
+        content, job.content = job.content, None
+        if content is None:
+            return
+        job.decoding = time.monotonic()
+        try:
+            spec, max_pixels = job.model.manifest.preprocessing, self.limits.max_pixels
+            pixels, job.size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=max_pixels)
+            job.row = job.model.row_of(pixels)
+        except Exception as error:  # noqa: BLE001 - a thread that dies would leave its caller waiting
+            job.failure = error
+            self._deliver([job])
+            return
+        finally:
+            job.decoded = time.monotonic()
+            del content
+        if not job.future.done():
+            self._batcher.put(job)
+
+    def _refuse(self, job: Job, refusal: Refusal) -> None:
+        """Called by the decoding threads for a job that they cannot decode in time."""
+        job.content, job.failure = None, refusal
+        self._deliver([job])
 
     def _deliver(self, batch: list[Job]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits

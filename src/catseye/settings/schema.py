@@ -6,7 +6,7 @@ nowhere else.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 
 class SettingsTable(BaseModel):
@@ -23,6 +23,12 @@ class DataSettings(SettingsTable):
         default="auto", description="side of the square input"
     )
     channels: Literal["auto", 1, 3] = Field(default="auto", description="1 keeps greyscale as one channel")
+    black: FiniteFloat | Literal["auto"] = Field(
+        default="auto", description="value that becomes black in images of more than 8 bits"
+    )
+    white: FiniteFloat | Literal["auto"] = Field(
+        default="auto", description="value that becomes white in them, 4095 for 12 bits; auto: the training images'"
+    )
     val_fraction: float = Field(default=0.1, ge=0, le=0.5, description="0: no validation, the last weights are kept")
     test_fraction: float = Field(default=0.2, ge=0, le=0.5, description="used where the data brings no test split")
     storage: Literal["auto", "memory", "stream"] = Field(default="auto", description="decode once, or once an epoch")

@@ -1,0 +1,132 @@
+"""What is black and what is white in a data set of more than 8 bits per value, and whether there is anything to see.
+
+Enters: `ImageSet` and settings. Leaves: the `Preprocessing` with its `value_range`, or an error of the data set.
+Microscopes, x-ray and thermal cameras put 8 to 14 bits into 16, with an offset or without; a floating-point TIFF has
+any range. The training images decide, `data.black` and `data.white` overrule. Called by `prepare.py`.
+"""
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+
+from catseye.data.sources import NOT_SPLIT, TRAIN, ImageSet
+from catseye.decoding.greys import Range, is_deep, range_of
+from catseye.errors import DataError, ImageError
+from catseye.preprocess import FILE_FORMATS, Preprocessing, open_image
+from catseye.seeds import derive
+from catseye.settings.schema import DataSettings
+
+SAMPLE = 500  # images looked into
+ROUGH_PX = 64  # a first look for colour is taken at this size
+FAR_OUTSIDE = 4  # times the range of nearly all others
+EMPTY_SHARE = 0.05  # of the range: a least value below it is as good as 0
+
+
+def with_value_range(
+    spec: Preprocessing, images: ImageSet, settings: DataSettings, *, skip: Iterable[int] = (), seed: int = 0
+) -> Preprocessing:
+    """The preprocessing with the range that the training images use; unchanged where all have 8 bits per value.
+
+    Raises:
+        DataError: all images are of one and the same colour, or data.black is not below data.white.
+
+    """
+    skipped = set(skip)
+    training = np.flatnonzero((images.splits == TRAIN) | (images.splits == NOT_SPLIT))
+    usable = [index for index in training.tolist() if index not in skipped]
+    if len(usable) > SAMPLE:
+        rng = np.random.default_rng(derive(seed, "value range"))
+        usable = sorted(rng.choice(usable, SAMPLE, replace=False).tolist())
+    found = _overruled(settings, learn_value_range(images, usable))
+    if usable and not _is_anything_seen(images, usable, found):
+        given = settings.black != "auto" or settings.white != "auto"
+        advice = "leave out data.black and data.white" if given else "check how they were exported"
+        raise DataError(
+            f"{images.source}: all of {len(usable)} images looked at are of one and the same colour, so there is "
+            f"nothing to learn; {advice}"
+        )
+    return spec if found is None else spec.model_copy(update={"value_range": found})
+
+
+def learn_value_range(images: ImageSet, indices: Iterable[int]) -> Range | None:
+    """The least and the greatest value that these images use, dead and hot pixels aside; None where all have 8 bits.
+
+    Only the headers of 8-bit images are read. A least value near 0 counts as 0, so that black stays black.
+    """
+    ranges = []
+    for index in indices:
+        try:
+            content = images.read(index)
+            if isinstance(content, bytes) and (each := _range_in(content)) is not None:
+                ranges.append(each)
+        except ImageError:
+            continue
+    if not ranges:
+        return None
+    lows, highs = np.array(ranges).T
+    # A rare class may be brighter than all others and keeps its levels; a few images far outside were overexposed.
+    low, high = float(lows.min()), float(highs.max())
+    usual_low, usual_high = np.quantile(lows, 0.03, method="lower"), np.quantile(highs, 0.97, method="higher")
+    if high - low > FAR_OUTSIDE * (usual_high - usual_low):
+        low, high = float(usual_low), float(usual_high)
+    if 0 < low < EMPTY_SHARE * high:
+        low = 0.0
+    return (low, high) if high > low else None
+
+
+def describe_range(value_range: Range) -> str:
+    """The sentence that a user reads.
+
+    >>> describe_range((0.0, 4095.0))
+    'values of more than 8 bits: 0 becomes black and 4095 white (data.black, data.white)'
+    """
+    black, white = value_range
+    return f"values of more than 8 bits: {black:g} becomes black and {white:g} white (data.black, data.white)"
+
+
+def _range_in(content: bytes) -> Range | None:
+    try:
+        with Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
+            if not is_deep(image.mode):
+                return None
+            image.load()
+            return range_of(image)
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
+        return None  # whoever decodes it next says why
+
+
+def _overruled(settings: DataSettings, learnt: Range | None) -> Range | None:
+    if settings.white != "auto":
+        white = settings.white
+    elif learnt is not None:
+        white = learnt[1]
+    else:
+        return None
+    if settings.black != "auto":
+        black = settings.black
+    elif settings.white == "auto" and learnt is not None:
+        black = learnt[0]
+    else:  # a white alone is said of values that begin at 0, or at what is least where that is below
+        black = min(0.0, learnt[0]) if learnt else 0.0
+    if black >= white:
+        raise DataError(f"data.black must be below data.white; got {black:g} and {white:g}; say both")
+    return black, white
+
+
+def _is_anything_seen(images: ImageSet, indices: Iterable[int], value_range: Range | None) -> bool:
+    """Whether any two pixels differ; the first image with two colours says so."""
+    first: tuple[tuple[int, ...], ...] | None = None
+    readable = False
+    for index in indices:
+        try:
+            image = open_image(images.read(index), value_range=value_range or "own").convert("RGB")
+        except ImageError:
+            continue
+        readable = True
+        found = image.getextrema()
+        if any(low != high for low, high in found) or (first is not None and found != first):  # type: ignore[misc]
+            return True
+        first = found  # type: ignore[assignment]
+    return not readable

@@ -1,0 +1,13 @@
+"""What an image file says of itself before a decoder sees it, what decoding it takes, and what its pixels mean.
+
+Enters: bytes, or an image that Pillow has decoded. Leaves: sizes and costs to decide by, 8-bit pixels, refusals that
+name their cause. Called by preprocess.py, and by serving and deploying for the costs. Pillow and NumPy; no torch.
+
+    headers.py        the first bytes of an uploaded format: its sides, and what kind of pixels
+    costs.py          the memory that decoding takes, by format and size; the limits of sides and memory
+    jpegs.py          decodes a JPEG and notices one that was cut off, whatever stands at its end
+    greys.py          values of 16 and 32 bits and of floating point, to 8 bits by a range
+    colours.py        everything else to 8-bit RGB or L: transparency, palettes
+    failures.py       why an image could not be decoded
+    names.py          what bytes are that no decoder takes: a web page, a PDF
+"""

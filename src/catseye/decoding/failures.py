@@ -1,0 +1,89 @@
+"""Why an image could not be decoded, as an error that names the image, the cause and the next step, if there is one.
+
+Enters: whatever Pillow's plugins raise. Leaves: `ImageError` and its kinds, or `OutOfMemory`, which says nothing about
+the image. Called by preprocess.py.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from catseye.decoding.names import name_of
+from catseye.errors import ImageCutOff, ImageError, ImageTooLarge, OutOfMemory, UnknownFormat, UnsupportedPixels
+
+# Pillow's plugins raise all of these on damaged files.
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    Image.DecompressionBombError,
+    IndexError,
+    TypeError,
+    struct.error,
+    OverflowError,
+    KeyError,
+    AttributeError,
+)
+
+
+@contextmanager
+def naming(name: str, source: bytes | Image.Image, formats: tuple[str, ...], num_bytes: int) -> Iterator[None]:
+    """Whatever Pillow raises, and errors without a subject, as an error that names the image and the cause."""
+    try:
+        yield
+    except ImageError as error:
+        raise type(error)(f"{name} {error}") from None
+    except UnidentifiedImageError:
+        assert isinstance(source, bytes)
+        cause = _unidentified(source, formats)
+        raise type(cause)(f"{name} {cause}") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, met while it reads the header
+        raise ImageTooLarge(f"{name} has more pixels than are read; make it smaller") from None
+    except MemoryError:
+        raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
+    except BROKEN as error:
+        # libwebp and libjpeg say "broken" also where they got no memory.
+        if "memory" in str(error) or not _can_allocate(num_bytes):
+            raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
+        if "truncated" in str(error).lower():
+            raise ImageCutOff(f"{name} is cut off and cannot be decoded completely ({error})") from None
+        raise ImageError(f"{name} cannot be decoded completely ({error})") from None
+
+
+def is_pointer(content: bytes) -> bool:
+    r"""Whether these bytes stand where Git LFS has not yet put the file.
+
+    >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+    True
+    """
+    return content.startswith(b"version https://git-lfs")
+
+
+def _can_allocate(num_bytes: int) -> bool:
+    try:
+        np.empty(num_bytes, np.uint8)
+    except MemoryError:
+        return False
+    return True
+
+
+def _unidentified(content: bytes, formats: tuple[str, ...]) -> ImageError:
+    """Why no plugin of Pillow's takes these bytes."""
+    if is_pointer(content):
+        return UnknownFormat("is a Git LFS pointer, not the image itself; run: git lfs pull")
+    known = name_of(content)
+    if known in formats:
+        if known == "TIFF":
+            return UnsupportedPixels(
+                "is a TIFF with a kind of pixels that is not read (several floating-point or complex channels, "
+                "for example), or damaged; save it as PNG"
+            )
+        return ImageCutOff(f"begins as {known}, but its header is cut off or damaged; copy it again")
+    listed = ", ".join(formats)
+    if known:
+        return UnknownFormat(f"is {known}, no image in a format that is read here ({listed})")
+    return UnknownFormat(f"is no image in a format that is read here ({listed})")
