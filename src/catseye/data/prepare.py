@@ -4,7 +4,7 @@ Enters: listed images and settings. Leaves: `Prepared` with one loader per split
 print. Called by `training/assemble.py`; the evaluation half is `prepare_evaluation.py`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
 from catseye.data.splits import split
 from catseye.data.storage import EVALUATION_BATCH, choose_storage, decoded_bytes, refuse_bad
 from catseye.data.survey import Survey, choose_input_px, survey
-from catseye.data.value_range import describe_range, with_value_range
+from catseye.data.value_range import choose_value_range, describe_range
 from catseye.errors import UsageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Expected, Preprocessing
@@ -92,10 +92,11 @@ def prepare(
             data.allow_leaks), or, when strict, any unreadable image.
 
     """
+    images = replace(images, value_range=choose_value_range(images, settings, seed=seed))
     related = related_groups(images, settings.group_by)
     near = settings.near_copies == "together" and not images.published and len(images) <= MAX_LOOKED
     found = survey(images, seed=seed, near=near)
-    spec = with_value_range(_choose_spec(settings, found, expected), images, settings, skip=found.unreadable, seed=seed)
+    spec = _choose_spec(settings, found, expected).model_copy(update={"value_range": images.value_range})
     bad = dict(found.unreadable)
     usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
     in_memory, reason = choose_storage(settings, decoded_bytes(len(usable), spec), min_area, device, num_sharing)

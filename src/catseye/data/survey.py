@@ -14,7 +14,7 @@ from hashlib import blake2b
 import numpy as np
 from PIL import Image
 
-from catseye.data.check.copies import FINE, Glances, find_copies
+from catseye.data.check.copies import Glances, find_copies, fine_spec
 from catseye.data.check.duplicates import THUMB_PX, Twins
 from catseye.data.check.looks import make_thumb
 from catseye.data.groups import Groups
@@ -132,10 +132,10 @@ def _glance(images: ImageSet, index: int, *, hashed: bool, sampled: bool, near: 
     lossless = not (isinstance(content, bytes) and content.startswith(_LOSSY_HEADS))
     try:
         if not sampled:  # a JPEG is decoded at a part of its size, which is enough to be compared
-            pixels, (width, height) = preprocess_sized(content, FINE)
+            pixels, (width, height) = preprocess_sized(content, fine_spec(images))
             small = pixels.reshape(THUMB_PX, 4, THUMB_PX, 4, 3).mean((1, 3)).round().astype(np.uint8)
             return _Glance(digest, short_px=min(width, height), lossless=lossless, thumb=small)
-        image = open_image(content)
+        image = open_image(content, value_range=images.value_range or "own")
         thumb = make_thumb(image) if near else None
     except ImageError as error:
         return f"{images.names[index]}: {error}"

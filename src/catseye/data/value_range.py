@@ -2,7 +2,7 @@
 
 Enters: `ImageSet` and settings. Leaves: the `Preprocessing` with its `value_range`, or an error of the data set.
 Microscopes, x-ray and thermal cameras put 8 to 14 bits into 16, with an offset or without; a floating-point TIFF has
-any range. The training images decide, `data.black` and `data.white` overrule. Called by `prepare.py`.
+any range. The training images decide, `data.black` and `data.white` overrule. Called by `prepare.py` and by the check.
 """
 
 import io
@@ -30,6 +30,19 @@ def with_value_range(
     """The preprocessing with the range that the training images use; unchanged where all have 8 bits per value.
 
     Raises:
+        DataError: as `choose_value_range`.
+
+    """
+    found = choose_value_range(images, settings, skip=skip, seed=seed)
+    return spec if found is None else spec.model_copy(update={"value_range": found})
+
+
+def choose_value_range(
+    images: ImageSet, settings: DataSettings, *, skip: Iterable[int] = (), seed: int = 0
+) -> Range | None:
+    """Black and white of these images, None where all have 8 bits per value.
+
+    Raises:
         DataError: all images are of one and the same colour, or data.black is not below data.white.
 
     """
@@ -47,7 +60,7 @@ def with_value_range(
             f"{images.source}: all of {len(usable)} images looked at are of one and the same colour, so there is "
             f"nothing to learn; {advice}"
         )
-    return spec if found is None else spec.model_copy(update={"value_range": found})
+    return found
 
 
 def learn_value_range(images: ImageSet, indices: Iterable[int]) -> Range | None:

@@ -7,6 +7,7 @@ takes `make_verdict`, for the rules that need no look at every image.
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from catseye.data.check.looks import Looks, look_at_all
 from catseye.data.check.rules import Facts, find_faults
 from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
-from catseye.errors import CatseyeError
+from catseye.data.value_range import choose_value_range, describe_range
+from catseye.errors import CatseyeError, DataError
 from catseye.settings.schema import DataSettings
 
 
@@ -49,6 +51,17 @@ def check(
     say = tell or (lambda line: None)
     images = open_source(source, data_dir=data_dir, settings=settings)
     related = related_groups(images, group_by)
+    blank: list[Finding] = []
+    try:
+        images = replace(images, value_range=choose_value_range(images, settings or DataSettings()))
+    except DataError as error:
+        why = "there is something to see in the images"
+        blank = [Finding("nothing-to-see", "error", len(images), str(error), "look at how they were saved", stops=why)]
+    if images.value_range is not None:
+        title = describe_range(images.value_range)
+        blank = [
+            Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
+        ]
     looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
     readable = looks.readable
     equal = equal_groups(looks)
@@ -59,7 +72,7 @@ def check(
     twins = find_copies(images, glances, first_of_group)
     sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
     facts = Facts(images, readable, sides, equal, related, twins)
-    findings = [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
+    findings = [*blank, *fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
     if twins.crowded:
         findings.append(
             Finding(

@@ -49,6 +49,11 @@ class Glances:
     lossless: NDArray[np.bool_]
 
 
+def fine_spec(images: ImageSet) -> Preprocessing:
+    """How an image becomes the pixels of the second look."""
+    return FINE.model_copy(update={"value_range": images.value_range}) if images.value_range else FINE
+
+
 def find_copies(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_]) -> Twins:
     """The pairs among the `chosen` (N,) images that show the same."""
     thumbs = glances.thumbs
@@ -119,6 +124,6 @@ def _stack_held(held: dict[int, Pixels], indices: Iterable[int]) -> Pixels:
 
 def _fine(images: ImageSet, index: int) -> Pixels:
     try:
-        return preprocess(images.read(index), FINE)
+        return preprocess(images.read(index), fine_spec(images))
     except ImageError:  # gone since the first look: like nothing else
         return np.random.default_rng(index).integers(0, 256, (FINE_PX, FINE_PX, 3), np.uint8)

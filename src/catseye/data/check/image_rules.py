@@ -33,6 +33,12 @@ _FAULTS = {
     "empty": ("is an empty file", "are empty files", "copy or download them again, or remove them"),
     "missing": ("cannot be opened", "cannot be opened", "look whether the path is right and the file may be read"),
     "cut off": ("is cut off or damaged", "are cut off or damaged", "copy or download them again, or remove them"),
+    "too large": ("is too large", "are too large", "shrink them before; the reason beside each says the limit"),
+    "unsupported": (
+        "has pixels that are not read",
+        "have pixels that are not read",
+        "convert them; the reason beside each says what they hold",
+    ),
     "no image": ("holds no image", "hold no image", "remove them; a web page saved under an image's name is common"),
 }
 

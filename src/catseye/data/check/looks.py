@@ -17,7 +17,7 @@ from PIL import Image
 
 from catseye.data.check.duplicates import THUMB_PX
 from catseye.data.sources import ImageSet
-from catseye.errors import ImageError
+from catseye.errors import ImageError, ImageTooLarge, UnsupportedPixels
 from catseye.machine.cores import num_cores
 from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image
 
@@ -52,7 +52,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why an image cannot be used. `kind` is pointer, empty, missing, cut off or no image."""
+    """Why an image cannot be used. `kind` is a key of `image_rules._FAULTS`."""
 
     kind: str
     reason: str
@@ -133,9 +133,9 @@ def _look(images: ImageSet, index: int) -> Look | Fault:
         return Fault("missing", f"{name}: {error}")
     raw = content if isinstance(content, bytes) else content.tobytes()
     try:
-        image = open_image(content)
+        image = open_image(content, value_range=images.value_range or "own")
     except ImageError as error:
-        return Fault(_fault_kind(raw), f"{name}: {error}")
+        return Fault(_fault_kind(raw, error), f"{name}: {error}")
     kind, turned, transparent = _header(content) if isinstance(content, bytes) else ("", False, False)
     colours = image.getcolors(MAX_COLOURS)
     return Look(
@@ -152,8 +152,12 @@ def _look(images: ImageSet, index: int) -> Look | Fault:
     )
 
 
-def _fault_kind(content: bytes) -> str:
+def _fault_kind(content: bytes, error: ImageError) -> str:
     """What is wrong with bytes that could not be decoded."""
+    if isinstance(error, ImageTooLarge):
+        return "too large"
+    if isinstance(error, UnsupportedPixels):
+        return "unsupported"
     if not content:
         return "empty"
     if is_pointer(content):

@@ -102,7 +102,7 @@ _MakeThumb = Callable[[int], Mapping[str, Any]]
 def _thumb(images: ImageSet, index: int) -> dict[str, Any]:
     """The image as a data URI of a few kilobytes, or an empty one where it cannot be read."""
     try:
-        image = open_image(images.read(index)).convert("RGB")
+        image = open_image(images.read(index), value_range=images.value_range or "own").convert("RGB")
     except ImageError:
         return {"uri": "", "enlarged": False}
     small = max(image.size) <= _ENLARGED_UP_TO_PX

@@ -53,6 +53,7 @@ class ImageSet:
     groups: NDArray[np.int64] | None = None
     group_name: str = ""
     remarks: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None  # black and white, where values have more than 8 bits
 
     def __len__(self) -> int:
         return len(self.names)
