@@ -198,6 +198,8 @@ def test_one_address_gets_its_share_and_is_told_so(few):
 def test_nobody_can_hold_the_places_on_top(few):
     held = hold(few, 6)
     on_top = hold(few, 30)
+    on_top[0].settimeout(1)  # well before its time for a request is over
+    assert on_top[0].recv(1) == b""
     assert few.get("/healthz").status == 200
     other = socket.create_connection(("127.0.0.1", few.port), timeout=10, source_address=("127.0.0.2", 0))
     other.sendall(HEALTH)

@@ -66,7 +66,9 @@ def test_only_numbers_are_numbers(data):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 3_000_000, "1," * 1_500_000, "[1" * 1_500_000, "[1x" * 800_000], ids=["[", "1,", "[1", "[1x"]
+    "text",
+    ["[" * 3_000_000, "1," * 1_500_000, "[1" * 1_500_000, "[1x" * 800_000, ("1" * 16_000 + "x") * 200],
+    ids=["[", "1,", "[1", "[1x", "short runs"],
 )
 def test_no_text_takes_long(text):
     """Each of these would be tried from every position by a careless pattern."""
