@@ -3,10 +3,10 @@ synthetic models, judged on another. No training, one core, about five minutes.
 
     python benchmarks/temperature.py [--repeats 40]
 
-A family draws logits and then labels from their softmax, so that the model is exactly calibrated; multiplied by T, it
-is overconfident (T > 1) or underconfident by a known amount. A rule fits a temperature on n images; ECE and loss are
-taken on 20,000 others. `harm` is the mean loss above the uncalibrated one where T is 1, `left` the share of the avoidable loss
-that is left elsewhere. Writes benchmarks/results/temperature.json.
+A family draws logits and then labels from their softmax, so that the model is exactly calibrated; multiplied by T,
+it is overconfident (T > 1) or underconfident by a known amount. A rule fits a temperature on n images; ECE and loss
+are taken on 20,000 others. `harm` is the mean loss above the uncalibrated one where T is 1, `left` the share of the
+avoidable loss that is left elsewhere. Writes benchmarks/results/temperature.json.
 """
 
 import argparse
