@@ -8,6 +8,7 @@ exporting and cli.
     figures.py        confusion matrix and training curves as PNG
     measure.py        a model and images in, logits out
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
+    familiarity.py    class means of features, and the threshold below which an image is a stranger
     rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy
     statistics.py     bootstrap, McNemar's test, Holm
     label_errors.py   confident learning
