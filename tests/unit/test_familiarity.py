@@ -12,7 +12,7 @@ NUM_FEATURES = 64
 
 
 def world(seed):
-    """Three classes around directions of their own, strangers around others; positive, as features behind a ReLU are."""
+    """Three classes around directions of their own, strangers around others; positive, as behind a ReLU."""
     directions = np.random.default_rng(7).gamma(1.0, 1.0, (5, NUM_FEATURES))
     rng = np.random.default_rng(seed)
 
