@@ -25,16 +25,16 @@ from rich.console import Console
 from rich.table import Table
 from train_result import commit
 
-from catseye.data.prepare import Prepared
 from catseye.machine.devices import choose_device
 from catseye.runs import create_run, environment, write_json
 from catseye.settings.merge import load_settings
-from catseye.settings.schema import Settings
-from catseye.training.assemble import assemble, fit_to_data, make_manifest, prepare_data
-from catseye.training.checkpoints import Checkpoints, TrainingPosition
+from catseye.training.assemble import assemble
+from catseye.training.checkpoints import TrainingPosition
 from catseye.training.fit import fit
-from catseye.training.history import History
-from catseye.training.signals import StopRequest
+from catseye.training.progress import EpochProgress
+from catseye.training.request import RunRequest
+from catseye.training.run_folder import keep_record
+from catseye.training.session import RunSession, Workplace, open_session
 
 RESULT = Path(__file__).parent / "results" / "gpu-cifar10.json"
 QUIET = Console(stderr=True, quiet=True)
@@ -104,11 +104,11 @@ def run_part(
     dry = {"training.epochs": 1, "training.batch_size": 25} if options.dry else {}
     small = {"model.width": 0.125} if options.dry and part.recipe == "speed" else {}
     chosen = load_settings(part.recipe, values={**part.settings, **dry, **small})
-    prepared = prepare_data(str(folder), chosen, where, None, QUIET)
-    chosen = fit_to_data(chosen, prepared, QUIET)
-    one_run(chosen, 1000, 1, prepared, where, temporary)  # warm-up: kernels are chosen, memory is taken
+    session = open_session(RunRequest(folder), chosen, Workplace(where, QUIET))
+    epochs = session.settings.training.epochs
+    one_run(session, 1000, 1, temporary)  # warm-up: kernels are chosen, memory is taken
     seeds = range(min(options.seeds, part.num_seeds or options.seeds))
-    runs = [one_run(chosen, seed, chosen.training.epochs, prepared, where, temporary) for seed in seeds]
+    runs = [one_run(session, seed, epochs, temporary) for seed in seeds]
     for run in runs:
         print(part.name, run, flush=True)
     accuracies, seconds = [run["accuracy"] for run in runs], [run["training_s"] for run in runs]
@@ -123,24 +123,23 @@ def run_part(
     }
 
 
-def one_run(
-    chosen: Settings, seed: int, epochs: int, prepared: Prepared, where: torch.device, temporary: Path
-) -> dict[str, Any]:
+def one_run(session: RunSession, seed: int, epochs: int, temporary: Path) -> dict[str, Any]:
+    chosen, prepared = session.settings, session.prepared
     training = chosen.training.model_copy(update={"epochs": epochs})
-    chosen = chosen.model_copy(update={"seed": seed, "training": training})
     loaders = {**prepared.loaders, "train": replace(prepared.loaders["train"], seed=seed)}  # type: ignore[type-var]
-    prepared = replace(prepared, loaders=loaders)
-    built = assemble(chosen, prepared, where, None, QUIET)
+    session = replace(
+        session,
+        settings=chosen.model_copy(update={"seed": seed, "training": training}),
+        prepared=replace(prepared, loaders=loaders),
+    )
+    built = assemble(session)
     with tempfile.TemporaryDirectory(dir=temporary) as folder:
         run = create_run(Path(folder) / "run", "gpu")
-        history = History(run, 0, None)
-        manifest = make_manifest(chosen, prepared, built.architecture)
-        with StopRequest() as stop:
-            checkpoints = Checkpoints(run, built.trainer, stop, chosen.training.checkpoint_s)
-            fit(built.trainer, built.loaders, run, chosen, manifest, TrainingPosition(), history, checkpoints, QUIET)
-    last = history.rows[-1]
-    seconds = sum(row["seconds"] for row in history.rows)
-    return {"seed": seed, "accuracy": last["test_accuracy"], "training_s": seconds}
+        with keep_record(session, built, run, TrainingPosition()) as record:
+            fit(session, built, record, EpochProgress(QUIET, epochs, built.loaders["train"].num_batches, 0))
+    rows = record.history.rows
+    seconds = sum(row["seconds"] for row in rows)
+    return {"seed": seed, "accuracy": rows[-1]["test_accuracy"], "training_s": seconds}
 
 
 def generate(folder: Path) -> Path:

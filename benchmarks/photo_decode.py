@@ -171,13 +171,13 @@ def catseye_pass(name: str, folder: Path) -> Callable[[], int]:
 
     if name == "stream":
         device, workers = torch.device("cpu"), os.cpu_count() or 1
-        loader = StreamLoader(images, SPEC, everything, BATCH, True, 0, workers, device)
+        loader = StreamLoader(images, SPEC, everything, BATCH, workers, device, shuffle=True)
         return lambda: floats(loader.epoch(0))
 
     def memory() -> MemoryLoader:
         decoded, row, _ = decode_all(images, everything, SPEC)
         labels = torch.from_numpy(images.labels)
-        return MemoryLoader(torch.from_numpy(decoded), labels, row, row, BATCH, True, 0)
+        return MemoryLoader(torch.from_numpy(decoded), labels, row, row, BATCH, shuffle=True)
 
     if name == "first-epoch":
         return lambda: floats(memory().epoch(0))

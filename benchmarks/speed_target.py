@@ -32,7 +32,8 @@ from train_variants import CPU
 from catseye.evaluation.predict import Outputs, collect_logits
 from catseye.machine.devices import choose_precision
 from catseye.runs import environment, load_model, open_run, write_json
-from catseye.training.assemble import prepare_data
+from catseye.training.request import RunRequest
+from catseye.training.session import Workplace, open_session
 
 HERE = Path(__file__).parent
 ARTICLE_EPOCHS, NUM_IMAGES = 50, 50_000
@@ -108,7 +109,8 @@ def accuracy_with_views(out: Path, folder: Path) -> float:
     """Logits averaged over the image and its mirror image (half the weight), and both shifted by (±1, ±1)."""
     model, manifest = load_model(out, CPU)
     chosen = open_run(out).settings
-    loader = prepare_data(str(folder), chosen, CPU, None, Console(stderr=True, quiet=True)).loaders["test"]
+    place = Workplace(CPU, Console(stderr=True, quiet=True))
+    loader = open_session(RunRequest(folder), chosen, place).loaders["test"]
     precision = choose_precision(chosen.training.precision, CPU)
 
     def look(change: Any) -> Outputs:

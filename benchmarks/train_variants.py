@@ -29,8 +29,10 @@ from catseye.data.prepare import Prepared
 from catseye.machine.devices import keep_freed_memory
 from catseye.settings.merge import load_settings
 from catseye.settings.schema import Settings
-from catseye.training.assemble import assemble, prepare_data
-from catseye.training.step import Trainer, train_step
+from catseye.training.assemble import assemble
+from catseye.training.request import RunRequest
+from catseye.training.session import RunSession, Workplace, open_session
+from catseye.training.step import TrainState, train_step
 
 CPU = torch.device("cpu")
 EPOCHS = 50
@@ -121,7 +123,7 @@ def article_steps(folder: Path, switches: set[str]) -> Iterator[int]:
     loader = article_loop.make_loader(folder)
     if "memory" in switches:
         chosen = load_settings("classic")
-        loader = MemoryBatches(prepare_data(str(folder), chosen, CPU, None, Console(stderr=True)), chosen)
+        loader = MemoryBatches(session_of(folder, chosen).prepared, chosen)
     torch.manual_seed(0)
     model = article_loop.make_model()
     layout = torch.channels_last if "channels_last" in switches else None
@@ -137,25 +139,26 @@ def article_steps(folder: Path, switches: set[str]) -> Iterator[int]:
 
 def classic_steps(folder: Path, switches: set[str]) -> Iterator[int]:
     values = {key: value for switch in switches for key, value in SETTINGS.get(switch, {}).items()}
-    console = Console(stderr=True)
-    chosen = load_settings("classic", values=values)
-    prepared = prepare_data(str(folder), chosen, CPU, None, console)
-    built = assemble(chosen, prepared, CPU, None, console)
-    trainer = built.trainer
-    trainer.optimizer = change_optimizer(trainer.optimizer, switches)
+    built = assemble(session_of(folder, load_settings("classic", values=values)))
+    state = built.state
+    state.optimizer = change_optimizer(state.optimizer, switches)
     if "contiguous" in switches:
-        trainer.model.to(memory_format=torch.contiguous_format)
-        trainer.model = Changed(trainer.model, layout=torch.contiguous_format)
+        state.model.to(memory_format=torch.contiguous_format)
+        state.model = Changed(state.model, layout=torch.contiguous_format)
     if "compile" in switches:
-        trainer.model = torch.compile(trainer.model)
-    trainer.model.train()
-    return trainer_steps(trainer, lambda epoch: built.loaders["train"].epoch(epoch))
+        state.model = torch.compile(state.model)
+    state.model.train()
+    return whole_steps(state, lambda epoch: built.loaders["train"].epoch(epoch))
 
 
-def trainer_steps(trainer: Trainer, epoch: Callable[[int], Iterator]) -> Iterator[int]:
+def session_of(folder: Path, chosen: Settings) -> RunSession:
+    return open_session(RunRequest(folder), chosen, Workplace(CPU, Console(stderr=True)))
+
+
+def whole_steps(state: TrainState, epoch: Callable[[int], Iterator]) -> Iterator[int]:
     for number in count():
         for batch in epoch(number):
-            yield train_step(trainer, batch).num_images
+            yield train_step(state, batch).num_images
 
 
 def change_optimizer(optimizer: Optimizer, switches: set[str]) -> Optimizer:

@@ -19,7 +19,7 @@ from catseye.training import distributed, step
 from catseye.training.checkpoints import Checkpoints, TrainingPosition
 from catseye.training.losses import Criterion
 from catseye.training.signals import StopRequest
-from catseye.training.step import Trainer, train_step
+from catseye.training.step import TrainState, train_step
 from tests.faults.conftest import STEPS, assert_same_weights, in_child, train
 
 CPU = torch.device("cpu")
@@ -108,7 +108,7 @@ def lenet(num_parts=1, name="lenet5", channels=1):
     torch.manual_seed(0)
     model = registry.create(name, num_classes=3, in_channels=channels, input_px=32).train()
     spec = Preprocessing(height_px=32, width_px=32, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
-    return Trainer(
+    return TrainState(
         model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9), lambda _: (0.1, 0.9),
         Criterion(), AugmentSettings(mixup_alpha=0.5), spec, 3, 0, clip_norm=1.0,
         num_parts=num_parts,

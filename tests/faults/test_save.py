@@ -34,7 +34,7 @@ from catseye.training.ema import EMA
 from catseye.training.history import History
 from catseye.training.losses import Criterion
 from catseye.training.signals import StopRequest
-from catseye.training.step import Trainer
+from catseye.training.step import TrainState
 from tests.faults.conftest import NotPossible, assert_same_weights, enlarge_disk, in_child, small_disk, train
 from tests.faults.test_signals import stopped_at
 from tests.faults.tracing import follow, why_not
@@ -45,7 +45,7 @@ QUIET = Console(file=io.StringIO())
 traceable = pytest.mark.skipif(why_not() != "", reason=why_not() or "-")
 
 
-def make_trainer(step: int) -> Trainer:
+def make_trainer(step: int) -> TrainState:
     """A LeNet-5 with momentum and average, in a state that only this step has."""
     torch.manual_seed(step)
     model = registry.create("lenet5", num_classes=3, in_channels=1, input_px=32)
@@ -53,7 +53,7 @@ def make_trainer(step: int) -> Trainer:
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
-    return Trainer(
+    return TrainState(
         model, optimizer, lambda _: (0.1, 0.9), Criterion(), AugmentSettings(), SPEC, 3, 0,
         ema=EMA(model, 0.9), step=step,
     )  # fmt: skip

@@ -104,7 +104,7 @@ def test_a_batch_that_is_lost_whole_leaves_the_others_in_their_place(num_workers
     source = open_source(data)
     for name in source.names[::4]:
         (data / name).write_bytes(b"no image")
-    loader = StreamLoader(source, make_spec(32), np.arange(48), 2, True, 0, num_workers, CPU)
+    loader = StreamLoader(source, make_spec(32), np.arange(48), 2, num_workers, CPU, shuffle=True)
     batches = list(loader.epoch(0))
     assert len(batches) < loader.num_batches
     assert [batch.place for batch in batches] != list(range(len(batches)))
@@ -211,8 +211,7 @@ def test_the_workers_augmentations_differ(tmp_path, make_spec):
 
     def crops(num_workers):
         loader = StreamLoader(
-            open_source(tmp_path), make_spec(32), np.arange(12), 1, False, 0, num_workers,
-            CPU, min_area=0.3,
+            open_source(tmp_path), make_spec(32), np.arange(12), 1, num_workers, CPU, min_area=0.3,
         )  # fmt: skip
         return [batch.pixels.numpy().tobytes() for batch in loader.epoch(0)]
 

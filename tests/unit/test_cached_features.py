@@ -20,7 +20,8 @@ from catseye.training.cached_features import FeatureLoader, cache_features
 from catseye.training.losses import make_criterion
 from catseye.training.optimizers import make_optimizer
 from catseye.training.schedules import make_schedule
-from catseye.training.step import Trainer, train_step
+from catseye.training.session import RunSession, Workplace
+from catseye.training.step import TrainState, train_step
 from catseye.training.transfer import build_pretrained, transfer_groups
 
 CPU = torch.device("cpu")
@@ -174,7 +175,7 @@ def test_random_crops_vary_and_the_plain_variant_has_none(data):
 def hand_made(variants=4, count=40):
     features = torch.arange(variants).float()[:, None, None] * 100 + torch.arange(count).float()[None, :, None]
     row = np.arange(count, dtype=np.int64)
-    return FeatureLoader(features, torch.arange(count), row, row.copy(), 8, True, 7)
+    return FeatureLoader(features, torch.arange(count), row, row.copy(), 8, shuffle=True, seed=7)
 
 
 def drawn(loader, epoch):
@@ -221,22 +222,21 @@ def test_the_head_learns_the_same_as_in_the_plain_loop(data, optimizer):
             "training.optimizer": optimizer, **momentum,
         },
     )  # fmt: skip
-    cached = assemble(chosen, prepared, CPU, published(), Console(file=io.StringIO()))
+    cached = assemble(RunSession(chosen, prepared, Workplace(CPU, Console(file=io.StringIO())), published()))
     assert isinstance(cached.loaders["train"], FeatureLoader)
-    assert "features.net.conv1.weight" in cached.trainer.whole_state(cached.trainer.model) or any(
-        key.startswith("features.") for key in cached.trainer.frozen_state
+    assert "features.net.conv1.weight" in cached.state.whole_state(cached.state.model) or any(
+        key.startswith("features.") for key in cached.state.frozen_state
     )
 
     weights = published()
     torch.manual_seed(chosen.seed)
-    model, plan = build_pretrained(chosen, prepared, weights, CPU)
-    groups = transfer_groups(model, plan, chosen)
+    model, _ = build_pretrained(chosen, prepared, weights, CPU)
     steps = prepared.loaders["train"].num_batches
-    for group in groups:
-        group["from_step"] = group.pop("from_epoch") * steps
-    plain = Trainer(
+    groups = transfer_groups(model, chosen, steps)
+    plain = TrainState(
         model=model,
-        optimizer=make_optimizer(model, chosen.training, groups),
+        optimizer=make_optimizer(groups, chosen.training),
+        groups=groups,
         schedule=make_schedule(chosen.training, steps),
         criterion=make_criterion(chosen.training, prepared.class_counts, CPU),
         augment=chosen.augment,
@@ -245,16 +245,16 @@ def test_the_head_learns_the_same_as_in_the_plain_loop(data, optimizer):
         seed=chosen.seed,
     )
     begun = {name: value.clone() for name, value in model.head.state_dict().items()}
-    for name, value in cached.trainer.model.state_dict().items():
+    for name, value in cached.state.model.state_dict().items():
         assert torch.equal(value, begun[name]), "not the same start"
     model.train()
-    cached.trainer.model.train()
+    cached.state.model.train()
     for epoch in range(chosen.training.epochs):
         both = zip(cached.loaders["train"].epoch(epoch), prepared.loaders["train"].epoch(epoch), strict=True)
         for features, pixels in both:
-            mine, theirs = train_step(cached.trainer, features), train_step(plain, pixels)
+            mine, theirs = train_step(cached.state, features), train_step(plain, pixels)
             assert float(mine.loss) == pytest.approx(float(theirs.loss), abs=1e-5)
-    whole = cached.trainer.whole_state(cached.trainer.model)
+    whole = cached.state.whole_state(cached.state.model)
     assert set(whole) == set(model.state_dict())
     for name, value in model.state_dict().items():
         torch.testing.assert_close(whole[name], value, atol=1e-5, rtol=0, msg=name)

@@ -43,7 +43,7 @@ def test_the_shares_of_a_batch_are_the_batch(num_images, world_size, batch_size)
 
 @given(st.integers(0, 400), st.integers(1, 9))
 def test_no_validation_image_is_doubled_or_dropped(num_images, world_size):
-    loader = StreamLoader(None, SPEC, np.arange(num_images), 16, False, 0, 0, torch.device("cpu"))
+    loader = StreamLoader(None, SPEC, np.arange(num_images), 16, 0, torch.device("cpu"))
     parts = [Processes(rank, world_size).part(loader).indices for rank in range(world_size)]
     np.testing.assert_array_equal(np.concatenate(parts), np.arange(num_images))
 
@@ -92,7 +92,9 @@ def test_the_mean_of_a_batch_is_that_of_its_parts_by_mass(weights, smoothing):
 
 def stream(root, share, batch_size):
     images = open_source(root)
-    return StreamLoader(images, SPEC, np.arange(len(images)), batch_size, True, 3, 0, torch.device("cpu"), share=share)
+    return StreamLoader(
+        images, SPEC, np.arange(len(images)), batch_size, 0, torch.device("cpu"), shuffle=True, seed=3, shared=share
+    )
 
 
 def test_processes_keep_in_step_where_images_cannot_be_read(images):

@@ -19,7 +19,7 @@ from catseye.seeds import derive
 from catseye.settings.schema import AugmentSettings
 from catseye.training import step as step_module
 from catseye.training.losses import Criterion
-from catseye.training.step import Trainer, train_step
+from catseye.training.step import TrainState, train_step
 
 STRENGTHS = {one.key: one.shown for one in augmentations.TRANSFORMS}
 SIDE = 48
@@ -102,7 +102,7 @@ def test_the_batch_is_the_one_that_the_training_step_makes(image, spec, monkeypa
     original = step_module.mix_batch
     monkeypatch.setattr(step_module, "mix_batch", lambda x, *rest: seen.append(x) or original(x, *rest))
     model = registry.create("residual", num_classes=2, input_px=SIDE)
-    trainer = Trainer(
+    trainer = TrainState(
         model, torch.optim.SGD(model.parameters(), lr=0.1), lambda step: (0.1, 0.9),
         Criterion(None, 0.0), settings, spec, 2, seed=9, step=5,
     )  # fmt: skip

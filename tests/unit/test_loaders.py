@@ -22,12 +22,12 @@ def memory(source, spec, indices=None, *, batch_size=4, shuffle=True, seed=0):
     row[good] = np.arange(len(good))
     labels = torch.from_numpy(source.labels[good])
     indices = good if indices is None else indices
-    return MemoryLoader(torch.from_numpy(pixels), labels, row, indices, batch_size, shuffle, seed, bad)
+    return MemoryLoader(torch.from_numpy(pixels), labels, row, indices, batch_size, shuffle=shuffle, seed=seed, bad=bad)
 
 
 def stream(source, spec, indices=None, *, batch_size=4, shuffle=True, seed=0, workers=0, min_area=1.0):
     indices = np.arange(len(source)) if indices is None else indices
-    return StreamLoader(source, spec, indices, batch_size, shuffle, seed, workers, CPU, min_area)
+    return StreamLoader(source, spec, indices, batch_size, workers, CPU, shuffle=shuffle, seed=seed, min_area=min_area)
 
 
 def same(first, second) -> bool:

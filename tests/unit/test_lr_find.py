@@ -60,14 +60,11 @@ def test_rates_grow_from_the_lowest_to_the_highest(tinted):
 
 
 @pytest.mark.parametrize("model", ["simple", "lenet5"])
-def test_the_suggestion_is_a_usable_rate_before_the_minimum(tinted, tmp_path, model):
-    curve = find_lr(tinted, model=model, num_steps=60, seed=0, out=tmp_path / "found", **QUICK)
+def test_the_suggestion_is_a_usable_rate_before_the_minimum(tinted, model):
+    curve = find_lr(tinted, model=model, num_steps=60, seed=0, **QUICK)
     assert 1e-5 <= curve.suggestion <= 3
     assert curve.suggestion < curve.rates[curve.losses.argmin()]
     assert curve.losses.min() < curve.losses[0]
-    with Image.open(tmp_path / "found" / "lr-find.png") as image:
-        assert image.width > 300
-    assert [file.name for file in (tmp_path / "found").iterdir()] == ["lr-find.png"]
 
 
 def test_the_same_seed_gives_the_same_curve(tinted):
@@ -123,10 +120,10 @@ def test_a_run_beside_it_is_not_touched(tinted, tmp_path):
     run = catseye.train(tinted, out=tmp_path / "run", epochs=1, device="cpu", console=QUIET)
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in run.path.iterdir()}
     images = {file: file.stat().st_mtime_ns for file in tinted.rglob("*")}
-    find_lr(tinted, num_steps=10, out=tmp_path / "found", **QUICK)
+    find_lr(tinted, num_steps=10, **QUICK)
     assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in run.path.iterdir()} == before
     assert {file: file.stat().st_mtime_ns for file in tinted.rglob("*")} == images
-    assert {file.name for file in tmp_path.iterdir()} == {"run", "found"}
+    assert {file.name for file in tmp_path.iterdir()} == {"run"}
 
 
 def test_it_trains_as_training_would():
@@ -141,6 +138,8 @@ def test_wrong_names_and_settings(tinted):
         find_lr(tinted, model="lenet", **QUICK)
     with pytest.raises(UsageError, match="unknown setting"):
         find_lr(tinted, device="cpu", console=QUIET, overrides=("training.rate=1",))
+    with pytest.raises(UnknownName, match="unknown option 'resume'"):
+        find_lr(tinted, resume="runs/one", **QUICK)
 
 
 def test_the_command_leaves_no_folder_behind_when_it_cannot_start(tmp_path, monkeypatch):
@@ -151,6 +150,31 @@ def test_the_command_leaves_no_folder_behind_when_it_cannot_start(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["lr-find", "no-such-data", "--device", "cpu"]).exit_code != 0
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_command_writes_the_figure(tinted, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from catseye.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "lr-find",
+        str(tinted),
+        "--steps",
+        "12",
+        "--device",
+        "cpu",
+        "--out",
+        "found",
+        "--set",
+        "training.batch_size=16",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "found" / "lr-find.png") as image:
+        assert image.width > 300
+    assert [file.name for file in (tmp_path / "found").iterdir()] == ["lr-find.png"]
 
 
 def test_the_image_marks_the_suggestion():

@@ -7,7 +7,8 @@ from catseye.models import registry
 from catseye.settings.merge import load_settings
 from catseye.settings.schema import TrainingSettings
 from catseye.training.muon import Muon, orthogonalise
-from catseye.training.optimizers import make_optimizer
+from catseye.training.optimizers import make_optimizer, plain_groups
+from catseye.training.transfer import transfer_groups
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 72), (72, 8)])
@@ -48,20 +49,23 @@ def test_a_kernel_keeps_its_norm_and_moves_by_an_orthogonal_step():
 
 def test_only_kernels_of_the_features_get_orthogonal_steps():
     model = registry.create("speednet", num_classes=4)
-    optimizer = make_optimizer(model, TrainingSettings(optimizer="muon", lr=0.1, vector_lr=0.4))
+    settings = TrainingSettings(optimizer="muon", lr=0.1, vector_lr=0.4)
+    groups = plain_groups(model, settings)
+    optimizer = make_optimizer(groups, settings)
     kernels, matrices, vectors = optimizer.param_groups
     assert {p.shape[2:] for p in kernels["params"]} == {(3, 3)}
     assert len(kernels["params"]) == 6
     assert [tuple(p.shape) for p in matrices["params"]] == [(4, 256)]
     assert all(p.ndim == 1 for p in vectors["params"])
-    assert [group.get("lr_scale", 1.0) for group in optimizer.param_groups] == [1.0, 4.0, 4.0]
+    assert [group["orthogonal"] for group in optimizer.param_groups] == [True, False, False]
+    assert [group.rate(0.1, step=0) for group in groups] == pytest.approx([0.1, 0.4, 0.4])
     trained = sum(p.requires_grad for p in model.parameters())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == trained
 
 
 def test_muon_refuses_published_weights_and_idle_options():
     with pytest.raises(UsageError, match="fresh weights"):
-        make_optimizer(nn.Linear(2, 2), TrainingSettings(optimizer="muon"), [{"params": []}])
+        transfer_groups(nn.Linear(2, 2), load_settings("speed"), 10)
     with pytest.raises(UsageError, match="vector_lr would do nothing"):
         load_settings("quick", overrides=["training.vector_lr=0.1"])
     with pytest.raises(UsageError, match="nesterov would do nothing"):

@@ -6,7 +6,7 @@ from torch import nn
 
 from catseye.models import registry
 from catseye.settings.schema import TrainingSettings
-from catseye.training.optimizers import make_optimizer
+from catseye.training.optimizers import ParameterGroup, make_optimizer, plain_groups
 
 TORCHS = {
     "sgd": lambda p, decay: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=decay),
@@ -36,7 +36,7 @@ def test_steps_are_torchs_with_decay_on_kernels_and_matrices_only(name):
     plain = [p for p in first.parameters() if p.ndim == 1]
     assert len(plain) == 4
     second = copy.deepcopy(first)
-    got = three_steps(first, make_optimizer(first, settings))
+    got = three_steps(first, make_optimizer(plain_groups(first, settings), settings))
     # Every parameter has its own plain optimizer of torch's, with the decay that is due to it.
     optimizers = [TORCHS[name]([p], 0.5 if p.ndim > 1 else 0.0) for p in second.parameters()]
 
@@ -57,7 +57,8 @@ def test_steps_are_torchs_with_decay_on_kernels_and_matrices_only(name):
 @pytest.mark.parametrize("model_name", ["lenet5", "simple", "residual"])
 def test_no_decay_on_norms_and_biases(name, model_name):
     model = registry.create(model_name, num_classes=2)
-    optimizer = make_optimizer(model, TrainingSettings(optimizer=name, weight_decay=0.3))
+    settings = TrainingSettings(optimizer=name, weight_decay=0.3)
+    optimizer = make_optimizer(plain_groups(model, settings), settings)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert len(decay) == len(list(model.parameters()))
     for layer in model.modules():
@@ -69,10 +70,17 @@ def test_no_decay_on_norms_and_biases(name, model_name):
 def test_frozen_weights_are_left_out():
     model = network()
     model[0].requires_grad_(False)
-    optimizer = make_optimizer(model, TrainingSettings())
+    optimizer = make_optimizer(plain_groups(model, TrainingSettings()), TrainingSettings())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
 
 
 def test_settings_reach_the_optimizer():
-    groups = make_optimizer(network(), TrainingSettings(optimizer="sgd", lr=0.3, momentum=0.8)).param_groups
+    settings = TrainingSettings(optimizer="sgd", lr=0.3, momentum=0.8)
+    groups = make_optimizer(plain_groups(network(), settings), settings).param_groups
     assert [(group["lr"], group["momentum"], group["nesterov"]) for group in groups] == [(0.3, 0.8, False)] * 2
+
+
+def test_a_group_waits_for_its_first_step_and_has_its_own_rate():
+    group = ParameterGroup([], rate_factor=0.25, first_step=10)
+    assert [group.rate(0.8, step) for step in (0, 9, 10, 11)] == [0.0, 0.0, 0.2, 0.2]
+    assert ParameterGroup([]).rate(0.8, 0) == 0.8

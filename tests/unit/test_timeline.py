@@ -11,10 +11,10 @@ from PIL import Image
 from rich.console import Console
 
 import catseye
-from catseye.data.loaders import MemoryLoader, StreamLoader
+from catseye.data.loaders import MemoryLoader, StreamLoader, draw_part
 from catseye.errors import UnknownName, UsageError
 from catseye.models.milestones import MILESTONES
-from catseye.training.timeline import _part, parse_duration, run_timeline, timeline_markdown
+from catseye.training.timeline import parse_duration, run_timeline, timeline_markdown
 from tests.conftest import write_tinted
 
 QUIET = Console(file=io.StringIO())
@@ -49,12 +49,12 @@ def test_what_is_no_duration(text):
 def loader_of(count, classes=2):
     labels = torch.arange(count) % classes
     indices = np.arange(count, dtype=np.int64)
-    return MemoryLoader(torch.zeros(count, 2, 2, 3, dtype=torch.uint8), labels, indices, indices, 16, True, 0)
+    return MemoryLoader(torch.zeros(count, 2, 2, 3, dtype=torch.uint8), labels, indices, indices, 16, shuffle=True)
 
 
 def test_a_part_is_seeded_and_sorted():
     whole = loader_of(500)
-    part, same, other = _part(whole, 100, 1), _part(whole, 100, 1), _part(whole, 100, 2)
+    part, same, other = draw_part(whole, 100, 1), draw_part(whole, 100, 1), draw_part(whole, 100, 2)
     assert len(np.unique(part.indices)) == 100
     assert (np.diff(part.indices) > 0).all()
     np.testing.assert_array_equal(part.indices, same.indices)
@@ -70,11 +70,11 @@ def test_a_part_is_seeded_and_sorted():
 @pytest.mark.parametrize("wanted", [500, 501, 10**9])
 def test_a_part_as_large_as_the_whole_is_the_whole(wanted):
     whole = loader_of(500)
-    np.testing.assert_array_equal(_part(whole, wanted, 0).indices, whole.indices)
+    np.testing.assert_array_equal(draw_part(whole, wanted, 0).indices, whole.indices)
 
 
 def test_a_part_of_a_large_set_holds_every_class_about_equally():
-    part = _part(loader_of(5_000, classes=10), 1_000, 0)
+    part = draw_part(loader_of(5_000, classes=10), 1_000, 0)
     counts = np.bincount(part.labels[torch.from_numpy(part.indices)].numpy(), minlength=10)
     assert counts.min() >= 70
     assert counts.max() <= 130
@@ -82,9 +82,9 @@ def test_a_part_of_a_large_set_holds_every_class_about_equally():
 
 def test_a_part_of_a_streaming_loader(make_spec):
     whole = StreamLoader(
-        None, make_spec(), np.arange(50, dtype=np.int64), 8, True, 0, workers=0, device=torch.device("cpu")
+        None, make_spec(), np.arange(50, dtype=np.int64), 8, workers=0, device=torch.device("cpu"), shuffle=True
     )
-    part = _part(whole, 10, 0)
+    part = draw_part(whole, 10, 0)
     assert isinstance(part, StreamLoader)
     assert len(part.indices) == 10
 

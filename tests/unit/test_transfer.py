@@ -29,9 +29,9 @@ from catseye.settings.schema import DataSettings
 from catseye.training import transfer
 from catseye.training.assemble import assemble
 from catseye.training.ema import EMA
+from catseye.training.session import RunSession, Workplace
 from catseye.training.step import train_step
 from catseye.training.transfer import (
-    TransferPlan,
     backbone_units,
     build_pretrained,
     choose_strategy,
@@ -261,17 +261,17 @@ def test_rates_fall_with_the_depth_and_vectors_do_not_decay(name):
     chosen = settings(
         name, transfer__backbone_lr=2e-4, transfer__layer_decay=0.5, transfer__gradual_epochs=2, training__lr=4e-3
     )
-    groups = transfer_groups(model, TransferPlan("full", 0, "", None, ""), chosen)
-    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in model.parameters())
-    found = {id(p): group for group in groups for p in group["params"]}
+    groups = transfer_groups(model, chosen, steps_per_epoch=7)
+    assert sorted(id(p) for group in groups for p in group.parameters) == sorted(id(p) for p in model.parameters())
+    found = {id(p): group for group in groups for p in group.parameters}
     for p in model.head.parameters():
-        assert (found[id(p)]["lr_scale"], found[id(p)]["from_epoch"]) == (1.0, 0)
+        assert (found[id(p)].rate_factor, found[id(p)].first_step) == (1.0, 0)
     for depth, unit in enumerate(reversed(backbone_units(model))):
         for p in (p for layer in unit for p in layer.parameters()):
-            assert found[id(p)]["lr_scale"] * 4e-3 == pytest.approx(2e-4 * 0.5**depth)
-            assert found[id(p)]["from_epoch"] == 2 * depth
+            assert found[id(p)].rate_factor * 4e-3 == pytest.approx(2e-4 * 0.5**depth)
+            assert found[id(p)].first_step == 2 * depth * 7
     for p in model.parameters():
-        assert found[id(p)]["weight_decay"] == (1e-2 if p.ndim > 1 else 0.0)
+        assert found[id(p)].weight_decay == (1e-2 if p.ndim > 1 else 0.0)
 
 
 def test_frozen_weights_are_in_no_group(prepared):
@@ -280,7 +280,7 @@ def test_frozen_weights_are_in_no_group(prepared):
     )
     units = backbone_units(model)
     assert (plan.strategy, plan.stages) == ("fine-tune", 2)
-    trained = {id(p) for group in transfer_groups(model, plan, settings()) for p in group["params"]}
+    trained = {id(p) for group in transfer_groups(model, settings(), 7) for p in group.parameters}
     tuned = [p for unit in units[-2:] for layer in unit for p in layer.parameters()]
     assert trained == {id(p) for p in [*tuned, *model.head.parameters()]}
     model.train()
@@ -293,19 +293,19 @@ def test_the_rates_that_a_step_applies(prepared):
         TINY, transfer__strategy="fine-tune", transfer__stages=3, transfer__gradual_epochs=1, transfer__layer_decay=0.5,
         training__epochs=4, training__batch_size=8, training__schedule="cosine",
     )  # fmt: skip
-    built = assemble(chosen, prepared, CPU, published_of(TINY), QUIET)
-    trainer, steps = built.trainer, built.loaders["train"].num_batches
+    built = assemble(RunSession(chosen, prepared, Workplace(CPU, QUIET), published_of(TINY)))
+    state, steps = built.state, built.loaders["train"].num_batches
     assert steps == 3
-    model = trainer.model.train()
+    model = state.model.train()
     units = backbone_units(model)
     frozen = copy.deepcopy([layer.state_dict() for unit in units[:-3] for layer in unit])
     tuned = [[p for layer in unit for p in layer.parameters()] for unit in reversed(units[-3:])]
-    where = {id(p): group for group in trainer.optimizer.param_groups for p in group["params"]}
+    where = {id(p): group for group in state.optimizer.param_groups for p in group["params"]}
     batches = [batch for epoch in range(3) for batch in built.loaders["train"].epoch(epoch)]
     for step, batch in enumerate(batches):
         before = [[p.detach().clone() for p in unit] for unit in tuned]
-        train_step(trainer, batch)
-        rate = trainer.schedule(step)[0]
+        train_step(state, batch)
+        rate = state.schedule(step)[0]
         assert rate > 0
         assert all(where[id(p)]["lr"] == pytest.approx(rate) for p in model.head.parameters())
         for depth, unit in enumerate(tuned):

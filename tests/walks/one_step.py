@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from catseye.data.loaders import Share
 from catseye.settings.merge import load_settings
-from catseye.training.assemble import assemble, fit_to_data, prepare_data
-from catseye.training.distributed import Processes, check_same_data, join
+from catseye.training.assemble import assemble
+from catseye.training.distributed import Processes, join
+from catseye.training.request import RunRequest
+from catseye.training.session import Workplace, open_session
 from catseye.training.step import train_step
 from catseye.training.sync_batch_norm import synchronise
 
@@ -45,21 +47,19 @@ def one_step(case: str, processes: Processes, batch_number: int = 0) -> dict[str
     if batch_number:
         values["training.batch_size"] = 1256  # of 1,259: the last batch has three images, fewer than two for each
     chosen = load_settings("quick", values=values, overrides=["augment.hflip=0"])
-    quiet, where = Console(quiet=True), torch.device("cpu")
-    prepared = prepare_data("digits", chosen, where, None, quiet)
-    check_same_data(prepared, processes)
-    chosen = fit_to_data(chosen, prepared, quiet)
-    built = assemble(chosen, prepared, where, None, quiet, processes)
-    trainer = built.trainer
-    trainer.model.train()
-    before = copy.deepcopy(trainer.model.state_dict())
-    result = train_step(trainer, next(iter(built.loaders["train"].epoch(0, start=batch_number))))
-    outputs = processes.collect(trainer.model, prepared.loaders["val"], prepared.spec)
-    found = {f"gradient {name}": p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
-    found |= {f"state {name}": value for name, value in trainer.model.state_dict().items()}
-    if trainer.ema is not None:
-        found |= {f"average {name}": value for name, value in trainer.ema.state_dict().items()}
-    assert any(not torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    place = Workplace(torch.device("cpu"), Console(quiet=True), processes)
+    session = open_session(RunRequest("digits"), chosen, place)
+    built = assemble(session)
+    state = built.state
+    state.model.train()
+    before = copy.deepcopy(state.model.state_dict())
+    result = train_step(state, next(iter(built.loaders["train"].epoch(0, start=batch_number))))
+    outputs = processes.collect(state.model, session.loaders["val"], session.prepared.spec)
+    found = {f"gradient {name}": p.grad for name, p in state.model.named_parameters() if p.grad is not None}
+    found |= {f"state {name}": value for name, value in state.model.state_dict().items()}
+    if state.ema is not None:
+        found |= {f"average {name}": value for name, value in state.ema.state_dict().items()}
+    assert any(not torch.equal(before[name], value) for name, value in state.model.state_dict().items())
     numbers = [result.loss, result.num_correct, torch.tensor(result.num_images)]
     found |= {f"number {index}": value.double() for index, value in enumerate(numbers)}
     arrays = {"logits": outputs.logits, "labels": outputs.labels, "indices": outputs.indices}

@@ -1,7 +1,8 @@
 """Batches of uint8 pixels on the training device, from memory or from the files.
 
-Enters: `ImageSet`, the numbers of one split, the preprocessing. Leaves: `Batch`es. Two loaders with one
-face: `num_batches` and `epoch(number, start)`. The order of an epoch depends on (seed, epoch) alone.
+Enters: `ImageSet`, the numbers of one split, the preprocessing. Leaves: `Batch`es. Two loaders with one face, `Loader`:
+`num_batches`, `epoch(number, start)`, and `subset` and `share`, which give a loader of fewer images or of a part of
+every batch. The order of an epoch depends on (seed, epoch) alone.
 Called by `prepare.py`, iterated by `training/fit.py` and `evaluation/predict.py`.
 """
 
@@ -10,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -89,6 +90,22 @@ class Loader(Protocol):
         """The batches of one epoch, from batch `start` on."""
         ...
 
+    def subset(self, indices: Indices) -> "Loader":
+        """The same loader on these images only."""
+        ...
+
+    def share(self, rank: int, world_size: int) -> "Loader":
+        """The same loader, giving process `rank` of `world_size` its part of every batch."""
+        ...
+
+
+def draw_part(loader: Loader, num_images: int, seed: int) -> Loader:
+    """The same loader on a part of its images, drawn from `seed`; on all of them where there are no more."""
+    if num_images >= len(loader.indices):
+        return loader
+    generator = np.random.default_rng(derive(seed, "part"))
+    return loader.subset(np.sort(generator.choice(loader.indices, num_images, replace=False)))
+
 
 def epoch_order(indices: Indices, batch_size: int, *, shuffle: bool, seed: int, epoch: int) -> list[Indices]:
     """The numbers of every batch of one epoch; the last one is smaller, never dropped.
@@ -122,21 +139,30 @@ class MemoryLoader:
     row: Indices
     indices: Indices
     batch_size: int
-    shuffle: bool
-    seed: int
+    _: KW_ONLY
+    shuffle: bool = False
+    seed: int = 0
     bad: dict[int, str] = field(default_factory=dict)
-    share: Share = field(default_factory=Share)
+    shared: Share = field(default_factory=Share)
 
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
         return count_batches(self.indices, self.batch_size, self.shuffle)
 
+    def subset(self, indices: Indices) -> Self:
+        """The same loader on these images only."""
+        return replace(self, indices=indices)
+
+    def share(self, rank: int, world_size: int) -> Self:
+        """The same loader, giving process `rank` of `world_size` its part of every batch."""
+        return replace(self, shared=Share(rank, world_size))
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
         for place, whole in enumerate(order[start:], start):
-            chosen, first = self.share.cut(whole)
+            chosen, first = self.shared.cut(whole)
             rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
             pixels = self.pixels[rows].permute(0, 3, 1, 2)
@@ -156,19 +182,28 @@ class StreamLoader:
     spec: Preprocessing
     indices: Indices
     batch_size: int
-    shuffle: bool
-    seed: int
     workers: int
     device: torch.device
+    _: KW_ONLY
+    shuffle: bool = False
+    seed: int = 0
     min_area: float = 1.0  # below 1: random resized crop
     bad: dict[int, str] = field(default_factory=dict)
-    share: Share = field(default_factory=Share)
+    shared: Share = field(default_factory=Share)
     strict: bool = False
 
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
         return count_batches(self.indices, self.batch_size, self.shuffle)
+
+    def subset(self, indices: Indices) -> Self:
+        """The same loader on these images only."""
+        return replace(self, indices=indices)
+
+    def share(self, rank: int, world_size: int) -> Self:
+        """The same loader, giving process `rank` of `world_size` its part of every batch."""
+        return replace(self, shared=Share(rank, world_size))
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on.
@@ -180,7 +215,7 @@ class StreamLoader:
         """
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)[start:]
         decoder = _Decoder(self.images, self.spec, self.min_area, derive(self.seed, "crop", number))
-        shares = [self.share.cut(batch) for batch in order]
+        shares = [self.shared.cut(batch) for batch in order]
         loader = DataLoader(
             decoder,
             batch_sampler=[chosen.tolist() for chosen, _ in shares],
@@ -199,13 +234,13 @@ class StreamLoader:
                 self.bad.update(bad)
                 if bad and self.strict:
                     raise DataError(f"an image cannot be read any more (data.strict): {next(iter(bad.values()))}")
-                if bad and self.share.world_size > 1:
+                if bad and self.shared.world_size > 1:
                     pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
                 # Batch normalisation has no variance over what is left of a training batch where that is one image.
                 if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
                     labels = torch.from_numpy(self.images.labels[indices.numpy()]).to(self.device)
                     pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-                    total = len(whole) if self.share.world_size > 1 else None
+                    total = len(whole) if self.shared.world_size > 1 else None
                     yield Batch(pixels, labels, indices, number, place, first, total)
 
 

@@ -187,13 +187,10 @@ def prepare_evaluation(
         row = np.full(len(images), -1, np.int64)
         row[usable] = np.arange(len(usable))
         labels = torch.from_numpy(images.labels[usable]).to(device)
-        loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, False, 0, bad)
+        loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, bad=bad)
         return images, loader, notes
-    workers = num_cores()
     indices = indices.astype(np.int64)
-    stream = StreamLoader(
-        images, spec, indices, EVALUATION_BATCH, False, 0, workers=workers, device=device, strict=strict
-    )
+    stream = StreamLoader(images, spec, indices, EVALUATION_BATCH, num_cores(), device, strict=strict)
     return images, stream, notes
 
 
@@ -216,7 +213,7 @@ def prepare_foreign(
     row = np.full(len(images), -1, np.int64)
     row[usable] = np.arange(len(usable))
     labels = torch.from_numpy(images.labels[usable]).to(device)
-    return MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, False, 0, bad)
+    return MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, EVALUATION_BATCH, bad=bad)
 
 
 def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | None) -> Preprocessing:

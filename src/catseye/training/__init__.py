@@ -4,18 +4,22 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
 
     fit.py              what is trained: `train` builds a run, `fit` runs its epochs
     step.py             one training step, whole
+    request.py          what a caller asks for, checked: the options of `catseye.train` and its siblings
+    session.py          settings, weights, images, and the decision before anything is built; all verbs begin here
     distributed.py      several processes: who is who, sums, gathered evaluation
     launch.py           `--nproc N`: start, watch and restart them
     sync_batch_norm.py  batch norm over the images of all processes
-    parts.py            a batch in parts where memory is short
-    run_folder.py       which run folder, and where that run stands
-    assemble.py         the objects of a run, from settings and images
+    parts.py            what a step needs where memory is short: a way back, and more parts
+    run_folder.py       which run folder, what is written first, and the record of a run while it trains
+    assemble.py         the objects of a run, from a session
+    network.py          its network, fresh or with published weights
+    finish.py           the best weights measured, the run folder completed
     transfer.py         strategy chosen from the data; freezing, rates per stage
     cached_features.py  frozen features, computed once
     distillation.py     learning from another run's answers
     lr_find.py          the learning-rate finder
     losses.py           cross-entropy, label smoothing, class weights
-    optimizers.py       SGD, Adam, AdamW; no decay on norms and biases
+    optimizers.py       SGD, Adam, AdamW, Muon, and groups of parameters; no decay on norms and biases
     muon.py             momentum with orthogonal steps
     schedules.py        learning rate and momentum as functions of the step
     ema.py              moving average of the weights

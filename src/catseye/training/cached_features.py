@@ -6,7 +6,8 @@ numbers, labels and order. Called by assemble.py for feature extraction.
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -41,15 +42,24 @@ class FeatureLoader:
     row: Indices
     indices: Indices
     batch_size: int
-    shuffle: bool
-    seed: int
+    _: KW_ONLY
+    shuffle: bool = False
+    seed: int = 0
     bad: dict[int, str] = field(default_factory=dict)
-    share: Share = field(default_factory=Share)
+    shared: Share = field(default_factory=Share)
 
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
         return count_batches(self.indices, self.batch_size, self.shuffle)
+
+    def subset(self, indices: Indices) -> Self:
+        """The same loader on these images only."""
+        return replace(self, indices=indices)
+
+    def share(self, rank: int, world_size: int) -> Self:
+        """The same loader, giving process `rank` of `world_size` its part of every batch."""
+        return replace(self, shared=Share(rank, world_size))
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
@@ -57,7 +67,7 @@ class FeatureLoader:
         num_variants = len(self.features) if self.shuffle else 1
         draw = np.random.default_rng(derive(self.seed, "variant", number)).integers(num_variants, size=len(self.row))
         for place, whole in enumerate(order[start:], start):
-            chosen, first = self.share.cut(whole)
+            chosen, first = self.shared.cut(whole)
             rows = torch.from_numpy(self.row[chosen])
             features = self.features[torch.from_numpy(draw[chosen]), rows]
             picked = torch.from_numpy(chosen)
@@ -107,7 +117,14 @@ def cache_features(
         stacked = torch.stack([part for part, _ in parts])
         shuffle = name == "train"
         made[name] = FeatureLoader(
-            stacked, labels, row, np.sort(indices), batch_size if shuffle else 4096, shuffle, seed, loader.bad
+            stacked,
+            labels,
+            row,
+            np.sort(indices),
+            batch_size if shuffle else 4096,
+            shuffle=shuffle,
+            seed=seed,
+            bad=loader.bad,
         )
     return Cached(made, time.perf_counter() - begun, train_seconds / variants)
 

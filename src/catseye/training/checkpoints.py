@@ -1,6 +1,6 @@
 """The state of an unfinished run in one safetensors file: weights, average, optimizer, position.
 
-Enters: a `Trainer` and a `TrainingPosition`. Leaves: checkpoint.safetensors, the one before it, and the way back.
+Enters: a `TrainState` and a `TrainingPosition`. Leaves: checkpoint.safetensors, the one before it, and the way back.
 `Checkpoints` decides when. No generator's state is stored, because every draw is derived from (seed, step).
 Called by `fit.py`.
 """
@@ -20,7 +20,7 @@ from catseye.errors import CatseyeError, DataError, Interrupted, ModelFileError,
 from catseye.machine.devices import is_out_of_memory
 from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, read_tensors, write_tensors
 from catseye.training.signals import StopRequest
-from catseye.training.step import Trainer
+from catseye.training.step import TrainState
 
 _KEY = "position"
 
@@ -40,13 +40,18 @@ class TrainingPosition:
     best_epoch: int = -1
     num_parts: int = 1
 
+    def begin_next_epoch(self) -> None:
+        """Count an epoch as done; the sums of the next one are empty."""
+        self.epoch += 1
+        self.batch, self.loss_sum, self.num_correct, self.num_images, self.seconds_s = 0, 0.0, 0, 0, 0.0
+
 
 @dataclass
 class Checkpoints:
     """Says when a run is saved: at least every `every_s` seconds, at a signal, and when something ends it."""
 
     run: Run
-    trainer: Trainer
+    state: TrainState
     stop: StopRequest
     every_s: float
     _saved_at: float = field(default_factory=time.monotonic)
@@ -83,8 +88,8 @@ class Checkpoints:
             TrainingError: the weights are no numbers any more. SaveError: the file cannot be written.
 
         """
-        if self.trainer.processes.first:
-            save_checkpoint(self.run.path / CHECKPOINT_FILE, self.trainer, position)
+        if self.state.processes.first:
+            save_checkpoint(self.run.path / CHECKPOINT_FILE, self.state, position)
         self._saved_at = time.monotonic()
 
     @contextmanager
@@ -125,8 +130,8 @@ class Checkpoints:
             (self.run.path / name).unlink(missing_ok=True)
 
 
-def load_newest(run: Run, trainer: Trainer, console: Console) -> TrainingPosition:
-    """Put the newest undamaged checkpoint of a run into a freshly built trainer; without any, the run begins anew.
+def load_newest(run: Run, state: TrainState, console: Console) -> TrainingPosition:
+    """Put the newest undamaged checkpoint of a run into a freshly built state; without any, the run begins anew.
 
     Raises:
         ModelFileError: all of them are damaged, or belong to other settings.
@@ -140,7 +145,7 @@ def load_newest(run: Run, trainer: Trainer, console: Console) -> TrainingPositio
             damaged.append(str(error))
             console.print(f"- {error}", highlight=False, soft_wrap=True, markup=False)
             continue
-        position = load_checkpoint(path, tensors, metadata, trainer)
+        position = load_checkpoint(path, tensors, metadata, state)
         if path.name == PREVIOUS_FILE:
             console.print(f"- taking the checkpoint before it, {path.name}", highlight=False, soft_wrap=True)
         return position
@@ -149,30 +154,30 @@ def load_newest(run: Run, trainer: Trainer, console: Console) -> TrainingPositio
     return TrainingPosition()
 
 
-def save_checkpoint(path: Path, trainer: Trainer, position: TrainingPosition) -> None:
+def save_checkpoint(path: Path, state: TrainState, position: TrainingPosition) -> None:
     """Write everything that the next step depends on; the file that was there before is kept beside it.
 
     Raises:
         TrainingError: a weight is NaN or infinite.
 
     """
-    position.step, position.num_parts = trainer.step, trainer.num_parts
-    floats = [value for value in trainer.model.state_dict().values() if value.is_floating_point()]
+    position.step, position.num_parts = state.step, state.num_parts
+    floats = [value for value in state.model.state_dict().values() if value.is_floating_point()]
     if not all(bool(value.isfinite().all()) for value in floats):
-        raise TrainingError(f"the weights are no finite numbers any more at step {trainer.step}; they are not saved")
-    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
-    if trainer.ema is not None:
-        tensors |= {f"ema.{name}": value for name, value in trainer.ema.state_dict().items()}
-    for index, state in trainer.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+        raise TrainingError(f"the weights are no finite numbers any more at step {state.step}; they are not saved")
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    if state.ema is not None:
+        tensors |= {f"ema.{name}": value for name, value in state.ema.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
     text = TypeAdapter(TrainingPosition).dump_json(position).decode()
     write_tensors(path, tensors, {_KEY: text}, previous=path.with_name(PREVIOUS_FILE))
 
 
 def load_checkpoint(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], trainer: Trainer
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], state: TrainState
 ) -> TrainingPosition:
-    """Put the saved state that was read from `path` into a freshly built trainer.
+    """Put the saved state that was read from `path` into a freshly built state.
 
     Raises:
         ModelFileError: it belongs to other settings.
@@ -180,13 +185,13 @@ def load_checkpoint(
     """
     try:
         position = TypeAdapter(TrainingPosition).validate_json(metadata.get(_KEY, ""))
-        trainer.model.load_state_dict(_tensors_below(tensors, "model."))
-        if trainer.ema is not None:
-            trainer.ema.model.load_state_dict(_tensors_below(tensors, "ema."))
-        _load_optimizer(trainer, _tensors_below(tensors, "optimizer."))
+        state.model.load_state_dict(_tensors_below(tensors, "model."))
+        if state.ema is not None:
+            state.ema.model.load_state_dict(_tensors_below(tensors, "ema."))
+        _load_optimizer(state, _tensors_below(tensors, "optimizer."))
     except (ValidationError, RuntimeError, ValueError) as error:
         raise ModelFileError(f"{path} does not fit this run ({str(error).splitlines()[0]})") from None
-    trainer.step, trainer.num_parts = position.step, position.num_parts
+    state.step, state.num_parts = position.step, position.num_parts
     return position
 
 
@@ -194,11 +199,11 @@ def _tensors_below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _load_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+def _load_optimizer(state: TrainState, tensors: dict[str, Tensor]) -> None:
+    values: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    whole = trainer.optimizer.state_dict()
-    whole["state"] = state
-    trainer.optimizer.load_state_dict(whole)
+        values.setdefault(int(index), {})[name] = value
+    whole = state.optimizer.state_dict()
+    whole["state"] = values
+    state.optimizer.load_state_dict(whole)

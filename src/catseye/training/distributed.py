@@ -1,25 +1,25 @@
 """Several processes train one network: who this process is, and what the processes tell each other.
 
 Enters: torchrun's environment variables. Leaves: `Processes`, which is alone in an ordinary run, so that one
-process and many take the same path. `fit.py` joins, shares and gathers through it, `step.py` sums through it.
-The data are shared out by `Share` in data/loaders.py; starting the processes is `launch.py`'s part.
+process and many take the same path. `session.py` joins through it, `fit.py` gathers, `step.py` sums.
+The data are shared out by `share` of the loaders (data/loaders.py); starting the processes is `launch.py`'s part.
 """
 
 import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from catseye.data.loaders import Loader, Share
+from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.errors import CatseyeError, DataError, Interrupted, TrainingError, UsageError
 from catseye.evaluation.predict import Outputs, collect_logits
@@ -76,14 +76,9 @@ class Processes:
         distributed.broadcast_object_list(told, src=0)
         return told[0]
 
-    def share(self, loader: Loader) -> Loader:
-        """The same training loader, giving this process its part of every batch."""
-        return cast(Loader, replace(cast(Any, loader), share=Share(self.rank, self.world_size)))
-
     def part(self, loader: Loader) -> Loader:
         """The same evaluation loader on this process's part of the images: neighbours, none doubled or dropped."""
-        mine = np.array_split(loader.indices, self.world_size)[self.rank]
-        return cast(Loader, replace(cast(Any, loader), indices=mine))
+        return loader.subset(np.array_split(loader.indices, self.world_size)[self.rank])
 
     def collect(
         self,
@@ -287,6 +282,6 @@ def parallel(model: nn.Module, processes: Processes) -> DistributedDataParallel 
     return DistributedDataParallel(_Training(model), gradient_as_bucket_view=True)
 
 
-def gradients_wait(wrapped: DistributedDataParallel | None, *, last: bool) -> Any:
+def gradients_wait(wrapped: DistributedDataParallel | None, *, last: bool) -> AbstractContextManager[None]:
     """Around a part of an accumulated batch: gradients travel with the last part only."""
     return nullcontext() if last or wrapped is None else wrapped.no_sync()

@@ -19,7 +19,7 @@ from catseye.evaluation.predict import Outputs
 from catseye.files import write_atomically
 from catseye.runs import Run
 from catseye.training.checkpoints import TrainingPosition
-from catseye.training.step import Trainer
+from catseye.training.step import TrainState
 
 
 @dataclass
@@ -57,7 +57,7 @@ def summary_writer(run: Run) -> Any:
 
 
 def history_row(
-    position: TrainingPosition, trainer: Trainer, loaders: Mapping[str, Loader], side: str, outputs: Outputs
+    position: TrainingPosition, state: TrainState, loaders: Mapping[str, Loader], side: str, outputs: Outputs
 ) -> dict[str, Any]:
     """What one epoch came to; `side` was looked at after it."""
     row = {
@@ -66,13 +66,13 @@ def history_row(
         "train_accuracy": position.num_correct / position.num_images,
         f"{side}_loss": cross_entropy(outputs.logits, outputs.labels),
         f"{side}_accuracy": float((outputs.logits.argmax(1) == outputs.labels).mean()),
-        "lr": trainer.schedule(trainer.step - 1)[0],
+        "lr": state.schedule(state.step - 1)[0],
         "seconds": round(position.seconds_s, 3),
         "images_per_s": round(position.num_images / position.seconds_s, 1),
     }
     # Only where it happened, so that the rows of undisturbed runs stay as they are.
-    if trainer.num_parts > 1:
-        row["num_parts"] = trainer.num_parts
+    if state.num_parts > 1:
+        row["num_parts"] = state.num_parts
     if num_bad := num_unreadable(loaders):
         row["unreadable"] = num_bad
     return row

@@ -1,54 +1,72 @@
-"""The optimizer of a run: SGD with momentum, Adam, AdamW or Muon."""
+"""The optimizer of a run, SGD with momentum, Adam, AdamW or Muon, and the groups of parameters it trains.
 
+Enters: a network and settings. Leaves: `ParameterGroup`s and an optimizer over them, in the same order. Called by
+assemble.py; transfer.py makes the groups of a network with published weights; `step.py` sets the rate of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from catseye.errors import UsageError
 from catseye.settings.schema import TrainingSettings
 from catseye.training.muon import Muon
 
 
-def make_optimizer(
-    model: nn.Module, settings: TrainingSettings, groups: list[dict[str, Any]] | None = None
-) -> Optimizer:
-    """Weight decay pulls on matrices and kernels only: norms and biases (one dimension) are left free.
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are trained alike: at `rate_factor` times the scheduled rate, from step `first_step` on."""
 
-    `groups` replaces these two groups, for transfer learning.
+    parameters: Sequence[nn.Parameter]
+    weight_decay: float = 0.0
+    rate_factor: float = 1.0
+    first_step: int = 0  # before it the rate is 0
+    orthogonal: bool = False  # Muon: kernels and matrices whose step is made orthogonal
+
+    def rate(self, scheduled: float, step: int) -> float:
+        """The group's learning rate at a step, from the scheduled one."""
+        if step < self.first_step:
+            return 0.0
+        return scheduled * self.rate_factor
+
+
+def plain_groups(model: nn.Module, settings: TrainingSettings) -> list[ParameterGroup]:
+    """The groups of a network that trains from fresh weights.
+
+    Weight decay pulls on matrices and kernels only: norms and biases (one dimension) are left free. Muon takes
+    orthogonal steps for the kernels and matrices of the features; the head and all vectors get plain ones, at a rate
+    of their own.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    vectors = [p for p in trained if p.ndim <= 1]
+    if settings.optimizer != "muon":
+        return [
+            ParameterGroup([p for p in trained if p.ndim > 1], weight_decay=settings.weight_decay),
+            ParameterGroup(vectors),
+        ]
+    head = {id(p) for p in model.get_submodule("head").parameters()}
+    kernels = [p for p in trained if p.ndim > 1 and id(p) not in head]
+    matrices = [p for p in trained if p.ndim > 1 and id(p) in head]
+    factor = settings.vector_lr / settings.lr
+    return [
+        ParameterGroup(kernels, orthogonal=True),
+        ParameterGroup(matrices, weight_decay=settings.weight_decay, rate_factor=factor),
+        ParameterGroup(vectors, rate_factor=factor),
+    ]
+
+
+def make_optimizer(groups: Sequence[ParameterGroup], settings: TrainingSettings) -> Optimizer:
+    """The optimizer that the settings ask for; its `param_groups` are `groups`, in their order.
 
     The learning rate and momentum set here are overwritten by the schedule at every step.
     """
+    plain: list[dict[str, Any]] = [{"params": list(g.parameters), "weight_decay": g.weight_decay} for g in groups]
     if settings.optimizer == "muon":
-        return Muon(_muon_groups(model, settings, groups), lr=settings.lr, momentum=settings.momentum)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = groups or [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+        told = [{**each, "orthogonal": group.orthogonal} for each, group in zip(plain, groups, strict=True)]
+        return Muon(told, lr=settings.lr, momentum=settings.momentum)
     if settings.optimizer == "sgd":
-        return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+        return SGD(plain, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
     kind = Adam if settings.optimizer == "adam" else AdamW
-    return kind(groups, lr=settings.lr)
-
-
-def _muon_groups(
-    model: nn.Module, settings: TrainingSettings, groups: list[dict[str, Any]] | None
-) -> list[dict[str, Any]]:
-    """Orthogonal steps for the kernels and matrices of the features; the head and all vectors get plain ones.
-
-    `lr_scale` turns the one learning rate of the schedule into that of each group.
-    """
-    if groups is not None:
-        raise UsageError("training.optimizer = muon trains from fresh weights; with --pretrained use adamw or sgd")
-    head = {id(p) for p in model.get_submodule("head").parameters()}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    kernels = [p for p in trained if p.ndim > 1 and id(p) not in head]
-    matrices = [p for p in trained if p.ndim > 1 and id(p) in head]
-    vectors = [p for p in trained if p.ndim <= 1]
-    plain = settings.vector_lr / settings.lr
-    return [
-        {"params": kernels, "orthogonal": True},
-        {"params": matrices, "lr_scale": plain, "weight_decay": settings.weight_decay},
-        {"params": vectors, "lr_scale": plain},
-    ]
+    return kind(plain, lr=settings.lr)

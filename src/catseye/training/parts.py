@@ -1,27 +1,16 @@
-"""A batch computed in parts where it does not fit into memory whole: same batch, same update, less memory.
+"""What a training step needs where its batch does not fit into memory whole: a way back, and more, smaller parts.
 
-Enters: the function that computes loss and gradient of a part. Leaves: gradients of the whole batch, or those
-nobody has touched. Called by `step.py`.
+Enters: the network before the step, and the error of a failed attempt. Leaves: the state as it was, and the number
+of parts for the next attempt. Called by `step.py`.
 """
 
-from collections.abc import Callable
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from catseye.errors import TrainingError
 from catseye.machine.devices import free_cached_memory, is_out_of_memory
 
 SMALLEST_PART = 2  # batch normalisation has no variance over one image
-
-
-class Backward(Protocol):
-    """Adds a part's gradients to those that are there; `last` is true for the batch's last part."""
-
-    def __call__(self, x: Tensor, targets: Tensor, *, last: bool) -> Tensor:
-        """Shape: x (n, ...), targets (n, ...) -> (2,): what the part adds to the loss, and its right answers."""
-        ...
 
 
 class Buffers:
@@ -37,55 +26,36 @@ class Buffers:
             live.copy_(kept)
 
 
-def in_parts(
-    begin: Callable[[], None],
-    backward: Backward,
-    buffers: Buffers,
-    x: Tensor,
-    targets: Tensor,
-    num_parts: int,
-    smallest: int,
-    *,
-    alone: bool = True,
-) -> tuple[Tensor, int]:
-    """Sum `backward` over a batch's parts; where memory runs out, over twice as many.
+def why_out_of_memory(error: RuntimeError | MemoryError) -> str:
+    """The first line of an error that says that memory ran out; any other error is raised again."""
+    if not is_out_of_memory(error):
+        raise error
+    return str(error).splitlines()[0] if str(error) else "MemoryError"
 
-    `begin` is called before each attempt; what a failed one did to the `buffers` is undone. Only batch normalisation
-    notices the parts: its statistics are those of a part. `smallest` is the fewest images that any process has of
-    this batch, so that all make the same number of parts. A process that is not `alone` cannot begin anew, because
-    the others wait for its gradients.
 
-    Shape: x (N, ...), targets (N, ...); returns (2,): loss and right answers, and the number of parts asked for.
+def twice_the_parts(num_parts: int, num_images: int, most: int, reason: str, *, alone: bool) -> int:
+    """The number of parts to try after `num_parts` of a batch of `num_images` did not fit; at most `most`.
+
+    A process that is not `alone` cannot begin anew, because the others wait for its gradients.
 
     Raises:
         TrainingError: memory is short even for parts of two images, or for one of several processes.
 
     """
-    most = max(1, smallest // SMALLEST_PART)
-    while True:
-        begin()
-        used = min(num_parts, most)
-        total = torch.zeros(2, device=x.device)
-        try:
-            for number, part in enumerate(zip(x.tensor_split(used), targets.tensor_split(used), strict=True)):
-                total = total + backward(*part, last=number == used - 1)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else "MemoryError"
-        else:
-            return total, num_parts
-        # Here and not above, where the error still holds the tensors of the failed attempt.
-        buffers.restore()
-        free_cached_memory(x.device)
-        if not alone:
-            raise TrainingError(
-                f"out of memory in one of several processes ({reason}); "
-                f"say --set training.accumulate_steps={2 * used}, which halves what a process computes at a time"
-            )
-        if 2 * used > most:
-            raise TrainingError(
-                f"out of memory even with {-(-len(x) // used)} images at a time ({reason}); "
-                "take a smaller network, data.input_px or training.batch_size"
-            )
-        num_parts = 2 * used
+    if not alone:
+        raise TrainingError(
+            f"out of memory in one of several processes ({reason}); "
+            f"say --set training.accumulate_steps={2 * num_parts}, which halves what a process computes at a time"
+        )
+    if 2 * num_parts > most:
+        raise TrainingError(
+            f"out of memory even with {-(-num_images // num_parts)} images at a time ({reason}); "
+            "take a smaller network, data.input_px or training.batch_size"
+        )
+    return 2 * num_parts
+
+
+def forget_attempt(buffers: Buffers, device: torch.device) -> None:
+    """Undo what a failed attempt did to the network, and give its memory back."""
+    buffers.restore()
+    free_cached_memory(device)

@@ -1,38 +1,75 @@
-"""Which run folder a training command works in, and where that run stands.
+"""Which run folder a training command works in, what is written there first, and where that run stands.
 
-Enters: `--out`, settings and images. Leaves: a `Run`, held against a second trainer, and a `TrainingPosition`. Called
-by fit.py; the files themselves are runs.py's and checkpoints.py's part.
+Enters: `--out` and a `RunSession`. Leaves: a `Run`, held against a second trainer, and a `RunRecord`, what is
+kept of it while it trains. Called by fit.py and timeline.py; the files are runs.py's and checkpoints.py's part.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+import torch
 from rich.console import Console
 
-from catseye.data.prepare import Prepared
 from catseye.errors import DataError, UsageError
-from catseye.runs import Run, create_run, locked
+from catseye.files import write_atomically
+from catseye.manifest import Manifest, Provenance
+from catseye.runs import Run, create_run, locked, write_json
 from catseye.settings.merge import to_toml
-from catseye.settings.schema import Settings
-from catseye.training.checkpoints import TrainingPosition, load_newest
+from catseye.training.assemble import Assembled
+from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
-from catseye.training.step import Trainer
+from catseye.training.history import History, summary_writer
+from catseye.training.network import RunNetwork
+from catseye.training.session import RunSession
+from catseye.training.signals import StopRequest
+from catseye.training.step import TrainState
 
 
-def choose_run(out: str | Path | None, chosen: Settings, prepared: Prepared, processes: Processes) -> tuple[Run, bool]:
+@dataclass
+class RunRecord:
+    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say."""
+
+    run: Run
+    manifest: Manifest
+    position: TrainingPosition
+    history: History
+    checkpoints: Checkpoints
+
+
+@contextmanager
+def keep_record(
+    session: RunSession, built: Assembled, run: Run, position: TrainingPosition, *, tensorboard: bool = False
+) -> Iterator[RunRecord]:
+    """The record of a run from `position` on; meanwhile a signal is answered at the next safe place."""
+    processes = session.place.processes
+    with StopRequest(processes.largest) as stop:
+        yield RunRecord(
+            run,
+            make_manifest(session, built.network),
+            position,
+            History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
+            Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
+        )
+
+
+def choose_run(out: str | Path | None, session: RunSession) -> tuple[Run, bool]:
     """The run folder, made by the first process, and whether it is the half-done one of a command begun anew."""
     path, half_done = "", False
+    processes = session.place.processes
     if processes.first:
-        begun = _half_done(out, chosen, prepared)
-        run = begun or create_run(out, f"{Path(prepared.images.source).stem}-{chosen.model.name}")
-        path, half_done = str(run.path), begun is not None
+        begun = _half_done(out, session)
+        name = f"{Path(session.prepared.images.source).stem}-{session.settings.model.name}"
+        path, half_done = str((begun or create_run(out, name)).path), begun is not None
     path, half_done = processes.tell((path, half_done))
     return Run(Path(path)), half_done
 
 
-def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> Run | None:
+def _half_done(out: str | Path | None, session: RunSession) -> Run | None:
     """The run that the same command began in `out`, where torchrun was told that it may restart the processes.
 
     Raises:
@@ -45,10 +82,11 @@ def _half_done(out: str | Path | None, chosen: Settings, prepared: Prepared) -> 
         raise UsageError("a restarted run must find what it began, so --max-restarts needs --out; name a folder")
     run = Run(Path(out))
     settings = run.path / "settings.toml"
-    if run.finished or not settings.is_file() or settings.read_text(encoding="utf-8") != to_toml(chosen):
+    if run.finished or not settings.is_file() or settings.read_text(encoding="utf-8") != to_toml(session.settings):
         return None
-    if run.data["sha256"] != prepared.data_sha256:
-        raise DataError(f"{prepared.images.source} has changed since {out} began; put it back or give another --out")
+    if run.data["sha256"] != session.prepared.data_sha256:
+        source = session.prepared.images.source
+        raise DataError(f"{source} has changed since {out} began; put it back or give another --out")
     return run
 
 
@@ -57,16 +95,48 @@ def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:
     return locked(run) if processes.first else nullcontext()
 
 
-def continue_run(run: Run, trainer: Trainer, console: Console) -> TrainingPosition:
-    """The position of the newest undamaged checkpoint, which is put into the trainer."""
-    position = load_newest(run, trainer, console)
+def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPosition:
+    """Write what a run is resumed and evaluated from; the beginning of a run.
+
+    Raises:
+        UsageError: another machine's process does not see the folder.
+
+    """
+    if session.place.processes.first:
+        write_json(run.path / "data.json", session.describe_data())
+        if built.network.plan:
+            write_json(run.path / "transfer.json", built.network.plan.to_json())
+        # The last one: it makes the folder a run.
+        write_atomically(run.path / "settings.toml", to_toml(session.settings))
+    session.place.processes.wait()
+    if not (run.path / "settings.toml").exists():
+        raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
+    return TrainingPosition()
+
+
+def continue_run(run: Run, state: TrainState, console: Console) -> TrainingPosition:
+    """The position of the newest undamaged checkpoint, which is put into the state."""
+    position = load_newest(run, state, console)
     place = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
     console.print(f"continuing {run.path} at {place}", highlight=False, soft_wrap=True)
     return position
 
 
-def what_changed(recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
-    """The sentence for images that are not those of data.json any more."""
-    before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
-    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
-    return f"{recorded['source']} has changed since the run began ({first}); put it back or start a new run"
+def make_manifest(session: RunSession, network: RunNetwork) -> Manifest:
+    """What the model file will say of itself."""
+    prepared = session.prepared
+    provenance = Provenance(
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        catseye=version("catseye"),
+        torch=torch.__version__,
+        data_name=Path(prepared.images.source).name,
+        data_sha256=prepared.data_sha256,
+        settings_sha256=sha256(to_toml(session.settings).encode()).hexdigest(),
+        seed=session.settings.seed,
+    )
+    return Manifest(
+        classes=prepared.images.classes,
+        preprocessing=prepared.spec,
+        architecture=network.architecture,
+        provenance=provenance,
+    )

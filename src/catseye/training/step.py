@@ -1,12 +1,15 @@
 """One training step, whole: augment, mix, forward, loss, backward, check, clip, update, average.
 
 Enters: a `Batch` and the objects of a run. Leaves: changed weights and a `StepResult`. Called by `fit.py`.
+`train_step` is one long function on purpose: what happens to a batch is read from top to bottom in one place.
 Everything random is drawn from (seed, step), so step k is the same in a resumed run.
 
 A batch may be cut twice: over the processes, and into `num_parts` parts that follow each other. Loss and
 gradients are those of the whole batch all the same: every part counts by its share of what the mean is divided by.
+Only batch normalisation notices the parts: its statistics are those of a part.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -26,12 +29,13 @@ from catseye.training.distillation import Teacher
 from catseye.training.distributed import ALONE, Processes, gradients_wait
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
-from catseye.training.parts import Buffers, in_parts
+from catseye.training.optimizers import ParameterGroup
+from catseye.training.parts import SMALLEST_PART, Buffers, forget_attempt, twice_the_parts, why_out_of_memory
 from catseye.training.schedules import Schedule
 
 
 @dataclass
-class Trainer:
+class TrainState:
     """The objects that a step works with, and the number of steps done."""
 
     model: nn.Module
@@ -53,6 +57,11 @@ class Trainer:
     num_parts: int = 1  # a batch is computed in so many parts; it doubles where memory runs out
     processes: Processes = ALONE
     parallel: DistributedDataParallel | None = None  # around `model` where several processes train
+    groups: Sequence[ParameterGroup] = ()  # of the optimizer, in its order; empty: all at the scheduled rate
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            self.groups = [ParameterGroup(group["params"]) for group in self.optimizer.param_groups]
 
     def whole_state(self, scored: nn.Module) -> dict[str, Tensor]:
         """The state of the whole network, also where only its head is being trained."""
@@ -73,7 +82,7 @@ class StepResult:
     num_images: int
 
 
-def train_step(trainer: Trainer, batch: Batch) -> StepResult:
+def train_step(state: TrainState, batch: Batch) -> StepResult:
     """Learn from one batch.
 
     Shape: batch.pixels (N, C, H, W) uint8, batch.labels (N,) int64.
@@ -82,74 +91,87 @@ def train_step(trainer: Trainer, batch: Batch) -> StepResult:
         TrainingError: loss or gradient is not finite, or memory is too short; all is as after the step before.
 
     """
-    t = trainer
-    device = batch.pixels.device
+    s, device = state, batch.pixels.device
     generator = RowGenerator(device)
-    generator.manual_seed(derive(t.seed, "augment", t.step))
+    generator.manual_seed(derive(s.seed, "augment", s.step))
     generator.first, generator.total = batch.first, batch.total
 
     x = batch.pixels  # (N, C, H, W)
     if x.dtype == torch.uint8:  # cached features arrive as floats, augmented when they were computed
-        x = augment_batch(x, t.augment, t.spec, generator, indices=batch.indices, epoch=batch.epoch)
-        if t.step < t.small_until:
-            x = resize_batch(x, t.small_px)
-    x, targets = mix_batch(x, batch.labels, t.augment, t.num_classes, generator)  # (N,) or (N, K)
+        x = augment_batch(x, s.augment, s.spec, generator, indices=batch.indices, epoch=batch.epoch)
+        if s.step < s.small_until:
+            x = resize_batch(x, s.small_px)
+    x, targets = mix_batch(x, batch.labels, s.augment, s.num_classes, generator)  # (N,) or (N, K)
 
-    rate, momentum = t.schedule(t.step)
-    for group in t.optimizer.param_groups:
-        group["lr"] = rate * group.get("lr_scale", 1.0) * (t.step >= group.get("from_step", 0))
+    scheduled_rate, momentum = s.schedule(s.step)
+    for group, its in zip(s.optimizer.param_groups, s.groups, strict=True):
+        group["lr"] = its.rate(scheduled_rate, s.step)
         if "momentum" in group:
             group["momentum"] = momentum
-    buffers = Buffers(t.model)
 
-    mass = t.criterion.mass(targets)
-    whole = t.processes.sum(torch.stack([mass, torch.full_like(mass, len(targets))]))  # mass and rows of all
+    mass = s.criterion.mass(targets)
+    whole_mass, num_rows = s.processes.sum(torch.stack([mass, torch.full_like(mass, len(targets))])).unbind()
 
-    def begin() -> None:
-        t.optimizer.zero_grad(set_to_none=True)
-        torch.manual_seed(derive(t.seed, "dropout", t.step) + t.processes.rank)
+    # The whole batch at once where memory allows it, else in parts, the same number in all processes.
+    buffers = Buffers(s.model)
+    most_parts = max(1, batch.num_images // s.processes.world_size // SMALLEST_PART)
+    asked_parts, shortage = s.num_parts, ""
+    while True:
+        num_parts = min(asked_parts, most_parts)
+        x_parts, target_parts = x.tensor_split(num_parts), targets.tensor_split(num_parts)
+        loss = num_correct = torch.zeros((), device=device)
+        s.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(derive(s.seed, "dropout", s.step) + s.processes.rank)
+        try:
+            for part in range(num_parts):
+                with gradients_wait(s.parallel, last=part == num_parts - 1):
+                    part_loss, part_correct = _learn_part(s, x_parts[part], target_parts[part], whole_mass, num_rows)
+                loss, num_correct = loss + part_loss, num_correct + part_correct
+            break
+        except (RuntimeError, MemoryError) as error:
+            shortage = why_out_of_memory(error)
+        # Here and not above, where the error still holds the tensors of the failed attempt.
+        forget_attempt(buffers, device)
+        asked_parts = twice_the_parts(num_parts, len(x), most_parts, shortage, alone=s.parallel is None)
+    s.num_parts = asked_parts
+    loss, num_correct = s.processes.sum(torch.stack([loss, num_correct])).unbind()
 
-    def backward(x: Tensor, targets: Tensor, *, last: bool) -> Tensor:
-        with gradients_wait(t.parallel, last=last):
-            loss, num_correct = _forward(t, x, targets, whole)
-            # The gradients are averaged over the processes.
-            (loss * t.processes.world_size).backward()  # type: ignore[no-untyped-call]
-        return torch.stack([loss.detach(), num_correct])
-
-    # The whole batch at once, as long as memory allows it. The same number of parts in all processes.
-    smallest, alone = batch.num_images // t.processes.world_size, t.parallel is None
-    sums, t.num_parts = in_parts(begin, backward, buffers, x, targets, t.num_parts, smallest, alone=alone)
-    loss, num_correct = t.processes.sum(sums)
-
-    norm = nn.utils.get_total_norm([each.grad for each in t.model.parameters() if each.grad is not None])
+    norm = nn.utils.get_total_norm([each.grad for each in s.model.parameters() if each.grad is not None])
     if not (loss + norm).isfinite():
         buffers.restore()
         what = f"gradient became {norm.item()}" if loss.isfinite() else f"loss became {loss.item()}"
         raise TrainingError(
-            f"the {what} at step {t.step} (learning rate {rate:.3g}); try a smaller training.lr or training.clip_norm=1"
+            f"the {what} at step {s.step} (learning rate {scheduled_rate:.3g}); "
+            "try a smaller training.lr or training.clip_norm=1"
         )
-    if t.clip_norm:
-        nn.utils.clip_grads_with_norm_(t.model.parameters(), t.clip_norm, norm)
-    t.optimizer.step()
-    if t.ema is not None:
-        t.ema.update(t.model, t.step)
-    t.step += 1
-    return StepResult(loss, (num_correct * batch.num_images / whole[1]).round().long(), batch.num_images)
+    if s.clip_norm:
+        nn.utils.clip_grads_with_norm_(s.model.parameters(), s.clip_norm, norm)
+    s.optimizer.step()
+    if s.ema is not None:
+        s.ema.update(s.model, s.step)
+    s.step += 1
+    return StepResult(loss, (num_correct * batch.num_images / num_rows).round().long(), batch.num_images)
 
 
-def _forward(t: Trainer, x: Tensor, targets: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of some images as their part of the whole batch's mean, and the right answers among them.
+def _learn_part(
+    s: TrainState, x: Tensor, targets: Tensor, whole_mass: Tensor, num_rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add some images' gradients to those that are there: their part of the whole batch's mean loss, right answers.
 
-    Shape: x (N, C, H, W), targets (N,) or (N, K), whole (2,) -> scalar, scalar.
+    A function of its own, so that after a failed attempt nothing holds its tensors.
+
+    Shape: x (n, C, H, W), targets (n,) or (n, K); mass and rows of the whole batch, scalars -> scalar, scalar.
     """
-    with torch.autocast(x.device.type, dtype=t.precision, enabled=t.precision is not None):
-        # (N, K), and those of heads that only training uses
-        logits, auxiliary = training_outputs(t.model, x) if t.parallel is None else t.parallel(x)
-        loss = t.criterion(logits.float(), targets)
+    with torch.autocast(x.device.type, dtype=s.precision, enabled=s.precision is not None):
+        # (n, K), and those of heads that only training uses
+        logits, auxiliary = training_outputs(s.model, x) if s.parallel is None else s.parallel(x)
+        loss = s.criterion(logits.float(), targets)
         for side in auxiliary:
-            loss = loss + AUXILIARY_WEIGHT * t.criterion(side.float(), targets)
-    loss = loss * (t.criterion.mass(targets) / whole[0])
-    if t.teacher is not None:
-        loss = t.teacher.blend(loss, logits.float(), x, len(x) / whole[1])
+            loss = loss + AUXILIARY_WEIGHT * s.criterion(side.float(), targets)
+    loss = loss * (s.criterion.mass(targets) / whole_mass)
+    if s.teacher is not None:
+        loss = s.teacher.blend(loss, logits.float(), x, len(x) / num_rows)
     truth = targets if targets.ndim == 1 else targets.argmax(1)
-    return loss, (logits.detach().argmax(1) == truth).sum()
+    # The gradients are averaged over the processes.
+    (loss * s.processes.world_size).backward()  # type: ignore[no-untyped-call]
+    return loss.detach(), (logits.detach().argmax(1) == truth).sum()

@@ -1,7 +1,7 @@
 """`catseye timeline`: the history of CNNs measured, not quoted: seven networks, the same images, the same time.
 
 Enters: DATA and a budget per network. Leaves: timeline.json, timeline.md, timeline.png and a run folder each.
-Called by cli. The published figures beside the measured ones come from models/timeline.py.
+Called by cli. The published figures beside the measured ones come from models/milestones.py.
 """
 
 import re
@@ -9,33 +9,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack
 
-import numpy as np
-import torch
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
-from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
-from catseye.data.prepare import Prepared
 from catseye.errors import UnknownName, UsageError
 from catseye.evaluation.figures import save_figure
-from catseye.evaluation.metrics import compute_metrics
-from catseye.evaluation.predict import collect_logits
 from catseye.files import write_atomically
-from catseye.machine.devices import choose_device
 from catseye.models.milestones import MILESTONES, Milestone
 from catseye.models.summary import summarise
 from catseye.runs import create_run, environment, load_model, write_json
-from catseye.seeds import derive
-from catseye.settings.merge import load_settings, to_toml
 from catseye.settings.schema import Settings
-from catseye.training.assemble import assemble, data_manifest, fit_to_data, make_manifest, prepare_data
-from catseye.training.checkpoints import Checkpoints, TrainingPosition
-from catseye.training.fit import fit
-from catseye.training.history import History
-from catseye.training.signals import StopRequest
+from catseye.training.assemble import assemble
+from catseye.training.fit import train_to_the_end
+from catseye.training.request import RunRequest, TimelineOptions, make_request, requested_settings
+from catseye.training.run_folder import begin_run, choose_run, keep_record, run_held
+from catseye.training.session import RunSession, find_workplace, open_session
 from catseye.training.step import train_step
 
 MAX_EPOCHS = 200
@@ -65,83 +55,53 @@ class MilestoneResult:
 
 
 def run_timeline(
-    data: str | Path,
-    *,
-    budget_s: float,
-    names: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-    seed: int | None = None,
-    out: str | Path | None = None,
-    device: str = "auto",
-    data_dir: str | Path | None = None,
-    console: Console | None = None,
+    data: str | Path, *, budget_s: float, names: Sequence[str] = (), **options: Unpack[TimelineOptions]
 ) -> tuple[Path, list[MilestoneResult]]:
     """Train each milestone for `budget_s` seconds on the same images; returns the folder and the results.
 
     The time is turned into steps beforehand, from a few timed ones, so the schedule ends where the budget
-    ends. Where it does not buy one epoch, a random part of the training images is used.
+    ends. Where it does not buy one epoch, a random part of the training images is used. The options are those of
+    `catseye.train`: `overrides`, `seed`, `out`, `device`, `data_dir`, `console`.
 
     Raises:
         UsageError: a setting is wrong. DataError: the images cannot be used.
 
     """
-    console = console or Console(stderr=True)
     for name in names:
         if name not in {milestone.name for milestone in MILESTONES}:
             raise UnknownName("milestone", name, [milestone.name for milestone in MILESTONES])
     milestones = [milestone for milestone in MILESTONES if milestone.name in names or not (names or milestone.extra)]
-    where = choose_device(device)
-    values: dict[str, object] = {} if seed is None else {"seed": seed}
-    chosen = load_settings("timeline", overrides=overrides, values=values)
-    prepared = prepare_data(str(data), chosen, where, Path(data_dir) if data_dir else None, console)
-    chosen = fit_to_data(chosen, prepared, console)
-    side = "test" if prepared.counts["test"] else "val"
-    prepared.loaders[side] = _part(prepared.loaders[side], MAX_TEST, chosen.seed)
-    folder = create_run(out, f"{Path(prepared.images.source).stem}-timeline").path
+    request = replace(make_request(data, options, TimelineOptions), recipe="timeline")
+    chosen = requested_settings(request)
+    if chosen.transfer.strategy != "none":
+        raise UsageError("transfer.strategy would do nothing here: a timeline trains from fresh weights; leave it out")
+    session = open_session(request, chosen, find_workplace(request, alone=True))
+    session = session.with_parts({session.held_out: MAX_TEST})
+    folder = create_run(request.out, f"{Path(session.prepared.images.source).stem}-timeline").path
     results = []
     for milestone in milestones:
-        console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False)
-        results.append(_measure(milestone, chosen, prepared, side, where, budget_s, folder, console))
-        _write_timeline(folder, results, str(data), budget_s, chosen)
+        session.place.console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False)
+        results.append(_measure(milestone, request, session, budget_s, folder))
+        _write_timeline(folder, results, str(data), budget_s, session.settings)
     return folder, results
 
 
 def _measure(
-    milestone: Milestone,
-    chosen: Settings,
-    prepared: Prepared,
-    side: str,
-    where: torch.device,
-    budget_s: float,
-    folder: Path,
-    console: Console,
+    milestone: Milestone, request: RunRequest, shared: RunSession, budget_s: float, folder: Path
 ) -> MilestoneResult:
-    whole = prepared.loaders["train"]
-    chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"name": milestone.name})})
-    image_s = _time_per_image(chosen, prepared, where, console, budget_s)
-    affordable = max(2 * chosen.training.batch_size, int(budget_s / image_s))
-    epochs = max(1, min(MAX_EPOCHS, affordable // len(whole.indices)))
-    chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
-    mine = replace(prepared, loaders={**prepared.loaders, "train": _part(whole, affordable // epochs, chosen.seed)})
-    built = assemble(chosen, mine, where, None, console)
-    run = create_run(folder / milestone.name, milestone.name)
-    write_atomically(run.path / "settings.toml", to_toml(chosen))
-    write_json(run.path / "data.json", data_manifest(mine, None))
-    manifest = make_manifest(chosen, mine, built.architecture)
-    history = History(run, 0)
-    with StopRequest() as stop:
-        checkpoints = Checkpoints(run, built.trainer, stop, chosen.training.checkpoint_s)
-        fit(built.trainer, built.loaders, run, chosen, manifest, TrainingPosition(), history, checkpoints, console)
-    model, _ = load_model(run.path, where)
-    begun = time.perf_counter()
-    outputs = collect_logits(model, mine.loaders[side], mine.spec)
-    inference_s = time.perf_counter() - begun
-    metrics = compute_metrics(outputs.logits, outputs.labels, manifest.classes)
-    shape = (mine.spec.channels, mine.spec.height_px, mine.spec.width_px)
-    size = summarise(model, shape)
-    seconds = sum(row["seconds"] for row in history.rows)
-    num_seen = epochs * len(mine.loaders["train"].indices)
-    checkpoints.discard()
+    session = _affordable(milestone, shared, budget_s)
+    built = assemble(session)
+    run, _ = choose_run(folder / milestone.name, session)
+    with run_held(run, session.place.processes):
+        position = begin_run(run, session, built)
+        with keep_record(session, built, run, position) as record:
+            trained = train_to_the_end(request, session, built, record)
+    metrics, spec = trained.metrics, session.prepared.spec
+    model, _ = load_model(run.path, session.place.device)
+    size = summarise(model, (spec.channels, spec.height_px, spec.width_px))
+    seconds = sum(row["seconds"] for row in record.history.rows)
+    epochs = session.settings.training.epochs
+    num_seen = epochs * len(session.loaders["train"].indices)
     return MilestoneResult(
         name=milestone.name,
         year=milestone.year,
@@ -152,7 +112,7 @@ def _measure(
         num_parameters=size.num_parameters,
         gmacs=round(size.num_macs / 1e9, 4),
         train_images_per_s=round(num_seen / seconds, 1),
-        inference_images_per_s=round(metrics.num_images / inference_s, 1),
+        inference_images_per_s=round(metrics.num_images / trained.inference_s, 1),
         num_seen=num_seen,
         epochs=epochs,
         training_s=round(seconds, 1),
@@ -160,33 +120,34 @@ def _measure(
     )
 
 
-def _time_per_image(
-    chosen: Settings, prepared: Prepared, where: torch.device, console: Console, budget_s: float
-) -> float:
+def _affordable(milestone: Milestone, shared: RunSession, budget_s: float) -> RunSession:
+    """The session of one network, with as many epochs, or as large a part of the images, as the time allows."""
+    chosen = shared.settings
+    chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"name": milestone.name})})
+    session = replace(shared, settings=chosen)
+    num_images = len(session.loaders["train"].indices)
+    affordable = max(2 * chosen.training.batch_size, int(budget_s / _time_per_image(session, budget_s)))
+    epochs = max(1, min(MAX_EPOCHS, affordable // num_images))
+    chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
+    return replace(session, settings=chosen).with_parts({"train": affordable // epochs})
+
+
+def _time_per_image(session: RunSession, budget_s: float) -> float:
     """Seconds of training per image, from a few real steps of a network that is then thrown away."""
-    trainer = assemble(chosen, prepared, where, None, console).trainer
-    trainer.model.train()
+    built = assemble(session)
+    built.state.model.train()
     begun, images, number = time.perf_counter(), 0, 0
     while True:
-        for batch in prepared.loaders["train"].epoch(number):
+        for batch in built.loaders["train"].epoch(number):
             if number == WARMUP_STEPS:
                 begun, images = time.perf_counter(), 0
-            loss = train_step(trainer, batch).loss
+            loss = train_step(built.state, batch).loss
             images += len(batch.labels)
             number += 1
             float(loss)  # waits for a GPU
             spent = time.perf_counter() - begun
             if number >= WARMUP_STEPS + MIN_TIMED_STEPS and spent >= min(TIMED_S, budget_s / 10):
                 return spent / images
-
-
-def _part(loader: Loader, num_images: int, seed: int) -> Loader:
-    """The same loader on a seeded part of its images."""
-    if num_images >= len(loader.indices):
-        return loader
-    generator = np.random.default_rng(derive(seed, "part"))
-    chosen = np.sort(generator.choice(loader.indices, num_images, replace=False))
-    return cast(Loader, replace(cast(MemoryLoader | StreamLoader, loader), indices=chosen))
 
 
 def _write_timeline(folder: Path, results: list[MilestoneResult], data: str, budget_s: float, chosen: Settings) -> None:

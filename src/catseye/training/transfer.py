@@ -1,7 +1,7 @@
 """Transfer learning: published weights, a strategy chosen from the data with its reason, and what follows from it.
 
 Enters: settings and prepared images. Leaves: a network with a new head, partly frozen, and the optimizer's
-groups. Called by assemble.py. Computing frozen features once is in cached_features.py.
+groups. Called by network.py. Computing frozen features once is in cached_features.py.
 
 The guide (as in Stanford's CS231n notes, "Transfer Learning"):
 
@@ -28,6 +28,7 @@ from catseye.models.heads import replace_head
 from catseye.models.pretrained import Published
 from catseye.models.zoo import count_published_classes, load_published
 from catseye.settings.schema import Settings
+from catseye.training.optimizers import ParameterGroup
 
 Strategy = Literal["feature-extraction", "fine-tune", "full", "scratch"]
 
@@ -227,28 +228,35 @@ def _has_weights(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def transfer_groups(model: nn.Module, plan: TransferPlan, chosen: Settings) -> list[dict[str, Any]]:
+def transfer_groups(model: nn.Module, chosen: Settings, steps_per_epoch: int) -> list[ParameterGroup]:
     """The optimizer's groups: the head at `training.lr`, the backbone lower, and lower still with each stage down.
 
-    `lr_scale` multiplies the scheduled rate; `from_epoch` holds a group back (gradual unfreezing).
+    With `transfer.gradual_epochs` each stage waits longer than the one above it.
+
+    Raises:
+        UsageError: the optimizer is muon.
+
     Source: Howard and Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3: discriminative rates, gradual unfreezing.
+
     """
+    if chosen.training.optimizer == "muon":
+        raise UsageError("training.optimizer = muon trains from fresh weights; with --pretrained use adamw or sgd")
     settings = chosen.transfer
     groups = _with_and_without_decay(model.get_submodule("head"), chosen.training.weight_decay, 1.0, 0)
     base = settings.backbone_lr / chosen.training.lr
     for depth, unit in enumerate(reversed(backbone_units(model))):
         scale = base * settings.layer_decay**depth
-        from_epoch = depth * settings.gradual_epochs
+        first_step = depth * settings.gradual_epochs * steps_per_epoch
         for layer in unit:
-            groups += _with_and_without_decay(layer, chosen.training.weight_decay, scale, from_epoch)
+            groups += _with_and_without_decay(layer, chosen.training.weight_decay, scale, first_step)
     return groups
 
 
-def _with_and_without_decay(module: nn.Module, decay: float, scale: float, from_epoch: int) -> list[dict[str, Any]]:
+def _with_and_without_decay(module: nn.Module, decay: float, factor: float, first_step: int) -> list[ParameterGroup]:
     trained = [p for p in module.parameters() if p.requires_grad]
     matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     return [
-        {"params": params, "weight_decay": weight_decay, "lr_scale": scale, "from_epoch": from_epoch}
-        for params, weight_decay in ((matrices, decay), (vectors, 0.0))
-        if params
+        ParameterGroup(parameters, weight_decay, factor, first_step)
+        for parameters, weight_decay in ((matrices, decay), (vectors, 0.0))
+        if parameters
     ]

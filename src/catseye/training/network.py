@@ -1,0 +1,110 @@
+"""The network of a run: fresh or with published weights, frozen or not, on its device.
+
+Enters: a `RunSession`. Leaves: `RunNetwork`, with the loaders that feed it and the groups its parameters are trained
+in. Called by assemble.py. The strategy of transfer learning is chosen in transfer.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from catseye.data.augment import normalise_batch, to_unit
+from catseye.data.loaders import Loader
+from catseye.data.prepare import Prepared
+from catseye.errors import UsageError
+from catseye.manifest import Architecture
+from catseye.models import registry
+from catseye.models.pretrained import Published
+from catseye.training.cached_features import cache_features
+from catseye.training.optimizers import ParameterGroup, plain_groups
+from catseye.training.session import RunSession
+from catseye.training.sync_batch_norm import synchronise
+from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
+
+FIRST_LOOK = 5_000  # images that a network which begins from the data is shown
+
+
+@dataclass(frozen=True)
+class RunNetwork:
+    """What is trained. `model` is the head alone where a frozen backbone was run once; `frozen` is the rest then."""
+
+    model: nn.Module
+    groups: Sequence[ParameterGroup]
+    loaders: Mapping[str, Loader]
+    architecture: Architecture
+    plan: TransferPlan | None = None
+    frozen: dict[str, Tensor] = field(default_factory=dict)
+
+
+def build_network(session: RunSession) -> RunNetwork:
+    """The same seed gives the same weights."""
+    torch.manual_seed(session.settings.seed)
+    built = _fresh(session) if session.published is None else _pretrained(session, session.published)
+    if session.settings.training.sync_batch_norm and session.place.processes.world_size > 1:
+        synchronise(built.model)
+    return built
+
+
+def _fresh(session: RunSession) -> RunNetwork:
+    chosen, prepared = session.settings, session.prepared
+    options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
+    spec, num_classes = prepared.spec, len(prepared.images.classes)
+    model = registry.create(
+        chosen.model.name, num_classes=num_classes, in_channels=spec.channels, input_px=spec.height_px, **options
+    )
+    begin = getattr(model, "initialise", None)
+    if begin is not None:
+        begin(_first_images(prepared))
+    model = model.to(session.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    groups = plain_groups(model, chosen.training)
+    return RunNetwork(model, groups, session.loaders, Architecture(name=chosen.model.name, options=options))
+
+
+def _pretrained(session: RunSession, published: Published) -> RunNetwork:
+    chosen, say = session.settings, session.place.say
+    model, plan = build_pretrained(chosen, session.prepared, published, session.place.device)
+    options: dict[str, Any] = {**pretrained_options(chosen), "head": "transfer"}
+    architecture = Architecture(name=chosen.model.name, options=options)
+    say(f"- strategy {plan.strategy}: {plan.reason}")
+    groups = transfer_groups(model, chosen, session.loaders["train"].num_batches)
+    if plan.strategy != "feature-extraction":
+        return RunNetwork(model, groups, session.loaders, architecture, plan)
+    if chosen.distillation.teacher:
+        raise UsageError("distillation.teacher needs images, feature extraction has none; say --strategy fine-tune")
+    loaders = _cache(model, session)
+    frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
+    return RunNetwork(model.get_submodule("head"), groups, loaders, architecture, plan, frozen)
+
+
+def _first_images(prepared: Prepared) -> Tensor:
+    """Training images of all classes, normalised: (N, C, H, W) float32 on the CPU."""
+    found: list[Tensor] = []
+    for batch in prepared.loaders["train"].epoch(0):  # shuffled
+        found.append(normalise_batch(to_unit(batch.pixels.cpu()), prepared.spec))
+        if sum(map(len, found)) >= FIRST_LOOK:
+            break
+    return torch.cat(found)[:FIRST_LOOK]
+
+
+def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
+    chosen = session.settings
+    cached = cache_features(
+        model.get_submodule("features"),
+        session.prepared.loaders,
+        session.prepared.spec,
+        chosen.augment,
+        variants=chosen.transfer.variants,
+        seed=chosen.seed,
+        batch_size=chosen.training.batch_size,
+    )
+    plain_s = cached.plain_epoch_s * chosen.training.epochs
+    session.place.say(
+        f"- features of the frozen backbone computed once, {cached.seconds_s:.1f} s; at this speed the plain loop "
+        f"would spend {plain_s:.0f} s on them in {chosen.training.epochs} epochs"
+    )
+    processes = session.place.processes
+    train = cached.loaders["train"].share(processes.rank, processes.world_size)
+    return {**cached.loaders, "train": train}

@@ -1,0 +1,224 @@
+"""One session of training: settings, published weights, images, and what was decided once all of them are known.
+
+Enters: a request, or a run to be continued. Leaves: a `RunSession`. `catseye train`, its --resume, `lr-find` and
+`timeline` all begin here, so that what one of them knows (--data-dir, the other processes) the others know too.
+
+    open_session    settings → weights → images → `decide` → session
+    reopen_session  the same from a run folder, whose decisions are kept
+    decide          the one place where settings may still change, before anything is built
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from catseye.data.loaders import Loader, draw_part
+from catseye.data.prepare import Prepared, prepare
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS
+from catseye.errors import UsageError
+from catseye.machine.devices import choose_device, keep_freed_memory
+from catseye.models import registry
+from catseye.models.pretrained import Published, expected_input, find_published
+from catseye.runs import Run
+from catseye.settings.schema import Settings
+from catseye.training.distributed import ALONE, Processes, check_same_data, check_sizes, join
+from catseye.training.request import RunRequest
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a run computes, with whom, and where it speaks; the console of all processes but the first is quiet."""
+
+    device: torch.device
+    console: Console
+    processes: Processes = ALONE
+
+    def say(self, sentence: str) -> None:
+        """Print a line as it is."""
+        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def find_workplace(request: RunRequest, *, alone: bool = False) -> Workplace:
+    """The device that was asked for, and the other processes that torchrun started, unless the verb works `alone`."""
+    processes, device = (ALONE, choose_device(request.device)) if alone else join(request.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    console = request.console or Console(stderr=True)
+    return Workplace(device, console if processes.first else Console(quiet=True), processes)
+
+
+@dataclass(frozen=True)
+class RunSession:
+    """Everything a run is built from. `parts`: of these splits only so many images, drawn from the seed, are used."""
+
+    settings: Settings
+    prepared: Prepared
+    place: Workplace
+    published: Published | None = None
+    data_dir: Path | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def loaders(self) -> Mapping[str, Loader]:
+        """One loader per split; the training one gives this process's part of every batch."""
+        loaders, processes = self.prepared.loaders, self.place.processes
+        return {**loaders, "train": loaders["train"].share(processes.rank, processes.world_size)}
+
+    @property
+    def held_out(self) -> str:
+        """The split that a finished run is measured on."""
+        return "test" if self.prepared.counts["test"] else "val"
+
+    def with_parts(self, parts: Mapping[str, int]) -> "RunSession":
+        """The same session on at most so many images of some splits; the others belong to no split any more."""
+        loaders, splits, drawn = dict(self.prepared.loaders), self.prepared.splits.copy(), dict(self.parts)
+        for side, num_images in parts.items():
+            whole = loaders[side]
+            if num_images < len(whole.indices):
+                loaders[side] = draw_part(whole, num_images, self.settings.seed)
+                splits[np.setdiff1d(whole.indices, loaders[side].indices)] = NOT_SPLIT
+                drawn[side] = num_images
+        return replace(self, prepared=replace(self.prepared, loaders=loaders, splits=splits), parts=drawn)
+
+    def describe_data(self) -> dict[str, Any]:
+        """data.json: the source, and name and class of every image on each side."""
+        images, prepared = self.prepared.images, self.prepared
+        names: dict[str, dict[str, str]] = {side: {} for side in SPLIT_LABELS}
+        for name, label, side in zip(images.names, images.labels, prepared.splits, strict=True):
+            if side >= 0:
+                names[SPLIT_LABELS[side]][name] = images.classes[label]
+        described = {
+            "source": images.source,
+            "data_dir": str(self.data_dir.resolve()) if self.data_dir else None,
+            "sha256": prepared.data_sha256,
+            "classes": list(images.classes),
+            "splits": names,
+            "quarantined": list(prepared.quarantined.values()),
+            "notes": prepared.notes,
+            "check": [{"rule": f.rule, "severity": f.severity, "count": f.count} for f in prepared.verdict.findings],
+        }
+        return {**described, "parts": dict(self.parts)} if self.parts else described
+
+
+def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> RunSession:
+    """A new session on the images of a request.
+
+    Raises:
+        UsageError: a setting is wrong or would do nothing. DataError: the images cannot be used.
+
+    """
+    if request.data is None:
+        raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
+    undecided = _gather(str(request.data), chosen, place, request.images_dir)
+    decision = decide(undecided)
+    for sentence in decision.sentences:
+        place.say(f"- {sentence}")
+    return replace(undecided, settings=decision.settings)
+
+
+def reopen_session(run: Run, place: Workplace) -> RunSession:
+    """The session of an unfinished run, on the images it began with.
+
+    Raises:
+        UsageError: the images have changed.
+
+    """
+    recorded = run.data
+    folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
+    session = _gather(recorded["source"], run.settings, place, folder).with_parts(recorded.get("parts", {}))
+    splits = session.describe_data()["splits"]
+    if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
+        raise UsageError(_what_changed(recorded, splits))
+    return session
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The settings a run is built with, and a sentence for each that is not as it was asked for."""
+
+    settings: Settings
+    sentences: tuple[str, ...] = ()
+
+
+def decide(session: RunSession) -> Decision:
+    """The settings for these images, on this machine, with these weights; nothing has been built yet.
+
+    A resumed run does not come here: it keeps what was decided. What decides how images are decoded and split (the
+    table `data`, `augment.crop_scale`, `training.batch_size`) has been read already.
+
+    Raises:
+        UsageError: an option would do nothing, or nothing is held out.
+
+    """
+    chosen, prepared, sentences = session.settings, session.prepared, []
+    if chosen.recipe and chosen.augment.hflip and not prepared.images.mirror_safe:
+        sentences.append("no mirror images: a mirrored digit is another sign")
+        unmirrored = {"hflip": 0.0, "hflip_alternate": False}
+        chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update=unmirrored)})
+    if chosen.augment.saturation and prepared.spec.channels == 1:
+        raise UsageError("augment.saturation would do nothing here: the images are grey; leave it out")
+    if not prepared.counts["val"] and chosen.training.keep == "best":
+        default = type(chosen.training)()
+        for key in ("patience", "best_by"):
+            if getattr(chosen.training, key) != getattr(default, key):
+                raise UsageError(
+                    f"training.{key} would do nothing here: there is no validation split (data.val_fraction)"
+                )
+    if not prepared.counts["val"] and not prepared.counts["test"]:
+        raise UsageError("nothing is held out: give data.val_fraction or data.test_fraction a value above 0")
+    return Decision(chosen, tuple(sentences))
+
+
+def _gather(source: str, chosen: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
+    """Weights and images. What is missing or unknown is told before minutes go into decoding."""
+    check_sizes(chosen, place.processes)
+    registry.entry(chosen.model.name)
+    published = _find_weights(chosen, place)
+    prepared = prepare(
+        source,
+        chosen.data,
+        batch_size=chosen.training.batch_size,
+        seed=chosen.seed,
+        device=place.device,
+        data_dir=data_dir,
+        min_area=chosen.augment.crop_scale,
+        expected=published.expected if published else None,
+        num_sharing=place.processes.per_node,
+    )
+    _say_what_was_found(prepared, place)
+    check_same_data(prepared, place.processes)
+    return RunSession(chosen, prepared, place, published, data_dir)
+
+
+def _find_weights(chosen: Settings, place: Workplace) -> Published | None:
+    transfer = chosen.transfer
+    if transfer.strategy == "none":
+        return None
+    if transfer.strategy == "scratch":
+        return Published({}, expected_input(chosen.model.name, given=True), "none, fresh ones")
+    published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
+    place.say(f"weights: {published.source}")
+    return published
+
+
+def _say_what_was_found(prepared: Prepared, place: Workplace) -> None:
+    counts = ", ".join(f"{count:,} {name}" for name, count in prepared.counts.items() if count)
+    spec = prepared.spec
+    shape = f"{spec.channels} x {spec.height_px} x {spec.width_px}"
+    place.say(f"{len(prepared.images.classes)} classes; {counts}; input {shape}, resize {spec.resize}")
+    for note in prepared.notes:
+        place.say(f"- {note}")
+    for line in prepared.verdict.three_lines():
+        place.say(line)
+
+
+def _what_changed(recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
+    """The sentence for images that are not those of data.json any more."""
+    before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
+    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
+    return f"{recorded['source']} has changed since the run began ({first}); put it back or start a new run"
