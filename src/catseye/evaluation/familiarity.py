@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Features = NDArray[np.floating]
 REFUSED = 0.03  # of the own images; the target is 0.05, and a threshold from few images is off by a point or two
 NUM_FOLDS = 10
+NUM_UNSEEN = 10
 PRIOR_IMAGES = 30  # the spread of each feature begins as that of all features, worth so many images
 
 
@@ -27,12 +28,15 @@ class FamiliarityFit:
     threshold: float
 
 
-def fit_familiarity(features: Features, labels: NDArray[np.int64], num_classes: int) -> FamiliarityFit | None:
+def fit_familiarity(
+    features: Features, labels: NDArray[np.int64], num_classes: int, *, unseen: Features | None = None
+) -> FamiliarityFit | None:
     """Class means and a threshold, chosen on images that took no part in the means they are held against.
 
-    None where a class has no image, or where there are fewer than four images in all.
+    `unseen` are images that the network was not trained on: where they lie further off than those it was trained on,
+    they decide. None where a class has no image, or where there are fewer than four images in all.
 
-    Shape: (N, F), (N,).
+    Shape: (N, F), (N,), unseen (M, F).
     Source: the cosine to class means is the nearest-class-mean rule of Mensink et al. 2013, with cosines as in Gidaris
     and Komodakis 2018; the threshold is a cross-conformal quantile (Vovk 2015).
     """
@@ -40,12 +44,15 @@ def fit_familiarity(features: Features, labels: NDArray[np.int64], num_classes: 
     if num < 4 or len(np.unique(labels)) < num_classes:
         return None
     wide = features.astype(np.float64)
-    unseen = np.empty(num)
+    left_out = np.empty(num)
     for fold in np.array_split(np.random.default_rng(0).permutation(num), min(NUM_FOLDS, num)):
         others = np.setdiff1d(np.arange(num), fold)
-        unseen[fold] = cosines(wide[fold], *_means(wide[others], labels[others], num_classes))
+        left_out[fold] = cosines(wide[fold], *_means(wide[others], labels[others], num_classes))
     scale, centres = _means(wide, labels, num_classes)
-    return FamiliarityFit(scale.astype(np.float32), centres.astype(np.float32), _threshold(unseen))
+    threshold = _threshold(left_out)
+    if unseen is not None and len(unseen) >= NUM_UNSEEN:
+        threshold = min(threshold, _threshold(cosines(unseen, scale, centres)))
+    return FamiliarityFit(scale.astype(np.float32), centres.astype(np.float32), threshold)
 
 
 def cosines(features: Features, scale: Features, centres: Features) -> NDArray[np.float64]:
@@ -70,11 +77,11 @@ def _means(
     return scale, _unit(sums)
 
 
-def _threshold(unseen: NDArray[np.float64]) -> float:
+def _threshold(found: NDArray[np.float64]) -> float:
     """Below the lowest 3 % of the own images; where those are less than one image, as far below the lowest again as a
     fifth of its distance to the middle.
     """
-    ranked = np.sort(unseen)
+    ranked = np.sort(found)
     place = int(REFUSED * len(ranked))
     margin = 0.0 if place else 0.2 * float(np.median(ranked) - ranked[0])
     return max(-1.0, float(ranked[place]) - margin)

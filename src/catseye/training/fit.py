@@ -85,7 +85,7 @@ def train_to_the_end(
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
     fit(session, built, record, progress)
-    trained = finish(session, record, built.state.num_parts)
+    trained = finish(session, built, record)
     if trained.first:
         console.print(f"trained and measured in {time.monotonic() - begun:.1f} s", highlight=False)
     return trained
