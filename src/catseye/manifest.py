@@ -96,7 +96,8 @@ class Manifest(BaseModel):
 
     `input_kind` is what the graph of an exported file takes: uint8 (N, H, W, C), or normalised float
     (N, C, H, W). It and `parity` are None in a run's own weights, which have no graph. `outputs` names what a graph
-    returns, in the formats whose files do not. `quantisation` is None but in INT8 files.
+    returns, in the formats whose files do not. `quantisation` is None but in INT8 files. An image is "unknown" where
+    its largest probability is below `unknown_threshold`, or its familiarity below `familiarity_threshold`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,6 +108,7 @@ class Manifest(BaseModel):
     architecture: Architecture
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     unknown_threshold: float | None = Field(default=None, ge=0, le=1)
+    familiarity_threshold: float | None = Field(default=None, ge=-1, le=1)
     provenance: Provenance = Provenance()
     input_kind: Literal["uint8", "float"] | None = None
     outputs: tuple[str, ...] = ()

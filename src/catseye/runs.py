@@ -36,6 +36,7 @@ from catseye.errors import ModelFileError, SaveError, UsageError
 from catseye.files import hold_folder, make_folder, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
+from catseye.models.familiarity import Familiarity
 from catseye.settings.merge import read_settings
 from catseye.settings.schema import Settings
 
@@ -272,10 +273,10 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
     try:
         # First without memory: a file that names a network of 30 GB must not be able to ask for them.
         with torch.device("meta"):
-            wanted = {name: value.shape for name, value in _build_network(manifest).state_dict().items()}
+            wanted = {name: value.shape for name, value in _build_network(manifest, tensors).state_dict().items()}
         if wanted != {name: value.shape for name, value in tensors.items()}:
             raise RuntimeError(_first_difference(wanted, tensors))
-        model = _build_network(manifest)
+        model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
     except (UsageError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
@@ -285,16 +286,19 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
     return model.to(device, memory_format=torch.channels_last).eval(), manifest  # type: ignore[call-overload]
 
 
-def _build_network(manifest: Manifest) -> nn.Module:
+def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Module:
     spec = manifest.preprocessing
     options: dict[str, Any] = dict(manifest.architecture.options)
-    return registry.create(
+    model = registry.create(
         manifest.architecture.name,
         num_classes=len(manifest.classes),
         in_channels=spec.channels,
         input_px=spec.height_px,
         **options,
     )
+    if (scale := tensors.get("familiarity.scale")) is not None and scale.ndim == 1:
+        model.familiarity = Familiarity(len(scale), len(manifest.classes))
+    return model
 
 
 def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> str:

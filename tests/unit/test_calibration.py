@@ -9,6 +9,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import brier_score_loss
 
 from catseye.evaluation.calibration import (
+    PRIOR_SD,
     VECTOR_PENALTY,
     brier_score,
     expected_calibration_error,
@@ -29,29 +30,46 @@ def overconfident(seed: int, temperature: float, count: int = 2000, num_classes:
     return (honest * temperature).astype(np.float32), labels.astype(np.int64)
 
 
-def smoothed_loss(logits, labels, scale):
-    """Mean cross-entropy of scale * logits with labels smoothed by 1 / (N + 2)."""
-    count, num_classes = logits.shape
-    smoothing = 1 / (count + 2)
-    wanted = np.full(logits.shape, smoothing / (num_classes - 1))
-    wanted[np.arange(count), labels] = 1 - smoothing
-    return -(wanted * log_softmax(logits.astype(np.float64) * scale, 1)).sum(1).mean()
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize("temperature", [0.5, 2.5])
 def test_the_temperature_that_was_put_in_is_found(temperature):
     logits, labels = overconfident(0, temperature)
     found = fit_temperature(logits, labels)
     assert found == pytest.approx(temperature, rel=0.1)
-    oracle = minimize_scalar(lambda scale: smoothed_loss(logits, labels, scale), bounds=(0.05, 20), method="bounded")
-    assert 1 / found == pytest.approx(oracle.x, rel=1e-3)
+
+    def cost(log_t):
+        logs = log_softmax(logits.astype(np.float64) / np.exp(log_t), 1)
+        return -logs[np.arange(len(labels)), labels].sum() + (log_t / PRIOR_SD) ** 2 / 2
+
+    oracle = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-6})
+    assert found == pytest.approx(np.exp(oracle.x), rel=1e-3)
 
 
-def test_a_few_images_that_are_all_right_are_not_certainty():
+def test_a_few_images_that_are_all_right_change_nothing():
     logits = 5 * np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
-    temperature = fit_temperature(logits, np.array([0, 1, 2, 0]))
-    confidence = softmax(logits[0] / temperature).max()
-    assert confidence == pytest.approx(5 / 6, abs=1e-6)  # (N + 1) / (N + 2) with N = 4
+    assert fit_temperature(logits, np.array([0, 1, 2, 0])) == 1.0
+
+
+@pytest.mark.parametrize("count", [20, 42, 120, 2500])
+def test_probabilities_that_are_right_are_hardly_ever_changed(count):
+    """The models are exactly calibrated; a temperature that noise suggests would make their answers worse."""
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng([count, seed])
+        logits = rng.normal(0, 1, (count, 3))
+        logits[np.arange(count), rng.integers(0, 3, count)] += rng.gamma(4, 2.0, count) + 1
+        labels = (softmax(logits, 1).cumsum(1) > rng.random((count, 1))).argmax(1)
+        found.append(fit_temperature(logits, labels))
+    assert np.mean(np.array(found) == 1.0) >= 0.7
+    assert all(abs(np.log(value)) < 0.5 for value in found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_overconfidence_is_mended_with_a_hundred_images(seed):
+    logits, labels = overconfident(seed, 2.5, count=100)
+    others = overconfident(100 + seed, 2.5)
+    found = fit_temperature(logits, labels)
+    assert 1.5 < found < 4
+    assert score(*others, found).ece < score(*others, 1.0).ece / 2
 
 
 def test_equal_logits_say_nothing_and_break_nothing():
@@ -63,7 +81,7 @@ def test_scaling_changes_no_answer_and_does_not_raise_the_loss_it_was_fitted_to(
     logits, labels = overconfident(seed, temperature, count=100)
     found = fit_temperature(logits, labels)
     np.testing.assert_array_equal((logits / found).argmax(1), logits.argmax(1))
-    assert smoothed_loss(logits, labels, 1 / found) <= smoothed_loss(logits, labels, 1.0) + 1e-9
+    assert score(logits, labels, found).loss <= score(logits, labels, 1.0).loss + 1e-9
 
 
 def test_vector_scaling_finds_scipys_minimum():

@@ -10,6 +10,7 @@ exporting and cli.
     measure.py        a model and images in, logits out
     provenance.py     whether images to be measured on are ones that trained the model
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
+    familiarity.py    class means of features, and the threshold below which an image is a stranger
     rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy
     statistics.py     bootstrap, McNemar's test, Holm
     label_errors.py   confident learning

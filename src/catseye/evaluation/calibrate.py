@@ -59,7 +59,10 @@ class Calibrated:
     def to_lines(self) -> list[str]:
         """What a terminal shows."""
         count = self.validation.num_images
-        lines = [f"temperature {self.validation.temperature:.3f}, from {count:,} validation images"]
+        temperature = self.validation.temperature
+        lines = [f"temperature {temperature:.3f}, from {count:,} validation images"]
+        if temperature == 1.0:
+            lines = [f"temperature 1: on {count:,} validation images no other clearly lowers the loss, so none is used"]
         for name, one in (("validation", self.validation), ("test", self.test)):
             if one is not None:
                 before, after = one.before, one.after

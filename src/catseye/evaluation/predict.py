@@ -74,6 +74,30 @@ def _forward_logits(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([_forward_logits(model, half) for half in x.tensor_split(2)])
 
 
+@torch.inference_mode()
+def collect_features(
+    model: nn.Module, loader: Loader, spec: Preprocessing
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Pooled features (N, F) and labels (N,) of all images of a loader; features that it has already pass through.
+
+    The model's training mode is as before when this returns.
+    """
+    training = model.training
+    model.eval()
+    backbone = model.get_submodule("features")
+    features: list[Tensor] = []
+    labels: list[Tensor] = []
+    for batch in loader.epoch(0):
+        cached = batch.pixels.is_floating_point()
+        maps = batch.pixels if cached else _forward_logits(backbone, normalise_batch(to_unit(batch.pixels), spec))
+        features.append(maps.float().mean((2, 3)))
+        labels.append(batch.labels)
+    model.train(training)
+    if not labels:
+        raise DataError(f"none of {len(loader.indices)} images can be read")
+    return torch.cat(features).cpu().numpy(), torch.cat(labels).cpu().numpy()
+
+
 def collect_answers(model: OpenedModel, loader: Loader) -> Outputs:
     """The same pass with an exported file, which computes from pixels without torch."""
     logits: list[NDArray[np.float32]] = []

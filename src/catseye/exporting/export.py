@@ -19,7 +19,7 @@ from catseye.classifier import Classifier
 from catseye.errors import CatseyeError, MissingDependency, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
-from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out
+from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
 from catseye.exporting.parity import ParityResult, answers_of, compare_answers, require
@@ -32,6 +32,7 @@ from catseye.runtimes.model_file import OpenedModel
 
 NUM_IMAGES = 256  # enough to meet every class; all there are where a run holds fewer out
 NUM_IMAGES_INT8 = 2048  # a budget of 0.3 points is less than one image of 256
+NUM_FOR_INT8 = 512  # where fewer are held out, training images show whether the file still answers alike
 
 Say = Callable[[str], None]
 
@@ -114,6 +115,8 @@ def export(
     manifest = trained.manifest.model_copy(update={"input_kind": input_kind})
     images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES)
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
+    short = NUM_FOR_INT8 - len(images.names)
+    more = read_images(opened, manifest, "train", short, "agreement") if int8 and short > 0 else None
     folder, name = _target(opened.path, out, formats, int8)
 
     expected = None
@@ -127,11 +130,13 @@ def export(
                 continue
             if expected is None:
                 expected = _ask_run(reference, images)
-            seen = images if draft.limits.max_drop is not None else images.part(0, NUM_IMAGES)
+            fewer_bits = draft.limits.max_drop is not None
+            seen = images if fewer_bits else images.part(0, NUM_IMAGES)
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
-                written.append(_prove_and_place(reference, draft, target, seen, expected, say))
+                proof = Proof(reference, seen, expected[: len(seen.names)], more if fewer_bits else None)
+                written.append(_prove_and_place(proof, draft, target, say))
             except CatseyeError as error:
                 failures.append(error)
     finally:
@@ -171,10 +176,18 @@ def _ask_run(reference: Classifier, images: HeldOut) -> NDArray[Any]:
         return answers_of(reference, images)
 
 
-def _prove_and_place(
-    reference: Classifier, draft: Draft, target: Path, images: HeldOut, expected: NDArray[Any], say: Say
-) -> tuple[ExportedFile, OpenedModel]:
-    """Write the draft where nobody looks, prove it, write the proof into it and move it into place."""
+@dataclass(frozen=True)
+class Proof:
+    """What a file is held against: the run, held-out images with the run's answers, and further images for INT8."""
+
+    reference: Classifier
+    images: HeldOut
+    expected: NDArray[Any]
+    more: HeldOut | None
+
+
+def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tuple[ExportedFile, OpenedModel]:
+    """Write the draft into a hidden folder, prove it, write the proof into it and move it into place."""
     beside = target.parent / f".{target.stem}.{os.getpid()}.new"
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -187,12 +200,13 @@ def _prove_and_place(
             return outputs["prediction"], outputs["probability"]
 
         comparison = compare_answers(
-            reference,
+            proof.reference,
             ask,
             file.manifest.preprocessing,
             file.manifest.temperature,
-            images,
-            expected=expected[: len(images.names)],
+            proof.images,
+            expected=proof.expected,
+            more=proof.more,
         )
         require(comparison, draft.limits, str(target))
         # The proof goes into the file; the graph that was proved stays as it is. Opened once more, as users do.

@@ -15,8 +15,8 @@ from catseye.models.heads import last_linear
 class Graph(nn.Module):
     """The network between what a caller has and what a caller wants.
 
-    Shape: image (N, H, W, C) uint8, or (N, C, H, W) normalised float -> prediction (N, K) logits,
-    probability (N, K), and cam (N, h, w) where `last_linear` finds the weights for it.
+    Shape: image (N, H, W, C) uint8, or (N, C, H, W) normalised float -> prediction (N, K) logits, probability (N, K);
+    cam (N, h, w) where `last_linear` finds the weights for it, familiarity (N,) where the network has one.
     """
 
     def __init__(self, model: nn.Module, manifest: Manifest) -> None:
@@ -25,11 +25,13 @@ class Graph(nn.Module):
         self.head = model.get_submodule("head")
         self.manifest = manifest
         self.linear = last_linear(self.head)
+        self.familiarity = getattr(model, "familiarity", None)
 
     @property
     def output_names(self) -> list[str]:
         """In the order in which `forward` returns them."""
-        return ["prediction", "probability"] + (["cam"] if self.linear is not None else [])
+        extra = {"cam": self.linear, "familiarity": self.familiarity}
+        return ["prediction", "probability", *(name for name, part in extra.items() if part is not None)]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Shape: see the class."""
@@ -40,10 +42,12 @@ class Graph(nn.Module):
             x = normalise_batch(to_unit(image.float().permute(0, 3, 1, 2)), self.manifest.preprocessing)
         features = self.features(x)
         logits = self.head(features)
-        outputs = (logits, torch.softmax(logits / self.manifest.temperature, dim=1))
-        if self.linear is None:
-            return outputs
-        return (*outputs, class_activation_map(features, logits, self.linear.weight))
+        outputs = [logits, torch.softmax(logits / self.manifest.temperature, dim=1)]
+        if self.linear is not None:
+            outputs.append(class_activation_map(features, logits, self.linear.weight))
+        if self.familiarity is not None:
+            outputs.append(self.familiarity(features))
+        return tuple(outputs)
 
     def example(self) -> Tensor:
         """What tracing needs. Two images: with one, torch.export would take the batch size for a constant."""

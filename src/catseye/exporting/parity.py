@@ -5,8 +5,9 @@ raises where it is not good enough. Called by `export.py`.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ class ParityLimits:
     """What a format must reach: share of equal top-1 answers, and largest difference of a probability.
 
     Where `max_drop` is set, the file computes in fewer bits and its probabilities do differ: then the accuracy may
-    fall by so much (a share: 0.003 are 0.3 points), and the other two do not count.
+    fall by so much (a share: 0.003 are 0.3 points), and the other two do not count. Few images cannot show so small a
+    loss, so a file is refused where the loss is certain to be larger: its 95 % interval begins above the budget.
     """
 
     agreement: float = 1.0
@@ -70,7 +72,8 @@ class Score:
 class ParityResult:
     """Run against file. `worst` has the images that differ most: name, difference, run's and file's answer.
 
-    `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same images.
+    `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same images. Where those are
+    few, `more` has the same over them and `num_more` training images, on which a changed answer counts as a loss.
     """
 
     split: str
@@ -81,6 +84,13 @@ class ParityResult:
     worst: tuple[tuple[str, float, str, str], ...]
     expected: Answers
     drop: tuple[float, float, float]
+    num_more: int = 0
+    more: tuple[float, float, float] | None = None
+
+    @property
+    def smallest_drop(self) -> float:
+        """The loss of accuracy that is certain: the higher lower end of the two intervals."""
+        return max(self.drop[1], self.more[1] if self.more else -1.0)
 
     @property
     def max_difference(self) -> float:
@@ -127,6 +137,8 @@ class ParityResult:
             "file": vars(self.file),
             "accuracy_drop": self.drop[0],
             "accuracy_drop_95_interval": list(self.drop[1:]),
+            "num_more_images": self.num_more,
+            "changed_answers_95_interval": list(self.more[1:]) if self.more else None,
             "macro_f1_drop": self.run.macro_f1 - self.file.macro_f1,
         }
 
@@ -147,11 +159,13 @@ def compare_answers(
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     expected: Answers | None = None,
+    more: HeldOut | None = None,
 ) -> ParityResult:
     """Ask the run once (not at all where `expected` has its answers) and the file at every batch size.
 
     `spec` and `temperature` are the ones that the file itself carries. The file's probabilities are taken twice,
     from its own output and from its logits, at a temperature above 1 also without it; the largest difference counts.
+    `more` are images whose labels do not count, asked once: does the file answer them as the run does?
     """
     expected = answers_of(reference, images) if expected is None else expected
     pixels = np.stack([preprocess(content, spec) for content in images.contents])
@@ -176,8 +190,28 @@ def compare_answers(
         for index in np.argsort(-largest, kind="stable")[:NUM_WORST]
     ]
     scores = [_score(chosen, images.labels, len(names)) for chosen in (answers, found)]
-    drop = paired_drop(answers == images.labels, found == images.labels)
-    return ParityResult(images.split, len(pixels), tuple(rows), scores[0], scores[1], tuple(worst), expected, drop)
+    before, after = answers == images.labels, found == images.labels
+    result = ParityResult(
+        images.split,
+        len(pixels),
+        tuple(rows),
+        scores[0],
+        scores[1],
+        tuple(worst),
+        expected,
+        paired_drop(before, after),
+    )
+    if more is None:
+        return result
+    same = answers_of(reference, more).argmax(1) == _ask_once(ask, more.pixels(spec))
+    pooled = paired_drop(np.append(before, np.full(len(same), True)), np.append(after, same))
+    return replace(result, num_more=len(same), more=pooled)
+
+
+def _ask_once(ask: Ask, pixels: Pixels) -> NDArray[np.int64]:
+    size = BATCH_SIZES[-1]
+    parts = [ask(pixels[start : start + size])[0].argmax(1) for start in range(0, len(pixels), size)]
+    return np.concatenate(parts)
 
 
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -212,10 +246,16 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
         CatseyeError: it does not; names the worst images.
 
     """
+    advice = ""
     if limits.max_drop is not None:
-        # Shares of whole images: the rounding of their difference must not decide.
-        good = comparison.drop[0] <= limits.max_drop + 1e-9
-        got = f"{100 * comparison.drop[0]:.2f} points"
+        good = comparison.smallest_drop <= limits.max_drop
+        low, high = (100 * value for value in comparison.drop[1:])
+        got = f"{100 * comparison.drop[0]:.2f} points (95 % interval {low:.2f} to {high:.2f}"
+        got += f", {comparison.num_images} images)"
+        if comparison.more is not None:
+            low, high = (100 * value for value in comparison.more[1:])
+            got += f", {low:.2f} to {high:.2f} with {comparison.num_more} training images"
+        advice = f"; --max-drop {math.ceil(1000 * comparison.smallest_drop) / 10:g} would accept it"
     else:
         good = comparison.max_difference <= limits.max_difference and comparison.agreement >= limits.agreement
         got = f"{comparison.agreement:.2%} and {comparison.max_difference:.4g}"
@@ -227,7 +267,7 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
     )
     raise CatseyeError(
         f"the exported file does not answer as the run does, so {file} was not written; allowed: "
-        f"{limits.to_line()}; got {got}; worst images:{worst}"
+        f"{limits.to_line()}; got {got}{advice}; worst images:{worst}"
     )
 
 
@@ -245,3 +285,12 @@ def _score(answers: NDArray[np.int64], labels: NDArray[np.int64], num_classes: i
     hits = int((answers == labels).sum())
     low, high = wilson_interval(hits, len(labels))
     return Score(hits / len(labels), low, high, macro_f1(confusion_matrix(labels, answers, num_classes)))
+
+
+def __getattr__(name: str) -> type[Any]:
+    """The names of 0.1, for one release."""
+    renamed = {"Comparison": ParityResult, "Limits": ParityLimits}
+    if name not in renamed:
+        raise AttributeError(f"{__name__} has no {name!r}")
+    warnings.warn(f"{name} is now called {renamed[name].__name__}", DeprecationWarning, stacklevel=2)
+    return renamed[name]

@@ -13,6 +13,7 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     run_folder.py       which run folder, what is written first, and the record of a run while it trains
     assemble.py         the objects of a run, from a session
     network.py          its network, fresh or with published weights
+    known.py            what a finished network knows: class means of its features
     finish.py           the best weights measured, the run folder completed
     auto.py             the recipe auto: facts in, a way of training and one sentence out
     facts.py            those facts, from the images, the machine and the weights at hand

@@ -15,6 +15,8 @@ from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics
 from catseye.manifest import Manifest
 from catseye.runs import Run, environment, load_model, save_model, write_json
+from catseye.training.assemble import Assembled
+from catseye.training.known import learn_familiarity
 from catseye.training.run_folder import RunRecord
 from catseye.training.session import RunSession
 
@@ -36,7 +38,7 @@ class TrainedRun:
         return self.run.path
 
 
-def finish(session: RunSession, record: RunRecord, num_parts: int) -> TrainedRun:
+def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedRun:
     """Measure the weights that the run kept, write its results and remove its checkpoints."""
     prepared, processes, run, position = session.prepared, session.place.processes, record.run, record.position
     processes.wait()  # until the first one has written the best weights
@@ -48,6 +50,10 @@ def finish(session: RunSession, record: RunRecord, num_parts: int) -> TrainedRun
             held_out = processes.collect(best, prepared.loaders["val"], prepared.spec, after_batch=visit)
             temperature = fit_temperature(held_out.logits, held_out.labels)
             manifest = manifest.model_copy(update={"temperature": temperature})
+        if processes.first:
+            threshold = learn_familiarity(best, session, built)
+            manifest = manifest.model_copy(update={"familiarity_threshold": threshold})
+        visit()
         begun = time.perf_counter()
         outputs = processes.collect(best, prepared.loaders[side], prepared.spec, after_batch=visit)
         inference_s = time.perf_counter() - begun
@@ -60,7 +66,7 @@ def finish(session: RunSession, record: RunRecord, num_parts: int) -> TrainedRun
     save_figure(curves_figure(rows), run.path / "curves.png")
     save_model(run.model_path, best.state_dict(), _with_scores(manifest, side, metrics))
     spent = {"training_seconds": round(sum(row["seconds"] for row in rows), 2)}
-    write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": num_parts})
+    write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": built.state.num_parts})
     record.checkpoints.discard()
     return TrainedRun(run, metrics, side, inference_s=inference_s, input_px=prepared.spec.height_px)
 

@@ -108,7 +108,7 @@ def train_to_the_end(
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
     fit(session, built, record, progress)
-    trained = finish(session, record, built.state.num_parts)
+    trained = finish(session, built, record)
     if trained.first:
         spent_s = time.monotonic() - request.begun_s
         console.print(f"{spent_s:.1f} s from the command to the result", highlight=False)

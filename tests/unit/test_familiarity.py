@@ -1,0 +1,78 @@
+"""Strangers are told apart by features: the fit against NumPy, the module against the fit, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+
+from catseye.evaluation.familiarity import cosines, fit_familiarity
+from catseye.models import registry
+from catseye.models.familiarity import Familiarity, attach_familiarity
+
+NUM_FEATURES = 64
+
+
+def world(seed):
+    """Three classes around directions of their own, strangers around others; positive, as behind a ReLU."""
+    directions = np.random.default_rng(7).gamma(1.0, 1.0, (5, NUM_FEATURES))
+    rng = np.random.default_rng(seed)
+
+    def draw(num, which):
+        labels = rng.choice(which, num)
+        noise = rng.gamma(2.0, 0.35, (num, NUM_FEATURES))
+        return directions[labels] * rng.uniform(0.7, 1.3, (num, 1)) + noise, labels
+
+    return draw
+
+
+@pytest.mark.parametrize("num", [60, 300])
+def test_own_images_pass_and_strangers_do_not(num):
+    refused_own, refused_strangers = [], []
+    for seed in range(10):
+        draw = world(seed)
+        features, labels = draw(num, [0, 1, 2])
+        fit = fit_familiarity(features, labels, 3)
+        own, _ = draw(500, [0, 1, 2])
+        strangers, _ = draw(500, [3, 4])
+        refused_own.append((cosines(own, fit.scale, fit.centres) < fit.threshold).mean())
+        refused_strangers.append((cosines(strangers, fit.scale, fit.centres) < fit.threshold).mean())
+    assert np.mean(refused_own) <= 0.05
+    assert np.mean(refused_strangers) >= 0.95
+
+
+def test_images_that_chose_the_means_do_not_choose_the_threshold():
+    """With fewer images than features every image is close to a mean that it helped to make."""
+    draw = world(0)
+    features, labels = draw(30, [0, 1, 2])
+    fit = fit_familiarity(features, labels, 3)
+    naive = np.quantile(cosines(features, fit.scale, fit.centres), 0.03)
+    own, _ = draw(2000, [0, 1, 2])
+    found = cosines(own, fit.scale, fit.centres)
+    assert (found < naive).mean() > 0.15
+    assert (found < fit.threshold).mean() < 0.1
+
+
+def test_no_fit_where_a_class_is_missing_or_almost_nothing_is_there():
+    features = np.random.default_rng(0).random((6, 4))
+    assert fit_familiarity(features, np.array([0, 0, 1, 1, 0, 1]), 3) is None
+    assert fit_familiarity(features[:3], np.array([0, 1, 0]), 2) is None
+    constant = fit_familiarity(np.ones((6, 4)), np.array([0, 0, 1, 1, 0, 1]), 2)
+    assert np.isfinite([constant.threshold, *constant.scale]).all()
+
+
+def test_the_module_computes_what_was_fitted():
+    draw = world(3)
+    features, labels = draw(60, [0, 1, 2])
+    fit = fit_familiarity(features, labels, 3)
+    module = Familiarity(NUM_FEATURES, 3)
+    module.load_state_dict({"scale": torch.from_numpy(fit.scale), "centres": torch.from_numpy(fit.centres)})
+    maps = torch.from_numpy(features).float()[:, :, None, None] * torch.ones(1, 1, 2, 3)
+    np.testing.assert_allclose(module(maps).numpy(), cosines(features, fit.scale, fit.centres), atol=1e-5)
+
+
+def test_a_network_keeps_its_familiarity_with_its_weights():
+    model = registry.create("lenet5", num_classes=3, in_channels=1, input_px=32)
+    before = set(model.state_dict())
+    attach_familiarity(model, torch.ones(16), torch.ones(3, 16))
+    assert set(model.state_dict()) - before == {"familiarity.scale", "familiarity.centres"}
+    x = torch.rand(2, 1, 32, 32)
+    assert model.familiarity(model.features(x)).shape == (2,)
