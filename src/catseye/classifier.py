@@ -45,11 +45,13 @@ class Prediction:
 class Classifier:
     """A model with its manifest.
 
-    `logits` maps (N, H, W, C) uint8 pixels to (N, K) float32.
+    `logits` maps (N, H, W, C) uint8 pixels to (N, K) float32; `logits_and_familiarity`, where the model has both, to
+    those and how familiar each image is (N,).
     """
 
     manifest: Manifest
     logits: Callable[[Pixels], Logits] = field(repr=False)
+    logits_and_familiarity: Callable[[Pixels], tuple[Logits, Logits]] | None = field(default=None, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ class Classifier:
             ImageError: the image cannot be read.
 
         """
-        return self._answer(self.logits(preprocess(image, self.manifest.preprocessing)[None]))[0]
+        return self._answer(preprocess(image, self.manifest.preprocessing)[None])[0]
 
     def predict_many(self, images: Iterable[ImageSource], *, batch_size: int = 64) -> Iterator[Prediction | ImageError]:
         """Classify many images in batches; one answer per image, in order.
@@ -83,13 +85,18 @@ class Classifier:
 
     def _answer_batch(self, batch: list[Pixels | ImageError]) -> list[Prediction | ImageError]:
         pixels = [item for item in batch if not isinstance(item, ImageError)]
-        answers = iter(self._answer(self.logits(np.stack(pixels))) if pixels else [])
+        answers = iter(self._answer(np.stack(pixels)) if pixels else [])
         return [item if isinstance(item, ImageError) else next(answers) for item in batch]
 
-    def _answer(self, logits: Logits) -> list[Prediction]:
+    def _answer(self, pixels: Pixels) -> list[Prediction]:
+        familiarity = None
+        if self.logits_and_familiarity is not None:
+            logits, familiarity = self.logits_and_familiarity(pixels)
+        else:
+            logits = self.logits(pixels)
         probabilities = softmax(logits, self.manifest.temperature)
-        limit = self.manifest.unknown_threshold
-        return [Prediction(self.classes, row, limit is not None and bool(row.max() < limit)) for row in probabilities]
+        unknown = self.manifest.are_unknown(probabilities, familiarity)
+        return [Prediction(self.classes, *row) for row in zip(probabilities, unknown.tolist(), strict=True)]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:

@@ -6,6 +6,8 @@ that made it and where it came from. Written by runs and exporting, read by ever
 
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from catseye.errors import ModelFileError
@@ -121,6 +123,20 @@ class Manifest(BaseModel):
         if len(set(classes)) != len(classes):
             raise ValueError("class names must differ from each other")
         return classes
+
+    def are_unknown(
+        self, probabilities: NDArray[np.floating], familiarity: NDArray[np.floating] | None = None
+    ) -> NDArray[np.bool_]:
+        """Which images get the answer "unknown".
+
+        Shape: (N, K), (N,) -> (N,).
+        """
+        unknown = np.zeros(len(probabilities), bool)
+        if self.unknown_threshold is not None:
+            unknown |= probabilities.max(1) < self.unknown_threshold
+        if self.familiarity_threshold is not None and familiarity is not None:
+            unknown |= familiarity < self.familiarity_threshold
+        return unknown
 
     def to_json(self) -> str:
         """The text that is stored in the model file."""

@@ -72,7 +72,7 @@ class OpenedModel:
     network: "nn.Module | None" = field(default=None, repr=False)
 
     def run(self, pixels: Pixels) -> Outputs:
-        """All outputs by name: prediction (N, K) logits, probability (N, K), and cam (N, h, w) where there is one.
+        """All outputs by name: prediction (N, K) logits, probability (N, K); some have cam (N, h, w), familiarity (N,).
 
         Shape: pixels (N, H, W, C) uint8, as `preprocess` makes them.
         """
@@ -82,6 +82,17 @@ class OpenedModel:
     def logits(self, pixels: Pixels) -> Logits:
         """Shape: (N, H, W, C) uint8 -> (N, K) float32."""
         return self.ask(tensor_of(pixels, self.manifest), ("prediction",))[0]
+
+    def logits_and_familiarity(self, pixels: Pixels) -> tuple[Logits, NDArray[np.float32]]:
+        """Shape: (N, H, W, C) uint8 -> (N, K) and (N,) float32."""
+        logits, familiarity = self.ask(tensor_of(pixels, self.manifest), ("prediction", "familiarity"))
+        return logits, familiarity
+
+    @property
+    def knows_strangers(self) -> bool:
+        """Whether it says how familiar an image is, and from where on it is a stranger."""
+        has_output = any(name == "familiarity" for name, _, _ in self.outputs)
+        return has_output and self.manifest.familiarity_threshold is not None
 
     def layers(self) -> "nn.Module":
         """The network, to look into.
@@ -96,7 +107,8 @@ class OpenedModel:
 
     def classifier(self) -> Classifier:
         """The same, behind the face that users of the library know."""
-        return Classifier(manifest=self.manifest, logits=self.logits)
+        both = self.logits_and_familiarity if self.knows_strangers else None
+        return Classifier(manifest=self.manifest, logits=self.logits, logits_and_familiarity=both)
 
 
 def read_once(path: str | Path, what: str) -> bytes:
@@ -147,7 +159,7 @@ def image_and_answers(manifest: Manifest, names: Sequence[str] = ()) -> tuple[li
         image: Face = ("image", "float32", ["batch", spec.channels, spec.height_px, spec.width_px])
     else:
         image = ("image", "uint8", ["batch", spec.height_px, spec.width_px, spec.channels])
-    shapes: dict[str, list[int | str]] = {"cam": ["batch", "h", "w"]}
+    shapes: dict[str, list[int | str]] = {"cam": ["batch", "h", "w"], "familiarity": ["batch"]}
     known: list[int | str] = ["batch", len(manifest.classes)]
     return [image], [(name, "float32", shapes.get(name, known)) for name in names or manifest.outputs]
 

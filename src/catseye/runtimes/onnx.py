@@ -160,7 +160,8 @@ def _check_onnx_face(manifest: Manifest, inputs: list[Face], outputs: list[Face]
     else:
         wanted_inputs = {"image": ("tensor(float)", [spec.channels, spec.height_px, spec.width_px])}
     wanted_outputs = {name: ("tensor(float)", [num_classes]) for name in ("prediction", "probability")}
-    found = [one for one in outputs if one[0] != "cam"]
+    extras = {"cam": 3, "familiarity": 1}  # outputs that a file may have, and their dimensions
+    found = [one for one in outputs if one[0] not in extras or len(one[2]) != extras[one[0]]]
     for side, wanted, got in (
         ("inputs", wanted_inputs, _behind_batch(inputs)),
         ("outputs", wanted_outputs, _behind_batch(found)),

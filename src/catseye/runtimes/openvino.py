@@ -143,8 +143,8 @@ def _check_openvino_face(manifest: Manifest, inputs: list[Face], outputs: list[F
         sides, kind = [spec.channels, spec.height_px, spec.width_px], "f32"
     wanted: list[Face] = [("image", kind, ["batch", *sides])]
     answers: list[Face] = [(name, "f32", ["batch", len(manifest.classes)]) for name in ("prediction", "probability")]
-    if outputs[2:] and outputs[2][0] == "cam" and outputs[2][1] == "f32" and len(outputs[2][2]) == 3:
-        answers.append(outputs[2])  # its sides are the network's own
+    extras = {"cam": 3, "familiarity": 1}  # outputs that a file may have, and their dimensions; cam's sides are its own
+    answers += [one for one in outputs[2:] if one[1] == "f32" and extras.get(one[0]) == len(one[2])]
     found = outputs
     for side, expected, got in (("inputs", wanted, inputs), ("outputs", answers, found)):
         if expected != got:

@@ -43,14 +43,18 @@ def open_weights(path: str | Path, wish: OpenSettings) -> OpenedModel:
     def ask(pixels: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
             x = torch.from_numpy(pixels).to(where).permute(0, 3, 1, 2)
-            result: Tensor = network(normalise_batch(to_unit(x), manifest.preprocessing))
-        logits = result.float().cpu().numpy()
-        return [
-            logits if name == "prediction" else softmax(logits, manifest.temperature).astype(np.float32)
-            for name in names
-        ]
+            x = normalise_batch(to_unit(x), manifest.preprocessing)
+            maps = network.get_submodule("features")(x)
+            found: dict[str, Tensor] = {"prediction": network.get_submodule("head")(maps)}
+            if "familiarity" in names:
+                found["familiarity"] = network.get_submodule("familiarity")(maps)
+        arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
+        if "probability" in names:
+            arrays["probability"] = softmax(arrays["prediction"], manifest.temperature).astype(np.float32)
+        return [arrays[name] for name in names]
 
-    inputs, outputs = image_and_answers(manifest, ("prediction", "probability"))
+    extra = ["familiarity"] if hasattr(network, "familiarity") else []
+    inputs, outputs = image_and_answers(manifest, ("prediction", "probability", *extra))
     return OpenedModel(
         path=Path(path),
         format="safetensors",
