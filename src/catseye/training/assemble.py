@@ -69,7 +69,8 @@ def assemble(session: RunSession) -> Assembled:
 def _parts_for_memory(session: RunSession, network: RunNetwork) -> int:
     """Into how many parts a batch is cut so that a run on a CPU stays within its memory."""
     training, spec, place = session.settings.training, session.prepared.spec, session.place
-    per_process = max(1, training.batch_size // place.processes.world_size)
+    batch_size = min(training.batch_size, len(network.loaders["train"].indices))
+    per_process = max(1, batch_size // place.processes.world_size)
     if place.device.type != "cpu" or network.frozen or per_process * spec.height_px * spec.width_px <= SURELY_FITS:
         return 1
     needs = measure_footprint(network.model, spec.channels, spec.height_px, spec.width_px)
