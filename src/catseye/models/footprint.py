@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from catseye.models.registry import training_outputs
 
-# The weight, its gradient, the two moments of Adam; three of them again, in three copies, while a checkpoint is written.
+# The weight, its gradient, the two moments of Adam; three of them, in three copies, while a checkpoint is saved.
 STATES_PER_WEIGHT = 13
 SAMPLE = 2  # images of the trial pass
 

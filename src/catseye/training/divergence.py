@@ -52,6 +52,6 @@ class LossWatch:
         if not mean <= TOO_HIGH * self.start:
             raise Diverged(
                 f"the loss rose to {mean:,.3g} by step {step}, more than {TOO_HIGH:.0f} times its start of "
-                f"{self.start:.3g}: the learning rate is too high; try a smaller training.lr (--set training.lr={lr / 10:.2g}), "
-                "training.clip_norm=1, or --pretrained"
+                f"{self.start:.3g}: the learning rate is too high; "
+                f"try a smaller training.lr (--set training.lr={lr / 10:.2g}), training.clip_norm=1, or --pretrained"
             )
