@@ -106,18 +106,10 @@ FAMILIES = {
 }
 
 
-# Weights, gradients, Adam's two moments and a checkpoint being written and the largest activations, take more than 4 GB.
+# Weights, gradients, Adam's moments, a checkpoint being written and the largest activations take more than 4 GB.
 TOO_LARGE = (
-    *(
-        "resnet101",
-        "resnet152",
-        "efficientnet_b5",
-        "efficientnet_b6",
-        "efficientnet_b7",
-        "efficientnet_v2_m",
-        "efficientnet_v2_l",
-    ),
-    *("convnext_small", "convnext_base", "convnext_large"),
+    *("resnet101", "resnet152", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7"),
+    *("efficientnet_v2_m", "efficientnet_v2_l", "convnext_small", "convnext_base", "convnext_large"),
 )
 
 
