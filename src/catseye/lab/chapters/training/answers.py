@@ -18,8 +18,6 @@ from catseye.manifest import Manifest
 from catseye.models import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import nn
 
     from catseye.lab.bench import Workbench
@@ -59,7 +57,7 @@ class Start(Asked):
         return f"catseye train {DATA} --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
 
 
-def answer_run(bench: "Workbench", asked: Start) -> "Iterator[Answer]":
+def answer_run(bench: "Workbench", asked: Start) -> Watched:
     """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
 
     Raises:
