@@ -54,7 +54,7 @@ class Start(Asked):
         sets = {"training.optimizer": self.optimizer, "training.lr": self.lr, **AUGMENTATIONS[self.augmentation]}
         said = " ".join(f"--set {key}={value:g}" if key != "training.optimizer" else f"--set {key}={value}"
                         for key, value in sets.items())  # fmt: skip
-        return f"catseye train {DATA} --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
+        return f"catseye train {DATA} --recipe quick --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
 
 
 def answer_run(bench: "Workbench", asked: Start) -> Watched:
