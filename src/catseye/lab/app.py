@@ -48,7 +48,7 @@ class LabApplication:
         self.bench, self.limits, self.log = bench, limits, log
         self.draining = False
         self.buffered_bytes = 0
-        routes = [_route(path, partial(_page, page), "GET", "HEAD") for path, page in read_pages().items()]
+        routes = [_route(path, partial(_send_page, page), "GET", "HEAD") for path, page in read_pages().items()]
         routes.append(_route("/api/images", self._images, "GET", "POST"))
         routes.append(_route("/image/{name:path}", self._image, "GET"))
         for chapter in CHAPTERS:
@@ -159,7 +159,7 @@ def _route(path: str, answer: Callable[..., Awaitable[Response | StreamingRespon
     return route
 
 
-async def _page(page: StaticFile, request: Request) -> Response:
+async def _send_page(page: StaticFile, request: Request) -> Response:
     return Response(page.content, content_type=page.content_type, headers=page.headers)
 
 

@@ -104,7 +104,7 @@ def begin(bench: "Workbench", asked: Nothing) -> Answer:
     """What the page shows before anything was trained."""
     data = load_builtin(DATA)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Start().seed)  # as training/assemble.py does: these are the filters that the run begins with
+        torch.manual_seed(Start().seed)  # as training/network.py does: these are the filters that the run begins with
         model = registry.create(MODEL, num_classes=len(data.classes), in_channels=1, input_px=32)
     return {
         "num_parameters": sum(p.numel() for p in model.parameters()),
