@@ -42,13 +42,14 @@ def export_verb(
         require_out_folder(out, run / "export" if run.is_dir() else None)
     else:
         require_out_folder(out.parent)
+    from catseye.exporting.export import Int8Budget
     from catseye.exporting.export import export as run_export
 
+    budget = Int8Budget(max_drop)
     done = run_export(
         run,
         to=formats,
-        int8=int8,
-        max_drop=max_drop,
+        int8=budget if int8 else False,
         input_kind=input_kind,
         out=out,
         golden=golden,
@@ -91,21 +92,14 @@ def bench_verb(
         require_model(model)
     require_data(data)
     require_out_folder(out)
+    from catseye.exporting.bench import BenchGrid
     from catseye.exporting.bench import bench as run_bench
     from catseye.exporting.bench_figure import bench_figure
     from catseye.machine.cores import num_cores
 
-    found = run_bench(
-        models,
-        batches=batches or (1, 8, 32),
-        threads=thread_counts or tuple(sorted({1, min(num_cores(), 8)})),
-        seconds=seconds,
-        rounds=rounds,
-        data=data,
-        spin=spin,
-        trust=trust,
-        say=note,
-    )
+    usual = sorted({1, min(num_cores(), 8)})
+    grid = BenchGrid(batches or BenchGrid.batches, thread_counts or usual, seconds, rounds)
+    found = run_bench(models, grid=grid, data=data, spin=spin, trust=trust, say=note)
     if out is not None:
         from catseye.evaluation.figures import save_figure
         from catseye.runs import write_json

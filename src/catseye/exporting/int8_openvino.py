@@ -2,7 +2,7 @@
 
 Enters: the float model, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the
 quantised model and `Quantisation`. The range of an activation is taken from all calibration images or averaged over
-them; the way that moves the answers less is kept. Called by `export.py`.
+them; the way that moves the answers less is kept. Called by `drafts.py`.
 
 Source: NNCF 3.4, `nncf.quantize` and `nncf.quantize_with_accuracy_control`.
 """
