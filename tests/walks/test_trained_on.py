@@ -8,8 +8,9 @@ import pytest
 import catseye
 from catseye.data.moved import locate_data
 from catseye.errors import DataError
-from catseye.evaluation.measure import measure, open_measured
+from catseye.evaluation.measure import measure
 from catseye.runs import open_run
+from catseye.runtimes.loading import open_model
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_a_moved_folder_is_the_same(run, data, tmp_path):
     moved = shutil.copytree(data, tmp_path / "elsewhere" / "data")
     found = catseye.evaluate(run.path, moved, out=tmp_path / "out", device="cpu")
     assert found.metrics.num_images == len(run.data["splits"]["test"])
-    validation = measure(open_measured(run.path, "cpu"), split="val", moved=moved)
+    validation = measure(open_model(run.path, device="cpu"), split="val", moved=moved)
     assert sorted(validation.names) == sorted(run.data["splits"]["val"])
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
+from catseye.data.moved import locate_data
 from catseye.errors import CatseyeError, MissingDependency, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
@@ -91,6 +92,7 @@ def export(
     input_kind: str = "uint8",
     out: str | Path | None = None,
     golden: int = 0,
+    data: str | Path | None = None,
     device: str = "auto",
     say: Say = lambda _: None,
 ) -> Exported:
@@ -99,24 +101,27 @@ def export(
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
     card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
     `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy.
-    The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
+    The run computes on `device`; the files on the CPU, TensorRT's on the GPU. `data` is where the run's images are
+    now, if they were moved.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out images are gone. CatseyeError: a file was not written, because it has no parity or its
-            format cannot be made here; those before and after it were.
+        DataError: the held-out images are gone, or `data` holds others.
+        CatseyeError: a file was not written, because it has no parity or its format cannot be made here;
+            those before and after it were.
 
     """
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
     _check_request(formats, int8, max_drop, input_kind)
     opened = open_run(run)
+    place = locate_data(opened.data, data, settings=opened.settings.data)
     reference = open_model(opened.path, device=device).classifier()
     trained = open_model(opened.path, device="cpu", need="layers")
     manifest = trained.manifest.model_copy(update={"input_kind": input_kind})
-    images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES)
-    material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
+    images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES, place)
+    material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION, place) if int8 else None
     short = NUM_FOR_INT8 - len(images.names)
-    more = read_images(opened, manifest, "train", short, "agreement") if int8 and short > 0 else None
+    more = read_images(opened, manifest, "train", short, "agreement", place) if int8 and short > 0 else None
     folder, name = _target(opened.path, out, formats, int8)
 
     expected = None

@@ -72,7 +72,8 @@ def find_faults(facts: Facts) -> list[Finding]:
     if facts.twins is not None:
         findings += _near(facts, facts.twins)
     images = facts.images
-    return findings + [
+    return [
+        *findings,
         *(Finding("left-out", "warning", 1, note, "look whether this is right", [Example()]) for note in images.notes),
         *(Finding("reading", "note", 1, said, "this is how DATA was read", [Example()]) for said in images.remarks),
     ]
