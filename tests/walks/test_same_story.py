@@ -1,7 +1,7 @@
-"""`check` and `train` tell the same of DATA as people have it: the class names first, and what train refuses is an error.
+"""`check` and `train` tell the same of DATA as people have it: classes first, and what train refuses is an error.
 
-Each case writes a small set of images and says what is expected: nothing of importance, a refusal by both, or a question
-that neither can answer.
+Each case writes a small set of images and says what is expected: that it can be trained on, a refusal by both in the
+same words, or a question of both that only the user can answer.
 """
 
 import csv
@@ -138,6 +138,16 @@ def nothing_in_train(root: Path) -> Path:
     return data
 
 
+def torn_groups(root: Path) -> Path:
+    write_tinted(root / "photos", 8)
+    rows = ["path,label,split,patient"]
+    for number, file in enumerate(each for each in files_of(root) if each.parent.name != "green"):
+        patient = 2 if number == 3 else number  # one of the test images is of a patient who is in train too
+        rows.append(f"{file.relative_to(root)},{file.parent.name},{'test' if number % 4 == 3 else 'train'},p{patient}")
+    (root / "list.csv").write_text("\n".join(rows) + "\n")
+    return root / "list.csv"
+
+
 def missing_files(root: Path) -> Path:
     (root / "list.csv").write_text("path,label\na.png,ant\nb.png,bee\nc.png,ant\nd.png,bee\n")
     return root / "list.csv"
@@ -175,6 +185,7 @@ CASES = [
     (pointers, THREE, "class-without-images", "Git LFS pointer"),
     (unreadable_class, THREE, "class-without-images", "1 class has no readable training image"),
     (class_only_in_test, THREE, "class-without-images", "1 class has no readable training image"),
+    (torn_groups, "2 classes: ", "group-leak-test-train", "belongs to a group that is also in train"),
     (nothing_in_train, THREE, "class-without-images", "3 classes have no readable training image"),
     (missing_files, "2 classes: ant, bee", "class-without-images", "a.png"),
     (two_readings, "", "question", "--layout splits"),
@@ -184,7 +195,8 @@ CASES = [
 
 @pytest.mark.parametrize(("write", "first", "rule", "words"), CASES, ids=[case[0].__name__ for case in CASES])
 def test_what_train_refuses_check_calls_an_error(tmp_path, command, write, first, rule, words):
-    data = write(tmp_path / "made") if (tmp_path / "made").mkdir() is None else None
+    (tmp_path / "made").mkdir()
+    data = write(tmp_path / "made")
     ended, told, refusal = command("check", data, "--fail-on", "error", "--json")
     stopping = []
     if rule != "question":
@@ -201,6 +213,8 @@ def test_what_train_refuses_check_calls_an_error(tmp_path, command, write, first
     assert (ended, code) == (1, 1)
     refused = said[said.index("error: ") :]
     assert words in " ".join(refused.split())
+    if stopping and write not in (pointers, missing_files):  # of these not one file can be opened: the reason is told
+        assert stopping[0]["title"] in " ".join(refused.split())
     assert not (tmp_path / "run").exists()
     if rule == "question":
         assert words in " ".join(refusal.split())

@@ -34,7 +34,8 @@ def locate_data(
     if moved is None:
         if expected not in builtin.NAMES and not Path(expected).exists():
             raise DataError(
-                f"the run expects its images at {expected}, which does not exist; give --data NEW_PLACE, or put them back"
+                f"the run expects its images at {expected}, which does not exist; give --data NEW_PLACE, the folder, "
+                "zip or list where they are now"
             )
         return expected
     images = open_source(moved, data_dir=data_dir, settings=settings)
