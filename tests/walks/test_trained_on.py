@@ -63,6 +63,26 @@ def test_training_images_under_other_names_are_told_everywhere(run, tmp_path):
     assert "TRAINED ON: 30 of 30" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_the_headline_the_json_and_the_page_say_that_a_score_is_trained_on(run, tmp_path, command):
+    copy_some(run, "train", 30, tmp_path / "new")
+    code, told, said = command("evaluate", run.path, "--data", tmp_path / "new", "--out", tmp_path / "out")
+    assert code == 0, said
+    (score,) = (line for line in told.splitlines() if "95 % interval" in line)
+    assert score.startswith("trained on 30 of these 30 images, so the score is too high; ")
+    assert "TRAINED ON: 30 of 30 images were used to train" in said
+    assert json.loads(command("evaluate", run.path, tmp_path / "new", "--json")[1])["trained_on"] == 30
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<span>accuracy, trained on</span>" in page
+    assert "30 of 30 images also trained the model: too high" in page
+    facts = page[page.index('<ul class="facts">') :]
+    assert facts.index('<li class="bad">TRAINED ON: 30 of 30') < facts.index("Always guessing")
+
+    code, told, _ = command("evaluate", run.path)
+    assert "trained on" not in told
+    assert json.loads(command("evaluate", run.path, "--json")[1])["trained_on"] == 0
+    assert "trained on</span>" not in (run.path / "report.html").read_text()
+
+
 def test_where_held_out_images_are_among_them_these_are_scored(run, tmp_path):
     copy_some(run, "train", 20, tmp_path / "new")
     copy_some(run, "test", 12, tmp_path / "new", start=100)
