@@ -148,6 +148,17 @@ def torn_groups(root: Path) -> Path:
     return root / "list.csv"
 
 
+def rare_class_in_one_group(root: Path) -> Path:
+    """Four patients are drawn from, and the one with all the tumours is never held out."""
+    lines = ["path,label,patient"]
+    for number in range(40):
+        label = "tumour" if number % 20 == 7 else "healthy"
+        Image.fromarray(random_pixels(number, 32, 32)).save(root / f"{number}.png")
+        lines.append(f"{number}.png,{label},p{number % 4}")
+    (root / "list.csv").write_text("\n".join(lines) + "\n")
+    return root / "list.csv"
+
+
 def missing_files(root: Path) -> Path:
     (root / "list.csv").write_text("path,label\na.png,ant\nb.png,bee\nc.png,ant\nd.png,bee\n")
     return root / "list.csv"
@@ -176,6 +187,7 @@ CASES = [
     (backslashes, THREE, "", ""),
     (pairs, THREE, "", ""),
     (twelve_bits, THREE, "", ""),
+    (rare_class_in_one_group, "2 classes: healthy, tumour", "", ""),
     (many_classes, "120 classes: kind 000, ", "", ""),
     (one_label, "1 class: leaf", "one-class", "one class only ('leaf')"),
     (lonely_images, THREE, "nothing-to-hold-out", "no class has enough images to hold one out"),
