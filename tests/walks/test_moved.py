@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import catseye
-from catseye.errors import DataError, Interrupted
+from catseye.errors import DataError, Interrupted, UnknownName
 from catseye.evaluation.calibrate import calibrate
 from catseye.runs import open_run
 from catseye.training.signals import StopRequest
@@ -124,3 +124,8 @@ def test_resume_goes_on_with_moved_images_and_remembers_them(tmp_path, monkeypat
         np.testing.assert_array_equal(one[name], value, err_msg=name)
     assert open_run(tmp_path / "run").data["source"] == str(moved)
     assert catseye.evaluate(tmp_path / "run", device="cpu").metrics.num_images > 0, "asks for no --data any more"
+
+
+def test_an_option_that_export_does_not_take_is_named(trained):
+    with pytest.raises(UnknownName, match="unknown option 'dat'; did you mean data"):
+        catseye.export(trained[0], dat=trained[1])

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
 from catseye.data.moved import locate_data
-from catseye.errors import CatseyeError, MissingDependency, UsageError
+from catseye.errors import CatseyeError, MissingDependency, UnknownName, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
@@ -36,6 +36,13 @@ NUM_IMAGES_INT8 = 2048  # a budget of 0.3 points is less than one image of 256
 NUM_FOR_INT8 = 512  # where fewer are held out, training images show whether the file still answers alike
 
 Say = Callable[[str], None]
+
+
+class ExportOptions(TypedDict, total=False):
+    """What else `export` takes by name."""
+
+    data: str | Path | None
+    say: Say
 
 
 @dataclass(frozen=True)
@@ -92,29 +99,31 @@ def export(
     input_kind: str = "uint8",
     out: str | Path | None = None,
     golden: int = 0,
-    data: str | Path | None = None,
     device: str = "auto",
-    say: Say = lambda _: None,
+    **options: Unpack[ExportOptions],
 ) -> Exported:
     """Export a run to files of the formats in `to`, each proved to answer as the run does.
 
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
     card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
     `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy.
-    The run computes on `device`; the files on the CPU, TensorRT's on the GPU. `data` is where the run's images are
-    now, if they were moved.
+    The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
+
+    `data` is where the run's images are now, if they were moved. `say` hears what is being done.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out images are gone, or `data` holds others.
-        CatseyeError: a file was not written, because it has no parity or its format cannot be made here;
-            those before and after it were.
+        DataError: the held-out images are gone, or `data` are others. CatseyeError: a file was not written, because it
+            has no parity or its format cannot be made here; those before and after it were.
 
     """
+    for unknown in options.keys() - ExportOptions.__optional_keys__:
+        raise UnknownName("option", unknown, ExportOptions.__optional_keys__)
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
     _check_request(formats, int8, max_drop, input_kind)
     opened = open_run(run)
-    place = locate_data(opened.data, data, settings=opened.settings.data)
+    say = options.get("say", _say_nothing)
+    place = locate_data(opened.data, options.get("data"), settings=opened.settings.data)
     reference = open_model(opened.path, device=device).classifier()
     trained = open_model(opened.path, device="cpu", need="layers")
     manifest = trained.manifest.model_copy(update={"input_kind": input_kind})
@@ -157,6 +166,10 @@ def export(
     if failures:
         raise _one_of(failures, [str(file.path) for file, _ in written])
     return Exported(tuple(file for file, _ in written), card, pairs)
+
+
+def _say_nothing(line: str) -> None:
+    """For callers who want to hear nothing."""
 
 
 def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_kind: str) -> None:
