@@ -95,17 +95,20 @@ def calibrate(
     *,
     max_risk: float | None = None,
     against: str | Path | None = None,
+    data: str | Path | None = None,
     device: str = "auto",
     data_dir: str | Path | None = None,
 ) -> Calibrated:
     """Fit the temperature of a run on its validation images and store it in its model file.
 
     With `max_risk`, 0 to 1, also the threshold below which the answer is "unknown"; without it, none is stored.
-    `against` names images of something else, to measure how well they are recognised as that. Exported files made
+    `against` names images of something else, to measure how well they are recognised as that. `data` is where the
+    run's images are now, if they were moved. Exported files made
     before do not change: export again. Writes calibration.json.
 
     Raises:
-        UsageError: the run has no validation images. CatseyeError: `max_risk` is out of reach.
+        UsageError: the run has no validation images. DataError: they are gone, or `data` holds others.
+        CatseyeError: `max_risk` is out of reach.
 
     """
     opened = open_run(run)
@@ -113,14 +116,14 @@ def calibrate(
     recorded = opened.data["splits"]
     if not recorded.get("val"):
         raise UsageError(f"{run} has no validation images to calibrate on; train with data.val_fraction above 0")
-    validation = measure(model, data_dir=data_dir, split="val").outputs
+    validation = measure(model, data_dir=data_dir, split="val", moved=data).outputs
     temperature = fit_temperature(validation.logits, validation.labels)
     vector = fit_vector(validation.logits, validation.labels)
     rejection = None
     if max_risk is not None:
         rejection = choose_threshold(*_confidence(validation.logits, validation.labels, temperature), max_risk)
     threshold = rejection.threshold if rejection else None
-    test = measure(model, data_dir=data_dir, split="test") if recorded.get("test") else None
+    test = measure(model, data_dir=data_dir, split="test", moved=data) if recorded.get("test") else None
     coverage, risk = _apply(test, temperature, threshold)
     known = test.outputs.logits if test else validation.logits
     result = Calibrated(

@@ -56,6 +56,7 @@ def render_report(measured: MeasuredModel, metrics: Metrics, corruptions: Corrup
         version=__version__,
         now=datetime.now().astimezone().isoformat(timespec="minutes"),
         metrics=metrics,
+        trained_on=measured.trained_on,
         f1_interval=bootstrap_macro_f1(metrics.confusion),
         facts=_report_facts(measured, metrics, calibration, suspects, rows),
         rows=rows,
@@ -138,6 +139,9 @@ def _report_facts(
         found.append(("mind", f"{len(suspects):,} labels are suspected; {advice}."))
     for note in measured.notes:
         kind = "good" if note.startswith("evaluating on the test") else "mind"
+        if measured.trained_on and note.startswith("TRAINED ON"):  # nothing else matters where this is so
+            found.insert(0, ("bad", f"{note}."))
+            continue
         found.append((kind, note[:1].upper() + note[1:] + "."))
     return found
 

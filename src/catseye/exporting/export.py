@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
-from catseye.errors import CatseyeError, MissingDependency, UsageError
+from catseye.data.moved import locate_data
+from catseye.errors import CatseyeError, MissingDependency, UnknownName, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
@@ -37,20 +38,12 @@ NUM_FOR_INT8 = 512  # where fewer are held out, training images show whether the
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Int8Budget:
-    """How many points of accuracy an INT8 file may lose.
+class ExportOptions(TypedDict, total=False):
+    """What else `export` takes by name."""
 
-    Raises:
-        UsageError: a number that is no share of 100.
-
-    """
-
-    max_drop: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_drop <= 100:
-            raise UsageError(f"--max-drop is a number of points, 0 to 100; got {self.max_drop:g}")
+    max_drop: float
+    data: str | Path | None
+    say: Say
 
 
 @dataclass(frozen=True)
@@ -102,44 +95,50 @@ def export(
     run: str | Path,
     *,
     to: str | Sequence[str] = "onnx",
-    int8: bool | Int8Budget = False,
+    int8: bool = False,
     input_kind: str = "uint8",
     out: str | Path | None = None,
     golden: int = 0,
     device: str = "auto",
-    say: Say = lambda _: None,
+    **options: Unpack[ExportOptions],
 ) -> Exported:
     """Export a run to files of the formats in `to`, each proved to answer as the run does.
 
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
     card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
-    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose 0.3 points of accuracy, or what an
-    `Int8Budget` says.
+    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy
+    (0.3).
     The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
+
+    `data` is where the run's images are now, if they were moved. `say` hears what is being done.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out images are gone. CatseyeError: a file was not written, because it has no parity or its
-            format cannot be made here; those before and after it were.
+        DataError: the held-out images are gone, or `data` are others. CatseyeError: a file was not written, because it
+            has no parity or its format cannot be made here; those before and after it were.
 
     """
-    budget = int8 if isinstance(int8, Int8Budget) else Int8Budget()
+    for unknown in options.keys() - ExportOptions.__optional_keys__:
+        raise UnknownName("option", unknown, ExportOptions.__optional_keys__)
+    max_drop = options.get("max_drop", 0.3)
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
-    _check_request(formats, bool(int8), input_kind)
+    _check_request(formats, int8, max_drop, input_kind)
     opened = open_run(run)
+    say = options.get("say", _say_nothing)
+    place = locate_data(opened.data, options.get("data"), settings=opened.settings.data)
     reference = open_model(opened.path, device=device).classifier()
     trained = open_model(opened.path, device="cpu", need="layers")
     manifest = trained.manifest.model_copy(update={"input_kind": input_kind})
-    images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES)
-    material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
+    images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES, place)
+    material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION, place) if int8 else None
     short = NUM_FOR_INT8 - len(images.names)
-    more = read_images(opened, manifest, "train", short, "agreement") if int8 and short > 0 else None
-    folder, name = _target(opened.path, out, formats, bool(int8))
+    more = read_images(opened, manifest, "train", short, "agreement", place) if int8 and short > 0 else None
+    folder, name = _target(opened.path, out, formats, int8)
 
     expected = None
     written: list[tuple[ExportedFile, OpenedModel]] = []
     failures: list[CatseyeError] = []
-    source = Source(trained.layers(), manifest, material, budget.max_drop / 100, say)
+    source = Source(trained.layers(), manifest, material, max_drop / 100, say)
     try:
         for draft in build_drafts(source, formats):
             if isinstance(draft, CatseyeError):
@@ -171,7 +170,11 @@ def export(
     return Exported(tuple(file for file, _ in written), card, pairs)
 
 
-def _check_request(formats: Sequence[str], int8: bool, input_kind: str) -> None:
+def _say_nothing(line: str) -> None:
+    """For callers who want to hear nothing."""
+
+
+def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_kind: str) -> None:
     for one in formats:
         if one not in FORMATS:
             raise UsageError(f"--to is one of: {', '.join(FORMATS)}; got {one!r}")
