@@ -133,9 +133,9 @@ class Manifest(BaseModel):
         """
         unknown = np.zeros(len(probabilities), bool)
         if self.unknown_threshold is not None:
-            unknown |= probabilities.max(1) < self.unknown_threshold
+            unknown |= probabilities.max(1).astype(np.float64) < self.unknown_threshold
         if self.familiarity_threshold is not None and familiarity is not None:
-            unknown |= familiarity < self.familiarity_threshold
+            unknown |= familiarity.astype(np.float64) < self.familiarity_threshold
         return unknown
 
     def to_json(self) -> str:
