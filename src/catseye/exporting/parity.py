@@ -59,7 +59,7 @@ class ParityLimits:
         """What is allowed, in words."""
         if self.max_drop is not None:
             return f"an accuracy at most {100 * self.max_drop:g} points below the run's"
-        return f"{self.agreement:.0%} equal answers, |Δp| ≤ {self.max_difference:g}"
+        return f"{self.agreement:.0%} equal answers, |Δp| ≤ {self.max_difference:g} (difference of a probability)"
 
 
 @dataclass(frozen=True)
