@@ -1,8 +1,8 @@
 """How many strangers does a model call "unknown", and how many of its own images? Every set against every other.
 
-    python benchmarks/strangers_unknown.py [--images 100] [--seeds 0 …] [--ants-bees FOLDER] [--cifar10 FOLDER]
+    python benchmarks/strangers_unknown.py [--images 100] [--px 160] [--seeds 0 …] [--ants-bees FOLDER] [--cifar10 FOLDER]
 
-Each set is learnt by `catseye train --pretrained` from so many images, and asked about as many others of its own and of
+Each set is learnt by `catseye train --pretrained` from so many images at --px, and asked about as many others of its own and of
 each other set. AUROC: the chance that an own image is more familiar than a stranger. Generated sets: photos, drawings,
 textures (tests/stranger_sets.py), and noise, which is a stranger only. FOLDER of ants and bees has train/CLASS and
 val/CLASS, that of CIFAR-10 train/CLASS and test/CLASS; of it two slices of two classes are taken. They are near misses
@@ -124,11 +124,14 @@ class Features:
         return self._known[key]
 
 
-def measure(sets: list[ImageFolder], root: Path, seed: int) -> Iterator[Table]:
+def measure(sets: list[ImageFolder], root: Path, seed: int, px: int) -> Iterator[Table]:
     features = Features()
     for own in (one for one in sets if one.training is not None):
         begun = time.perf_counter()
-        run = catseye.train(own.training, pretrained=True, seed=seed, out=root / "runs" / own.name, device="cpu")
+        # One size and one way to it for all sets: so the features of each are computed once.
+        settings = {"data.input_px": px, "data.resize": "pad"}
+        out = root / "runs" / own.name
+        run = catseye.train(own.training, pretrained=True, seed=seed, out=out, device="cpu", settings=settings)
         train_s = time.perf_counter() - begun
         model = open_model(run.path, device="cpu")
         fit = stored_fit(model)
@@ -178,6 +181,7 @@ def summarise(rows: list[Table]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100, help="of a set, to learn from, and as many to measure")
+    parser.add_argument("--px", type=int, default=160, help="side of the network's input")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--ants-bees", type=Path)
     parser.add_argument("--cifar10", type=Path)
@@ -188,13 +192,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             sets = [*generate(root, options.images, seed), *take_real(options, root, seed)]
-            rows += list(measure(sets, root, seed))
+            rows += list(measure(sets, root, seed, options.px))
     words = ["FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:]]
     result = {
         "command": " ".join(["python", "benchmarks/strangers_unknown.py", *words]),
         "n": len(options.seeds),
         "seeds": options.seeds,
         "num_images": options.images,
+        "px": options.px,
         "summary": summarise(rows),
         "sets": rows,
         "wall_s": time.perf_counter() - begun,

