@@ -112,6 +112,8 @@ def test_a_stranger_is_unknown_however_sure_the_class(start, tmp_path):
     assert ["unknown" in one for one in found] == [False, True, False, False, True]
     assert running.metric("catseye_unknown_total") == 5
     assert running.get("/model").json()["familiarity_threshold"] == 0.5
+    described = running.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["properties"]
+    assert stranger.keys() <= described.keys()
     assert [one["name"] for one in running.get("/v2/models/m").json()["outputs"]] == ["probability"]
 
 
