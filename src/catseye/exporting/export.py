@@ -23,7 +23,7 @@ from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
-from catseye.exporting.parity import ParityResult, answers_of, compare_answers, require
+from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
 from catseye.files import write_atomically
 from catseye.preprocess import Pixels
 from catseye.runs import open_run
@@ -151,7 +151,7 @@ def export(
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
-                proof = Proof(reference, seen, expected[: len(seen.names)], more if fewer_bits else None)
+                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None)
                 written.append(_prove_and_place(proof, draft, target, say))
             except CatseyeError as error:
                 failures.append(error)
@@ -188,7 +188,7 @@ def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_ki
         )
 
 
-def _ask_run(reference: Classifier, images: HeldOut) -> NDArray[Any]:
+def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:
     # TF32 rounds to 10 bits: a GPU's reference would be further off than the file.
     with torch.backends.cudnn.flags(allow_tf32=False):
         return answers_of(reference, images)
@@ -200,7 +200,7 @@ class Proof:
 
     reference: Classifier
     images: HeldOut
-    expected: NDArray[Any]
+    expected: RunAnswers
     more: HeldOut | None
 
 
@@ -213,9 +213,10 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
         draft.write(candidate, draft.manifest)
         file = open_model(candidate, trust=True)
 
-        def ask(pixels: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
+        def ask(pixels: Pixels) -> tuple[NDArray[Any], ...]:
             outputs = file.run(pixels)
-            return outputs["prediction"], outputs["probability"]
+            wanted = ("prediction", "probability", "familiarity")
+            return tuple(outputs[name] for name in wanted if name in outputs)
 
         comparison = compare_answers(
             proof.reference,
