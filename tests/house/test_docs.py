@@ -1,5 +1,6 @@
 """What the documents say is so: the tree names every file, every make target exists, every doctest runs."""
 
+import ast
 import doctest
 import importlib
 import re
@@ -8,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.test_floors import FLOORS
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "catseye"
+PYTHON_FILES = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("src", "tests", "docs", "benchmarks", "examples")
+    for path in (ROOT / folder).rglob("*.py")
+]
 MODULES = sorted(
     ".".join(("catseye", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
@@ -49,6 +57,27 @@ def test_a_room_lists_its_files(room):
     assert not [name for name in files if not re.search(rf"\b{re.escape(name)}\s+\S", text)]
     listed = re.findall(r"^    (?:chapters/)?(\w+\.py)\b", text, re.MULTILINE)
     assert not [name for name in listed if not list(room.rglob(name))]
+
+
+def test_the_floors_are_those_of_the_test():
+    """CONTRIBUTING draws the floors; `test_floors.py` enforces them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    drawn = re.search(r"from right to left here: (.*?)\. A test enforces it", text, re.DOTALL)
+    assert drawn is not None
+    floors = [set(floor.strip(" `\n").split()) for floor in drawn[1].split("→")]
+    assert floors == list(FLOORS)
+
+
+WRITTEN_BY_DEPLOY = {"handler.py"}  # in the folder that `catseye deploy lambda` makes
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_that_a_modules_first_lines_name_exists(path):
+    """Who calls a module is said by the name of a file; when that one moves, the line has to follow."""
+    first_lines = ast.get_docstring(ast.parse(path.read_text())) or ""
+    named = re.findall(r"(?<![\w/.-])[\w/]+\.py\b", first_lines.partition("Source:")[0])
+    missing = [name for name in named if not any(f"/{one}".endswith(f"/{name}") for one in PYTHON_FILES)]
+    assert set(missing) <= WRITTEN_BY_DEPLOY
 
 
 def test_make_targets_in_the_documents_exist():

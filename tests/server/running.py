@@ -230,3 +230,16 @@ def refused(answer: Answer | None, *statuses: int) -> dict:
     assert "Traceback" not in said["error"]
     assert "site-packages" not in said["error"]
     return said
+
+
+def worker_pids(running: Running) -> list[int]:
+    """Of all workers that were started, in order."""
+    return [line["process"] for line in running.events("worker-started")]
+
+
+def alive(pid: int) -> bool:
+    """A process that only waits to be collected is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False

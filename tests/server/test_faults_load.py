@@ -20,7 +20,7 @@ import pytest
 
 import catseye
 from tests.server import models
-from tests.server.running import Running, noise, png, post_bytes, read_answer
+from tests.server.running import Running, alive, noise, png, post_bytes, read_answer, worker_pids
 
 GOOD = noise(1, kind="PNG")
 
@@ -119,17 +119,6 @@ def test_24_overload_keeps_nine_tenths_of_the_peak(start, tmp_path):
         if ratios[-1] >= 0.9:
             return
     raise AssertionError(f"goodput under overload, as a share of the peak: {ratios}")
-
-
-def worker_pids(running: Running) -> list[int]:
-    return [line["process"] for line in running.events("worker-started")]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
 
 
 def test_25_a_worker_is_killed_under_load(start, tmp_path):

@@ -14,20 +14,9 @@ from catseye.serving import metrics_folder
 from catseye.serving.metrics_folder import hold_metrics_folder, new_metrics_folder
 from catseye.serving.progress import Progress
 from tests.server import models
-from tests.server.running import noise, post_bytes, read_answer
+from tests.server.running import alive, noise, post_bytes, read_answer, worker_pids
 
 GOOD = noise(1, kind="PNG")
-
-
-def pids(running) -> list[int]:
-    return [line["process"] for line in running.events("worker-started")]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
 
 
 def two_workers(start, tmp_path, *words, **more):
@@ -39,7 +28,7 @@ def two_workers(start, tmp_path, *words, **more):
 
 def test_a_stopped_worker_is_replaced_within_seconds(start, tmp_path):
     running = two_workers(start, tmp_path)
-    victim = pids(running)[0]
+    victim = worker_pids(running)[0]
     os.kill(victim, signal.SIGSTOP)
     started = time.monotonic()
     # Callers of the stopped worker learn of it, by an end or an answer; nobody waits longer than it takes.
@@ -61,12 +50,12 @@ def test_a_stopped_worker_is_replaced_within_seconds(start, tmp_path):
 
 def test_a_stopped_worker_does_not_hold_up_the_stop(start, tmp_path):
     running = two_workers(start, tmp_path, "--hang-time", 300, "--deadline", 1)
-    os.kill(pids(running)[0], signal.SIGSTOP)
+    os.kill(worker_pids(running)[0], signal.SIGSTOP)
     started = time.monotonic()
     running.stop(timeout_s=40)
     assert time.monotonic() - started < 30
     assert running.events("end")[-1]["codes"] == [-signal.SIGKILL, 0]
-    assert not any(alive(pid) for pid in pids(running))
+    assert not any(alive(pid) for pid in worker_pids(running))
 
 
 def test_threads_that_do_not_come_back_are_seen(monkeypatch):
@@ -101,7 +90,7 @@ def test_a_model_that_locks_up_is_told_by_health(start, tmp_path):
 
 def test_workers_end_with_their_supervisor(start, tmp_path):
     running = two_workers(start, tmp_path)
-    before = pids(running)
+    before = worker_pids(running)
     assert all(alive(pid) for pid in before)
     running.process.kill()
     running.process.wait()
@@ -151,7 +140,7 @@ def test_folders_of_killed_servers_are_swept_away(start, tmp_path):
     assert old.exists()
     first.process.kill()
     first.process.wait()
-    first.wait_for(lambda: not any(alive(pid) for pid in pids(first)))
+    first.wait_for(lambda: not any(alive(pid) for pid in worker_pids(first)))
     assert second.stop() == 0
     assert list(place.glob("catseye-metrics-*")) == [old]
     third = two_workers(start, tmp_path, env=env)

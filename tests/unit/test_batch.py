@@ -52,8 +52,8 @@ def engine(monkeypatch):
         done: list[int]
         stop_after = 10**9
 
-        def __call__(self, model, out, parts, *, workers, device, trust):
-            classifier, plan = open_classifier(model, device, trust), read_plan(out)
+        def __call__(self, model, out, parts, workers):
+            classifier, plan = open_classifier(model, workers.device, workers.trust), read_plan(out)
             for part in parts:
                 if len(self.done) == self.stop_after:
                     raise KeyboardInterrupt

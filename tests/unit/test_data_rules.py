@@ -9,7 +9,7 @@ import torch
 
 from catseye.counting import agree, count
 from catseye.data.check.check import check
-from catseye.data.check.rules import Facts, find_faults
+from catseye.data.check.rules import DataFacts, find_faults
 from catseye.data.prepare import prepare
 from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, open_source
 from catseye.data.survey import survey
@@ -21,7 +21,7 @@ def rules(source, sides=None, **more):
     """Rule -> finding, by the rules that need no pixels."""
     images = open_source(source)
     sides = images.splits if sides is None else np.array(sides, np.int8)
-    facts = Facts(images, np.ones(len(images), bool), sides, survey(images).groups, **more)
+    facts = DataFacts(images, np.ones(len(images), bool), sides, survey(images).groups, **more)
     return {found.rule: found for found in find_faults(facts)}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from importlib import import_module
 
 import httpx
@@ -39,7 +40,6 @@ def ask():
         return asyncio.run(once())
 
     yield send
-    app.close()
     log.close()
 
 
@@ -110,6 +110,27 @@ def test_what_is_no_question_is_refused(ask):
     assert ask("POST", "/api/nothing/look", json={}).status_code == 404
 
 
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON", "application/JSON; charset=UTF-8"])
+def test_a_content_type_is_read_in_either_case(ask, kind):
+    assert ask("POST", "/api/pixels/example", content=b"{}", headers={"content-type": kind}).json()["num_values"] == 16
+
+
+@pytest.mark.parametrize("path", ["/api/images", "/image/eye.png", "/api/pixels/example", "/api/training/run"])
+def test_only_pages_are_asked_by_head(ask, path):
+    """A HEAD of `training/run` would train a network whose events nobody can read."""
+    answer = ask("HEAD", path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET" if "image/" in path else "GET, POST")
+    assert ask("HEAD", "/pixels").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/pixels/", "/api/pixels", "/api/nothing/look", "/api/images/", "/static/../frame.html"]
+)
+def test_an_address_is_written_as_it_is(ask, path):
+    answer = ask("GET", path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-path")
+
+
 def test_a_image_is_taken_and_shown(ask):
     pixels = random_pixels(1, 20, 2000)
     said = ask("POST", "/api/images", content=encode(pixels), headers={"content-type": "image/png"}).json()
@@ -172,6 +193,69 @@ def test_a_streamed_answer_ends_and_tells_what_went_wrong(ask, monkeypatch):
         {"step": 1}, {"step": 2}, {"error": "enough"},
     ]  # fmt: skip
     assert "event: refused" in text
+
+
+class Endless:
+    """An answer without an end, which counts what was read of it."""
+
+    def __init__(self):
+        self.num_read, self.closed = 0, threading.Event()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.num_read += 1
+        return {"step": self.num_read}
+
+    def close(self):
+        self.closed.set()
+
+
+@pytest.mark.parametrize("num_events", [0, 1, 3])
+def test_a_stream_ends_when_the_browser_hangs_up(monkeypatch, num_events):
+    """At whatever event, also before the first one: what computes it is told."""
+    endless = Endless()
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, lambda bench, asked: endless))
+    app = LabApplication(Workbench("lenet5"), Limits(), Log(io.StringIO(), quiet=True))
+    scope = {"type": "http", "method": "GET", "path": "/api/network/any", "query_string": b"",
+             "headers": [(b"host", b"localhost")], "asgi": {"spec_version": "2.3"}}  # fmt: skip
+
+    async def watch():
+        gone, seen = asyncio.Event(), []
+
+        async def receive():
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            seen.append(message)
+            if len(seen) > num_events:  # the first is the head
+                gone.set()
+
+        await app(scope, receive, send)
+        return seen
+
+    seen = asyncio.run(asyncio.wait_for(watch(), 10))
+    assert endless.closed.is_set()
+    assert endless.num_read <= num_events + 2
+    assert all(message.get("more_body", True) for message in seen)
+
+
+def test_a_stream_ends_when_the_lab_stops(monkeypatch):
+    endless = Endless()
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, lambda bench, asked: endless))
+    app = LabApplication(Workbench("lenet5"), Limits(), Log(io.StringIO(), quiet=True))
+    app.draining = True
+
+    async def ask_once():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            return await client.get("/api/network/any")
+
+    answer = asyncio.run(ask_once())
+    assert answer.text == 'data: {"step":1}\n\nevent: end\ndata: {}\n\n'
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert endless.closed.is_set()
 
 
 def test_a_fault_is_told_without_its_inside(ask, monkeypatch):

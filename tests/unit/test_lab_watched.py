@@ -25,7 +25,7 @@ def test_what_was_learned_is_handed_over():
 
 
 def test_the_events_are_those_of_the_ordinary_run(events, tmp_path):
-    ordinary = train("digits", settings=SETTINGS, out=tmp_path / "run", device="cpu")
+    ordinary = train("digits", recipe="quick", settings=SETTINGS, out=tmp_path / "run", device="cpu")
     kinds = [event["kind"] for event in events]
     assert kinds[:2] == ["command", "begin"]
     assert kinds[-1] == "end"

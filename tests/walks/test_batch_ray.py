@@ -61,15 +61,15 @@ from catseye.prediction import ray_engine
 from catseye.prediction.paths import walk_images
 model, photos, out, log = sys.argv[1:]
 
-class Counted(ray_engine.Worker):
+class Counted(ray_engine.RayWorker):
     def __init__(self, *words):
         with open(log, "a") as stream:
             stream.write(f"{os.getpid()}\\n")
         super().__init__(*words)
 
-ray_engine.Worker = Counted
-names = walk_images([photos])
-done = predict.predict_in_parts(Path(model), names, Path(out), top=3, workers=2, part_size=20, tell=print)
+ray_engine.RayWorker = Counted
+names, two = walk_images([photos]), ray_engine.RayWorkers(2)
+done = predict.predict_in_parts(Path(model), names, Path(out), top=3, part_size=20, workers=two, tell=print)
 print(done)
 """
 

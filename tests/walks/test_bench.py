@@ -5,7 +5,7 @@ import json
 import pytest
 
 from catseye.errors import ModelFileError, UsageError
-from catseye.exporting.bench import bench
+from catseye.exporting.bench import BenchGrid, bench
 from catseye.manifest import Parity
 from tests.unit.onnx_files import manifest, tiny_model
 
@@ -45,9 +45,9 @@ def test_bench(command, files, tmp_path):
 
 def test_bad_requests(files, tmp_path):
     with pytest.raises(UsageError, match=r"--batch takes numbers from 1 to 4096; got \[0\]"):
-        bench(files, batches=[0])
+        bench(files, grid=BenchGrid(batches=[0]))
     with pytest.raises(UsageError, match="--seconds"):
-        bench(files, seconds=0)
+        bench(files, grid=BenchGrid(seconds=0))
     with pytest.raises(ModelFileError, match="cannot be read"):
         bench([tmp_path / "none.onnx"])
 

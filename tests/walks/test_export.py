@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -60,6 +61,10 @@ def test_one_self_describing_file(name, runs, exported):
     assert manifest.parity.num_images == 24
     assert manifest.parity.agreement == 1.0
     assert manifest.parity.max_difference == done.comparison.max_difference <= 1e-4
+    assert manifest.parity.familiarity_difference == done.comparison.familiarity.max_difference <= 1e-4
+    assert "familiarity (cosine of its features" in done.card.read_text()
+    assert f"is below {own.familiarity_threshold:.3f}" in done.card.read_text()
+    assert "test images 24" in done.card.read_text()
     text = done.path.read_bytes()
     assert b".py" not in text, "no paths of source files from the exporting machine"
     assert done.num_bytes == len(text)
@@ -80,7 +85,7 @@ def test_cam_is_there_where_the_head_allows_it_and_adds_up_to_the_logit(runs, ex
     top = outputs["prediction"].argmax(1)
     assert outputs["cam"].shape == (len(pixels), 8, 8)
     np.testing.assert_allclose(outputs["cam"].mean((1, 2)) + bias[top], outputs["prediction"].max(1), rtol=1e-4)
-    assert set(open_onnx(exported["lenet5"].path).run(pixels)) == {"prediction", "probability"}
+    assert set(open_onnx(exported["lenet5"].path).run(pixels)) == {"prediction", "probability", "familiarity"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -165,6 +170,36 @@ def test_a_broken_preprocessing_is_caught_and_leaves_no_file(break_it, runs, mon
     assert not (runs["simple"] / "export").exists()
 
 
+def forget_the_spread(monkeypatch):
+    """The class means without the features' spread: a plausible mistake that changes no class."""
+    real = graph_module.Graph.__init__
+
+    def init(self, model, manifest):
+        real(self, model, manifest)
+        self.familiarity = deepcopy(self.familiarity)
+        self.familiarity.scale.fill_(1.0)
+
+    monkeypatch.setattr(graph_module.Graph, "__init__", init)
+
+
+def leave_out_familiarity(monkeypatch):
+    real = graph_module.Graph.__init__
+
+    def init(self, model, manifest):
+        real(self, model, manifest)
+        self.familiarity = None
+
+    monkeypatch.setattr(graph_module.Graph, "__init__", init)
+
+
+@pytest.mark.parametrize("break_it", [forget_the_spread, leave_out_familiarity], ids=lambda f: f.__name__)
+def test_a_file_that_would_refuse_other_strangers_is_not_written(break_it, runs, monkeypatch):
+    break_it(monkeypatch)
+    with pytest.raises(CatseyeError, match="does not know strangers as the run does"):
+        export(runs["simple"], device="cpu")
+    assert not (runs["simple"] / "export").exists()
+
+
 def test_a_failed_proof_leaves_the_proved_file_of_before(runs, tmp_path, monkeypatch):
     done = export(runs["lenet5"], out=tmp_path, device="cpu")
     before = done.path.read_bytes()
@@ -189,7 +224,10 @@ def test_export_info_evaluate(command, runs, shapes, tmp_path):
     assert info["operators"]["Conv"] == 3
     assert info["sha256"] == result["sha256"]
     assert info["manifest"]["parity"]["num_images"] == 24
-    assert "safetensors" in command("info", run)[1]
+    told = " ".join(command("info", run)[1].split())
+    assert "safetensors" in told
+    assert "test images 24" in told
+    assert "where an image's familiarity (cosine of its features" in told
     assert result["sha256"] in command("info", "here/m.onnx")[1].replace("\n", "").replace(" ", "")
     held_out = [shapes / name for name in open_run(run).data["splits"]["test"]]
     for file in held_out:  # the run scores these alone, the file whatever it is given
@@ -239,7 +277,7 @@ def test_bad_requests(runs, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--input is uint8 or float"):
         export(run, input_kind="int8")
     with pytest.raises(UsageError, match="0 to 100; got -1"):
-        export(run, max_drop=-1)
+        export(run, int8=True, max_drop=-1)
     with pytest.raises(UsageError, match="several are to be written; give a folder"):
         export(run, to=["onnx", "torchscript"], out=tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"ends in \.xml"):

@@ -94,21 +94,14 @@ def bench_verb(
         require_model(model)
     require_data(data)
     require_out_folder(out)
+    from catseye.exporting.bench import BenchGrid
     from catseye.exporting.bench import bench as run_bench
     from catseye.exporting.bench_figure import bench_figure
     from catseye.machine.cores import num_cores
 
-    found = run_bench(
-        models,
-        batches=batches or (1, 8, 32),
-        threads=thread_counts or tuple(sorted({1, min(num_cores(), 8)})),
-        seconds=seconds,
-        rounds=rounds,
-        data=data,
-        spin=spin,
-        trust=trust,
-        say=note,
-    )
+    usual = sorted({1, min(num_cores(), 8)})
+    grid = BenchGrid(batches or BenchGrid.batches, thread_counts or usual, seconds, rounds)
+    found = run_bench(models, grid=grid, data=data, spin=spin, trust=trust, say=note)
     if out is not None:
         from catseye.evaluation.figures import save_figure
         from catseye.runs import write_json

@@ -28,7 +28,7 @@ def require_model(path: Path, what: str = "give a run folder, a model.safetensor
 
 
 def require_data(data: str | None) -> None:
-    """Refuse labelled images that are not there, in the words of data/sources.py.
+    """Refuse labelled images that are not there, in the words of data/sources/open_data.py.
 
     Raises:
         DataError: otherwise.

@@ -86,10 +86,11 @@ def _predict_with_ray(
     trust: bool,
 ) -> None:
     from catseye.prediction.predict import PART_SIZE, predict_in_parts
+    from catseye.prediction.ray_engine import RayWorkers
 
     size = part_size or PART_SIZE
     done = predict_in_parts(
-        model, names, out, top=top, workers=workers, part_size=size, device=device, trust=trust, tell=note
+        model, names, out, top=top, part_size=size, workers=RayWorkers(workers, device, trust), tell=note
     )
     if asked.json:
         print_json(done.to_json())

@@ -1,6 +1,6 @@
 """The data sets that are known by name, as arrays: digits offline, the others downloaded by torchvision.
 
-Leaves: `Arrays`. Called by `sources.py`. The classic `cifar-10-batches-py` folder is read without
+Leaves: `Arrays`. Called by `sources/`. The classic `cifar-10-batches-py` folder is read without
 trusting it: its pickles may only build NumPy arrays.
 """
 

@@ -1,6 +1,6 @@
 """A glance at a data set before anything is decided: how many images a class has, and how large they are.
 
-Enters: `ImageSet`. Leaves: `Glance`. Called by `training/auto.py`'s caller. Sixty images are opened and none is kept.
+Enters: `ImageSet`. Leaves: `Glance`. Called by `training/facts.py`. Sixty images are opened and none is kept.
 """
 
 from dataclasses import dataclass

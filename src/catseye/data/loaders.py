@@ -3,7 +3,7 @@
 Enters: `ImageSet`, the numbers of one split, the preprocessing. Leaves: `Batch`es. Two loaders with one face, `Loader`:
 `num_batches`, `epoch(number, start)`, and `subset` and `share`, which give a loader of fewer images or of a part of
 every batch. The order of an epoch depends on (seed, epoch) alone.
-Called by `prepare.py`, iterated by `training/fit.py` and `evaluation/predict.py`.
+Made by `prepare.py` and `prepare_evaluation.py`, iterated by `training/fit.py` and `evaluation/predict.py`.
 """
 
 import random

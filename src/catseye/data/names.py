@@ -2,7 +2,7 @@
 
 A list of strings costs about 80 bytes a name, and every loader worker gets its own copy of it sooner or later: counting
 references writes into the pages that fork shares. One array of bytes and one of offsets stay shared. Made by
-`sources.py`.
+`sources/`.
 """
 
 from array import array

@@ -1,7 +1,7 @@
 """Everything between DATA on the command line and loaders to train from: look, decide, decode, split, ask the rules.
 
 Enters: listed images and settings. Leaves: `Prepared` with one loader per split, the verdict and the sentences to
-print. Called by `training/assemble.py`; the evaluation half is `prepare_evaluation.py`.
+print. Called by `training/session.py`; the evaluation half is `prepare_evaluation.py`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from catseye.data.check.check import make_verdict
 from catseye.data.check.copies import copy_groups
 from catseye.data.check.findings import Verdict
-from catseye.data.check.rules import Facts, find_faults
+from catseye.data.check.rules import DataFacts, find_faults
 from catseye.data.groups import Groups, keep_together, related_groups
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
@@ -108,7 +108,7 @@ def prepare(
     splits = _draw_sides(images, usable, together, settings, seed)
     readable = np.zeros(len(images), bool)
     readable[usable] = True
-    facts = Facts(images, readable, splits, found.groups, related, found.near, bad, settings.allow_leaks)
+    facts = DataFacts(images, readable, splits, found.groups, related, found.near, bad, settings.allow_leaks)
     verdict = make_verdict(facts, find_faults(facts))
     verdict.refuse()
     train = usable[splits[usable] == TRAIN]

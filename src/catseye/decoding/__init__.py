@@ -1,7 +1,7 @@
 """What an image file says of itself before a decoder sees it, what decoding it takes, and what its pixels mean.
 
 Enters: bytes, or an image that Pillow has decoded. Leaves: sizes and costs to decide by, 8-bit pixels, refusals that
-name their cause. Called by preprocess.py, and by serving and deploying for the costs. Pillow and NumPy; no torch.
+name their cause. Called by preprocess.py, and by serving for the costs. Pillow and NumPy; no torch.
 
     headers.py        the first bytes of an uploaded format: its sides, and what kind of pixels
     costs.py          the memory that decoding takes, by format and size; the limits of sides and memory

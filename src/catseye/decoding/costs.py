@@ -1,7 +1,7 @@
 """The memory that decoding takes, known before a decoder runs: by format, kind of pixels and size.
 
-Enters: a `Header`. Leaves: bytes, or a refusal. Called by preprocess.py for every image, by serving/engine.py to
-queue, by deploying/budget.py for the limit of a container. `tests/unit/test_decoding_costs.py` holds the numbers to
+Enters: a `Header`. Leaves: bytes, or a refusal. Called by preprocess.py for every image, by serving/lanes.py, which
+lets no more decode at a time than memory holds. `tests/unit/test_decoding.py` holds the numbers to
 measured peaks.
 """
 

@@ -1,6 +1,6 @@
 """What bytes are by their beginning, for the sentence that refuses them: a web page saved as .jpg should be called so.
 
-Called by preprocess.py where no decoder takes the bytes.
+Called by failures.py where no decoder takes the bytes.
 """
 
 _BEGINNINGS = (

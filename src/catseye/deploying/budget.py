@@ -56,7 +56,7 @@ class MemoryBudget:
 def memory_of(model: DeployedModel, settings: ServerSettings, cpus: int) -> MemoryBudget:
     """Memory of a server that decodes and computes with `cpus` threads each.
 
-    `most_mib` is the limit of its container: `tests/deploy/test_memory_limit.py` sends the worst of what is accepted
+    `most_mib` is the limit of its container: `tests/server/test_memory_limit.py` sends the worst of what is accepted
     into a server that runs in a memory group of this size.
     """
     limits, spec = settings.limits, model.manifest.preprocessing

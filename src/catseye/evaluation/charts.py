@@ -1,6 +1,6 @@
 """Charts as SVG text, for a page that has no network and no library. Colours come from the page's own CSS.
 
-Enters: numbers. Leaves: `Markup`, with every text in it escaped. Called by `report.py`.
+Enters: numbers. Leaves: `Markup`, with every text in it escaped. Called by `report_charts.py`.
 """
 
 import math

@@ -1,6 +1,7 @@
 """ROC and precision-recall curves of one class against the rest. NumPy only; scikit-learn is the oracle.
 
-Enters: a score per image and whether it is of the class. Leaves: points of a curve. Called by `report.py`.
+Enters: a score per image and whether it is of the class. Leaves: points of a curve. Called by `report_charts.py` and
+`report_tables.py`.
 """
 
 import numpy as np

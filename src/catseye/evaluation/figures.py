@@ -1,6 +1,6 @@
 """The images of a run: the confusion matrix and the training curves, as PNG.
 
-Called by `evaluate.py` and `training/fit.py`. Works without a display.
+Called by `evaluate.py` and `training/finish.py`. Works without a display.
 """
 
 import io

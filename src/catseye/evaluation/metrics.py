@@ -1,6 +1,6 @@
 """Numbers from logits and labels. NumPy only; scikit-learn is the oracle in the tests.
 
-Enters: logits (N, K) and labels (N,). Leaves: `Metrics`. Called by evaluate and fit.
+Enters: logits (N, K) and labels (N,). Leaves: `Metrics`. Called by `evaluate.py`, training and the report.
 """
 
 import math

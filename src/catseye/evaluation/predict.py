@@ -1,6 +1,7 @@
 """One pass over a loader: every image's logits, computed once. Everything else is derived from them.
 
-Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by `training/fit.py` and `evaluate.py`.
+Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by `evaluate.py` and, through
+`training/distributed.py`, after every epoch.
 """
 
 from collections.abc import Callable

@@ -124,11 +124,11 @@ def _report_facts(
             f"{calibration.before.ece:.2%}.",
         )
     )
-    threshold = measured.model.manifest.unknown_threshold
+    where = measured.model.when_unknown()
     found.append(
-        ("mind", "It never says “unknown”: an image of something else still gets one of these classes.")
-        if threshold is None
-        else ("good", f"Below a probability of {threshold:.3f} it says “unknown”.")
+        ("good", f"It says “unknown” where {where}.")
+        if where
+        else ("mind", "It never says “unknown”: an image of something else still gets one of these classes.")
     )
     if suspects:
         advice = (

@@ -24,6 +24,39 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class BenchGrid:
+    """What is measured: each batch size in each thread setting, for `seconds` in each of `rounds`.
+
+    Raises:
+        UsageError: a number is out of range.
+
+    """
+
+    batches: Sequence[int] = (1, 8, 32)
+    threads: Sequence[int] = (1,)
+    seconds: float = 0.5
+    rounds: int = 5
+
+    def __post_init__(self) -> None:
+        numbers = (("--batch", self.batches), ("--threads", self.threads), ("--rounds", [self.rounds]))
+        for name, values in numbers:
+            wrong = [value for value in values if not 1 <= value <= 4096]
+            if wrong or not values:
+                raise UsageError(f"{name} takes numbers from 1 to 4096; got {wrong or 'none'}")
+        if not 0 < self.seconds <= 600:
+            raise UsageError(f"--seconds is above 0 and at most 600; got {self.seconds:g}")
+
+    @property
+    def asks(self) -> list[Ask]:
+        """Every cell. A thread setting above 1 is tried as one call and as so many calls."""
+        pairs = dict.fromkeys(pair for count in self.threads for pair in ((count, 1), (1, count)))
+        return [Ask(batch, one, calls) for batch in self.batches for one, calls in pairs]
+
+
+_GRID = BenchGrid()
+
+
+@dataclass(frozen=True)
 class BenchRow:
     """One file at one batch size and thread setting.
 
@@ -83,31 +116,25 @@ class Bench:
 def bench(
     models: Sequence[str | Path],
     *,
-    batches: Sequence[int] = (1, 8, 32),
-    threads: Sequence[int] = (1,),
-    seconds: float = 0.5,
-    rounds: int = 5,
+    grid: BenchGrid = _GRID,
     data: str | Path | None = None,
     spin: bool = False,
     trust: bool = False,
     say: Say = lambda _: None,
 ) -> Bench:
-    """Measure files against each other. Each thread setting above 1 is tried as one call and as so many calls.
+    """Measure files against each other, cell by cell of `grid`.
 
     A run among `models` stands for eager torch and is the base of the ratios; else the first file is. With `data` each
     model's accuracy is measured on its held-out images; else it is the one in the file's own proof.
 
     Raises:
-        UsageError: a number is out of range. ModelFileError: a file cannot be opened.
+        UsageError: there is no file. ModelFileError: a file cannot be opened.
 
     """
-    _check(models, batches, threads, seconds, rounds)
+    if not models:
+        raise UsageError("bench needs a model file or a run; got none; name one, as first-run/export/model.onnx")
     paths = sorted((Path(one) for one in models), key=is_model_file)  # runs first, else as given
-    asks = [
-        Ask(batch, one, calls)
-        for batch in batches
-        for one, calls in dict.fromkeys(pair for count in threads for pair in ((count, 1), (1, count)))
-    ]
+    asks = grid.asks
     workers: list[BenchWorker] = []
     try:
         for path in paths:
@@ -117,10 +144,10 @@ def bench(
             say(f"{path}: opened, {workers[-1].format}")
         files = tuple(_facts(worker, data, trust) for worker in workers)
         measured: dict[tuple[int, Ask], list[tuple[float, list[float]]]] = {}
-        for turn in range(rounds):
-            say(f"round {turn + 1} of {rounds}: {len(workers) * len(asks)} cells of {seconds:g} s")
+        for turn in range(grid.rounds):
+            say(f"round {turn + 1} of {grid.rounds}: {len(workers) * len(asks)} cells of {grid.seconds:g} s")
             for ask, (index, worker) in itertools.product(asks, enumerate(workers)):
-                measured.setdefault((index, ask), []).append(worker.measure(ask, seconds))
+                measured.setdefault((index, ask), []).append(worker.measure(ask, grid.seconds))
     finally:
         for worker in workers:
             worker.stop()
@@ -128,18 +155,7 @@ def bench(
     rows = tuple(
         _row(worker, ask, measured[index, ask], base[ask]) for index, worker in enumerate(workers) for ask in asks
     )
-    return Bench(rows, files, files[0].file, rounds, seconds, spin)
-
-
-def _check(models: Sequence[Any], batches: Sequence[int], threads: Sequence[int], seconds: float, rounds: int) -> None:
-    if not models:
-        raise UsageError("bench needs a model file or a run")
-    for name, values in (("--batch", batches), ("--threads", threads), ("--rounds", [rounds])):
-        wrong = [value for value in values if not 1 <= value <= 4096]
-        if wrong or not values:
-            raise UsageError(f"{name} takes numbers from 1 to 4096; got {wrong or 'none'}")
-    if not 0 < seconds <= 600:
-        raise UsageError(f"--seconds is above 0 and at most 600; got {seconds:g}")
+    return Bench(rows, files, files[0].file, grid.rounds, grid.seconds, spin)
 
 
 def _row(worker: BenchWorker, ask: Ask, found: list[tuple[float, list[float]]], base: float) -> BenchRow:

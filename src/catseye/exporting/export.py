@@ -23,7 +23,7 @@ from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
-from catseye.exporting.parity import ParityResult, answers_of, compare_answers, require
+from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
 from catseye.files import write_atomically
 from catseye.preprocess import Pixels
 from catseye.runs import open_run
@@ -41,6 +41,7 @@ Say = Callable[[str], None]
 class ExportOptions(TypedDict, total=False):
     """What else `export` takes by name."""
 
+    max_drop: float
     data: str | Path | None
     say: Say
 
@@ -95,7 +96,6 @@ def export(
     *,
     to: str | Sequence[str] = "onnx",
     int8: bool = False,
-    max_drop: float = 0.3,
     input_kind: str = "uint8",
     out: str | Path | None = None,
     golden: int = 0,
@@ -106,7 +106,8 @@ def export(
 
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
     card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
-    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy.
+    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy
+    (0.3).
     The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
     `data` is where the run's images are now, if they were moved. `say` hears what is being done.
@@ -119,6 +120,7 @@ def export(
     """
     for unknown in options.keys() - ExportOptions.__optional_keys__:
         raise UnknownName("option", unknown, ExportOptions.__optional_keys__)
+    max_drop = options.get("max_drop", 0.3)
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
     _check_request(formats, int8, max_drop, input_kind)
     opened = open_run(run)
@@ -149,7 +151,7 @@ def export(
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
-                proof = Proof(reference, seen, expected[: len(seen.names)], more if fewer_bits else None)
+                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None)
                 written.append(_prove_and_place(proof, draft, target, say))
             except CatseyeError as error:
                 failures.append(error)
@@ -184,11 +186,9 @@ def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_ki
         raise UsageError(
             f"--int8 is for {', '.join(INT8_FORMATS)}; got {', '.join(formats)}; add one of them with --to"
         )
-    if not 0 <= max_drop <= 100:
-        raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
-def _ask_run(reference: Classifier, images: HeldOut) -> NDArray[Any]:
+def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:
     # TF32 rounds to 10 bits: a GPU's reference would be further off than the file.
     with torch.backends.cudnn.flags(allow_tf32=False):
         return answers_of(reference, images)
@@ -200,7 +200,7 @@ class Proof:
 
     reference: Classifier
     images: HeldOut
-    expected: NDArray[Any]
+    expected: RunAnswers
     more: HeldOut | None
 
 
@@ -213,9 +213,10 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
         draft.write(candidate, draft.manifest)
         file = open_model(candidate, trust=True)
 
-        def ask(pixels: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
+        def ask(pixels: Pixels) -> tuple[NDArray[Any], ...]:
             outputs = file.run(pixels)
-            return outputs["prediction"], outputs["probability"]
+            wanted = ("prediction", "probability", "familiarity")
+            return tuple(outputs[name] for name in wanted if name in outputs)
 
         comparison = compare_answers(
             proof.reference,

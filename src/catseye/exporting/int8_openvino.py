@@ -2,7 +2,7 @@
 
 Enters: the float model, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the
 quantised model and `Quantisation`. The range of an activation is taken from all calibration images or averaged over
-them; the way that moves the answers less is kept. Called by `export.py`.
+them; the way that moves the answers less is kept. Called by `drafts.py`.
 
 Source: NNCF 3.4, `nncf.quantize` and `nncf.quantize_with_accuracy_control`.
 """
@@ -73,7 +73,7 @@ def quantise_openvino(
                 drop, least, _ = paired_drop(*hits)
                 difference = float(np.abs(found - expected).mean())
                 measured.update({f"{name} drop": drop, f"{name} mean difference": difference})
-                say(f"INT8 by NNCF, {name}: {100 * drop:+.2f} points lost, mean |Δp| {difference:.1e}")
+                say(f"INT8 by NNCF, {name}: {100 * drop:+.2f} points lost, probabilities off by {difference:.1e}")
                 return least, difference
 
             for name in RANGES:

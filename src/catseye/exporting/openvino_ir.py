@@ -1,6 +1,6 @@
 """An ONNX graph as an OpenVINO IR: MODEL.xml, which carries the manifest and the hash of MODEL.bin beside it.
 
-Enters: the bytes of an ONNX file, or an OpenVINO model made from one. Leaves: the two files. Called by `export.py`.
+Enters: the bytes of an ONNX file, or an OpenVINO model made from one. Leaves: the two files. Called by `drafts.py`.
 """
 
 import tempfile

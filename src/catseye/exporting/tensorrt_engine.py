@@ -1,7 +1,7 @@
 """An ONNX graph as a TensorRT engine, on the machine whose GPU will run it; elsewhere TensorRT-RTX's parser as a check.
 
 Enters: the bytes of an ONNX file: float, or with symmetric QDQ pairs. Leaves: manifest and plan as one file's bytes.
-Called by `export.py`. The check runs without a GPU; building for and on a GPU was not run by the authors.
+Called by `drafts.py`. The check runs without a GPU; building for and on a GPU was not run by the authors.
 
 Source: docs.nvidia.com/deeplearning/tensorrt, Python API; the file's layout (length, JSON, plan) is Ultralytics'.
 """

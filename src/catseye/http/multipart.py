@@ -1,7 +1,7 @@
 """The parts of a `multipart/form-data` body that is in memory already: one pass of `bytes.find`, everything bounded.
 
 Enters: the Content-Type and the body. Leaves: the parts, as slices. Stricter than browsers need: no nested parts, no
-transfer encodings, no folded header lines. Called by `bodies.py`.
+transfer encodings, no folded header lines. Called by `images.py`.
 
 Source: RFC 7578, RFC 2046 section 5.1 (boundary of 1 to 70 characters).
 """

@@ -5,8 +5,8 @@
     chapters/table.py  number, address, title and the one idea of each chapter
     networks.py     `Shown`: the network on the bench, given, trained here, or with fresh weights
     questions.py    `Question`: what a page may ask, checked by pydantic, and the function that answers
-    bench.py        `Bench`: what all chapters share: the model given, the images, what was trained here
-    images.py     built-in images, drawn here, and those that a user dropped
+    bench.py        `Workbench`: what all chapters share: the model given, the images, what was trained here
+    images.py       built-in images, drawn here, and those that a user dropped
     page_files.py   puts head, navigation and foot (pages/) around each chapter's page
     static/         lab.css is the one style sheet, api.js the way to Python, draw.js tables and maps
     app.py          the ASGI application

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
+
 from catseye.errors import UsageError
 from catseye.http.limits import LOOPBACK, Limits
 from catseye.http.listening import Stopping, listen, run_loop
@@ -15,6 +17,7 @@ from catseye.lab.bench import Workbench
 from catseye.lab.networks import check_model, shown
 
 FINISH_S = 5
+NUM_THREADS = 4  # which answer; each of them may be training
 
 
 def serve_lab(
@@ -60,12 +63,12 @@ def serve_lab(
             webbrowser.open(where)
 
     async def run() -> int:
+        to_thread.current_default_thread_limiter().total_tokens = NUM_THREADS
         await listen(app, listener, Rules(app.limits), log, say, Stopping(drain_s=0.0, finish_s=FINISH_S))
         return 0
 
     try:
         return run_loop(run())
     finally:
-        app.close()
         listener.close()
         log.close()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
 
 Answer = dict[str, Any]
+
+
+class AnswerStream(Protocol):
+    """Answers one after the other, as a generator gives them; `close` is called when nobody reads on."""
+
+    def __iter__(self) -> Iterator[Answer]:
+        """Itself."""
+
+    def close(self) -> None:
+        """End it where it stands."""
 
 
 class Asked(BaseModel):
@@ -30,7 +40,7 @@ class Question:
     """`answer` gets the bench and an `asked`; it returns JSON types, or yields them one after the other."""
 
     asked: type[Asked]
-    answer: Callable[["Workbench", Any], Answer | Iterator[Answer]]
+    answer: Callable[["Workbench", Any], Answer | AnswerStream]
 
     def check(self, content: object) -> Asked:
         """What a page sent, as the fields that the answer reads.

@@ -1,7 +1,8 @@
 """How much memory may be taken: what the machine has free, and what a container or a batch system allows.
 
-Called by `prepare.py`, which keeps decoded images in memory only where they take a small share of it, by `assemble.py`,
-which computes a batch in so many parts that they fit, and by whoever runs a network over many images.
+Called by `data/storage.py`, which keeps decoded images in memory only where they take a small share of it, by
+`training/assemble.py`, which computes a batch in so many parts that they fit, and by
+whoever runs a network over many images.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Networks by name, and the one contract they all keep.
 
 Enters: a name, number of classes, input shape, options. Leaves: an `nn.Module` with `features` and
-`head`. Called by training, runs, summary and cli. A network registers itself with `@network(...)`.
+`head`. Called by training, runtimes, explanation, lab and cli. A network registers itself with `@network(...)`.
 """
 
 import inspect

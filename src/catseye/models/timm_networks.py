@@ -1,6 +1,6 @@
 """Any convolutional network of timm as `timm:NAME`, behind the house's contract.
 
-Enters: `timm:NAME` or `timm:NAME.TAG`. Leaves: a `ZooNetwork`. Called by registry. Timm is imported here
+Enters: `timm:NAME` or `timm:NAME.TAG`. Leaves: a `ZooNetwork`. Called through the registry. Timm is imported here
 and nowhere else, when such a name is asked for.
 
 A timm network computes `forward_head(forward_features(x))`. One pass over an image of zeros shows which

@@ -1,7 +1,7 @@
 """Torchvision's networks behind the house's contract: adapters, not rewrites.
 
 Enters: a name of `NAMES`. Leaves: a `ZooNetwork` whose `features` and `head` are the original's own layers.
-Called by registry. Torchvision is imported when a network is built, not before. The networks of timm
+Called through the registry. Torchvision is imported when a network is built, not before. The networks of timm
 (`timm:NAME`) are in timm_networks.py.
 
 Published weights: `load_published(model, state_dict)` takes torchvision's (or timm's) file as it is; the

@@ -16,9 +16,10 @@ from catseye.errors import Interrupted, MissingDependency, UsageError
 from catseye.files import hold_folder, make_folder, remove_leftovers
 from catseye.prediction.parts import finished
 from catseye.prediction.plan import digest_of_model, make_plan
-from catseye.prediction.ray_engine import open_classifier, run_parts
+from catseye.prediction.ray_engine import RayWorkers, open_classifier, run_parts
 
 PART_SIZE = 2000  # seconds of work on one core: little is lost with a killed one, and files stay few
+_ONE_PER_CORE = RayWorkers()
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,11 @@ def predict_in_parts(
     out: Path,
     *,
     top: int = 1,
-    workers: int = 0,
     part_size: int = PART_SIZE,
-    device: str = "auto",
-    trust: bool = False,
+    workers: RayWorkers = _ONE_PER_CORE,
     tell: Callable[[str], object] = lambda line: None,
 ) -> PredictionSummary:
-    """Classify `paths` into `out`, in `workers` processes (0: one per core).
+    """Classify `paths` into `out`, with `workers`, one per core where nothing else is said.
 
     Raises:
         UsageError: the folder is another call's, or somebody works on it. ModelFileError, DataError, SaveError.
@@ -60,7 +59,7 @@ def predict_in_parts(
     _require_engine()
     begun = time.perf_counter()
     digest = digest_of_model(model)
-    open_classifier(model, device, trust)  # what cannot be opened is said now, by this process
+    open_classifier(model, workers.device, workers.trust)  # what cannot be opened is said now, by this process
     with _alone(out):
         plan = make_plan(paths, out, model_sha256=digest, part_size=part_size, top=top)
         remove_leftovers(out)
@@ -71,7 +70,7 @@ def predict_in_parts(
         try:
             found: Iterable[dict[str, Any]] = ()
             if missing:
-                found = run_parts(model, out, missing, workers=workers, device=device, trust=trust)
+                found = run_parts(model, out, missing, workers)
             for number, row in enumerate(found, 1):
                 num_now += row["images"]
                 num_failed += row["failed"]

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the default to come, without its warning
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+
+
+@dataclass(frozen=True)
+class RayWorkers:
+    """Who computes: `num` processes (0: one per core) on `device`; `trust`: the model file may run code."""
+
+    num: int = 0
+    device: str = "auto"
+    trust: bool = False
 
 
 class RayWorker:
@@ -47,9 +57,7 @@ def open_classifier(model: Path, device: str, trust: bool) -> Classifier:
     return open_model(model, device=device, trust=trust, threads=1).classifier()
 
 
-def run_parts(
-    model: Path, out: Path, parts: Sequence[int], *, workers: int, device: str, trust: bool
-) -> Iterator[dict[str, Any]]:
+def run_parts(model: Path, out: Path, parts: Sequence[int], workers: RayWorkers) -> Iterator[dict[str, Any]]:
     """Do these parts; yields what came of each as soon as it is on disk, in any order.
 
     Raises:
@@ -62,11 +70,11 @@ def run_parts(
         import ray.data
     except ImportError:
         raise MissingDependency("ray[data]", "batch") from None
-    here = {"num_cpus": workers or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    here = {"num_cpus": workers.num or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     elsewhere = bool(os.environ.get("RAY_ADDRESS"))
     where = {} if elsewhere else {"address": "local", **here}
     with nullcontext() if elsewhere else _home_of_ray():
-        yield from _run_in_ray(ray, where, model, out, parts, workers, device, trust)
+        yield from _run_in_ray(ray, where, model, out, parts, workers)
 
 
 @contextmanager
@@ -95,20 +103,18 @@ def _run_in_ray(
     model: Path,
     out: Path,
     parts: Sequence[int],
-    workers: int,
-    device: str,
-    trust: bool,
+    workers: RayWorkers,
 ) -> Iterator[dict[str, Any]]:
     ray.init(**where, logging_level="ERROR", log_to_driver=False)
     try:
         said = ray.data.DataContext.get_current()
         said.enable_progress_bars = said.print_on_execution_start = False
-        workers, gpus = _share_out(ray.cluster_resources(), workers, len(parts), device)
+        num, gpus = _share_out(ray.cluster_resources(), workers.num, len(parts), workers.device)
         done = ray.data.from_items(list(parts), override_num_blocks=len(parts)).map(
             RayWorker,
-            fn_constructor_args=(str(model.absolute()), str(out.absolute()), device, trust),
+            fn_constructor_args=(str(model.absolute()), str(out.absolute()), workers.device, workers.trust),
             # One part at a time each: a second one waiting at a slow worker would keep a quick one idle.
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(size=num, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             num_gpus=gpus,
         )

@@ -1,7 +1,7 @@
 """The file around a TensorRT plan: the manifest's length (4 bytes, little-endian), the manifest, the plan. No torch.
 
-Enters: a plan and a manifest, or a file's bytes. Leaves: the other. Called by exporting,
-`tensorrt.py` and `inspection.py`.
+Enters: a plan and a manifest, or a file's bytes. Leaves: the other. Called by exporting and
+`tensorrt.py`.
 """
 
 from catseye.errors import ModelFileError

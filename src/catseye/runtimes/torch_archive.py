@@ -5,7 +5,7 @@ read and write files. `torch.export.load` unpickles without limits where its own
 `deserialize_torch_artifact` falls back to weights_only=False), evaluates symbolic expressions with SymPy and executes
 `guards_code`. An AOTInductor package holds a shared library. So the archive is judged here first and whatever
 catseye's own export never writes is refused; what is native code cannot be judged. Called by `torch.py` and
-`inspection.py`.
+by exporting, which puts the manifest in.
 
 Source: torch/csrc/export/pt2_archive_constants.h, torch/export/pt2_archive/_package.py (torch 2.14).
 """

@@ -1,6 +1,6 @@
 """Settings: everything that decides what a run computes, as typed tables, and which options make others idle.
 
-Enters: values that `settings_file.py` has merged. Leaves: one frozen `Settings`. Ranges and meanings stand here and
+Enters: values that `merge.py` has merged. Leaves: one frozen `Settings`. Ranges and meanings stand here and
 nowhere else.
 """
 

@@ -1,7 +1,7 @@
 """Frozen features, computed once: every later epoch trains the head on them and sees no image.
 
 Enters: a network whose backbone is frozen, and its loaders. Leaves: loaders of features with the same
-numbers, labels and order. Called by assemble.py for feature extraction.
+numbers, labels and order. Called by network.py for feature extraction.
 """
 
 import time

@@ -2,7 +2,7 @@
 
 Enters: a `TrainState` and a `TrainingPosition`. Leaves: checkpoint.safetensors, the one before it, and the way back.
 `Checkpoints` decides when. No generator's state is stored, because every draw is derived from (seed, step).
-Called by `fit.py`.
+Made by `run_folder.py`; `fit.py` says when a safe place is reached.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Batch normalisation over the images of all processes.
 
 Enters: a network with plain batch norms. Leaves: the same network, whose batch norms share their statistics.
-Called by assemble.py for `training.sync_batch_norm`. torch's own SyncBatchNorm computes on GPUs only and so
+Called by network.py for `training.sync_batch_norm`. torch's own SyncBatchNorm computes on GPUs only and so
 cannot be held against one process on a CPU; this one runs on both.
 """
 

@@ -20,7 +20,7 @@ from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_
 from catseye.data.check.findings import Finding, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
-from catseye.data.check.rules import Facts, find_faults
+from catseye.data.check.rules import DataFacts, find_faults
 from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.data.value_range import choose_value_range, describe_range
@@ -71,7 +71,7 @@ def check(
     glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
     twins = find_copies(images, glances, first_of_group)
     sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
-    facts = Facts(images, readable, sides, equal, related, twins)
+    facts = DataFacts(images, readable, sides, equal, related, twins)
     findings = [*blank, *fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
     if twins.crowded:
         findings.append(
@@ -113,7 +113,7 @@ def equal_groups(looks: Looks) -> NDArray[np.int64]:
 
 
 def make_verdict(
-    facts: Facts, findings: Sequence[Finding], seconds_s: float = 0.0, searched: dict[str, Any] | None = None
+    facts: DataFacts, findings: Sequence[Finding], seconds_s: float = 0.0, searched: dict[str, Any] | None = None
 ) -> Verdict:
     """The findings, the worst first, with the counts of classes on the sides."""
     images, sides = facts.images, facts.sides

@@ -65,7 +65,7 @@ def find_copies(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_]) -
     for start in range(0, len(keep), _PORTION):
         part = slice(start, start + _PORTION)
         pairs = twins.pairs[part]
-        one, other = thumbs[pairs[:, 0]], _turned(thumbs[pairs[:, 1]], twins.mirrored[part])
+        one, other = thumbs[pairs[:, 0]], _mirrored(thumbs[pairs[:, 1]], twins.mirrored[part])
         alike, variances = own_parts(one, other, mean)
         kept = glances.lossless[pairs[:, 0]] & glances.lossless[pairs[:, 1]]
         tolerance[part] = tolerances(variances, glances.sides_px[pairs].min(1), kept)
@@ -94,7 +94,7 @@ def _only(twins: Twins, keep: NDArray[np.bool_]) -> Twins:
     return replace(twins, pairs=twins.pairs[keep], correlations=twins.correlations[keep], mirrored=twins.mirrored[keep])
 
 
-def _turned(pixels: Pixels, mirrored: NDArray[np.bool_]) -> Pixels:
+def _mirrored(pixels: Pixels, mirrored: NDArray[np.bool_]) -> Pixels:
     pixels[mirrored] = pixels[mirrored][:, :, ::-1]
     return pixels
 
@@ -114,7 +114,7 @@ def _look_again(images: ImageSet, twins: Twins, tolerance: NDArray[np.float32]) 
                 wanted = np.unique(pairs).tolist()
             held.update(zip(wanted, pool.map(partial(_fine, images), wanted), strict=True))
             one, other = (_stack_held(held, pairs[:, side].tolist()) for side in (0, 1))
-            keep[rows] = same_in_every_part(one, _turned(other, twins.mirrored[rows]), tolerance[rows])
+            keep[rows] = same_in_every_part(one, _mirrored(other, twins.mirrored[rows]), tolerance[rows])
     return keep
 
 

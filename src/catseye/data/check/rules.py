@@ -1,7 +1,7 @@
 """Rules about classes, labels, equal and near images and sides. Each is judged here and nowhere else.
 
-Enters: `Facts`. Leaves: findings; one with `stops` is a reason for which training refuses. Called by `check.py` (the
-whole check) and `data/prepare.py` (in `catseye train`), so that both tell the same.
+Enters: `DataFacts`. Leaves: findings; one with `stops` is a reason for which training refuses. Called by
+`check.py` (the whole check) and `data/prepare.py` (in `catseye train`), so that both tell the same.
 """
 
 import unicodedata
@@ -26,7 +26,7 @@ _CROSSINGS = ((TEST, TRAIN), (VAL, TRAIN), (TEST, VAL))
 
 
 @dataclass(frozen=True)
-class Facts:
+class DataFacts:
     """What is known when the rules are asked.
 
     Shape: sides, equal and related have N values. `sides` of unreadable images are NOT_SPLIT; before a split all are.
@@ -54,7 +54,7 @@ class Facts:
         return TEST if (self.sides == TEST).any() else VAL
 
 
-def find_faults(facts: Facts) -> list[Finding]:
+def find_faults(facts: DataFacts) -> list[Finding]:
     """Ask every rule that needs no pixels."""
     members = gather(facts.equal)
     findings = [
@@ -65,7 +65,7 @@ def find_faults(facts: Facts) -> list[Finding]:
         *_two_labels(members, facts),
         *_crossings(members, facts, "leak"),
         *(_crossings(gather(facts.related), facts, "group-leak") if facts.related is not None else []),
-        *_repeats(members),
+        *_byte_copies(members),
         *_class_sizes(facts),
         *_name_twins(facts.images),
     ]
@@ -88,7 +88,7 @@ def gather(groups: Groups) -> list[list[int]]:
     return list(found.values())
 
 
-def _unreadable(facts: Facts) -> list[Finding]:
+def _unreadable(facts: DataFacts) -> list[Finding]:
     bad = facts.unreadable
     if not bad:
         return []
@@ -143,7 +143,7 @@ def _name_twins(images: ImageSet) -> list[Finding]:
     ]
 
 
-def _missing_classes(facts: Facts) -> list[Finding]:
+def _missing_classes(facts: DataFacts) -> list[Finding]:
     images, findings = facts.images, []
     if len(images.classes) < 2:
         only = f"there is one class only ({images.classes[0]!r})"
@@ -188,7 +188,7 @@ def _missing_classes(facts: Facts) -> list[Finding]:
     return findings
 
 
-def _nothing_to_hold_out(facts: Facts) -> list[Finding]:
+def _nothing_to_hold_out(facts: DataFacts) -> list[Finding]:
     """Data without held-out images, of which no split could take any: a class must keep one to learn from."""
     images, sides = facts.images, facts.sides
     if ((sides == VAL) | (sides == TEST)).any() or not facts.readable.any():
@@ -214,13 +214,13 @@ def _nothing_to_hold_out(facts: Facts) -> list[Finding]:
     ]
 
 
-def count_training(facts: Facts) -> NDArray[np.int64]:
+def count_training(facts: DataFacts) -> NDArray[np.int64]:
     """Images to learn from per class, (K,): of the training side, or all where nothing is split yet."""
     training = facts.readable & ((facts.sides == TRAIN) if facts.split else np.ones(len(facts.sides), bool))
     return np.bincount(facts.images.labels[training], minlength=len(facts.images.classes)).astype(np.int64)
 
 
-def _class_sizes(facts: Facts) -> list[Finding]:
+def _class_sizes(facts: DataFacts) -> list[Finding]:
     """Classes with few images, or far fewer than others."""
     classes, counts, findings = facts.images.classes, count_training(facts), []
     present = counts[counts > 0]
@@ -252,7 +252,7 @@ def _class_sizes(facts: Facts) -> list[Finding]:
     return findings
 
 
-def _two_labels(members: list[list[int]], facts: Facts) -> list[Finding]:
+def _two_labels(members: list[list[int]], facts: DataFacts) -> list[Finding]:
     labels = facts.images.labels
     conflicts = [group for group in members if len(set(labels[group].tolist())) > 1]
     if not conflicts:
@@ -274,7 +274,7 @@ def _two_labels(members: list[list[int]], facts: Facts) -> list[Finding]:
     ]
 
 
-def _repeats(members: list[list[int]]) -> list[Finding]:
+def _byte_copies(members: list[list[int]]) -> list[Finding]:
     repeats = sum(len(group) - 1 for group in members)
     if not repeats:
         return []
@@ -290,7 +290,7 @@ def _repeats(members: list[list[int]]) -> list[Finding]:
     ]
 
 
-def _crossings(members: list[list[int]], facts: Facts, rule: str) -> list[Finding]:
+def _crossings(members: list[list[int]], facts: DataFacts, rule: str) -> list[Finding]:
     """Equal images, or groups of names, that stand on two sides."""
     sides, findings = facts.sides, []
     for side, seen in _CROSSINGS:
@@ -320,7 +320,7 @@ def _crossings(members: list[list[int]], facts: Facts, rule: str) -> list[Findin
     return findings
 
 
-def _near(facts: Facts, twins: Twins) -> list[Finding]:
+def _near(facts: DataFacts, twins: Twins) -> list[Finding]:
     """Images that nearly are another one. `twins` are pairs of first images of their group of equal ones."""
     labels, sides = facts.images.labels, facts.sides
     copies = {group[0]: group for group in gather(facts.equal)}

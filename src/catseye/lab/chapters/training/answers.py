@@ -18,8 +18,6 @@ from catseye.manifest import Manifest
 from catseye.models import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import nn
 
     from catseye.lab.bench import Workbench
@@ -56,10 +54,10 @@ class Start(Asked):
         sets = {"training.optimizer": self.optimizer, "training.lr": self.lr, **AUGMENTATIONS[self.augmentation]}
         said = " ".join(f"--set {key}={value:g}" if key != "training.optimizer" else f"--set {key}={value}"
                         for key, value in sets.items())  # fmt: skip
-        return f"catseye train {DATA} --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
+        return f"catseye train {DATA} --recipe quick --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
 
 
-def answer_run(bench: "Workbench", asked: Start) -> "Iterator[Answer]":
+def answer_run(bench: "Workbench", asked: Start) -> Watched:
     """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
 
     Raises:
@@ -106,7 +104,7 @@ def begin(bench: "Workbench", asked: Nothing) -> Answer:
     """What the page shows before anything was trained."""
     data = load_builtin(DATA)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Start().seed)  # as training/assemble.py does: these are the filters that the run begins with
+        torch.manual_seed(Start().seed)  # as training/network.py does: these are the filters that the run begins with
         model = registry.create(MODEL, num_classes=len(data.classes), in_channels=1, input_px=32)
     return {
         "num_parameters": sum(p.numel() for p in model.parameters()),

@@ -1,7 +1,7 @@
 """A run that somebody looks at: the ordinary `train` in a thread, its numbers one after the other, a stop at any step.
 
 Enters: DATA and settings. Leaves: events as plain JSON types: `step` ten times a second, `epoch` with filters,
-confusion matrix and some guesses, and one last: `end`, `stopped` or `failed`. Called by answers/training.py. The run
+confusion matrix and some guesses, and one last: `end`, `stopped` or `failed`. Called by answers.py. The run
 folder is a temporary one; what was learned is handed to `keep` before the last event.
 """
 
