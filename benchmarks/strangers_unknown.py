@@ -6,8 +6,8 @@ Each set is learnt by `catseye train --pretrained` from so many images at --px, 
 own and of each other set. AUROC: the chance that an own image is more familiar than a stranger. Generated sets:
 photos, drawings, textures (tests/stranger_sets.py), and noise, which is a stranger only. FOLDER of ants and bees has
 train/CLASS and val/CLASS, that of CIFAR-10 train/CLASS and test/CLASS; of it two slices of two classes are taken.
-They are near misses to each other: not the same things, but images of the same kind.
-Writes benchmarks/results/strangers-unknown.json.
+They are near misses to each other: not the same things, but images of the same kind. Writes
+benchmarks/results/strangers-unknown.json.
 """
 
 import argparse

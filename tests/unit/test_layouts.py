@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from catseye.data.check import check
+from catseye.data.check.check import check
 from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, open_source
 from catseye.data.sources.tree import grow_tree
 from catseye.errors import DataError
@@ -419,7 +419,7 @@ def test_signs_in_names_mean_nothing(name, tmp_path):
 def test_the_classes_of_a_model_answer_the_question(classes, found, tmp_path, make_spec):
     import torch
 
-    from catseye.data.prepare import prepare_evaluation
+    from catseye.data.prepare_evaluation import prepare_evaluation
 
     root = put(tmp_path, "north/*", "south/*")
     images, _, _ = prepare_evaluation(root, make_spec(), classes, device=torch.device("cpu"))

@@ -1,6 +1,7 @@
 """A run becomes an ONNX file that answers alike, or no file at all."""
 
 import json
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -209,7 +210,7 @@ def test_a_failed_proof_leaves_the_proved_file_of_before(runs, tmp_path, monkeyp
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["export.md", "model.onnx"]
 
 
-def test_export_info_evaluate(command, runs, shapes):
+def test_export_info_evaluate(command, runs, shapes, tmp_path):
     run = runs["lenet5"]
     code, told, said = command("export", run, "--out", "here", "--device", "cpu")
     assert code == 0
@@ -228,7 +229,12 @@ def test_export_info_evaluate(command, runs, shapes):
     assert "test images 24" in told
     assert "where an image's familiarity (cosine of its features" in told
     assert result["sha256"] in command("info", "here/m.onnx")[1].replace("\n", "").replace(" ", "")
-    scores = [json.loads(command("evaluate", one, shapes, "--json")[1]) for one in (run, "here/m.onnx")]
+    held_out = [shapes / name for name in open_run(run).data["splits"]["test"]]
+    for file in held_out:  # the run scores these alone, the file whatever it is given
+        (tmp_path / "held-out" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / "held-out" / file.parent.name)
+    scores = [json.loads(command("evaluate", one, "held-out", "--json")[1]) for one in (run, "here/m.onnx")]
+    assert scores[0]["num_images"] == len(held_out)
     assert scores[0]["confusion"] == scores[1]["confusion"]
 
 

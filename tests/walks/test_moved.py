@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 import catseye
 from catseye.errors import DataError, Interrupted, UnknownName
 from catseye.evaluation.calibrate import calibrate
-from catseye.runs import open_run
+from catseye.manifest import METADATA_KEY
+from catseye.runs import open_run, read_tensors, write_tensors
 from catseye.training.signals import StopRequest
 from tests.conftest import write_tinted
 
@@ -129,3 +130,14 @@ def test_resume_goes_on_with_moved_images_and_remembers_them(tmp_path, monkeypat
 def test_an_option_that_export_does_not_take_is_named(trained):
     with pytest.raises(UnknownName, match="unknown option 'dat'; did you mean data"):
         catseye.export(trained[0], dat=trained[1])
+
+
+def test_a_moved_run_of_before_learns_to_tell_strangers_from_the_new_place(trained, tmp_path):
+    run, moved, _ = trained
+    older = shutil.copytree(run, tmp_path / "older")
+    tensors, _ = read_tensors(older / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("familiarity.")}
+    assert len(kept) < len(tensors)
+    plain = catseye.load(run, device="cpu").manifest.model_copy(update={"familiarity_threshold": None})
+    write_tensors(older / "model.safetensors", kept, {METADATA_KEY: plain.to_json()})
+    assert calibrate(older, data=moved, device="cpu").familiarity_is_new

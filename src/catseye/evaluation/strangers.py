@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from catseye.classifier import softmax
 from catseye.data.loaders import Loader
-from catseye.data.moved import locate_data
 from catseye.data.prepare_evaluation import prepare_evaluation, prepare_foreign
 from catseye.evaluation.familiarity import FamiliarityFit, cosines, fit_familiarity
 from catseye.evaluation.measure import MeasuredModel, collect_outputs
@@ -84,7 +83,7 @@ def learn_run_familiarity(
     folder = data_dir or recorded["data_dir"]
     folder = Path(folder) if folder else None
     _, loader, _ = prepare_evaluation(
-        locate_data(recorded, None, folder),
+        validation.source,  # where the images are now
         model.manifest.preprocessing,
         model.manifest.classes,
         device=torch.device(model.device),
