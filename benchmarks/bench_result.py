@@ -21,7 +21,7 @@ from train_result import commit
 
 from catseye.errors import CatseyeError
 from catseye.exporting.drafts import INT8_FORMATS
-from catseye.exporting.export import Int8Budget, export
+from catseye.exporting.export import export
 from catseye.runs import open_run, write_json
 from catseye.runtimes.formats import is_model_file
 from catseye.runtimes.loading import open_model
@@ -83,7 +83,7 @@ def export_all(run: Path, formats: list[str], max_drop: float, folder: str) -> l
     """Every format in float and, where there is one, in INT8; leaves the reasons for what was not written."""
     int8 = bool(set(formats) & set(INT8_FORMATS))
     try:
-        export(run, to=formats, int8=Int8Budget(max_drop) if int8 else False, out=folder, device="cpu", say=note)
+        export(run, to=formats, int8=int8, max_drop=max_drop, out=folder, device="cpu", say=note)
     except CatseyeError as error:  # what was proved has been written all the same
         lines = str(error).replace(folder, "OUT").splitlines()
         return [line for line in lines if not line.startswith((" ", "written and proved"))]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import catseye
-from catseye.exporting.export import Int8Budget
 from tests.conftest import write_tinted
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +40,7 @@ def exported(tmp_path_factory):
     data = write_tinted(folder / "tinted", 30)
     settings = {"training.batch_size": 16, "data.test_fraction": 0.3}
     run = catseye.train(data, model="lenet5", out=folder / "run", epochs=2, device="cpu", settings=settings).path
-    files = catseye.export(run, int8=Int8Budget(30))
+    files = catseye.export(run, int8=True, max_drop=30)
     return run, data, [file.path for file in files.files]
 
 

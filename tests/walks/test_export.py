@@ -16,7 +16,7 @@ from catseye.errors import CatseyeError, DataError, MissingDependency, ModelFile
 from catseye.exporting import export as export_module
 from catseye.exporting import graph as graph_module
 from catseye.exporting import onnx_file
-from catseye.exporting.export import Int8Budget, export
+from catseye.exporting.export import export
 from catseye.exporting.held_out import read_held_out
 from catseye.manifest import Architecture, Manifest
 from catseye.models import milestones as timeline
@@ -233,7 +233,9 @@ def test_bad_requests(runs, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--input is uint8 or float"):
         export(run, input_kind="int8")
     with pytest.raises(UsageError, match="0 to 100; got -1"):
-        export(run, int8=Int8Budget(-1))
+        export(run, max_drop=-1)
+    with pytest.raises(CatseyeError, match="unknown option 'max_dorp'; did you mean max_drop"):
+        export(run, max_dorp=1)
     with pytest.raises(UsageError, match="several are to be written; give a folder"):
         export(run, to=["onnx", "torchscript"], out=tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"ends in \.xml"):

@@ -16,7 +16,7 @@ from catseye.errors import CatseyeError
 from catseye.exporting import export as export_module
 from catseye.exporting import graph as graph_module
 from catseye.exporting import onnx_file, openvino_ir
-from catseye.exporting.export import Int8Budget, export
+from catseye.exporting.export import export
 from catseye.exporting.held_out import read_for_int8, read_held_out
 from catseye.exporting.int8_openvino import kept_in_float
 from catseye.manifest import Architecture
@@ -145,7 +145,7 @@ def test_without_a_gpu_tensorrt_says_what_to_do(runs, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def int8(runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("int8")
-    return export(runs["simple"], int8=Int8Budget(50), out=out, device="cpu")  # 24 images: one is 4 points
+    return export(runs["simple"], int8=True, max_drop=50, out=out, device="cpu")  # 24 images: one is 4 points
 
 
 def test_int8_stays_within_its_budget_and_says_how_it_was_made(int8, runs):
@@ -200,7 +200,7 @@ def test_sensitive_layers_stay_in_float_when_the_budget_asks(shapes, tmp_path):
         shapes, model="simple", epochs=40, out=tmp_path / "trained", device="cpu", overrides=overrides
     )
     run = make_one_layer_sensitive(trained.path, tmp_path / "run")
-    done = export(run, int8=Int8Budget(5), out=tmp_path / "out", device="cpu")
+    done = export(run, int8=True, max_drop=5, out=tmp_path / "out", device="cpu")
     how = open_model(done.files[1].path).manifest.quantisation
     assert how.measured[f"{how.calibration.split()[0]} drop"] > 0.05  # all layers in INT8 lose too much
     assert 0 < len(how.float_layers) < 6
@@ -236,7 +236,7 @@ def test_what_nncf_leaves_in_float(name, num_sums, runs):
 
 @pytest.mark.slow
 def test_int8_by_nncf(runs, tmp_path):
-    done = export(runs["simple"], to="openvino", int8=Int8Budget(5), out=tmp_path, device="cpu")
+    done = export(runs["simple"], to="openvino", int8=True, max_drop=5, out=tmp_path, device="cpu")
     plain, small = done.files
     assert small.num_bytes < 0.4 * plain.num_bytes
     model = open_model(small.path)
@@ -256,7 +256,7 @@ def test_tensorrt_rtx_parses_and_builds_float_and_int8(runs, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("with a GPU the engine itself is built")
     with pytest.raises(CatseyeError) as error:
-        export(runs["residual"], to="tensorrt", int8=Int8Budget(50), out=tmp_path, device="cpu")
+        export(runs["residual"], to="tensorrt", int8=True, max_drop=50, out=tmp_path, device="cpu")
     assert str(error.value).count("parsed the graph and built an engine of") == 2
 
 

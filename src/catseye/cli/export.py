@@ -42,14 +42,13 @@ def export_verb(
         require_out_folder(out, run / "export" if run.is_dir() else None)
     else:
         require_out_folder(out.parent)
-    from catseye.exporting.export import Int8Budget
     from catseye.exporting.export import export as run_export
 
-    budget = Int8Budget(max_drop)
     done = run_export(
         run,
         to=formats,
-        int8=budget if int8 else False,
+        int8=int8,
+        max_drop=max_drop,
         input_kind=input_kind,
         out=out,
         golden=golden,

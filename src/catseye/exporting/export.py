@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
-from catseye.errors import CatseyeError, MissingDependency, UsageError
+from catseye.errors import CatseyeError, MissingDependency, UnknownName, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
@@ -37,20 +37,11 @@ NUM_FOR_INT8 = 512  # where fewer are held out, training images show whether the
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Int8Budget:
-    """How many points of accuracy an INT8 file may lose.
+class ExportOptions(TypedDict, total=False):
+    """What else `export` takes by name."""
 
-    Raises:
-        UsageError: a number that is no share of 100.
-
-    """
-
-    max_drop: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_drop <= 100:
-            raise UsageError(f"--max-drop is a number of points, 0 to 100; got {self.max_drop:g}")
+    max_drop: float
+    say: Say
 
 
 @dataclass(frozen=True)
@@ -102,20 +93,21 @@ def export(
     run: str | Path,
     *,
     to: str | Sequence[str] = "onnx",
-    int8: bool | Int8Budget = False,
+    int8: bool = False,
     input_kind: str = "uint8",
     out: str | Path | None = None,
     golden: int = 0,
     device: str = "auto",
-    say: Say = lambda _: None,
+    **options: Unpack[ExportOptions],
 ) -> Exported:
     """Export a run to files of the formats in `to`, each proved to answer as the run does.
 
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
     card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
-    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose 0.3 points of accuracy, or what an
-    `Int8Budget` says.
-    The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
+    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy, 0.3
+    where nothing is said. The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
+
+    `say` hears what is being done.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
@@ -123,9 +115,11 @@ def export(
             format cannot be made here; those before and after it were.
 
     """
-    budget = int8 if isinstance(int8, Int8Budget) else Int8Budget()
+    for unknown in options.keys() - ExportOptions.__optional_keys__:
+        raise UnknownName("option", unknown, ExportOptions.__optional_keys__)
+    max_drop, say = options.get("max_drop", 0.3), options.get("say", _say_nothing)
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
-    _check_request(formats, bool(int8), input_kind)
+    _check_request(formats, int8, max_drop, input_kind)
     opened = open_run(run)
     reference = open_model(opened.path, device=device).classifier()
     trained = open_model(opened.path, device="cpu", need="layers")
@@ -134,12 +128,12 @@ def export(
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
     short = NUM_FOR_INT8 - len(images.names)
     more = read_images(opened, manifest, "train", short, "agreement") if int8 and short > 0 else None
-    folder, name = _target(opened.path, out, formats, bool(int8))
+    folder, name = _target(opened.path, out, formats, int8)
 
     expected = None
     written: list[tuple[ExportedFile, OpenedModel]] = []
     failures: list[CatseyeError] = []
-    source = Source(trained.layers(), manifest, material, budget.max_drop / 100, say)
+    source = Source(trained.layers(), manifest, material, max_drop / 100, say)
     try:
         for draft in build_drafts(source, formats):
             if isinstance(draft, CatseyeError):
@@ -171,7 +165,11 @@ def export(
     return Exported(tuple(file for file, _ in written), card, pairs)
 
 
-def _check_request(formats: Sequence[str], int8: bool, input_kind: str) -> None:
+def _say_nothing(line: str) -> None:
+    """For callers who want to hear nothing."""
+
+
+def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_kind: str) -> None:
     for one in formats:
         if one not in FORMATS:
             raise UsageError(f"--to is one of: {', '.join(FORMATS)}; got {one!r}")
@@ -183,6 +181,8 @@ def _check_request(formats: Sequence[str], int8: bool, input_kind: str) -> None:
         raise UsageError(
             f"--int8 is for {', '.join(INT8_FORMATS)}; got {', '.join(formats)}; add one of them with --to"
         )
+    if not 0 <= max_drop <= 100:
+        raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
 def _ask_run(reference: Classifier, images: HeldOut) -> NDArray[Any]:
