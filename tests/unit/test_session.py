@@ -54,7 +54,7 @@ def test_the_verbs_own_choice_stands_above_the_recipe_and_below_what_was_said():
         RunRequest("digits", model="lenet5", epochs=3, seed=7), {"training.schedule": "constant"}
     )
     assert (chosen.model.name, chosen.training.epochs, chosen.seed) == ("lenet5", 3, 7)
-    assert (chosen.recipe, chosen.training.schedule) == ("quick", "constant")
+    assert (chosen.recipe, chosen.training.schedule) == ("auto", "constant")
     assert requested_settings(RunRequest("digits", pretrained=True, model="resnet18")).transfer.strategy == "auto"
 
 

@@ -5,9 +5,11 @@ process may write to, touched or not, so that 4 GB of it are less than 4 GB of m
 """
 
 import os
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 
 from catseye.models import registry
 from tests.photos import photo
+from tests.server.running import Starter
 
 BUDGET_MB = 2_000
 LIMIT_BYTES = 4_000_000_000
@@ -57,26 +60,32 @@ def train_words(data, out, *more):
     return ("train", data, "--out", out, "--device", "cpu", "--epochs", 1, *more)
 
 
+def resnet_words(photos, out):
+    return train_words(photos, out, "--model", "resnet18", "--set", "training.batch_size=14")
+
+
 @pytest.fixture(scope="module")
 def run(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    words = train_words(photos, out, "--model", "resnet18", "--set", "training.batch_size=64")
-    peak, said = measured(*words, limited=True)
+    peak, said = measured(*resnet_words(photos, out), limited=True)
     return out, peak, said
 
 
-def test_a_large_batch_is_computed_in_parts_that_fit(run):
+def test_training_stays_within_its_budget(run):
     _, peak, said = run
-    assert "a batch of 64 is computed in " in said
+    assert " parts" not in said  # 14 images at 35 MB fit
     assert peak < BUDGET_MB
 
 
-def test_more_memory_may_be_allowed(photos, tmp_path):
-    words = train_words(photos, tmp_path / "run", "--model", "resnet18", "--set", "training.batch_size=16")
-    _, said = measured(*words, "--set", "training.memory_gb=4")
-    assert " parts" not in said
+def test_less_memory_means_more_parts(photos, run, tmp_path):
+    words = resnet_words(photos, tmp_path / "run")
+    peak, said = measured(*words, "--set", "training.memory_gb=1.5", limited=True)
+    assert re.search(r"a batch of 14 is computed in [234] parts: at \d+ MB an image", said)
+    assert "training.memory_gb" in said
+    assert peak < run[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["evaluate", "check", "explain", "export"])
 def test_the_other_verbs_stay_within_it_too(verb, run, photos, tmp_path):
     path = run[0]
@@ -89,6 +98,20 @@ def test_the_other_verbs_stay_within_it_too(verb, run, photos, tmp_path):
     }[verb]
     peak, _ = measured(*words, limited=True)
     assert peak < BUDGET_MB
+
+
+@pytest.mark.slow
+def test_the_server_stays_within_it_too(run, photos, tmp_path):
+    measured("export", run[0], "--out", tmp_path / "export")
+    starter = Starter(tmp_path)
+    try:
+        server = starter(tmp_path / "export" / "model.onnx")
+        for image in (photos / "red").iterdir():
+            assert server.predict(image.read_bytes()).status == 200
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        assert int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024 < 500
+    finally:
+        starter.end()
 
 
 @pytest.mark.slow

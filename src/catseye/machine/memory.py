@@ -13,12 +13,9 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-RUN_BYTES = 2_000_000_000  # what a run on a CPU may take beside the decoded images, unless it is told otherwise
-PROGRAM_BYTES = (
-    750_000_000  # of these, what Python, torch and the libraries for figures take before anything is computed
-)
+PROGRAM_BYTES = 900_000_000  # what Python, torch and the libraries of reports take before anything is computed
 LEAST_STEP_BYTES = 256_000_000
-ANSWERED_BYTES = 16_000_000  # of pixels as floats: a network takes some ten to thirty times that
+ANSWERED_BYTES = 8_000_000  # of pixels as floats: a network takes some ten to thirty times that
 
 
 def step_budget_bytes(run_bytes: int, state_bytes: int, free_bytes: int) -> int:
@@ -26,7 +23,7 @@ def step_budget_bytes(run_bytes: int, state_bytes: int, free_bytes: int) -> int:
 
     Never more than half of what is free, and never less than a few images take.
 
-    >>> step_budget_bytes(2_000_000_000, 250_000_000, 8_000_000_000)
+    >>> step_budget_bytes(2_000_000_000, 100_000_000, 8_000_000_000)
     1000000000
 
     """

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from catseye.models.registry import training_outputs
 
-STATES_PER_WEIGHT = 4  # the weight, its gradient, and the two moments of Adam
+# The weight, its gradient, the two moments of Adam; three of them, in three copies, while a checkpoint is saved.
+STATES_PER_WEIGHT = 13
 SAMPLE = 2  # images of the trial pass
 
 

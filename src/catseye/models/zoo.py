@@ -106,8 +106,11 @@ FAMILIES = {
 }
 
 
-# Weights, gradients, Adam's two moments and a checkpoint of them take more than 4 GB.
-TOO_LARGE = ("efficientnet_v2_l", "convnext_base", "convnext_large")
+# Weights, gradients, Adam's moments, a checkpoint being written and the largest activations take more than 4 GB.
+TOO_LARGE = (
+    *("resnet101", "resnet152", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7"),
+    *("efficientnet_v2_m", "efficientnet_v2_l", "convnext_small", "convnext_base", "convnext_large"),
+)
 
 
 class ZooNetwork(nn.Module):

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from catseye.data.loaders import Loader
 from catseye.machine.devices import choose_precision
-from catseye.machine.memory import free_memory_bytes, num_parts_within, step_budget_bytes
-from catseye.models.footprint import measure_footprint
 from catseye.training.distillation import Teacher, load_teacher
 from catseye.training.distributed import parallel
 from catseye.training.ema import EMA
@@ -19,8 +17,6 @@ from catseye.training.optimizers import make_optimizer
 from catseye.training.schedules import make_schedule
 from catseye.training.session import RunSession
 from catseye.training.step import TrainState
-
-SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: less than every network's program takes
 
 
 @dataclass(frozen=True)
@@ -59,30 +55,11 @@ def assemble(session: RunSession) -> Assembled:
         ema=EMA(model, training.ema_decay) if training.ema_decay else None,
         teacher=_teacher(session),
         frozen_state=network.frozen,
-        num_parts=max(training.accumulate_steps, _parts_for_memory(session, network)),
+        num_parts=max(training.accumulate_steps, network.num_parts),
         processes=place.processes,
         parallel=parallel(model, place.processes),
     )
     return Assembled(state, network)
-
-
-def _parts_for_memory(session: RunSession, network: RunNetwork) -> int:
-    """Into how many parts a batch is cut so that a run on a CPU stays within its memory."""
-    training, spec, place = session.settings.training, session.prepared.spec, session.place
-    per_process = max(1, training.batch_size // place.processes.world_size)
-    if place.device.type != "cpu" or network.frozen or per_process * spec.height_px * spec.width_px <= SURELY_FITS:
-        return 1
-    needs = measure_footprint(network.model, spec.channels, spec.height_px, spec.width_px)
-    run_bytes, free = int(training.memory_gb * 1e9), free_memory_bytes() // place.processes.per_node
-    room = step_budget_bytes(run_bytes, needs.state_bytes, free)
-    num_parts = num_parts_within(room, per_process, needs.training_bytes)
-    if num_parts > training.accumulate_steps:
-        place.say(
-            f"- a batch of {per_process} is computed in {num_parts} parts: at {needs.training_bytes / 1e6:,.0f} MB an "
-            f"image it would leave the {training.memory_gb:g} GB that training.memory_gb allows beside the images; the "
-            "updates are the same, batch-norm statistics are those of a part"
-        )
-    return num_parts
 
 
 def _teacher(session: RunSession) -> Teacher | None:

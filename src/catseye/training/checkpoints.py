@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor
 
 from catseye.errors import CatseyeError, DataError, Interrupted, ModelFileError, TrainingError, WorkerError
-from catseye.machine.devices import is_out_of_memory
+from catseye.machine.devices import is_out_of_memory, release_freed_memory
 from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, read_tensors, write_tensors
 from catseye.training.signals import StopRequest
 from catseye.training.step import TrainState
@@ -88,6 +88,7 @@ class Checkpoints:
             TrainingError: the weights are no numbers any more. SaveError: the file cannot be written.
 
         """
+        release_freed_memory()  # an epoch's tensors leave gaps that a whole copy of the weights does not fit into
         if self.state.processes.first:
             save_checkpoint(self.run.path / CHECKPOINT_FILE, self.state, position)
         self._saved_at = time.monotonic()

@@ -13,12 +13,10 @@ from typing import Unpack
 import torch
 
 from catseye.errors import CatseyeError, DataError, Diverged, TrainingError, UsageError
-from catseye.machine.devices import release_freed_memory
 from catseye.runs import Run, open_run, save_model
 from catseye.training import run_folder
 from catseye.training.assemble import Assembled, assemble
 from catseye.training.distributed import leaves_the_others
-from catseye.training.divergence import LossWatch
 from catseye.training.finish import TrainedRun, finish
 from catseye.training.history import history_row, num_unreadable, score_of
 from catseye.training.progress import EpochProgress, name_unreadable
@@ -126,7 +124,6 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
     position, checkpoints = record.position, record.checkpoints
     side = "val" if len(loaders["val"].indices) else "test"
     choosing = side == "val" and training.keep == "best"
-    watch = LossWatch(state.num_classes)
     state.model.train()
     with progress, checkpoints.kept(position):
         while position.epoch < training.epochs:
@@ -134,12 +131,10 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
                 console.print(f"no better epoch for {training.patience}: stopped", highlight=False)
                 break
             num_bad = num_unreadable(loaders)
-            _run_epoch(built, record, progress, watch)
-            release_freed_memory()
+            _run_epoch(built, record, progress)
             scored = state.ema.model if state.ema else state.model
             visit = partial(checkpoints.look, position)
             outputs = processes.collect(scored, loaders[side], state.spec, state.precision, after_batch=visit)
-            release_freed_memory()
             row = history_row(position, state, loaders, side, outputs)
             score = score_of(training.best_by, outputs)
             better = position.best is None or score > position.best
@@ -161,7 +156,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
         raise TrainingError("no epoch to be kept had finite answers; try a smaller training.lr or training.clip_norm=1")
 
 
-def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress, watch: LossWatch) -> None:
+def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
     state, loader = built.state, built.loaders["train"]
     position, checkpoints = record.position, record.checkpoints
     begun, before = time.monotonic(), position.num_images
@@ -181,7 +176,7 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
             num_correct = num_correct.to(result.loss.device) + result.num_correct
             position.num_images += result.num_images
             position.batch = batch.place + 1
-            watch.note(result.loss, state.step, state.schedule(state.step - 1)[0])
+            record.watch.note(result.loss, state.step, state.schedule(state.step - 1)[0])
             if state.num_parts > parts:
                 progress.say_parts(state.step, loader.batch_size, state.num_parts)
             if progress.due():
@@ -195,7 +190,7 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
             if checkpoints.due():
                 note()
                 checkpoints.visit(position)
-        watch.look(state.step, state.schedule(max(0, state.step - 1))[0])
+        record.watch.look(state.step, state.schedule(max(0, state.step - 1))[0])
     except CatseyeError:
         note()
         raise

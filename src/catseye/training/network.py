@@ -5,7 +5,7 @@ in. Called by assemble.py. The strategy of transfer learning is chosen in transf
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,10 @@ from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.errors import UsageError
+from catseye.machine.memory import free_memory_bytes, num_parts_within, step_budget_bytes
 from catseye.manifest import Architecture
 from catseye.models import registry
+from catseye.models.footprint import measure_footprint
 from catseye.models.pretrained import Published
 from catseye.training.cached_features import cache_features
 from catseye.training.optimizers import ParameterGroup, plain_groups
@@ -24,6 +26,7 @@ from catseye.training.session import RunSession
 from catseye.training.sync_batch_norm import synchronise
 from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
 
+SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: less than every network's program takes
 FIRST_LOOK = 5_000  # images that a network which begins from the data is shown, of 32 px; fewer where they are larger
 
 
@@ -37,6 +40,7 @@ class RunNetwork:
     architecture: Architecture
     plan: TransferPlan | None = None
     frozen: dict[str, Tensor] = field(default_factory=dict)
+    num_parts: int = 1  # a batch is computed in so many, to stay within the memory allowed
 
 
 def build_network(session: RunSession) -> RunNetwork:
@@ -45,7 +49,7 @@ def build_network(session: RunSession) -> RunNetwork:
     built = _fresh(session) if session.published is None else _pretrained(session, session.published)
     if session.settings.training.sync_batch_norm and session.place.processes.world_size > 1:
         synchronise(built.model)
-    return built
+    return replace(built, num_parts=_parts_for_memory(session, built))
 
 
 def _fresh(session: RunSession) -> RunNetwork:
@@ -109,3 +113,23 @@ def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
     processes = session.place.processes
     train = cached.loaders["train"].share(processes.rank, processes.world_size)
     return {**cached.loaders, "train": train}
+
+
+def _parts_for_memory(session: RunSession, network: RunNetwork) -> int:
+    """Into how many parts a batch is cut so that a run on a CPU stays within its memory."""
+    training, spec, place = session.settings.training, session.prepared.spec, session.place
+    batch_size = min(training.batch_size, len(network.loaders["train"].indices))
+    per_process = max(1, batch_size // place.processes.world_size)
+    if place.device.type != "cpu" or network.frozen or per_process * spec.height_px * spec.width_px <= SURELY_FITS:
+        return 1
+    needs = measure_footprint(network.model, spec.channels, spec.height_px, spec.width_px)
+    run_bytes, free = int(training.memory_gb * 1e9), free_memory_bytes() // place.processes.per_node
+    room = step_budget_bytes(run_bytes, needs.state_bytes, free)
+    num_parts = num_parts_within(room, per_process, needs.training_bytes)
+    if num_parts > training.accumulate_steps:
+        place.say(
+            f"- a batch of {per_process} is computed in {num_parts} parts: at {needs.training_bytes / 1e6:,.0f} MB an "
+            f"image it would leave the {training.memory_gb:g} GB that training.memory_gb allows beside the images; the "
+            "updates are the same, batch-norm statistics are those of a part"
+        )
+    return num_parts

@@ -23,6 +23,7 @@ from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
+from catseye.training.divergence import LossWatch
 from catseye.training.history import History, summary_writer
 from catseye.training.network import RunNetwork
 from catseye.training.session import RunSession
@@ -39,6 +40,7 @@ class RunRecord:
     position: TrainingPosition
     history: History
     checkpoints: Checkpoints
+    watch: LossWatch
 
 
 @contextmanager
@@ -54,6 +56,7 @@ def keep_record(
             position,
             History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
             Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
+            LossWatch(built.state.num_classes),
         )
 
 
