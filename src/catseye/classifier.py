@@ -19,11 +19,15 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image. `probabilities` (K,) is in the order of `classes` and sums to 1."""
+    """The answer for one image. `probabilities` (K,) is in the order of `classes` and sums to 1.
+
+    `familiarity`, -1 to 1, is how much the image looks like those of training, where the model tells.
+    """
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
     unknown: bool = False
+    familiarity: float | None = None
 
     @property
     def label(self) -> str:
@@ -96,7 +100,9 @@ class Classifier:
             logits = self.logits(pixels)
         probabilities = softmax(logits, self.manifest.temperature)
         unknown = self.manifest.are_unknown(probabilities, familiarity)
-        return [Prediction(self.classes, *row) for row in zip(probabilities, unknown.tolist(), strict=True)]
+        known = [None] * len(unknown) if familiarity is None else familiarity.astype(np.float64).tolist()
+        rows = zip(probabilities, unknown.tolist(), known, strict=True)
+        return [Prediction(self.classes, *row) for row in rows]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:

@@ -58,6 +58,18 @@ class Provenance(BaseModel):
     def _todays_names(cls, metrics: dict[str, float]) -> dict[str, float]:
         return {name.replace("pictures", "images"): value for name, value in metrics.items()}
 
+    def metric_texts(self) -> list[tuple[str, str]]:
+        """Each metric's name and value as a person reads them: shares in percent, counts as counts.
+
+        >>> Provenance(metrics={"test_accuracy": 0.975, "test_num_images": 1359.0}).metric_texts()
+        [('test accuracy', '97.50%'), ('test images', '1,359')]
+
+        """
+        return [
+            (name.replace("num_", "").replace("_", " "), f"{value:,.0f}" if "num_" in name else f"{value:.2%}")
+            for name, value in self.metrics.items()
+        ]
+
 
 class Parity(_Renamed):
     """How an exported file was proved equal to the run it came from: same images, file bytes to probabilities.
@@ -78,6 +90,7 @@ class Parity(_Renamed):
     file_macro_f1: float
     runtime: str
     accuracy_drop_95_interval: tuple[float, float] | None = None
+    familiarity_difference: float | None = None
 
 
 class Quantisation(_Renamed):
@@ -133,9 +146,9 @@ class Manifest(BaseModel):
         """
         unknown = np.zeros(len(probabilities), bool)
         if self.unknown_threshold is not None:
-            unknown |= probabilities.max(1) < self.unknown_threshold
+            unknown |= probabilities.max(1).astype(np.float64) < self.unknown_threshold
         if self.familiarity_threshold is not None and familiarity is not None:
-            unknown |= familiarity < self.familiarity_threshold
+            unknown |= familiarity.astype(np.float64) < self.familiarity_threshold
         return unknown
 
     def to_json(self) -> str:

@@ -6,6 +6,8 @@ else, so they cannot disagree. Pillow and NumPy only; no torch.
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -199,6 +201,14 @@ def _open(
         return _decode(source, header, formats, spec, max_pixels, value_range)
 
 
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Pillow's warnings about size or odd EXIF would only repeat or distract: our own pixel limit comes first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _decode(
     content: bytes,
     header: Header | None,
@@ -207,9 +217,7 @@ def _decode(
     max_pixels: int,
     value_range: Range | Literal["own"] | None,
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
-    with warnings.catch_warnings():
-        # Our own pixel limit comes first; Pillow's warnings about size or odd EXIF would only repeat or distract.
-        warnings.simplefilter("ignore")
+    with quiet_pillow():
         with Image.open(io.BytesIO(content), formats=formats) as image:
             if header is None or not header.width:
                 header = Header(image.format or "", *image.size, image.mode)

@@ -136,6 +136,14 @@ def test_unknown_is_shown_as_such(open_page):
     assert page.locator("#bars").get_attribute("class") == "bars unsure"
 
 
+def test_a_stranger_is_shown_with_the_reason(start, open_page, tmp_path):
+    page = open_page(start(models.write(tmp_path / "m.onnx", models.with_familiarity(0.5))))
+    upload(page, ("blue.png", png("blue")))
+    verdict(page, "Unknown")
+    assert "familiarity 0.00, below 0.50" in page.locator("#verdict .unsure").inner_text()
+    assert "Strangers below" in page.locator("#facts").text_content()
+
+
 def test_the_map_and_its_slider(open_page):
     page = open_page()
     upload(page, ("red.png", noise(1, side=64, kind="PNG")))

@@ -22,11 +22,11 @@ FLAGS = {
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
-        "--nproc", "--max-restarts",
+        "--nproc", "--max-restarts", "--data",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
-    "evaluate": {"--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
-    "calibrate": {"--max-risk", "--against", "--device", "--data-dir"},
+    "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
+    "calibrate": {"--data", "--max-risk", "--against", "--device", "--data-dir"},
     "compare": {"--data", "--device", "--data-dir"},
     "explain cam": {"--method", "--class", "--out", "--device"},
     "explain kernels": {"--out", "--device"},
@@ -36,7 +36,7 @@ FLAGS = {
     "predict": {
         "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
     },
-    "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--device"},
+    "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--data", "--device"},
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
     "serve": {

@@ -27,6 +27,18 @@ def with_cam(**said: object) -> onnx.ModelProto:
     return model
 
 
+def with_familiarity(threshold: float | None, *, cam: bool = False, scale: float = 1.0) -> onnx.ModelProto:
+    """`familiarity` (N,) is the mean red of the image, 0 to 1: below the threshold an image is a stranger."""
+    said = {"familiarity_threshold": threshold}
+    model = with_cam(**said) if cam else tiny_model(manifest(**said))
+    _constant(model, "red", np.array([[scale / 255], [0], [0]], np.float32))
+    _constant(model, "column", np.array([1], np.int64))
+    model.graph.node.append(helper.make_node("MatMul", ["mean", "red"], ["redness"]))
+    model.graph.node.append(helper.make_node("Squeeze", ["redness", "column"], ["familiarity"]))
+    model.graph.output.append(helper.make_tensor_value_info("familiarity", TensorProto.FLOAT, ["batch"]))
+    return model
+
+
 def other_weights(factor: float) -> onnx.ModelProto:
     """Answers like the tiny model, but surer or less sure: one version can be told from another."""
     model = tiny_model()

@@ -183,6 +183,15 @@ def test_unknown_is_said_only_below_the_threshold(tmp_path):
     assert json.loads(function(make_event("http-api", png("grey")))["body"])["unknown"] is True
 
 
+def test_a_stranger_is_unknown(tmp_path):
+    function = open_function(models.write(tmp_path / "m.onnx", models.with_familiarity(0.5)))
+    assert "unknown" not in json.loads(function(make_event("http-api", png("red")))["body"])
+    stranger = json.loads(function(make_event("http-api", png("blue")))["body"])
+    assert (stranger["unknown"], stranger["familiarity"]) == (True, 0.0)
+    facts = json.loads(function(make_event("http-api", path="/model", method="GET"))["body"])
+    assert facts["familiarity_threshold"] == 0.5
+
+
 def test_an_answer_that_lambda_would_not_pass_on(function, monkeypatch):
     monkeypatch.setattr("catseye.serving.aws_events.ANSWER_BYTES", 90)
     found = function(make_event("http-api", png()))

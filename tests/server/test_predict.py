@@ -97,6 +97,49 @@ def test_unknown_is_said_only_below_the_threshold(start, tmp_path):
     assert running.metric("catseye_unknown_total") == 1
 
 
+def test_a_stranger_is_unknown_however_sure_the_class(start, tmp_path):
+    """Blue and green are certain, and look like nothing that this model was trained on: only red does."""
+    running = start(models.write(tmp_path / "m.onnx", models.with_familiarity(0.5, cam=True)))
+    known = running.predict(png("red")).json()
+    assert list(known) == ["class", "confidence", "all_probabilities"]
+    for query in ("", "?explain=cam", "?top=1"):
+        stranger = running.predict(png("blue"), "/predict" + query).json()
+        assert (stranger["class"], stranger["unknown"], stranger["familiarity"]) == ("blue", True, 0.0)
+        assert stranger["confidence"] > 90
+        assert ("cam" in stranger) == ("cam" in query)
+    body, kind = form(*[png(color) for color in ("red", "blue", "red")], b"broken", png("lime"))
+    found = running.predict(body, "/predict/batch", content_type=kind).json()["predictions"]
+    assert ["unknown" in one for one in found] == [False, True, False, False, True]
+    assert running.metric("catseye_unknown_total") == 5
+    assert running.get("/model").json()["familiarity_threshold"] == 0.5
+    described = running.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["properties"]
+    assert stranger.keys() <= described.keys()
+    assert [one["name"] for one in running.get("/v2/models/m").json()["outputs"]] == ["probability"]
+
+
+def test_the_server_refuses_the_strangers_that_catseye_load_refuses(start, tmp_path):
+    running = start(models.write(tmp_path / "m.onnx", models.with_familiarity(0.5)))
+    classifier = catseye.load(running.facts["model"])
+    images = [noise(seed, side=5 + seed) for seed in range(16)]
+    expected = [classifier.predict(image).unknown for image in images]
+    assert 0 < sum(expected) < len(expected)
+    assert ["unknown" in running.predict(image).json() for image in images] == expected
+
+
+def test_familiarity_without_a_threshold_refuses_nobody(start, tmp_path):
+    running = start(models.write(tmp_path / "m.onnx", models.with_familiarity(None)))
+    assert list(running.predict(png("blue")).json()) == ["class", "confidence", "all_probabilities"]
+    assert running.get("/model").json()["familiarity_threshold"] is None
+
+
+def test_a_familiarity_that_is_no_number_is_no_answer(start, tmp_path):
+    """Half of float32's range is finite for the trial image and overflows for a white one."""
+    running = start(models.write(tmp_path / "m.onnx", models.with_familiarity(0.5, scale=5e38)))
+    assert running.predict(png("black")).status == 200
+    refused = running.predict(png("white"))
+    assert (refused.status, refused.json()["code"]) == (500, "not-finite")
+
+
 def test_a_batch_answers_in_order(server):
     colors = ["red", "green", "blue"] * 5
     body, kind = form(*[png(color) for color in colors])

@@ -47,6 +47,19 @@ def test_openvino_says_the_same(path, count):
             np.testing.assert_allclose(found.cams, expected.cams, rtol=1e-4)
 
 
+@pytest.mark.parametrize("threshold", [0.5, None])
+def test_familiarity_is_asked_for_where_it_decides(tmp_path, threshold):
+    path = models.write(tmp_path / "m.onnx", models.with_familiarity(threshold, cam=True))
+    model = runtimes.load_served(path)
+    for with_cam in (False, True):
+        found = model.compute(rows(3), with_cam)
+        assert (found.cams is not None) == with_cam
+        if threshold is None:
+            assert found.familiarity is None
+        else:
+            np.testing.assert_allclose(found.familiarity, rows(3)[..., 0].mean((1, 2)) / 255, rtol=1e-5)
+
+
 def test_openvino_in_several_threads(path):
     pytest.importorskip("openvino", reason="needs openvino")
     model = runtimes.load_served(path, "openvino")

@@ -311,6 +311,9 @@ def test_class_names_in_one_line():
     many = name_classes([f"c{number}" for number in range(1000)])
     assert many.startswith("1,000 classes: c0, c1")
     assert many.endswith("c19 and 980 more")
+    long = name_classes(["x" * 255 for _ in range(300)])
+    assert long.startswith("300 classes: " + "x" * 39 + "…, ")
+    assert len(long) < 20 * 42 + 40
 
 
 # --- the files ----------------------------------------------------------------------------------------------------

@@ -210,6 +210,61 @@ def test_answers_that_are_known_are_not_asked_again(images):
     assert compare_answers(silent, asker(), SPEC, 1.0, images, expected=known.expected).rows == known.rows
 
 
+def redness(pixels):
+    """A familiarity: the share of red."""
+    return (pixels[..., 0].mean((1, 2)) / 255).astype(np.float32)
+
+
+def knowing():
+    """The same run, which also knows strangers."""
+    manifest = reference().manifest.model_copy(update={"familiarity_threshold": 0.4})
+    return Classifier(manifest, logits_of, lambda pixels: (logits_of(pixels), redness(pixels)))
+
+
+def familiar(familiarity):
+    return lambda pixels: (*asker()(pixels), familiarity(pixels))
+
+
+def one_in_full_batches(pixels):
+    values = redness(pixels)
+    if len(pixels) == 7:
+        values[2] += 0.01
+    return values
+
+
+def test_a_file_that_knows_strangers_alike_is_proved(images):
+    found = compare_answers(knowing(), familiar(lambda pixels: redness(pixels) + np.float32(2e-4)), SPEC, 1.0, images)
+    assert found.familiarity.max_difference == pytest.approx(2e-4, rel=1e-3)
+    require(found, ParityLimits(), "m.onnx")
+    assert found.to_manifest("onnxruntime 1").familiarity_difference == found.familiarity.max_difference
+    assert "familiarity off by at most 2.0e-04" in found.to_line()
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+WRONG = {
+    "too large": (lambda pixels: redness(pixels) + 0.002, r"got 0\.002 for"),
+    "one image of a full batch": (one_in_full_batches, r"got 0\.01 for (02|09|16)\.png"),
+    "the batch reversed": (lambda pixels: redness(pixels)[::-1], r"differ by 0\.001"),
+    "not a number": (lambda pixels: redness(pixels) * np.nan, r"the file no number"),
+}
+
+
+@pytest.mark.parametrize(("familiarity", "message"), WRONG.values(), ids=WRONG)
+def test_a_file_that_knows_strangers_otherwise_is_refused(images, familiarity, message):
+    found = compare_answers(knowing(), familiar(familiarity), SPEC, 1.0, images)
+    json.dumps(found.to_json(), allow_nan=False)
+    with pytest.raises(CatseyeError, match=message) as error:
+        require(found, ParityLimits(), "m.onnx")
+    assert "m.onnx was not written" in str(error.value)
+    require(found, ParityLimits(max_drop=1.0), "m.int8.onnx")  # in fewer bits it is told, not judged
+
+
+def test_a_file_without_the_runs_familiarity_is_refused(images):
+    with pytest.raises(CatseyeError, match="the file no number"):
+        require(compare_answers(knowing(), asker(), SPEC, 1.0, images), ParityLimits(), "m.onnx")
+    assert compare_answers(reference(), familiar(redness), SPEC, 1.0, images).familiarity is None
+
+
 def test_a_hot_temperature_hides_nothing(images):
     """Probabilities at temperature 1000 are all alike; logits that are not must still be seen."""
 

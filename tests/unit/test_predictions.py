@@ -213,3 +213,28 @@ def test_a_name_that_is_no_utf_8_is_written_all_the_same(tmp_path):
 def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(CatseyeError, match=r"--csv .* cannot be written \(No such file or directory\)"):
         write_csv([], tmp_path / "none" / "out.csv")
+
+
+def test_a_stranger_is_unknown_and_its_familiarity_is_told(folder, tmp_path):
+    """A model that finds dark images familiar; its threshold lies between a dark and a light one."""
+    spec = Preprocessing(height_px=8, width_px=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+    manifest = Manifest(
+        classes=("a", "b"),
+        preprocessing=spec,
+        architecture=Architecture(name="fake"),
+        familiarity_threshold=0.5,
+    )
+
+    def ask(pixels):
+        return np.array([[9.0, 0.0]] * len(pixels), np.float32), (1 - pixels.mean((1, 2, 3)) / 255).astype(np.float32)
+
+    for name, value in (("dark", 20), ("light", 230)):
+        (tmp_path / f"{name}.png").write_bytes(encode(np.full((8, 8, 3), value, np.uint8)))
+    classifier = Classifier(manifest, lambda pixels: ask(pixels)[0], ask)
+    dark, light = predict_files(classifier, [str(tmp_path / "dark.png"), str(tmp_path / "light.png")])
+    assert (dark.to_json()["unknown"], dark.to_json()["familiarity"]) == (False, 0.9216)
+    assert (light.to_json()["unknown"], light.to_json()["familiarity"]) == (True, 0.098)
+    assert light.to_text().startswith(f"{tmp_path / 'light.png'}: unknown; a ")
+    write_csv([dark, light], tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open() as stream:
+        assert [row["unknown"] for row in csv.DictReader(stream)] == ["false", "true"]

@@ -190,3 +190,15 @@ def test_data_that_brings_train_alone_is_divided_like_data_without_a_split():
     labels = np.arange(40) % 2
     sides = split(labels, np.arange(40), np.full(40, TRAIN, np.int8), val_fraction=0.1, test_fraction=0.2, seed=3)
     np.testing.assert_array_equal(sides, plain_split(labels, np.arange(40), seed=3))
+
+
+def test_a_rare_class_within_one_group_of_another_class_stays_in_training():
+    """Ten patients with ten images each, and the only three tumours all in one of them."""
+    labels = np.array([0] * 100 + [1] * 3)
+    groups = np.array([patient for patient in range(10) for _ in range(10)] + [9] * 3)
+    for seed in range(40):
+        sides = split(labels, groups, np.full(103, NOT_SPLIT, np.int8), val_fraction=0.1, test_fraction=0.1, seed=seed)
+        assert (sides[labels == 1] == TRAIN).all()
+        assert all(len(set(sides[groups == patient])) == 1 for patient in range(10))
+        assert (sides == TEST).any()
+        assert (sides == VAL).any()

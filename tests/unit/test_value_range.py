@@ -163,7 +163,7 @@ def test_images_of_one_colour_each_are_a_set_where_the_colours_differ(tmp_path):
 def test_training_sees_the_levels_and_the_user_is_told(tmp_path, settings):
     rng = np.random.default_rng(0)
     folder(tmp_path, [rng.integers(300, 3300, (32, 32)).astype(np.uint16) for _ in range(10)])
-    prepared = prepare(tmp_path, DataSettings(input_px=32, **settings), batch_size=8, seed=0, device=CPU)
+    prepared = prepare(open_source(tmp_path), DataSettings(input_px=32, **settings), batch_size=8, seed=0, device=CPU)
     assert prepared.spec.value_range == pytest.approx((300, 3300), abs=20)
     assert any("becomes black" in note and "data.white" in note for note in prepared.notes)
     batch = next(iter(prepared.loaders["train"].epoch(0)))
@@ -174,7 +174,7 @@ def test_a_random_crop_sees_them_too(tmp_path):
     rng = np.random.default_rng(0)
     folder(tmp_path, [rng.integers(300, 3300, (40, 40)).astype(np.uint16) for _ in range(10)])
     settings = DataSettings(input_px=32, workers=0)
-    prepared = prepare(tmp_path, settings, batch_size=8, seed=0, device=CPU, min_area=0.5)
+    prepared = prepare(open_source(tmp_path), settings, batch_size=8, seed=0, device=CPU, min_area=0.5)
     assert len(next(iter(prepared.loaders["train"].epoch(0))).pixels.unique()) > 100
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -59,6 +60,10 @@ def test_one_self_describing_file(name, runs, exported):
     assert manifest.parity.num_images == 24
     assert manifest.parity.agreement == 1.0
     assert manifest.parity.max_difference == done.comparison.max_difference <= 1e-4
+    assert manifest.parity.familiarity_difference == done.comparison.familiarity.max_difference <= 1e-4
+    assert "familiarity (cosine of its features" in done.card.read_text()
+    assert f"is below {own.familiarity_threshold:.3f}" in done.card.read_text()
+    assert "test images 24" in done.card.read_text()
     text = done.path.read_bytes()
     assert b".py" not in text, "no paths of source files from the exporting machine"
     assert done.num_bytes == len(text)
@@ -79,7 +84,7 @@ def test_cam_is_there_where_the_head_allows_it_and_adds_up_to_the_logit(runs, ex
     top = outputs["prediction"].argmax(1)
     assert outputs["cam"].shape == (len(pixels), 8, 8)
     np.testing.assert_allclose(outputs["cam"].mean((1, 2)) + bias[top], outputs["prediction"].max(1), rtol=1e-4)
-    assert set(open_onnx(exported["lenet5"].path).run(pixels)) == {"prediction", "probability"}
+    assert set(open_onnx(exported["lenet5"].path).run(pixels)) == {"prediction", "probability", "familiarity"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -164,6 +169,36 @@ def test_a_broken_preprocessing_is_caught_and_leaves_no_file(break_it, runs, mon
     assert not (runs["simple"] / "export").exists()
 
 
+def forget_the_spread(monkeypatch):
+    """The class means without the features' spread: a plausible mistake that changes no class."""
+    real = graph_module.Graph.__init__
+
+    def init(self, model, manifest):
+        real(self, model, manifest)
+        self.familiarity = deepcopy(self.familiarity)
+        self.familiarity.scale.fill_(1.0)
+
+    monkeypatch.setattr(graph_module.Graph, "__init__", init)
+
+
+def leave_out_familiarity(monkeypatch):
+    real = graph_module.Graph.__init__
+
+    def init(self, model, manifest):
+        real(self, model, manifest)
+        self.familiarity = None
+
+    monkeypatch.setattr(graph_module.Graph, "__init__", init)
+
+
+@pytest.mark.parametrize("break_it", [forget_the_spread, leave_out_familiarity], ids=lambda f: f.__name__)
+def test_a_file_that_would_refuse_other_strangers_is_not_written(break_it, runs, monkeypatch):
+    break_it(monkeypatch)
+    with pytest.raises(CatseyeError, match="does not know strangers as the run does"):
+        export(runs["simple"], device="cpu")
+    assert not (runs["simple"] / "export").exists()
+
+
 def test_a_failed_proof_leaves_the_proved_file_of_before(runs, tmp_path, monkeypatch):
     done = export(runs["lenet5"], out=tmp_path, device="cpu")
     before = done.path.read_bytes()
@@ -188,7 +223,10 @@ def test_export_info_evaluate(command, runs, shapes):
     assert info["operators"]["Conv"] == 3
     assert info["sha256"] == result["sha256"]
     assert info["manifest"]["parity"]["num_images"] == 24
-    assert "safetensors" in command("info", run)[1]
+    told = " ".join(command("info", run)[1].split())
+    assert "safetensors" in told
+    assert "test images 24" in told
+    assert "where an image's familiarity (cosine of its features" in told
     assert result["sha256"] in command("info", "here/m.onnx")[1].replace("\n", "").replace(" ", "")
     scores = [json.loads(command("evaluate", one, shapes, "--json")[1]) for one in (run, "here/m.onnx")]
     assert scores[0]["confusion"] == scores[1]["confusion"]
@@ -257,7 +295,7 @@ def test_without_its_images_a_run_cannot_be_proved(images, tmp_path):
     run = catseye.train(root, model="lenet5", epochs=1, out=tmp_path / "run", device="cpu").path
     gone = next(iter(open_run(run).data["splits"]["test"]))
     (root / gone).unlink()
-    with pytest.raises(DataError, match="1 images of the run are gone"):
+    with pytest.raises(DataError, match="1 image of the run is gone"):
         export(run)
     assert not (run / "export").exists()
 

@@ -8,8 +8,9 @@ import pytest
 import catseye
 from catseye.data.moved import locate_data
 from catseye.errors import DataError
-from catseye.evaluation.measure import measure, open_measured
+from catseye.evaluation.measure import measure
 from catseye.runs import open_run
+from catseye.runtimes.loading import open_model
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_a_moved_folder_is_the_same(run, data, tmp_path):
     moved = shutil.copytree(data, tmp_path / "elsewhere" / "data")
     found = catseye.evaluate(run.path, moved, out=tmp_path / "out", device="cpu")
     assert found.metrics.num_images == len(run.data["splits"]["test"])
-    validation = measure(open_measured(run.path, "cpu"), split="val", moved=moved)
+    validation = measure(open_model(run.path, device="cpu"), split="val", moved=moved)
     assert sorted(validation.names) == sorted(run.data["splits"]["val"])
 
 
@@ -60,6 +61,26 @@ def test_training_images_under_other_names_are_told_everywhere(run, tmp_path):
     assert any(note.startswith("TRAINED ON: 30 of 30 images were used to train") for note in found.notes)
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["trained_on"] == 30
     assert "TRAINED ON: 30 of 30" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_headline_the_json_and_the_page_say_that_a_score_is_trained_on(run, tmp_path, command):
+    copy_some(run, "train", 30, tmp_path / "new")
+    code, told, said = command("evaluate", run.path, "--data", tmp_path / "new", "--out", tmp_path / "out")
+    assert code == 0, said
+    (score,) = (line for line in told.splitlines() if "95 % interval" in line)
+    assert score.startswith("trained on 30 of these 30 images, so the score is too high; ")
+    assert "TRAINED ON: 30 of 30 images were used to train" in said
+    assert json.loads(command("evaluate", run.path, tmp_path / "new", "--json")[1])["trained_on"] == 30
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<span>accuracy, trained on</span>" in page
+    assert "30 of 30 images also trained the model: too high" in page
+    facts = page[page.index('<ul class="facts">') :]
+    assert facts.index('<li class="bad">TRAINED ON: 30 of 30') < facts.index("Always guessing")
+
+    code, told, _ = command("evaluate", run.path)
+    assert "trained on" not in told
+    assert json.loads(command("evaluate", run.path, "--json")[1])["trained_on"] == 0
+    assert "trained on</span>" not in (run.path / "report.html").read_text()
 
 
 def test_where_held_out_images_are_among_them_these_are_scored(run, tmp_path):

@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import DataDir, Device, Out, Strict, Trust
-from catseye.cli.places import require_data, require_model, require_order, require_out_folder
+from catseye.cli.options import DataDir, Device, NewPlace, Out, Strict, Trust
+from catseye.cli.places import one_data, require_data, require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
 
 
 def evaluate_verb(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
     data: Annotated[str | None, typer.Argument(help="Labelled images; a run's own held-out ones if left out.")] = None,
+    place: Annotated[
+        str | None, typer.Option("--data", help="The same as DATA: new images, or the run's own, moved.")
+    ] = None,
     out: Out = None,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -25,6 +28,7 @@ def evaluate_verb(
 ) -> None:
     """Measure a trained model on held-out images."""
     require_model(model)
+    data = one_data(data, place)
     require_order(model, [data] if data else [])
     require_data(data)
     # A run measured on its own images keeps the report itself.
@@ -38,12 +42,12 @@ def evaluate_verb(
         note(line)
     if asked.json:
         corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
-        print_json({**result.metrics.to_json(), **corruptions})
+        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **corruptions})
         return
     show(_class_table(result.metrics))
     if result.corruptions:
         show(_corruption_table(result.corruptions))
-    tell(headline(result.metrics), bold=True)
+    tell(headline(result.metrics, result.trained_on), bold=True)
     best_of = ", ".join(f"top-{k} {share:.2%}" for k, share in result.metrics.top_k.items() if k > 1)
     if best_of:
         tell(best_of)
@@ -62,17 +66,19 @@ def calibrate_verb(
     against: Annotated[
         str | None, typer.Option("--against", help="Images of something else: are they told apart?")
     ] = None,
+    data: NewPlace = None,
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
     """Fit the probabilities to validation images; with --max-risk, choose when to say “unknown”."""
     require_model(run, "give a run folder")
     require_data(against)
+    require_data(data)
     from catseye.evaluation.calibrate import calibrate as run_calibration
     from catseye.evaluation.rejection import parse_share
 
     risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
-    done = run_calibration(run, max_risk=risk, against=against, device=device, data_dir=data_dir)
+    done = run_calibration(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(done.to_json())
         return

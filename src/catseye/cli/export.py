@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from catseye.cli.habits import in_rows
-from catseye.cli.options import Out, Trust, several, whole_numbers
+from catseye.cli.options import NewPlace, Out, Trust, several, whole_numbers
 from catseye.cli.places import require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, cell, command_line, next_step, note, print_json, show, tell
 from catseye.errors import UsageError
@@ -33,10 +33,12 @@ def export_verb(
     golden: Annotated[
         int, typer.Option("--golden", min=0, max=256, help="Write so many images with tensors and answers.")
     ] = 0,
+    data: NewPlace = None,
     device: Annotated[str, typer.Option("--device", help="Where the run computes; the file runs on the CPU.")] = "auto",
 ) -> None:
     """Write self-describing model files, each proved on held-out images to answer as the run does."""
     require_model(run, "give a run folder")
+    require_data(data)
     formats = several(to) or ["onnx"]
     if out is None or not out.suffix or out.is_dir():
         require_out_folder(out, run / "export" if run.is_dir() else None)
@@ -52,6 +54,7 @@ def export_verb(
         input_kind=input_kind,
         out=out,
         golden=golden,
+        data=data,
         device=device,
         say=note,
     )

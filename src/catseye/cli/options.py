@@ -12,6 +12,9 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where built-in data sets lie or go.", show_default=False)
 ]
+NewPlace = Annotated[
+    str | None, typer.Option("--data", help="Where the run's images are now, if they were moved.", show_default=False)
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Split, weights, order, augmentation.", show_default=False)]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not a warning.")]
 Trust = Annotated[

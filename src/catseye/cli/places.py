@@ -43,6 +43,18 @@ def require_data(data: str | None) -> None:
         )
 
 
+def one_data(data: str | None, option: str | None) -> str | None:
+    """DATA, given as an argument or with --data.
+
+    Raises:
+        UsageError: both are given.
+
+    """
+    if data is not None and option is not None:
+        raise UsageError(f"DATA and --data say the same thing; got {data} and {option}; leave one of them out")
+    return option if data is None else data
+
+
 def require_order(model: Path, others: Sequence[str]) -> None:
     """Refuse `predict IMAGE RUN`: the model comes first.
 

@@ -151,17 +151,17 @@ def print_json(content: Any) -> None:
         raise _stream_lost("stdout", error) from None
 
 
-def headline(metrics: Any) -> str:
+def headline(metrics: Any, trained_on: int = 0) -> str:
     """The one number of a measurement, with its interval and how many images it rests on.
 
-    Where it is not above guessing, that comes first.
+    Where it is not above guessing, or so many of the images have trained the model, that comes first.
     """
-    from catseye.evaluation.guessing import guessing_sentence
+    from catseye.evaluation.guessing import guessing_sentence, trained_on_sentence
 
     low, high = metrics.accuracy_low, metrics.accuracy_high
     score = f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_images:,})"
-    nothing = guessing_sentence(metrics)
-    return f"{nothing}; {score}" if nothing else score
+    first = trained_on_sentence(trained_on, metrics.num_images), guessing_sentence(metrics)
+    return "; ".join(filter(None, (*first, score)))
 
 
 def accept_any_encoding() -> None:

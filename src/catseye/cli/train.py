@@ -20,7 +20,7 @@ from catseye.cli.options import (
     Strict,
     reading_values,
 )
-from catseye.cli.places import require_data, require_model, require_out_folder
+from catseye.cli.places import one_data, require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
 from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
@@ -47,6 +47,9 @@ def train_verb(
     weights: Annotated[Path | None, typer.Option("--weights", help="A local file of published weights.")] = None,
     teacher: Annotated[Path | None, typer.Option("--teacher", help="Learn from this run's answers too.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this interrupted run.")] = None,
+    place: Annotated[
+        str | None, typer.Option("--data", help="With --resume: where the run's images are now, if they were moved.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
     max_restarts: Annotated[
@@ -64,6 +67,7 @@ def train_verb(
     strict: Strict = False,
 ) -> None:
     """Train a classifier on labelled images and measure it on held-out ones."""
+    data = one_data(data, place)
     require_data(data)
     if resume is None:
         require_out_folder(out, Path("runs"))

@@ -1,7 +1,8 @@
 """A run's images where they are now: at the place that the run recorded, or moved.
 
-Enters: what data.json says and, perhaps, a new place. Leaves: the place to read from. Called by `evaluation/measure.py`
-and by whatever continues or exports a run.
+Enters: what data.json says, how the run reads DATA and, perhaps, a new place. Leaves: the place to read from. Called by
+`evaluation/measure.py`, `exporting/export.py` and `training/session.py`: by whatever measures, exports or continues a
+run.
 """
 
 from collections.abc import Mapping
@@ -9,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from catseye.data import builtin
-from catseye.data.sources import open_source
+from catseye.data.sources import ImageSet, open_source
 from catseye.data.survey import fingerprint_images
 from catseye.errors import DataError
+from catseye.settings.schema import DataSettings
 
 
-def locate_data(recorded: Mapping[str, Any], moved: str | Path | None = None, data_dir: Path | None = None) -> str:
+def locate_data(
+    recorded: Mapping[str, Any],
+    moved: str | Path | None = None,
+    data_dir: Path | None = None,
+    settings: DataSettings | None = None,
+) -> str:
     """The source to open for a run's own images; `moved` is accepted where its fingerprint is the run's.
 
-    `recorded` is the content of data.json.
+    `recorded` is the content of data.json, `settings` say how the run read its DATA.
 
     Raises:
         DataError: the images are not where the run expects them, or those of `moved` are others.
@@ -26,14 +33,32 @@ def locate_data(recorded: Mapping[str, Any], moved: str | Path | None = None, da
     expected = str(recorded["source"])
     if moved is None:
         if expected not in builtin.NAMES and not Path(expected).exists():
-            raise DataError(f"the run expects its images at {expected}, which does not exist; give --data NEW_PLACE")
+            raise DataError(
+                f"the run expects its images at {expected}, which does not exist; give --data NEW_PLACE, the folder, "
+                "zip or list where they are now"
+            )
         return expected
-    images = open_source(moved, data_dir=data_dir)
-    if fingerprint_images(images) != recorded["sha256"]:
-        known = {name for names in recorded["splits"].values() for name in names}
-        gone = next((name for name in sorted(known - set(images.names))), None)
-        reason = f"{gone} is missing" if gone else "a size, name, class or split is another"
+    images = open_source(moved, data_dir=data_dir, settings=settings)
+    if not is_data_of(recorded, images):
+        known = {name: label for names in recorded["splits"].values() for name, label in names.items()}
         raise DataError(
-            f"--data has to hold the images of the run, which were at {expected}; {moved} holds others ({reason})"
+            f"--data has to hold the images of the run, which were at {expected}; {moved} holds others "
+            f"({_difference(known, images)}); give the place to which they were moved or copied"
         )
-    return str(moved)
+    return images.source
+
+
+def is_data_of(recorded: Mapping[str, Any], images: ImageSet) -> bool:
+    """Whether these are the images of a run, by names, classes, splits and sizes, wherever they lie."""
+    return fingerprint_images(images) == str(recorded["sha256"])
+
+
+def _difference(known: Mapping[str, str], images: ImageSet) -> str:
+    """The first thing that tells the images of a run, name -> class, from others."""
+    there = dict(zip(images.names, images.labels.tolist(), strict=True))
+    for name in sorted(known):
+        if name not in there:
+            return f"{name} is missing"
+        if images.classes[there[name]] != known[name]:
+            return f"{name} is of the class {images.classes[there[name]]!r}, not {known[name]!r}"
+    return "one has another size or split, or there are more of them"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from catseye.counting import agree, count
 from catseye.data.loaders import MemoryLoader, StreamLoader, decode_all
 from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, UnclearLayout, open_source
 from catseye.data.storage import EVALUATION_BATCH, evaluation_loader, fits_in_memory, refuse_bad
@@ -44,7 +45,7 @@ def prepare_evaluation(
         DataError: a class of DATA is none of the model's, or an image of the run is gone.
 
     """
-    images = _open_for_classes(source, classes, data_dir, settings)
+    images = open_for_classes(source, classes, data_dir, settings)
     unknown = sorted(set(images.classes) - set(classes))
     if unknown:
         raise DataError(f"{source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
@@ -67,10 +68,15 @@ def prepare_evaluation(
     return images, StreamLoader(images, spec, indices, EVALUATION_BATCH, num_cores(), device, strict=strict), notes
 
 
-def _open_for_classes(
+def open_for_classes(
     source: str | Path, classes: tuple[str, ...], data_dir: Path | None, settings: DataSettings | None
 ) -> ImageSet:
-    """DATA; of two readings of its folders the one whose classes a model knows."""
+    """DATA; of two readings of its folders the one whose classes a model knows.
+
+    Raises:
+        DataError: DATA cannot be listed, or neither reading fits the model alone.
+
+    """
     try:
         return open_source(source, data_dir=data_dir, settings=settings)
     except UnclearLayout:
@@ -105,6 +111,7 @@ def _recorded_splits(images: ImageSet, chosen: dict[str, str]) -> NDArray[np.int
     known = set(images.names)
     gone = [name for name in chosen if name not in known]
     if gone:
-        raise DataError(f"{images.source}: {len(gone)} images of the run are gone, e.g. {gone[0]}")
+        are = agree(len(gone), "is", "are")
+        raise DataError(f"{images.source}: {count(len(gone), 'image')} of the run {are} gone, e.g. {gone[0]}")
     number = {name: index for index, name in enumerate(SPLIT_LABELS)}
     return np.array([number.get(chosen.get(name, ""), -1) for name in images.names], dtype=np.int8)

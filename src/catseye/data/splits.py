@@ -26,7 +26,8 @@ def split(
     Where none is given, `test_fraction` of each class goes to test and `val_fraction` to
     validation. Where the data brings train and test but no validation, `val_fraction` of train
     becomes validation. Whatever is given stays as it is. Images of one group (equal files) land
-    on one side. A class keeps at least one group for training, and gives one to each wanted side as long as it has
+    on one side. A class keeps at least one group for training,
+    also where its images lie in groups of other classes, and gives one to each wanted side as long as it has
     enough. Classes of two groups are too small for that: together they give each side its share, one group a class,
     so that even images in pairs leave something to be measured on. Data that brings train alone is divided as if it
     brought no split.
@@ -65,6 +66,7 @@ def split(
         if start == 0 and len(members) >= 2:
             small.append(members)
     _hold_out_of_small(result, small, sides, derive(seed, "split", len(labels)))
+    _keep_in_training(result, labels, groups, pool, derive(seed, "split", len(labels) + 1))
     return result
 
 
@@ -84,6 +86,39 @@ def _hold_out_of_small(
             group = members[int(generator.integers(len(members)))]
             result[group] = side
             wanted -= len(group)
+
+
+def _keep_in_training(
+    result: NDArray[np.int8],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    pool: NDArray[np.bool_],
+    seed: int,
+) -> None:
+    """A class that groups of other classes have taken out of training as a whole gets the group with most of it back.
+
+    A side that is empty then takes another group that no class needs, where there is one.
+    """
+
+    def lost() -> NDArray[np.int64]:
+        there, left = (np.bincount(labels[each], minlength=num) for each in (pool, result == TRAIN))
+        return np.flatnonzero((there > 0) & (left == 0))
+
+    num = int(labels.max()) + 1 if len(labels) else 0
+    generator = np.random.default_rng(seed)
+    while len(without := lost()):
+        own = groups[pool & (labels == without[0])]
+        members = pool & (groups == Counter(own.tolist()).most_common(1)[0][0])
+        side = result[members][0]
+        result[members] = TRAIN
+        for group in generator.permutation(np.unique(groups[pool & ~members])).tolist():
+            if (result == side).any():
+                break
+            others = pool & (groups == group)
+            before = result[others]
+            result[others] = side
+            if len(set(lost()) - set(without)) or (before != TRAIN).any():
+                result[others] = before
 
 
 def _groups_by_class(

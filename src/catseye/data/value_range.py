@@ -14,7 +14,7 @@ from PIL import Image
 from catseye.data.sources import NOT_SPLIT, TRAIN, ImageSet
 from catseye.decoding.greys import Range, is_deep, range_of
 from catseye.errors import DataError, ImageError
-from catseye.preprocess import FILE_FORMATS, Preprocessing, open_image
+from catseye.preprocess import FILE_FORMATS, MAX_PIXELS, Preprocessing, open_image, quiet_pillow
 from catseye.seeds import derive
 from catseye.settings.schema import DataSettings
 
@@ -101,8 +101,8 @@ def describe_range(value_range: Range) -> str:
 
 def _range_in(content: bytes) -> Range | None:
     try:
-        with Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
-            if not is_deep(image.mode):
+        with quiet_pillow(), Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
+            if not is_deep(image.mode) or image.width * image.height > MAX_PIXELS:
                 return None
             image.load()
             return range_of(image)

@@ -1,42 +1,45 @@
-"""`catseye calibrate`: a run's validation images in, its temperature and threshold for "unknown" out.
+"""`catseye calibrate`: a run's validation images in, its temperature and thresholds for "unknown" out.
 
-Called by cli. `training/fit.py` fits the temperature itself when a run ends; this walk does it for a run that has none,
-chooses the threshold, and measures both on images that chose neither.
+Called by cli. Training fits temperature and familiarity itself when a run ends; this walk does it for a run that has
+none, chooses the threshold of the probability, and measures all on images that chose none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from catseye.classifier import softmax
-from catseye.data.prepare_evaluation import prepare_foreign
 from catseye.errors import UsageError
 from catseye.evaluation.calibration import Calibration, fit_temperature, fit_vector, judge
-from catseye.evaluation.measure import MeasuredModel, collect_outputs, measure
-from catseye.evaluation.rejection import Rejection, auroc, choose_threshold, energy
-from catseye.manifest import METADATA_KEY
+from catseye.evaluation.familiarity import FamiliarityFit
+from catseye.evaluation.measure import MeasuredModel, measure
+from catseye.evaluation.rejection import Rejection, choose_threshold
+from catseye.evaluation.strangers import (
+    Strangers,
+    familiarity_of,
+    judge_strangers,
+    learn_run_familiarity,
+    stored_fit,
+)
+from catseye.manifest import METADATA_KEY, Manifest
 from catseye.runs import open_run, read_tensors, write_json, write_tensors
 from catseye.runtimes.loading import open_model
-from catseye.runtimes.model_file import OpenedModel
 
-
-@dataclass(frozen=True)
-class Strangers:
-    """How well two scores tell the run's images from those of other data; `refused` by the threshold, 0 to 1."""
-
-    source: str
-    num_images: int
-    auroc_probability: float
-    auroc_energy: float
-    refused: float | None
+LEGEND = (
+    "ECE: how far a probability is off on average; Brier: its mean squared error; NLL: minus the logarithm of the true "
+    "class's probability, the loss of training; vector scaling: a factor and an offset per class, measured to compare"
+)
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was chosen on validation images, and what it did on test images (None where there are none)."""
+    """What was chosen on validation images, and what it did on test images (None where there are none).
+
+    `familiarity_threshold` is None where the run cannot tell strangers; `familiarity_is_new` where it could not before.
+    """
 
     validation: Calibration
     test: Calibration | None
@@ -44,6 +47,8 @@ class Calibrated:
     test_coverage: float | None
     test_risk: float | None
     strangers: Strangers | None
+    familiarity_threshold: float | None = None
+    familiarity_is_new: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -54,6 +59,8 @@ class Calibrated:
             "test_coverage": self.test_coverage,
             "test_risk": self.test_risk,
             "strangers": vars(self.strangers) if self.strangers else None,
+            "familiarity_threshold": self.familiarity_threshold,
+            "familiarity_is_new": self.familiarity_is_new,
         }
 
     def to_lines(self) -> list[str]:
@@ -71,23 +78,20 @@ class Calibrated:
                     f"{name}: ECE {before.ece:.2%} -> {after.ece:.2%}{vector}, "
                     f"Brier {before.brier:.4f} -> {after.brier:.4f}, NLL {before.loss:.4f} -> {after.loss:.4f}"
                 )
-        if (chosen := self.rejection) is not None:
-            if chosen.threshold is None:
-                lines.append(f"every answer may stand: {chosen.risk:.2%} errors among all validation images")
-            else:
-                lines.append(
-                    f"“unknown” below {chosen.threshold:.4f}: {chosen.coverage:.2%} of the validation images are "
-                    f"answered, {chosen.risk:.2%} of those wrongly (95 % interval up to {chosen.risk_high:.2%})"
-                )
+        lines.append(LEGEND)
+        if self.rejection is not None:
+            lines.append(self.rejection.to_line())
+        if self.familiarity_threshold is not None:
+            how = "fitted now to training and validation images" if self.familiarity_is_new else "as the run has it"
+            lines.append(
+                f"“unknown” below a familiarity (cosine of an image's features to the nearest class mean) of "
+                f"{self.familiarity_threshold:.4f}, {how}"
+            )
+        else:
+            lines.append("strangers are not told by their features: the training images are too few for class means")
         if self.test_coverage is not None:
             lines.append(f"on test images: {self.test_coverage:.2%} answered, {self.test_risk:.2%} of those wrongly")
-        if (found := self.strangers) is not None:
-            refused = "" if found.refused is None else f"; {found.refused:.1%} of them get “unknown”"
-            lines.append(
-                f"AUROC against {found.num_images:,} images of {found.source}: largest probability "
-                f"{found.auroc_probability:.3f}, energy {found.auroc_energy:.3f}{refused}"
-            )
-        return lines
+        return [*lines, *(self.strangers.to_lines() if self.strangers else [])]
 
 
 def calibrate(
@@ -95,17 +99,20 @@ def calibrate(
     *,
     max_risk: float | None = None,
     against: str | Path | None = None,
+    data: str | Path | None = None,
     device: str = "auto",
     data_dir: str | Path | None = None,
 ) -> Calibrated:
     """Fit the temperature of a run on its validation images and store it in its model file.
 
-    With `max_risk`, 0 to 1, also the threshold below which the answer is "unknown"; without it, none is stored.
-    `against` names images of something else, to measure how well they are recognised as that. Exported files made
-    before do not change: export again. Writes calibration.json.
+    With `max_risk`, 0 to 1, also the probability below which the answer is "unknown"; without it, none is stored. A run
+    that cannot tell strangers by their features learns to; one that can keeps what it has. `against` names images of
+    something else, to measure how well they are recognised as that. `data` is where the run's images are now, if they
+    were moved. Exported files made before do not change: export again. Writes calibration.json.
 
     Raises:
-        UsageError: the run has no validation images. CatseyeError: `max_risk` is out of reach.
+        UsageError: the run has no validation images. DataError: they are gone, or `data` holds others.
+        CatseyeError: `max_risk` is out of reach.
 
     """
     opened = open_run(run)
@@ -113,29 +120,53 @@ def calibrate(
     recorded = opened.data["splits"]
     if not recorded.get("val"):
         raise UsageError(f"{run} has no validation images to calibrate on; train with data.val_fraction above 0")
-    validation = measure(model, data_dir=data_dir, split="val").outputs
+    measured = measure(model, data_dir=data_dir, split="val", moved=data)
+    validation = measured.outputs
     temperature = fit_temperature(validation.logits, validation.labels)
     vector = fit_vector(validation.logits, validation.labels)
     rejection = None
     if max_risk is not None:
         rejection = choose_threshold(*_confidence(validation.logits, validation.labels, temperature), max_risk)
-    threshold = rejection.threshold if rejection else None
-    test = measure(model, data_dir=data_dir, split="test") if recorded.get("test") else None
-    coverage, risk = _apply(test, temperature, threshold)
-    known = test.outputs.logits if test else validation.logits
+    stored = stored_fit(model)
+    fit = stored or learn_run_familiarity(model, opened, measured, data_dir)
+    changed = model.manifest.model_copy(
+        update={
+            "temperature": temperature,
+            "unknown_threshold": rejection.threshold if rejection else None,
+            "familiarity_threshold": fit.threshold if fit else None,
+        }
+    )
+    test = measure(model, data_dir=data_dir, split="test", moved=data) if recorded.get("test") else None
+    held_out = test or measured
+    familiarity = familiarity_of(model, held_out.loader, fit) if fit and (test or against is not None) else None
+    coverage, risk = _apply(test, changed, familiarity)
     result = Calibrated(
         judge(validation.logits, validation.labels, temperature, vector),
         judge(test.outputs.logits, test.outputs.labels, temperature, vector) if test else None,
         rejection,
         coverage,
         risk,
-        _strangers(model, known, temperature, threshold, str(against), data_dir) if against is not None else None,
+        None,
+        fit.threshold if fit else None,
+        fit is not None and stored is None,
     )
+    if against is not None:
+        own = held_out.outputs.logits, familiarity, "test" if test else "validation"
+        result = replace(result, strangers=judge_strangers(model, changed, own, fit, str(against), data_dir))
     tensors, _ = read_tensors(opened.model_path)
-    changed = model.manifest.model_copy(update={"temperature": temperature, "unknown_threshold": threshold})
+    if fit is not None and stored is None:
+        tensors |= _as_tensors(fit)
     write_tensors(opened.model_path, tensors, {METADATA_KEY: changed.to_json()})
     write_json(opened.path / "calibration.json", result.to_json())
     return result
+
+
+def _as_tensors(fit: FamiliarityFit) -> dict[str, torch.Tensor]:
+    """Under the names that the network saves them by."""
+    return {
+        "familiarity.scale": torch.from_numpy(fit.scale).contiguous(),
+        "familiarity.centres": torch.from_numpy(fit.centres).contiguous(),
+    }
 
 
 def _confidence(logits: Any, labels: Any, temperature: float) -> tuple[Any, Any]:
@@ -144,36 +175,12 @@ def _confidence(logits: Any, labels: Any, temperature: float) -> tuple[Any, Any]
 
 
 def _apply(
-    test: MeasuredModel | None, temperature: float, threshold: float | None
+    test: MeasuredModel | None, manifest: Manifest, familiarity: NDArray[Any] | None
 ) -> tuple[float | None, float | None]:
-    if test is None or threshold is None:
+    """Share of the test images that both thresholds let pass, and of errors among those."""
+    if test is None or (manifest.unknown_threshold is None and familiarity is None):
         return None, None
-    confidence, right = _confidence(test.outputs.logits, test.outputs.labels, temperature)
-    answered = confidence >= threshold
-    return float(answered.mean()), float((~right[answered]).mean()) if answered.any() else 0.0
-
-
-def _strangers(
-    model: OpenedModel,
-    known: Any,
-    temperature: float,
-    threshold: float | None,
-    source: str,
-    data_dir: str | Path | None,
-) -> Strangers:
-    """Source: Hendrycks, Gimpel 2017, arXiv 1610.02136 (largest probability); Liu et al. 2020 (energy)."""
-    loader = prepare_foreign(
-        source,
-        model.manifest.preprocessing,
-        device=torch.device(model.device),
-        data_dir=Path(data_dir) if data_dir else None,
-    )
-    foreign = collect_outputs(model, loader).logits
-    inside, outside = (softmax(logits, temperature).max(1) for logits in (known, foreign))
-    return Strangers(
-        source,
-        len(foreign),
-        auroc(inside, outside),
-        auroc(energy(known), energy(foreign)),
-        None if threshold is None else float(np.mean(outside < threshold)),
-    )
+    probabilities = softmax(test.outputs.logits, manifest.temperature)
+    answered = ~manifest.are_unknown(probabilities, familiarity)
+    wrong = probabilities.argmax(1) != test.outputs.labels
+    return float(answered.mean()), float(wrong[answered].mean()) if answered.any() else 0.0

@@ -1,8 +1,9 @@
-"""Whether a classifier is above always answering the commonest class, as far as its held-out images can tell.
+"""What a headline says before the score: that it is not above guessing, or that its images trained the model.
 
-Enters: `Metrics`. Leaves: a verdict and a sentence. Called by the command line, for the headline.
+Enters: `Metrics`. Leaves: a verdict and sentences. Called by the command line, for the headline, and by the report.
 """
 
+from catseye.counting import agree, count
 from catseye.evaluation.metrics import Metrics
 from catseye.evaluation.statistics import mcnemar
 
@@ -35,3 +36,15 @@ def guessing_sentence(metrics: Metrics) -> str:
         images = f"{rest} held-out image{'' if rest == 1 else 's'}"
         return f"{sentence}: {images} of all other classes are too few to tell"
     return sentence
+
+
+def trained_on_sentence(trained_on: int, num_images: int) -> str:
+    """What the headline says where images of the score also trained the model; empty where none did.
+
+    >>> trained_on_sentence(30, 40), trained_on_sentence(0, 40)
+    ('trained on 30 of these 40 images, so the score is too high', '')
+    """
+    if not trained_on:
+        return ""
+    these = f"{agree(num_images, 'this', 'these')} {count(num_images, 'image')}"
+    return f"trained on {trained_on:,} of {these}, so the score is too high"

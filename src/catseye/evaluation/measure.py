@@ -17,7 +17,6 @@ from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
 from catseye.evaluation.provenance import Overlap, compare_with_training
 from catseye.runs import open_run
 from catseye.runtimes.model_file import OpenedModel
-from catseye.settings.schema import DataSettings
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,18 @@ def measure(
 
     """
     chosen, overlap = None, Overlap()
+    folder = Path(data_dir) if data_dir else None
     if data is not None:
         overlap = compare_with_training(model.path, model.manifest, data, data_dir, held_out_only=held_out_only)
     else:
         if not model.path.is_dir():
             raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")
-        recorded = open_run(model.path).data
-        data_dir = data_dir or recorded["data_dir"]
-        data = locate_data(recorded, moved, Path(data_dir) if data_dir else None)
+        run = open_run(model.path)
+        recorded, reading = run.data, run.settings.data
+        if folder is None and recorded["data_dir"]:
+            folder = Path(recorded["data_dir"])
+        data = locate_data(recorded, moved, folder, reading)
+        overlap = Overlap(reading=reading)
         sides = [split] if split else list(recorded["splits"])
         chosen = {name: side for side in sides for name in recorded["splits"][side]}
         if not chosen:
@@ -80,9 +83,9 @@ def measure(
         model.manifest.classes,
         device=torch.device(model.device),
         chosen=chosen or overlap.chosen,
-        data_dir=Path(data_dir) if data_dir else None,
+        data_dir=folder,
         strict=strict,
-        settings=_reading_of_run(model.path, data),
+        settings=overlap.reading,
     )
     notes += [overlap.note] if overlap.note else []
     outputs = collect_outputs(model, loader)
@@ -107,12 +110,3 @@ def collect_outputs(model: OpenedModel, loader: Loader) -> Outputs:
     if model.network is None:
         return collect_answers(model, loader)
     return collect_logits(model.network, loader, model.manifest.preprocessing)
-
-
-def _reading_of_run(path: Path, data: str | Path) -> DataSettings | None:
-    """How a run read its DATA, for the same DATA; other DATA is read afresh."""
-    if not path.is_dir():
-        return None
-    run = open_run(path)
-    same = Path(run.data["source"]).absolute() == Path(data).absolute()
-    return run.settings.data if same else None

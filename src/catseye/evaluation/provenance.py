@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from catseye.counting import agree, count
+from catseye.data.moved import is_data_of
+from catseye.data.prepare_evaluation import open_for_classes
 from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, open_source
 from catseye.data.survey import content_digest, fingerprint_images
-from catseye.errors import DataError, ImageError
+from catseye.errors import DataError, ImageError, UsageError
 from catseye.manifest import Manifest
-from catseye.runs import open_run
+from catseye.runs import Run, open_run
+from catseye.settings.schema import DataSettings
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Overlap:
     num_images: int = 0
     note: str = ""
     own: bool = False  # DATA is what the run recorded, wherever it lies
+    reading: DataSettings | None = None  # how DATA was read: as the run reads its own, or by guess
 
 
 def compare_with_training(
@@ -45,20 +49,24 @@ def compare_with_training(
         DataError: DATA cannot be listed.
 
     """
-    images = open_source(data, data_dir=Path(data_dir) if data_dir else None)
+    folder = Path(data_dir) if data_dir else None
     if not path.is_dir():
+        images = open_for_classes(data, manifest.classes, folder, None)
         same = manifest.provenance.data_sha256 and fingerprint_images(images) == manifest.provenance.data_sha256
         num = len(_scored(images))
         if not same or num < len(images):  # a given test split did not train
             return Overlap()
         return Overlap(None, num, num, _warning(num, num, "all of these images went into its training and its tests"))
-    recorded = open_run(path).data
-    if held_out_only and fingerprint_images(images) == recorded["sha256"]:
+    run = open_run(path)
+    recorded = run.data
+    images, own, reading = _read_as_the_run(run, manifest, data, folder)
+    if own and held_out_only:
         side = "test" if recorded["splits"].get("test") else "val"
-        return Overlap(dict.fromkeys(recorded["splits"][side], side), own=True)
-    held = _held_out(images, recorded)
+        return Overlap(dict.fromkeys(recorded["splits"][side], side), own=True, reading=reading)
+    held = _held_out(images, run)
     if held is None:
-        return Overlap(note="whether some of these images trained the model is not known: its run recorded no contents")
+        note = "whether some of these images trained the model is not known: its run recorded no contents"
+        return Overlap(note=note, reading=reading)
     trained, chosen = held
     if chosen and trained and held_out_only:
         side = next(iter(chosen.values()))
@@ -67,10 +75,28 @@ def compare_with_training(
             f"DATA holds the run's own images: its {count(len(chosen), f'{side} image')} {are} scored, "
             f"not the {count(len(trained), 'image')} that trained the model"
         )
-        return Overlap(chosen, 0, len(chosen), note)
+        return Overlap(chosen, 0, len(chosen), note, reading=reading)
     scored = _scored(images)
     both = len(trained & set(scored.tolist()))
-    return Overlap(None, both, len(scored), _warning(both, len(scored)) if both else "")
+    return Overlap(None, both, len(scored), _warning(both, len(scored)) if both else "", reading=reading)
+
+
+def _read_as_the_run(
+    run: Run, manifest: Manifest, data: str | Path, data_dir: Path | None
+) -> tuple[ImageSet, bool, DataSettings | None]:
+    """DATA, whether it is the run's own, and how it was read: as the run reads it where it is that, else by guess."""
+    recorded, reading = run.data, run.settings.data
+    same_place = Path(recorded["source"]).absolute() == Path(data).absolute()
+    try:
+        images = open_source(data, data_dir=data_dir, settings=reading)
+    except (DataError, UsageError):  # other DATA has other columns and folders
+        if same_place:
+            raise
+    else:
+        own = is_data_of(recorded, images)
+        if own or same_place:
+            return images, own, reading
+    return open_for_classes(data, manifest.classes, data_dir, None), False, None
 
 
 def _warning(both: int, total: int, why: str = "") -> str:
@@ -88,13 +114,14 @@ def _scored(images: ImageSet) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.arange(len(images))
 
 
-def _held_out(images: ImageSet, recorded: Mapping[str, Any]) -> tuple[set[int], dict[str, str]] | None:
+def _held_out(images: ImageSet, run: Run) -> tuple[set[int], dict[str, str]] | None:
     """The numbers of images that trained, and name -> split of the held-out ones; None where nothing tells them."""
+    recorded = run.data
     if str(images.source) == str(recorded["source"]):  # the same place: names say it all
         known = {name: side for side in SPLIT_LABELS for name in recorded["splits"].get(side, {})}
         where = [known.get(name, "") for name in images.names]
     else:
-        content = recorded.get("content") or _read_contents(recorded)
+        content = recorded.get("content") or _read_contents(recorded, run.settings.data)
         if content is None:
             return None
         sides = {digest: side for side in reversed(SPLIT_LABELS) for digest in content.get(side, ())}
@@ -106,10 +133,11 @@ def _held_out(images: ImageSet, recorded: Mapping[str, Any]) -> tuple[set[int], 
     return trained, {}
 
 
-def _read_contents(recorded: Mapping[str, Any]) -> dict[str, list[str]] | None:
+def _read_contents(recorded: Mapping[str, Any], reading: DataSettings) -> dict[str, list[str]] | None:
     """The contents of a run's images, read where they still are; for runs that did not record them."""
     try:
-        images = open_source(recorded["source"], data_dir=Path(recorded["data_dir"]) if recorded["data_dir"] else None)
+        folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
+        images = open_source(recorded["source"], data_dir=folder, settings=reading)
     except DataError:
         return None
     number = {name: index for index, name in enumerate(images.names)}

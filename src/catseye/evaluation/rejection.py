@@ -4,6 +4,7 @@ Enters: confidences and whether the answers were right. Leaves: curves, a `Rejec
 `calibrate.py` and the report.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import CatseyeError, UsageError
-from catseye.evaluation.metrics import wilson_interval
+from catseye.evaluation.metrics import Z_95, wilson_interval
 
 Values = NDArray[np.floating]
 
@@ -20,7 +21,8 @@ Values = NDArray[np.floating]
 class Rejection:
     """A threshold and what it did on the images that chose it: shares 0 to 1, the risk with its 95 % interval.
 
-    `threshold` is None where every image may be answered.
+    `threshold` is None where every image may be answered. Few images cannot show that errors are rare: where even the
+    end of the risk's interval, `risk_high`, is at most `max_risk`, the images assure it.
     """
 
     threshold: float | None
@@ -30,9 +32,32 @@ class Rejection:
     risk_high: float
     num_images: int
 
+    @property
+    def is_assured(self) -> bool:
+        """Whether the images are enough to say that the risk is at most `max_risk`."""
+        return self.risk_high <= self.max_risk
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
-        return asdict(self)
+        return {**asdict(self), "assured": self.is_assured}
+
+    def to_line(self) -> str:
+        """What a terminal shows."""
+        seen = "no error was seen" if not self.risk else f"{self.risk:.2%} errors were seen"
+        interval = f"95 % interval up to {self.risk_high:.2%}"
+        if self.threshold is None:
+            line = (
+                f"{seen} among all {self.num_images:,} validation images ({interval}), so no threshold of the "
+                "probability is set"
+            )
+        else:
+            line = (
+                f"“unknown” below a probability of {self.threshold:.4f}: {self.coverage:.2%} of {self.num_images:,} "
+                f"validation images are answered, {seen} among those ({interval})"
+            )
+        if self.is_assured:
+            return line
+        return line + f"; so few images cannot assure {self.max_risk:.2%}: {_how_many(self.max_risk)}"
 
 
 def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -49,8 +74,10 @@ def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray
 def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: float) -> Rejection:
     """The threshold that answers most images with at most this share of errors among the answers.
 
-    It lies halfway between the last image answered and the first one refused, so that the rounding of an exported
-    file's probabilities cannot move an image across it.
+    The share counts with the upper end of its interval. Where the images are too few for that, however few of them are
+    answered, it counts as it was seen, and `Rejection` says so. The threshold lies halfway between the last image
+    answered and the first one refused, so that the rounding of an exported file's probabilities cannot move an image
+    across it.
 
     Raises:
         CatseyeError: not even the most confident answers are that good.
@@ -67,11 +94,23 @@ def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: flo
             f"images is {risk[best]:.2%} errors among the {coverage[best]:.1%} most confident answers; "
             "allow more, or train longer"
         )
-    last = int(good[-1])
+    sure = [place for place in good.tolist() if _upper_end(risk, place) <= max_risk]
+    last = int((sure or good)[-1])
     threshold = None if last == len(falling) - 1 else float((falling[last] + falling[last + 1]) / 2)
-    errors = round(risk[last] * (last + 1))
-    _, high = wilson_interval(errors, last + 1)
+    high = _upper_end(risk, last)
     return Rejection(threshold, max_risk, float(coverage[last]), float(risk[last]), high, len(right))
+
+
+def _upper_end(risk: NDArray[np.float64], last: int) -> float:
+    """The end of the 95 % interval of the risk among the first `last` + 1 answers."""
+    return wilson_interval(round(risk[last] * (last + 1)), last + 1)[1]
+
+
+def _how_many(max_risk: float) -> str:
+    """How many answers without an error would assure a risk: where Wilson's interval of 0 errors ends at it."""
+    if max_risk <= 0:
+        return "no number of images would"
+    return f"that takes {math.ceil(Z_95**2 * (1 - max_risk) / max_risk):,} answers without an error"
 
 
 def energy(logits: Values, temperature: float = 1.0) -> NDArray[np.float64]:

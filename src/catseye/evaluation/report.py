@@ -56,6 +56,7 @@ def render_report(measured: MeasuredModel, metrics: Metrics, corruptions: Corrup
         version=__version__,
         now=datetime.now().astimezone().isoformat(timespec="minutes"),
         metrics=metrics,
+        trained_on=measured.trained_on,
         f1_interval=bootstrap_macro_f1(metrics.confusion),
         facts=_report_facts(measured, metrics, calibration, suspects, rows),
         rows=rows,
@@ -123,11 +124,11 @@ def _report_facts(
             f"{calibration.before.ece:.2%}.",
         )
     )
-    threshold = measured.model.manifest.unknown_threshold
+    where = measured.model.when_unknown()
     found.append(
-        ("mind", "It never says “unknown”: an image of something else still gets one of these classes.")
-        if threshold is None
-        else ("good", f"Below a probability of {threshold:.3f} it says “unknown”.")
+        ("good", f"It says “unknown” where {where}.")
+        if where
+        else ("mind", "It never says “unknown”: an image of something else still gets one of these classes.")
     )
     if suspects:
         advice = (
@@ -138,6 +139,9 @@ def _report_facts(
         found.append(("mind", f"{len(suspects):,} labels are suspected; {advice}."))
     for note in measured.notes:
         kind = "good" if note.startswith("evaluating on the test") else "mind"
+        if measured.trained_on and note.startswith("TRAINED ON"):  # nothing else matters where this is so
+            found.insert(0, ("bad", f"{note}."))
+            continue
         found.append((kind, note[:1].upper() + note[1:] + "."))
     return found
 

@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
+from catseye.data.moved import locate_data
 from catseye.errors import CatseyeError, MissingDependency, UnknownName, UsageError
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
-from catseye.exporting.parity import ParityResult, answers_of, compare_answers, require
+from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
 from catseye.files import write_atomically
 from catseye.preprocess import Pixels
 from catseye.runs import open_run
@@ -41,6 +42,7 @@ class ExportOptions(TypedDict, total=False):
     """What else `export` takes by name."""
 
     max_drop: float
+    data: str | Path | None
     say: Say
 
 
@@ -104,30 +106,33 @@ def export(
 
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
     card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
-    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy, 0.3
-    where nothing is said. The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
+    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy
+    (0.3).
+    The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
-    `say` hears what is being done.
+    `data` is where the run's images are now, if they were moved. `say` hears what is being done.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out images are gone. CatseyeError: a file was not written, because it has no parity or its
-            format cannot be made here; those before and after it were.
+        DataError: the held-out images are gone, or `data` are others. CatseyeError: a file was not written, because it
+            has no parity or its format cannot be made here; those before and after it were.
 
     """
     for unknown in options.keys() - ExportOptions.__optional_keys__:
         raise UnknownName("option", unknown, ExportOptions.__optional_keys__)
-    max_drop, say = options.get("max_drop", 0.3), options.get("say", _say_nothing)
+    max_drop = options.get("max_drop", 0.3)
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
     _check_request(formats, int8, max_drop, input_kind)
     opened = open_run(run)
+    say = options.get("say", _say_nothing)
+    place = locate_data(opened.data, options.get("data"), settings=opened.settings.data)
     reference = open_model(opened.path, device=device).classifier()
     trained = open_model(opened.path, device="cpu", need="layers")
     manifest = trained.manifest.model_copy(update={"input_kind": input_kind})
-    images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES)
-    material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION) if int8 else None
+    images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES, place)
+    material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION, place) if int8 else None
     short = NUM_FOR_INT8 - len(images.names)
-    more = read_images(opened, manifest, "train", short, "agreement") if int8 and short > 0 else None
+    more = read_images(opened, manifest, "train", short, "agreement", place) if int8 and short > 0 else None
     folder, name = _target(opened.path, out, formats, int8)
 
     expected = None
@@ -146,7 +151,7 @@ def export(
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
-                proof = Proof(reference, seen, expected[: len(seen.names)], more if fewer_bits else None)
+                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None)
                 written.append(_prove_and_place(proof, draft, target, say))
             except CatseyeError as error:
                 failures.append(error)
@@ -185,7 +190,7 @@ def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_ki
         raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
-def _ask_run(reference: Classifier, images: HeldOut) -> NDArray[Any]:
+def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:
     # TF32 rounds to 10 bits: a GPU's reference would be further off than the file.
     with torch.backends.cudnn.flags(allow_tf32=False):
         return answers_of(reference, images)
@@ -197,7 +202,7 @@ class Proof:
 
     reference: Classifier
     images: HeldOut
-    expected: NDArray[Any]
+    expected: RunAnswers
     more: HeldOut | None
 
 
@@ -210,9 +215,10 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
         draft.write(candidate, draft.manifest)
         file = open_model(candidate, trust=True)
 
-        def ask(pixels: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
+        def ask(pixels: Pixels) -> tuple[NDArray[Any], ...]:
             outputs = file.run(pixels)
-            return outputs["prediction"], outputs["probability"]
+            wanted = ("prediction", "probability", "familiarity")
+            return tuple(outputs[name] for name in wanted if name in outputs)
 
         comparison = compare_answers(
             proof.reference,

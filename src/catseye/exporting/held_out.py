@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseye.counting import agree, count
+from catseye.data.moved import locate_data
 from catseye.data.sources import open_source
 from catseye.errors import DataError, ImageError
 from catseye.manifest import Manifest
@@ -39,8 +41,10 @@ class HeldOut:
         return np.stack([preprocess(content, spec) for content in self.contents])
 
 
-def read_held_out(run: Run, manifest: Manifest, num_images: int) -> HeldOut:
+def read_held_out(run: Run, manifest: Manifest, num_images: int, source: str | None = None) -> HeldOut:
     """Test images of a run, validation images where it has none: all, or `num_images` drawn from its seed.
+
+    `source`: as in `read_images`.
 
     Raises:
         DataError: the images are gone, or none of them can be read.
@@ -50,13 +54,16 @@ def read_held_out(run: Run, manifest: Manifest, num_images: int) -> HeldOut:
     split = next((side for side in ("test", "val") if splits.get(side)), None)
     if split is None:
         raise DataError(f"{run.path} has no held-out images, and without them no file can be proved")
-    return read_images(run, manifest, split, num_images, "parity")
+    return read_images(run, manifest, split, num_images, "parity", source)
 
 
-def read_for_int8(run: Run, manifest: Manifest, num_calibration: int, num_selection: int) -> tuple[HeldOut, HeldOut]:
+def read_for_int8(
+    run: Run, manifest: Manifest, num_calibration: int, num_selection: int, source: str | None = None
+) -> tuple[HeldOut, HeldOut]:
     """Training images to calibrate on, and others to choose by, neither of which the proof will see.
 
-    The others are validation images where those are not the proof's, else training images of their own.
+    The others are validation images where those are not the proof's, else training images of their own. `source`: as in
+    `read_images`.
 
     Raises:
         DataError: the images are gone, or none of them can be read.
@@ -64,18 +71,20 @@ def read_for_int8(run: Run, manifest: Manifest, num_calibration: int, num_select
     """
     splits = run.data["splits"]
     if splits.get("test") and splits.get("val"):
-        calibration = read_images(run, manifest, "train", num_calibration, "calibration")
-        return calibration, read_images(run, manifest, "val", num_selection, "selection")
-    drawn = read_images(run, manifest, "train", num_calibration + num_selection, "calibration")
+        calibration = read_images(run, manifest, "train", num_calibration, "calibration", source)
+        return calibration, read_images(run, manifest, "val", num_selection, "selection", source)
+    drawn = read_images(run, manifest, "train", num_calibration + num_selection, "calibration", source)
     first = min(num_calibration, max(1, len(drawn.names) // 2))
     return drawn.part(0, first), drawn.part(first, None)
 
 
-def read_images(run: Run, manifest: Manifest, split: str, num_images: int, purpose: str) -> HeldOut:
+def read_images(
+    run: Run, manifest: Manifest, split: str, num_images: int, purpose: str, source: str | None = None
+) -> HeldOut:
     """Images of one split of a run: all, or `num_images` drawn from its seed for a purpose.
 
     Images of the built-in sets, which have no files, become PNGs: that loses nothing, and the proof goes through
-    the decoder as it does for files.
+    the decoder as it does for files. `source` is where they are now (`locate_data`), if not where the run expects them.
 
     Raises:
         DataError: the images are gone, or none of them can be read.
@@ -85,11 +94,13 @@ def read_images(run: Run, manifest: Manifest, split: str, num_images: int, purpo
     wanted: dict[str, str] = recorded["splits"].get(split) or {}
     data_dir = recorded.get("data_dir")
     reading = run.settings.data if (run.path / "settings.toml").is_file() else None  # how train read them
-    images = open_source(recorded["source"], data_dir=Path(data_dir) if data_dir else None, settings=reading)
+    place = source or locate_data(recorded)
+    images = open_source(place, data_dir=Path(data_dir) if data_dir else None, settings=reading)
     number = {name: index for index, name in enumerate(images.names)}
     gone = [name for name in wanted if name not in number]
     if gone:
-        raise DataError(f"{images.source}: {len(gone)} images of the run are gone, e.g. {gone[0]}")
+        are = agree(len(gone), "is", "are")
+        raise DataError(f"{images.source}: {count(len(gone), 'image')} of the run {are} gone, e.g. {gone[0]}")
     order = np.random.default_rng(derive(manifest.provenance.seed, purpose)).permutation(list(wanted))
     names: list[str] = []
     contents: list[bytes] = []

@@ -106,7 +106,7 @@ def quantise(
         for method in METHODS:
             proto = _draft(shop, method)
             found = shop.measure(proto)
-            say(f"INT8 by {method}: {100 * found.drop:+.2f} points lost, mean |Δp| {found.difference:.1e}")
+            say(f"INT8 by {method}: {100 * found.drop:+.2f} points lost, probabilities off by {found.difference:.1e}")
             measured |= {f"{method} drop": found.drop, f"{method} mean difference": found.difference}
             tried.append((found.difference, found.least, method, proto))
         # Not by `drop`: on so few images it is mostly chance, and a draft that is far off may even gain.

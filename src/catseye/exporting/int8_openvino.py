@@ -74,7 +74,7 @@ def quantise_openvino(
                 drop, least, _ = paired_drop(*hits)
                 difference = float(np.abs(found - expected).mean())
                 measured.update({f"{name} drop": drop, f"{name} mean difference": difference})
-                say(f"INT8 by NNCF, {name}: {100 * drop:+.2f} points lost, mean |Δp| {difference:.1e}")
+                say(f"INT8 by NNCF, {name}: {100 * drop:+.2f} points lost, probabilities off by {difference:.1e}")
                 return least, difference
 
             for name in RANGES:

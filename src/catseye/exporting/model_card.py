@@ -5,6 +5,7 @@ Enters: the opened files and the comparisons that proved them. Leaves: Markdown.
 
 from collections.abc import Sequence
 
+from catseye.exporting.familiarity_proof import FAMILIARITY_TOLERANCE
 from catseye.exporting.parity import ParityLimits, ParityResult, Score
 from catseye.manifest import Quantisation
 from catseye.runtimes.model_file import OpenedModel
@@ -31,11 +32,12 @@ def model_card(files: Proved) -> str:
     title, model, _ = files[0]
     manifest = model.manifest
     origin = manifest.provenance
-    measured = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in origin.metrics.items())
+    measured = ", ".join(f"{name} {value}" for name, value in origin.metric_texts())
+    where = model.when_unknown()
     threshold = (
-        "An object of no known class still gets one of them: no threshold for “unknown” is set."
-        if manifest.unknown_threshold is None
-        else f"Below a probability of {manifest.unknown_threshold:.2f} the answer is “unknown”."
+        f"The answer is “unknown” where {where}."
+        if where
+        else "An object of no known class still gets one of them: no threshold for “unknown” is set."
     )
     made_by = f"catseye {origin.catseye} with torch {origin.torch}"
     marks = f"seed {origin.seed}, settings `{origin.settings_sha256[:12]}`, data `{origin.data_sha256[:12]}`"
@@ -55,7 +57,7 @@ def model_card(files: Proved) -> str:
 **Input.** {_input_line(model)}
 
 **Outputs.** `prediction` (N, K) logits; `probability` (N, K), their softmax at temperature
-{manifest.temperature:g}{_cam(files)}. All of this is in each file too: {_places(files)}.
+{manifest.temperature:g}{_more_outputs(files)}. All of this is in each file too: {_places(files)}.
 
 **Measured on.** The run's held-out images: {measured or "not recorded"}.
 
@@ -91,9 +93,10 @@ def _input_line(model: OpenedModel) -> str:
 convert to {colour}; {resize}; {spec.width_px} x {spec.height_px}, {spec.filter} with antialiasing (Pillow's)."""
 
 
-def _cam(files: Proved) -> str:
-    named = any(name == "cam" for _, model, _ in files for name, _, _ in model.outputs)
-    return "; `cam` (N, h, w), where the most probable class was seen" if named else ""
+def _more_outputs(files: Proved) -> str:
+    named = {name for _, model, _ in files for name, _, _ in model.outputs}
+    cam = "; `cam` (N, h, w), where the most probable class was seen" if "cam" in named else ""
+    return cam + ("; `familiarity` (N,), the lower the stranger" if "familiarity" in named else "")
 
 
 def _places(files: Proved) -> str:
@@ -120,13 +123,21 @@ def _proof(name: str, model: OpenedModel, comparison: ParityResult) -> str:
 | batch size | equal answers | largest difference of a probability | mean |
 |---|---|---|---|
 {rows}
-
+{_familiarity(comparison, judged=not fewer_bits)}
 | | accuracy (95 % interval) | macro F1 |
 |---|---|---|
 | run | {_accuracy(comparison.run)} | {comparison.run.macro_f1:.4f} |
 | this file | {_accuracy(comparison.file)} | {comparison.file.macro_f1:.4f} |
 | lost | {drop:.2f} points ({low:.2f} – {high:.2f}) | {comparison.run.macro_f1 - comparison.file.macro_f1:.4f} |
 """
+
+
+def _familiarity(comparison: ParityResult, *, judged: bool) -> str:
+    if comparison.familiarity is None:
+        return ""
+    allowed = f"allowed: {FAMILIARITY_TOLERANCE:g}" if judged else "not judged in fewer bits"
+    apart = comparison.familiarity.max_difference
+    return f"\nFamiliarity, by which strangers are told: off by at most {apart:.1e}; {allowed}.\n"
 
 
 def _quantised(how: Quantisation | None) -> str:

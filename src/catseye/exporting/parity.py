@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from catseye.classifier import Classifier, softmax
 from catseye.errors import CatseyeError
 from catseye.evaluation.metrics import Z_95, confusion_matrix, macro_f1, wilson_interval
+from catseye.exporting.familiarity_proof import FamiliarityRow, compare_familiarity, require_familiarity
 from catseye.exporting.held_out import HeldOut
 from catseye.manifest import Parity
 from catseye.preprocess import Pixels, Preprocessing, preprocess
@@ -24,8 +25,21 @@ BATCH_SIZES = (1, 7, 64)
 NUM_WORST = 5
 
 Answers = NDArray[np.float64]
-Ask = Callable[[Pixels], tuple[NDArray[np.floating], NDArray[np.floating]]]
-"""(N, H, W, C) uint8 -> logits (N, K) and probabilities (N, K), as a format's own runtime gives them."""
+Ask = Callable[[Pixels], tuple[NDArray[np.floating], ...]]
+"""(N, H, W, C) uint8 -> logits (N, K), probabilities (N, K), and familiarity (N,) where the file has it, as a format's
+own runtime gives them."""
+
+
+class RunAnswers(NamedTuple):
+    """What the run says: probabilities (N, K), and familiarity (N,) where it knows strangers."""
+
+    probabilities: Answers
+    familiarity: Answers | None = None
+
+    def part(self, stop: int) -> "RunAnswers":
+        """Those of the first images."""
+        familiarity = None if self.familiarity is None else self.familiarity[:stop]
+        return RunAnswers(self.probabilities[:stop], familiarity)
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,7 @@ class ParityLimits:
         """What is allowed, in words."""
         if self.max_drop is not None:
             return f"an accuracy at most {100 * self.max_drop:g} points below the run's"
-        return f"{self.agreement:.0%} equal answers, |Δp| ≤ {self.max_difference:g}"
+        return f"{self.agreement:.0%} equal answers, |Δp| ≤ {self.max_difference:g} (difference of a probability)"
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class ParityResult:
 
     `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same images. Where those are
     few, `more` has the same over them and `num_more` training images, on which a changed answer counts as a loss.
+    `familiarity` is None where the run knows no strangers.
     """
 
     split: str
@@ -86,6 +101,7 @@ class ParityResult:
     drop: tuple[float, float, float]
     num_more: int = 0
     more: tuple[float, float, float] | None = None
+    familiarity: FamiliarityRow | None = None
 
     @property
     def smallest_drop(self) -> float:
@@ -122,6 +138,7 @@ class ParityResult:
             file_macro_f1=self.file.macro_f1,
             runtime=runtime,
             accuracy_drop_95_interval=self.drop[1:],
+            familiarity_difference=self.familiarity.max_difference if self.familiarity else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -140,13 +157,15 @@ class ParityResult:
             "num_more_images": self.num_more,
             "changed_answers_95_interval": list(self.more[1:]) if self.more else None,
             "macro_f1_drop": self.run.macro_f1 - self.file.macro_f1,
+            "familiarity": vars(self.familiarity) if self.familiarity else None,
         }
 
     def to_line(self) -> str:
         """One line for a terminal."""
         return (
             f"parity on {self.num_images} {self.split} images, from file bytes: {self.agreement:.2%} equal "
-            f"answers, |Δp| at most {self.max_difference:.1e}, mean {self.mean_difference:.1e}"
+            f"answers, |Δp| (difference of a probability) at most {self.max_difference:.1e}, "
+            f"mean {self.mean_difference:.1e}{self.familiarity.to_line() if self.familiarity else ''}"
         )
 
 
@@ -158,7 +177,7 @@ def compare_answers(
     images: HeldOut,
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
-    expected: Answers | None = None,
+    expected: RunAnswers | Answers | None = None,
     more: HeldOut | None = None,
 ) -> ParityResult:
     """Ask the run once (not at all where `expected` has its answers) and the file at every batch size.
@@ -167,15 +186,18 @@ def compare_answers(
     from its own output and from its logits, at a temperature above 1 also without it; the largest difference counts.
     `more` are images whose labels do not count, asked once: does the file answer them as the run does?
     """
-    expected = answers_of(reference, images) if expected is None else expected
+    asked = answers_of(reference, images) if expected is None else expected
+    expected, run_familiarity = asked if isinstance(asked, RunAnswers) else RunAnswers(asked)
     pixels = np.stack([preprocess(content, spec) for content in images.contents])
     rows = []
     largest = np.zeros(len(pixels))
     answers = expected.argmax(1)
     found = answers
+    familiarity: list[NDArray[np.floating] | None] = []
     for batch_size in batch_sizes:
         batches = [ask(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)]
-        logits, probabilities = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        logits, probabilities, *others = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        familiarity.append(others[0] if others else None)
         apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
         if temperature > 1:  # a hot temperature must not hide what the logits show
             apart = np.maximum(apart, np.abs(softmax(logits) - _at_one(expected, temperature)))
@@ -201,9 +223,11 @@ def compare_answers(
         expected,
         paired_drop(before, after),
     )
+    if run_familiarity is not None:
+        result = replace(result, familiarity=compare_familiarity(run_familiarity, familiarity, images.names))
     if more is None:
         return result
-    same = answers_of(reference, more).argmax(1) == _ask_once(ask, more.pixels(spec))
+    same = answers_of(reference, more).probabilities.argmax(1) == _ask_once(ask, more.pixels(spec))
     pooled = paired_drop(np.append(before, np.full(len(same), True)), np.append(after, same))
     return replace(result, num_more=len(same), more=pooled)
 
@@ -260,6 +284,8 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
         good = comparison.max_difference <= limits.max_difference and comparison.agreement >= limits.agreement
         got = f"{comparison.agreement:.2%} and {comparison.max_difference:.4g}"
     if good:
+        if limits.max_drop is None and comparison.familiarity is not None:
+            require_familiarity(comparison.familiarity, file)
         return
     worst = "".join(
         f"\n  {name}: |Δp| {apart:.4f}, the run says {run}, the file {answer}"
@@ -271,14 +297,16 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
     )
 
 
-def answers_of(reference: Classifier, images: HeldOut) -> Answers:
-    """The run's probabilities (N, K), from the bytes of the files."""
-    rows = []
+def answers_of(reference: Classifier, images: HeldOut) -> RunAnswers:
+    """What the run says, from the bytes of the files."""
+    rows, familiarity = [], []
     for answer in reference.predict_many(images.contents):
         if isinstance(answer, Exception):
             raise answer
         rows.append(answer.probabilities)
-    return np.stack(rows)
+        if answer.familiarity is not None:
+            familiarity.append(answer.familiarity)
+    return RunAnswers(np.stack(rows), np.array(familiarity) if familiarity else None)
 
 
 def _score(answers: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> Score:

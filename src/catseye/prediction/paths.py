@@ -25,13 +25,15 @@ class PredictionRow:
     top: list[tuple[str, float]]
     unknown: bool = False
     error: str | None = None
+    familiarity: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Exact class names; probabilities 0 to 1."""
+        """Exact class names; probabilities 0 to 1, familiarity -1 to 1 where the model tells it."""
         if self.error is not None:
             return {"path": self.path, "error": self.error}
         answers = [{"class": name, "probability": value} for name, value in self.top]
-        return {"path": self.path, "class": self.top[0][0], "unknown": self.unknown, "top": answers}
+        known = {} if self.familiarity is None else {"familiarity": round(self.familiarity, 4)}
+        return {"path": self.path, "class": self.top[0][0], "unknown": self.unknown, **known, "top": answers}
 
     def to_text(self) -> str:
         """One line for a terminal."""
@@ -109,7 +111,7 @@ def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1)
     """Classify files in batches."""
     for path, answer in zip(paths, classifier.predict_many(paths), strict=True):
         if isinstance(answer, Prediction):
-            yield PredictionRow(path, answer.top(top), answer.unknown)
+            yield PredictionRow(path, answer.top(top), answer.unknown, familiarity=answer.familiarity)
         else:
             yield PredictionRow(path, [], error=_why_not_listed(path) or str(answer))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catseye.manifest import Manifest
+from catseye.manifest import Manifest, Parity
 from catseye.runtimes.loading import open_model
 
 
@@ -28,6 +28,7 @@ class Information:
     operators: dict[str, int]
     opset: int | None = None
     producer: str = ""
+    when_unknown: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -48,19 +49,13 @@ class Information:
             ("image", f"{spec.channels} x {spec.height_px} x {spec.width_px}, {spec.resize}, {spec.filter}"),
             ("mean, std", f"{list(spec.mean)}, {list(spec.std)}"),
             ("temperature", f"{manifest.temperature:g}"),
-            ("unknown below", "-" if manifest.unknown_threshold is None else f"{manifest.unknown_threshold:g}"),
+            ("says unknown", f"where {self.when_unknown}" if self.when_unknown else "never"),
             ("made", f"{origin.created or '-'}, catseye {origin.catseye or '-'}, torch {origin.torch or '-'}"),
             ("data", f"{origin.data_name or '-'} {origin.data_sha256[:12]}, seed {origin.seed}"),
         ]
-        rows += [(name.replace("_", " "), f"{value:.2%}") for name, value in origin.metrics.items()]
+        rows += origin.metric_texts()
         if proof := manifest.parity:
-            rows.append(
-                (
-                    "parity",
-                    f"{proof.agreement:.2%} equal answers on {proof.num_images} {proof.split} images, "
-                    f"|Δp| at most {proof.max_difference:.1e} ({proof.runtime})",
-                )
-            )
+            rows.append(("parity", _proof_line(proof)))
         if how := manifest.quantisation:
             kept = f"; in float: {', '.join(how.float_layers)}" if how.float_layers else ""
             rows.append(("INT8", f"{how.tool}, {how.calibration}, {how.num_calibration_images} images{kept}"))
@@ -98,6 +93,16 @@ def inspect_model(path: str | Path) -> Information:
         operators=model.operators,
         opset=model.opset,
         producer=model.producer,
+        when_unknown=model.when_unknown(),
+    )
+
+
+def _proof_line(proof: Parity) -> str:
+    apart = proof.familiarity_difference
+    strangers = "" if apart is None else f", familiarity off by at most {apart:.1e}"
+    return (
+        f"{proof.agreement:.2%} equal answers on {proof.num_images} {proof.split} images, |Δp| (difference of a "
+        f"probability) at most {proof.max_difference:.1e}{strangers} ({proof.runtime})"
     )
 
 

@@ -94,6 +94,18 @@ class OpenedModel:
         has_output = any(name == "familiarity" for name, _, _ in self.outputs)
         return has_output and self.manifest.familiarity_threshold is not None
 
+    def when_unknown(self) -> str:
+        """When it says "unknown", as the end of a sentence that starts with "where"; empty where it never does."""
+        said, grounds = self.manifest, []
+        if self.knows_strangers:
+            grounds.append(
+                "an image's familiarity (cosine of its features to the nearest class mean of the training images, at "
+                f"most 1) is below {said.familiarity_threshold:.3f}"
+            )
+        if said.unknown_threshold is not None:
+            grounds.append(f"the largest probability is below {said.unknown_threshold:.3f}")
+        return " or ".join(grounds)
+
     def layers(self) -> "nn.Module":
         """The network, to look into.
 

@@ -191,7 +191,7 @@ class Application:
     def _describe(self, job: Job, top: int | None) -> dict[str, Any]:
         answer, best, confidence = schemas.prediction(job, top)
         if job.model is self.engine.model:
-            self.metrics.answered(job, best, confidence)
+            self.metrics.answered(job, best, confidence, unknown="unknown" in answer)
         return answer
 
     def _look_at(self, refusal: Refusal) -> None:

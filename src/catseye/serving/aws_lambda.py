@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401 - imported, it reads WebP
 
 from catseye.errors import UsageError
@@ -100,11 +99,12 @@ class Function:
         try:
             pixels, size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels)
             found = model.compute(model.row_of(pixels)[None], with_cam)
-            if not np.isfinite(found.probabilities).all():
+            if not found.finite_rows().all():
                 raise ArithmeticError("the model answers this image with NaN or infinity")
         except Exception as error:
             raise of_failure(error, self.limits.deadline_s) from error
-        answer = schemas.describe_answer(model, found.probabilities[0], top)
+        familiarity = None if found.familiarity is None else float(found.familiarity[0])
+        answer = schemas.describe_answer(model, found.probabilities[0], top, familiarity)
         if found.cams is not None:
             schemas.add_map(answer, model, found.cams[0], size_px)
         return answer

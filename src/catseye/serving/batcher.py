@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from catseye.serving.served_model import Answers, ServedModel, stack
@@ -36,6 +35,7 @@ class Job:
     size_px: tuple[int, int] = (0, 0)
     answer: NDArray[Any] | None = None
     cam: NDArray[Any] | None = None
+    familiarity: float | None = None
     failure: Exception | None = None
     batch_size: int = 0
     entered: float = field(default_factory=time.monotonic)
@@ -138,7 +138,7 @@ class Batcher:
 
 
 def _hand_out(batch: list[Job], answers: Answers) -> None:
-    finite = np.isfinite(answers.probabilities).all(axis=1)
+    finite = answers.finite_rows()
     for index, job in enumerate(batch):
         job.batch_size = len(batch)
         job.row = None
@@ -148,3 +148,5 @@ def _hand_out(batch: list[Job], answers: Answers) -> None:
         job.answer = answers.probabilities[index]
         if job.wants_cam and answers.cams is not None:
             job.cam = answers.cams[index]
+        if answers.familiarity is not None:
+            job.familiarity = float(answers.familiarity[index])

@@ -43,7 +43,7 @@ class ServerMetrics:
         shares = tuple(number / 10 for number in range(1, 10))
         self._confidence = Histogram("catseye_confidence", "Of the best class.", buckets=shares, registry=registry)
         self._predicted = Counter("catseye_predicted", "Answers by class.", ["class_name"], registry=registry)
-        self._unknown = Counter("catseye_unknown", "Answers below the threshold.", registry=registry)
+        self._unknown = Counter("catseye_unknown", "Answers below a threshold of the model.", registry=registry)
         self._splits = Counter("catseye_batch_splits", "Calls that failed and were halved.", registry=registry)
         self._num_splits = 0
         self._dropped = Counter("catseye_log_lines_dropped", "Lines that nobody read in time.", registry=registry)
@@ -66,12 +66,10 @@ class ServerMetrics:
         self._timers: dict[str, Histogram] = {}
         self._classes: list[Counter] = []
         self._loaded: Gauge | None = None
-        self._threshold: float | None = None
 
     def use(self, model: ServedModel) -> None:
         """Count the classes of this version from now on."""
         self._classes = [self._predicted.labels(name) for name in model.manifest.classes]
-        self._threshold = model.manifest.unknown_threshold
         if self._loaded is not None:
             self._loaded.set(0)
         self._loaded = self._info.labels(model.name, model.version)
@@ -92,13 +90,13 @@ class ServerMetrics:
         self._batch_size.observe(jobs[0].batch_size)
         self._model.observe(jobs[0].computed - jobs[0].computing)
 
-    def answered(self, job: Job, best: int, confidence: float) -> None:
+    def answered(self, job: Job, best: int, confidence: float, *, unknown: bool = False) -> None:
         """Note one image's answer."""
         self._decode.observe(job.decoded - job.decoding)
         self._queue.observe(job.computing - job.decoded)
         self._confidence.observe(confidence)
         self._classes[best].inc()
-        if self._threshold is not None and confidence < self._threshold:
+        if unknown:
             self._unknown.inc()
 
     def refused_connection(self, status: int) -> None:

@@ -64,7 +64,14 @@ def _schemas(model: ServedModel) -> dict[str, Any]:
             "class": _STRING,
             "confidence": {"type": "number", "description": "Percent, two decimals"},
             "all_probabilities": shares,
-            "unknown": {"type": "boolean", "description": "Below the model's threshold: do not believe the class"},
+            "unknown": {"type": "boolean", "description": "Below a threshold of the model: do not believe the class"},
+            "familiarity": {
+                "type": "number",
+                "minimum": -1,
+                "maximum": 1,
+                "description": "Only with unknown: the image looks like none of the training images; the cosine of its "
+                "features to the nearest class mean is below the model's familiarity_threshold",
+            },
             "cam": {"type": "string", "description": "data: URL of a PNG to lay over the image"},
         },
         "examples": [example],

@@ -17,19 +17,21 @@ from catseye.serving.served_model import ServedModel
 def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
     """The answer for one image, the index of its class and its probability (0 to 1).
 
-    Percentages have two decimals. `top` keeps the best so many classes, best first. "unknown" appears only when the
-    model's own threshold says so, "cam" only when it was asked for.
+    Percentages have two decimals. `top` keeps the best so many classes, best first. "unknown" appears only when one of
+    the model's own thresholds says so, "familiarity" with it where that is the one, "cam" only when it was asked for.
     """
     assert job.answer is not None
-    answer = describe_answer(job.model, job.answer, top)
+    answer = describe_answer(job.model, job.answer, top, job.familiarity)
     if job.cam is not None:
         add_map(answer, job.model, job.cam, job.size_px)
     best = int(job.answer.argmax())
     return answer, best, float(job.answer[best])
 
 
-def describe_answer(model: ServedModel, probabilities: NDArray[Any], top: int | None) -> dict[str, Any]:
-    """What is said of one image's probabilities (K,), 0 to 1."""
+def describe_answer(
+    model: ServedModel, probabilities: NDArray[Any], top: int | None, familiarity: float | None = None
+) -> dict[str, Any]:
+    """What is said of one image's probabilities (K,), 0 to 1, and of how familiar it is, -1 to 1."""
     manifest = model.manifest
     percent = np.round(probabilities.astype(np.float64) * 100, 2)
     best = int(probabilities.argmax())
@@ -43,8 +45,12 @@ def describe_answer(model: ServedModel, probabilities: NDArray[Any], top: int | 
         "confidence": float(percent[best]),
         "all_probabilities": shares,
     }
-    if manifest.unknown_threshold is not None and float(probabilities[best]) < manifest.unknown_threshold:
+    found = None if familiarity is None else np.array([familiarity])
+    if manifest.are_unknown(probabilities[None], found)[0]:
         answer["unknown"] = True
+    limit = manifest.familiarity_threshold
+    if limit is not None and familiarity is not None and familiarity < limit:
+        answer["familiarity"] = round(familiarity, 4)
     return answer
 
 
@@ -67,6 +73,7 @@ def model_facts(model: ServedModel) -> dict[str, Any]:
         "resize": spec.resize,
         "has_cam": model.has_cam,
         "unknown_threshold": manifest.unknown_threshold,
+        "familiarity_threshold": manifest.familiarity_threshold if file.knows_strangers else None,
         "num_parameters": file.num_parameters,
         "file_bytes": file.num_bytes,
         "created": said.created,

@@ -18,10 +18,24 @@ from catseye.runtimes.model_file import Ask, OpenedModel, tensor_of
 
 
 class Answers(NamedTuple):
-    """Shape: probabilities (N, K) float; cams (N, h, w) float, or None where nobody asked or the model has none."""
+    """What a model answers to N images.
+
+    `cams` is None where nobody asked or the model has none, `familiarity` where the model knows no strangers.
+
+    Shape: probabilities (N, K), cams (N, h, w), familiarity (N,), all float.
+    """
 
     probabilities: NDArray[Any]
-    cams: NDArray[Any] | None
+    cams: NDArray[Any] | None = None
+    familiarity: NDArray[Any] | None = None
+
+    def finite_rows(self) -> NDArray[np.bool_]:
+        """Which images have an answer of numbers only.
+
+        Shape: (N,).
+        """
+        finite: NDArray[np.bool_] = np.isfinite(self.probabilities).all(axis=1)
+        return finite if self.familiarity is None else finite & np.isfinite(self.familiarity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +82,9 @@ class ServedModel:
 
     def compute(self, rows: NDArray[Any], with_cam: bool) -> Answers:
         """Shape: (N, ...) rows of `row_shape` -> `Answers` of N."""
-        if with_cam:
-            return Answers(*self.ask(rows, ("probability", "cam")))
-        return Answers(self.ask(rows, ("probability",))[0], None)
+        names = ["probability", *["cam"] * with_cam, *["familiarity"] * self.file.knows_strangers]
+        found = dict(zip(names, self.ask(rows, names), strict=True))
+        return Answers(found["probability"], found.get("cam"), found.get("familiarity"))
 
 
 def stack(rows: Iterable[NDArray[Any]]) -> NDArray[Any]:

@@ -43,7 +43,8 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
     - `config`: a settings file on top of the recipe. `settings`: values keyed by dotted names,
       `{"training.lr": 0.05}`. `overrides`: the same as text, `["training.lr=0.05"]`.
     - `pretrained`: start from published ImageNet weights.
-    - `out`: the run folder. `resume`: an interrupted run, which continues with its own data and settings.
+    - `out`: the run folder. `resume`: an interrupted run, which continues with its own data and settings; `data` is
+      then left out, or says where its images are now.
     - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept.
     - `tensorboard`: write its events too. `console`: where lines are printed, standard error otherwise. `progress`
       shows the epochs (progress.py); the lab gives one that draws them. `begun_s`: time.monotonic() when the command
@@ -91,9 +92,10 @@ def _resume(request: RunRequest, run: Run, place: Workplace) -> TrainedRun:
     with run_folder.run_held(run, place.processes):
         if run.finished:
             raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
-        session = reopen_session(run, place)
+        session = reopen_session(run, place, request)
         built = assemble(session)
         position = run_folder.continue_run(run, built.state, place.console)
+        run_folder.note_place(run, session)
         with run_folder.keep_record(session, built, run, position, tensorboard=request.tensorboard) as record:
             return train_to_the_end(request, session, built, record)
 

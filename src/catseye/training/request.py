@@ -149,13 +149,13 @@ def _named_values(request: RunRequest) -> dict[str, object]:
 
 
 def refuse_with_resume(request: RunRequest) -> None:
-    """A resumed run keeps its own data and settings.
+    """A resumed run keeps its own settings; `data` may say where its images are now.
 
     Raises:
         UsageError: the request names others.
 
     """
-    for name in ("data", "out", "model", "epochs", "seed", "config", "recipe", "pretrained"):
+    for name in ("out", "model", "epochs", "seed", "config", "recipe", "pretrained"):
         if getattr(request, name) not in (None, False):
             raise UsageError(f"--{name} would do nothing with --resume: the run keeps its own; leave it out")
     for key in [*(request.settings or {}), *request.overrides]:

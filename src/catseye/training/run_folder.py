@@ -129,6 +129,13 @@ def continue_run(run: Run, state: TrainState, console: Console) -> TrainingPosit
     return position
 
 
+def note_place(run: Run, session: RunSession) -> None:
+    """Let data.json say where the images of a continued run are now, if they were moved."""
+    if session.place.processes.first and session.prepared.images.source != run.data["source"]:
+        folder = str(session.data_dir.resolve()) if session.data_dir else None
+        write_json(run.path / "data.json", {**run.data, "source": session.prepared.images.source, "data_dir": folder})
+
+
 def make_manifest(session: RunSession, network: RunNetwork) -> Manifest:
     """What the model file will say of itself."""
     prepared = session.prepared

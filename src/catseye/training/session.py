@@ -147,22 +147,23 @@ def _decide_way(
     return found.model_copy(update={"recipe": UNDECIDED}), {"facts": dict(vars(facts)), "choice": choice.to_json()}
 
 
-def reopen_session(run: Run, place: Workplace) -> RunSession:
-    """The session of an unfinished run, on the images it began with.
+def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSession:
+    """The session of an unfinished run, on the images it began with; the request may say where they are now.
 
     Raises:
-        UsageError: the images have changed.
+        UsageError: the images have changed. DataError: they are gone, or are others at the new place.
 
     """
     recorded, chosen = run.data, run.settings
     if "near_copies" not in recorded:  # a run of before 0.2, whose split did not look at them
         chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"near_copies": "ignore"})})
-    folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
-    images = _list_images(locate_data(recorded, data_dir=folder), chosen, place, folder)
+    folder = request.images_dir or (Path(recorded["data_dir"]) if recorded["data_dir"] else None)
+    source = locate_data(recorded, request.data, folder, chosen.data)
+    images = _list_images(source, chosen, place, folder)
     session = _gather(images, chosen, place, folder).with_parts(recorded.get("parts", {}))
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
-        raise UsageError(_what_changed(recorded, splits))
+        raise UsageError(_what_changed(images.source, recorded, splits))
     return session
 
 
@@ -263,8 +264,8 @@ def _say_what_was_found(prepared: Prepared, place: Workplace) -> None:
         place.say(line)
 
 
-def _what_changed(recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
+def _what_changed(source: str, recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
     """The sentence for images that are not those of data.json any more."""
     before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
     first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
-    return f"{recorded['source']} has changed since the run began ({first}); put it back or start a new run"
+    return f"{source} has changed since the run began ({first}); put it back or start a new run"

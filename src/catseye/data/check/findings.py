@@ -15,6 +15,7 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 MAX_LISTED = 1000  # examples of one finding that check.json names; `count` says how many there are
 MAX_NAMED = 20  # class names in one line
+MAX_LETTERS = 40  # of each of them
 MAX_TOLD = 12  # findings that `catseye train` says
 
 
@@ -141,14 +142,18 @@ class Verdict:
 
 
 def name_classes(classes: Sequence[str]) -> str:
-    """The classes that were found, for the first lines of a command.
+    """The classes that were found, for the first line of a command: how many, and at most twenty of their names.
 
     >>> name_classes(("ant", "bee"))
     '2 classes: ant, bee'
     """
-    named = ", ".join(map(printable, classes[:MAX_NAMED]))
+    named = ", ".join(_shortened(printable(name)) for name in classes[:MAX_NAMED])
     rest = f" and {len(classes) - MAX_NAMED:,} more" if len(classes) > MAX_NAMED else ""
     return f"{count(len(classes), 'class')}: {named}{rest}"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…"
 
 
 def printable(name: str) -> str:

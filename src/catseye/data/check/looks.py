@@ -19,7 +19,7 @@ from catseye.data.check.duplicates import THUMB_PX
 from catseye.data.sources import ImageSet
 from catseye.errors import ImageError, ImageTooLarge, UnsupportedPixels
 from catseye.machine.cores import num_cores
-from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image
+from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image, quiet_pillow
 
 MAX_COLOURS = 256  # counted up to here
 _SUFFIXES = {
@@ -168,7 +168,7 @@ def _fault_kind(content: bytes, error: ImageError) -> str:
 
 def _header(content: bytes) -> tuple[str, bool, bool]:
     """Format, whether EXIF turns the image, whether a pixel lets the ground shine through."""
-    with Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
+    with quiet_pillow(), Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
         kind = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
         try:
             turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)

@@ -37,6 +37,9 @@ export function showCard(card) {
     fact("Runs on", card.runtime),
   );
   if (card.unknown_threshold != null) facts.push(fact("“Unknown” below", share(card.unknown_threshold)));
+  if (card.familiarity_threshold != null) {
+    facts.push(fact("Strangers below", card.familiarity_threshold.toFixed(2), "familiarity: cosine of the features to the nearest class mean"));
+  }
   if (card.created) facts.push(fact("Trained", card.created.slice(0, 10), card.data ? `on ${card.data}` : ""));
   get("facts").replaceChildren(...facts);
   get("classes-line").textContent = `${card.classes.length} classes`;

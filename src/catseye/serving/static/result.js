@@ -55,8 +55,7 @@ export function showResult(entry, card, all = false) {
     element("p", "share", unsure ? `closest: ${answer.class}, ${percent(answer.confidence)}` : percent(answer.confidence)),
   ];
   if (unsure) {
-    const limit = card?.unknown_threshold == null ? "its threshold" : percent(card.unknown_threshold * 100);
-    parts.push(element("p", "note unsure", `This may be none of the classes: the best of them is below ${limit}.`));
+    parts.push(element("p", "note unsure", whyUnknown(answer, card)));
   }
   verdict.replaceChildren(...parts);
   const shares = Object.entries(answer.all_probabilities).sort((a, b) => b[1] - a[1]);
@@ -69,6 +68,15 @@ export function showResult(entry, card, all = false) {
     button.onclick = () => showResult(entry, card, !all);
   }
   if (entry.ms !== undefined) get("timing").textContent = `answered in ${Math.round(entry.ms)} ms`;
+}
+
+function whyUnknown(answer, card) {
+  if (answer.familiarity !== undefined) {
+    const limit = card?.familiarity_threshold == null ? "" : `, below ${card.familiarity_threshold.toFixed(2)}`;
+    return `This looks like none of the images the model was trained on: familiarity ${answer.familiarity.toFixed(2)}${limit}.`;
+  }
+  const limit = card?.unknown_threshold == null ? "its threshold" : percent(card.unknown_threshold * 100);
+  return `This may be none of the classes: the best of them is below ${limit}.`;
 }
 
 function bar(name, share) {

@@ -1,0 +1,162 @@
+"""How well a run tells images of something else from its own; and familiarity for runs that have none yet.
+
+Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from catseye.classifier import softmax
+from catseye.data.loaders import Loader
+from catseye.data.moved import locate_data
+from catseye.data.prepare_evaluation import prepare_evaluation, prepare_foreign
+from catseye.evaluation.familiarity import FamiliarityFit, cosines, fit_familiarity
+from catseye.evaluation.measure import MeasuredModel, collect_outputs
+from catseye.evaluation.predict import collect_features
+from catseye.evaluation.rejection import auroc, energy
+from catseye.manifest import Manifest
+from catseye.runs import Run
+from catseye.runtimes.model_file import OpenedModel
+
+NUM_TRAINING = 2000  # images that the class means are made from, at most
+
+Logits = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """How well three scores tell the run's images from those of other data, and what its thresholds refuse: 0 to 1.
+
+    `refused` and `own_refused` count images that are "unknown" by either threshold; None where there is none.
+    """
+
+    source: str
+    num_images: int
+    auroc_probability: float
+    auroc_energy: float
+    refused: float | None
+    auroc_familiarity: float | None = None
+    refused_by_probability: float | None = None
+    refused_by_familiarity: float | None = None
+    own_refused: float | None = None
+    own_split: str = "validation"
+
+    def to_lines(self) -> list[str]:
+        """What a terminal shows."""
+        scores = "" if self.auroc_familiarity is None else f"familiarity {self.auroc_familiarity:.3f}, "
+        scores += f"largest probability {self.auroc_probability:.3f}, energy {self.auroc_energy:.3f}"
+        lines = [
+            f"AUROC (chance that an own image scores above a stranger: 0.5 is guessing, 1 perfect) against "
+            f"{self.num_images:,} images of {self.source}: {scores}"
+        ]
+        if self.refused is None:
+            return lines
+        parts = {"familiarity": self.refused_by_familiarity, "the largest probability": self.refused_by_probability}
+        by = ", ".join(f"{share:.1%} by {name}" for name, share in parts.items() if share is not None)
+        lines.append(
+            f"“unknown” are {self.refused:.1%} of those ({by}) and {self.own_refused:.1%} of the run's own "
+            f"{self.own_split} images"
+        )
+        return lines
+
+
+def learn_run_familiarity(
+    model: OpenedModel, run: Run, validation: MeasuredModel, data_dir: str | Path | None
+) -> FamiliarityFit | None:
+    """For a run that was made before runs had one: as training does it, from its training and validation images.
+
+    None where the images are too few.
+
+    Raises:
+        DataError: the training images are gone, or cannot be read.
+
+    """
+    recorded = run.data
+    names = sorted(recorded["splits"].get("train") or ())
+    drawn = np.random.default_rng(model.manifest.provenance.seed).permutation(len(names))[:NUM_TRAINING]
+    if not len(drawn):
+        return None
+    folder = data_dir or recorded["data_dir"]
+    folder = Path(folder) if folder else None
+    _, loader, _ = prepare_evaluation(
+        locate_data(recorded, None, folder),
+        model.manifest.preprocessing,
+        model.manifest.classes,
+        device=torch.device(model.device),
+        chosen={names[index]: "val" for index in drawn.tolist()},  # of the splits named here it takes the held-out one
+        data_dir=folder,
+        settings=run.settings.data if (run.path / "settings.toml").is_file() else None,
+    )
+    spec = model.manifest.preprocessing
+    features, labels = collect_features(model.layers(), loader, spec)
+    unseen, _ = collect_features(model.layers(), validation.loader, spec)
+    return fit_familiarity(features, labels, len(model.manifest.classes), unseen=unseen)
+
+
+def familiarity_of(model: OpenedModel, loader: Loader, fit: FamiliarityFit) -> NDArray[np.float64]:
+    """How familiar every image of a loader is, in its order.
+
+    Shape: -> (N,).
+    """
+    features, _ = collect_features(model.layers(), loader, model.manifest.preprocessing)
+    return cosines(features, fit.scale, fit.centres)
+
+
+def stored_fit(model: OpenedModel) -> FamiliarityFit | None:
+    """The familiarity that a run carries already."""
+    threshold = model.manifest.familiarity_threshold
+    if threshold is None or not model.knows_strangers:
+        return None
+    part = model.layers().get_submodule("familiarity")
+    scale, centres = (part.get_buffer(name).float().cpu().numpy() for name in ("scale", "centres"))
+    return FamiliarityFit(scale, centres, threshold)
+
+
+def judge_strangers(
+    model: OpenedModel,
+    manifest: Manifest,
+    own: tuple[Logits, NDArray[np.float64] | None, str],
+    fit: FamiliarityFit | None,
+    source: str,
+    data_dir: str | Path | None,
+) -> Strangers:
+    """Ask the model about images of something else. `manifest` has the thresholds and the temperature that count.
+
+    `own` has logits (N, K), familiarity (N,) where there is one, and the split of the run's images.
+
+    Source: Hendrycks, Gimpel 2017, arXiv 1610.02136 (largest probability); Liu et al. 2020 (energy).
+    """
+    loader = prepare_foreign(
+        source,
+        manifest.preprocessing,
+        device=torch.device(model.device),
+        data_dir=Path(data_dir) if data_dir else None,
+    )
+    foreign = collect_outputs(model, loader).logits
+    logits, familiarity, split = own
+    inside, outside = (softmax(one, manifest.temperature) for one in (logits, foreign))
+    strange = familiarity_of(model, loader, fit) if fit is not None else None
+    facts: dict[str, Any] = {"refused": None}
+    if manifest.unknown_threshold is not None or strange is not None:
+        facts = {
+            "refused": float(manifest.are_unknown(outside, strange).mean()),
+            "own_refused": float(manifest.are_unknown(inside, familiarity).mean()),
+        }
+        if manifest.unknown_threshold is not None:
+            facts["refused_by_probability"] = float(manifest.are_unknown(outside).mean())
+        if strange is not None and fit is not None:
+            facts["refused_by_familiarity"] = float((strange < fit.threshold).mean())
+    return Strangers(
+        source=source,
+        num_images=len(foreign),
+        auroc_probability=auroc(inside.max(1), outside.max(1)),
+        auroc_energy=auroc(energy(logits), energy(foreign)),
+        auroc_familiarity=None if strange is None or familiarity is None else auroc(familiarity, strange),
+        own_split=split,
+        **facts,
+    )
