@@ -1,9 +1,11 @@
 import time
+from inspect import signature
 
 import numpy as np
 import pytest
 
 from catseye.evaluation.metrics import confusion_matrix
+from catseye.lab.chapters.training.answers import Start
 from catseye.lab.chapters.training.watched import NUM_GUESSES, Watched
 from catseye.runs import open_run
 from catseye.training.fit import train
@@ -82,3 +84,9 @@ def test_a_rate_that_is_too_large_is_told_without_a_folder_that_is_gone():
 
 def test_a_wrong_setting_is_told():
     assert list(Watched("digits", {"training.momentum": 3}))[-1]["kind"] == "failed"
+
+
+def test_the_command_names_the_recipe_that_the_page_trains_with():
+    """Without one a terminal takes auto, which decides otherwise for these images."""
+    assert Start().command.startswith("catseye train digits --recipe quick --model lenet5 --epochs 10 ")
+    assert signature(Watched).parameters["recipe"].default == "quick"

@@ -277,7 +277,9 @@ def test_bad_requests(runs, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--input is uint8 or float"):
         export(run, input_kind="int8")
     with pytest.raises(UsageError, match="0 to 100; got -1"):
-        export(run, int8=True, max_drop=-1)
+        export(run, max_drop=-1)
+    with pytest.raises(CatseyeError, match="unknown option 'max_dorp'; did you mean max_drop"):
+        export(run, max_dorp=1)
     with pytest.raises(UsageError, match="several are to be written; give a folder"):
         export(run, to=["onnx", "torchscript"], out=tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"ends in \.xml"):

@@ -186,6 +186,8 @@ def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_ki
         raise UsageError(
             f"--int8 is for {', '.join(INT8_FORMATS)}; got {', '.join(formats)}; add one of them with --to"
         )
+    if not 0 <= max_drop <= 100:
+        raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
 def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:

@@ -54,10 +54,11 @@ def quantise_openvino(
     spec = manifest.preprocessing
     images = [tensor_of(one[None], manifest) for one in calibration.pixels(spec)]
     chosen = tensor_of(selection.pixels(spec), manifest)
+    outside = kept_in_float(model)  # familiarity has a matrix product of its own, which no answer needs
     options: dict[str, Any] = {
         "preset": nncf.QuantizationPreset.MIXED,  # ranges need not be symmetric, as in int8.py
         "subset_size": len(images),
-        "ignored_scope": nncf.IgnoredScope(names=kept_in_float(model), validate=False),
+        "ignored_scope": nncf.IgnoredScope(names=outside, validate=False),
     }
     measured: dict[str, float] = {}
     tried = []
@@ -104,7 +105,7 @@ def quantise_openvino(
         selection_split=selection.split,
         num_selection_images=len(chosen),
         measured=measured,
-        float_layers=_float_layers(quantised),
+        float_layers=tuple(name for name in _float_layers(quantised) if name not in outside),
         max_drop=max_drop,
     )
 
