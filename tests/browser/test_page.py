@@ -137,7 +137,7 @@ def test_unknown_is_shown_as_such(open_page):
 
 
 def test_a_stranger_is_shown_with_the_reason(start, open_page, tmp_path):
-    page = open_page(start(models.write(tmp_path / "m.onnx", models.with_familiarity(0.5))))
+    page = open_page(at=start(models.write(tmp_path / "m.onnx", models.with_familiarity(0.5))))
     upload(page, ("blue.png", png("blue")))
     verdict(page, "Unknown")
     assert "familiarity 0.00, below 0.50" in page.locator("#verdict .unsure").inner_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from catseye.data.check import check
+from catseye.data.check.check import check
 from catseye.data.groups import related_groups
 from catseye.data.prepare import prepare
 from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, open_source
@@ -210,11 +210,11 @@ def test_groups_stay_on_one_side_of_the_split(root):
     lines = [f"leaves/{n:02d}.png,{LABELS[n]},p{n // 2}" for n in range(NUM)]
     path.write_text("\n".join(["path,label,patient", *lines]))
     for seed in range(5):
-        done = prepare(path, DataSettings(val_fraction=0.3, test_fraction=0.3), batch_size=4, seed=seed,
-                       device=torch.device("cpu"))  # fmt: skip
+        settings = DataSettings(val_fraction=0.3, test_fraction=0.3)
+        done = prepare(open_source(path), settings, batch_size=4, seed=seed, device=torch.device("cpu"))
         assert set(done.splits.tolist()) == {TRAIN, VAL, TEST}
         assert (done.splits[::2] == done.splits[1::2]).all()
-        assert any("column 'patient' names 6 groups" in note for note in done.notes)
+        assert any("column 'patient' names 6 groups" in note for note in done.verdict.lines())
 
 
 def test_groups_that_a_given_split_tears_apart_are_an_error_of_the_check(root):

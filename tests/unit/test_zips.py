@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from catseye.data.check import check
+from catseye.data.check.check import check
 from catseye.data.sources import TEST, TRAIN, archive, open_source
 from catseye.data.sources.archive import MAX_RATIO, plain_entry_name
 from catseye.errors import DataError, ImageError

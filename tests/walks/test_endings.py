@@ -36,7 +36,7 @@ def test_ctrl_c_ends_with_130(verb, command, model, monkeypatch):
     homes = {
         "evaluate": "catseye.evaluation.evaluate.evaluate",
         "export": "catseye.exporting.export.export",
-        "check": "catseye.data.check.check",
+        "check": "catseye.data.check.check.check",
         "predict": "catseye.load",
     }
     monkeypatch.setattr(homes[verb], pressed, raising=False)
@@ -70,7 +70,7 @@ def test_the_code_of_the_server_is_the_code_of_the_command(code, command, model,
 def test_a_closed_terminal_saves_as_sigterm_does(shapes, tmp_path):
     words = ["train", shapes, "--model", "lenet5", "--epochs", "500", "--device", "cpu", "--out", "run"]
     process = subprocess.Popen([*COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while "epoch" not in process.stderr.readline():
+    while "| loss" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGHUP)
     said = process.communicate(timeout=60)[1]

@@ -113,7 +113,7 @@ def _meant(words: list[str], known: set[str], takes: set[str]) -> Iterator[str]:
 
 def _meaning(key: str, keys: dict[str, str], known: set[str]) -> str | None:
     option = f"--{key.replace('_', '-')}"
-    if option in known:
+    if option in known and MEANT.get(key) != "DATA":  # data=pets is the argument, also where there is a --data
         return option
     target = MEANT.get(key) or keys.get(key)
     if target is None or (target.startswith("--") and target not in known) or ("." in target and not keys):
