@@ -20,6 +20,7 @@ from catseye.errors import WorkerError
 
 POLL_S = 2  # how soon a dead worker is noticed
 TIMEOUT_S = 120.0  # how long a worker may be silent before it counts as hanging
+EXIT_CODE_S = 2.0  # the most that a dead worker's exit code is waited for
 _PR_SET_PDEATHSIG = 1
 _ADVICE = "--set data.workers=0 decodes without worker processes"
 
@@ -103,6 +104,8 @@ def _quiet_deaths() -> Iterator[None]:
 
 
 def _explain(said: str, workers: list[Any]) -> WorkerError | None:
+    if "exited unexpectedly" in said:  # torch may notice before the kernel has told the exit code
+        multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=EXIT_CODE_S)
     codes = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
     if "No space left on device" in said or "shared memory" in said or -signal.SIGBUS in codes:
         return WorkerError(
