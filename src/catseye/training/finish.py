@@ -50,10 +50,6 @@ def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedR
             held_out = processes.collect(best, prepared.loaders["val"], prepared.spec, after_batch=visit)
             temperature = fit_temperature(held_out.logits, held_out.labels)
             manifest = manifest.model_copy(update={"temperature": temperature})
-        if processes.first:
-            threshold = learn_familiarity(best, session, built)
-            manifest = manifest.model_copy(update={"familiarity_threshold": threshold})
-        visit()
         begun = time.perf_counter()
         outputs = processes.collect(best, prepared.loaders[side], prepared.spec, after_batch=visit)
         inference_s = time.perf_counter() - begun
@@ -62,6 +58,9 @@ def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedR
     metrics = report(outputs, manifest.classes, manifest.temperature, folder, seen)
     if not processes.first:
         return TrainedRun(run, metrics, side, first=False)
+    # After what all processes do together: they align the tensors of their networks, and these are the first one's only.
+    threshold = learn_familiarity(best, session, built)
+    manifest = manifest.model_copy(update={"familiarity_threshold": threshold})
     rows = record.history.rows
     save_figure(curves_figure(rows), run.path / "curves.png")
     save_model(run.model_path, best.state_dict(), _with_scores(manifest, side, metrics))
