@@ -58,7 +58,7 @@ def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedR
     metrics = report(outputs, manifest.classes, manifest.temperature, folder, seen)
     if not processes.first:
         return TrainedRun(run, metrics, side, first=False)
-    # After what all processes do together: they align the tensors of their networks, and these are the first one's only.
+    # After what all processes do together: they align the tensors of their networks, and only the first has these.
     threshold = learn_familiarity(best, session, built)
     manifest = manifest.model_copy(update={"familiarity_threshold": threshold})
     rows = record.history.rows
