@@ -130,11 +130,11 @@ def cache_features(
     return Cached(made, time.perf_counter() - begun, train_seconds / variants)
 
 
-def _in_order(loader: Loader, *, plain: bool) -> Loader:
+def in_order(loader: Loader, *, plain: bool) -> Loader:
     """The same images unshuffled, none left over, and without random crops for the plain variant."""
     if isinstance(loader, StreamLoader):
         return replace(loader, shuffle=False, min_area=1.0 if plain else loader.min_area, bad=loader.bad)
-    assert isinstance(loader, MemoryLoader)
+    assert isinstance(loader, MemoryLoader | FeatureLoader)
     return replace(loader, shuffle=False)
 
 
@@ -149,7 +149,7 @@ def _one_round(
     """Pooled features (M, F) of one variant, in the order of the images' numbers, and the batches they came from."""
     pooled: list[Tensor] = []
     seen: list[Batch] = []
-    for number, batch in enumerate(_in_order(loader, plain=augment is None).epoch(variant)):
+    for number, batch in enumerate(in_order(loader, plain=augment is None).epoch(variant)):
         if augment is None:
             x = normalise_batch(to_unit(batch.pixels), spec)
         else:

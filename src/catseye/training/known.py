@@ -4,17 +4,15 @@ Enters: the kept network and the loaders it was trained with. Leaves: the networ
 threshold. Called by finish.py. Features that a frozen backbone has computed already are used again.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
-from catseye.data.loaders import Loader, StreamLoader, draw_part
+from catseye.data.loaders import draw_part
 from catseye.evaluation.familiarity import fit_familiarity
 from catseye.evaluation.predict import collect_features
 from catseye.models.familiarity import attach_familiarity
 from catseye.training.assemble import Assembled
-from catseye.training.cached_features import FeatureLoader
+from catseye.training.cached_features import FeatureLoader, in_order
 from catseye.training.session import RunSession
 
 NUM_SMALL, NUM_LARGE, SMALL_PX = 2000, 500, 64  # training images that are looked at once more, by the input's side
@@ -30,7 +28,7 @@ def learn_familiarity(model: nn.Module, session: RunSession, built: Assembled) -
     if not isinstance(train, FeatureLoader):
         small = session.prepared.spec.height_px <= SMALL_PX
         train = draw_part(train, NUM_SMALL if small else NUM_LARGE, session.settings.seed)
-    features, labels = collect_features(model, _plain(train), session.prepared.spec)
+    features, labels = collect_features(model, in_order(train, plain=True), session.prepared.spec)
     val = built.loaders["val"]
     unseen = None
     if len(val.indices):
@@ -40,10 +38,3 @@ def learn_familiarity(model: nn.Module, session: RunSession, built: Assembled) -
         return None
     attach_familiarity(model, torch.from_numpy(fit.scale), torch.from_numpy(fit.centres))
     return fit.threshold
-
-
-def _plain(loader: Loader) -> Loader:
-    """The same images in the order of their numbers, none left over, none cropped at random."""
-    if isinstance(loader, StreamLoader):
-        return replace(loader, shuffle=False, min_area=1.0, bad=loader.bad)
-    return replace(loader, shuffle=False)  # type: ignore[type-var]
