@@ -25,7 +25,11 @@ if os.getpid() == 1:
 
 try:
     from catseye.cli import main
-except KeyboardInterrupt:  # Ctrl-C while modules load
+except BaseException as error:  # Ctrl-C while modules load
+    from catseye.errors import was_interrupted
+
+    if not was_interrupted(error):
+        raise
     sys.exit(130)
 
 if __name__ == "__main__":

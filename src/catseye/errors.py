@@ -121,3 +121,12 @@ def __getattr__(name: str) -> type[CatseyeError]:
         warnings.warn("PictureTooLarge is now called ImageTooLarge", DeprecationWarning, stacklevel=2)
         return ImageTooLarge
     raise AttributeError(f"catseye.errors has no {name!r}")
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C lies under the error: Python 3.11 wraps what is raised while a class is made (`__set_name__`)."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__
+    return False

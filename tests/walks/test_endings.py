@@ -26,11 +26,21 @@ def model(tmp_path):
     return path
 
 
+class _PressedInAClass:
+    """Python 3.11 makes a RuntimeError of Ctrl-C that comes while a class is made, as in Pillow's `GifImageFile`."""
+
+    def __set_name__(self, owner, name):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("verb", ["evaluate", "export", "check", "predict"])
-def test_ctrl_c_ends_with_130(verb, command, model, monkeypatch):
+def test_ctrl_c_ends_with_130(verb, wrapped, command, model, monkeypatch):
     """The key is pressed inside the work: what the verb calls raises what Python raises then."""
 
     def pressed(*_, **__):
+        if wrapped:
+            type("Class", (), {"field": _PressedInAClass()})
         raise KeyboardInterrupt
 
     homes = {

@@ -8,7 +8,7 @@ import typer
 
 from catseye.cli.habits import right_line
 from catseye.cli.printing import asked, say_error, stderr
-from catseye.errors import CatseyeError, Interrupted
+from catseye.errors import CatseyeError, Interrupted, was_interrupted
 
 _ADVICE = {
     errno.EACCES: "choose a place that you may write to, or ask its owner",
@@ -40,15 +40,15 @@ def _say(error: BaseException) -> int:
     if isinstance(error, CatseyeError):
         say_error(error)
         return error.exit_code
+    if was_interrupted(error):
+        stderr.print("stopped before anything was begun; nothing was saved")
+        return 130
     if isinstance(error, ModuleNotFoundError):
         say_error(f"this needs {error.name}, which is not installed; run: pip install 'catseye[train]'")
         return 1
     if isinstance(error, OSError) and error.strerror:
         say_error(_of_the_system(error))
         return 1
-    if isinstance(error, KeyboardInterrupt):
-        stderr.print("stopped before anything was begun; nothing was saved")
-        return 130
     say_error(f"{type(error).__name__}: {error}")
     stderr.print("this looks like a fault in catseye; --debug shows where")
     return 1

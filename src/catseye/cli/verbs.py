@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from catseye.cli.printing import asked
-from catseye.errors import Interrupted
+from catseye.errors import CatseyeError, Interrupted, was_interrupted
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable results on stdout, the rest on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -38,7 +38,9 @@ def as_verb(function: Callable[..., None]) -> Callable[..., None]:
         own = {name: values[name] for name in signature.parameters if name not in kinds}
         try:
             function(**own, **built)
-        except KeyboardInterrupt:
+        except BaseException as error:
+            if isinstance(error, CatseyeError) or not was_interrupted(error):
+                raise
             raise Interrupted("stopped by Ctrl-C", signal.SIGINT) from None
 
     parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
