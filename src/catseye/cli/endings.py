@@ -8,7 +8,7 @@ import typer
 
 from catseye.cli.habits import right_line
 from catseye.cli.printing import asked, say_error, stderr
-from catseye.errors import CatseyeError, Interrupted, was_interrupted
+from catseye.errors import CatseyeError, Interrupted, MissingDependency, was_interrupted
 
 _ADVICE = {
     errno.EACCES: "choose a place that you may write to, or ask its owner",
@@ -44,7 +44,7 @@ def _say(error: BaseException) -> int:
         stderr.print("stopped before anything was begun; nothing was saved")
         return 130
     if isinstance(error, ModuleNotFoundError):
-        say_error(f"this needs {error.name}, which is not installed; run: pip install 'catseye[train]'")
+        say_error(MissingDependency(error.name or "a package"))
         return 1
     if isinstance(error, OSError) and error.strerror:
         say_error(_of_the_system(error))
