@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from catseye.cli.early import require_device, require_name
 from catseye.cli.options import Device, Trust
-from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder
+from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder, require_paths
 from catseye.cli.printing import asked, note, print_json, tell
-from catseye.errors import CatseyeError, UnknownName, UsageError
+from catseye.errors import CatseyeError, UsageError
 
 ENGINES = ("here", "ray")
 
@@ -35,12 +36,13 @@ def predict(
     trust: Trust = False,
 ) -> None:
     """Classify images; the exit code is 1 when one could not be read."""
-    if engine not in ENGINES:
-        raise UnknownName("engine", engine, ENGINES)
+    require_name("engine", engine, ENGINES)
+    require_device(device)
     if not paths and from_list is None:
         raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
     require_model(model)
     require_order(model, paths or [])
+    require_paths(paths or [])
     require_out_file(csv, "--csv")
     if engine == "ray":
         require_out_folder(out)
