@@ -246,7 +246,7 @@ def _warped(x: Floats, warp: Floats) -> Floats:
 
 
 def _unexplained(source: Floats, target: Floats, clipped: Floats) -> Floats:
-    """What is left of the target without the source in the brightness and contrast that fit best, clipped as pixels are.
+    """What is left of the target without the source in the brightness and contrast that fit best, clipped alike.
 
     A target pixel that stands for several of the file, some of them clipped, is nearer to the middle than the fit says,
     by at most what the fit goes beyond white or black beside it: so much is explained too.
