@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from catseye.counting import agree, count
 from catseye.data.check.copies import LOSSY_FORMATS, Glances, comparable, find_copies
+from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED
 from catseye.data.check.findings import Finding, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
-from catseye.data.check.rules import DataFacts, find_faults
+from catseye.data.check.rules import find_faults
 from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.data.value_range import choose_value_range, describe_range
