@@ -156,7 +156,7 @@ _COMPLETED: dict[str, Callable[[str], list[str]]] = {
     "--set": _keys,
     "--device": _from("auto", "cpu", "cuda", "mps"),
     "--to": _from(*EXPORTS),
-    "--layout": _from("auto", "splits", "classes"),
+    "--layout": _from("auto", "splits", "classes", "names"),
     "--method": _from(*MAPS),
     "--init": _from(*INITS),
     "--engine": _from("here", "ray"),

@@ -12,6 +12,7 @@ from catseye.cli.options import Device, Trust
 from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder, require_paths
 from catseye.cli.printing import asked, note, print_json, tell
 from catseye.errors import CatseyeError, UsageError
+from catseye.machine.waiting import Waiting
 
 ENGINES = ("here", "ray")
 
@@ -57,7 +58,12 @@ def predict(
     from catseye.prediction.paths import predict_files, write_csv
 
     classifier = catseye.load(model, device=device, trust=trust)
-    rows = list(predict_files(classifier, list(_names(paths, from_list)), top=top))
+    names = list(_names(paths, from_list))
+    rows = []
+    with Waiting("classifying", len(names)) as waiting:
+        for row in predict_files(classifier, names, top=top):
+            rows.append(row)
+            waiting.step()
     if csv:
         write_csv(rows, csv)
     if asked.json:

@@ -5,5 +5,6 @@ Called by every room that chooses a number of threads, a device or a size by its
     allocator.py  freed blocks of memory, large ones, go back to the kernel
     cores.py      how many cores this process may use
     devices.py    which device computes, in which precision
+    waiting.py    a line while a loop over images takes long: done, rate, time left
     memory.py     how much memory is free, on the machine and in the container
 """
