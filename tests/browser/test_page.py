@@ -132,7 +132,7 @@ def test_unknown_is_shown_as_such(open_page):
     page = open_page()
     upload(page, ("grey.png", png("grey")))
     verdict(page, "Unknown")
-    assert "below 50.0 %" in page.locator("#verdict .unsure").inner_text()
+    assert "below 50.0%" in page.locator("#verdict .unsure").inner_text()
     assert page.locator("#bars").get_attribute("class") == "bars unsure"
 
 

@@ -116,7 +116,7 @@ def compare_verb(
     if asked.json:
         print_json(found.to_json())
         return
-    table = Table("model", "network", "seed", "accuracy", "95 % interval", "macro F1", box=None)
+    table = Table("model", "network", "seed", "accuracy", "95% interval", "macro F1", box=None)
     for row in found.rows:
         interval = f"{row.low:.2%} – {row.high:.2%}"
         cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")

@@ -1,7 +1,7 @@
 // The model's card: what the file says of itself.
 
 const get = (id) => document.getElementById(id);
-const share = (value) => `${(value * 100).toFixed(1)} %`;
+const share = (value) => `${(value * 100).toFixed(1)}%`;
 
 function fact(name, value, more) {
   const term = document.createElement("dt");
@@ -26,7 +26,7 @@ export function showCard(card) {
     `${card.network}, ${card.classes.length} classes` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
   const facts = [];
   if (accuracy) {
-    const interval = accuracy.interval_95 ? `95 % interval ${share(accuracy.interval_95[0])} – ${share(accuracy.interval_95[1])}` : "";
+    const interval = accuracy.interval_95 ? `95% interval ${share(accuracy.interval_95[0])} – ${share(accuracy.interval_95[1])}` : "";
     const count = accuracy.num_images ? `${accuracy.num_images.toLocaleString("en")} ${accuracy.split} images` : `${accuracy.split} split`;
     facts.push(fact("Accuracy", share(accuracy.share), [interval, count].filter(Boolean).join(", ")));
   }
