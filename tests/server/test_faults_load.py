@@ -206,6 +206,17 @@ def test_27_not_ready_is_said_first(start, tmp_path):
     assert running.process.wait(20) == 0
 
 
+def test_27_a_second_signal_ends_it_at_once(start, tmp_path):
+    """Whoever signals twice does not want to wait: neither for the delay, nor for callers who have not finished."""
+    running = start(models.write(tmp_path / "m.onnx"), "--drain", 15)
+    with running.connect(30) as connection:
+        connection.sendall(post_bytes(GOOD)[:80])  # and never the rest
+        running.process.send_signal(signal.SIGTERM)
+        running.wait_for(lambda: running.events("drain"))
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(8) == 0
+
+
 def replace(path, model) -> None:
     """As `catseye export` does it: beside, then renamed."""
     new = path.with_suffix(".new")

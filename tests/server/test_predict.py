@@ -205,7 +205,9 @@ def test_a_token(start, tmp_path):
     running = start(models.write(tmp_path / "m.onnx"), "--host", "0.0.0.0", "--token-file", tmp_path / "token")
     for path in ("/healthz", "/readyz", "/", "/docs", "/v2/health/ready"):
         assert running.get(path).status == 200, path
-    for headers in ({}, {"authorization": "Bearer 0123456789abcdef0124"}, {"authorization": "0123456789abcdef0123"}):
+    token = "0123456789abcdef0123"
+    wrong = [f"Bearer {token[:-1]}4", token, "Bearer", "Bearer ", f"Bearer {token[:-1]}", f"Bearer {token}4", "Bearer é"]
+    for headers in ({}, *({"authorization": one.encode()} for one in wrong)):
         refused = running.predict(png(), **headers)
         assert refused.status == 401
         assert "0123456789abcdef0123" not in refused.body.decode()
