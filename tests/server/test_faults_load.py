@@ -140,6 +140,28 @@ def test_25_a_worker_is_killed_under_load(start, tmp_path):
     assert not any(alive(pid) for pid in worker_pids(running))
 
 
+def test_25_all_workers_are_killed_at_once(start, tmp_path):
+    """Nobody is left to answer: callers read 503 from the first process, or that their connection ended, at once."""
+    running = start(models.write(tmp_path / "m.onnx", models.slow(4)), "--workers", 2, "--concurrency", 1, "--quiet")
+    running.wait_for(lambda: len(running.events("worker-ready")) == 2)
+    with load(running, 6) as results:
+        time.sleep(0.5)
+        for victim in worker_pids(running):
+            os.kill(victim, signal.SIGKILL)
+        running.wait_for(lambda: len(running.events("worker-ready")) == 4, timeout_s=60)
+        running.wait_for(lambda: results[-1][0] == 200)
+    counted = Counter(status for status, _, _ in results)
+    assert set(counted) <= {200, 503, "closed"}
+    assert counted[503] >= 1
+    assert counted["closed"] <= 12  # those whom the killed ones had, or who were let in between death and notice
+    for status, seconds, answer in results:
+        if status == 503:
+            assert answer.json()["code"] in ("not-ready", "busy")
+            assert int(answer.headers["retry-after"]) >= 1
+            assert seconds < 5
+    assert running.stop() == 0
+
+
 def test_26_workers_that_die_while_loading(start, tmp_path):
     """The file is spoilt, then both workers are killed: their successors cannot load it until it is mended."""
     model = models.write(tmp_path / "m.onnx")
