@@ -128,7 +128,7 @@ def test_25_a_worker_is_killed_under_load(start, tmp_path):
         time.sleep(0.5)
         victim = worker_pids(running)[0]
         os.kill(victim, signal.SIGKILL)
-        running.wait_for(lambda: len(running.events("worker-ready")) == 3, timeout_s=60)
+        running.wait_for(lambda: len(running.events("worker-ready")) == 3, timeout_s=40)
         time.sleep(0.3)
     counted = Counter(status for status, _, _ in results)
     assert set(counted) <= {200, 503, "closed"}
@@ -148,7 +148,7 @@ def test_25_all_workers_are_killed_at_once(start, tmp_path):
         time.sleep(0.5)
         for victim in worker_pids(running):
             os.kill(victim, signal.SIGKILL)
-        running.wait_for(lambda: len(running.events("worker-ready")) == 4, timeout_s=60)
+        running.wait_for(lambda: len(running.events("worker-ready")) == 4, timeout_s=40)
         running.wait_for(lambda: results[-1][0] == 200)
     counted = Counter(status for status, _, _ in results)
     assert set(counted) <= {200, 503, "closed"}
@@ -190,7 +190,7 @@ def test_26_workers_that_die_while_loading(start, tmp_path):
 def test_26_a_file_that_never_was_a_model_ends_the_start(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     command = [sys.executable, "-m", "catseye", "serve", str(tmp_path / "m.onnx"), "--workers", "2", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "is no ONNX file" in done.stderr
     assert "Traceback" not in done.stderr

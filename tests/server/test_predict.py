@@ -195,7 +195,7 @@ def test_one_connection_many_requests(server):
 def test_a_loopback_server_needs_no_token_and_an_open_one_does(tmp_path):
     model = models.write(tmp_path / "m.onnx")
     command = [sys.executable, "-m", "catseye", "serve", str(model), "--host", "0.0.0.0", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "--token-file" in done.stderr
 
