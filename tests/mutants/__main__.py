@@ -69,9 +69,7 @@ def _choose(every: list[Mutation], words: Sequence[str]) -> list[Mutation]:
         if not any(one.startswith(word) for one in ids):
             raise BadMutation(f"no mutation is called {word}, or begins so")
     return [
-        one
-        for one in every
-        if any(one.id == word or (word not in ids and one.id.startswith(word)) for word in words)
+        one for one in every if any(one.id == word or (word not in ids and one.id.startswith(word)) for word in words)
     ]
 
 

@@ -111,4 +111,4 @@ def _holds(failed: frozenset[str], test: str) -> bool:
 
 def _named(text: str, word: str) -> frozenset[str]:
     """The tests that pytest's summary lists behind a word."""
-    return frozenset(re.findall(rf"^{word} tests/(\S+?::.*?)(?: - .*)?$", text, re.M))
+    return frozenset(re.findall(rf"^{word} tests/(\S+?::\w+(?:\[.*?\])?)(?: - .*)?$", text, re.M))

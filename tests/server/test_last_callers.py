@@ -34,9 +34,7 @@ def run_until(last_moment, monkeypatch) -> int:
     monkeypatch.setattr(listening, "Server", Ending)
     with contextlib.closing(bind("127.0.0.1", 0)) as listener:
         stopping = Stopping(drain_s=0, finish_s=5)
-        return asyncio.run(
-            listen(Greeter(), listener, Rules(Limits()), lambda *_, **__: None, lambda: None, stopping)
-        )
+        return asyncio.run(listen(Greeter(), listener, Rules(Limits()), lambda *_, **__: None, lambda: None, stopping))
 
 
 def test_whoever_has_just_connected_is_answered(monkeypatch):

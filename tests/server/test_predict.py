@@ -206,7 +206,15 @@ def test_a_token(start, tmp_path):
     for path in ("/healthz", "/readyz", "/", "/docs", "/v2/health/ready"):
         assert running.get(path).status == 200, path
     token = "0123456789abcdef0123"
-    wrong = [f"Bearer {token[:-1]}4", token, "Bearer", "Bearer ", f"Bearer {token[:-1]}", f"Bearer {token}4", "Bearer é"]
+    wrong = [
+        f"Bearer {token[:-1]}4",
+        token,
+        "Bearer",
+        "Bearer ",
+        f"Bearer {token[:-1]}",
+        f"Bearer {token}4",
+        "Bearer é",
+    ]
     for headers in ({}, *({"authorization": one.encode()} for one in wrong)):
         refused = running.predict(png(), **headers)
         assert refused.status == 401

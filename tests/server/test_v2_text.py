@@ -192,5 +192,5 @@ def test_19_nan_and_infinity_as_text(wide, word, where):
     """Python's reader takes these words for numbers, though JSON has none of them."""
     tensor = '{"name":"image","shape":[1,3,4,4],"datatype":"FP32","data":[%s]}'
     data = ",".join([word if where == "data" else "1"] + ["1"] * 47)
-    text = '{"inputs":[' + tensor % data + ']%s}' % (f',"id":{word}' if where == "id" else "")
+    text = '{"inputs":[' + tensor % data + "]%s}" % (f',"id":{word}' if where == "id" else "")
     refused(wide.predict(text.encode(), "/v2/models/wide/infer", content_type="application/json"), 400)

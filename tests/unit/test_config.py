@@ -236,7 +236,9 @@ def test_a_file_that_is_too_large_or_missing_is_named(tmp_path):
         load_settings("quick", config=tmp_path)
 
 
-LAUGHS = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi"))
+LAUGHS = "a: &a [x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi")
+)
 BOMBS = {
     "aliases, which TOML has not": LAUGHS,
     "lists in lists": "[training]\nlr = " + "[" * 400_000 + "]" * 400_000,

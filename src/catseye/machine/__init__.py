@@ -1,6 +1,7 @@
 """What this computer has, and how much of it may be used.
 
-Called by every room that chooses a number of threads, a device or a size by itself. `cores` and `groups` import no torch.
+Called by every room that chooses a number of threads, a device or a size by itself. `cores` and `groups`
+import no torch.
 
     allocator.py  freed blocks of memory, large ones, go back to the kernel
     cores.py      how many cores this process may use

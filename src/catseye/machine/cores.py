@@ -23,7 +23,9 @@ def _quota_of(version: int, folder: Path) -> Iterator[float]:
         if version == 2:
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
         else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period"))
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period")
+            )
         if int(quota) > 0 and int(period) > 0:  # version 1 says -1 for no limit, version 2 says "max"
             yield int(quota) / int(period)
     except (OSError, ValueError):
