@@ -129,7 +129,7 @@ def create_run(out: str | Path | None, name: str) -> Run:
     if taken:
         resumable = (path / CHECKPOINT_FILE).exists()
         advice = f"continue it with --resume {path}, or" if resumable else "so"
-        raise UsageError(f"--out {path} is not empty; {advice} give another folder")
+        raise UsageError(f"--out {path} is not empty; {advice} choose a different folder")
     return Run(path)
 
 

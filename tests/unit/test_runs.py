@@ -78,7 +78,7 @@ def test_a_new_or_empty_folder_is_taken(tmp_path):
 
 def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty; so give another folder"):
+    with pytest.raises(UsageError, match="is not empty; so choose a different folder"):
         create_run(tmp_path, "x")
     (tmp_path / CHECKPOINT_FILE).write_bytes(b"")
     with pytest.raises(UsageError, match="continue it with --resume"):

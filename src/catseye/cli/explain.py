@@ -55,7 +55,7 @@ def explain_cam(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Show where in an image the network sees its answer, and measure what that map is worth."""
+    """Show which part of an image the answer rests on, and measure how far that map can be trusted."""
     _require_both(run, image)
     require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)
     from catseye.explanation.explain import explain as run_explanation

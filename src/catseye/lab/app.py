@@ -58,7 +58,7 @@ class LabApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            raise RuntimeError(f"only HTTP is spoken here; got {scope['type']!r}")
+            raise RuntimeError(f"this application handles HTTP only; got {scope['type']!r}")
         request = Request(scope, receive, secrets.token_hex(8), dict(scope["headers"]))
         scope["app"], scope[_REQUEST] = self, request  # with an app, Starlette raises what it refuses
         begun = time.perf_counter()

@@ -42,8 +42,10 @@ class DataSettings(SettingsTable):
     near_copies: Literal["together", "ignore"] = Field(
         default="together", description="images that show nearly the same stay on one side of a split made here"
     )
-    layout: Literal["auto", "splits", "classes"] = Field(
-        default="auto", description="what the folders of DATA are; auto: read from them, asked where it is unclear"
+    layout: Literal["auto", "splits", "classes", "names"] = Field(
+        default="auto",
+        description="what the folders of DATA are; auto: read from them, asked where it is unclear; names: the class "
+        "stands in the name of each file (cat.0.jpg)",
     )
     image_column: str = Field(default="", description="column of a list that names the files; empty: guessed")
     label_column: str = Field(default="", description="column of a list that names the class; empty: guessed")
