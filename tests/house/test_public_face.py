@@ -45,6 +45,8 @@ FLAGS = {
         "--max-connections", "--max-per-address", "--deadline", "--header-time", "--body-time", "--write-time",
         "--drain", "--quiet", "--uds", "--allow-host", "--root-path", "--cors-origin", "--hang-time",
     },
+    "embed": {"--out", "--pretrained", "--layout", "--device", "--data-dir"},
+    "search": {"--top", "--model", "--device"},
     "lab": {"--host", "--port", "--open", "--timeline"},
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},

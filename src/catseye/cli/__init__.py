@@ -16,6 +16,7 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
     explain.py   explain
     export.py    export, bench, info
     serve.py     serve
+    embed.py     embed, search
     models.py    models, summary
     lab.py       lab
     deploy.py    deploy and its targets
@@ -28,7 +29,7 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli import check, deploy, evaluate, explain, export, lab, models, predict, serve, train
+from catseye.cli import check, deploy, embed, evaluate, explain, export, lab, models, predict, serve, train
 from catseye.cli.endings import end_with
 from catseye.cli.printing import accept_any_encoding, asked, tell
 from catseye.cli.verbs import as_verb
@@ -44,6 +45,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     export.bench_verb,
     export.info,
     serve.serve,
+    embed.embed_verb,
+    embed.search_verb,
     lab.lab,
     train.lr_find,
     train.timeline,
