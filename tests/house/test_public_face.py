@@ -22,7 +22,7 @@ FLAGS = {
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
-        "--nproc", "--max-restarts", "--data",
+        "--nproc", "--max-restarts", "--data", "--corrections",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},

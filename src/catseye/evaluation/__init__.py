@@ -23,6 +23,7 @@ exporting and cli.
     report_tables.py  its tables
     report_charts.py  its charts
     calibrate.py      the walk behind `catseye calibrate`
+    corrected.py      runs with and without corrections, on the same corrected images
     compare.py        the walk behind `catseye compare`
     evaluate.py       the walk behind `catseye evaluate`
 """
