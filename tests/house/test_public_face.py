@@ -45,6 +45,8 @@ FLAGS = {
         "--max-connections", "--max-per-address", "--deadline", "--header-time", "--body-time", "--write-time",
         "--drain", "--quiet", "--uds", "--allow-host", "--root-path", "--cors-origin", "--hang-time",
     },
+    "review": {"--out", "--who", "--layout", "--host", "--port", "--open", "--device", "--data-dir"},
+    "label": {"--classes", "--out", "--who", "--host", "--port", "--open", "--device"},
     "embed": {"--out", "--pretrained", "--layout", "--device", "--data-dir"},
     "search": {"--top", "--model", "--device"},
     "lab": {"--host", "--port", "--open", "--timeline"},

@@ -83,6 +83,16 @@ def test_a_vote_counts_near_ones_more():
     assert shares.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("num_images", [18, 90])
+def test_fewer_images_than_features_give_the_same_head(num_images):
+    """The way through the span of the rows, and the plain one."""
+    features, labels = blobs(num_images, 3, width=40)
+    scaled = (features - features.mean(0)) / features.std(0)
+    oracle = LogisticRegression(C=STRENGTH, max_iter=500).fit(scaled, labels)
+    head = train_head(features, labels, 3)
+    np.testing.assert_allclose(head.weight, oracle.coef_, atol=2e-4)
+
+
 @pytest.mark.parametrize("num_classes", [2, 4])
 def test_the_head_is_that_of_scikit_learn(num_classes):
     features, labels = blobs(80, num_classes)

@@ -16,6 +16,7 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
     explain.py   explain
     export.py    export, bench, info
     serve.py     serve
+    review.py    review, label
     embed.py     embed, search
     models.py    models, summary
     lab.py       lab
@@ -29,7 +30,7 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli import check, deploy, embed, evaluate, explain, export, lab, models, predict, serve, train
+from catseye.cli import check, deploy, embed, evaluate, explain, export, lab, models, predict, review, serve, train
 from catseye.cli.endings import end_with
 from catseye.cli.printing import accept_any_encoding, asked, tell
 from catseye.cli.verbs import as_verb
@@ -45,6 +46,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     export.bench_verb,
     export.info,
     serve.serve,
+    review.review_verb,
+    review.label_verb,
     embed.embed_verb,
     embed.search_verb,
     lab.lab,

@@ -60,15 +60,21 @@ def train_head(
     if len(present) < 2:
         raise UsageError(f"a head needs images of two classes; got {len(labels)} of one")
     mean, scale = spread or spread_of(features)
+    rows, basis = (features - mean) / scale, None
+    if 2 * len(rows) < rows.shape[1]:
+        # With a penalty on its length the best weight lies in the span of the rows: the same fit in fewer dimensions.
+        left, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+        rows = left * sizes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so near the best, the last steps change no answer
-        fitted = LogisticRegression(C=STRENGTH, max_iter=MAX_STEPS).fit((features - mean) / scale, labels)
+        fitted = LogisticRegression(C=STRENGTH, max_iter=MAX_STEPS).fit(rows, labels)
+    found = fitted.coef_ if basis is None else fitted.coef_ @ basis
     weight = np.zeros((num_classes, features.shape[1]), np.float32)
     bias = np.full(num_classes, -np.inf, np.float32)
     if len(present) == 2:  # one row, for the second class against the first
-        weight[present[1]], bias[present] = fitted.coef_[0], (0.0, fitted.intercept_[0])
+        weight[present[1]], bias[present] = found[0], (0.0, fitted.intercept_[0])
     else:
-        weight[present], bias[present] = fitted.coef_, fitted.intercept_
+        weight[present], bias[present] = found, fitted.intercept_
     return LinearHead(mean, scale, weight, bias)
 
 

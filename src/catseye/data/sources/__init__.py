@@ -17,6 +17,7 @@ moved, copied or rewritten. Called by `prepare.py` and `check.py`. No torch.
     listed_files.py   the files that a list means: other systems' paths, missing suffixes
     labels.py         what is odd about labels: empty, several in a cell, numbers
     corrections.py    decisions of people about labels: read, and applied by content
+    unlabelled.py     a folder whose images have no label yet
     table.py          a CSV file becomes an `ImageSet`
 """
 
