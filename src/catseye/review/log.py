@@ -25,7 +25,9 @@ class CorrectionLog:
         self.rows: list[Correction] = []
         try:
             new = not self.path.exists()
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0))
+            self._descriptor = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666
+            )
         except OSError as error:
             raise UsageError(f"--out {path} cannot be written ({error.strerror}); give another file") from None
         try:
