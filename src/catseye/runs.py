@@ -3,7 +3,7 @@
     settings.toml     every setting          data.json         which image was on which side
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
-    curves.png, confusion.png
+    curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
 
 and checkpoint.safetensors, checkpoint.previous.safetensors while training is unfinished. Every file is
 written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
@@ -42,6 +42,7 @@ from catseye.settings.schema import Settings
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
 MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
 _SEAL = "sha256"
@@ -70,8 +71,12 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Everything that decided what the run computed."""
-        return read_settings(self.path / "settings.toml")
+        """Everything that decided what the run computed; its corrections are those that the run has kept."""
+        found = read_settings(self.path / "settings.toml")
+        if found.data.corrections:
+            kept = found.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
+            return found.model_copy(update={"data": kept})
+        return found
 
     @property
     def history(self) -> list[dict[str, Any]]:
