@@ -83,9 +83,12 @@ class Run:
         """One row per finished epoch."""
         path = self.path / "history.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
         except (OSError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path} cannot be read ({error})") from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise ModelFileError(f"{path} should hold a JSON object per line")
+        return rows
 
     @property
     def data(self) -> dict[str, Any]:
