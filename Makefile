@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow test-deploy lock format docs bench
+.PHONY: setup demo check test test-slow mutants test-deploy lock format docs bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -34,6 +34,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000
+
+# Takes each defence away in turn; a named test has to notice. Some of them: make mutants ONLY="csp-of-json drain-delay"
+mutants: setup
+	$(BIN)/python -m tests.mutants $(ONLY)
 
 # Deployments for real: a Docker engine of the tests' own, pods in network namespaces behind HAProxy. Root and Debian's
 # packages; else skipped, with the reason.

@@ -13,7 +13,7 @@
     ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
     ├── WorkerError         1   a process that decodes images died or hangs
     ├── TrainingError       1   training cannot go on (NaN loss, out of memory, ...)
-    │   └── Diverged        1   the loss ran away or is no number any more
+    │   └── Diverged        1   the loss grew without bound or is NaN
     ├── OutOfMemory         1   decoding an image takes more memory than there is; the image may be good
     ├── MissingDependency   1   an extra is not installed
     └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
@@ -114,7 +114,7 @@ class TrainingError(CatseyeError):
 
 
 class Diverged(TrainingError):
-    """The loss ran away, or is no number any more: the learning rate is too high."""
+    """The loss grew without bound or is NaN: the learning rate is too high."""
 
 
 class OutOfMemory(CatseyeError, MemoryError):

@@ -45,7 +45,8 @@ def evaluate_verb(
         note(line)
     if asked.json:
         corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
-        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **corruptions})
+        near = {"k_nn": result.neighbours.to_json()} if result.neighbours else {}
+        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **near, **corruptions})
         return
     show(_class_table(result.metrics))
     if result.corruptions:
@@ -55,6 +56,8 @@ def evaluate_verb(
     if best_of:
         tell(best_of)
     tell(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}")
+    if result.neighbours:
+        tell(result.neighbours.sentence())
     if result.out:
         names = ["report.html", "metrics.json", "confusion.png", *["corruptions.png"] * bool(result.corruptions)]
         tell("written: " + ", ".join(str(result.out / name) for name in names))

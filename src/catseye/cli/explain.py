@@ -56,7 +56,7 @@ def explain_cam(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Show where in an image the network sees its answer, and measure what that map is worth."""
+    """Show which part of an image the answer rests on, and measure how far that map can be trusted."""
     require_name("method", method, MAPS)
     _require_both(run, image, device)
     require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)

@@ -106,7 +106,9 @@ def require_out_folder(out: Path | None, default: Path | None = None) -> None:
     folder = out or default
     if folder is None:
         return
-    what, advice = (f"--out {out}", "give another folder") if out else (str(folder), "say where results go: --out DIR")
+    what, advice = (str(folder), "say where results go: --out DIR")
+    if out:
+        what, advice = f"--out {out}", "choose a different folder"
     existing = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
     if not existing.is_dir():
         raise UsageError(f"{what} cannot be made ({existing} is a file); {advice}")

@@ -11,6 +11,7 @@ from catseye.cli.early import require_device, require_name
 from catseye.cli.options import Device, Trust
 from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder, require_paths
 from catseye.cli.printing import asked, note, print_json, tell
+from catseye.counting import count
 from catseye.errors import CatseyeError, UsageError
 from catseye.machine.waiting import Waiting
 
@@ -73,7 +74,7 @@ def predict(
             tell(row.to_text())
     failed = sum(row.error is not None for row in rows)
     if failed:
-        raise CatseyeError(f"{failed} of {len(rows)} images could not be read")
+        raise CatseyeError(f"{failed} of {count(len(rows), 'image')} could not be read")
 
 
 def _names(paths: list[str] | None, from_list: Path | None) -> Iterator[str]:

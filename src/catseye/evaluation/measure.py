@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from catseye.counting import agree, count
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
 from catseye.data.moved import locate_data
 from catseye.data.prepare_evaluation import prepare_evaluation
@@ -91,7 +92,8 @@ def measure(
     outputs = collect_outputs(model, loader, f"asking {model.path.name or model.path}")
     if loader.bad:
         first = next(iter(loader.bad.values()))
-        notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
+        num = len(loader.bad)
+        notes.append(f"{count(num, 'image')} cannot be read and {agree(num, 'does', 'do')} not count, e.g. {first}")
     return MeasuredModel(
         model,
         images,

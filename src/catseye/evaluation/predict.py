@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from catseye.counting import count
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.loaders import Batch, Loader
 from catseye.errors import DataError
@@ -62,7 +63,7 @@ def collect_logits(
             after_batch()
     model.train(training)
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} images can be read")
+        raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())
 
 
@@ -109,7 +110,7 @@ def collect_features(
         labels.append(batch.labels)
     model.train(training)
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} images can be read")
+        raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
     return torch.cat(features).cpu().numpy(), torch.cat(labels).cpu().numpy()
 
 
@@ -123,5 +124,5 @@ def collect_answers(model: OpenedModel, loader: Loader, what: str = "asking the 
         labels.append(batch.labels.cpu().numpy())
         indices.append(batch.indices.numpy())
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} images can be read")
+        raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
     return Outputs(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices))

@@ -63,7 +63,7 @@ def check(
         blank = [
             Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
         ]
-    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
+    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}"))
     readable = looks.readable
     equal = equal_groups(looks)
     say("looking for near duplicates")
@@ -150,4 +150,4 @@ def write_report(verdict: Verdict, images: ImageSet, out: Path) -> None:
         (out / "check.json").write_text(text + "\n", encoding="utf-8")
         (out / "check.html").write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        raise CatseyeError(f"--out {out} cannot be written ({error.strerror}); give another folder") from None
+        raise CatseyeError(f"--out {out} cannot be written ({error.strerror}); choose a different folder") from None
