@@ -18,6 +18,7 @@ NAVIGATION: dict[str, list[str]] = {
     ],
     GUIDES: [
         "guides/first-classifier",
+        "guides/make-your-data-better",
         "check",
         "auto",
         "transfer",
