@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from catseye.counting import count
 from catseye.data.check.copies import Glances, find_copies, fine_spec
 from catseye.data.check.duplicates import THUMB_PX, Twins
 from catseye.data.check.looks import make_thumb
@@ -105,7 +106,7 @@ def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
                     glances.sides_px[index], glances.lossless[index] = found.short_px, found.lossless
     if not sides:
         raise DataError(
-            f"{images.source}: none of {len(images):,} images can be read; first reason: "
+            f"{images.source}: none of {count(len(images), 'image')} can be read; first reason: "
             f"{next(iter(unreadable.values()))}"
         )
     twins = None

@@ -109,7 +109,7 @@ def embed(images: ImageSet, backbone: Backbone, out: Path, *, tell: Callable[[st
         for start in range(partial.done, num, PORTION):
             indices = np.arange(start, min(start + PORTION, num))
             partial.add(embed_portion(backbone, images, indices), int(indices[-1]) + 1)
-            say(f"{partial.done:,} of {num:,} images")
+            say(f"{partial.done:,} of {count(num, 'image')}")
         if not partial.width:
             first = next(iter(partial.bad.values()))
             raise DataError(f"{images.source}: none of {count(num, 'image')} can be read; first: {first}")

@@ -165,7 +165,7 @@ def _arrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingDependency("pyarrow", "batch") from None
+        raise MissingDependency("pyarrow") from None
     return pyarrow
 
 

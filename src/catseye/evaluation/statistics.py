@@ -65,7 +65,7 @@ def paired_interval(first_only: int, second_only: int, total: int) -> tuple[floa
     interval after half an observation was added to each of the four cells.
 
     >>> [round(edge, 3) for edge in paired_interval(2, 9, 100)]
-    [0.002, 0.135]
+    [0.003, 0.134]
     """
     num, one, two = total + 2, first_only + 0.5, second_only + 0.5
     middle = (two - one) / num

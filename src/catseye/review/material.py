@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from catseye.data.check.check import equal_groups
 from catseye.data.check.copies import LOSSY_FORMATS, Glances, find_copies
+from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.findings import Finding
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
-from catseye.data.check.rules import DataFacts, find_faults
+from catseye.data.check.rules import find_faults
 from catseye.data.groups import keep_together
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.data.sources.corrections import Standing
@@ -51,7 +52,7 @@ class Material:
     backbone: str
 
 
-def list_images(source: str | Path, settings: DataSettings, data_dir: Path | None, run: Run | None) -> ImageSet:
+def list_given(source: str | Path, settings: DataSettings, data_dir: Path | None, run: Run | None) -> ImageSet:
     """The images with the labels that DATA gives them, on the sides where a run has put them."""
     plain = settings.model_copy(update={"corrections": ""})
     images = open_source(source, data_dir=data_dir, settings=plain)
