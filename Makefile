@@ -13,8 +13,10 @@ setup: $(STAMP)
 
 # pip rather than uv: pip also looks where the machine's owner keeps wheels (PIP_FIND_LINKS).
 $(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,lab,batch,tensorboard,docs,dev]'
+	@test -x $(BIN)/python || { echo 'making $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
+	@echo 'installing catseye, everything that it can use and everything that its tests need into $(VENV): about 200'
+	@echo 'packages, 7 GB where torch comes with CUDA (CONTRIBUTING.md says how without); nothing outside of it changes'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[all,docs,dev]'
 	@touch $@
 
 demo: setup

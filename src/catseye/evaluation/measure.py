@@ -89,7 +89,7 @@ def measure(
         settings=overlap.reading,
     )
     notes += [overlap.note] if overlap.note else []
-    outputs = collect_outputs(model, loader)
+    outputs = collect_outputs(model, loader, f"asking {model.path.name or model.path}")
     if loader.bad:
         first = next(iter(loader.bad.values()))
         num = len(loader.bad)
@@ -107,8 +107,8 @@ def measure(
     )
 
 
-def collect_outputs(model: OpenedModel, loader: Loader) -> Outputs:
+def collect_outputs(model: OpenedModel, loader: Loader, what: str = "asking the model") -> Outputs:
     """Every image's logits; by the network itself where there is one, in halves where memory is short."""
     if model.network is None:
-        return collect_answers(model, loader)
-    return collect_logits(model.network, loader, model.manifest.preprocessing)
+        return collect_answers(model, loader, what)
+    return collect_logits(model.network, loader, model.manifest.preprocessing, what=what)

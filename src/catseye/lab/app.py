@@ -142,7 +142,7 @@ class LabApplication:
         if isinstance(error, CatseyeError):
             return Refusal(400, "refused", str(error))
         if isinstance(error, ModuleNotFoundError):  # torch, where only the server is installed
-            missing = MissingDependency((error.name or "a package").partition(".")[0], "train")
+            missing = MissingDependency(error.name or "a package")
             return Refusal(400, "not-installed", str(missing))
         path = request.scope["path"]
         self.log("fault", id=request.id, path=path, error=f"{type(error).__name__}: {error}"[:500])

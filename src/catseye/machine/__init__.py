@@ -7,5 +7,6 @@ import no torch.
     cores.py      how many cores this process may use
     devices.py    which device computes, in which precision
     groups.py     the control groups that limit this process
+    waiting.py    a line while a loop over images takes long: done, rate, time left
     memory.py     how much memory is free, on the machine and in the container
 """

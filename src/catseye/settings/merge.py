@@ -112,7 +112,7 @@ def to_toml(settings: Settings) -> str:
     try:
         from tomli_w import dumps
     except ImportError:
-        raise MissingDependency("tomli-w", "train") from None
+        raise MissingDependency("tomli_w") from None
     return dumps(settings.model_dump(exclude_none=True))
 
 
