@@ -18,12 +18,9 @@ NAVIGATION: dict[str, list[str]] = {
     ],
     GUIDES: [
         "guides/first-classifier",
-<<<<<<< HEAD
         "cheat-sheet",
         "coming-from",
-=======
         "guides/make-your-data-better",
->>>>>>> h-review
         "check",
         "auto",
         "transfer",
