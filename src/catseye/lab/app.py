@@ -6,7 +6,6 @@ Starlette finds the function for an address and streams; limits and refusals are
 """
 
 import json
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -59,7 +58,7 @@ class LabApplication:
         """One request."""
         if scope["type"] != "http":
             raise RuntimeError(f"only HTTP is spoken here; got {scope['type']!r}")
-        request = Request(scope, receive, secrets.token_hex(8), dict(scope["headers"]))
+        request = Request(scope, receive, bodies.new_request_id(), dict(scope["headers"]))
         scope["app"], scope[_REQUEST] = self, request  # with an app, Starlette raises what it refuses
         begun = time.perf_counter()
         try:
