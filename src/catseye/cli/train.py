@@ -14,6 +14,7 @@ from catseye.cli.options import (
     ImageColumn,
     LabelColumn,
     Layout,
+    NoCache,
     Out,
     Seed,
     SplitColumn,
@@ -65,6 +66,7 @@ def train_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
     strict: Strict = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Train a classifier on labelled images and measure it on held-out ones."""
     data = one_data(data, place)
@@ -173,6 +175,7 @@ def timeline(
     seed: Seed = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)

@@ -9,7 +9,6 @@ Made by `prepare.py` and `prepare_evaluation.py`, iterated by `training/fit.py` 
 import random
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Protocol, Self
@@ -21,10 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catseye.data.augment import random_resized_crop
+from catseye.data.pool import settle_worker
 from catseye.data.sources import ImageSet
-from catseye.data.workers import POLL_S, settle, watched
+from catseye.data.workers import POLL_S, watched
 from catseye.errors import DataError, ImageError
-from catseye.machine.cores import num_cores
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
 
@@ -223,7 +222,7 @@ class StreamLoader:
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
             timeout=POLL_S if self.workers else 0,
-            worker_init_fn=settle,
+            worker_init_fn=_settle,
             # Said explicitly: where Python's own choice is a fork server, that is the workers' parent, and they would
             # outlive a trainer that is killed.
             multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
@@ -242,6 +241,10 @@ class StreamLoader:
                     pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
                     total = len(whole) if self.shared.world_size > 1 else None
                     yield Batch(pixels, labels, indices, number, place, first, total)
+
+
+def _settle(_: int) -> None:
+    settle_worker()
 
 
 @dataclass(frozen=True)
@@ -290,35 +293,3 @@ def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, 
     before = np.cumsum([number not in bad for number in chosen.tolist()]) - 1
     rows = torch.from_numpy(before.clip(0))
     return pixels[rows], indices[rows]
-
-
-def decode_all(images: ImageSet, indices: Indices, spec: Preprocessing) -> tuple[Pixels, Indices, dict[int, str]]:
-    """Decode images once into one array.
-
-    Shape: returns pixels (M, H, W, C) uint8, the M numbers that could be read, and number -> reason for the others.
-    """
-    pixels = np.empty((len(indices), spec.height_px, spec.width_px, spec.channels), np.uint8)
-
-    def decode(slot: int) -> str | None:
-        try:
-            pixels[slot] = preprocess(images.read(int(indices[slot])), spec)
-        except ImageError as error:
-            return f"{images.names[int(indices[slot])]}: {error}"
-        return None
-
-    good: list[int] = []
-    bad: dict[int, str] = {}
-    # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its image's place,
-    # so that nothing but the array takes memory.
-    with ThreadPoolExecutor(num_cores()) as pool:
-        for start in range(0, len(indices), 4096):  # in portions: every submitted call is an object
-            slots = range(start, min(start + 4096, len(indices)))
-            for slot, reason in zip(slots, pool.map(decode, slots), strict=True):
-                if reason is None:
-                    good.append(slot)
-                else:
-                    bad[int(indices[slot])] = reason
-    if bad:  # close the gaps in place
-        for row, slot in enumerate(good):
-            pixels[row] = pixels[slot]
-    return pixels[: len(good)], indices[good], bad
