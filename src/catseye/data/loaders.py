@@ -125,6 +125,11 @@ def count_batches(indices: Indices, batch_size: int, shuffle: bool) -> int:
     return full + (rest > 0 and not (shuffle and full > 0 and rest == 1))
 
 
+def send_to(values: Tensor, device: torch.device) -> Tensor:
+    """A few numbers on the device. A plain copy to a GPU would wait until all that was launched before has ended."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
 @dataclass
 class MemoryLoader:
     """Batches cut out of one decoded array that all splits share.
@@ -162,7 +167,7 @@ class MemoryLoader:
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
         for place, whole in enumerate(order[start:], start):
             chosen, first = self.shared.cut(whole)
-            rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
+            rows = send_to(torch.from_numpy(self.row[chosen]), self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
             pixels = self.pixels[rows].permute(0, 3, 1, 2)
             yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), number, place, first, len(whole))
@@ -237,7 +242,7 @@ class StreamLoader:
                     pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
                 # Batch normalisation has no variance over what is left of a training batch where that is one image.
                 if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
-                    labels = torch.from_numpy(self.images.labels[indices.numpy()]).to(self.device)
+                    labels = send_to(torch.from_numpy(self.images.labels[indices.numpy()]), self.device)
                     pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
                     total = len(whole) if self.shared.world_size > 1 else None
                     yield Batch(pixels, labels, indices, number, place, first, total)
