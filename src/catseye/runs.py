@@ -129,7 +129,7 @@ def create_run(out: str | Path | None, name: str) -> Run:
     if taken:
         resumable = (path / CHECKPOINT_FILE).exists()
         advice = f"continue it with --resume {path}, or" if resumable else "so"
-        raise UsageError(f"--out {path} is not empty; {advice} give another folder")
+        raise UsageError(f"--out {path} is not empty; {advice} choose a different folder")
     return Run(path)
 
 
@@ -197,12 +197,21 @@ def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
         ModelFileError: it is missing, damaged or of another format.
 
     """
+    return _tensors_of(_content_of(path), path, sealed=sealed)
+
+
+def _content_of(path: Path) -> bytes:
+    """Once: what is checked is what is used and what is hashed."""
     try:
-        content = path.read_bytes()  # once: what is checked is what is used
-        metadata = _check_header(content)
-        tensors = parse_tensors(content)
+        return path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _tensors_of(content: bytes, path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        metadata = _check_header(content)
+        tensors = parse_tensors(content)
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
     except (TypeError, KeyError, AttributeError):
@@ -263,12 +272,20 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
         ModelFileError: no such file, no manifest in it, or weights that do not fit the network it names.
 
     """
+    return load_hashed_model(path, device)[:2]
+
+
+def load_hashed_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
+    """As `load_model`, with the sha256 and the size of the very bytes that the network was built from."""
     file = Path(path)
     if file.is_dir():
         file = open_run(file).model_path
         if not file.exists():
             raise ModelFileError(f"{path} has no {MODEL_FILE} yet; finish it with `catseye train --resume {path}`")
-    tensors, metadata = read_tensors(file)
+    content = _content_of(file)
+    digest, num_bytes = sha256(content).hexdigest(), len(content)
+    tensors, metadata = _tensors_of(content, file)
+    del content
     manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
     try:
         # First without memory: a file that names a network of 30 GB must not be able to ask for them.
@@ -283,7 +300,8 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")
-    return model.to(device, memory_format=torch.channels_last).eval(), manifest  # type: ignore[call-overload]
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval(), manifest, digest, num_bytes
 
 
 def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Module:

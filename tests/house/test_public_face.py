@@ -49,6 +49,7 @@ FLAGS = {
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir", "--no-cache"},
     "models": set(),
+    "settings": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
     "deploy kubernetes": {
         "--out", "--name", "--image", "--namespace", "--min-replicas", "--max-replicas", "--cpus", "--requests-per-pod",

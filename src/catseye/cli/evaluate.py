@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.early import require_device
 from catseye.cli.options import DataDir, Device, NewPlace, NoCache, Out, Strict, Trust
 from catseye.cli.places import one_data, require_data, require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
+from catseye.errors import UsageError
 
 
 def evaluate_verb(
@@ -32,6 +34,7 @@ def evaluate_verb(
     data = one_data(data, place)
     require_order(model, [data] if data else [])
     require_data(data)
+    require_device(device)
     # A run measured on its own images keeps the report itself.
     require_out_folder(out, model if data is None and model.is_dir() else None)
     from catseye.evaluation.evaluate import evaluate as run_evaluation
@@ -75,10 +78,12 @@ def calibrate_verb(
     require_model(run, "give a run folder")
     require_data(against)
     require_data(data)
-    from catseye.evaluation.calibrate import calibrate as run_calibration
+    require_device(device)
     from catseye.evaluation.rejection import parse_share
 
     risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
+    from catseye.evaluation.calibrate import calibrate as run_calibration
+
     done = run_calibration(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(done.to_json())
@@ -102,6 +107,9 @@ def compare_verb(
     for model in models:
         require_model(model)
     require_data(data)
+    require_device(device)
+    if len(models) < 2:
+        raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     from rich.table import Table
 
     from catseye.evaluation.compare import compare as run_comparison

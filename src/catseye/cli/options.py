@@ -38,7 +38,11 @@ NoCache = Annotated[
     ),
 ]
 Layout = Annotated[
-    str, typer.Option("--layout", help="What the folders of DATA are: auto, splits (train, test …) or classes.")
+    str,
+    typer.Option(
+        "--layout",
+        help="What the folders of DATA are: auto, splits (train, test …) or classes; names: files are cat.0.jpg.",
+    ),
 ]
 ImageColumn = Annotated[str, typer.Option("--image-column", help="Column of a .csv with the files; else guessed.")]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="Column of a .csv with the class; else guessed.")]
@@ -52,8 +56,8 @@ def reading_values(
     layout: str, image_column: str, label_column: str, split_column: str, group_column: str
 ) -> dict[str, object]:
     """The settings of the options that say how DATA is read; only those that were given."""
-    if layout not in ("auto", "splits", "classes"):
-        raise UsageError(f"--layout is auto, splits or classes; got {layout!r}")
+    if layout not in ("auto", "splits", "classes", "names"):
+        raise UsageError(f"--layout is auto, splits, classes or names; got {layout!r}")
     given = {
         "data.layout": layout if layout != "auto" else "",
         "data.image_column": image_column,

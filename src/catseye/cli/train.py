@@ -3,10 +3,11 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.early import require_device, require_network, require_settings
 from catseye.cli.options import (
     DataDir,
     Device,
@@ -25,6 +26,7 @@ from catseye.cli.places import one_data, require_data, require_model, require_ou
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
 from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
+from catseye.settings.typed import parse_duration
 
 
 def train_verb(
@@ -75,16 +77,7 @@ def train_verb(
         require_out_folder(out, Path("runs"))
     if teacher is not None:
         require_model(teacher)
-    if nproc > 1:
-        from catseye.training.launch import launch
-
-        raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
-    if max_restarts:
-        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
-    from catseye.evaluation.guessing import beats_guessing
-    from catseye.training.auto import next_thing
-    from catseye.training.fit import train as run_training
-
+    require_device(device)
     settings = reading_values(layout, image_column, label_column, split_column, group_column)
     if no_skip:
         settings["model.skip"] = False
@@ -96,18 +89,32 @@ def train_verb(
         settings["transfer.weights"] = str(weights)
     if teacher:
         settings["distillation.teacher"] = str(teacher)
+    asked_options: dict[str, Any] = {
+        "recipe": recipe,
+        "model": model,
+        "epochs": epochs,
+        "seed": seed,
+        "config": config,
+        "settings": settings,
+        "overrides": overrides or [],
+        "out": out,
+        "resume": resume,
+        "pretrained": pretrained or strategy is not None or weights is not None,
+    }
+    require_settings(data, asked_options)
+    if nproc > 1:
+        from catseye.training.launch import launch
+
+        raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
+    if max_restarts:
+        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    from catseye.evaluation.guessing import beats_guessing
+    from catseye.training.auto import next_thing
+    from catseye.training.fit import train as run_training
+
     trained = run_training(
         data,
-        recipe=recipe,
-        model=model,
-        epochs=epochs,
-        seed=seed,
-        config=config,
-        settings=settings,
-        overrides=overrides or [],
-        out=out,
-        resume=resume,
-        pretrained=pretrained or strategy is not None or weights is not None,
+        **asked_options,
         device=device,
         data_dir=data_dir,
         tensorboard=tensorboard,
@@ -141,6 +148,8 @@ def lr_find(
     """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
     require_data(data)
     require_out_folder(out, Path("runs"))
+    require_device(device)
+    require_settings(data, {"recipe": recipe, "model": model, "overrides": overrides or [], "seed": seed})
     from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
     from catseye.training.lr_find import find_lr, lr_figure
@@ -180,11 +189,15 @@ def timeline(
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)
     require_out_folder(out, Path("runs"))
-    from catseye.training.timeline import parse_duration, run_timeline, timeline_table
+    require_device(device)
+    budget_s = parse_duration(budget)
+    for name in models or []:
+        require_network(name)
+    from catseye.training.timeline import run_timeline, timeline_table
 
     folder, results = run_timeline(
         data,
-        budget_s=parse_duration(budget),
+        budget_s=budget_s,
         names=models or [],
         overrides=overrides or [],
         seed=seed,

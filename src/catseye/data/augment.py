@@ -51,7 +51,7 @@ def augment_batch(
 ) -> Tensor:
     """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
 
-    `indices` (N,) and `epoch` say which image is met for the how manieth time; alternating flips need them.
+    `indices` (N,) and `epoch` say which image this is and how often it has been seen; alternating flips need them.
 
     Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
     """

@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
+from catseye import __version__
 from catseye.errors import UsageError
 from catseye.machine.cores import num_cores
 
@@ -163,7 +165,8 @@ def key_of(kind: str, stamp: bytes, *parts: object) -> str:
     """The name of an entry: the same for the same files, asked the same; "" where the files have no stamp."""
     if not stamp:
         return ""
-    text = json.dumps([VERSION, kind, stamp.hex(), *map(str, parts)])
+    # Another decoder, or another version of what is asked, may say something else of the same files.
+    text = json.dumps([VERSION, __version__, PIL.__version__, kind, stamp.hex(), *map(str, parts)])
     return f"{kind}-{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 

@@ -17,6 +17,7 @@ from catseye.data.file_facts import stamp_files
 from catseye.data.pool import room_for, shared_out
 from catseye.data.reading import Portion, Wish, read_portion
 from catseye.data.sources import ImageSet
+from catseye.machine.waiting import Waiting
 from catseye.preprocess import Pixels, Preprocessing
 
 MOST_OF = 20  # where at least one image in so many is asked for, all files are asked whether they changed
@@ -65,8 +66,10 @@ def decode_all(
             return read_portion(images, indices[part].tolist(), wish, into[part])
 
         bad: dict[int, str] = {}
-        for _, part in shared_out(work, len(indices), share=share):
-            bad |= part.bad
+        with Waiting("reading images", len(indices)) as waiting:
+            for rows, part in shared_out(work, len(indices), share=share):
+                waiting.step(len(rows))
+                bad |= part.bad
         done = Decoded.without({index: bad[index] for index in sorted(bad)}, into, indices)
         took_s = time.monotonic() - begun
         if worth_keeping(took_s) and stamp and stamp == stamp_files(images, indices.tolist() if few else None):

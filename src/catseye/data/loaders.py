@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from catseye.counting import count
 from catseye.data.augment import random_resized_crop
 from catseye.data.pool import settle_worker
 from catseye.data.sources import ImageSet
@@ -292,7 +293,7 @@ def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, 
     """As many images as were chosen: in the place of an unreadable one stands the readable one before it."""
     if not len(indices):
         raise DataError(
-            f"all {len(chosen)} images of one process's share of a batch are unreadable, "
+            f"all {count(len(chosen), 'image')} of one process's share of a batch are unreadable, "
             f"e.g. {next(iter(bad.values()))}; take them out of the data, or raise training.batch_size"
         )
     before = np.cumsum([number not in bad for number in chosen.tolist()]) - 1

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from catseye.data.check.check import make_verdict
 from catseye.data.check.copies import copy_groups
+from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.findings import Verdict
-from catseye.data.check.rules import DataFacts, find_faults
+from catseye.data.check.rules import find_faults
 from catseye.data.decode import decode_all
 from catseye.data.groups import Groups, keep_together, related_groups
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseye.counting import count
 from catseye.data.cache import KeptEntry, keep_entry, kept_entry, key_of, worth_keeping
 from catseye.data.check.copies import Glances, described_twins, find_copies, restored_twins
 from catseye.data.check.duplicates import THUMB_PX, Twins
@@ -29,6 +30,7 @@ from catseye.data.reading import Portion, Wish, content_digest, is_lossy, read_p
 from catseye.data.sources import ImageSet
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
+from catseye.machine.waiting import Waiting
 from catseye.preprocess import Pixels, Preprocessing, open_image
 from catseye.seeds import derive
 
@@ -119,7 +121,8 @@ def first_sight(images: ImageSet, *, seed: int = 0, near: bool = False) -> Sight
     bad = facts.unreadable | unreadable
     if not sides:
         raise DataError(
-            f"{images.source}: none of {len(images):,} images can be read; first reason: {next(iter(bad.values()))}"
+            f"{images.source}: none of {count(len(images), 'image')} can be read; first reason: "
+            f"{next(iter(bad.values()))}"
         )
     median_px, took_s = float(np.median(sides)), time.monotonic() - begun
     arrays = {"digests": digests, "thumbs": glances.thumbs, "short_px": glances.sides_px, "lossless": glances.lossless}
@@ -205,16 +208,21 @@ class _Everything:
             part = slice(rows.start, rows.stop)
             return read_portion(self.images, asked[part].tolist(), wish, into[part] if into is not None else None)
 
-        for _, part in shared_out(work, len(asked), share=share):
-            self.unreadable.update(part.bad)
-            at = np.array(part.indices, np.int64)
-            # A sample's image keeps the look that its whole size gave.
-            good = ~known[at] & ~np.isin(at, list(part.bad))
-            at = at[good]
-            self.digests[at] = part.digests[good]
-            if self.glances is not None:
-                self.glances.thumbs[at] = part.thumbs[good]
-                self.glances.sides_px[at], self.glances.lossless[at] = part.short_px[good], part.lossless[good]
+        with Waiting("reading images", len(asked)) as waiting:
+            for rows, part in shared_out(work, len(asked), share=share):
+                self._take(part, known)
+                waiting.step(len(rows))
+
+    def _take(self, part: Portion, known: NDArray[np.bool_]) -> None:
+        self.unreadable.update(part.bad)
+        at = np.array(part.indices, np.int64)
+        # A sample's image keeps the look that its whole size gave.
+        good = ~known[at] & ~np.isin(at, list(part.bad))
+        at = at[good]
+        self.digests[at] = part.digests[good]
+        if self.glances is not None:
+            self.glances.thumbs[at] = part.thumbs[good]
+            self.glances.sides_px[at], self.glances.lossless[at] = part.short_px[good], part.lossless[good]
 
     def judged(self) -> Survey:
         """The survey of it."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catseye.counting import agree, count
 from catseye.errors import UsageError
 from catseye.evaluation.measure import MeasuredModel, measure
 from catseye.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
@@ -125,7 +126,11 @@ def compare(
     if not names:
         raise UsageError("the runs hold out no image in common; name images that are new to all: --data DATA")
     answers, labels = _aligned(found, names)
-    notes = [] if len(names) == len(first.names) else [f"only {len(names):,} images are held out by every run"]
+    notes = (
+        []
+        if len(names) == len(first.names)
+        else [f"only {count(len(names), 'image')} {agree(len(names), 'is', 'are')} held out by every run"]
+    )
     notes += [f"{one.model.path}: {one.trained_on:,} of these images trained it" for one in found if one.trained_on]
     groups = _group(found)
     rows = tuple(

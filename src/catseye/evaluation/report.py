@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from catseye import __version__
 from catseye.classifier import softmax
+from catseye.counting import agree, count
 from catseye.evaluation.calibration import Calibration, judge
 from catseye.evaluation.corruptions import Corruptions
 from catseye.evaluation.gallery import Gallery, choose_images
@@ -136,7 +137,9 @@ def _report_facts(
             if metrics.accuracy > 0.9
             else "but a model that errs so often suspects mostly because of its own mistakes"
         )
-        found.append(("mind", f"{len(suspects):,} labels are suspected; {advice}."))
+        found.append(
+            ("mind", f"{count(len(suspects), 'label')} {agree(len(suspects), 'is', 'are')} suspected; {advice}.")
+        )
     for note in measured.notes:
         kind = "good" if note.startswith("evaluating on the test") else "mind"
         if measured.trained_on and note.startswith("TRAINED ON"):  # nothing else matters where this is so
@@ -162,7 +165,9 @@ def _details(measured: MeasuredModel, run: Run | None) -> list[tuple[str, str]]:
         ("settings sha256", origin.settings_sha256 or "-"),
     ]
     if measured.bad:
-        rows.append(("unreadable", f"{len(measured.bad)} images do not count"))
+        rows.append(
+            ("unreadable", f"{count(len(measured.bad), 'image')} {agree(len(measured.bad), 'does', 'do')} not count")
+        )
     if run:
         data = run.data
         counts = ", ".join(f"{len(names):,} {side}" for side, names in data["splits"].items() if names)

@@ -58,7 +58,7 @@ class LabApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            raise RuntimeError(f"only HTTP is spoken here; got {scope['type']!r}")
+            raise RuntimeError(f"this application handles HTTP only; got {scope['type']!r}")
         request = Request(scope, receive, secrets.token_hex(8), dict(scope["headers"]))
         scope["app"], scope[_REQUEST] = self, request  # with an app, Starlette raises what it refuses
         begun = time.perf_counter()
@@ -142,7 +142,7 @@ class LabApplication:
         if isinstance(error, CatseyeError):
             return Refusal(400, "refused", str(error))
         if isinstance(error, ModuleNotFoundError):  # torch, where only the server is installed
-            missing = MissingDependency((error.name or "a package").partition(".")[0], "train")
+            missing = MissingDependency(error.name or "a package")
             return Refusal(400, "not-installed", str(missing))
         path = request.scope["path"]
         self.log("fault", id=request.id, path=path, error=f"{type(error).__name__}: {error}"[:500])

@@ -9,9 +9,8 @@ from pathlib import Path
 from catseye.errors import UsageError
 from catseye.machine.cores import num_cores
 from catseye.runtimes.formats import EXPORTED, is_model_file
-from catseye.runtimes.loading import open_model
+from catseye.runtimes.loading import open_for_serving, open_model
 from catseye.runtimes.model_file import OpenSettings
-from catseye.runtimes.onnx import open_onnx
 from catseye.serving.gpu_session import choose_gpu_session
 from catseye.serving.served_model import ServedModel
 from catseye.serving.tuning import LARGEST_BATCH
@@ -44,7 +43,7 @@ def load_served(path: Path, runtime: str = "auto", *, trust: bool = False, batch
 
 
 def _serve_bound(path: Path, wish: OpenSettings) -> ServedModel:
-    file = open_onnx(path, wish)
+    file = open_for_serving(path, wish)
     return ServedModel(path.stem, file, file.computed_by, file.ask, padded=True)
 
 

@@ -4,5 +4,7 @@ Enters: a recipe, a TOML file, `--set` overrides. Leaves: one frozen `Settings`.
 
     schema.py   every setting with its range and meaning, and which make others idle
     merge.py    recipe < file < --set, checked, the nearest key suggested; and back to TOML
+    listing.py  every setting as a row: default, range, meaning
+    typed.py    durations and shapes as they are typed
     recipes/    the recipes that come with catseye
 """

@@ -54,7 +54,7 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
 
     Raises:
         UsageError: an option, a setting or a name is wrong. DataError: the images cannot be used.
-        TrainingError: the loss ran away, or memory is too short. WorkerError: a process that decodes
+        TrainingError: the loss grew without bound, or memory is too short. WorkerError: a process that decodes
             images died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """

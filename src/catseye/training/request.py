@@ -8,14 +8,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rich.console import Console
 
 from catseye.errors import UnknownName, UsageError
 from catseye.settings.merge import UNDECIDED, load_settings, own_settings
 from catseye.settings.schema import Settings
-from catseye.training.progress import EpochProgress, ShowProgress
+
+if TYPE_CHECKING:
+    from catseye.training.progress import EpochProgress, ShowProgress
+
+
+def _bar_of_a_terminal(console: Console, num_epochs: int, num_batches: int, done: int) -> "EpochProgress":
+    from catseye.training.progress import EpochProgress  # torch; a request is judged before it is loaded
+
+    return EpochProgress(console, num_epochs, num_batches, done)
 
 
 class SharedOptions(TypedDict, total=False):
@@ -53,7 +61,7 @@ class TrainOptions(SharedOptions, total=False):
     resume: str | Path | None
     pretrained: bool
     tensorboard: bool
-    progress: ShowProgress
+    progress: "ShowProgress"
     begun_s: float
 
 
@@ -76,7 +84,7 @@ class RunRequest:
     data_dir: str | Path | None = None
     tensorboard: bool = False
     console: Console | None = None
-    progress: ShowProgress = field(default=EpochProgress)
+    progress: "ShowProgress" = field(default=_bar_of_a_terminal)
     begun_s: float = field(default_factory=time.monotonic)
 
     @property

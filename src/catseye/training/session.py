@@ -168,7 +168,7 @@ def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSessio
 
 
 def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:
-    """The same session for a second attempt, after the first one's loss ran away."""
+    """The same session for a second attempt, after the loss of the first one grew without bound."""
     training, transfer = session.settings.training, session.settings.transfer
     slower = {
         "training": training.model_copy(update={"lr": training.lr / 10, "vector_lr": training.vector_lr / 10}),
@@ -198,7 +198,7 @@ def decide(session: RunSession) -> Decision:
     """
     chosen, prepared, sentences = session.settings, session.prepared, []
     if chosen.recipe and chosen.augment.hflip and not prepared.images.mirror_safe:
-        sentences.append("no mirror images: a mirrored digit is another sign")
+        sentences.append("images are not mirrored: a mirrored digit is a different symbol")
         unmirrored = {"hflip": 0.0, "hflip_alternate": False}
         chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update=unmirrored)})
     if chosen.augment.saturation and prepared.spec.channels == 1:

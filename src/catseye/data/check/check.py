@@ -24,11 +24,12 @@ from catseye.data.check.copies import (
     find_copies,
     restored_twins,
 )
+from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED, Twins
 from catseye.data.check.findings import Finding, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
-from catseye.data.check.rules import DataFacts, find_faults
+from catseye.data.check.rules import find_faults
 from catseye.data.file_facts import stamp_files
 from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
@@ -72,7 +73,9 @@ def check(
             Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
         ]
     stamp = stamp_files(images)
-    looks = look_at_all(images, stamp=stamp, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
+    looks = look_at_all(
+        images, stamp=stamp, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}")
+    )
     readable = looks.readable
     equal = equal_groups(looks)
     say("looking for near duplicates")
@@ -170,4 +173,4 @@ def write_report(verdict: Verdict, images: ImageSet, out: Path) -> None:
         (out / "check.json").write_text(text + "\n", encoding="utf-8")
         (out / "check.html").write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        raise CatseyeError(f"--out {out} cannot be written ({error.strerror}); give another folder") from None
+        raise CatseyeError(f"--out {out} cannot be written ({error.strerror}); choose a different folder") from None

@@ -12,6 +12,8 @@ moved, copied or rewritten. Called by `prepare.py` and `check.py`. No torch.
     own_outputs.py    runs, exports and reports of catseye inside DATA
     tree.py           the folders that hold images, with their counts
     layout.py         which level of folders are the splits and which the classes, or the question
+    file_names.py     classes in the names of files: cat.0.jpg
+    detection.py      sets with boxes in their images, which are for another task
     labelled.py       names, classes and sides once the layout is known
     columns.py        which column of a list names files, which labels, splits, groups
     listed_files.py   the files that a list means: other systems' paths, missing suffixes
