@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from PIL import Image
@@ -20,6 +19,7 @@ from catseye.data.check.duplicates import THUMB_PX, Twins
 from catseye.data.check.looks import make_thumb
 from catseye.data.groups import Groups
 from catseye.data.sources import ImageSet
+from catseye.data.sources.image_set import content_digest as content_digest
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Pixels, open_image, preprocess_sized
@@ -169,11 +169,6 @@ def _survey_sample(num_images: int, unreadable: dict[int, str], seed: int) -> fr
     if len(readable) > SAMPLE:
         readable = np.random.default_rng(derive(seed, "survey")).choice(readable, SAMPLE, replace=False)
     return frozenset(readable.tolist())
-
-
-def content_digest(content: bytes | Pixels) -> bytes:
-    """What tells equal contents from others, 16 bytes."""
-    return blake2b(content if isinstance(content, bytes) else content.tobytes(), digest_size=16).digest()
 
 
 def _fingerprint_of(images: ImageSet, sizes: list[int]) -> str:
