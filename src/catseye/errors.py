@@ -53,6 +53,19 @@ class UnknownName(UsageError):
         super().__init__(f"unknown {kind} {name!r}; {advice}{' ' + see if see else ''}")
 
 
+def refuse_unknown_options(options: Iterable[str], kind: type) -> None:
+    """Keyword arguments that `kind`, a TypedDict, does not know.
+
+    Raises:
+        UnknownName: there is one.
+
+    """
+    known: frozenset[str] = kind.__optional_keys__  # type: ignore[attr-defined]
+    for name in options:
+        if name not in known:
+            raise UnknownName("option", name, known)
+
+
 class DataError(CatseyeError):
     """The labelled images cannot be used as they are."""
 

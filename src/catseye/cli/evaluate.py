@@ -33,9 +33,9 @@ def evaluate_verb(
     require_data(data)
     # A run measured on its own images keeps the report itself.
     require_out_folder(out, model if data is None and model.is_dir() else None)
-    from catseye.evaluation.evaluate import evaluate as run_evaluation
+    import catseye
 
-    result = run_evaluation(
+    result = catseye.evaluate(
         model, data, out=out, device=device, data_dir=data_dir, strict=strict, trust=trust, corrupt=corrupt
     )
     for line in result.notes:
@@ -74,11 +74,9 @@ def calibrate_verb(
     require_model(run, "give a run folder")
     require_data(against)
     require_data(data)
-    from catseye.evaluation.calibrate import calibrate as run_calibration
-    from catseye.evaluation.rejection import parse_share
+    import catseye
 
-    risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
-    done = run_calibration(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
+    done = catseye.calibrate(run, max_risk=max_risk, against=against, data=data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(done.to_json())
         return
@@ -102,9 +100,9 @@ def compare_verb(
     require_data(data)
     from rich.table import Table
 
-    from catseye.evaluation.compare import compare as run_comparison
+    import catseye
 
-    found = run_comparison(models, data, device=device, data_dir=data_dir)
+    found = catseye.compare(models, data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(found.to_json())
         return

@@ -18,11 +18,9 @@ from catseye.cli.options import (
     Seed,
     SplitColumn,
     Strict,
-    reading_values,
 )
 from catseye.cli.places import one_data, require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
-from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
 
 
@@ -77,39 +75,38 @@ def train_verb(
         from catseye.training.launch import launch
 
         raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
-    if max_restarts:
-        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    import catseye
     from catseye.evaluation.guessing import beats_guessing
     from catseye.training.auto import next_thing
-    from catseye.training.fit import train as run_training
+    from catseye.training.progress import EpochProgress
 
-    settings = reading_values(layout, image_column, label_column, split_column, group_column)
-    if no_skip:
-        settings["model.skip"] = False
-    if strict:
-        settings["data.strict"] = True
-    if strategy:
-        settings["transfer.strategy"] = strategy
-    if weights:
-        settings["transfer.weights"] = str(weights)
-    if teacher:
-        settings["distillation.teacher"] = str(teacher)
-    trained = run_training(
+    trained = catseye.train(
         data,
         recipe=recipe,
         model=model,
         epochs=epochs,
         seed=seed,
         config=config,
-        settings=settings,
-        overrides=overrides or [],
+        set=overrides or [],
+        no_skip=no_skip,
+        strict=strict,
         out=out,
         resume=resume,
-        pretrained=pretrained or strategy is not None or weights is not None,
+        pretrained=pretrained,
+        strategy=strategy,
+        weights=weights,
+        teacher=teacher,
+        max_restarts=max_restarts,
+        layout=layout,
+        image_column=image_column,
+        label_column=label_column,
+        split_column=split_column,
+        group_column=group_column,
         device=device,
         data_dir=data_dir,
         tensorboard=tensorboard,
         console=stderr,
+        progress=EpochProgress,
         begun_s=time.monotonic() - process_age_s(),
     )
     if not trained.first:
@@ -125,7 +122,7 @@ def train_verb(
     next_step("catseye", "predict", trained.path, "IMAGE…")
 
 
-def lr_find(
+def lr_find_verb(
     data: Annotated[str, typer.Argument(help="As in train.")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="quick, transfer, classic or a TOML file.")] = "quick",
@@ -139,23 +136,23 @@ def lr_find(
     """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
     require_data(data)
     require_out_folder(out, Path("runs"))
+    import catseye
     from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
-    from catseye.training.lr_find import find_lr, lr_figure
 
-    curve = find_lr(
+    curve = catseye.lr_find(
         data,
         recipe=recipe,
         model=model,
-        overrides=overrides or [],
-        num_steps=steps,
+        set=overrides or [],
+        steps=steps,
         seed=seed,
         device=device,
         data_dir=data_dir,
         console=stderr,
     )
     folder = create_run(out, f"{Path(data).stem}-lr-find").path
-    save_figure(lr_figure(curve), folder / "lr-find.png")
+    save_figure(curve.plot(), folder / "lr-find.png")
     if asked.json:
         points = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
         print_json({"suggestion": curve.suggestion, **points})
@@ -164,7 +161,7 @@ def lr_find(
     tell(f"written: {folder / 'lr-find.png'}")
 
 
-def timeline(
+def timeline_verb(
     data: Annotated[str, typer.Argument(help="As in train.")],
     budget: Annotated[str, typer.Option("--budget", help="Training time of each network: 90s, 10m, 1h.")] = "10m",
     models: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only these; may be repeated.")] = None,
@@ -177,13 +174,14 @@ def timeline(
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)
     require_out_folder(out, Path("runs"))
-    from catseye.training.timeline import parse_duration, run_timeline, timeline_table
+    import catseye
+    from catseye.training.timeline import timeline_table
 
-    folder, results = run_timeline(
+    found = catseye.timeline(
         data,
-        budget_s=parse_duration(budget),
-        names=models or [],
-        overrides=overrides or [],
+        budget=budget,
+        model=models or [],
+        set=overrides or [],
         seed=seed,
         out=out,
         device=device,
@@ -191,7 +189,7 @@ def timeline(
         console=stderr,
     )
     if asked.json:
-        print_json([vars(result) for result in results])
+        print_json([vars(result) for result in found.results])
         return
-    show(timeline_table(results))
-    tell(f"written: {folder / 'timeline.json'}, timeline.md, timeline.png")
+    show(timeline_table(found.results))
+    tell(f"written: {found.folder / 'timeline.json'}, timeline.md, timeline.png")

@@ -25,4 +25,5 @@ exporting and cli.
     calibrate.py      the walk behind `catseye calibrate`
     compare.py        the walk behind `catseye compare`
     evaluate.py       the walk behind `catseye evaluate`
+    answered.py       the answer to every image: as a table, and the mistakes with their images
 """

@@ -4,5 +4,6 @@ Enters: a recipe, a TOML file, `--set` overrides. Leaves: one frozen `Settings`.
 
     schema.py   every setting with its range and meaning, and which make others idle
     merge.py    recipe < file < --set, checked, the nearest key suggested; and back to TOML
+    reading.py  how DATA is read, as options
     recipes/    the recipes that come with catseye
 """
