@@ -14,7 +14,7 @@ setup: $(STAMP)
 # pip rather than uv: pip also looks where the machine's owner keeps wheels (PIP_FIND_LINKS).
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,lab,batch,tensorboard,docs,dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,lab,batch,tensorboard,notebook,parquet,remote,heif,docs,dev]'
 	@touch $@
 
 demo: setup

@@ -18,6 +18,7 @@ NAVIGATION: dict[str, list[str]] = {
     ],
     GUIDES: [
         "guides/first-classifier",
+        "python",
         "check",
         "auto",
         "transfer",

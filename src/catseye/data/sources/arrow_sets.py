@@ -8,6 +8,7 @@ for: an Arrow file is mapped into memory, of Parquet a few row groups are held.
 import json
 import os
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -121,19 +122,12 @@ class ParquetFiles:
                 row += meta.row_group(group).num_rows
         return found
 
-    def column_cell(self, column: str) -> Callable[[int], Any]:
+    def column_cell(self, column: str) -> "ParquetCells":
         """Reads one cell of a column, by row."""
-        starts = self.starts()
-        first = np.array([row for row, _, _ in starts], np.int64)
+        return ParquetCells(self, column, self.starts())
 
-        def cell(row: int) -> Any:
-            place = int(np.searchsorted(first, row, side="right")) - 1
-            _, number, group = starts[place]
-            return self._group(number, group, column)[row - int(first[place])].as_py()
-
-        return cell
-
-    def _group(self, number: int, group: int, column: str) -> Any:
+    def group(self, number: int, group: int, column: str) -> Any:
+        """A column of a row group; the latest few stay in memory."""
         key = (os.getpid(), number, group, column)
         with self._lock:  # the first look at the images is done by several threads
             if key not in self._held:
@@ -148,6 +142,31 @@ class ParquetFiles:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
+
+
+@dataclass(frozen=True)
+class ParquetCells:
+    """One column of Parquet files, cell by cell; `starts` are first row, file and row group."""
+
+    files: ParquetFiles
+    column: str
+    starts: list[tuple[int, int, int]]
+
+    def __call__(self, row: int) -> Any:
+        """The cell of a row."""
+        first, number, group = self.starts[bisect_right(self.starts, row, key=lambda start: start[0]) - 1]
+        return self.files.group(number, group, self.column)[row - first].as_py()
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Opens files by their number."""
+
+    paths: Sequence[Path]
+
+    def __call__(self, number: int) -> str:
+        """What pyarrow opens."""
+        return str(self.paths[number])
 
 
 def read_parquet(
@@ -232,6 +251,21 @@ class ArrowFiles:
         return {"paths": self.paths, "order": self.order, "_tables": {}}
 
 
+@dataclass(frozen=True)
+class ArrowCells:
+    """One column of several data sets one after the other, cell by cell; `starts` are their first rows."""
+
+    parts: Sequence[ArrowFiles]
+    starts: list[int]
+    column: str
+
+    def __call__(self, row: int) -> Any:
+        """The cell of a row."""
+        number = bisect_right(self.starts, row) - 1
+        files = self.parts[number]
+        return files.table().column(self.column)[files.at(row - self.starts[number])].as_py()
+
+
 def read_saved_dataset(folder: Path, settings: DataSettings) -> ImageSet:
     """The folder of `save_to_disk`; of a DatasetDict each split is a side.
 
@@ -255,13 +289,8 @@ def read_saved_dataset(folder: Path, settings: DataSettings) -> ImageSet:
                 for batch in table.to_batches(8192):
                     yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
-        def cells(column: str) -> Callable[[int], Any]:
-            def cell(row: int) -> Any:
-                number = int(np.searchsorted(starts, row, side="right")) - 1
-                files = parts[number][1]
-                return files.table().column(column)[files.at(row - int(starts[number]))].as_py()
-
-            return cell
+        def cells(column: str) -> ArrowCells:
+            return ArrowCells([files for _, files in parts], starts.tolist(), column)
 
         info = json.loads((folder / names[0] / "dataset_info.json").read_text(encoding="utf-8"))
         schema = schema.with_metadata({b"huggingface": json.dumps({"info": info}).encode()})

@@ -9,11 +9,12 @@ import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary, finalize
+from weakref import finalize, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,9 @@ from catseye.errors import DataError, ImageError, UsageError
 from catseye.preprocess import Pixels, read_file
 
 PREFIX = "memory:"
+NAMED_BY = 32  # images whose contents go into the name
 # A name leads to its images as long as anybody holds their reader, as everything does that was made of them.
-_READERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
+_READERS: dict[str, list[ref[Any]]] = {}  # equal images may have been given several times
 _LISTED: dict[str, ImageSet] = {}  # without their readers
 
 
@@ -55,7 +57,7 @@ def in_use(name: str) -> ImageSet:
         DataError: they are gone, or were given to another process.
 
     """
-    reader = _READERS.get(name)
+    reader = next((reader for held in _READERS.get(name, ()) if (reader := held()) is not None), None)
     if reader is None:
         raise DataError(
             f"the images were given in Python ({name}) and are not kept; give them again: data=(images, labels)"
@@ -91,22 +93,25 @@ def list_given(source: Any) -> ImageSet:
 
 
 def kept(images: ImageSet) -> ImageSet:
-    """The same, under a name by which it is found again while it is in use."""
+    """The same, under a name by which it is found again while it is in use: made of labels and of some contents."""
     digest = sha256(images.labels.tobytes() + repr((images.classes, len(images))).encode())
     digest.update(images.splits.tobytes())
-    for index in range(0, len(images), max(1, len(images) // 64)):
-        digest.update(f"{images.names[index]}\0{images.read.size_bytes(index)}\0".encode("utf-8", "surrogateescape"))
+    for index in range(0, len(images), max(1, len(images) // NAMED_BY)):
+        digest.update(images.names[index].encode("utf-8", "surrogateescape"))
+        with suppress(ImageError):  # what is wrong with it is told where all are looked at
+            content = images.read(index)
+            digest.update(content if isinstance(content, bytes) else content.tobytes())
     named = replace(images, source=f"{PREFIX}{images.source}-{digest.hexdigest()[:12]}")
-    if _READERS.get(named.source) is not named.read:
-        _READERS[named.source] = named.read
-        _LISTED[named.source] = replace(named, read=_ReaderGone())
-        finalize(named.read, _forget, named.source)
+    _READERS.setdefault(named.source, []).append(ref(named.read))
+    _LISTED[named.source] = replace(named, read=_ReaderGone())
+    finalize(named.read, _forget, named.source)
     return named
 
 
 def _forget(name: str) -> None:
-    if name not in _READERS:
-        _LISTED.pop(name, None)
+    _READERS[name] = [held for held in _READERS.get(name, ()) if held() is not None]
+    if not _READERS[name]:
+        del _READERS[name], _LISTED[name]
 
 
 class _ReaderGone:

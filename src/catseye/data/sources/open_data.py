@@ -13,7 +13,7 @@ import numpy as np
 
 from catseye.data import builtin
 from catseye.data.sources.archive import ZipReader, list_zip, read_zip_head
-from catseye.data.sources.arrow_sets import is_saved_dataset, read_parquet, read_saved_dataset
+from catseye.data.sources.arrow_sets import LocalFiles, is_saved_dataset, read_parquet, read_saved_dataset
 from catseye.data.sources.folder import FolderReader, walk_files
 from catseye.data.sources.frames import is_frame, read_frame
 from catseye.data.sources.given import PREFIX, in_use, is_place, kept, list_given
@@ -146,7 +146,7 @@ def _expand_shards(source: str) -> list[Path]:
 
 def _from_parquet(source: str, paths: list[Path], chosen: DataSettings) -> ImageSet:
     names = [path.name for path in paths]
-    return read_parquet(source, lambda number: str(paths[number]), chosen, names=names, folder=paths[0].parent)
+    return read_parquet(source, LocalFiles(paths), chosen, names=names, folder=paths[0].parent)
 
 
 def _from_tar(path: Path, chosen: DataSettings) -> ImageSet:

@@ -4,6 +4,7 @@ Enters: an address. Leaves: `ImageSet`. Called by `open_data.py`. Nothing is con
 fsspec (extra `remote`) knows the protocols; `simplecache::https://…` makes it keep what it has fetched.
 """
 
+import io
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ def read_remote(source: str, settings: DataSettings) -> ImageSet:
             return read_listed(listed, settings)
         if suffix == ".parquet":
             name = source.rpartition("/")[2]
-            return read_parquet(source, lambda number: files.opened("rb"), settings, names=[name], remote=listed)
+            return read_parquet(source, files.numbered, settings, names=[name], remote=listed)
     except (OSError, ValueError, TimeoutError) as error:
         raise DataError(f"{source} cannot be fetched ({_why(error)})") from None
     raise DataError(
@@ -79,8 +80,27 @@ class RemoteFiles:
         return stripped
 
     def opened(self, mode: str) -> Any:
-        """The list itself."""
-        return self.system().open(self.path(self.source), mode)
+        """The list itself.
+
+        Raises:
+            DataError: it cannot be fetched.
+
+        """
+        try:
+            return self.system().open(self.path(self.source), mode)
+        except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
+            raise DataError(f"{self.source} cannot be fetched ({_why(error)})") from None
+
+    def numbered(self, number: int) -> Any:
+        """The list, which is the only file of its kind here; whole, where the server gives no parts of files."""
+        stream = self.opened("rb")
+        try:
+            stream.seek(-8, os.SEEK_END)
+            stream.read(8)
+        except (OSError, ValueError):
+            return io.BytesIO(self.system().cat_file(self.path(self.source)))
+        stream.seek(0)
+        return stream
 
     def reader(self, names: Sequence[str]) -> "RemoteReader":
         """A reader of files beside the list."""
