@@ -100,7 +100,7 @@ def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trus
 def _without_main() -> Iterator[None]:
     """A spawned process would run the caller's script anew, from its first line; ours needs nothing of it."""
     main = sys.modules["__main__"]
-    hidden = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
+    hidden: dict[str, Any] = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
     main.__dict__.pop("__file__", None)
     main.__spec__ = None
     try:
