@@ -6,15 +6,17 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow test-deploy lock format docs bench
+.PHONY: setup demo check test test-slow mutants test-deploy lock format docs bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
 
 # pip rather than uv: pip also looks where the machine's owner keeps wheels (PIP_FIND_LINKS).
 $(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,lab,batch,tensorboard,notebook,parquet,remote,heif,docs,dev]'
+	@test -x $(BIN)/python || { echo 'making $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
+	@echo 'installing catseye, everything that it can use and everything that its tests need into $(VENV): about 200'
+	@echo 'packages, 7 GB where torch comes with CUDA (CONTRIBUTING.md says how without); nothing outside of it changes'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[all,docs,dev]'
 	@touch $@
 
 demo: setup
@@ -32,6 +34,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000
+
+# Takes each defence away in turn; a named test has to notice. Some of them: make mutants ONLY="csp-of-json drain-delay"
+mutants: setup
+	$(BIN)/python -m tests.mutants $(ONLY)
 
 # Deployments for real: a Docker engine of the tests' own, pods in network namespaces behind HAProxy. Root and Debian's
 # packages; else skipped, with the reason.

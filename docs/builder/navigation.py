@@ -34,7 +34,7 @@ NAVIGATION: dict[str, list[str]] = {
         "never-lose-a-run",
     ],
     "Reference": ["reference/commands", "reference/python", "reference/modules"],
-    "Measured": ["benchmarks/index", "speed"],
+    "Measured": ["measured", "benchmarks/index", "speed"],
     "Project": ["contributing", "changelog"],
 }
 

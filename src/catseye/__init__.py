@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from catseye.deploying.deploy import deploy_kubernetes_job as deploy_kubernetes_job
     from catseye.deploying.deploy import deploy_lambda as deploy_lambda
     from catseye.deploying.deploy import deploy_slurm as deploy_slurm
+    from catseye.embedding.walks import embed_data as embed
+    from catseye.embedding.walks import search_file as search
     from catseye.errors import CatseyeError as CatseyeError
     from catseye.evaluation.calibrate import calibrate as calibrate
     from catseye.evaluation.compare import compare as compare
@@ -44,10 +46,13 @@ if TYPE_CHECKING:
     from catseye.models.listing import list_models as list_models
     from catseye.prediction.answers import predict as predict
     from catseye.preprocess import preprocess as preprocess
+    from catseye.review.command import open_labels as open_labels
+    from catseye.review.command import open_review as open_review
     from catseye.runs import open_run as open_run
     from catseye.runtimes.inspection import info as info
     from catseye.runtimes.loading import load as load
     from catseye.serving.command import serve as serve
+    from catseye.settings.listing import list_settings as list_settings
     from catseye.training.fit import train as train
     from catseye.training.lr_find import lr_find as lr_find
     from catseye.training.shown import show_batch as show_batch
@@ -78,6 +83,7 @@ _HOMES = {
     "deploy_kubernetes_job": "catseye.deploying.deploy",
     "deploy_lambda": "catseye.deploying.deploy",
     "deploy_slurm": "catseye.deploying.deploy",
+    "embed": "catseye.embedding.walks:embed_data",
     "evaluate": "catseye.evaluation.evaluate",
     "explain": "catseye.explanation.explain",
     "explain_feature_maps": "catseye.explanation.layers",
@@ -87,12 +93,16 @@ _HOMES = {
     "export": "catseye.exporting.export",
     "info": "catseye.runtimes.inspection",
     "list_models": "catseye.models.listing",
+    "list_settings": "catseye.settings.listing",
     "load": "catseye.runtimes.loading",
     "lr_find": "catseye.training.lr_find",
     "open_lab": "catseye.lab.command",
+    "open_labels": "catseye.review.command",
+    "open_review": "catseye.review.command",
     "open_run": "catseye.runs",
     "predict": "catseye.prediction.answers",
     "preprocess": "catseye.preprocess",
+    "search": "catseye.embedding.walks:search_file",
     "serve": "catseye.serving.command",
     "show_batch": "catseye.training.shown",
     "summary": "catseye.explanation.dimensions",
@@ -102,11 +112,11 @@ _HOMES = {
 __all__ = [
     "CatseyeError", "Classifier", "Prediction", "bench", "calibrate", "check", "compare", "create_model",
     "deploy_compose", "deploy_docker", "deploy_kubernetes", "deploy_kubernetes_job", "deploy_lambda", "deploy_slurm",
-    "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
-    "explain_receptive_field", "export", "info", "list_models", "load", "lr_find", "open_lab", "open_run", "predict",
-    "preprocess", "serve", "show_batch", "summary", "timeline", "train",
+    "embed", "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
+    "explain_receptive_field", "export", "info", "list_models", "list_settings", "load", "lr_find", "open_lab",
+    "open_labels", "open_review", "open_run", "predict", "preprocess", "search", "serve", "show_batch", "summary",
+    "timeline", "train",
 ]  # fmt: skip
-_EXTRAS = {"jinja2": "deploy", "uvicorn": "serve", "starlette": "lab", "anyio": "lab", "rich": "", "onnx": "export"}
 
 
 class _Package(ModuleType):
@@ -125,14 +135,15 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"catseye has no {name!r}; it has: {', '.join(__all__)}")
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        module, _, own = _HOMES[name].partition(":")
+        return getattr(import_module(module), own or name)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "catseye"):
             raise
         from catseye.errors import MissingDependency
 
-        raise MissingDependency(package, _EXTRAS.get(package, "train")) from None
+        raise MissingDependency(package) from None
 
 
 def __dir__() -> list[str]:

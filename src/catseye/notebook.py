@@ -6,6 +6,7 @@ script, nothing from elsewhere: a page that is sent on shows the same.
 
 import base64
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -112,5 +113,12 @@ def as_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     try:
         import pandas as pd
     except ImportError:
-        raise MissingDependency("pandas", "notebook") from None
+        raise MissingDependency("pandas") from None
     return pd.DataFrame(list(rows), columns=columns)
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this program; IPython in a terminal is a terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and getattr(shell, "kernel", None) is not None

@@ -54,7 +54,7 @@ def test_a_image_that_breaks_in_mid_epoch_is_named_counted_and_left_out(num_work
 
     at_step(monkeypatch.setattr, 1, strike)
     run, said = train(data, out, STREAMED | {"data.workers": num_workers})
-    assert "1 images can no longer be read and are left out" in said
+    assert "1 image can no longer be read and is left out" in said
     assert after["name"] in said
     assert run.history[-1]["unreadable"] == 1
     if broken == "cut":

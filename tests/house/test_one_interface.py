@@ -17,7 +17,10 @@ from catseye.cli import app
 
 CLI = Path(catseye.__file__).parent / "cli"
 # Where a verb's words, joined by underscores, are not the function's name.
-OTHER_NAMES = {"explain_cam": "explain", "models": "list_models", "lab": "open_lab"}
+OTHER_NAMES = {
+    "explain_cam": "explain", "models": "list_models", "settings": "list_settings",
+    "lab": "open_lab", "review": "open_review", "label": "open_labels",
+}  # fmt: skip
 # `class` is a word of Python's own.
 OTHER_OPTIONS = {"class": "target"}
 OF_THE_TERMINAL = {"json", "debug", "help"}

@@ -15,9 +15,10 @@ ROOT = Path(__file__).parents[2]
 NAMES = [
     "CatseyeError", "Classifier", "Prediction", "bench", "calibrate", "check", "compare", "create_model",
     "deploy_compose", "deploy_docker", "deploy_kubernetes", "deploy_kubernetes_job", "deploy_lambda", "deploy_slurm",
-    "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
-    "explain_receptive_field", "export", "info", "list_models", "load", "lr_find", "open_lab", "open_run", "predict",
-    "preprocess", "serve", "show_batch", "summary", "timeline", "train",
+    "embed", "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
+    "explain_receptive_field", "export", "info", "list_models", "list_settings", "load", "lr_find", "open_lab",
+    "open_labels", "open_review", "open_run", "predict", "preprocess", "search", "serve", "show_batch", "summary",
+    "timeline", "train",
 ]  # fmt: skip
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
@@ -28,7 +29,7 @@ FLAGS = {
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
-        "--nproc", "--max-restarts", "--data",
+        "--nproc", "--max-restarts", "--data", "--corrections",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
@@ -51,10 +52,15 @@ FLAGS = {
         "--max-connections", "--max-per-address", "--deadline", "--header-time", "--body-time", "--write-time",
         "--drain", "--quiet", "--uds", "--allow-host", "--root-path", "--cors-origin", "--hang-time",
     },
+    "review": {"--out", "--who", "--layout", "--host", "--port", "--open", "--device", "--data-dir"},
+    "label": {"--classes", "--out", "--who", "--host", "--port", "--open", "--device"},
+    "embed": {"--out", "--pretrained", "--layout", "--device", "--data-dir"},
+    "search": {"--top", "--model", "--device"},
     "lab": {"--host", "--port", "--open", "--timeline"},
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
     "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
     "models": set(),
+    "settings": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
     "deploy kubernetes": {
         "--out", "--name", "--image", "--namespace", "--min-replicas", "--max-replicas", "--cpus", "--requests-per-pod",
@@ -82,7 +88,7 @@ def test_public_names():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(AttributeError, match="list_models, load, lr_find"):
+    with pytest.raises(AttributeError, match="list_settings, load, lr_find"):
         _ = catseye.trian
 
 

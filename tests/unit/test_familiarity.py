@@ -51,6 +51,23 @@ def test_images_that_chose_the_means_do_not_choose_the_threshold():
     assert (found < fit.threshold).mean() < 0.1
 
 
+def test_unseen_images_that_lie_further_off_decide():
+    """A network draws the images that it learns from closer together than those that it meets later."""
+    draw = world(0)
+    features, labels = draw(60, [0, 1, 2])
+
+    def later(num, seed):
+        found, _ = draw(num, [0, 1, 2])
+        return found + np.random.default_rng(seed).gamma(2.0, 0.5, found.shape)
+
+    unseen, own = later(40, 1), later(2000, 2)
+    trained, both = fit_familiarity(features, labels, 3), fit_familiarity(features, labels, 3, unseen=unseen)
+    assert (cosines(own, trained.scale, trained.centres) < trained.threshold).mean() > 0.15
+    assert (cosines(own, both.scale, both.centres) < both.threshold).mean() < 0.05
+    few = fit_familiarity(features, labels, 3, unseen=unseen[:9])
+    assert few.threshold == trained.threshold  # so few could be odd ones
+
+
 def test_no_fit_where_a_class_is_missing_or_almost_nothing_is_there():
     features = np.random.default_rng(0).random((6, 4))
     assert fit_familiarity(features, np.array([0, 0, 1, 1, 0, 1]), 3) is None

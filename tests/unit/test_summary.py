@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from catseye.errors import UsageError
 from catseye.models import registry
-from catseye.models.summary import output_size, parse_shape, summarise, summary_table
+from catseye.models.summary import output_size, summarise, summary_table
+from catseye.settings.typed import parse_shape
 
 NETWORKS = [("lenet5", {}), ("simple", {}), ("residual", {}), ("residual", {"skip": False})]
 

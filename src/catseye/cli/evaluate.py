@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.early import require_device
 from catseye.cli.options import DataDir, Device, NewPlace, Out, Strict, Trust
 from catseye.cli.places import one_data, require_data, require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
+from catseye.errors import UsageError
 
 
 def evaluate_verb(
@@ -31,6 +33,7 @@ def evaluate_verb(
     data = one_data(data, place)
     require_order(model, [data] if data else [])
     require_data(data)
+    require_device(device)
     # A run measured on its own images keeps the report itself.
     require_out_folder(out, model if data is None and model.is_dir() else None)
     import catseye
@@ -42,7 +45,8 @@ def evaluate_verb(
         note(line)
     if asked.json:
         corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
-        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **corruptions})
+        near = {"k_nn": result.neighbours.to_json()} if result.neighbours else {}
+        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **near, **corruptions})
         return
     show(_class_table(result.metrics))
     if result.corruptions:
@@ -52,6 +56,8 @@ def evaluate_verb(
     if best_of:
         tell(best_of)
     tell(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}")
+    if result.neighbours:
+        tell(result.neighbours.sentence())
     if result.out:
         names = ["report.html", "metrics.json", "confusion.png", *["corruptions.png"] * bool(result.corruptions)]
         tell("written: " + ", ".join(str(result.out / name) for name in names))
@@ -74,9 +80,13 @@ def calibrate_verb(
     require_model(run, "give a run folder")
     require_data(against)
     require_data(data)
+    require_device(device)
+    from catseye.evaluation.rejection import parse_share
+
+    risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
     import catseye
 
-    done = catseye.calibrate(run, max_risk=max_risk, against=against, data=data, device=device, data_dir=data_dir)
+    done = catseye.calibrate(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(done.to_json())
         return
@@ -98,6 +108,9 @@ def compare_verb(
     for model in models:
         require_model(model)
     require_data(data)
+    require_device(device)
+    if len(models) < 2:
+        raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     from rich.table import Table
 
     import catseye

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.early import require_device, require_formats
 from catseye.cli.habits import in_rows
 from catseye.cli.options import NewPlace, Out, Trust, several, whole_numbers
 from catseye.cli.places import require_data, require_model, require_out_folder
@@ -39,7 +40,9 @@ def export_verb(
     """Write self-describing model files, each proved on held-out images to answer as the run does."""
     require_model(run, "give a run folder")
     require_data(data)
+    require_device(device)
     formats = several(to) or ["onnx"]
+    require_formats(formats, int8=int8, max_drop=max_drop, input_kind=input_kind)
     if out is None or not out.suffix or out.is_dir():
         require_out_folder(out, run / "export" if run.is_dir() else None)
     else:

@@ -23,7 +23,7 @@ def lab_verb(
         typer.Option("--timeline", help="The folder of a `catseye timeline` run, for chapter 8.", show_default=False),
     ] = None,
 ) -> None:
-    """Pages to touch: from a pixel to ConvNeXt, a training watched, with your own image and model."""
+    """Interactive pages: from a pixel to ConvNeXt, a training run as it goes, with your own image and model."""
     import catseye
 
     def ready(facts: dict[str, Any]) -> None:

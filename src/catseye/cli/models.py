@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
+from catseye.cli.early import require_name, require_network
 from catseye.cli.printing import asked, print_json, show, tell
+from catseye.settings.typed import parse_shape
 
 
 def models_verb() -> None:
@@ -31,6 +33,10 @@ def summary_verb(
     ] = None,
 ) -> None:
     """Show the dimension flow of a network: layer, shape, parameters, multiply-adds, receptive field."""
+    require_network(model)
+    require_name("stem", stem, ("auto", "small", "standard"))
+    if shape is not None:
+        parse_shape(shape)
     import catseye
     from catseye.models.summary import summary_table
 

@@ -21,7 +21,11 @@ Trust = Annotated[
     bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
 ]
 Layout = Annotated[
-    str, typer.Option("--layout", help="What the folders of DATA are: auto, splits (train, test …) or classes.")
+    str,
+    typer.Option(
+        "--layout",
+        help="What the folders of DATA are: auto, splits (train, test …) or classes; names: files are cat.0.jpg.",
+    ),
 ]
 ImageColumn = Annotated[str, typer.Option("--image-column", help="Column of a .csv with the files; else guessed.")]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="Column of a .csv with the class; else guessed.")]

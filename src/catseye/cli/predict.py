@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.early import require_device, require_name
 from catseye.cli.options import Device, Trust
-from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder
+from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder, require_paths
 from catseye.cli.printing import asked, note, print_json, tell
-from catseye.errors import CatseyeError, UnknownName
+from catseye.counting import count
+from catseye.errors import CatseyeError, UsageError
 
 ENGINES = ("here", "ray")
 
@@ -33,11 +35,13 @@ def predict_verb(
     trust: Trust = False,
 ) -> None:
     """Classify images; the exit code is 1 when one could not be read."""
-    if engine not in ENGINES:
-        raise UnknownName("engine", engine, ENGINES)
-    if paths or from_list is not None:
-        require_model(model)
+    require_name("engine", engine, ENGINES)
+    require_device(device)
+    if not paths and from_list is None:
+        raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
+    require_model(model)
     require_order(model, paths or [])
+    require_paths(paths or [])
     require_out_file(csv, "--csv")
     if engine == "ray":
         require_out_folder(out)
@@ -70,7 +74,7 @@ def _tell_rows(rows: Any) -> None:
         for row in rows:
             tell(row.to_text())
     if rows.num_failed:
-        raise CatseyeError(f"{rows.num_failed} of {len(rows)} images could not be read")
+        raise CatseyeError(f"{rows.num_failed} of {count(len(rows), 'image')} could not be read")
 
 
 def _tell_parts(done: Any, out: Path | None) -> None:

@@ -3,10 +3,11 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.early import require_device, require_network, require_settings
 from catseye.cli.options import (
     DataDir,
     Device,
@@ -22,6 +23,7 @@ from catseye.cli.options import (
 from catseye.cli.places import one_data, require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
 from catseye.machine.cores import process_age_s
+from catseye.settings.typed import parse_duration
 
 
 def train_verb(
@@ -48,6 +50,10 @@ def train_verb(
     place: Annotated[
         str | None, typer.Option("--data", help="With --resume: where the run's images are now, if they were moved.")
     ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option("--corrections", help="Decisions of `catseye review`, applied by content.", show_default=False),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
     max_restarts: Annotated[
@@ -71,6 +77,30 @@ def train_verb(
         require_out_folder(out, Path("runs"))
     if teacher is not None:
         require_model(teacher)
+    require_device(device)
+    asked_options: dict[str, Any] = {
+        "recipe": recipe,
+        "model": model,
+        "epochs": epochs,
+        "seed": seed,
+        "config": config,
+        "set": overrides or [],
+        "no_skip": no_skip,
+        "strict": strict,
+        "corrections": corrections,
+        "out": out,
+        "resume": resume,
+        "pretrained": pretrained,
+        "strategy": strategy,
+        "weights": weights,
+        "teacher": teacher,
+        "layout": layout,
+        "image_column": image_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_column": group_column,
+    }
+    require_settings(data, asked_options)
     if nproc > 1:
         from catseye.training.launch import launch
 
@@ -82,26 +112,8 @@ def train_verb(
 
     trained = catseye.train(
         data,
-        recipe=recipe,
-        model=model,
-        epochs=epochs,
-        seed=seed,
-        config=config,
-        set=overrides or [],
-        no_skip=no_skip,
-        strict=strict,
-        out=out,
-        resume=resume,
-        pretrained=pretrained,
-        strategy=strategy,
-        weights=weights,
-        teacher=teacher,
+        **asked_options,
         max_restarts=max_restarts,
-        layout=layout,
-        image_column=image_column,
-        label_column=label_column,
-        split_column=split_column,
-        group_column=group_column,
         device=device,
         data_dir=data_dir,
         tensorboard=tensorboard,
@@ -136,6 +148,8 @@ def lr_find_verb(
     """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
     require_data(data)
     require_out_folder(out, Path("runs"))
+    require_device(device)
+    require_settings(data, {"recipe": recipe, "model": model, "set": overrides or [], "seed": seed})
     import catseye
     from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
@@ -174,6 +188,10 @@ def timeline_verb(
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)
     require_out_folder(out, Path("runs"))
+    require_device(device)
+    parse_duration(budget)
+    for name in models or []:
+        require_network(name)
     import catseye
     from catseye.training.timeline import timeline_table
 

@@ -50,8 +50,8 @@ def augment_batch(
 ) -> Tensor:
     """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
 
-    `indices` (N,) and `epoch` say which image is met in which epoch; alternating flips need them. `own` is the
-    caller's augmentation: (N, C, H, W) float in [0, 1] -> the same shape, before normalisation.
+    `indices` (N,) and `epoch` say which image this is and how often it has been seen; alternating flips need them.
+    `own` is the caller's augmentation: (N, C, H, W) float in [0, 1] -> the same shape, before normalisation.
 
     Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
     """

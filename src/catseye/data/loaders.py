@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from catseye.counting import count
 from catseye.data.augment import random_resized_crop
 from catseye.data.sources import ImageSet
 from catseye.data.workers import POLL_S, settle, watched
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
+from catseye.machine.waiting import Waiting
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
 
@@ -284,7 +286,7 @@ def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, 
     """As many images as were chosen: in the place of an unreadable one stands the readable one before it."""
     if not len(indices):
         raise DataError(
-            f"all {len(chosen)} images of one process's share of a batch are unreadable, "
+            f"all {count(len(chosen), 'image')} of one process's share of a batch are unreadable, "
             f"e.g. {next(iter(bad.values()))}; take them out of the data, or raise training.batch_size"
         )
     before = np.cumsum([number not in bad for number in chosen.tolist()]) - 1
@@ -310,7 +312,7 @@ def decode_all(images: ImageSet, indices: Indices, spec: Preprocessing) -> tuple
     bad: dict[int, str] = {}
     # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its image's place,
     # so that nothing but the array takes memory.
-    with ThreadPoolExecutor(num_cores()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool, Waiting("reading images", len(indices)) as waiting:
         for start in range(0, len(indices), 4096):  # in portions: every submitted call is an object
             slots = range(start, min(start + 4096, len(indices)))
             for slot, reason in zip(slots, pool.map(decode, slots), strict=True):
@@ -318,6 +320,7 @@ def decode_all(images: ImageSet, indices: Indices, spec: Preprocessing) -> tuple
                     good.append(slot)
                 else:
                     bad[int(indices[slot])] = reason
+                waiting.step()
     if bad:  # close the gaps in place
         for row, slot in enumerate(good):
             pixels[row] = pixels[slot]

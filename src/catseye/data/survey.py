@@ -9,16 +9,17 @@ import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from PIL import Image
 
+from catseye.counting import count
 from catseye.data.check.copies import Glances, find_copies, fine_spec
 from catseye.data.check.duplicates import THUMB_PX, Twins
 from catseye.data.check.looks import make_thumb
 from catseye.data.groups import Groups
 from catseye.data.sources import ImageSet
+from catseye.data.sources.image_set import content_digest as content_digest
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Pixels, open_image, preprocess_sized
@@ -105,7 +106,7 @@ def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
                     glances.sides_px[index], glances.lossless[index] = found.short_px, found.lossless
     if not sides:
         raise DataError(
-            f"{images.source}: none of {len(images):,} images can be read; first reason: "
+            f"{images.source}: none of {count(len(images), 'image')} can be read; first reason: "
             f"{next(iter(unreadable.values()))}"
         )
     twins = None
@@ -168,11 +169,6 @@ def _survey_sample(num_images: int, unreadable: dict[int, str], seed: int) -> fr
     if len(readable) > SAMPLE:
         readable = np.random.default_rng(derive(seed, "survey")).choice(readable, SAMPLE, replace=False)
     return frozenset(readable.tolist())
-
-
-def content_digest(content: bytes | Pixels) -> bytes:
-    """What tells equal contents from others, 16 bytes."""
-    return blake2b(content if isinstance(content, bytes) else content.tobytes(), digest_size=16).digest()
 
 
 def _fingerprint_of(images: ImageSet, sizes: list[int]) -> str:

@@ -11,8 +11,9 @@ from torch import nn
 
 from catseye.files import StrPath, path_of
 from catseye.models import registry
-from catseye.models.summary import ModelSummary, parse_shape, summarise
+from catseye.models.summary import ModelSummary, summarise
 from catseye.runtimes.loading import open_model
+from catseye.settings.typed import parse_shape
 
 
 def summary(

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from catseye.errors import UsageError
 from catseye.explanation.figures import (
     draw_feature_maps,
     draw_gradient_flow,
@@ -23,6 +22,7 @@ from catseye.explanation.gradient_flow import gradient_flow
 from catseye.files import StrPath
 from catseye.notebook import Html, html_bytes, html_of, html_table
 from catseye.preprocess import ImageSource
+from catseye.settings.typed import parse_place
 
 
 class Drawn(dict[str, Figure]):
@@ -87,7 +87,7 @@ def explain_receptive_field(
         UsageError: no such channel or place.
 
     """
-    place = _place(at) if isinstance(at, str) else at
+    place = parse_place(at) if isinstance(at, str) else at
     found = draw_receptive_field(run, image, layer=layer, channel=channel, place=place, device=device)
     return Drawn(found, "Receptive field", {"model": _name(run), "image": _name(image)}, out)
 
@@ -131,10 +131,3 @@ def _name(what: object) -> str:
     if isinstance(what, np.ndarray) or not (isinstance(what, str) or hasattr(what, "__fspath__")):
         return "given in Python"
     return str(Path(what))
-
-
-def _place(text: str) -> tuple[int, int]:
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-        raise UsageError(f"--at is ROW,COLUMN; got {text!r}; for example --at 3,4")
-    return int(parts[0]), int(parts[1])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from catseye.errors import ModelFileError, UsageError
 from catseye.models.registry import Entry, library
+from catseye.settings.code_names import import_path
 
 PREFIX = "python"
 _GIVEN: dict[str, Any] = {}  # name -> what this process was given under it
@@ -58,16 +59,6 @@ class AsMaps(nn.Module):
         """See the class."""
         found: Tensor = self.network(x)
         return found[:, :, None, None] if found.ndim == 2 else found
-
-
-def import_path(code: Any) -> str:
-    """Where a class, a function or an object's class is defined: MODULE:NAME.
-
-    >>> import_path(nn.ReLU), import_path(nn.ReLU())
-    ('torch.nn.modules.activation:ReLU', 'torch.nn.modules.activation:ReLU')
-    """
-    named = code if hasattr(code, "__qualname__") else type(code)
-    return f"{named.__module__}:{named.__qualname__}"
 
 
 def name_of_module(model: Any) -> str:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from catseye.errors import UsageError
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -228,25 +226,6 @@ def _macs(layer: nn.Module, output: Tensor) -> int:
     if isinstance(layer, nn.Linear):
         return layer.in_features * math.prod(output.shape[1:])
     return 0
-
-
-def parse_shape(text: str) -> tuple[int, int, int]:
-    """Read an input shape.
-
-    Raises:
-        UsageError: it is not CxHxW, or no network takes it.
-
-    >>> parse_shape("3x32x32")
-    (3, 32, 32)
-
-    """
-    parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
-        raise UsageError(f"--input is CxHxW; got {text!r}; for example 3x32x32")
-    channels, height, width = (int(part) for part in parts)
-    if channels not in (1, 3) or not (1 <= height <= 1024 and 1 <= width <= 1024):
-        raise UsageError(f"--input has 1 or 3 channels and sides of 1 to 1024 pixels; got {text!r}")
-    return channels, height, width
 
 
 def summary_table(summary: ModelSummary) -> "Table":

@@ -3,7 +3,7 @@
 Enters: a path. Leaves: an `OpenedModel` that answers, or what is inside the file. Called by every verb that takes a
 model.
 
-    formats.py          the one table of suffixes: reader, trust, extra, runtimes
+    formats.py          the one table of suffixes: reader, trust, runtimes
     loading.py          `open_model`, the one way in, and `catseye.load`
     model_file.py       `OpenedModel`: an opened model of any format, and the checks that all share
     weights.py          run folders and model.safetensors, computed by torch

@@ -81,5 +81,5 @@ def _reader_of(row: ModelFormat) -> ModelReader:
     try:
         reader: ModelReader = getattr(import_module(row.module), row.reader.partition(":")[2])
     except ImportError as error:
-        raise MissingDependency(error.name or row.extra, row.extra or "train") from None
+        raise MissingDependency(error.name or row.title) from None
     return reader

@@ -72,7 +72,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: find its route, answer it, count it, log it."""
         if scope["type"] != "http":
-            raise RuntimeError(f"only HTTP is spoken here; got {scope['type']!r}")
+            raise RuntimeError(f"this application handles HTTP only; got {scope['type']!r}")
         begun = time.perf_counter()
         request = Request(scope, receive, secrets.token_hex(8), dict(scope["headers"]))
         try:

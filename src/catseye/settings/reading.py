@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from catseye.errors import UsageError
 
-LAYOUTS = ("auto", "splits", "classes")
+LAYOUTS = ("auto", "splits", "classes", "names")
 # What a data frame's columns are called for short, `train(df, path="file", label="y")`.
 SHORT_NAMES = {"path": "image_column", "label": "label_column", "split": "split_column", "group": "group_column"}
 
@@ -39,7 +39,7 @@ def reading_values(options: Mapping[str, Any]) -> dict[str, object]:
     """
     layout = options.get("layout", "auto")
     if layout not in LAYOUTS:
-        raise UsageError(f"--layout is auto, splits or classes; got {layout!r}")
+        raise UsageError(f"--layout is auto, splits, classes or names; got {layout!r}")
     given: dict[str, object] = {} if layout == "auto" else {"data.layout": layout}
     for short, name in SHORT_NAMES.items():
         values = [value for value in (options.get(short), options.get(name)) if value]

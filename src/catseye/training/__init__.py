@@ -33,6 +33,7 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     progress.py         the live bar, or plain lines
     notebook_progress.py  one live bar in a notebook
     own_code.py         the caller's own network, augmentation, loss, and function per epoch
+    own_steps.py        the second and third of these inside a step
     shown.py            training images as the network sees them
     signals.py          Ctrl-C and SIGTERM, answered at a safe place
     timeline.py         the walk behind `catseye timeline`

@@ -14,7 +14,7 @@ from catseye.training.ema import EMA
 from catseye.training.losses import make_criterion
 from catseye.training.network import RunNetwork, build_network
 from catseye.training.optimizers import make_optimizer
-from catseye.training.own_code import OwnCriterion
+from catseye.training.own_steps import OwnCriterion
 from catseye.training.schedules import make_schedule
 from catseye.training.session import RunSession
 from catseye.training.step import TrainState

@@ -54,6 +54,7 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
       run whose answers are learnt too.
     - `layout`, `image_column`, `label_column`, `split_column`, `group_column`: how `data` is read; `path`, `label`,
       `split` and `group` are short for the columns, as in `train(df, path="file", label="y")`.
+    - `corrections`: a file of decisions of `catseye review`, applied to the labels.
     - `augment`: your function from a batch (N, C, H, W) float in [0, 1] to the same shape, after catseye's own.
       `loss`: your function of logits (N, K) and labels (N,), or soft targets (N, K) where images are mixed, to their
       mean loss. `on_epoch(row, model)` hears of every epoch. Code is stored by its import path only.
@@ -69,7 +70,7 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
 
     Raises:
         UsageError: an option, a setting or a name is wrong. DataError: the images cannot be used.
-        TrainingError: the loss ran away, or memory is too short. WorkerError: a process that decodes
+        TrainingError: the loss grew without bound, or memory is too short. WorkerError: a process that decodes
             images died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """

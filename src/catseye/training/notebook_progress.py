@@ -5,6 +5,7 @@ Chosen by request.py where a notebook runs the program.
 """
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -13,13 +14,6 @@ from catseye.notebook import Html, html_of, html_table
 from catseye.training.progress import EpochProgress
 
 SHOWN = 5  # the latest epochs below the bar
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this program; IPython in a terminal is a terminal."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and getattr(shell, "kernel", None) is not None
 
 
 class NotebookProgress(EpochProgress):
@@ -63,11 +57,10 @@ class NotebookProgress(EpochProgress):
         self._draw()
 
     def _draw(self) -> None:
-        from IPython.display import HTML, display
-
-        shown = HTML(self.html())
+        ipython = import_module("IPython.display")  # there, for it runs this program
+        shown = ipython.HTML(self.html())
         if self._handle is None:
-            self._handle = display(shown, display_id=True)
+            self._handle = ipython.display(shown, display_id=True)
         else:
             self._handle.update(shown)
 

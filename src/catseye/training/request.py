@@ -9,20 +9,33 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rich.console import Console
 
 from catseye.data.sources import Images
 from catseye.errors import UsageError, refuse_unknown_options
 from catseye.files import StrPath, path_of
-from catseye.models.custom import name_of_module
+from catseye.notebook import in_notebook
 from catseye.settings.merge import UNDECIDED, load_settings, own_settings
 from catseye.settings.reading import ReadingOptions, reading_values
 from catseye.settings.schema import Settings
-from catseye.training.notebook_progress import NotebookProgress, in_notebook
 from catseye.training.own_code import OnEpoch, OwnAugment, OwnCode, OwnLoss
-from catseye.training.progress import EpochProgress, ShowProgress
+
+if TYPE_CHECKING:
+    from catseye.training.progress import EpochProgress, ShowProgress
+
+
+def _bar_of_a_terminal(console: Console, num_epochs: int, num_batches: int, done: int) -> "EpochProgress":
+    from catseye.training.progress import EpochProgress  # torch; a request is judged before it is loaded
+
+    return EpochProgress(console, num_epochs, num_batches, done)
+
+
+def _bar_of_a_notebook(console: Console, num_epochs: int, num_batches: int, done: int) -> "EpochProgress":
+    from catseye.training.notebook_progress import NotebookProgress
+
+    return NotebookProgress(console, num_epochs, num_batches, done)
 
 
 class SharedOptions(TypedDict, total=False):
@@ -62,6 +75,7 @@ class TrainOptions(SharedOptions, ReadingOptions, total=False):
     strategy: str | None
     weights: StrPath | None
     teacher: StrPath | None
+    corrections: StrPath | None
     out: StrPath | None
     resume: StrPath | None
     pretrained: bool
@@ -71,7 +85,7 @@ class TrainOptions(SharedOptions, ReadingOptions, total=False):
     augment: OwnAugment | None
     loss: OwnLoss | None
     on_epoch: OnEpoch | None
-    progress: ShowProgress | None
+    progress: "ShowProgress | None"
     begun_s: float
 
 
@@ -94,7 +108,7 @@ class RunRequest:
     data_dir: StrPath | None = None
     tensorboard: bool = False
     console: Console | None = None
-    progress: ShowProgress = field(default=EpochProgress)
+    progress: "ShowProgress" = field(default=_bar_of_a_terminal)
     begun_s: float = field(default_factory=time.monotonic)
     own: OwnCode = field(default_factory=OwnCode)
 
@@ -126,13 +140,15 @@ def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any
     if options.get("strategy") or options.get("weights"):
         values["pretrained"] = True
     if "progress" in options:
-        values["progress"] = options["progress"] or EpochProgress
+        values["progress"] = options["progress"] or _bar_of_a_terminal
         if options["progress"] is None:
             values["console"] = Console(quiet=True, file=io.StringIO())
     elif in_notebook() and "console" not in options:
-        values["progress"] = NotebookProgress
+        values["progress"] = _bar_of_a_notebook
     own = OwnCode(options.get("augment"), options.get("loss"), options.get("on_epoch"))
     if (model := options.get("model")) is not None and not isinstance(model, str):
+        from catseye.models.custom import name_of_module  # torch, as who gives a network has it
+
         own = replace(own, model=model)  # held, so that its name leads to it as long as the run is in use
         model = name_of_module(model)
     return RunRequest(data, **values, model=model, own=own)
@@ -145,6 +161,8 @@ def _settings_of(options: Mapping[str, Any]) -> dict[str, object]:
         found["model.skip"] = False
     if options.get("strict"):
         found["data.strict"] = True
+    if options.get("corrections"):
+        found["data.corrections"] = str(path_of(options["corrections"]).absolute())
     for option, key in (
         ("strategy", "transfer.strategy"),
         ("weights", "transfer.weights"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-from catseye.training.notebook_progress import in_notebook
+from catseye.notebook import in_notebook
 
 # SIGHUP comes when the terminal is closed; Windows has none.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -30,7 +30,8 @@ from catseye.training.distributed import ALONE, Processes, gradients_wait
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
 from catseye.training.optimizers import ParameterGroup
-from catseye.training.own_code import OwnAugment, seeded_augment
+from catseye.training.own_code import OwnAugment
+from catseye.training.own_steps import seeded_augment
 from catseye.training.parts import SMALLEST_PART, Buffers, forget_attempt, twice_the_parts, why_out_of_memory
 from catseye.training.schedules import Schedule
 

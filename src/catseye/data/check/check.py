@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from catseye.counting import agree, count
 from catseye.data.check.copies import LOSSY_FORMATS, Glances, comparable, find_copies
+from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED
 from catseye.data.check.findings import Finding, Severity, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
-from catseye.data.check.rules import DataFacts, find_faults
+from catseye.data.check.rules import find_faults
 from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Images, ImageSet, open_source, with_labels
 from catseye.data.value_range import choose_value_range, describe_range
@@ -80,7 +81,7 @@ def check(
         blank = [
             Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
         ]
-    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
+    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}"))
     readable = looks.readable
     equal = equal_groups(looks)
     say("looking for near duplicates")
@@ -170,4 +171,4 @@ def write_report(verdict: Verdict, images: ImageSet, out: Path) -> None:
         (out / "check.json").write_text(text + "\n", encoding="utf-8")
         (out / "check.html").write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        raise CatseyeError(f"--out {out} cannot be written ({error.strerror}); give another folder") from None
+        raise CatseyeError(f"--out {out} cannot be written ({error.strerror}); choose a different folder") from None

@@ -167,7 +167,7 @@ def _fault_kind(content: bytes, error: ImageError) -> str:
 
 
 def _header(content: bytes) -> tuple[str, bool, bool]:
-    """Format, whether EXIF turns the image, whether a pixel lets the ground shine through."""
+    """Format, whether EXIF turns the image, whether a pixel is transparent."""
     with quiet_pillow(), Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
         kind = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
         try:

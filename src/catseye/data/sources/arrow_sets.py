@@ -88,7 +88,7 @@ def need_arrow() -> Any:
         import pyarrow.ipc
         import pyarrow.parquet
     except ImportError:
-        raise MissingDependency("pyarrow", "parquet") from None
+        raise MissingDependency("pyarrow") from None
     return pa
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from catseye.data import builtin
 from catseye.data.sources.archive import ZipReader, list_zip, read_zip_head
 from catseye.data.sources.arrow_sets import LocalFiles, is_saved_dataset, read_parquet, read_saved_dataset
+from catseye.data.sources.corrections import apply_corrections
 from catseye.data.sources.folder import FolderReader, walk_files
 from catseye.data.sources.frames import is_frame, read_frame
 from catseye.data.sources.given import PREFIX, in_use, is_place, kept, list_given
@@ -44,13 +45,19 @@ Images = Any
 def open_source(source: Images, *, data_dir: Path | None = None, settings: DataSettings | None = None) -> ImageSet:
     """List the images of a folder, a zip, a tar, a list, a data set on disk, a built-in set, or of an object.
 
-    `settings` choose the layout of folders and the columns of a list; without them both are guessed.
+    `settings` choose the layout of folders and the columns of a list, both guessed without them, and may name
+    corrections, which are applied.
 
     Raises:
         DataError: there is nothing there, no image in it, no class to be read from it, or two ways to read it.
 
     """
     chosen = settings or DataSettings()
+    images = _list_source(source, data_dir, chosen)
+    return apply_corrections(images, Path(chosen.corrections)) if chosen.corrections else images
+
+
+def _list_source(source: Images, data_dir: Path | None, chosen: DataSettings) -> ImageSet:
     if not is_place(source):
         return kept(read_frame(source, chosen)) if is_frame(source) else list_given(source)
     if str(source).startswith(PREFIX):

@@ -171,13 +171,13 @@ def _connect(source: str) -> RemoteFiles:
     try:
         import fsspec  # noqa: F401
     except ImportError:
-        raise MissingDependency("fsspec", "remote") from None
+        raise MissingDependency("fsspec") from None
     files = RemoteFiles(source, source.partition("?")[0].rpartition("/")[0])
     try:
         files.system()
     except ImportError as error:
         package = error.name or str(error).split()[1]
-        raise MissingDependency(package, "remote") from None
+        raise MissingDependency(package) from None
     except (ValueError, OSError) as error:
         raise DataError(f"{source} cannot be opened ({_why(error)})") from None
     return files

@@ -1,0 +1,105 @@
+"""`catseye review` and `catseye label`: pages on which a person puts labels right, or gives them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catseye.cli.options import DataDir, Device, Layout, several
+from catseye.cli.places import is_model, require_data, require_out_file
+from catseye.cli.printing import asked, cell, next_step, print_json, stderr, tell
+from catseye.errors import UsageError
+
+Host = Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")]
+Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")]
+Who = Annotated[str, typer.Option("--who", help="Who decides, for the file; the name of this user if left out.")]
+
+
+def review_verb(
+    data: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run folder, or images as in train.")],
+    out: Annotated[Path, typer.Option("--out", help="The file that decisions are added to.")] = Path("corrections.csv"),
+    who: Who = "",
+    layout: Layout = "auto",
+    host: Host = "127.0.0.1",
+    port: Port = 8200,
+    open_browser: Open = True,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Look at what is probably wrong with the labels, and decide: one key each. No image is touched."""
+    is_run = is_model(Path(data))
+    if not is_run:
+        require_data(data)
+    require_out_file(out, "--out")
+    if is_run and layout != "auto":
+        raise UsageError("--layout would do nothing here: a run reads its images as it did; leave it out")
+    import catseye
+
+    with stderr.status("listing images", spinner="line") as status:
+
+        def ready(facts: dict[str, Any]) -> None:
+            status.stop()
+            if asked.json:
+                print_json(facts)
+                return
+            tell(facts["says"])
+            tell(f"{facts['address']}  the review; Ctrl-C ends it", bold=True)
+            next_step("catseye", "train", "DATA" if is_run else data, "--corrections", out)
+
+        code = catseye.open_review(
+            data,
+            out=out,
+            who=who,
+            layout=layout,
+            host=host,
+            port=port,
+            open=open_browser and not asked.json,
+            device=device,
+            data_dir=data_dir,
+            ready=ready,
+            tell=lambda said: status.update(cell(said)),
+        )
+    if code:
+        raise typer.Exit(code)
+
+
+def label_verb(
+    folder: Annotated[Path, typer.Argument(help="A folder of images without labels, or with some.")],
+    classes: Annotated[list[str], typer.Option("--classes", help="Their names: cat,dog.")],
+    out: Annotated[Path, typer.Option("--out", help="The list to write; train takes it as DATA.")] = Path("labels.csv"),
+    who: Who = "",
+    host: Host = "127.0.0.1",
+    port: Port = 8200,
+    open_browser: Open = True,
+    device: Device = "auto",
+) -> None:
+    """Label a folder with few decisions: the page proposes, and asks about the image that teaches most."""
+    require_out_file(out, "--out")
+    import catseye
+
+    with stderr.status("listing images", spinner="line") as status:
+
+        def ready(facts: dict[str, Any]) -> None:
+            status.stop()
+            if asked.json:
+                print_json(facts)
+                return
+            tell(facts["says"])
+            tell(f"{facts['address']}  the labelling; Ctrl-C ends it", bold=True)
+            next_step("catseye", "train", out)
+
+        code = catseye.open_labels(
+            folder,
+            classes=several(classes),
+            out=out,
+            who=who,
+            host=host,
+            port=port,
+            open=open_browser and not asked.json,
+            device=device,
+            ready=ready,
+            tell=lambda said: status.update(cell(said)),
+        )
+    if code:
+        raise typer.Exit(code)

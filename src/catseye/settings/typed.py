@@ -1,0 +1,60 @@
+"""Values in the spellings that people type: durations and shapes.
+
+Enters: text. Leaves: numbers, or an error that says how it is spelt. Called by cli, and by the rooms that compute with
+them.
+"""
+
+import re
+
+from catseye.errors import UsageError
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as 90s, 10m, 1.5h or plain seconds.
+
+    Raises:
+        UsageError: it is none.
+
+    >>> parse_duration("10m")
+    600.0
+
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"--budget is a time above 0 such as 90s, 10m or 1h; got {text!r}")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Read an input shape.
+
+    Raises:
+        UsageError: it is not CxHxW, or no network takes it.
+
+    >>> parse_shape("3x32x32")
+    (3, 32, 32)
+
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise UsageError(f"--input is CxHxW; got {text!r}; for example 3x32x32")
+    channels, height, width = (int(part) for part in parts)
+    if channels not in (1, 3) or not (1 <= height <= 1024 and 1 <= width <= 1024):
+        raise UsageError(f"--input has 1 or 3 channels and sides of 1 to 1024 pixels; got {text!r}")
+    return channels, height, width
+
+
+def parse_place(text: str) -> tuple[int, int]:
+    """A place in a map.
+
+    Raises:
+        UsageError: it is not ROW,COLUMN.
+
+    >>> parse_place("3,4")
+    (3, 4)
+
+    """
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise UsageError(f"--at is ROW,COLUMN; got {text!r}; for example --at 3,4")
+    return int(parts[0]), int(parts[1])
