@@ -49,7 +49,7 @@ def names_taken(function):
         kind = hints.get(name)
         if parameter.kind is parameter.VAR_KEYWORD:
             if get_origin(kind) is Unpack:
-                found |= set(get_type_hints(get_args(kind)[0]))
+                found |= get_args(kind)[0].__optional_keys__
             continue
         found.add(name)
         for part in [kind, *get_args(kind)]:

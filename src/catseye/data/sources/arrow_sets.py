@@ -377,11 +377,11 @@ def _read_columns(
         return read_listed(ListOfImages(source, lines, files, reader, named=True), settings)
     own = settings.model_copy(update={"image_column": IMAGE})
     found = read_listed(ListOfImages(source, lines, NamedCells(), _not_yet, named=True), own)
-    kept = _rows_of(found, lines, head)
+    kept = _kept_rows(found, lines, head)
     return replace(found, read=CellReader(cells(image), kept, found.names, folder))
 
 
-def _rows_of(
+def _kept_rows(
     found: ImageSet, lines: Callable[[], Iterator[tuple[int, list[str]]]], head: list[str]
 ) -> NDArray[np.int64]:
     """The row of every image that the list kept: rows without a label were left out, the order was not changed."""
