@@ -1,9 +1,11 @@
 """Images that break while a run reads them, and the processes that do: killed, stopped, out of shared memory."""
 
+import ctypes
 import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -184,6 +186,18 @@ def test_no_worker_outlives_a_trainer_that_is_killed(tinted, tmp_path, start):
             return
         time.sleep(0.05)
     raise AssertionError(f"orphans: {alive}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a request to Linux")
+def test_the_kernel_ends_a_worker_with_its_trainer():
+    """At once: torch's own workers look after their parent every five seconds, and hold the run folder meanwhile."""
+    child = os.fork()
+    if child == 0:
+        asked = ctypes.c_int()
+        workers.settle(0)
+        ctypes.CDLL(None).prctl(2, ctypes.byref(asked))  # PR_GET_PDEATHSIG
+        os._exit(asked.value)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 
 def note_workers_and_die(path):

@@ -196,7 +196,7 @@ def test_names_that_are_no_text_are_found_in_the_bytes(where):
         model.graph.node.append(helper.make_node(names[0], ["x"], ["y"], domain=names[1]))
     content = model.SerializeToString()
     assert content.count(b"QQQQ") == 1
-    with pytest.raises(ModelFileError, match="is no ONNX file .*utf-8"):
+    with pytest.raises(ModelFileError, match=r"is no ONNX file .*utf-8"):
         read_structure(content.replace(b"QQQQ", b"Q\xff\xffQ"), "m.onnx")
 
 
