@@ -133,6 +133,18 @@ def preprocess_sized(
     return to_pixels(fit_to_square(image, spec, box), spec.channels), size
 
 
+def preprocess_twice(
+    source: bytes | Pixels, spec: Preprocessing, other: Preprocessing
+) -> tuple[Pixels, Pixels, tuple[int, int]]:
+    """As `preprocess_sized` for one spec and then another; decoded once where both want the same decoding."""
+    image, box, size = _open(source, FILE_FORMATS, spec)
+    first = to_pixels(fit_to_square(image, spec, box), spec.channels)
+    is_jpeg = isinstance(source, bytes) and source.startswith(b"\xff\xd8")  # nothing else is decoded smaller
+    if spec.value_range != other.value_range or (is_jpeg and _shrink(size, spec) != _shrink(size, other)):
+        image, box, _ = _open(source, FILE_FORMATS, other)
+    return first, to_pixels(fit_to_square(image, other, box), other.channels), size
+
+
 def open_image(
     source: ImageSource,
     *,
