@@ -23,7 +23,8 @@ TEST_S = 150  # no named test needs a third of it without a mutation, on a busy 
 TRIAL_S = 600
 # The last word of a test that did not see a defence missing, but a program that cannot run at all.
 _BROKEN = re.compile(r"^E .*\b(SyntaxError|NameError|ImportError|ModuleNotFoundError|IndentationError)\b", re.M)
-_HUNG = re.compile(r"^E +Failed: Timeout", re.M)
+# The runner's own limit; one that a test is marked with is that test's way to notice a wait without end.
+_HUNG = re.compile(rf"^E +Failed: Timeout \(>{TEST_S:.1f}s\)", re.M)
 
 
 @dataclass(frozen=True)
