@@ -20,6 +20,7 @@ NAVIGATION: dict[str, list[str]] = {
         "guides/first-classifier",
         "cheat-sheet",
         "coming-from",
+        "guides/make-your-data-better",
         "check",
         "auto",
         "transfer",

@@ -304,8 +304,9 @@ def load_hashed_model(path: str | Path, device: torch.device) -> tuple[nn.Module
             raise RuntimeError(_first_difference(wanted, tensors))
         model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
-    except (UsageError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (UsageError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # A network's options are a stranger's words: infinity as a width, a text as a depth.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")

@@ -17,7 +17,7 @@ _LONG, _PLACES, _ALL = "Long runs, several processes", "Where it computes and wh
 _ADDRESS, _COMPUTING, _LIMITS = "Address and access", "Computing", "Limits"
 _GROUPS = {
     _IMAGES: "--data --layout --image-column --label-column --split-column --group-column --group-by --strict "
-    "--data-dir --list --against --corrupt",
+    "--data-dir --list --against --corrupt --corrections",
     _SETTINGS: "--model --recipe --epochs --config --set --no-skip --seed --steps --budget",
     _WEIGHTS: "--pretrained --strategy --weights --teacher",
     _LONG: "--resume --tensorboard --nproc --max-restarts",
@@ -58,6 +58,7 @@ _VALUES = {
     "LEVEL": "--fail-on",
     "ROW,COLUMN": "--at",
     "ADDRESS": "--host",
+    "PERSON": "--who",
     "PORT": "--port",
     "PREFIX": "--root-path",
     "ORIGIN": "--cors-origin",
@@ -77,12 +78,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "predict": ("catseye predict insects new", "catseye predict insects 'new/*.jpg' --top 3 --csv answers.csv"),
     "export": ("catseye export insects", "catseye export insects --to onnx,openvino --int8"),
     "bench": ("catseye bench insects insects/export/model.onnx --batch 1,8",),
-    "review": ("catseye review insects",),
-    "label": ("catseye label unsorted --classes ants,bees",),
-    "embed": ("catseye embed insects photos --out features.npz",),
-    "search": ("catseye search features.npz new/1.jpg",),
     "info": ("catseye info insects/export/model.onnx",),
     "serve": ("catseye serve insects/export/model.onnx", "catseye serve model.onnx --port 9000 --workers 2 --watch"),
+    "review": ("catseye review insects", "catseye review photos --out corrections.csv"),
+    "label": ("catseye label new --classes ants,bees",),
+    "embed": ("catseye embed insects photos", "catseye embed --pretrained photos --out features.parquet"),
+    "search": ("catseye search features.npz new/1.jpg --top 20",),
     "lab": ("catseye lab", "catseye lab insects"),
     "lr-find": ("catseye lr-find photos --model resnet18",),
     "timeline": ("catseye timeline digits --budget 30s",),

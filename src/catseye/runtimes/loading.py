@@ -59,6 +59,11 @@ def open_model(
     return _reader_of(row)(path, wish)
 
 
+def open_for_serving(path: Path, wish: OpenSettings) -> OpenedModel:
+    """A file that `open_model` has opened already, once more and otherwise: how a GPU is asked is tried out."""
+    return _reader_of(format_of(path))(path, wish)
+
+
 @reopened_elsewhere
 def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Classifier:
     """Open a trained model: a run folder, a model.safetensors, or an exported file of any format.
