@@ -4,6 +4,7 @@
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
     curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
+    threads.json      torch's threads, where there was a choice
 
 and checkpoint.safetensors, checkpoint.previous.safetensors while training is unfinished. Every file is
 written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
