@@ -3,7 +3,7 @@
     settings.toml     every setting          data.json         which image was on which side
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
-    curves.png, confusion.png
+    curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
 
 and checkpoint.safetensors, checkpoint.previous.safetensors while training is unfinished. Every file is
 written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
@@ -42,6 +42,7 @@ from catseye.settings.schema import Settings
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
 MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
 _SEAL = "sha256"
@@ -70,17 +71,24 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Everything that decided what the run computed."""
-        return read_settings(self.path / "settings.toml")
+        """Everything that decided what the run computed; its corrections are those that the run has kept."""
+        found = read_settings(self.path / "settings.toml")
+        if found.data.corrections:
+            kept = found.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
+            return found.model_copy(update={"data": kept})
+        return found
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """One row per finished epoch."""
         path = self.path / "history.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
         except (OSError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path} cannot be read ({error})") from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise ModelFileError(f"{path} should hold a JSON object per line")
+        return rows
 
     @property
     def data(self) -> dict[str, Any]:
@@ -295,8 +303,9 @@ def load_hashed_model(path: str | Path, device: torch.device) -> tuple[nn.Module
             raise RuntimeError(_first_difference(wanted, tensors))
         model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
-    except (UsageError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (UsageError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # A network's options are a stranger's words: infinity as a width, a text as a depth.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")

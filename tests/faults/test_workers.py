@@ -157,6 +157,22 @@ def test_a_worker_that_dies_or_hangs_is_an_error_in_time(number, rule, tmp_path,
     assert_same_weights(tmp_path / "run", whole.path)
 
 
+def test_a_worker_leaves_ctrl_c_to_its_trainer(tmp_path, tinted, monkeypatch):
+    """The key goes to all processes of the terminal; a worker that ended by it would end the run with an error."""
+    struck = []
+
+    def strike():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGINT)
+            struck.append(child.pid)
+
+    with monkeypatch.context() as patch:
+        at_step(patch.setattr, 1, strike)
+        run, _ = train(tinted, tmp_path / "run", TWO | {"training.batch_size": 2})
+    assert len(struck) == 2
+    assert run.metrics["num_images"] > 0
+
+
 def test_no_worker_outlives_a_trainer_that_is_killed(tinted, tmp_path, start):
     child = start(words(tinted, tmp_path / "run", TWO), at_step, 1, note_workers_and_die, str(tmp_path / "pids"))
     assert child.wait() == -9, child.said

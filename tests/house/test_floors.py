@@ -16,11 +16,11 @@ FLOORS = (
     {"classifier"},
     {"runs"},
     {"runtimes"},
-    {"explanation"},
+    {"explanation", "embedding"},
     {"evaluation"},
     {"training", "exporting"},
     {"prediction", "serving"},
-    {"lab", "deploying"},
+    {"lab", "deploying", "review"},
     {"cli"},
     {"__init__", "__main__"},
 )

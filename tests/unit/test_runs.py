@@ -2,8 +2,10 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -430,3 +432,31 @@ def test_the_environment_is_json_and_names_the_versions():
     content = json.loads(json.dumps(environment(), allow_nan=False))
     assert torch.__version__.startswith(content["packages"]["torch"])
     assert content["cpus"] >= 1
+
+
+@pytest.mark.parametrize("text", ["1", "[]", '{"epoch": 1}\n"a"', "{", "[" * 100_000], ids=range(5))
+def test_a_history_that_is_no_list_of_rows_is_said(text, tmp_path):
+    (tmp_path / "history.jsonl").write_text(text)
+    with pytest.raises(ModelFileError, match=r"history\.jsonl"):
+        _ = Run(tmp_path).history
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"depth": 10_000_000},
+        {"width": 1e300},
+        {"width": math.inf},
+        {"width": math.nan},
+        {"depth": "a"},
+        {"norm": 2.5, "depth": 5},
+    ],
+)
+def test_a_network_that_nobody_could_build_is_refused_at_once(options, tmp_path):
+    """A few bytes of a manifest can name any number of layers."""
+    said = manifest_of("tower", side=8, **options)
+    write_tensors(tmp_path / MODEL_FILE, {"a": torch.zeros(1)}, {METADATA_KEY: said.to_json()})
+    begun = time.process_time()
+    with pytest.raises(ModelFileError, match=r"do not fit|manifest is wrong"):
+        load_model(tmp_path / MODEL_FILE, CPU)
+    assert time.process_time() - begun < 5

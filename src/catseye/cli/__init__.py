@@ -18,6 +18,8 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
     explain.py   explain
     export.py    export, bench, info
     serve.py     serve
+    review.py    review, label
+    embed.py     embed, search
     models.py    models, summary
     settings.py  settings
     lab.py       lab
@@ -31,7 +33,21 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli import check, deploy, evaluate, explain, export, lab, models, predict, serve, settings, train
+from catseye.cli import (
+    check,
+    deploy,
+    embed,
+    evaluate,
+    explain,
+    export,
+    lab,
+    models,
+    predict,
+    review,
+    serve,
+    settings,
+    train,
+)
 from catseye.cli.endings import end_with
 from catseye.cli.help import add_examples
 from catseye.cli.printing import accept_any_encoding, asked, tell
@@ -48,6 +64,10 @@ VERBS: tuple[Callable[..., None], ...] = (
     export.bench_verb,
     export.info,
     serve.serve,
+    review.review_verb,
+    review.label_verb,
+    embed.embed_verb,
+    embed.search_verb,
     lab.lab,
     train.lr_find,
     train.timeline,

@@ -46,7 +46,8 @@ def evaluate_verb(
         note(line)
     if asked.json:
         corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
-        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **corruptions})
+        near = {"k_nn": result.neighbours.to_json()} if result.neighbours else {}
+        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **near, **corruptions})
         return
     show(_class_table(result.metrics))
     if result.corruptions:
@@ -56,6 +57,8 @@ def evaluate_verb(
     if best_of:
         tell(best_of)
     tell(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}")
+    if result.neighbours:
+        tell(result.neighbours.sentence())
     if result.out:
         names = ["report.html", "metrics.json", "confusion.png", *["corruptions.png"] * bool(result.corruptions)]
         tell("written: " + ", ".join(str(result.out / name) for name in names))
@@ -118,7 +121,7 @@ def compare_verb(
     if asked.json:
         print_json(found.to_json())
         return
-    table = Table("model", "network", "seed", "accuracy", "95 % interval", "macro F1", box=None)
+    table = Table("model", "network", "seed", "accuracy", "95% interval", "macro F1", box=None)
     for row in found.rows:
         interval = f"{row.low:.2%} – {row.high:.2%}"
         cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")

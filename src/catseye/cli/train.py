@@ -53,6 +53,10 @@ def train_verb(
     place: Annotated[
         str | None, typer.Option("--data", help="With --resume: where the run's images are now, if they were moved.")
     ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option("--corrections", help="Decisions of `catseye review`, applied by content.", show_default=False),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
     max_restarts: Annotated[
@@ -79,6 +83,8 @@ def train_verb(
         require_model(teacher)
     require_device(device)
     settings = reading_values(layout, image_column, label_column, split_column, group_column)
+    if corrections:
+        settings["data.corrections"] = str(corrections.absolute())
     if no_skip:
         settings["model.skip"] = False
     if strict:

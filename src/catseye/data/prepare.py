@@ -20,7 +20,7 @@ from catseye.data.decode import decode_all
 from catseye.data.groups import Groups, keep_together, related_groups
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
-from catseye.data.splits import split
+from catseye.data.splits import keep_in_training, split
 from catseye.data.storage import EVALUATION_BATCH, choose_storage, decoded_bytes, refuse_bad
 from catseye.data.survey import Sight, choose_input_px, first_sight, read_all
 from catseye.data.value_range import choose_value_range, describe_range
@@ -112,12 +112,14 @@ def prepare(
     refuse_bad(images, bad, settings.strict)
     together = keep_together(found.groups, related, found.near.pairs if found.near else None)
     splits = _draw_sides(images, usable, together, settings, seed)
+    there = usable[splits[usable] != NOT_SPLIT]  # without what people left out
     readable = np.zeros(len(images), bool)
-    readable[usable] = True
+    readable[there] = True
     facts = DataFacts(images, readable, splits, found.groups, related, found.near, bad, settings.allow_leaks)
+    facts = without_left_out(facts)
     verdict = make_verdict(facts, find_faults(facts))
     verdict.refuse()
-    train = usable[splits[usable] == TRAIN]
+    train = there[splits[there] == TRAIN]
     if decoded is not None:
         row = np.full(len(images), -1, np.int64)
         row[usable] = np.arange(len(usable))
@@ -155,17 +157,49 @@ def prepare(
 def _draw_sides(
     images: ImageSet, usable: Indices, groups: Groups, settings: DataSettings, seed: int
 ) -> NDArray[np.int8]:
-    """The side of every image, (N,); those that cannot be used have NOT_SPLIT. Groups stay on one side."""
+    """The side of every image, (N,); those that cannot be used have NOT_SPLIT. Groups stay on one side.
+
+    Corrections move no image: the sides are drawn from the labels that DATA has. Only a class that is new, and that
+    has nothing to learn from, gets an image back.
+    """
     splits = np.full(len(images), NOT_SPLIT, np.int8)
-    splits[usable] = split(
-        images.labels[usable],
+    corrected = images.corrected
+    drawn = split(
+        (images.labels if corrected is None else corrected.given_labels)[usable],
         groups[usable],
         images.splits[usable],
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         seed=seed,
     )
+    splits[usable] = drawn
+    if corrected is not None:
+        usable = usable[~corrected.left_out[usable]]
+        drawn = splits[usable]
+        if (images.splits[usable] == NOT_SPLIT).any():
+            keep_in_training(drawn, images.labels[usable], groups[usable], np.ones(len(usable), bool), seed)
+        splits[corrected.left_out] = NOT_SPLIT
+        splits[usable] = drawn
     return splits
+
+
+def without_left_out(facts: DataFacts) -> DataFacts:
+    """The facts without the images that people left out: those are no copies of others any more."""
+    corrected = facts.images.corrected
+    if corrected is None or not corrected.left_out.any():
+        return facts
+    out = corrected.left_out
+    equal = np.where(out, np.arange(len(out)), facts.equal)
+    for first in np.unique(facts.equal[out]).tolist():  # a group whose first image is gone has another first
+        members = np.flatnonzero((facts.equal == first) & ~out)
+        equal[members] = members[0] if len(members) else first
+    twins = facts.twins
+    if twins is not None:
+        keep = ~out[twins.pairs].any(1)
+        twins = replace(
+            twins, pairs=twins.pairs[keep], correlations=twins.correlations[keep], mirrored=twins.mirrored[keep]
+        )
+    return replace(facts, equal=equal, twins=twins)
 
 
 def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None) -> Preprocessing:

@@ -56,6 +56,8 @@ def prepare_evaluation(
         splits = _recorded_splits(images, chosen)
     side = next((side for side in (TEST, VAL) if (splits == side).any()), None)
     indices = np.flatnonzero(splits == side) if side is not None else np.arange(len(images))
+    if images.corrected is not None:
+        indices = indices[~images.corrected.left_out[indices]]
     notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every image"]
     if side == VAL:
         notes.append("there is no test split; where validation chose the epoch, its score may be too high")

@@ -5,7 +5,6 @@ process to another; the pixels go straight into an array that all share. Called 
 """
 
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from catseye.data.check.copies import fine_spec
 from catseye.data.check.duplicates import THUMB_PX
 from catseye.data.check.second_look import FINE_PX
 from catseye.data.sources import ImageSet
+from catseye.data.sources.image_set import content_digest
 from catseye.errors import ImageError
 from catseye.preprocess import Pixels, Preprocessing, preprocess, preprocess_sized, preprocess_twice
 
@@ -110,8 +110,3 @@ def thumbs_of(fine: Pixels) -> Pixels:
 def is_lossy(content: bytes | Pixels) -> bool:
     """Whether it is of a format that loses detail."""
     return isinstance(content, bytes) and content.startswith(_LOSSY_HEADS)
-
-
-def content_digest(content: bytes | Pixels) -> bytes:
-    """What tells equal contents from others, 16 bytes."""
-    return blake2b(content if isinstance(content, bytes) else content.tobytes(), digest_size=16).digest()

@@ -66,7 +66,7 @@ def split(
         if start == 0 and len(members) >= 2:
             small.append(members)
     _hold_out_of_small(result, small, sides, derive(seed, "split", len(labels)))
-    _keep_in_training(result, labels, groups, pool, derive(seed, "split", len(labels) + 1))
+    keep_in_training(result, labels, groups, pool, derive(seed, "split", len(labels) + 1))
     return result
 
 
@@ -88,7 +88,7 @@ def _hold_out_of_small(
             wanted -= len(group)
 
 
-def _keep_in_training(
+def keep_in_training(
     result: NDArray[np.int8],
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],

@@ -26,8 +26,9 @@ from catseye.data.decode import Decoded, keep_decoded, kept_decoded
 from catseye.data.file_facts import FileStamps, file_facts, stamp_files
 from catseye.data.groups import Groups
 from catseye.data.pool import room_for, shared_out
-from catseye.data.reading import Portion, Wish, content_digest, is_lossy, read_portion
+from catseye.data.reading import Portion, Wish, is_lossy, read_portion
 from catseye.data.sources import ImageSet
+from catseye.data.sources.image_set import content_digest
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
 from catseye.machine.waiting import Waiting

@@ -19,6 +19,7 @@ from catseye.counting import agree, count
 from catseye.evaluation.calibration import Calibration, judge
 from catseye.evaluation.corruptions import Corruptions
 from catseye.evaluation.gallery import Gallery, choose_images
+from catseye.evaluation.knn_baseline import NeighbourScore
 from catseye.evaluation.label_errors import Suspect, find_label_errors
 from catseye.evaluation.measure import MeasuredModel
 from catseye.evaluation.metrics import Metrics
@@ -37,7 +38,12 @@ from catseye.runs import Run, environment, open_run, read_json
 MAX_MATRIX = 40  # classes; with more, the table of confused pairs has to do
 
 
-def render_report(measured: MeasuredModel, metrics: Metrics, corruptions: Corruptions | None = None) -> str:
+def render_report(
+    measured: MeasuredModel,
+    metrics: Metrics,
+    corruptions: Corruptions | None = None,
+    neighbours: NeighbourScore | None = None,
+) -> str:
     """The page as text."""
     outputs, manifest = measured.outputs, measured.model.manifest
     probabilities = softmax(outputs.logits, manifest.temperature)
@@ -59,7 +65,7 @@ def render_report(measured: MeasuredModel, metrics: Metrics, corruptions: Corrup
         metrics=metrics,
         trained_on=measured.trained_on,
         f1_interval=bootstrap_macro_f1(metrics.confusion),
-        facts=_report_facts(measured, metrics, calibration, suspects, rows),
+        facts=_report_facts(measured, metrics, calibration, suspects, rows) + _on_neighbours(neighbours, metrics),
         rows=rows,
         classes=classes,
         matrix=shaded_matrix(metrics) if len(classes) <= MAX_MATRIX else None,
@@ -111,7 +117,7 @@ def _report_facts(
         (
             "good" if weakest.recall_low > 0.8 else "mind",
             f"The weakest class is {weakest.name}: {weakest.recall:.1%} of its {weakest.support:,} images are "
-            f"recognised (95 % interval {weakest.recall_low:.1%} – {weakest.recall_high:.1%}).",
+            f"recognised (95% interval {weakest.recall_low:.1%} – {weakest.recall_high:.1%}).",
         )
     )
     missing = [row.name for row in rows if not row.support]
@@ -147,6 +153,13 @@ def _report_facts(
             continue
         found.append((kind, note[:1].upper() + note[1:] + "."))
     return found
+
+
+def _on_neighbours(neighbours: NeighbourScore | None, metrics: Metrics) -> list[tuple[str, str]]:
+    if neighbours is None:
+        return []
+    sentence = neighbours.sentence()
+    return [("good" if metrics.accuracy >= neighbours.accuracy else "mind", f"{sentence[:1].upper()}{sentence[1:]}.")]
 
 
 def _details(measured: MeasuredModel, run: Run | None) -> list[tuple[str, str]]:

@@ -57,6 +57,7 @@ class DataSettings(SettingsTable):
     group_column: str = Field(
         default="", description="column whose equal values stay on one side; empty: guessed; none: there is none"
     )
+    corrections: str = Field(default="", description="file of decisions about labels, from catseye review; applied")
     allow_leaks: bool = Field(default=False, description="report a score even where held-out images also trained")
 
 

@@ -33,5 +33,6 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     history.py          one line per epoch; TensorBoard
     progress.py         the live bar, or plain lines
     signals.py          Ctrl-C and SIGTERM, answered at a safe place
+    threads.py          one thread where more are slower, measured before the first step
     timeline.py         the walk behind `catseye timeline`
 """

@@ -30,6 +30,7 @@ from catseye.training.session import (
     with_a_tenth_of_the_rate,
 )
 from catseye.training.step import StepResult, train_step
+from catseye.training.threads import measured_threads
 
 
 @leaves_the_others
@@ -107,7 +108,8 @@ def train_to_the_end(
     console = session.place.console
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
-    fit(session, built, record, progress)
+    with measured_threads(record.run, built):
+        fit(session, built, record, progress)
     trained = finish(session, built, record)
     if trained.first:
         spent_s = time.monotonic() - request.begun_s

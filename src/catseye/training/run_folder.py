@@ -18,7 +18,7 @@ from rich.console import Console
 from catseye.errors import DataError, UsageError
 from catseye.files import write_atomically
 from catseye.manifest import Manifest, Provenance
-from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, create_run, locked, write_json
+from catseye.runs import CHECKPOINT_FILE, CORRECTIONS_FILE, PREVIOUS_FILE, Run, create_run, locked, write_json
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
 from catseye.training.captured import CapturedSteps, choose_captured
@@ -115,6 +115,9 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
     if session.place.processes.first:
         for name in (CHECKPOINT_FILE, PREVIOUS_FILE, "history.jsonl"):  # of a first attempt
             (run.path / name).unlink(missing_ok=True)
+        corrected = session.prepared.images.corrected
+        if corrected is not None:  # the file it was read from grows
+            write_atomically(run.path / CORRECTIONS_FILE, corrected.content)
         write_json(run.path / "data.json", session.describe_data())
         if session.decided:
             write_json(run.path / "auto.json", session.decided)

@@ -22,6 +22,8 @@ from catseye.data.loaders import Loader, draw_part
 from catseye.data.moved import locate_data
 from catseye.data.prepare import Prepared, prepare
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
+from catseye.data.sources.corrections import correction_facts, describe_corrections, uncorrected
+from catseye.data.survey import fingerprint_images
 from catseye.errors import UsageError
 from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
@@ -98,7 +100,7 @@ class RunSession:
         for name, label, side in zip(images.names, images.labels, prepared.splits, strict=True):
             if side >= 0:
                 names[SPLIT_LABELS[side]][name] = images.classes[label]
-        described = {
+        described: dict[str, Any] = {
             "source": images.source,
             "data_dir": str(self.data_dir.resolve()) if self.data_dir else None,
             "sha256": prepared.data_sha256,
@@ -110,6 +112,9 @@ class RunSession:
             "notes": prepared.notes,
             "check": [{"rule": f.rule, "severity": f.severity, "count": f.count} for f in prepared.verdict.findings],
         }
+        if images.corrected is not None:
+            before = fingerprint_images(uncorrected(images))  # what a run without corrections has as its sha256
+            described["corrections"] = {**correction_facts(images.corrected), "data_sha256": before}
         return {**described, "parts": dict(self.parts)} if self.parts else described
 
 
@@ -219,6 +224,8 @@ def _list_images(source: str, chosen: Settings, place: Workplace, data_dir: Path
     """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
     images = open_source(source, data_dir=data_dir, settings=chosen.data)
     place.say(name_classes(images.classes))
+    if images.corrected is not None:
+        place.say(describe_corrections(images.corrected))
     return images
 
 

@@ -18,6 +18,8 @@ moved, copied or rewritten. Called by `prepare.py` and `check.py`. No torch.
     columns.py        which column of a list names files, which labels, splits, groups
     listed_files.py   the files that a list means: other systems' paths, missing suffixes
     labels.py         what is odd about labels: empty, several in a cell, numbers
+    corrections.py    decisions of people about labels: read, and applied by content
+    unlabelled.py     a folder whose images have no label yet
     table.py          a CSV file becomes an `ImageSet`
 """
 
@@ -28,6 +30,7 @@ from catseye.data.sources.image_set import TEST as TEST
 from catseye.data.sources.image_set import TRAIN as TRAIN
 from catseye.data.sources.image_set import VAL as VAL
 from catseye.data.sources.image_set import ArrayReader as ArrayReader
+from catseye.data.sources.image_set import Corrected as Corrected
 from catseye.data.sources.image_set import ImageSet as ImageSet
 from catseye.data.sources.image_set import Reader as Reader
 from catseye.data.sources.layout import UnclearLayout as UnclearLayout
