@@ -5,7 +5,7 @@
     metrics.json      held-out results       environment.json  versions, hardware, time
     curves.png, confusion.png
 
-and checkpoint.safetensors, checkpoint.previous.safetensors while training is unfinished. Every file is
+and checkpoint.safetensors, checkpoint.previous.safetensors, features.safetensors while training is unfinished. Every file is
 written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
 weights carries a sha256 over them, so a bit that the disk changed is found.
 Called by training, evaluation and cli.
@@ -43,6 +43,7 @@ from catseye.settings.schema import Settings
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
+FEATURES_FILE = "features.safetensors"
 MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
 _SEAL = "sha256"
 

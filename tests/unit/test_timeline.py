@@ -14,7 +14,8 @@ import catseye
 from catseye.data.loaders import MemoryLoader, StreamLoader, draw_part
 from catseye.errors import UnknownName, UsageError
 from catseye.models.milestones import MILESTONES
-from catseye.training.timeline import parse_duration, run_timeline, timeline_markdown
+from catseye.settings.durations import parse_duration
+from catseye.training.timeline import run_timeline, timeline_markdown
 from tests.conftest import write_tinted
 
 QUIET = Console(file=io.StringIO())

@@ -24,6 +24,8 @@ from catseye.cli.places import one_data, require_data, require_model, require_ou
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
 from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
+from catseye.settings.merge import own_settings
+from catseye.settings.promise import promised_s, refuse_beside_time
 
 
 def train_verb(
@@ -36,6 +38,10 @@ def train_verb(
         typer.Option("--recipe", "-r", help="auto (default), quick, photos, transfer, classic or a TOML file."),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time", help="90s, 10m, 1h: the best model in that time, found by trials that are told."),
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. training.lr=0.05.")] = None,
     no_skip: Annotated[bool, typer.Option("--no-skip", help="residual or tower without skips.")] = False,
@@ -73,16 +79,6 @@ def train_verb(
         require_out_folder(out, Path("runs"))
     if teacher is not None:
         require_model(teacher)
-    if nproc > 1:
-        from catseye.training.launch import launch
-
-        raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
-    if max_restarts:
-        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
-    from catseye.evaluation.guessing import beats_guessing
-    from catseye.training.auto import next_thing
-    from catseye.training.fit import train as run_training
-
     settings = reading_values(layout, image_column, label_column, split_column, group_column)
     if no_skip:
         settings["model.skip"] = False
@@ -94,6 +90,21 @@ def train_verb(
         settings["transfer.weights"] = str(weights)
     if teacher:
         settings["distillation.teacher"] = str(teacher)
+    if time_limit is not None:  # before torch is loaded, which takes seconds
+        settings["training.time_s"] = promised_s(time_limit)
+        named = {"epochs": epochs, "resume": resume, "teacher": teacher, "tensorboard": tensorboard}
+        own = own_settings(config=config, overrides=overrides or [], values=settings)
+        refuse_beside_time({**named, "recipe": recipe, "nproc": nproc}, own)
+    if nproc > 1:
+        from catseye.training.launch import launch
+
+        raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
+    if max_restarts:
+        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    from catseye.evaluation.guessing import beats_guessing
+    from catseye.training.auto import next_thing
+    from catseye.training.fit import train as run_training
+
     trained = run_training(
         data,
         recipe=recipe,
@@ -177,7 +188,8 @@ def timeline(
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)
     require_out_folder(out, Path("runs"))
-    from catseye.training.timeline import parse_duration, run_timeline, timeline_table
+    from catseye.settings.durations import parse_duration
+    from catseye.training.timeline import run_timeline, timeline_table
 
     folder, results = run_timeline(
         data,

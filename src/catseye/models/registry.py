@@ -116,7 +116,8 @@ def entry(name: str) -> Entry:
 def create(
     name: str, *, num_classes: int, in_channels: int = 3, input_px: int = 32, head: str = "own", **options: Any
 ) -> nn.Module:
-    """Build a network with fresh weights. `head="transfer"` puts transfer learning's head on it.
+    """Build a network with fresh weights. `head="linear"` puts transfer learning's head on it, "transfer" that
+    of runs made before 0.2.
 
     Shape: the network maps (N, in_channels, input_px, input_px) float to (N, num_classes) logits.
 
@@ -135,8 +136,8 @@ def create(
             has = f"it has: {', '.join(found.options)}" if found.options else "it has no options"
             raise UsageError(f"model.{option} would do nothing: {name} has no such option; {has}")
     model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=input_px, **options)
-    if head == "transfer":
-        model = replace_head(model, num_classes, in_channels, input_px)
+    if head in ("linear", "transfer"):
+        model = replace_head(model, num_classes, in_channels, input_px, head)  # type: ignore[arg-type]
     return model
 
 

@@ -81,7 +81,7 @@ class ModelSettings(SettingsTable):
 class TransferSettings(SettingsTable):
     """Published weights, and what becomes of them. `none` starts from fresh weights."""
 
-    strategy: Literal["none", "auto", "feature-extraction", "fine-tune", "full", "scratch"] = "none"
+    strategy: Literal["none", "auto", "trials", "feature-extraction", "fine-tune", "full", "scratch"] = "none"
     weights: str = Field(default="", description="a local file; empty: the published ones of the network")
     variants: int = Field(default=2, ge=1, le=100, description="feature-extraction: copies per image, the first plain")
     stages: int = Field(default=1, ge=1, le=100, description="fine-tune: how many of the last stages")
@@ -122,6 +122,9 @@ class TrainingSettings(SettingsTable):
     """How the weights are found."""
 
     epochs: int = Field(default=10, ge=1, le=100_000)
+    time_s: float = Field(
+        default=0.0, ge=0, le=1_000_000, description="the whole command ends within it, by trials; 0: no promise"
+    )
     batch_size: int = Field(default=128, ge=1, le=65_536)
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adamw"
     lr: float = Field(default=1e-3, gt=0, le=100, description="peak learning rate")
@@ -214,7 +217,7 @@ def inert_options(settings: Settings) -> dict[str, str]:
 
 def _idle_transfer(transfer: TransferSettings) -> dict[str, str]:
     uses = {
-        "weights": {"auto", "feature-extraction", "fine-tune", "full"},
+        "weights": {"auto", "trials", "feature-extraction", "fine-tune", "full"},
         "variants": {"auto", "feature-extraction"},
         "stages": {"fine-tune"},
         "backbone_lr": {"auto", "fine-tune", "full"},

@@ -30,6 +30,9 @@ from catseye.training.session import (
     with_a_tenth_of_the_rate,
 )
 from catseye.training.step import train_step
+from catseye.training.trials.ladder import search_for_best, searches
+
+SO_FAR_S = 5.0  # where nothing is chosen, the newest weights become the run's model that often
 
 
 @leaves_the_others
@@ -38,6 +41,7 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
 
     `data` is a folder of class folders, a zip, a CSV file or a built-in name. The options, all of them by name:
 
+    - `time`: "10m" or seconds: the best model in that time, found by trials. Otherwise training is as long as set.
     - `recipe`, `model`, `epochs`, `seed`: a recipe's name or file (auto without it, transfer with `pretrained`), a
       network's name, the number of epochs, where randomness begins.
     - `config`: a settings file on top of the recipe. `settings`: values keyed by dotted names,
@@ -63,6 +67,10 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
     if request.resume is not None:
         return _resume(request, open_run(request.resume), place)
     session = open_session(request, requested_settings(request), place)
+    if searches(session):
+        run, _ = run_folder.choose_run(request.out, session)
+        with run_folder.run_held(run, place.processes):
+            return _timed(request, place, search_for_best(request, session, run, anew=True))
     built = assemble(session)
     run, half_done = run_folder.choose_run(request.out, session)
     with run_folder.run_held(run, place.processes):
@@ -93,6 +101,9 @@ def _resume(request: RunRequest, run: Run, place: Workplace) -> TrainedRun:
         if run.finished:
             raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
         session = reopen_session(run, place, request)
+        if searches(session):
+            run_folder.note_place(run, session)
+            return _timed(request, place, search_for_best(request, session, run, anew=False))
         built = assemble(session)
         position = run_folder.continue_run(run, built.state, place.console)
         run_folder.note_place(run, session)
@@ -108,10 +119,13 @@ def train_to_the_end(
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
     fit(session, built, record, progress)
-    trained = finish(session, built, record)
+    return _timed(request, session.place, finish(session, built, record))
+
+
+def _timed(request: RunRequest, place: Workplace, trained: TrainedRun) -> TrainedRun:
+    """Say how long the whole command took."""
     if trained.first:
-        spent_s = time.monotonic() - request.begun_s
-        console.print(f"{spent_s:.1f} s from the command to the result", highlight=False)
+        place.say(f"{time.monotonic() - request.begun_s:.1f} s from the command to the result")
     return trained
 
 
@@ -127,6 +141,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
     side = "val" if len(loaders["val"].indices) else "test"
     choosing = side == "val" and training.keep == "best"
     state.model.train()
+    written_at = -math.inf
     with progress, checkpoints.kept(position):
         while position.epoch < training.epochs:
             if training.patience and position.epoch - 1 - position.best_epoch >= training.patience:
@@ -143,8 +158,12 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
             best = math.isfinite(score) and (better if choosing else position.epoch == training.epochs - 1)
             if best:
                 position.best, position.best_epoch = score if choosing else None, position.epoch
-            if best and processes.first:
+            late = (
+                time.monotonic() - written_at >= SO_FAR_S
+            )  # where the last epoch counts, those before are a model too
+            if processes.first and (best or (not choosing and math.isfinite(score) and late)):
                 save_model(record.run.model_path, state.whole_state(scored), record.manifest)
+                written_at = time.monotonic()
             if processes.first:
                 record.history.append(row)
             progress.look(scored, outputs)

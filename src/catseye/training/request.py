@@ -4,16 +4,17 @@ Enters: keyword arguments. Leaves: one frozen `RunRequest`, and the `Settings` i
 and timeline.py. What each option means is in the docstring of `catseye.train`.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypedDict
 
 from rich.console import Console
 
 from catseye.errors import UnknownName, UsageError
 from catseye.settings.merge import UNDECIDED, load_settings, own_settings
+from catseye.settings.promise import promised_s, refuse_beside_time
 from catseye.settings.schema import Settings
 from catseye.training.progress import EpochProgress, ShowProgress
 
@@ -47,6 +48,7 @@ class TrainOptions(SharedOptions, total=False):
     recipe: str | None
     model: str | None
     epochs: int | None
+    time: str | float | None
     config: str | Path | None
     settings: Mapping[str, object] | None
     out: str | Path | None
@@ -65,6 +67,7 @@ class RunRequest:
     recipe: str | None = None
     model: str | None = None
     epochs: int | None = None
+    time: str | float | None = None
     seed: int | None = None
     config: str | Path | None = None
     settings: Mapping[str, object] | None = None
@@ -77,7 +80,7 @@ class RunRequest:
     tensorboard: bool = False
     console: Console | None = None
     progress: ShowProgress = field(default=EpochProgress)
-    begun_s: float = field(default_factory=time.monotonic)
+    begun_s: float = field(default_factory=monotonic)
 
     @property
     def images_dir(self) -> Path | None:
@@ -96,7 +99,11 @@ def make_request(data: str | Path | None, options: Mapping[str, Any], kind: type
     for name in options:
         if name not in known:
             raise UnknownName("option", name, known)
-    return RunRequest(data, **options)
+    request = RunRequest(data, **options)
+    if request.time is not None:
+        named = {name: getattr(request, name) for name in ("epochs", "resume", "tensorboard", "recipe")}
+        refuse_beside_time(named, asked_for(request))
+    return request
 
 
 def requested_settings(
@@ -143,8 +150,13 @@ def _named_values(request: RunRequest) -> dict[str, object]:
     for key, value in (("model.name", request.model), ("training.epochs", request.epochs), ("seed", request.seed)):
         if value is not None:
             values[key] = value
+    if request.time is not None:
+        values["training.time_s"] = promised_s(request.time)
+    promised = bool(values.get("training.time_s"))
     if request.pretrained and not (request.settings or {}).get("transfer.strategy"):
-        values.setdefault("transfer.strategy", "auto")
+        values.setdefault("transfer.strategy", "trials" if promised else "auto")
+    if promised and values.get("transfer.strategy") == "auto":
+        values["transfer.strategy"] = "trials"
     return values
 
 

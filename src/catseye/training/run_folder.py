@@ -17,15 +17,16 @@ from rich.console import Console
 
 from catseye.errors import DataError, UsageError
 from catseye.files import write_atomically
-from catseye.manifest import Manifest, Provenance
-from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, create_run, locked, write_json
+from catseye.manifest import Architecture, Manifest, Provenance
+from catseye.runs import CHECKPOINT_FILE, FEATURES_FILE, PREVIOUS_FILE, Run, create_run, locked, write_json
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
+from catseye.training.cached_features import kept
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.divergence import LossWatch
 from catseye.training.history import History, summary_writer
-from catseye.training.network import RunNetwork
+from catseye.training.kept_features import keep_features
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.step import TrainState
@@ -52,7 +53,7 @@ def keep_record(
     with StopRequest(processes.largest) as stop:
         yield RunRecord(
             run,
-            make_manifest(session, built.network),
+            make_manifest(session, built.network.architecture),
             position,
             History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
             Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
@@ -113,12 +114,21 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
             write_json(run.path / "auto.json", session.decided)
         if built.network.plan:
             write_json(run.path / "transfer.json", built.network.plan.to_json())
+        if built.network.features_key:
+            keep_features(run.path / FEATURES_FILE, kept(built.loaders), built.network.features_key)
         # The last one: it makes the folder a run.
         write_atomically(run.path / "settings.toml", to_toml(session.settings))
     session.place.processes.wait()
     if not (run.path / "settings.toml").exists():
         raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
     return TrainingPosition()
+
+
+def begin_search(run: Run, session: RunSession) -> None:
+    """Write what a search is resumed and evaluated from; what its trials find is written by them."""
+    write_json(run.path / "data.json", session.describe_data())
+    write_json(run.path / "auto.json", dict(session.decided or {}))
+    write_atomically(run.path / "settings.toml", to_toml(session.settings))  # the last one: it makes the folder a run
 
 
 def continue_run(run: Run, state: TrainState, console: Console) -> TrainingPosition:
@@ -136,7 +146,7 @@ def note_place(run: Run, session: RunSession) -> None:
         write_json(run.path / "data.json", {**run.data, "source": session.prepared.images.source, "data_dir": folder})
 
 
-def make_manifest(session: RunSession, network: RunNetwork) -> Manifest:
+def make_manifest(session: RunSession, architecture: Architecture) -> Manifest:
     """What the model file will say of itself."""
     prepared = session.prepared
     provenance = Provenance(
@@ -151,6 +161,6 @@ def make_manifest(session: RunSession, network: RunNetwork) -> Manifest:
     return Manifest(
         classes=prepared.images.classes,
         preprocessing=prepared.spec,
-        architecture=network.architecture,
+        architecture=architecture,
         provenance=provenance,
     )

@@ -4,7 +4,6 @@ Enters: DATA and a budget per network. Leaves: timeline.json, timeline.md, timel
 Called by cli. The published figures beside the measured ones come from models/milestones.py.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -201,19 +200,3 @@ def timeline_figure(results: Sequence[MilestoneResult], budget_s: float) -> Figu
         axes.set_xticks(list(places), labels, fontsize=7, rotation=20)
         axes.grid(alpha=0.3, axis="y")
     return figure
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as 90s, 10m, 1.5h or plain seconds.
-
-    Raises:
-        UsageError: it is none.
-
-    >>> parse_duration("10m")
-    600.0
-
-    """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
-    if not found or float(found[1]) == 0:
-        raise UsageError(f"--budget is a time above 0 such as 90s, 10m or 1h; got {text!r}")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -24,7 +24,7 @@ from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.prepare import Prepared
 from catseye.errors import UsageError
 from catseye.models import registry
-from catseye.models.heads import replace_head
+from catseye.models.heads import HeadKind, replace_head
 from catseye.models.pretrained import Published
 from catseye.models.zoo import count_published_classes, load_published
 from catseye.settings.schema import Settings
@@ -117,7 +117,7 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
 
 
 def build_pretrained(
-    chosen: Settings, prepared: Prepared, published: Published, where: torch.device
+    chosen: Settings, prepared: Prepared, published: Published, where: torch.device, *, head: HeadKind = "linear"
 ) -> tuple[nn.Module, TransferPlan]:
     """The network with published weights, a fresh head, and frozen as the plan says.
 
@@ -140,14 +140,16 @@ def build_pretrained(
     ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if wanted != "scratch":
         load_published(model, published.state)
-    if wanted == "auto":
+    if wanted == "trials":
+        plan = TransferPlan("feature-extraction", 0, "a head first, trials after it", None, published.source)
+    elif wanted == "auto":
         likeness = measure_similarity(model, prepared, published.expected.px)
         strategy, stages, reason = choose_strategy(prepared.counts["train"], likeness)
         plan = TransferPlan(strategy, stages, reason, round(likeness, 4), published.source)
     else:
         assert wanted != "none"  # whoever asks for no transfer does not come here
         plan = TransferPlan(wanted, chosen.transfer.stages, "as set", None, published.source)
-    replace_head(model, len(prepared.images.classes), spec.channels, spec.height_px)
+    replace_head(model, len(prepared.images.classes), spec.channels, spec.height_px, head)
     if plan.strategy == "feature-extraction":
         freeze(model.get_submodule("features"))
     elif plan.strategy == "fine-tune":

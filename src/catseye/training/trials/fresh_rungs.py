@@ -1,0 +1,2 @@
+def fresh_rungs(search):
+    return
