@@ -5,8 +5,8 @@
     metrics.json      held-out results       environment.json  versions, hardware, time
     curves.png, confusion.png
 
-and checkpoint.safetensors, checkpoint.previous.safetensors, features.safetensors while training is unfinished. Every file is
-written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
+and checkpoint.safetensors, checkpoint.previous.safetensors, features*.safetensors while training is unfinished. Every
+file is written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
 weights carries a sha256 over them, so a bit that the disk changed is found.
 Called by training, evaluation and cli.
 """

@@ -5,6 +5,7 @@ print. Called by `training/session.py`; the evaluation half is `prepare_evaluati
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -219,7 +220,7 @@ def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | Non
     return _own_spec(settings, side, channels)
 
 
-def _own_spec(settings: DataSettings, side: int, channels: int) -> Preprocessing:
+def _own_spec(settings: DataSettings, side: int, channels: Literal[1, 3]) -> Preprocessing:
     return Preprocessing(
         height_px=side,
         width_px=side,

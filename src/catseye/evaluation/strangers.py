@@ -1,7 +1,7 @@
 """How well a run tells images of something else from its own; and how a network learns what it knows.
 
-Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`, and by training when a run
-ends.
+Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`, and by training when
+a run ends.
 """
 
 from dataclasses import dataclass

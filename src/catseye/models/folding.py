@@ -60,7 +60,7 @@ def fold_norms(features: nn.Module, x: Tensor) -> nn.Module:
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
-    """Put the norm's scale and shift into the convolution; what is left of the norm is its activation, if it has one."""
+    """Put the norm's scale and shift into the convolution; of the norm its activation is left, if it has one."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     conv.weight, conv.bias = fuse_conv_bn_weights(

@@ -27,9 +27,9 @@ def say_duration(seconds: float) -> str:
     >>> [say_duration(seconds) for seconds in (1, 45, 600, 7200)]
     ['1 second', '45 seconds', '10 minutes', '2 hours']
     """
-    if seconds < 90:
+    if seconds < 120 and seconds % 60:
         number, unit = round(seconds), "second"
-    elif seconds < 5400:
+    elif seconds < 3600 or (seconds % 3600 and seconds < 10_800):
         number, unit = round(seconds / 60), "minute"
     else:
         number, unit = round(seconds / 3600), "hour"

@@ -4,9 +4,9 @@ Enters: `Facts`. Leaves: a `Choice`: the recipe whose settings are taken, those 
 sentence that says what is done and why. Called by session.py before an image is decoded. docs/auto.md has a paragraph
 per decision.
 
-Sizes and weights decide whether trials (trials/) do the rest. Counts decide where the user says how training is done, or
-where several processes train one network. No measure of likeness to ImageNet does: the one that transfer.py has calls
-x-rays similar to photographs and photographs of hands different from them.
+Sizes and weights decide whether trials (trials/) do the rest. Counts decide where the user says how training is done,
+or where several processes train one network. No measure of likeness to ImageNet does: the one that transfer.py has
+calls x-rays similar to photographs and photographs of hands different from them.
 """
 
 import math
@@ -80,7 +80,7 @@ def choose_way(facts: Facts) -> Choice:
 
     >>> facts = Facts(240, 2, 110, 130, side_px=450, weights="PyPI package")
     >>> choose_way(facts).values["transfer.strategy"]
-    'feature-extraction'
+    'trials'
 
     """
     small = facts.side_px <= SMALL_PX
@@ -137,7 +137,7 @@ def _without_epochs(sentence: str) -> str:
 
 def _small_network(facts: Facts) -> Choice:
     """The settings of `quick`, whose rate of 0.1 is that of batches of 128, for a set of any size."""
-    batch_size, epochs = _batch_and_epochs(facts.num_training, largest=128, epochs=10)
+    batch_size, epochs = batch_and_epochs(facts.num_training, largest=128, epochs=10)
     values = {"training.batch_size": batch_size, "training.epochs": epochs, "training.lr": 0.1 * batch_size / 128}
     return Choice(
         "quick",
@@ -178,7 +178,7 @@ def _published_weights(facts: Facts) -> Choice:
 
 
 def _photo_network(facts: Facts) -> Choice:
-    batch_size, epochs = _batch_and_epochs(facts.num_training, largest=32, epochs=20)
+    batch_size, epochs = batch_and_epochs(facts.num_training, largest=32, epochs=20)
     values = {
         "training.batch_size": batch_size,
         "training.epochs": epochs,
@@ -195,7 +195,7 @@ def _photo_network(facts: Facts) -> Choice:
     )
 
 
-def _batch_and_epochs(num_training: int, *, largest: int, epochs: int) -> tuple[int, int]:
+def batch_and_epochs(num_training: int, *, largest: int, epochs: int) -> tuple[int, int]:
     """A power of two from 8 to `largest` that makes 20 batches of an epoch, and epochs that make 400 updates."""
     wanted = max(1, num_training // LEAST_BATCHES)
     batch_size = min(largest, max(8, 2 ** math.floor(math.log2(wanted))))

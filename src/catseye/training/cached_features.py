@@ -36,7 +36,8 @@ class FeatureLoader:
     """Batches of pooled features (N, F, 1, 1) float32 in place of images.
 
     `features` (V, M, F), or (V, M, C, h, w) where they are an inner layer's: V variants of each image, the first one
-    plain; `row` leads from an image's number to its row. A training epoch draws one variant per image, evaluation takes the plain one.
+    plain; `row` leads from an image's number to its row. A training epoch draws one variant per image,
+    evaluation takes the plain one.
     """
 
     features: Tensor

@@ -12,8 +12,7 @@ from typing import Unpack
 
 import torch
 
-from catseye.errors import CatseyeError, DataError, Diverged, TrainingError, UsageError
-from catseye.runs import Run, open_run, save_model
+from catseye.errors import CatseyeError, DataError, Diverged, TrainingError
 from catseye.training import run_folder
 from catseye.training.assemble import Assembled, assemble
 from catseye.training.distributed import leaves_the_others
@@ -65,7 +64,7 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
     request = make_request(data, options, TrainOptions)
     place = find_workplace(request)
     if request.resume is not None:
-        return _resume(request, open_run(request.resume), place)
+        return _resume(request, request.resume, place)
     session = open_session(request, requested_settings(request), place)
     if searches(session):
         run, _ = run_folder.choose_run(request.out, session)
@@ -95,11 +94,11 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
             return train_to_the_end(request, session, built, record)
 
 
-def _resume(request: RunRequest, run: Run, place: Workplace) -> TrainedRun:
+def _resume(request: RunRequest, path: str | Path, place: Workplace) -> TrainedRun:
+    run = run_folder.find_unfinished(path)
     refuse_with_resume(request)
     with run_folder.run_held(run, place.processes):
-        if run.finished:
-            raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
+        run_folder.refuse_finished(run)
         session = reopen_session(run, place, request)
         if searches(session):
             run_folder.note_place(run, session)
@@ -162,7 +161,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
                 time.monotonic() - written_at >= SO_FAR_S
             )  # where the last epoch counts, those before are a model too
             if processes.first and (best or (not choosing and math.isfinite(score) and late)):
-                save_model(record.run.model_path, state.whole_state(scored), record.manifest)
+                record.keep(state.whole_state(scored))
                 written_at = time.monotonic()
             if processes.first:
                 record.history.append(row)

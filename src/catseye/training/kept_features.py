@@ -1,7 +1,7 @@
-"""Features of a frozen backbone in the folder of an unfinished run, so that one that goes on does not compute them again.
+"""Features of a frozen backbone in the folder of an unfinished run, which does not compute them again when it goes on.
 
-Enters: tensors, and what they depend on. Leaves: the same tensors, if nothing of that has changed. Called by network.py,
-run_folder.py and the trials.
+Enters: tensors, and what they depend on. Leaves: the same tensors, if nothing of that has changed. Called by
+network.py, run_folder.py and the trials.
 """
 
 import json

@@ -52,7 +52,7 @@ def build_network(session: RunSession) -> RunNetwork:
     built = _fresh(session) if session.published is None else _pretrained(session, session.published)
     if session.settings.training.sync_batch_norm and session.place.processes.world_size > 1:
         synchronise(built.model)
-    return replace(built, num_parts=_parts_for_memory(session, built))
+    return replace(built, num_parts=parts_for_memory(session, built))
 
 
 def _fresh(session: RunSession) -> RunNetwork:
@@ -139,7 +139,7 @@ def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
     return {**cached.loaders, "train": train}
 
 
-def _parts_for_memory(session: RunSession, network: RunNetwork) -> int:
+def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
     """Into how many parts a batch is cut so that a run on a CPU stays within its memory."""
     training, spec, place = session.settings.training, session.prepared.spec, session.place
     batch_size = min(training.batch_size, len(network.loaders["train"].indices))

@@ -4,7 +4,7 @@ Enters: `--out` and a `RunSession`. Leaves: a `Run`, held against a second train
 kept of it while it trains. Called by fit.py and timeline.py; the files are runs.py's and checkpoints.py's part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +14,22 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from catseye.errors import DataError, UsageError
 from catseye.files import write_atomically
 from catseye.manifest import Architecture, Manifest, Provenance
-from catseye.runs import CHECKPOINT_FILE, FEATURES_FILE, PREVIOUS_FILE, Run, create_run, locked, write_json
+from catseye.runs import (
+    CHECKPOINT_FILE,
+    FEATURES_FILE,
+    PREVIOUS_FILE,
+    Run,
+    create_run,
+    locked,
+    open_run,
+    save_model,
+    write_json,
+)
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
 from catseye.training.cached_features import kept
@@ -42,6 +53,10 @@ class RunRecord:
     history: History
     checkpoints: Checkpoints
     watch: LossWatch
+
+    def keep(self, state: Mapping[str, Tensor]) -> None:
+        """These weights are the run's model from here on."""
+        save_model(self.run.model_path, state, self.manifest)
 
 
 @contextmanager
@@ -92,6 +107,27 @@ def _half_done(out: str | Path | None, session: RunSession) -> Run | None:
         source = session.prepared.images.source
         raise DataError(f"{source} has changed since {out} began; put it back or give another --out")
     return run
+
+
+def find_unfinished(path: str | Path) -> Run:
+    """The run folder that a command goes on with.
+
+    Raises:
+        ModelFileError: it is none.
+
+    """
+    return open_run(path)
+
+
+def refuse_finished(run: Run) -> None:
+    """Stop where nothing is left to be done; asked while the folder is held.
+
+    Raises:
+        UsageError: the run is finished.
+
+    """
+    if run.finished:
+        raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
 
 
 def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:

@@ -177,11 +177,12 @@ def freeze(module: nn.Module) -> None:
     """
     module.requires_grad_(False)
     for part in module.modules():
-        part.train = MethodType(_stay_in_evaluation_mode, part)  # type: ignore[method-assign]
+        part.train = MethodType(stay_in_evaluation_mode, part)  # type: ignore[method-assign]
     module.train()
 
 
-def _stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
+def stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
+    """What `freeze` puts in the place of a module's `train`."""
     module.training = False
     for child in module.children():
         child.train(False)
@@ -204,6 +205,11 @@ def backbone_units(model: nn.Module) -> list[list[nn.Module]]:
         else:
             units[-1].append(layer)
     return units
+
+
+def backbone_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers that `backbone_units` groups, with those that have no weights, in order."""
+    return _opened_containers(model.get_submodule("features"))
 
 
 def _opened_containers(module: nn.Module) -> list[nn.Module]:

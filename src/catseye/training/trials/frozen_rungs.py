@@ -1,7 +1,7 @@
 """The first rungs of the ladder: heads on the frozen features of published weights, at several input sizes.
 
-Enters: a `Search`. Leaves: trials, and a model after the first head. Called by ladder.py. Features are computed once per
-image and size, and lie in the run folder while the run is unfinished. The test images have none.
+Enters: a `Search`. Leaves: trials, and a model after the first head. Called by ladder.py. Features are computed once
+per image and size, and lie in the run folder while the run is unfinished. The test images have none.
 """
 
 import time
@@ -30,11 +30,12 @@ from catseye.training.transfer import build_pretrained, pretrained_options
 from catseye.training.trials.linear_head import (
     FeatureTable,
     HeadFit,
+    few_threads,
     fit_discriminant,
     fit_logistic,
     vote_neighbours,
 )
-from catseye.training.trials.scores import Score, score_answers
+from catseye.training.trials.scores import TrialScore, score_answers
 from catseye.training.trials.search import Found, Kept, Search, SearchOver, choose_jury
 
 SIZES_PX = (352, 288, 224, 160, 128, 96)
@@ -91,7 +92,9 @@ def open_backbone(search: Search) -> Backbone:
     session = search.session
     assert session.published is not None
     torch.manual_seed(session.settings.seed)
-    model, _ = build_pretrained(session.settings, session.prepared, session.published, session.place.device)
+    whole = session.settings.transfer.model_copy(update={"strategy": "full"})  # what is frozen is each trial's own
+    chosen = session.settings.model_copy(update={"transfer": whole})
+    model, _ = build_pretrained(chosen, session.prepared, session.published, session.place.device)
     model.eval().requires_grad_(False)
     architecture = Architecture(
         name=session.settings.model.name, options={**pretrained_options(session.settings), "head": session.head}
@@ -231,8 +234,10 @@ def frozen_rungs(search: Search, backbone: Backbone) -> None:
     _try_head(search, backbone, found, lambda t: fit_logistic(t, standardise=True), "the same, features standardised")
     _try_head(search, backbone, found, fit_discriminant, "linear discriminants")
     search.look()
-    _try_sizes(search, backbone, px)
-    _try_mirrored(search, backbone)
+    if search.may_gain:
+        _try_sizes(search, backbone, px)
+    if search.may_gain:
+        _try_mirrored(search, backbone)
 
 
 def _try_sizes(search: Search, backbone: Backbone, first_px: int) -> None:
@@ -274,18 +279,22 @@ def _try_head(
     search: Search, backbone: Backbone, found: Features, fit: Callable[[FeatureTable], HeadFit], name: str
 ) -> None:
     search.look()
+    if search.kept is not None and not search.budget.fits(search.slowest_head_s):
+        return
     begun = time.perf_counter()
-    head = fit(_table(search, found))
+    with few_threads(found.train.numel()):
+        head = fit(_table(search, found))
+    search.slowest_head_s = max(search.slowest_head_s, time.perf_counter() - begun)
     if not bool(head.weight.isfinite().all() and head.bias.isfinite().all()):
         raise TrainingError(f"{name}: the head has no finite weights; are all images of one colour?")
-    score = _score(search, found, head)
+    score = _score_head(search, found, head)
     if search.consider(
         name, score, time.perf_counter() - begun, lambda: _found(search, backbone, found, head, name, score)
     ):
         search.heads["best"] = (head.weight, head.bias)
 
 
-def _score(search: Search, found: Features, head: HeadFit) -> Score:
+def _score_head(search: Search, found: Features, head: HeadFit) -> TrialScore:
     """Learners outside their folds, and the judges of the validation split, where those judge."""
     assert search.jury is not None
     numbers, logits = found.numbers, head.logits
@@ -296,7 +305,7 @@ def _score(search: Search, found: Features, head: HeadFit) -> Score:
     return score_answers(logits, search.labels[numbers], numbers, search.weights)
 
 
-def _found(search: Search, backbone: Backbone, found: Features, head: HeadFit, name: str, score: Score) -> Found:
+def _found(search: Search, backbone: Backbone, found: Features, head: HeadFit, name: str, score: TrialScore) -> Found:
     manifest = make_manifest(found.session, backbone.architecture)
     known = ~np.isnan(head.logits[0]).any(1)
     temperature = fit_temperature(head.logits[0][known], search.labels[found.numbers][known])

@@ -1,7 +1,7 @@
 """Successive halving: many candidates for a short time, the better half for a longer one, until one is left.
 
-Enters: candidates and a function that gives one of them a share of time. Leaves: them in order of merit, the best first.
-Called by the tuning rungs.
+Enters: candidates and a function that gives one of them some time. Leaves: them again, the best first. Called by the
+rungs that train.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,8 @@ def halve(
     >>> halve(["a", "b", "c", "d"], lambda name, round_: {"a": 1, "b": 4, "c": 3, "d": 2}[name], 2)
     ['b', 'c', 'd', 'a']
     """
-    standing, fallen = list(candidates), []
+    standing: list[Candidate] = list(candidates)
+    fallen: list[Candidate] = []
     for number in range(num_rounds):
         found = [(attempt(each, number), each) for each in standing]
         tried = sorted(((merit, place) for place, (merit, _) in enumerate(found) if merit is not None),
@@ -37,6 +38,4 @@ def halve(
         keep = max(1, (len(standing) + 1) // 2)
         fallen = order[keep:] + missed + fallen
         standing = order[:keep]
-        if len(standing) == 1 and number + 1 < num_rounds and len(found) == 1:
-            continue
     return standing + fallen

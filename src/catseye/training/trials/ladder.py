@@ -62,7 +62,7 @@ def search_for_best(request: RunRequest, session: RunSession, run: Run, *, anew:
         if search.kept is None:
             number = stop.received or 0
             raise Interrupted(f"stopped before the first head; go on with: catseye train --resume {run.path}", number)
-        trained = _measure(search)
+        trained = _measure_kept(search)
         if stop.received is not None:
             said = f"the best so far is measured: accuracy {trained.metrics.accuracy:.2%} on the {trained.side} split"
             raise Interrupted(f"stopped; {said}; run folder: {run.path}", stop.received)
@@ -92,7 +92,10 @@ def _climb(search: Search, fixed_end_s: float) -> None:
     fresh_rungs(search)
     if search.budget.left_s > 0:
         total = f" of {say_duration(search.budget.total_s)}" if session.settings.training.time_s else ""
-        say(f"- nothing is left to be tried that fits or could pay; {search.budget.spent_s:.0f} s{total} are spent")
+        why = (
+            "nothing is left to be tried that fits" if search.may_gain else "no judge is left that is answered wrongly"
+        )
+        say(f"- {why}; {search.budget.spent_s:.0f} s{total} are spent")
 
 
 def _plan_end(search: Search, fixed_end_s: float) -> None:
@@ -104,10 +107,21 @@ def _plan_end(search: Search, fixed_end_s: float) -> None:
         num_images += counts["val"]
     if session.published is None:
         num_images += min(NUM_LARGE, counts["train"])
-    search.budget.ending_s = fixed_end_s + search.pace.forecast_s(num_images, px)
+    search.budget.ending_s = fixed_end_s * crowding(
+        search.budget.spent_s, time.process_time()
+    ) + search.pace.forecast_s(num_images, px)
 
 
-def _measure(search: Search) -> TrainedRun:
+def crowding(spent_s: float, computed_s: float) -> float:
+    """How many times as long everything takes because others use the machine too; 1 where it is quiet.
+
+    >>> crowding(20.0, 30.0), crowding(60.0, 20.0)
+    (1.0, 3.0)
+    """
+    return max(1.0, min(10.0, spent_s / max(0.1, computed_s)))
+
+
+def _measure_kept(search: Search) -> TrainedRun:
     """The end: temperature, the test images, the files of a finished run."""
     kept = search.kept
     assert kept is not None

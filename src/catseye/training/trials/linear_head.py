@@ -6,7 +6,8 @@ that it had not seen. Called by the rungs of frozen features. Everything is comp
 Decay and shrinkage are chosen by repeated grouped folds, where many of the images are training images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ MAX_ITERATIONS = 60
 FEW, MANY = 1_000, 4_000  # images: below the first folds are repeated, above the second one of the folds is enough
 WORSE_IN_A_ROW = 2
 NEIGHBOURS = 5
+SMALL_MATRIX = 2_000_000  # values
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,17 @@ def fit_logistic(table: FeatureTable, *, standardise: bool = False) -> HeadFit:
     start = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, 10 * DECAYS[chosen])
     whole = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, DECAYS[chosen], start)
     return HeadFit(*frame.to_layer(whole[0]), found[chosen], DECAYS[chosen])
+
+
+@contextmanager
+def few_threads(num_values: int) -> Iterator[None]:
+    """Small matrices are multiplied sooner by one thread than by several that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if num_values < SMALL_MATRIX else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fit_discriminant(table: FeatureTable) -> HeadFit:
@@ -181,13 +194,13 @@ def solve_logistic(
             solver.zero_grad()
             rows = layers.flatten(0, 1)  # (P·K, r + 1)
             logits = torch.addmm(rows[:, -1], flat, rows[:, :-1].T)  # (V·N, P·K)
-            logits = logits.unflatten(1, (num_problems, num_classes)).permute(1, 2, 0)  # (P, K, V·N)
+            logits = logits.reshape(len(flat), num_problems, num_classes).permute(1, 2, 0)  # (P, K, V·N)
             loss = (F.cross_entropy(logits, truth, reduction="none") * share).sum()
             loss = loss + decay / 2 * rows[:, :-1].square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        solver.step(closure)
+        solver.step(closure)  # type: ignore[no-untyped-call]
     return layers.detach()
 
 

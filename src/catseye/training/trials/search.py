@@ -6,12 +6,12 @@ The rungs (frozen_rungs.py, tuning_rungs.py, fresh_rungs.py) hand their trials t
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from catseye.data.loaders import Indices, Loader
 from catseye.data.sources import TRAIN, VAL
@@ -22,7 +22,7 @@ from catseye.training.losses import balanced_weights
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.trials.folds import draw_folds
-from catseye.training.trials.scores import Score, Verdict, judge_beside
+from catseye.training.trials.scores import Comparison, TrialScore, judge_beside
 from catseye.training.trials.time_budget import Pace, TimeBudget
 
 ENOUGH_TO_JUDGE = 40  # validation images, beside a test split: with fewer, a part of the training images judges
@@ -65,12 +65,13 @@ class Kept:
     """The model as it stands: how it was made, what is needed to measure it, and its score."""
 
     name: str
-    score: Score
+    score: TrialScore
     session: RunSession  # with the input that this model takes
     loaders: Mapping[str, Loader]  # of features where those are known
     manifest: Manifest
     strategy: str = "feature-extraction"
     rows: tuple[Mapping[str, Any], ...] = ()
+    unfinished: bool = False  # weights of the first trial, which still goes on
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Search:
     jury: Jury | None = None
     heads: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # by what they were fitted on
     before: dict[str, Trial] = field(default_factory=dict)  # of an interrupted search
+    slowest_head_s: float = 0.0  # to fit a head on features that are known
 
     @property
     def num_classes(self) -> int:
@@ -136,13 +138,14 @@ class Search:
         if self.stop.asked() is not None or (self.kept is not None and self.budget.left_s <= 0):
             raise SearchOver
 
-    def consider(self, name: str, score: Score, seconds: float, make: Callable[[], Found] | None = None) -> bool:
+    def consider(self, name: str, score: TrialScore, seconds: float, make: Callable[[], Found] | None = None) -> bool:
         """Tell a trial, and keep its model if it pays. Without `make` it is a yardstick that cannot be kept."""
-        verdict = judge_beside(score, self.kept.score) if self.kept else Verdict(True, 0.0, 0.0, 0)  # the first is kept
+        rival = None if self.kept is None or self.kept.unfinished else self.kept
+        verdict = judge_beside(score, rival.score) if rival else Comparison(True, 0.0, 0.0, 0)  # the first is kept
         pays = make is not None and verdict.pays
         told = "for comparison" if make is None else "kept" if pays else "not kept"
         low, high = score.interval
-        beside = (verdict.gain, verdict.margin, verdict.num_images) if self.kept else (None, None, 0)
+        beside = (verdict.gain, verdict.margin, verdict.num_images) if rival else (None, None, 0)
         num = int(score.asked.sum())
         trial = Trial(name, score.accuracy, low, high, num, round(seconds, 2), told, *beside)
         if pays and make is not None:
@@ -151,6 +154,11 @@ class Search:
         self.write()
         self.session.place.say(trial.line(len(self.trials)))
         return pays
+
+    @property
+    def may_gain(self) -> bool:
+        """Whether the model as it stands leaves anything to be gained: a judge that it answered wrongly."""
+        return self.kept is None or self.kept.score.accuracy < 1
 
     def keep(self, found: Found) -> None:
         """The model of the run from here on."""
@@ -189,7 +197,7 @@ class Search:
         tensors = {"correct": self.kept.score.correct, "loss": self.kept.score.loss}
         state = {"name": self.kept.name, "strategy": self.kept.strategy, "spent_s": self.budget.spent_s}
         content = json.dumps({**state, "trials": [asdict(trial) for trial in self.trials]})
-        numbers = {name: _tensor(value) for name, value in tensors.items()}
+        numbers = {name: from_numpy(value) for name, value in tensors.items()}
         write_tensors(self.run.path / CHECKPOINT_FILE, numbers, {_KEY: content})
 
 
@@ -227,14 +235,3 @@ def read_search(run: Run) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]
 def restored_trials(rows: Sequence[Mapping[str, Any]]) -> list[Trial]:
     """The trials of an interrupted search."""
     return [Trial(**row) for row in rows]
-
-
-def with_input(kept: Kept, session: RunSession) -> Kept:
-    """The same, measured with another session."""
-    return replace(kept, session=session)
-
-
-def _tensor(values: NDArray[np.float64]) -> Tensor:
-    from torch import from_numpy
-
-    return from_numpy(values)

@@ -32,11 +32,6 @@ class TimeBudget:
         """Seconds that may still be worked before the end of the run has to begin; below 0: it is late."""
         return self.total_s * (1 - TOLERANCE) - LEAVE_S - self.ending_s - self.spent_s
 
-    @property
-    def over_at_s(self) -> float:
-        """The moment, on the clock `now`, at which work has to stop so that the end fits."""
-        return self.now() + self.left_s
-
     def fits(self, forecast_s: float) -> bool:
         """Whether something of that length may begin.
 
