@@ -11,9 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
-from catseye.errors import Interrupted
-from catseye.runs import CHECKPOINT_FILE, Run
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from catseye.data.prepare import prepare_again
+from catseye.errors import Interrupted, ModelFileError
+from catseye.runs import Run, load_model
 from catseye.settings.durations import say_duration
 from catseye.training.finish import NUM_LARGE, TrainedRun, measure_and_complete
 from catseye.training.kept_features import drop_features
@@ -23,7 +29,8 @@ from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.trials.fresh_rungs import fresh_rungs
 from catseye.training.trials.frozen_rungs import MOST_JUDGES, frozen_rungs, open_backbone
-from catseye.training.trials.search import Search, SearchOver, read_search, restored_trials
+from catseye.training.trials.scores import TrialScore
+from catseye.training.trials.search import Found, Kept, Search, SearchOver, read_search, restored_trials
 from catseye.training.trials.time_budget import TimeBudget
 from catseye.training.trials.tuning_rungs import tuning_rungs
 
@@ -55,10 +62,12 @@ def search_for_best(request: RunRequest, session: RunSession, run: Run, *, anew:
     with StopRequest() as stop:
         search = Search(session, run, budget, stop)
         budget.ending_s = fixed_end_s = FIXED_END_S + END_PER_START * min(20.0, begun)
+        earlier = None
         if before is not None:
             search.before = {trial.name: trial for trial in restored_trials(before[0]["trials"])}
+            earlier = _kept_before(search, *before)
         with _until_it_is_over():
-            _climb(search, fixed_end_s)
+            _climb(search, fixed_end_s, earlier)
         if search.kept is None:
             number = stop.received or 0
             raise Interrupted(f"stopped before the first head; go on with: catseye train --resume {run.path}", number)
@@ -77,18 +86,42 @@ def _until_it_is_over() -> Iterator[None]:
         return
 
 
-def _climb(search: Search, fixed_end_s: float) -> None:
+def _kept_before(search: Search, state: dict[str, Any], numbers: dict[str, NDArray[np.float64]]) -> Found | None:
+    """The model that an interrupted search had kept, if it is no head: heads are fitted again, which takes seconds."""
+    if state["strategy"] == "feature-extraction":
+        return None
+    try:
+        model, manifest = load_model(search.run.path, torch.device("cpu"))
+    except ModelFileError:
+        return None
+    session, settings = search.session, search.session.settings
+    if manifest.preprocessing != session.prepared.spec:
+        again = prepare_again(
+            session.prepared, settings.data, manifest.preprocessing, batch_size=settings.training.batch_size,
+            device=session.place.device, seed=settings.seed,
+        )  # fmt: skip
+        session = replace(session, prepared=again)
+    score = TrialScore(numbers["correct"], numbers["loss"], search.weights)
+    kept = Kept(state["name"], score, session, session.prepared.loaders, manifest, state["strategy"])
+    return Found(dict(model.state_dict()), kept)
+
+
+def _climb(search: Search, fixed_end_s: float, earlier: Found | None) -> None:
     session, say = search.session, search.session.place.say
     if session.published is not None:
         backbone = open_backbone(search)
         _plan_end(search, fixed_end_s)
         frozen_rungs(search, backbone)
+        if earlier is not None:
+            search.keep(earlier)
         _plan_end(search, fixed_end_s)
         kept = search.kept
         promised = session.settings.training.time_s
         if not promised and kept is not None and 1 - kept.score.accuracy <= LITTLE_TO_GAIN:
             search.budget.total_s = SHORT_PATIENCE_S
         tuning_rungs(search, backbone)
+    elif earlier is not None:
+        search.keep(earlier)
     fresh_rungs(search)
     if search.budget.left_s > 0:
         total = f" of {say_duration(search.budget.total_s)}" if session.settings.training.time_s else ""
@@ -139,7 +172,6 @@ def _measure_kept(search: Search) -> TrainedRun:
     search.write()
     for path in search.run.checkpoints:
         path.unlink(missing_ok=True)
-    (search.run.path / CHECKPOINT_FILE).unlink(missing_ok=True)
     drop_features(search.run.path)
     search.budget.ending_s = time.monotonic() - begun
     return replace(trained, input_px=kept.session.prepared.spec.height_px)

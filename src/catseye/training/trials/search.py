@@ -166,8 +166,12 @@ class Search:
         self.kept = found.kept
 
     def done_before(self, name: str) -> bool:
-        """Whether an interrupted search has tried this already."""
-        return name in self.before
+        """Whether an interrupted search has tried this already; its line is told again."""
+        if name not in self.before:
+            return False
+        self.trials.append(self.before.pop(name))
+        self.session.place.say(self.trials[-1].line(len(self.trials)))
+        return True
 
     def to_json(self) -> dict[str, Any]:
         """What auto.json says of the search."""

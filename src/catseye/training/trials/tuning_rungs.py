@@ -119,7 +119,7 @@ class _Workshop:
         assert jury is not None
         name = plan.name(epochs)
         if search.done_before(name):
-            return search.before[name].score
+            return search.trials[-1].score
         forecast = self.forecast_s(plan, epochs, len(jury.tuned_on), len(jury.asked))
         # It, or what is kept so far, would be tuned once more, on all training images.
         again = 0.0 if jury.by_validation else self.forecast_s(plan, epochs, len(self._training()), 0)
