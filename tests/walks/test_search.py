@@ -1,4 +1,4 @@
-"""`catseye train DATA --time`: trials that are told, the best so far as a model at every moment, one test at the end."""
+"""`catseye train DATA --time`: trials that are told, the best so far as a model at every moment, one test at last."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import catseye
 from catseye.errors import Interrupted, UsageError
 from catseye.evaluation.predict import collect_logits
 from catseye.runs import open_run
-from catseye.training.trials import frozen_rungs, ladder, tuning_rungs
+from catseye.training.trials import fresh_rungs, frozen_rungs, ladder, tuning_rungs
 from catseye.training.trials import search as search_module
 from tests.photos import photo
 from tests.stranger_sets import write_set
@@ -248,9 +248,10 @@ def test_a_signal_before_the_first_head_says_how_to_go_on(photos, weights, tmp_p
     assert caught.value.exit_code == 130
 
 
-def test_networks_from_fresh_weights_are_searched_too(tmp_path):
+def test_networks_from_fresh_weights_are_searched_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(fresh_rungs, "NUM_ROUNDS", 1)  # each network once
     data = write_set("tiny", tmp_path / "tiny")
-    trained = catseye.train(data, out=tmp_path / "run", time=30, device="cpu")
+    trained = catseye.train(data, out=tmp_path / "run", time=900, device="cpu")
     decided = auto_json(trained.path)
     assert "fresh weights" in decided["kept"]
     assert trained.metrics.accuracy > 0.8

@@ -113,14 +113,20 @@ def open_backbone(search: Search) -> Backbone:
 
 
 def first_size(search: Search) -> int:
-    """The largest input, at most the one the weights ask for, whose features leave time for more; 0 where none does."""
+    """The largest input, at most the one the weights ask for, whose features leave time for more; else the smallest.
+
+    A search that goes on has the features it began with.
+    """
     prepared = search.session.prepared
+    for px in (prepared.spec.height_px, *SIZES_PX):
+        if (search.run.path / f"features-{px}.safetensors").exists():
+            return px
     num_images = prepared.counts["train"] + min(MOST_JUDGES, prepared.counts["val"])
     own = prepared.spec.height_px
     for side in (own, *(px for px in SIZES_PX if px < own)):
         if search.pace.forecast_s(num_images, side) <= FIRST_SHARE * search.budget.left_s:
             return side
-    return 0
+    return min(own, SIZES_PX[-1])
 
 
 def at_size(search: Search, px: int) -> RunSession:
@@ -213,8 +219,6 @@ def _pass(
 def frozen_rungs(search: Search, backbone: Backbone) -> None:
     """Neighbours, logistic regression, other heads, other sizes, mirrored copies: one trial each."""
     px = first_size(search)
-    if not px:
-        px = SIZES_PX[-1]
     begun = time.perf_counter()
     try:
         session = at_size(search, px)
