@@ -179,7 +179,7 @@ def logistic_on_features(data: Path, seed: int) -> Table:
 def timm_fine_tuning(data: Path, seed: int) -> Table:
     """Part d: AdamW 5e-4, decay 0.05, cosine to 0 after one epoch of warm-up, 10 epochs, timm's augmentations.
 
-    timm's own script trains for 300 epochs by default; ten of them are taken here. The weights are read from the same package as catseye's.
+    timm's own script trains for 300 epochs by default; ten are taken here. The weights are read from the same package.
     """
     import timm
     import torch
