@@ -1,20 +1,23 @@
 # make demo   a classifier in a minute      make test        everything fast
 # make check  what CI runs first            make test-slow   everything else
 # make docs   the documents as a site       make format      format and imports
+# make fuzz   ten minutes of mutated inputs per reader; SECONDS_EACH=120 TARGETS="http zip" choose
 VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow test-deploy lock format docs bench
+.PHONY: setup demo check test test-slow mutants test-deploy fuzz lock format docs bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
 
 # pip rather than uv: pip also looks where the machine's owner keeps wheels (PIP_FIND_LINKS).
 $(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,pretrained,export,openvino,lab,batch,tensorboard,docs,dev]'
+	@test -x $(BIN)/python || { echo 'making $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
+	@echo 'installing catseye, everything that it can use and everything that its tests need into $(VENV): about 200'
+	@echo 'packages, 7 GB where torch comes with CUDA (CONTRIBUTING.md says how without); nothing outside of it changes'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[all,docs,dev]'
 	@touch $@
 
 demo: setup
@@ -33,6 +36,10 @@ test: setup
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000
 
+# Takes each defence away in turn; a named test has to notice. Some of them: make mutants ONLY="csp-of-json drain-delay"
+mutants: setup
+	$(BIN)/python -m tests.mutants $(ONLY)
+
 # Deployments for real: a Docker engine of the tests' own, pods in network namespaces behind HAProxy. Root and Debian's
 # packages; else skipped, with the reason.
 test-deploy: setup
@@ -41,6 +48,13 @@ test-deploy: setup
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends \
 	    docker.io runc mmdebstrap prometheus haproxy bubblewrap iproute2) >/dev/null; fi
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/deploy
+
+# Coverage-guided, one target after the other; what falls is kept under tests/fuzz/regressions/. Linux and macOS.
+SECONDS_EACH ?= 600
+TARGETS ?=
+fuzz: setup
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.campaign $(TARGETS) --seconds $(SECONDS_EACH)
 
 # Pins what the container installs, with the hashes of PyPI.
 lock: setup

@@ -38,7 +38,8 @@ from train_speed import HERE, run
 
 from catseye import preprocess as pixels_of
 from catseye.data.augment import normalise_batch, to_unit
-from catseye.data.loaders import Batch, MemoryLoader, StreamLoader, decode_all
+from catseye.data.decode import decode_all
+from catseye.data.loaders import Batch, MemoryLoader, StreamLoader
 from catseye.data.sources import open_source
 from catseye.runs import environment, write_json
 

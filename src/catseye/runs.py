@@ -3,7 +3,7 @@
     settings.toml     every setting          data.json         which image was on which side
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
-    curves.png, confusion.png
+    curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
 
 and checkpoint.safetensors, checkpoint.previous.safetensors, features*.safetensors while training is unfinished. Every
 file is written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
@@ -42,6 +42,7 @@ from catseye.settings.schema import Settings
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
 FEATURES_FILE = "features.safetensors"
 MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
@@ -71,17 +72,24 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Everything that decided what the run computed."""
-        return read_settings(self.path / "settings.toml")
+        """Everything that decided what the run computed; its corrections are those that the run has kept."""
+        found = read_settings(self.path / "settings.toml")
+        if found.data.corrections:
+            kept = found.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
+            return found.model_copy(update={"data": kept})
+        return found
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """One row per finished epoch."""
         path = self.path / "history.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
         except (OSError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path} cannot be read ({error})") from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise ModelFileError(f"{path} should hold a JSON object per line")
+        return rows
 
     @property
     def data(self) -> dict[str, Any]:
@@ -130,7 +138,7 @@ def create_run(out: str | Path | None, name: str) -> Run:
     if taken:
         resumable = (path / CHECKPOINT_FILE).exists()
         advice = f"continue it with --resume {path}, or" if resumable else "so"
-        raise UsageError(f"--out {path} is not empty; {advice} give another folder")
+        raise UsageError(f"--out {path} is not empty; {advice} choose a different folder")
     return Run(path)
 
 
@@ -198,12 +206,21 @@ def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
         ModelFileError: it is missing, damaged or of another format.
 
     """
+    return _tensors_of(_content_of(path), path, sealed=sealed)
+
+
+def _content_of(path: Path) -> bytes:
+    """Once: what is checked is what is used and what is hashed."""
     try:
-        content = path.read_bytes()  # once: what is checked is what is used
-        metadata = _check_header(content)
-        tensors = parse_tensors(content)
+        return path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _tensors_of(content: bytes, path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        metadata = _check_header(content)
+        tensors = parse_tensors(content)
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
     except (TypeError, KeyError, AttributeError):
@@ -264,12 +281,20 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
         ModelFileError: no such file, no manifest in it, or weights that do not fit the network it names.
 
     """
+    return load_hashed_model(path, device)[:2]
+
+
+def load_hashed_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
+    """As `load_model`, with the sha256 and the size of the very bytes that the network was built from."""
     file = Path(path)
     if file.is_dir():
         file = open_run(file).model_path
         if not file.exists():
             raise ModelFileError(f"{path} has no {MODEL_FILE} yet; finish it with `catseye train --resume {path}`")
-    tensors, metadata = read_tensors(file)
+    content = _content_of(file)
+    digest, num_bytes = sha256(content).hexdigest(), len(content)
+    tensors, metadata = _tensors_of(content, file)
+    del content
     manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
     try:
         # First without memory: a file that names a network of 30 GB must not be able to ask for them.
@@ -279,12 +304,14 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
             raise RuntimeError(_first_difference(wanted, tensors))
         model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
-    except (UsageError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (UsageError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # A network's options are a stranger's words: infinity as a width, a text as a depth.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")
-    return model.to(device, memory_format=torch.channels_last).eval(), manifest  # type: ignore[call-overload]
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval(), manifest, digest, num_bytes
 
 
 def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Module:

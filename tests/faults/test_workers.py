@@ -54,7 +54,7 @@ def test_a_image_that_breaks_in_mid_epoch_is_named_counted_and_left_out(num_work
 
     at_step(monkeypatch.setattr, 1, strike)
     run, said = train(data, out, STREAMED | {"data.workers": num_workers})
-    assert "1 images can no longer be read and are left out" in said
+    assert "1 image can no longer be read and is left out" in said
     assert after["name"] in said
     assert run.history[-1]["unreadable"] == 1
     if broken == "cut":
@@ -155,6 +155,22 @@ def test_a_worker_that_dies_or_hangs_is_an_error_in_time(number, rule, tmp_path,
     whole, _ = train(tinted, tmp_path / "whole", settings)
     train(None, None, resume=tmp_path / "run")
     assert_same_weights(tmp_path / "run", whole.path)
+
+
+def test_a_worker_leaves_ctrl_c_to_its_trainer(tmp_path, tinted, monkeypatch):
+    """The key goes to all processes of the terminal; a worker that ended by it would end the run with an error."""
+    struck = []
+
+    def strike():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGINT)
+            struck.append(child.pid)
+
+    with monkeypatch.context() as patch:
+        at_step(patch.setattr, 1, strike)
+        run, _ = train(tinted, tmp_path / "run", TWO | {"training.batch_size": 2})
+    assert len(struck) == 2
+    assert run.metrics["num_images"] > 0
 
 
 def test_no_worker_outlives_a_trainer_that_is_killed(tinted, tmp_path, start):

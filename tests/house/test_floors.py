@@ -16,18 +16,19 @@ FLOORS = (
     {"classifier"},
     {"runs"},
     {"runtimes"},
-    {"explanation"},
+    {"explanation", "embedding"},
     {"evaluation"},
     {"training", "exporting"},
     {"prediction", "serving"},
-    {"lab", "deploying"},
+    {"lab", "deploying", "review"},
     {"cli"},
     {"__init__", "__main__"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Rooms, and files of rooms, that load where torch is not installed.
 TORCH_FREE = (
-    "errors", "counting", "files", "seeds", "settings", "machine/cores", "decoding", "preprocess", "http", "manifest",
+    "errors", "counting", "files", "seeds", "settings", "machine/cores", "machine/groups",
+    "decoding", "preprocess", "http", "manifest",
     "classifier",
     "runtimes/loading", "runtimes/model_file", "runtimes/onnx", "runtimes/onnx_structure", "runtimes/openvino",
     "runtimes/torch_archive", "runtimes/tensorrt_engine_file", "prediction", "serving",

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +155,9 @@ class Starter:
                 cwd=cwd,
             )
         text = ""
+        impatient = threading.Timer(START_S, process.kill)
+        impatient.daemon = True
+        impatient.start()
         # The line ends are the server's; EOF means that it did not start.
         while not text.endswith("}\n"):
             piece = process.stdout.readline().decode()
@@ -161,6 +165,7 @@ class Starter:
                 process.wait(START_S)
                 raise AssertionError(f"it did not start ({process.returncode}): {log_path.read_text()[-2000:]}")
             text += piece
+        impatient.cancel()
         facts = json.loads(text)
         port = re.search(r":(\d+)(/|$)", facts["address"])
         running = Running(process, int(port[1]) if port else 0, facts, log_path)

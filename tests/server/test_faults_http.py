@@ -79,15 +79,26 @@ def test_15_a_long_boundary_and_ten_thousand_part_headers(server):
     body, kind = form(GOOD, boundary="b" * 257)
     heads = b"X-Header: 1\r\n" * 10_000
     flood = b'--b\r\nContent-Disposition: form-data; name="file"\r\n' + heads + b"\r\nx\r\n--b--\r\n"
-    many = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * 4_000 + b"--b--\r\n"
-    for content, said in (
-        (body, kind),
-        (flood, "multipart/form-data; boundary=b"),
-        (many, "multipart/form-data; boundary=b"),
+    many = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * 10_000 + b"--b--\r\n"
+    for content, said, rule in (
+        (body, kind, "a boundary of 1 to 70 plain characters"),
+        (flood, "multipart/form-data; boundary=b", "the headers of a part end within 4,096 bytes"),
+        (many, "multipart/form-data; boundary=b", "at most 64 parts are read"),
     ):
-        refused(server.predict(content, content_type=said), 400)
-    lines = server.wait_for(lambda: [one for one in server.events("request") if one.get("code") == "malformed-form"])
-    assert min(one["ms"] for one in lines) < 100
+        ids = set()
+        for _ in range(3):
+            answer = refused(server.predict(content, content_type=said), 400)
+            assert answer["code"] == "malformed-form"
+            assert rule in answer["error"]
+            ids.add(answer["request_id"])
+        lines = server.wait_for(lambda ids=ids: _lines_of(server, ids))
+        assert min(one["ms"] for one in lines) < 100  # the best of three, since the machine may be busy
+
+
+def _lines_of(server, ids: set[str]) -> list[dict]:
+    """The lines of these requests in the log; none until all are there."""
+    found = [one for one in server.events("request") if one.get("id") in ids]
+    return found if len(found) == len(ids) else []
 
 
 def test_16_a_preamble_of_100_megabytes(server):
@@ -100,6 +111,20 @@ def test_16_a_preamble_of_100_megabytes(server):
         connection.sendall(head.encode())
         refused(read_answer(connection), 413)
     assert server.memory_mb() - before < 10
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    sent, most = 0, 0.0
+    with server.connect() as connection:
+        try:
+            connection.sendall(head.encode())
+            while sent < 10**8:
+                connection.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+                sent += 0x100000
+                most = max(most, server.memory_mb())
+        except OSError:
+            pass  # it has closed: what it said before is read below
+    assert sent < 20 * CAP
+    assert most - before < 15
+    refused(server.raw(head.encode() + b"100000\r\n" + b"x" * 0x100000 + b"\r\n"), 413)
     small = b"some preamble\r\n" + body
     assert server.predict(small, content_type=kind).status == 200
 
@@ -320,33 +345,36 @@ def test_22_a_caller_that_has_gone_costs_no_model_time(start, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "request_line",
+    ("request_line", "status", "code"),
     [
-        b"GET //metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /static/../app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /static/%2e%2e/app.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /static/..%5capp.py HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET http://evil.example/metrics2 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-        b"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"DELETE /predict HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"POST /v2/models/../../etc/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
-        b"GET /v2/models/other HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /v2/repository/index HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        (b"GET //metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET /static/../page.py HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET /static/%2e%2e/page.py HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET /static/..%5cpage.py HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET /static//app.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET http://evil.example/metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421, "foreign-host"),
+        (b"GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 421, "foreign-host"),
+        (b"GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"GET /%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"DELETE /predict HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "unknown-method"),
+        (b"CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "no-tunnel"),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (
+            b"POST /v2/models/../../etc/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+            404,
+            "unknown-path",
+        ),
+        (b"GET /v2/models/other HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-model"),
+        (b"GET /v2/repository/index HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown-path"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "malformed-request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "malformed-request"),
     ],
-    ids=lambda line: line.partition(b"\r")[0].decode("latin-1"),
+    ids=lambda one: one.partition(b"\r")[0].decode("latin-1") if isinstance(one, bytes) else str(one),
 )
-def test_32_odd_requests_open_nothing(server, request_line):
-    answer = server.raw(request_line, timeout_s=5)
-    if answer is not None:
-        assert 400 <= answer.status < 500
-        assert b"root:" not in answer.body
-        assert b"import " not in answer.body
+def test_32_odd_requests_open_nothing(server, request_line, status, code):
+    assert refused(server.raw(request_line, timeout_s=5), status)["code"] == code
 
 
 def test_32_range_and_host_change_nothing(server):

@@ -128,7 +128,7 @@ def test_25_a_worker_is_killed_under_load(start, tmp_path):
         time.sleep(0.5)
         victim = worker_pids(running)[0]
         os.kill(victim, signal.SIGKILL)
-        running.wait_for(lambda: len(running.events("worker-ready")) == 3, timeout_s=60)
+        running.wait_for(lambda: len(running.events("worker-ready")) == 3, timeout_s=40)
         time.sleep(0.3)
     counted = Counter(status for status, _, _ in results)
     assert set(counted) <= {200, 503, "closed"}
@@ -138,6 +138,28 @@ def test_25_a_worker_is_killed_under_load(start, tmp_path):
     assert not alive(victim)
     assert running.stop() == 0
     assert not any(alive(pid) for pid in worker_pids(running))
+
+
+def test_25_all_workers_are_killed_at_once(start, tmp_path):
+    """Nobody is left to answer: callers read 503 from the first process, or that their connection ended, at once."""
+    running = start(models.write(tmp_path / "m.onnx", models.slow(4)), "--workers", 2, "--concurrency", 1, "--quiet")
+    running.wait_for(lambda: len(running.events("worker-ready")) == 2)
+    with load(running, 6) as results:
+        time.sleep(0.5)
+        for victim in worker_pids(running):
+            os.kill(victim, signal.SIGKILL)
+        running.wait_for(lambda: len(running.events("worker-ready")) == 4, timeout_s=40)
+        running.wait_for(lambda: results[-1][0] == 200)
+    counted = Counter(status for status, _, _ in results)
+    assert set(counted) <= {200, 503, "closed"}
+    assert counted[503] >= 1
+    assert counted["closed"] <= 12  # those whom the killed ones had, or who were let in between death and notice
+    for status, seconds, answer in results:
+        if status == 503:
+            assert answer.json()["code"] in ("not-ready", "busy")
+            assert int(answer.headers["retry-after"]) >= 1
+            assert seconds < 5
+    assert running.stop() == 0
 
 
 def test_26_workers_that_die_while_loading(start, tmp_path):
@@ -168,7 +190,7 @@ def test_26_workers_that_die_while_loading(start, tmp_path):
 def test_26_a_file_that_never_was_a_model_ends_the_start(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     command = [sys.executable, "-m", "catseye", "serve", str(tmp_path / "m.onnx"), "--workers", "2", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "is no ONNX file" in done.stderr
     assert "Traceback" not in done.stderr
@@ -204,6 +226,17 @@ def test_27_not_ready_is_said_first(start, tmp_path):
     last = running.predict(GOOD)
     assert (last.status, last.headers["connection"]) == (200, "close")
     assert running.process.wait(20) == 0
+
+
+def test_27_a_second_signal_ends_it_at_once(start, tmp_path):
+    """Whoever signals twice does not want to wait: neither for the delay, nor for callers who have not finished."""
+    running = start(models.write(tmp_path / "m.onnx"), "--drain", 15)
+    with running.connect(30) as connection:
+        connection.sendall(post_bytes(GOOD)[:80])  # and never the rest
+        running.process.send_signal(signal.SIGTERM)
+        running.wait_for(lambda: running.events("drain"))
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(8) == 0
 
 
 def replace(path, model) -> None:

@@ -52,7 +52,7 @@ def test_a_stopped_worker_does_not_hold_up_the_stop(start, tmp_path):
     running = two_workers(start, tmp_path, "--hang-time", 300, "--deadline", 1)
     os.kill(worker_pids(running)[0], signal.SIGSTOP)
     started = time.monotonic()
-    running.stop(timeout_s=40)
+    assert running.stop(timeout_s=40) == 1, "a worker had to be killed, so not all ended in good order"
     assert time.monotonic() - started < 30
     assert running.events("end")[-1]["codes"] == [-signal.SIGKILL, 0]
     assert not any(alive(pid) for pid in worker_pids(running))
@@ -103,9 +103,23 @@ def test_files_of_the_working_directory_are_no_modules_of_ours(start, tmp_path):
     for name in ("queue", "json", "selectors", "catseye"):
         (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w').close(); raise SystemExit(9)\n")
     # The first process as the installed command starts it, which has no working directory in its path either.
-    running = two_workers(start, tmp_path, cwd=folder, env={"PYTHONSAFEPATH": ""}, prefix=_installed(tmp_path))
-    assert running.predict(GOOD).status == 200
-    assert not (tmp_path / "was-run").exists()
+    words = ("-m", "catseye", "serve", models.write(tmp_path / "m.onnx"), "--port", "0", "--json", "--workers", "2")
+    out, was_run = tmp_path / "out", tmp_path / "was-run"
+    with out.open("wb") as told:
+        process = subprocess.Popen(
+            [str(word) for word in (*_installed(tmp_path), sys.executable, *words)],
+            stdout=told, stderr=subprocess.DEVNULL, cwd=folder, env={**os.environ, "PYTHONSAFEPATH": ""},
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while not was_run.exists() and "}" not in out.read_text() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not was_run.exists()
+        assert '"workers": 2' in out.read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert not was_run.exists()
 
 
 def _installed(tmp_path) -> tuple:

@@ -9,6 +9,7 @@ import pytest
 from catseye.http.bodies import Request, body_held, read_body
 from catseye.http.limits import Limits
 from catseye.http.refusals import Refusal
+from catseye.http.responses import json_response
 from tests.server import models
 from tests.server.running import form, noise, png, post_bytes, read_answer, refused
 
@@ -96,6 +97,15 @@ def test_the_drain_delay(start, tmp_path):
     assert time.monotonic() - started > 1.2
 
 
+def test_the_end_of_a_connection_that_asks_nothing(start, tmp_path):
+    """Not one byte comes: there is no request to be late, and still no place for ever."""
+    running = start.with_settings(models.write(tmp_path / "m.onnx"), limits={"header_s": 1.0})
+    with running.connect(8) as connection:
+        started = time.monotonic()
+        assert connection.recv(100) == b""
+        assert 0.9 < time.monotonic() - started < 4
+
+
 def test_the_end_of_an_idle_connection(start, tmp_path):
     running = start.with_settings(models.write(tmp_path / "m.onnx"), limits={"keep_alive_s": 1.0})
     with running.connect() as connection:
@@ -123,3 +133,10 @@ def test_every_json_answer_keeps_browsers_out(server, kind):
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_answer_with_nan_is_none(value):
+    """JSON has no such number: a client would fail on it, far from the fault."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_response({"confidence": value})

@@ -195,7 +195,7 @@ def test_one_connection_many_requests(server):
 def test_a_loopback_server_needs_no_token_and_an_open_one_does(tmp_path):
     model = models.write(tmp_path / "m.onnx")
     command = [sys.executable, "-m", "catseye", "serve", str(model), "--host", "0.0.0.0", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "--token-file" in done.stderr
 
@@ -205,7 +205,17 @@ def test_a_token(start, tmp_path):
     running = start(models.write(tmp_path / "m.onnx"), "--host", "0.0.0.0", "--token-file", tmp_path / "token")
     for path in ("/healthz", "/readyz", "/", "/docs", "/v2/health/ready"):
         assert running.get(path).status == 200, path
-    for headers in ({}, {"authorization": "Bearer 0123456789abcdef0124"}, {"authorization": "0123456789abcdef0123"}):
+    token = "0123456789abcdef0123"
+    wrong = [
+        f"Bearer {token[:-1]}4",
+        token,
+        "Bearer",
+        "Bearer ",
+        f"Bearer {token[:-1]}",
+        f"Bearer {token}4",
+        "Bearer é",
+    ]
+    for headers in ({}, *({"authorization": one.encode()} for one in wrong)):
         refused = running.predict(png(), **headers)
         assert refused.status == 401
         assert "0123456789abcdef0123" not in refused.body.decode()

@@ -161,3 +161,36 @@ def test_a_header_length_of_thousands_of_digits(wide, length):
     body = json.dumps({"inputs": []}).encode()
     given = {"inference_header_content_length": length.encode(), "content_type": "application/json"}
     refused(wide.predict(body, "/v2/models/wide/infer", **given), 400)
+
+
+def infer_bytes(running, values: np.ndarray, size: int | None = None):
+    """The tensor as bytes behind the JSON, as clients of the protocol's binary extension send it."""
+    raw = values.astype(np.float32).tobytes()
+    tensor = {"name": "image", "shape": [1, 3, 4, 4], "datatype": "FP32"}
+    tensor["parameters"] = {"binary_data_size": len(raw) if size is None else size}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    given = {"inference_header_content_length": str(len(head)), "content_type": "application/octet-stream"}
+    return running.predict(head + raw, "/v2/models/wide/infer", **given)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_19_nan_and_infinity_as_bytes(wide, value):
+    values = np.ones(48)
+    assert infer_bytes(wide, values).status == 200
+    values[17] = value
+    assert "finite numbers" in refused(infer_bytes(wide, values), 400)["error"]
+
+
+@pytest.mark.parametrize(("count", "size"), [(47, None), (49, None), (48, 188), (48, 0), (48, 10**12)])
+def test_19_bytes_that_are_too_few_or_too_many(wide, count, size):
+    assert "binary_data_size" in refused(infer_bytes(wide, np.ones(count), size), 400)["error"]
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("where", ["data", "id"])
+def test_19_nan_and_infinity_as_text(wide, word, where):
+    """Python's reader takes these words for numbers, though JSON has none of them."""
+    tensor = '{"name":"image","shape":[1,3,4,4],"datatype":"FP32","data":[%s]}'
+    data = ",".join([word if where == "data" else "1"] + ["1"] * 47)
+    text = '{"inputs":[' + tensor % data + "]%s}" % (f',"id":{word}' if where == "id" else "")
+    refused(wide.predict(text.encode(), "/v2/models/wide/infer", content_type="application/json"), 400)

@@ -63,6 +63,13 @@ def test_probabilities_that_are_right_are_hardly_ever_changed(count):
     assert all(abs(np.log(value)) < 0.5 for value in found)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_images_do_not_choose_an_extreme_temperature(seed):
+    """Thirty images of a model that is eight times too sure: T goes there part of the way, not beyond."""
+    assert 2 < fit_temperature(*overconfident(seed, 8.0, count=30)) < 5.8
+    assert 0.4 < fit_temperature(*overconfident(seed, 0.2, count=30)) < 0.7
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_overconfidence_is_mended_with_a_hundred_images(seed):
     logits, labels = overconfident(seed, 2.5, count=100)

@@ -374,5 +374,5 @@ def test_verbs_agree_with_the_count(tmp_path, number, said):
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     root = write_classes(tmp_path / "data", {"cat": 2, "dog": 2})
     (tmp_path / "file").write_text("")
-    with pytest.raises(Exception, match="give another folder"):
+    with pytest.raises(Exception, match="choose a different folder"):
         check(root, out=tmp_path / "file")

@@ -1,5 +1,8 @@
+import itertools
 import math
 import tempfile
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -233,6 +236,55 @@ def test_a_file_that_is_too_large_or_missing_is_named(tmp_path):
         load_settings("quick", config=tmp_path)
 
 
+LAUGHS = "a: &a [x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi")
+)
+BOMBS = {
+    "aliases, which TOML has not": LAUGHS,
+    "lists in lists": "[training]\nlr = " + "[" * 400_000 + "]" * 400_000,
+    "tables in tables": "[training]\nlr = " + "{a=" * 150_000 + "1" + "}" * 150_000,
+    "a key of many parts": "a." * 400_000 + "a = 1",
+    "a table of many parts": "[" + "a." * 400_000 + "a]",
+    "a key of many quoted parts": "[training]\nlr = {" + "'a' . " * 100_000 + "a = 1}",
+    "a word without end": "a" * 900_000,
+    "a quote without end": "[training]\n" + "'" * 900_000,
+    "many keys": "[training]\n" + "".join(f"k{number} = 1\n" for number in range(10_000)),
+    "a number of many digits": "[training]\nlr = " + "9" * 900_000,
+    "more than a megabyte": "[training]\nepochs = 1\n" + "# no bomb, only long\n" * 50_000,
+}
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=list(BOMBS))
+def test_51_a_settings_file_expands_to_nothing(content, tmp_path):
+    """Whatever stands in a megabyte: one sentence that names the file or the key, soon, and little memory."""
+    path = write(tmp_path / "mine.toml", content)
+    begun = time.process_time()
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError) as caught:
+            load_settings("quick", config=path)
+        assert tracemalloc.get_traced_memory()[1] < 300_000_000
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - begun < 20
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("key", ["a." * 40 + "a", "'a' . " * 40 + "a", '"a.b".' * 40 + "a"])
+def test_51_a_key_of_many_parts_is_refused_before_it_is_parsed(key, tmp_path):
+    """Python's reader takes a time that grows with the square of the parts: minutes for a megabyte."""
+    for text in (f"{key} = 1", f"[{key}]", f"[training]\nlr = {{{key} = 1}}"):
+        with pytest.raises(UsageError, match="a key of more than 32 parts"):
+            load_settings("quick", config=write(tmp_path / "mine.toml", text))
+    load_settings("quick", config=write(tmp_path / "mine.toml", "# " + "." * 200 + "\n[training]\nepochs = 2\n"))
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000, "a." * 100_000])
+def test_51_nothing_behind_set_expands_either(text):
+    with pytest.raises(UsageError, match=r"training\.lr"):
+        load_settings("quick", overrides=[f"training.lr={text}"])
+
+
 def test_a_settings_file_as_0_1_wrote_it_is_read(tmp_path):
     """It was written by code of our own then, with JSON's strings and a blank line before every table."""
     old = 'recipe = "quick"\nseed = 3\n\n[data]\nresize = "pad"\ngroup_by = "a\\"\\\\b \\u007f\\t"\n'
@@ -240,3 +292,12 @@ def test_a_settings_file_as_0_1_wrote_it_is_read(tmp_path):
     found = read_settings(write(tmp_path / "settings.toml", old))
     assert (found.seed, found.data.group_by, found.training.lr) == (3, 'a"\\b \x7f\t', 1e-7)
     assert read_settings(write(tmp_path / "again.toml", to_toml(found))) == found
+
+
+@pytest.mark.parametrize(
+    "line", ["model = 1.5", "model = 'lenet5'", "training = [1]", "data = true", "augment = 2026-01-01"]
+)
+def test_a_group_of_settings_that_is_no_table_is_named(line, tmp_path):
+    path = write(tmp_path / "mine.toml", line)
+    with pytest.raises(UsageError, match=rf"{line.split()[0]}.* is a table of settings.*\[{line.split()[0]}\]"):
+        load_settings("quick", config=path)

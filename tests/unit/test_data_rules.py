@@ -9,7 +9,8 @@ import torch
 
 from catseye.counting import agree, count
 from catseye.data.check.check import check
-from catseye.data.check.rules import DataFacts, find_faults
+from catseye.data.check.data_facts import DataFacts
+from catseye.data.check.rules import find_faults
 from catseye.data.prepare import prepare
 from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, open_source
 from catseye.data.survey import survey

@@ -178,7 +178,7 @@ def test_a_missing_package_is_named(ask, monkeypatch):
 
     monkeypatch.setattr(lab_app, "find", find_without_torch)
     answer = ask("POST", "/api/network/flow", json={})
-    assert answer.json()["error"] == str(MissingDependency("torch", "train"))
+    assert answer.json()["error"] == str(MissingDependency("torch"))
 
 
 def test_a_streamed_answer_ends_and_tells_what_went_wrong(ask, monkeypatch):

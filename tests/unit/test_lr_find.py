@@ -130,7 +130,7 @@ def test_it_trains_as_training_would():
     """Digits are not mirrored in training, so the finder does not mirror them either."""
     said = io.StringIO()
     find_lr("digits", num_steps=3, device="cpu", console=Console(file=said))
-    assert "no mirror images" in said.getvalue()
+    assert "images are not mirrored" in said.getvalue()
 
 
 def test_wrong_names_and_settings(tinted):

@@ -284,6 +284,29 @@ def test_too_many_fields_are_refused(write, monkeypatch):
         catseye.load(write(tiny_model()))
 
 
+@pytest.mark.parametrize("dims", [[2**41], [2**30, 2**30], [-1], [2**62, 2**62, 2**62]])
+def test_a_tensor_of_more_elements_than_any_file_has_is_refused(write, dims, monkeypatch):
+    """From the bytes: a runtime would try to take memory for them."""
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: pytest.fail("a session was made"))
+    tensor = TensorProto(name="huge", data_type=TensorProto.FLOAT, dims=dims)
+    with pytest.raises(ModelFileError, match="a tensor with a side of"):
+        open_onnx(write(with_initializer(tensor)))
+
+
+def test_the_session_is_told_to_read_nothing_but_onnx(write, monkeypatch):
+    """Bytes may look like ONNX Runtime's own format as well, which nobody here has judged."""
+    seen = []
+    real = onnxruntime.InferenceSession
+
+    def session(content, options, **more):
+        seen.append(options.get_session_config_entry("session.load_model_format"))
+        return real(content, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    open_onnx(write(tiny_model()))
+    assert seen == ["ONNX"]
+
+
 def test_only_the_cpu(write):
     with pytest.raises(UsageError, match="CPU"):
         catseye.load(write(tiny_model()), device="cuda")

@@ -1,14 +1,21 @@
+import contextlib
 import errno
 import io
 import json
+import math
 import os
 import pickle
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
+from catseye import runs
 from catseye.errors import CatseyeError, ModelFileError, UsageError
+from catseye.files import hold_folder, make_folder
 from catseye.manifest import METADATA_KEY, Architecture, Manifest
 from catseye.models import registry
 from catseye.preprocess import Preprocessing
@@ -73,7 +80,7 @@ def test_a_new_or_empty_folder_is_taken(tmp_path):
 
 def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty; so give another folder"):
+    with pytest.raises(UsageError, match="is not empty; so choose a different folder"):
         create_run(tmp_path, "x")
     (tmp_path / CHECKPOINT_FILE).write_bytes(b"")
     with pytest.raises(UsageError, match="continue it with --resume"):
@@ -104,6 +111,56 @@ def test_a_second_trainer_is_refused(tmp_path):
         pytest.fail("two trainers in one folder")
     with locked(Run(tmp_path)):
         pass
+
+
+def test_a_lock_file_alone_keeps_a_second_trainer_out(tmp_path, monkeypatch):
+    """Where the system locks no folders (network file systems), the lock file is all there is."""
+    monkeypatch.setattr(runs, "hold_folder", lambda folder: contextlib.nullcontext())
+    with locked(Run(tmp_path)), pytest.raises(UsageError, match="another process is training"), locked(Run(tmp_path)):
+        pytest.fail("two trainers in one folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_does_not_hold_its_parents_folder(tmp_path):
+    """A loader's worker that outlives its killed trainer for a moment must not keep --resume from beginning."""
+    reading, writing = os.pipe()
+    up, is_up = os.pipe()
+    with hold_folder(tmp_path):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.write(is_up, b".")
+            os.read(reading, 1)  # until the parent has let go and looked
+            os._exit(0)
+        assert os.read(up, 1) == b"."
+    for descriptor in (reading, up, is_up):
+        os.close(descriptor)
+    try:
+        with hold_folder(tmp_path):
+            pass
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+
+
+def test_a_new_folder_and_those_above_it_outlast_a_power_cut(tmp_path, monkeypatch):
+    """The name of each new folder stands in the one above it, which is synced once the name is there."""
+    synced = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((folder, sorted(path.name for path in folder.iterdir())))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert sorted(synced) == [(tmp_path, ["a"]), (tmp_path / "a", ["b"]), (tmp_path / "a" / "b", ["c"])]
+    synced.clear()
+    make_folder(tmp_path / "a" / "b")
+    assert synced == []
+    create_run(tmp_path / "run", "x")
+    assert (tmp_path, ["a", "run"]) in synced
 
 
 # --- atomic writes ------------------------------------------------------------------------------------------------
@@ -303,6 +360,15 @@ def test_a_sound_header_of_another_writer_is_read(tmp_path):
     assert ({name: len(tensor) for name, tensor in tensors.items()}, metadata) == ({"a": 2, "b": 0, "c": 2}, {})
 
 
+def test_a_checkpoint_without_its_seal_is_damaged(tmp_path):
+    """Whoever cuts the seal out of a header could change the weights as well; a model of others may have none."""
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(save({"a": torch.zeros(2)}, {"catseye": "x"}))
+    assert read_tensors(path)[1] == {"catseye": "x"}
+    with pytest.raises(ModelFileError, match="is damaged"):
+        read_tensors(path, sealed=True)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelFileError, match=r"none\.safetensors cannot be read"):
         load_model(tmp_path / "none.safetensors", CPU)
@@ -336,6 +402,23 @@ def test_weights_that_do_not_fit_their_manifest_are_refused(model_file, manifest
         load_model(model_file, CPU)
 
 
+def test_a_file_that_names_a_huge_network_asks_for_no_memory(model_file, monkeypatch):
+    """A few bytes may name a network of 30 GB: it is compared with the weights before any memory is taken for it."""
+    devices = []
+    real = runs.registry.create
+
+    def create(*words, **options):
+        devices.append(torch.empty(0).device.type)
+        return real(*words, **options)
+
+    monkeypatch.setattr(runs.registry, "create", create)
+    tensors, _ = read_tensors(model_file)
+    write_tensors(model_file, tensors, {METADATA_KEY: manifest_of("simple", classes=100_000).to_json()})
+    with pytest.raises(ModelFileError, match="the weights do not fit"):
+        load_model(model_file, CPU)
+    assert devices == ["meta"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_refused(model_file, value):
     tensors, metadata = read_tensors(model_file)
@@ -349,3 +432,31 @@ def test_the_environment_is_json_and_names_the_versions():
     content = json.loads(json.dumps(environment(), allow_nan=False))
     assert torch.__version__.startswith(content["packages"]["torch"])
     assert content["cpus"] >= 1
+
+
+@pytest.mark.parametrize("text", ["1", "[]", '{"epoch": 1}\n"a"', "{", "[" * 100_000], ids=range(5))
+def test_a_history_that_is_no_list_of_rows_is_said(text, tmp_path):
+    (tmp_path / "history.jsonl").write_text(text)
+    with pytest.raises(ModelFileError, match=r"history\.jsonl"):
+        _ = Run(tmp_path).history
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"depth": 10_000_000},
+        {"width": 1e300},
+        {"width": math.inf},
+        {"width": math.nan},
+        {"depth": "a"},
+        {"norm": 2.5, "depth": 5},
+    ],
+)
+def test_a_network_that_nobody_could_build_is_refused_at_once(options, tmp_path):
+    """A few bytes of a manifest can name any number of layers."""
+    said = manifest_of("tower", side=8, **options)
+    write_tensors(tmp_path / MODEL_FILE, {"a": torch.zeros(1)}, {METADATA_KEY: said.to_json()})
+    begun = time.process_time()
+    with pytest.raises(ModelFileError, match=r"do not fit|manifest is wrong"):
+        load_model(tmp_path / MODEL_FILE, CPU)
+    assert time.process_time() - begun < 5

@@ -77,7 +77,7 @@ def test_one_process_is_alone_and_has_a_voice():
 def test_a_decision_says_what_it_changed():
     said = io.StringIO()
     undecided = session_of("digits", console=Console(file=said))
-    assert "- no mirror images: a mirrored digit is another sign" in said.getvalue()
+    assert "- images are not mirrored: a mirrored digit is a different symbol" in said.getvalue()
     assert undecided.settings.augment.hflip == 0
     asked = load_settings("quick")
     assert asked.augment.hflip > 0

@@ -14,7 +14,7 @@ import catseye
 from catseye.data.loaders import MemoryLoader, StreamLoader, draw_part
 from catseye.errors import UnknownName, UsageError
 from catseye.models.milestones import MILESTONES
-from catseye.settings.durations import parse_duration
+from catseye.settings.typed import parse_duration
 from catseye.training.timeline import run_timeline, timeline_markdown
 from tests.conftest import write_tinted
 

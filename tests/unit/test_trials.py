@@ -6,8 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from catseye.errors import UsageError
-from catseye.settings.durations import parse_duration, say_duration
 from catseye.settings.promise import promised_s, refuse_beside_time, search_decides
+from catseye.settings.typed import parse_duration, say_duration
 from catseye.training.trials.folds import draw_folds
 from catseye.training.trials.halving import halve
 from catseye.training.trials.linear_head import (

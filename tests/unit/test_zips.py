@@ -233,6 +233,33 @@ def test_entries_that_share_bytes_are_refused(tmp_path):
         open_source(path)
 
 
+def test_52_the_number_of_entries_has_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_ZIP_ENTRIES", 4)
+    assert len(open_source(write(tmp_path / "four.zip", PLAIN))) == 4
+    with pytest.raises(DataError, match=r"at most 4 entries; .*five\.zip has 5"):
+        open_source(write(tmp_path / "five.zip", [*PLAIN, "fox/2.png"]))
+
+
+def test_52_zips_in_zips_are_not_unpacked(tmp_path):
+    """As 42.zip: five levels of zips, 16 in each, and 4 GB of zeros at the bottom of every one."""
+    content = bytes(10_000_000)
+    for level in range(5):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+            for number in range(16):
+                packed.writestr(f"lib {number:x}{'.zip' if level else ''}", content)
+        content = stream.getvalue()
+    (tmp_path / "data.zip").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="no image"):
+            open_source(tmp_path / "data.zip")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["data.zip"]
+
+
 def test_the_limits_let_ordinary_zips_pass(tmp_path):
     """Drawings in BMP shrink much, an empty file and folders take no bytes, an archive may follow other bytes."""
     names = ["fox/", "hare/", "fox/blank.bmp", "hare/blank.bmp", "hare/none.png"]

@@ -25,6 +25,15 @@ RIGHT_LINES = [
     ("bench m.onnx --batch 1 8 --threads 1 2", "bench m.onnx --batch 1,8 --threads 1,2"),
     ("predict pets/a.png m.onnx", "predict m.onnx pets/a.png"),
     ("evaluate pets m.onnx", "evaluate m.onnx pets"),
+    ("predict --source pets --model m.onnx", "predict m.onnx pets"),
+    ("classify train data=pets epochs=2", "train pets --epochs 2"),
+    ("mode=val model=m.onnx data=pets", "evaluate m.onnx pets"),
+    ("train pets --gpu 1 --amp", "train pets --device cuda:1 --set training.precision=fastest"),
+    ("train pets --gpus 2 --verbose", "train pets --nproc 2"),
+    ("train pets -b 8 -lr 0.1", "train pets --set training.batch_size=8 --set training.lr=0.1"),
+    ("train pets --name exp1", "train pets --out exp1"),
+    ("serve m.onnx -p 9000", "serve m.onnx --port 9000"),
+    ("version", "--version"),
     ("explain 'pets/a b.png' m.onnx", "explain m.onnx 'pets/a b.png'"),
 ]
 
@@ -45,6 +54,12 @@ def test_the_right_line_is_shown(typed, meant, command, place):
     assert said.rstrip().endswith(f"type: catseye {meant}"), said
     assert len(said.splitlines()) == 1
     assert not told
+
+
+def test_a_model_named_by_a_keyword_comes_first(command, place):
+    code, _, said = command("predict", "model=m.onnx", "source=pets")
+    assert code == 1
+    assert said.rstrip().endswith("type: catseye predict m.onnx pets")
 
 
 def test_a_misspelt_run_is_no_format(command, place):

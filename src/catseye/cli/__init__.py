@@ -8,6 +8,8 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
     places.py    files and folders that a verb is given, judged before anything heavy is loaded
     printing.py  results to stdout, everything else to stderr; foreign text is never markup nor an escape
     endings.py   errors to one sentence and an exit code
+    early.py     names, devices and settings, likewise
+    help.py      groups, examples and completion of options
     habits.py    words of other tools, and the line that was meant
     check.py     check
     train.py     train, lr-find, timeline
@@ -16,7 +18,10 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
     explain.py   explain
     export.py    export, bench, info
     serve.py     serve
+    review.py    review, label
+    embed.py     embed, search
     models.py    models, summary
+    settings.py  settings
     lab.py       lab
     deploy.py    deploy and its targets
 """
@@ -28,8 +33,23 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli import check, deploy, evaluate, explain, export, lab, models, predict, serve, train
+from catseye.cli import (
+    check,
+    deploy,
+    embed,
+    evaluate,
+    explain,
+    export,
+    lab,
+    models,
+    predict,
+    review,
+    serve,
+    settings,
+    train,
+)
 from catseye.cli.endings import end_with
+from catseye.cli.help import add_examples
 from catseye.cli.printing import accept_any_encoding, asked, tell
 from catseye.cli.verbs import as_verb
 
@@ -44,23 +64,28 @@ VERBS: tuple[Callable[..., None], ...] = (
     export.bench_verb,
     export.info,
     serve.serve,
+    review.review_verb,
+    review.label_verb,
+    embed.embed_verb,
+    embed.search_verb,
     lab.lab,
     train.lr_find,
     train.timeline,
     models.models,
     models.summary,
+    settings.settings,
 )
 
 app = typer.Typer(
     help="Labelled images in, an image classifier in production out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for function in VERBS:
     app.command(function.__name__.removesuffix("_verb").replace("_", "-"))(as_verb(function))
+add_examples((("", app), ("explain ", explain.explain), ("deploy ", deploy.deploy)))
 app.add_typer(explain.explain, name="explain")
 app.add_typer(deploy.deploy, name="deploy")
 

@@ -11,6 +11,7 @@ from catseye.cli.options import (
     ImageColumn,
     LabelColumn,
     Layout,
+    NoCache,
     SplitColumn,
     reading_values,
 )
@@ -37,6 +38,7 @@ def check_verb(
     split_column: SplitColumn = "",
     group_column: GroupColumn = "",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
     from catseye.data.check.check import check as run_check

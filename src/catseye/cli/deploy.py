@@ -9,6 +9,7 @@ import typer
 from catseye.cli.places import require_model, require_out_folder
 from catseye.cli.printing import asked, command_line, note, print_json, tell
 from catseye.cli.verbs import as_verb
+from catseye.counting import count
 from catseye.deploying.targets import Cluster, TrainingJob
 from catseye.errors import UnknownName, UsageError
 
@@ -151,7 +152,7 @@ def _report(written: "Written", out: Path) -> None:
     if asked.json:
         print_json({"written": [str(path) for path in written.files], "notes": written.notes, "next": written.next})
         return
-    tell(f"written: {len(written.files)} files below {out}")
+    tell(f"written: {count(len(written.files), 'file')} below {out}")
     for line in written.notes:
         note(line)
     for step in written.next:

@@ -6,9 +6,9 @@ import traceback
 
 import typer
 
-from catseye.cli.habits import right_line
+from catseye.cli.habits import line_of_keywords, right_line
 from catseye.cli.printing import asked, say_error, stderr
-from catseye.errors import CatseyeError, Interrupted, was_interrupted
+from catseye.errors import CatseyeError, DataError, Interrupted, MissingDependency, ModelFileError, was_interrupted
 
 _ADVICE = {
     errno.EACCES: "choose a place that you may write to, or ask its owner",
@@ -38,13 +38,14 @@ def _say(error: BaseException) -> int:
     if isinstance(error, typer.TyperException):
         return _say_usage(error)
     if isinstance(error, CatseyeError):
-        say_error(error)
+        advice = line_of_keywords(sys.argv[1:]) if any("=" in word for word in sys.argv[2:4]) else ""
+        say_error(f"{error}; {advice}" if advice and isinstance(error, ModelFileError | DataError) else error)
         return error.exit_code
     if was_interrupted(error):
         stderr.print("stopped before anything was begun; nothing was saved")
         return 130
     if isinstance(error, ModuleNotFoundError):
-        say_error(f"this needs {error.name}, which is not installed; run: pip install 'catseye[train]'")
+        say_error(MissingDependency(error.name or "a package"))
         return 1
     if isinstance(error, OSError) and error.strerror:
         say_error(_of_the_system(error))

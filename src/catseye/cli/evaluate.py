@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import DataDir, Device, NewPlace, Out, Strict, Trust
+from catseye.cli.early import require_device
+from catseye.cli.options import DataDir, Device, NewPlace, NoCache, Out, Strict, Trust
 from catseye.cli.places import one_data, require_data, require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
+from catseye.errors import UsageError
 
 
 def evaluate_verb(
@@ -25,12 +27,14 @@ def evaluate_verb(
     corrupt: Annotated[
         bool, typer.Option("--corrupt", help="Also under noise, blur, JPEG, brightness, rotation; 25 passes more.")
     ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Measure a trained model on held-out images."""
     require_model(model)
     data = one_data(data, place)
     require_order(model, [data] if data else [])
     require_data(data)
+    require_device(device)
     # A run measured on its own images keeps the report itself.
     require_out_folder(out, model if data is None and model.is_dir() else None)
     from catseye.evaluation.evaluate import evaluate as run_evaluation
@@ -42,7 +46,8 @@ def evaluate_verb(
         note(line)
     if asked.json:
         corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
-        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **corruptions})
+        near = {"k_nn": result.neighbours.to_json()} if result.neighbours else {}
+        print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **near, **corruptions})
         return
     show(_class_table(result.metrics))
     if result.corruptions:
@@ -52,6 +57,8 @@ def evaluate_verb(
     if best_of:
         tell(best_of)
     tell(f"always guessing the commonest class: {result.metrics.constant_guess:.2%}")
+    if result.neighbours:
+        tell(result.neighbours.sentence())
     if result.out:
         names = ["report.html", "metrics.json", "confusion.png", *["corruptions.png"] * bool(result.corruptions)]
         tell("written: " + ", ".join(str(result.out / name) for name in names))
@@ -74,10 +81,12 @@ def calibrate_verb(
     require_model(run, "give a run folder")
     require_data(against)
     require_data(data)
-    from catseye.evaluation.calibrate import calibrate as run_calibration
+    require_device(device)
     from catseye.evaluation.rejection import parse_share
 
     risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
+    from catseye.evaluation.calibrate import calibrate as run_calibration
+
     done = run_calibration(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(done.to_json())
@@ -95,11 +104,15 @@ def compare_verb(
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Compare models on the same images, and say which differences are noise."""
     for model in models:
         require_model(model)
     require_data(data)
+    require_device(device)
+    if len(models) < 2:
+        raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     from rich.table import Table
 
     from catseye.evaluation.compare import compare as run_comparison
@@ -108,7 +121,7 @@ def compare_verb(
     if asked.json:
         print_json(found.to_json())
         return
-    table = Table("model", "network", "seed", "accuracy", "95 % interval", "macro F1", box=None)
+    table = Table("model", "network", "seed", "accuracy", "95% interval", "macro F1", box=None)
     for row in found.rows:
         interval = f"{row.low:.2%} – {row.high:.2%}"
         cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from catseye.cli.early import INITS, MAPS, require_device, require_image, require_name
 from catseye.cli.options import Device
 from catseye.cli.places import require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, print_json, tell
@@ -55,8 +56,9 @@ def explain_cam(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Show where in an image the network sees its answer, and measure what that map is worth."""
-    _require_both(run, image)
+    """Show which part of an image the answer rests on, and measure how far that map can be trusted."""
+    require_name("method", method, MAPS)
+    _require_both(run, image, device)
     require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)
     from catseye.explanation.explain import explain as run_explanation
 
@@ -83,7 +85,7 @@ def explain_kernels(
     device: Device = "auto",
 ) -> None:
     """Draw the filters of the first convolution."""
-    _require_both(run, image)
+    _require_both(run, image, device)
     require_out_folder(out, Path("kernels"))
     from catseye.explanation import figures
 
@@ -101,7 +103,7 @@ def explain_feature_maps(
     device: Device = "auto",
 ) -> None:
     """Draw what the layers make of an image, the strongest maps first."""
-    _require_both(run, image)
+    _require_both(run, image, device)
     require_out_folder(out, Path(f"{image.stem}-feature-maps"))
     from catseye.explanation import figures
 
@@ -127,11 +129,11 @@ def explain_receptive_field(
     device: Device = "auto",
 ) -> None:
     """Draw the region of an image that one activation can see, and where it does look."""
-    _require_both(run, image)
+    _require_both(run, image, device)
+    where = None if place is None else _place(place)
     require_out_folder(out, Path(f"{image.stem}-receptive-field"))
     from catseye.explanation import figures
 
-    where = None if place is None else _place(place)
     found = figures.draw_receptive_field(run, image, layer=layer, channel=channel, place=where, device=device)
     facts = {"model": str(run), "image": str(image)}
     _write(out or Path(f"{image.stem}-receptive-field"), "Receptive field", found, facts)
@@ -148,6 +150,9 @@ def explain_gradient_flow(
     out: OutFolder = None,
 ) -> None:
     """Measure how much of the gradient reaches each layer of a deep network, with skips and without."""
+    if depth % 2 or not 10 <= depth <= 100:
+        raise UsageError(f"--depth is an even number from 10 to 100; got {depth}; for example --depth 50")
+    require_name("initialisation", initialisation, INITS)
     folder = out or Path("gradient-flow")
     require_out_folder(out, folder)
     from catseye.explanation import figures
@@ -170,12 +175,14 @@ def explain_gradient_flow(
     _write(folder, "Gradient flow", figures.draw_gradient_flow(found), lines, found.to_json())
 
 
-def _require_both(run: Path, image: Path | None) -> None:
+def _require_both(run: Path, image: Path | None, device: str) -> None:
+    require_device(device)
     require_model(run, "give a run folder or a model.safetensors")
     if image is not None:
         require_order(run, [str(image)])
         if not image.exists():
             raise ImageError(f"{image} does not exist; give an image")
+        require_image(image)
 
 
 def _place(text: str) -> tuple[int, int]:

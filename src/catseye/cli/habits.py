@@ -25,12 +25,23 @@ MEANT = {
     "net": "--model", "network": "--model", "output_dir": "--out", "output": "--out", "project": "--out",
     "save_dir": "--out", "resume_from_checkpoint": "--resume", "data": "DATA", "train_dir": "DATA", "dataset": "DATA",
     "data_path": "DATA", "random_state": "--seed", "format": "--to", "formats": "--to", "img_path": "PATHS",
-    "source": "PATHS", "weights": "MODEL", "checkpoint": "MODEL", "run": "MODEL",
+    "source": "PATHS", "weights": "MODEL", "checkpoint": "MODEL", "run": "MODEL", "model": "MODEL", "name": "--out",
+    "early_stopping": "training.patience", "gpus": "--nproc", "num_gpus": "--nproc", "topk": "--top", "top_k": "--top",
+    "b": "training.batch_size", "j": "data.workers", "o": "--out", "d": "DATA", "p": "--port",
 }  # fmt: skip
+# What has no value in other tools, or another one than here.
+FLAGS = {
+    "amp": "training.precision=fastest", "fp16": "training.precision=fastest", "half": "training.precision=fastest",
+    "bf16": "training.precision=bf16", "class_weights": "training.class_weights=balanced", "cuda": "--device cuda",
+    "cpu": "--device cpu", "no_cuda": "--device cpu", "use_cpu": "--device cpu", "from_pretrained": "--pretrained",
+    "augment": "", "verbose": "", "plots": "",
+}  # fmt: skip
+TASKS = ("classify", "task=classify", "yolo", "autogluon")
 SAME_VERBS = {
     "val": "evaluate", "test": "evaluate", "eval": "evaluate", "validate": "evaluate", "fit": "train",
     "finetune": "train", "classify": "predict", "infer": "predict", "inference": "predict", "benchmark": "bench",
-    "convert": "export", "gradcam": "explain", "list": "models",
+    "convert": "export", "gradcam": "explain", "list": "models", "help": "--help", "version": "--version",
+    "mode=train": "train", "mode=val": "evaluate", "mode=predict": "predict", "mode=export": "export",
 }  # fmt: skip
 _TAKES_SETTINGS = ("train", "lr-find", "timeline")
 _COMMAS = {"export": ("--to",), "bench": ("--batch", "--threads")}
@@ -41,9 +52,9 @@ def right_line(error: Exception, words: list[str]) -> str:
     context: Any = getattr(error, "ctx", None)
     if context is None or not words:
         return ""
-    verb = words[0]
     if context.parent is None:
-        return f"type: {command_line('catseye', SAME_VERBS[verb], *words[1:])}" if verb in SAME_VERBS else ""
+        return _other_verb(words, context)
+    verb = words[0]
     too_many = "unexpected extra argument" in str(error)
     if too_many and (rows := in_rows(words, _COMMAS.get(verb, ()))) != words:
         return f"several values are separated by commas; type: {command_line('catseye', *rows)}"
@@ -54,6 +65,27 @@ def right_line(error: Exception, words: list[str]) -> str:
     if meant == words and too_many and "--model" in known:
         meant = _with_model(words, takes)
     return f"type: {command_line('catseye', *meant)}" if meant != words else ""
+
+
+def line_of_keywords(words: list[str]) -> str:
+    """The advice for `predict model=RUN source=IMAGE`, whose words were taken for files; else ""."""
+    meant = list(_meant(words, set(), set())) if len(words) > 1 else words
+    return f"type: {command_line('catseye', *meant)}" if meant != words else ""
+
+
+def _other_verb(words: list[str], context: Any) -> str:
+    """The advice where the verb is none: another tool's word for it, or what stands before it there."""
+    verbs = set(getattr(context.command, "commands", ()))
+    rest = [word for word in words if word not in TASKS] if words[0] in TASKS[1:] or words[1:2] else words
+    if words[0] in TASKS and rest and (rest[0] in verbs or rest[0] in SAME_VERBS):
+        words = rest
+    verb = SAME_VERBS.get(words[0], words[0])
+    if verb not in verbs and words[0] not in SAME_VERBS:
+        return ""
+    chosen = context.command.commands.get(verb)
+    known = {name for one in getattr(chosen, "params", ()) for name in one.opts if name.startswith("-")}
+    takes = {name for one in getattr(chosen, "params", ()) if not getattr(one, "is_flag", False) for name in one.opts}
+    return f"type: {command_line('catseye', *_meant([verb, *words[1:]], known, takes))}"
 
 
 def _with_model(words: list[str], takes: set[str]) -> list[str]:
@@ -86,29 +118,48 @@ def in_rows(words: list[str], options: tuple[str, ...]) -> list[str]:
 
 
 def _meant(words: list[str], known: set[str], takes: set[str]) -> Iterator[str]:
-    """The words in the way of catseye; those that are known, or that nobody can read, stay as they are."""
+    """The words in the way of catseye; those that are known, or that nobody can read, stay as they are.
+
+    A model that is named by a keyword comes first, as the verbs that ask one want it.
+    """
     keys = _settings() if words[0] in _TAKES_SETTINGS else {}
-    waiting = iter(words)
+    first: list[str] = []
+    rest: list[str] = []
+    waiting = iter(words[1:])
     for word in waiting:
         name, joined, value = word.partition("=")
         if name in takes and not joined and name.startswith("-"):
-            yield word
-            yield from _next(waiting)
+            rest += [word, *_next(waiting)]
             continue
         key = name.lstrip("-").replace("-", "_").lower()
-        target = None if name in known else _meaning(key, keys, known)
-        is_habit = target is not None and (joined or name.startswith("--"))
-        if not is_habit or target is None:
-            yield word
+        is_habit = bool(joined) or name.startswith("--") or (name.startswith("-") and (key in MEANT or key in keys))
+        if is_habit and name not in known and not joined and (flag := _flag(key, keys, known)) is not None:
+            rest += flag
             continue
-        if not joined:
-            value = next(waiting, "VALUE")
+        target = _gpu(key, known) or (None if name in known or not is_habit else _meaning(key, keys, known))
+        if target is None:
+            rest.append(word)
+            continue
+        value = value if joined else next(waiting, "VALUE")
         if target.startswith("--"):
-            yield from (target, value)
+            rest += [target, f"cuda:{value}" if key == "gpu" and value.isdigit() else value]
         elif "." in target:
-            yield from ("--set", f"{target}={value}")
+            rest += ["--set", f"{target}={value}"]
         else:
-            yield value
+            (first if target == "MODEL" else rest).append(value)
+    yield from (words[0], *first, *rest)
+
+
+def _flag(key: str, keys: dict[str, str], known: set[str]) -> list[str] | None:
+    """The words for a flag of another tool; none for what needs no flag here."""
+    target = FLAGS.get(key)
+    if target is None or ("." in target and not keys) or (target.startswith("--") and target.split()[0] not in known):
+        return None
+    return ["--set", target] if "." in target else target.split()
+
+
+def _gpu(key: str, known: set[str]) -> str | None:
+    return "--device" if key in ("gpu", "gpu_id") and "--device" in known else None
 
 
 def _meaning(key: str, keys: dict[str, str], known: set[str]) -> str | None:

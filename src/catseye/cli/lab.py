@@ -24,11 +24,11 @@ def lab(
         typer.Option("--timeline", help="The folder of a `catseye timeline` run, for chapter 8.", show_default=False),
     ] = None,
 ) -> None:
-    """Pages to touch: from a pixel to ConvNeXt, a training watched, with your own image and model."""
+    """Interactive pages: from a pixel to ConvNeXt, a training run as it goes, with your own image and model."""
     try:
         from catseye.lab.command import serve_lab
     except ImportError as error:
-        raise MissingDependency(error.name or "uvicorn", "lab") from None
+        raise MissingDependency(error.name or "uvicorn") from None
 
     def ready(facts: dict[str, Any]) -> None:
         if asked.json:

@@ -4,7 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.printing import asked, print_json, show, tell
+from catseye.cli.early import require_name, require_network
+from catseye.cli.printing import asked, print_json, show, stdout, tell
+from catseye.settings.typed import parse_shape
 
 
 def models() -> None:
@@ -28,10 +30,12 @@ def summary(
     ] = None,
 ) -> None:
     """Show the dimension flow of a network: layer, shape, parameters, multiply-adds, receptive field."""
-    from catseye.models import registry
-    from catseye.models.summary import parse_shape, summarise, summary_table
-
+    require_network(model)
+    require_name("stem", stem, ("auto", "small", "standard"))
     channels, height, width = parse_shape(shape)
+    from catseye.models import registry
+    from catseye.models.summary import summarise, summary_table
+
     options: dict[str, Any] = {"skip": False} if no_skip else {}
     if stem is not None:
         options["stem"] = stem
@@ -40,7 +44,7 @@ def summary(
     if asked.json:
         print_json(result.to_json())
         return
-    show(summary_table(result))
+    show(summary_table(result, stdout.width))
     tell(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds")
     for line in result.notes:
         tell(f"- {line}")

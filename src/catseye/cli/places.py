@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catseye.cli.printing import command_line
-from catseye.errors import DataError, ModelFileError, UsageError
+from catseye.errors import DataError, ImageError, ModelFileError, UsageError
 
 _RUN_FILES = ("settings.toml", "model.safetensors")
 
@@ -41,6 +41,17 @@ def require_data(data: str | None) -> None:
             f"{data} does not exist; DATA is a folder of class folders, a .zip of one, "
             f"a .csv with paths and labels, or one of {', '.join(NAMES)}"
         )
+
+
+def require_paths(paths: Sequence[str]) -> None:
+    """Refuse images of which none is there; of several, what is missing is said in its row.
+
+    Raises:
+        ImageError: otherwise.
+
+    """
+    if paths and not any(_exists(Path(path)) or any(sign in path for sign in "*?[") for path in paths):
+        raise ImageError(f"{paths[0]} does not exist; give images, folders of images or globs")
 
 
 def one_data(data: str | None, option: str | None) -> str | None:
@@ -95,7 +106,9 @@ def require_out_folder(out: Path | None, default: Path | None = None) -> None:
     folder = out or default
     if folder is None:
         return
-    what, advice = (f"--out {out}", "give another folder") if out else (str(folder), "say where results go: --out DIR")
+    what, advice = (str(folder), "say where results go: --out DIR")
+    if out:
+        what, advice = f"--out {out}", "choose a different folder"
     existing = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
     if not existing.is_dir():
         raise UsageError(f"{what} cannot be made ({existing} is a file); {advice}")

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from catseye.cli.early import require_device, require_name
 from catseye.cli.options import Device, Trust
-from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder
+from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder, require_paths
 from catseye.cli.printing import asked, note, print_json, tell
-from catseye.errors import CatseyeError, UnknownName, UsageError
+from catseye.counting import count
+from catseye.errors import CatseyeError, UsageError
+from catseye.machine.waiting import Waiting
 
 ENGINES = ("here", "ray")
 
@@ -35,12 +38,13 @@ def predict(
     trust: Trust = False,
 ) -> None:
     """Classify images; the exit code is 1 when one could not be read."""
-    if engine not in ENGINES:
-        raise UnknownName("engine", engine, ENGINES)
+    require_name("engine", engine, ENGINES)
+    require_device(device)
     if not paths and from_list is None:
         raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
     require_model(model)
     require_order(model, paths or [])
+    require_paths(paths or [])
     require_out_file(csv, "--csv")
     if engine == "ray":
         require_out_folder(out)
@@ -55,7 +59,12 @@ def predict(
     from catseye.prediction.paths import predict_files, write_csv
 
     classifier = catseye.load(model, device=device, trust=trust)
-    rows = list(predict_files(classifier, list(_names(paths, from_list)), top=top))
+    names = list(_names(paths, from_list))
+    rows = []
+    with Waiting("classifying", len(names)) as waiting:
+        for row in predict_files(classifier, names, top=top):
+            rows.append(row)
+            waiting.step()
     if csv:
         write_csv(rows, csv)
     if asked.json:
@@ -65,7 +74,7 @@ def predict(
             tell(row.to_text())
     failed = sum(row.error is not None for row in rows)
     if failed:
-        raise CatseyeError(f"{failed} of {len(rows)} images could not be read")
+        raise CatseyeError(f"{failed} of {count(len(rows), 'image')} could not be read")
 
 
 def _names(paths: list[str] | None, from_list: Path | None) -> Iterator[str]:

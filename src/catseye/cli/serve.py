@@ -14,7 +14,7 @@ def serve(settings: ServerSettings) -> None:
     try:
         from catseye.serving.command import run_serve as run_server
     except ImportError as error:
-        raise MissingDependency(error.name or "uvicorn", "serve") from None
+        raise MissingDependency(error.name or "uvicorn") from None
 
     def ready(facts: dict[str, Any]) -> None:
         if asked.json:

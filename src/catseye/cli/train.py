@@ -3,10 +3,11 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.early import require_device, require_network, require_settings
 from catseye.cli.options import (
     DataDir,
     Device,
@@ -14,6 +15,7 @@ from catseye.cli.options import (
     ImageColumn,
     LabelColumn,
     Layout,
+    NoCache,
     Out,
     Seed,
     SplitColumn,
@@ -26,6 +28,7 @@ from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
 from catseye.settings.merge import own_settings
 from catseye.settings.promise import promised_s, refuse_beside_time
+from catseye.settings.typed import parse_duration
 
 
 def train_verb(
@@ -56,6 +59,10 @@ def train_verb(
     place: Annotated[
         str | None, typer.Option("--data", help="With --resume: where the run's images are now, if they were moved.")
     ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option("--corrections", help="Decisions of `catseye review`, applied by content.", show_default=False),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
     nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
     max_restarts: Annotated[
@@ -71,6 +78,7 @@ def train_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
     strict: Strict = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Train a classifier on labelled images and measure it on held-out ones."""
     data = one_data(data, place)
@@ -79,7 +87,10 @@ def train_verb(
         require_out_folder(out, Path("runs"))
     if teacher is not None:
         require_model(teacher)
+    require_device(device)
     settings = reading_values(layout, image_column, label_column, split_column, group_column)
+    if corrections:
+        settings["data.corrections"] = str(corrections.absolute())
     if no_skip:
         settings["model.skip"] = False
     if strict:
@@ -95,6 +106,19 @@ def train_verb(
         named = {"epochs": epochs, "resume": resume, "teacher": teacher, "tensorboard": tensorboard}
         own = own_settings(config=config, overrides=overrides or [], values=settings)
         refuse_beside_time({**named, "recipe": recipe, "nproc": nproc}, own)
+    asked_options: dict[str, Any] = {
+        "recipe": recipe,
+        "model": model,
+        "epochs": epochs,
+        "seed": seed,
+        "config": config,
+        "settings": settings,
+        "overrides": overrides or [],
+        "out": out,
+        "resume": resume,
+        "pretrained": pretrained or strategy is not None or weights is not None,
+    }
+    require_settings(data, asked_options)
     if nproc > 1:
         from catseye.training.launch import launch
 
@@ -107,16 +131,7 @@ def train_verb(
 
     trained = run_training(
         data,
-        recipe=recipe,
-        model=model,
-        epochs=epochs,
-        seed=seed,
-        config=config,
-        settings=settings,
-        overrides=overrides or [],
-        out=out,
-        resume=resume,
-        pretrained=pretrained or strategy is not None or weights is not None,
+        **asked_options,
         device=device,
         data_dir=data_dir,
         tensorboard=tensorboard,
@@ -150,6 +165,8 @@ def lr_find(
     """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
     require_data(data)
     require_out_folder(out, Path("runs"))
+    require_device(device)
+    require_settings(data, {"recipe": recipe, "model": model, "overrides": overrides or [], "seed": seed})
     from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
     from catseye.training.lr_find import find_lr, lr_figure
@@ -184,16 +201,20 @@ def timeline(
     seed: Seed = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)
     require_out_folder(out, Path("runs"))
-    from catseye.settings.durations import parse_duration
+    require_device(device)
+    budget_s = parse_duration(budget)
+    for name in models or []:
+        require_network(name)
     from catseye.training.timeline import run_timeline, timeline_table
 
     folder, results = run_timeline(
         data,
-        budget_s=parse_duration(budget),
+        budget_s=budget_s,
         names=models or [],
         overrides=overrides or [],
         seed=seed,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from catseye.cli.help import described
 from catseye.cli.printing import asked
 from catseye.errors import CatseyeError, Interrupted, was_interrupted
 
@@ -30,6 +31,7 @@ def as_verb(function: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in signature.parameters.items():
         parameters += options_of(kinds[name]) if name in kinds else [parameter]
     parameters += [_parameter("as_json", Json, False), _parameter("debug", Debug, False)]
+    parameters = [described(one, function.__name__.removesuffix("_verb")) for one in parameters]
 
     @functools.wraps(function)
     def verb(**values: Any) -> None:

@@ -58,7 +58,7 @@ def _load_digits() -> Arrays:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise MissingDependency("scikit-learn", "train") from None
+        raise MissingDependency("sklearn") from None
     data = load_digits()
     # 17 grey levels, 0 ... 16; bright ink on a dark ground, as in MNIST.
     pixels = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
@@ -73,7 +73,7 @@ def _torchvision_class(name: str) -> Any:
     try:
         from torchvision import datasets
     except ImportError:
-        raise MissingDependency("torchvision", "train") from None
+        raise MissingDependency("torchvision") from None
     return {
         "cifar10": datasets.CIFAR10,
         "cifar100": datasets.CIFAR100,

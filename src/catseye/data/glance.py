@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from catseye.counting import count
 from catseye.data.sources import NOT_SPLIT, TRAIN, ImageSet
 from catseye.errors import DataError, ImageError
 from catseye.preprocess import open_image
@@ -44,6 +45,6 @@ def take_glance(images: ImageSet, *, held_out: float, seed: int = 0) -> Glance:
             continue
         sides.append((image.width * image.height) ** 0.5)
     if not sides:
-        number = f"{GLANCED} images drawn" if len(images) > GLANCED else f"{len(images)} images"
+        number = f"{GLANCED} images drawn" if len(images) > GLANCED else f"{count(len(images), 'image')}"
         raise DataError(f"{images.source}: none of {number} can be read; the last: {reason}")
     return Glance(tuple(round(count) for count in counts), float(np.median(sides)))

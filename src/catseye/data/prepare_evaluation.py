@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
-from catseye.data.loaders import MemoryLoader, StreamLoader, decode_all
+from catseye.data.decode import decode_all
+from catseye.data.loaders import MemoryLoader, StreamLoader
 from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, UnclearLayout, open_source
 from catseye.data.storage import EVALUATION_BATCH, evaluation_loader, fits_in_memory, refuse_bad
 from catseye.errors import DataError
@@ -55,6 +56,8 @@ def prepare_evaluation(
         splits = _recorded_splits(images, chosen)
     side = next((side for side in (TEST, VAL) if (splits == side).any()), None)
     indices = np.flatnonzero(splits == side) if side is not None else np.arange(len(images))
+    if images.corrected is not None:
+        indices = indices[~images.corrected.left_out[indices]]
     notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every image"]
     if side == VAL:
         notes.append("there is no test split; where validation chose the epoch, its score may be too high")

@@ -66,7 +66,7 @@ def split(
         if start == 0 and len(members) >= 2:
             small.append(members)
     _hold_out_of_small(result, small, sides, derive(seed, "split", len(labels)))
-    _keep_in_training(result, labels, groups, pool, derive(seed, "split", len(labels) + 1))
+    keep_in_training(result, labels, groups, pool, derive(seed, "split", len(labels) + 1))
     return result
 
 
@@ -88,7 +88,7 @@ def _hold_out_of_small(
             wanted -= len(group)
 
 
-def _keep_in_training(
+def keep_in_training(
     result: NDArray[np.int8],
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
@@ -133,6 +133,9 @@ def _groups_by_class(
         images[int(groups[index])].append(index)
     by_class: dict[int, list[list[int]]] = defaultdict(list)
     for members in images.values():
+        if len(members) == 1:  # nearly all, as a rule
+            by_class[int(labels[members[0]])].append(members)
+            continue
         votes = Counter(labels[members].tolist())
         by_class[min(votes, key=lambda label: (-votes[label], label))].append(members)
     return [by_class[label] for label in sorted(by_class)]

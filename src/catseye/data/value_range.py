@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from catseye.counting import count
 from catseye.data.sources import NOT_SPLIT, TRAIN, ImageSet
 from catseye.decoding.greys import Range, is_deep, range_of
 from catseye.errors import DataError, ImageError
@@ -57,8 +58,8 @@ def choose_value_range(
         given = settings.black != "auto" or settings.white != "auto"
         advice = "leave out data.black and data.white" if given else "check how they were exported"
         raise DataError(
-            f"{images.source}: all of {len(usable)} images looked at are of one and the same colour, so there is "
-            f"nothing to learn; {advice}"
+            f"{images.source}: all of {count(len(usable), 'image')} looked at are of one and the same colour, so "
+            f"there is nothing to learn; {advice}"
         )
     return found
 

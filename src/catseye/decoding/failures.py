@@ -46,6 +46,8 @@ def naming(name: str, source: bytes | Image.Image, formats: tuple[str, ...], num
     except MemoryError:
         raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
     except BROKEN as error:
+        if "text chunks" in str(error):  # "too much memory" in Pillow's words, which is its limit and no shortage
+            raise ImageError(f"{name} holds more text than is read beside an image; save it without") from None
         # libwebp and libjpeg say "broken" also where they got no memory.
         if "memory" in str(error) or not _can_allocate(num_bytes):
             raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None

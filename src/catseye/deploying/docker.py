@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 import catseye
+from catseye.counting import count
 from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.deploying.sbom import bill_of_materials
 from catseye.deploying.wheel import build_wheel
@@ -68,9 +69,10 @@ def labels(model: DeployedModel) -> tuple[dict[str, str], list[str]]:
     """What an image says of itself to `docker inspect` and registries, and a note where its classes do not fit."""
     said = model.manifest
     classes = json.dumps(said.classes)
+    classes_in_words = count(len(said.classes), "class")
     words = {
         "org.opencontainers.image.title": model.name,
-        "org.opencontainers.image.description": f"image classifier, {len(said.classes)} classes, served by catseye",
+        "org.opencontainers.image.description": f"image classifier, {classes_in_words}, served by catseye",
         "org.opencontainers.image.version": model.sha256[:12],
         "catseye.version": catseye.__version__,
         "catseye.model.sha256": model.sha256,
@@ -81,7 +83,7 @@ def labels(model: DeployedModel) -> tuple[dict[str, str], list[str]]:
     if len(classes) <= MAX_LABEL_BYTES:
         return {**words, "catseye.model.classes": classes}, []
     note = (
-        f"a label takes at most {MAX_LABEL_BYTES:,} bytes and the names of all {len(said.classes):,} classes have "
+        f"a label takes at most {MAX_LABEL_BYTES:,} bytes and the names of all {classes_in_words} have "
         f"{len(classes):,}, so the image is labelled with their number only; GET /model lists them"
     )
     return words, [note]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from catseye.counting import count
 from catseye.deploying.budget import memory_of, requests_per_s, stop_of
 from catseye.deploying.rendering import DeployedModel, Written, render_template, write_folder
 from catseye.deploying.targets import IMAGE, Cluster
@@ -43,7 +44,7 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
     notes = []
     if _annotated_classes(model) is None:
         notes.append(
-            f"the names of all {len(model.manifest.classes):,} classes are too long for an annotation "
+            f"the names of all {count(len(model.manifest.classes), 'class')} are too long for an annotation "
             f"(at most {MAX_CLASSES_BYTES:,} bytes), so the Deployment says their number; GET /model lists them"
         )
     if cluster.insecure:

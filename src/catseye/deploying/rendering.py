@@ -70,7 +70,7 @@ def _environment() -> "Environment":
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
-        raise MissingDependency("jinja2", "deploy") from None
+        raise MissingDependency("jinja2") from None
 
     # What is rendered is YAML, Dockerfiles and scripts: what goes into them is quoted by whoever renders.
     environment = Environment(  # noqa: S701

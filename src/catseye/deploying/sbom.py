@@ -10,6 +10,7 @@ import re
 import uuid
 from typing import Any
 
+from catseye.counting import count
 from catseye.deploying.rendering import DeployedModel
 
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
@@ -53,7 +54,7 @@ def _model(model: DeployedModel) -> dict[str, Any]:
         "bom-ref": f"model:{model.sha256}",
         "name": model.name,
         "version": model.sha256[:12],
-        "description": f"{model.manifest.architecture.name}, {len(model.manifest.classes)} classes",
+        "description": f"{model.manifest.architecture.name}, {count(len(model.manifest.classes), 'class')}",
         "hashes": [{"alg": "SHA-256", "content": model.sha256}],
     }
 

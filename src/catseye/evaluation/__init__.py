@@ -7,6 +7,7 @@ exporting and cli.
     metrics.py        accuracy with interval, precision, recall, F1, confusion
     figures.py        confusion matrix and training curves as PNG
     guessing.py       whether anything is shown to be learnt
+    knn_baseline.py   what the nearest training images score on the same features
     measure.py        a model and images in, logits out
     provenance.py     whether images to be measured on are ones that trained the model
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
@@ -23,6 +24,7 @@ exporting and cli.
     report_tables.py  its tables
     report_charts.py  its charts
     calibrate.py      the walk behind `catseye calibrate`
+    corrected.py      runs with and without corrections, on the same corrected images
     compare.py        the walk behind `catseye compare`
     evaluate.py       the walk behind `catseye evaluate`
 """

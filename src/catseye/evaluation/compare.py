@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catseye.counting import agree, count
 from catseye.errors import UsageError
+from catseye.evaluation.corrected import (
+    CorrectionsWorth,
+    data_without_corrections,
+    decisions_of,
+    in_classes_of,
+    latest_corrected,
+    plain_worth,
+    worth_of_corrections,
+)
 from catseye.evaluation.measure import MeasuredModel, measure
 from catseye.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
 from catseye.evaluation.statistics import holm, mcnemar, mean_and_spread
@@ -66,6 +76,7 @@ class RunComparison:
     pairs: tuple[Pair, ...]
     groups: tuple[RunGroup, ...]
     notes: tuple[str, ...]
+    corrections: tuple[CorrectionsWorth, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -75,6 +86,7 @@ class RunComparison:
             "pairs": [vars(pair) for pair in self.pairs],
             "groups": [{**vars(group), "names": list(group.names)} for group in self.groups],
             "notes": list(self.notes),
+            "corrections": plain_worth(self.corrections),
         }
 
     def to_lines(self) -> list[str]:
@@ -90,7 +102,7 @@ class RunComparison:
             f"{pair.first_only}"
             for pair in self.pairs
         ]
-        return [*lines, *pairs]
+        return [*lines, *pairs, *(one.sentence() for one in self.corrections)]
 
 
 def compare(
@@ -115,43 +127,59 @@ def compare(
         raise UsageError("compare was given the same model twice")
     found = [measure(open_model(path, device=device), data, data_dir=data_dir, held_out_only=False) for path in models]
     first = found[0]
-    for other in found[1:]:
-        if other.images.classes != first.images.classes:
+    reference = found[latest_corrected(found)]
+    columns = [in_classes_of(one, reference) for one in found]
+    for other, column in zip(found, columns, strict=True):
+        same = other.images.classes == reference.images.classes
+        # Corrections may merge classes, make new ones and leave others without images.
+        if not same and (decisions_of(reference.model.path) is None or (column < 0).all()):
             raise UsageError(f"{other.model.path} knows other classes than {first.model.path}; compare equal tasks")
-        hashes = {one.model.manifest.provenance.data_sha256 for one in (first, other)}
+        hashes = {data_without_corrections(one.model.path) for one in (first, other)}
         if data is None and len(hashes) > 1:
             raise UsageError(f"{other.model.path} was trained on other data; name the images: --data DATA")
     names = sorted(set.intersection(*(set(one.names) for one in found)))
     if not names:
         raise UsageError("the runs hold out no image in common; name images that are new to all: --data DATA")
-    answers, labels = _aligned(found, names)
-    notes = [] if len(names) == len(first.names) else [f"only {len(names):,} images are held out by every run"]
+    answers, labels = _aligned(found, names, columns, reference)
+    notes = (
+        []
+        if len(names) == len(first.names)
+        else [f"only {count(len(names), 'image')} {agree(len(names), 'is', 'are')} held out by every run"]
+    )
     notes += [f"{one.model.path}: {one.trained_on:,} of these images trained it" for one in found if one.trained_on]
     groups = _group(found)
     rows = tuple(
-        _comparison_row(one, group, right, labels) for one, group, right in zip(found, groups, answers, strict=True)
+        _comparison_row(one, group, right, labels, len(reference.images.classes))
+        for one, group, right in zip(found, groups, answers, strict=True)
     )
-    return RunComparison(len(names), rows, _pairs(rows, answers, labels), _seed_spread(rows), tuple(notes))
+    worth = worth_of_corrections(found, [each == labels for each in answers], len(names)) if data is None else []
+    return RunComparison(
+        len(names), rows, _pairs(rows, answers, labels), _seed_spread(rows), tuple(notes), tuple(worth)
+    )
 
 
-def _aligned(found: list[MeasuredModel], names: list[str]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+def _aligned(
+    found: list[MeasuredModel], names: list[str], columns: list[NDArray[np.int64]], reference: MeasuredModel
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """Every model's answers in the classes of the reference, and its labels, name by name."""
     answers = []
     labels = np.empty(0, np.int64)
-    for one in found:
+    for one, column in zip(found, columns, strict=True):
         place = {name: row for row, name in enumerate(one.names)}
         rows = np.array([place[name] for name in names])
-        answers.append(one.outputs.logits[rows].argmax(1))
-        labels = one.outputs.labels[rows]
+        answers.append(column[one.outputs.logits[rows].argmax(1)])
+        if one is reference:
+            labels = one.outputs.labels[rows]
     return answers, labels
 
 
 def _comparison_row(
-    one: MeasuredModel, group: int, answers: NDArray[np.int64], labels: NDArray[np.int64]
+    one: MeasuredModel, group: int, answers: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
 ) -> ComparisonRow:
     hits = int((answers == labels).sum())
     low, high = wilson_interval(hits, len(labels))
     manifest = one.model.manifest
-    score = macro_f1(confusion_matrix(labels, answers, len(manifest.classes)))
+    score = macro_f1(confusion_matrix(labels, answers, num_classes))
     name, seed = str(one.model.path), manifest.provenance.seed
     return ComparisonRow(name, manifest.architecture.name, seed, group, hits / len(labels), low, high, score)
 
@@ -162,7 +190,11 @@ def _group(found: list[MeasuredModel]) -> list[int]:
     numbers = []
     for one in found:
         settings = open_run(one.model.path).settings if one.model.path.is_dir() else None
-        key = settings.model_copy(update={"seed": 0}) if settings else str(one.model.path)
+        key: Any = str(one.model.path)
+        if settings:
+            plain = settings.data.model_copy(update={"corrections": ""})  # the name of a file says nothing of its rows
+            decided = decisions_of(one.model.path)
+            key = settings.model_copy(update={"seed": 0, "data": plain}), decided and decided[1]
         if key not in seen:
             seen.append(key)
         numbers.append(seen.index(key))

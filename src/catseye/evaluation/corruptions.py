@@ -103,7 +103,7 @@ def measure_corruptions(measured: MeasuredModel) -> Corruptions:
                 corrupt(pixels, strength, np.random.default_rng(derive(0, name, row)))
                 for pixels, row in zip(clean, kept, strict=True)
             ]
-            found = collect_outputs(measured.model, _loader(np.stack(changed), labels, device))
+            found = collect_outputs(measured.model, _loader(np.stack(changed), labels, device), f"{name} {strength}")
             results[name].append(float((found.logits.argmax(1) == labels).mean()))
     return Corruptions(float((outputs.logits[kept].argmax(1) == labels).mean()), results, len(kept))
 

@@ -10,6 +10,7 @@ from typing import Any
 from catseye.evaluation.calibration import judge
 from catseye.evaluation.corruptions import Corruptions, corruptions_figure, measure_corruptions
 from catseye.evaluation.figures import confusion_figure, save_figure
+from catseye.evaluation.knn_baseline import NeighbourScore, score_neighbours
 from catseye.evaluation.measure import measure
 from catseye.evaluation.metrics import Metrics, compute_metrics
 from catseye.evaluation.predict import Outputs
@@ -28,6 +29,7 @@ class Evaluation:
     notes: list[str]
     corruptions: Corruptions | None = None
     trained_on: int = 0  # images of the score that are known to have trained the model
+    neighbours: NeighbourScore | None = None
 
 
 def evaluate(
@@ -56,7 +58,14 @@ def evaluate(
     found = measure(open_model(model, device=device, trust=trust), data, data_dir=data_dir, strict=strict)
     if out is None and found.own:
         out = found.model.path
-    extra = {"data": found.source, "unreadable": list(found.bad.values()), "trained_on": found.trained_on}
+    neighbours = score_neighbours(found, data_dir)
+    extra: dict[str, Any] = {
+        "data": found.source,
+        "unreadable": list(found.bad.values()),
+        "trained_on": found.trained_on,
+    }
+    if neighbours is not None:
+        extra["k_nn"] = neighbours.to_json()
     temperature = found.model.manifest.temperature
     folder = Path(out) if out else None
     metrics = report(found.outputs, found.images.classes, temperature, folder, extra)
@@ -65,8 +74,10 @@ def evaluate(
         if corruptions:
             write_json(folder / "corruptions.json", corruptions.to_json())
             save_figure(corruptions_figure(corruptions), folder / "corruptions.png")
-        write_atomically(folder / "report.html", render_report(found, metrics, corruptions).encode("utf-8", "replace"))
-    return Evaluation(metrics, folder, found.notes, corruptions, found.trained_on)
+        write_atomically(
+            folder / "report.html", render_report(found, metrics, corruptions, neighbours).encode("utf-8", "replace")
+        )
+    return Evaluation(metrics, folder, found.notes, corruptions, found.trained_on, neighbours)
 
 
 def report(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from catseye.counting import agree, count
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
 from catseye.data.moved import locate_data
 from catseye.data.prepare_evaluation import prepare_evaluation
@@ -88,10 +89,11 @@ def measure(
         settings=overlap.reading,
     )
     notes += [overlap.note] if overlap.note else []
-    outputs = collect_outputs(model, loader)
+    outputs = collect_outputs(model, loader, f"asking {model.path.name or model.path}")
     if loader.bad:
         first = next(iter(loader.bad.values()))
-        notes.append(f"{len(loader.bad)} images cannot be read and do not count, e.g. {first}")
+        num = len(loader.bad)
+        notes.append(f"{count(num, 'image')} cannot be read and {agree(num, 'does', 'do')} not count, e.g. {first}")
     return MeasuredModel(
         model,
         images,
@@ -105,8 +107,8 @@ def measure(
     )
 
 
-def collect_outputs(model: OpenedModel, loader: Loader) -> Outputs:
+def collect_outputs(model: OpenedModel, loader: Loader, what: str = "asking the model") -> Outputs:
     """Every image's logits; by the network itself where there is one, in halves where memory is short."""
     if model.network is None:
-        return collect_answers(model, loader)
-    return collect_logits(model.network, loader, model.manifest.preprocessing)
+        return collect_answers(model, loader, what)
+    return collect_logits(model.network, loader, model.manifest.preprocessing, what=what)

@@ -4,7 +4,7 @@ Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by `evaluat
 `training/distributed.py`, after every epoch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from catseye.counting import count
 from catseye.data.augment import normalise_batch, to_unit
-from catseye.data.loaders import Loader
+from catseye.data.loaders import Batch, Loader
 from catseye.errors import DataError
 from catseye.machine.devices import free_cached_memory, is_out_of_memory
 from catseye.machine.memory import answered_in_parts
+from catseye.machine.waiting import Waiting
 from catseye.preprocess import Preprocessing
 from catseye.runtimes.model_file import OpenedModel
 
@@ -38,17 +40,19 @@ def collect_logits(
     *,
     precision: torch.dtype | None = None,
     after_batch: Callable[[], None] | None = None,
+    what: str = "",
 ) -> Outputs:
     """Run the network in evaluation mode over all images of a loader; the last, smaller batch counts.
 
-    The model's training mode is as before when this returns. `after_batch` may end the pass by an error.
+    The model's training mode is as before when this returns. `after_batch` may end the pass by an error. Where `what`
+    is done is said, a line tells how far it is.
     """
     training = model.training
     model.eval()
     logits: list[Tensor] = []
     labels: list[Tensor] = []
     indices: list[Tensor] = []
-    for batch in loader.epoch(0):
+    for batch in _told(loader, what):
         cached = batch.pixels.is_floating_point()  # features of a frozen backbone, for its head alone
         x = batch.pixels if cached else normalise_batch(to_unit(batch.pixels), spec)
         with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
@@ -59,7 +63,7 @@ def collect_logits(
             after_batch()
     model.train(training)
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} images can be read")
+        raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(labels).cpu().numpy(), torch.cat(indices).numpy())
 
 
@@ -75,6 +79,17 @@ def _forward_logits(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([_forward_logits(model, half) for half in x.tensor_split(2)])
 
 
+def _told(loader: Loader, what: str) -> Iterator[Batch]:
+    """The batches of a pass, with a line of progress where `what` is done is said."""
+    if not what:
+        yield from loader.epoch(0)
+        return
+    with Waiting(what, len(loader.indices)) as waiting:
+        for batch in loader.epoch(0):
+            yield batch
+            waiting.step(len(batch.indices))
+
+
 @torch.inference_mode()
 def collect_features(
     model: nn.Module, loader: Loader, spec: Preprocessing
@@ -88,26 +103,26 @@ def collect_features(
     backbone = model.get_submodule("features")
     features: list[Tensor] = []
     labels: list[Tensor] = []
-    for batch in loader.epoch(0):
+    for batch in _told(loader, "computing features"):
         cached = batch.pixels.is_floating_point()
         maps = batch.pixels if cached else _forward_logits(backbone, normalise_batch(to_unit(batch.pixels), spec))
         features.append(maps.float().mean((2, 3)))
         labels.append(batch.labels)
     model.train(training)
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} images can be read")
+        raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
     return torch.cat(features).cpu().numpy(), torch.cat(labels).cpu().numpy()
 
 
-def collect_answers(model: OpenedModel, loader: Loader) -> Outputs:
+def collect_answers(model: OpenedModel, loader: Loader, what: str = "asking the model") -> Outputs:
     """The same pass with an exported file, which computes from pixels without torch."""
     logits: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int64]] = []
     indices: list[NDArray[np.int64]] = []
-    for batch in loader.epoch(0):
+    for batch in _told(loader, what):
         logits.append(model.logits(np.ascontiguousarray(batch.pixels.permute(0, 2, 3, 1).cpu().numpy())))
         labels.append(batch.labels.cpu().numpy())
         indices.append(batch.indices.numpy())
     if not labels:
-        raise DataError(f"none of {len(loader.indices)} images can be read")
+        raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
     return Outputs(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices))

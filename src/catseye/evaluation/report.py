@@ -15,9 +15,11 @@ from markupsafe import Markup
 
 from catseye import __version__
 from catseye.classifier import softmax
+from catseye.counting import agree, count
 from catseye.evaluation.calibration import Calibration, judge
 from catseye.evaluation.corruptions import Corruptions
 from catseye.evaluation.gallery import Gallery, choose_images
+from catseye.evaluation.knn_baseline import NeighbourScore
 from catseye.evaluation.label_errors import Suspect, find_label_errors
 from catseye.evaluation.measure import MeasuredModel
 from catseye.evaluation.metrics import Metrics
@@ -36,7 +38,12 @@ from catseye.runs import Run, environment, open_run, read_json
 MAX_MATRIX = 40  # classes; with more, the table of confused pairs has to do
 
 
-def render_report(measured: MeasuredModel, metrics: Metrics, corruptions: Corruptions | None = None) -> str:
+def render_report(
+    measured: MeasuredModel,
+    metrics: Metrics,
+    corruptions: Corruptions | None = None,
+    neighbours: NeighbourScore | None = None,
+) -> str:
     """The page as text."""
     outputs, manifest = measured.outputs, measured.model.manifest
     probabilities = softmax(outputs.logits, manifest.temperature)
@@ -58,7 +65,7 @@ def render_report(measured: MeasuredModel, metrics: Metrics, corruptions: Corrup
         metrics=metrics,
         trained_on=measured.trained_on,
         f1_interval=bootstrap_macro_f1(metrics.confusion),
-        facts=_report_facts(measured, metrics, calibration, suspects, rows),
+        facts=_report_facts(measured, metrics, calibration, suspects, rows) + _on_neighbours(neighbours, metrics),
         rows=rows,
         classes=classes,
         matrix=shaded_matrix(metrics) if len(classes) <= MAX_MATRIX else None,
@@ -111,7 +118,7 @@ def _report_facts(
         (
             "good" if weakest.recall_low > 0.8 else "mind",
             f"The weakest class is {weakest.name}: {weakest.recall:.1%} of its {weakest.support:,} images are "
-            f"recognised (95 % interval {weakest.recall_low:.1%} – {weakest.recall_high:.1%}).",
+            f"recognised (95% interval {weakest.recall_low:.1%} – {weakest.recall_high:.1%}).",
         )
     )
     missing = [row.name for row in rows if not row.support]
@@ -137,7 +144,9 @@ def _report_facts(
             if metrics.accuracy > 0.9
             else "but a model that errs so often suspects mostly because of its own mistakes"
         )
-        found.append(("mind", f"{len(suspects):,} labels are suspected; {advice}."))
+        found.append(
+            ("mind", f"{count(len(suspects), 'label')} {agree(len(suspects), 'is', 'are')} suspected; {advice}.")
+        )
     for note in measured.notes:
         kind = "good" if note.startswith("evaluating on the test") else "mind"
         if measured.trained_on and note.startswith("TRAINED ON"):  # nothing else matters where this is so
@@ -145,6 +154,13 @@ def _report_facts(
             continue
         found.append((kind, note[:1].upper() + note[1:] + "."))
     return found
+
+
+def _on_neighbours(neighbours: NeighbourScore | None, metrics: Metrics) -> list[tuple[str, str]]:
+    if neighbours is None:
+        return []
+    sentence = neighbours.sentence()
+    return [("good" if metrics.accuracy >= neighbours.accuracy else "mind", f"{sentence[:1].upper()}{sentence[1:]}.")]
 
 
 def _details(measured: MeasuredModel, run: Run | None) -> list[tuple[str, str]]:
@@ -163,7 +179,9 @@ def _details(measured: MeasuredModel, run: Run | None) -> list[tuple[str, str]]:
         ("settings sha256", origin.settings_sha256 or "-"),
     ]
     if measured.bad:
-        rows.append(("unreadable", f"{len(measured.bad)} images do not count"))
+        rows.append(
+            ("unreadable", f"{count(len(measured.bad), 'image')} {agree(len(measured.bad), 'does', 'do')} not count")
+        )
     if run:
         data = run.data
         counts = ", ".join(f"{len(names):,} {side}" for side, names in data["splits"].items() if names)

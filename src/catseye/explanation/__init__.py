@@ -1,4 +1,4 @@
-"""Where in an image a network sees its answer, and what such a map is worth.
+"""Which part of an image a network's answer rests on, and how far such a map can be trusted.
 
 Enters: a network and images. Leaves: maps as arrays, figures. Called by evaluation, lab and cli.
 

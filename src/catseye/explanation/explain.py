@@ -1,4 +1,4 @@
-"""`catseye explain cam RUN IMAGE`: where the network sees its answer, as a PNG, with a score of its worth.
+"""`catseye explain cam RUN IMAGE`: the part of the image that the answer rests on, as a PNG, with a score.
 
 Enters: a run and an image. Leaves: `Explanation` and the file. Called by cli.
 """

@@ -148,7 +148,7 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
     try:
         make_folder(folder)
     except OSError as error:
-        raise UsageError(f"--out {folder} cannot be made ({error.strerror}); give another folder") from None
+        raise UsageError(f"--out {folder} cannot be made ({error.strerror}); choose a different folder") from None
     written = []
     for name, figure in found.items():
         stream = io.BytesIO()

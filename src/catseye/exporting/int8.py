@@ -136,7 +136,7 @@ def _open_workshop(
     try:
         import onnx
     except ImportError as error:
-        raise MissingDependency(error.name or "onnx", "export") from None
+        raise MissingDependency(error.name or "onnx") from None
     (folder / "float.onnx").write_bytes(float_bytes)
     proto = onnx.load_model_from_string(float_bytes)
     # Else the quantiser advises a step that torch's exporter has done: shapes inferred, batch norm folded.

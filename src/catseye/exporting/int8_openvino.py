@@ -49,7 +49,7 @@ def quantise_openvino(
     try:
         import nncf
     except ImportError as error:
-        raise MissingDependency(error.name or "nncf", "openvino") from None
+        raise MissingDependency(error.name or "nncf") from None
     nncf.set_log_level(logging.ERROR)
     spec = manifest.preprocessing
     images = [tensor_of(one[None], manifest) for one in calibration.pixels(spec)]

@@ -5,6 +5,7 @@ Enters: the opened files and the comparisons that proved them. Leaves: Markdown.
 
 from collections.abc import Sequence
 
+from catseye.counting import count
 from catseye.exporting.familiarity_proof import FAMILIARITY_TOLERANCE
 from catseye.exporting.parity import ParityLimits, ParityResult, Score
 from catseye.manifest import Quantisation
@@ -52,7 +53,8 @@ def model_card(files: Proved) -> str:
 |---|---|---|---|---|
 {rows}
 
-**For what.** To tell images like those of *{origin.data_name}* apart, {len(manifest.classes)} classes: {classes}.
+**For what.** To tell images like those of *{origin.data_name}* apart, {count(len(manifest.classes), "class")}:
+{classes}.
 
 **Input.** {_input_line(model)}
 
@@ -124,7 +126,7 @@ def _proof(name: str, model: OpenedModel, comparison: ParityResult) -> str:
 |---|---|---|---|
 {rows}
 {_familiarity(comparison, judged=not fewer_bits)}
-| | accuracy (95 % interval) | macro F1 |
+| | accuracy (95% interval) | macro F1 |
 |---|---|---|
 | run | {_accuracy(comparison.run)} | {comparison.run.macro_f1:.4f} |
 | this file | {_accuracy(comparison.file)} | {comparison.file.macro_f1:.4f} |

@@ -33,7 +33,7 @@ def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it and would say so less clearly
     except ImportError as error:
-        raise MissingDependency(error.name or "onnx", "export") from None
+        raise MissingDependency(error.name or "onnx") from None
     graph = Graph(model.cpu(), manifest).eval()
     try:
         with warnings.catch_warnings():

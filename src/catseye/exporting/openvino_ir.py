@@ -25,7 +25,7 @@ def convert(onnx_bytes: bytes) -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise MissingDependency(error.name or "openvino", "openvino") from None
+        raise MissingDependency(error.name or "openvino") from None
     try:
         return openvino.Core().read_model(onnx_bytes)
     except RuntimeError as error:

@@ -18,6 +18,7 @@ from catseye.errors import CatseyeError
 from catseye.evaluation.metrics import Z_95, confusion_matrix, macro_f1, wilson_interval
 from catseye.exporting.familiarity_proof import FamiliarityRow, compare_familiarity, require_familiarity
 from catseye.exporting.held_out import HeldOut
+from catseye.machine.waiting import Waiting
 from catseye.manifest import Parity
 from catseye.preprocess import Pixels, Preprocessing, preprocess
 
@@ -194,8 +195,13 @@ def compare_answers(
     answers = expected.argmax(1)
     found = answers
     familiarity: list[NDArray[np.floating] | None] = []
+    waiting = Waiting("asking the file", len(pixels) * len(batch_sizes))
     for batch_size in batch_sizes:
-        batches = [ask(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)]
+        batches = []
+        with waiting:
+            for start in range(0, len(pixels), batch_size):
+                batches.append(ask(pixels[start : start + batch_size]))
+                waiting.step(len(pixels[start : start + batch_size]))
         logits, probabilities, *others = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         familiarity.append(others[0] if others else None)
         apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
@@ -274,7 +280,7 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
     if limits.max_drop is not None:
         good = comparison.smallest_drop <= limits.max_drop
         low, high = (100 * value for value in comparison.drop[1:])
-        got = f"{100 * comparison.drop[0]:.2f} points (95 % interval {low:.2f} to {high:.2f}"
+        got = f"{100 * comparison.drop[0]:.2f} points (95% interval {low:.2f} to {high:.2f}"
         got += f", {comparison.num_images} images)"
         if comparison.more is not None:
             low, high = (100 * value for value in comparison.more[1:])
@@ -300,12 +306,14 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
 def answers_of(reference: Classifier, images: HeldOut) -> RunAnswers:
     """What the run says, from the bytes of the files."""
     rows, familiarity = [], []
-    for answer in reference.predict_many(images.contents):
-        if isinstance(answer, Exception):
-            raise answer
-        rows.append(answer.probabilities)
-        if answer.familiarity is not None:
-            familiarity.append(answer.familiarity)
+    with Waiting("asking the run", len(images.contents)) as waiting:
+        for answer in reference.predict_many(images.contents):
+            if isinstance(answer, Exception):
+                raise answer
+            rows.append(answer.probabilities)
+            if answer.familiarity is not None:
+                familiarity.append(answer.familiarity)
+            waiting.step()
     return RunAnswers(np.stack(rows), np.array(familiarity) if familiarity else None)
 
 

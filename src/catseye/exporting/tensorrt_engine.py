@@ -52,7 +52,7 @@ def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
     try:
         trt = import_module("tensorrt")
     except ImportError as error:
-        raise MissingDependency(error.name or "tensorrt", "tensorrt") from None
+        raise MissingDependency(error.name or "tensorrt") from None
     return _build_engine(trt, onnx_bytes, manifest, compute_capability=None)
 
 

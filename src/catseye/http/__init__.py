@@ -16,6 +16,7 @@ Enters: connections. Leaves: requests within their limits, responses, refusals, 
     images.py       the images in a body
     responses.py    an answer before it is sent
     refusals.py     a request that is not answered: status, code, sentence
+    local_pages.py  pages for a browser on this machine alone; the one file here that needs Starlette
     static_files.py files for a browser, with their security headers
     logs.py         one JSON object per line, written by a thread
 """

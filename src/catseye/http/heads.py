@@ -27,7 +27,7 @@ def head_fault(
     """The refusal of this head, if there is one. `hosts` are the names we answer by, None: any."""
     said = dict(headers)
     if version not in ("1.1", "1.0"):
-        return _refusal(400, "http-version", "HTTP/1.1 is spoken here", f"HTTP/{version}", "curl --http1.1 speaks it")
+        return _refusal(400, "http-version", "the server takes HTTP/1.1", f"HTTP/{version}", "curl --http1.1 speaks it")
     if method == b"CONNECT":
         return _refusal(400, "no-tunnel", "this server is no proxy", "CONNECT", "send GET or POST")
     if len(said) != len(headers):

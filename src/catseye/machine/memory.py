@@ -8,10 +8,12 @@ whoever runs a network over many images.
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from catseye.machine.groups import control_groups
 
 PROGRAM_BYTES = 900_000_000  # what Python, torch and the libraries of reports take before anything is computed
 LEAST_STEP_BYTES = 256_000_000
@@ -94,27 +96,12 @@ def _process_limits(root: Path) -> Iterator[int]:
 
 
 def _control_groups(root: Path) -> Iterator[int]:
-    """Bytes left in every group that this process belongs to.
-
-    Inside a container the path in /proc may be the host's and not exist here; the walk up then still ends at the
-    container's own group, which is mounted as the root.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0":  # version 2
-            mount, files = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            mount = root / "sys/fs/cgroup/memory"
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    """Bytes left in every group that this process belongs to."""
+    for version, folder in control_groups("memory", root):
+        if version == 2:
+            yield from _left_in(folder, "memory.max", "memory.current", "inactive_file")
         else:
-            continue
-        here = PurePosixPath(path)
-        for group in (here, *here.parents) if ".." not in here.parts else (PurePosixPath("/"),):
-            yield from _left_in(mount / group.relative_to("/"), *files)
+            yield from _left_in(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def _left_in(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> Iterator[int]:

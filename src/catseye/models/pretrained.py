@@ -238,5 +238,5 @@ def _timm_weights() -> Any:
     try:
         import timm
     except ModuleNotFoundError:
-        raise MissingDependency("timm", "train") from None
+        raise MissingDependency("timm") from None
     return timm

@@ -88,7 +88,7 @@ def _timm() -> Any:
     try:
         import timm
     except ModuleNotFoundError:
-        raise MissingDependency("timm", "train") from None
+        raise MissingDependency("timm") from None
     return timm
 
 

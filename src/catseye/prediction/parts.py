@@ -91,5 +91,5 @@ def _parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise MissingDependency("pyarrow", "batch") from None
+        raise MissingDependency("pyarrow") from None
     return parquet

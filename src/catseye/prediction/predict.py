@@ -87,9 +87,9 @@ def predict_in_parts(
 def _require_engine() -> None:
     from importlib.util import find_spec
 
-    for module, package in (("ray", "ray[data]"), ("pyarrow", "pyarrow")):
+    for module in ("ray", "pyarrow"):
         if find_spec(module) is None:
-            raise MissingDependency(package, "batch")
+            raise MissingDependency(module)
 
 
 @contextmanager

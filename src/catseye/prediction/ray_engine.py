@@ -69,7 +69,7 @@ def run_parts(model: Path, out: Path, parts: Sequence[int], workers: RayWorkers)
         import ray
         import ray.data
     except ImportError:
-        raise MissingDependency("ray[data]", "batch") from None
+        raise MissingDependency("ray") from None
     here = {"num_cpus": workers.num or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     elsewhere = bool(os.environ.get("RAY_ADDRESS"))
     where = {} if elsewhere else {"address": "local", **here}

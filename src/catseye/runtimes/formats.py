@@ -1,4 +1,4 @@
-"""The one table of model formats: by suffix, who reads it, whether it has to be vouched for, which extra it needs.
+"""The one table of model formats: by suffix, who reads it, whether it has to be vouched for.
 
 Enters: a path. Leaves: its row. Called by `loading.py`, and by whoever asks what a path is before it is opened
 (serving, lab, bench, export). No torch.
@@ -16,7 +16,7 @@ Need = Literal["answers", "facts", "layers"]
 
 @dataclass(frozen=True)
 class ModelFormat:
-    """A row. `reader` is module:function in this room; `extra` installs what it imports, empty for the base install.
+    """A row. `reader` is module:function in this room.
 
     `vouched`: why the file is opened with trust only, empty where nothing in it is ever run. `runtimes` are the names
     that compute it, the first unless another is asked for. `has_layers`: torch modules, to look into and to train on.
@@ -24,7 +24,6 @@ class ModelFormat:
 
     title: str
     reader: str
-    extra: str
     runtimes: tuple[str, ...]
     devices: tuple[str, ...]
     vouched: str = ""
@@ -38,15 +37,14 @@ class ModelFormat:
 
 WEIGHTS = ".safetensors"  # of a run folder too
 MODEL_FORMATS = {
-    ".onnx": ModelFormat("ONNX", "onnx:open_onnx", "", ("cpu", "cuda", "tensorrt", "openvino"), ("auto", "cpu")),
-    ".xml": ModelFormat("OpenVINO", "openvino:open_openvino", "openvino", ("openvino",), ("auto", "cpu")),
+    ".onnx": ModelFormat("ONNX", "onnx:open_onnx", ("cpu", "cuda", "tensorrt", "openvino"), ("auto", "cpu")),
+    ".xml": ModelFormat("OpenVINO", "openvino:open_openvino", ("openvino",), ("auto", "cpu")),
     ".torchscript": ModelFormat(
-        "TorchScript", "torch:open_torch_file", "train", ("torch",), ("auto", "cpu"), "a TorchScript file is a program"
+        "TorchScript", "torch:open_torch_file", ("torch",), ("auto", "cpu"), "a TorchScript file is a program"
     ),
     ".pt2": ModelFormat(
         "torch.export or AOTInductor",
         "torch:open_torch_file",
-        "train",
         ("torch",),
         ("auto", "cpu"),
         "a torch.export or AOTInductor package file is a program",
@@ -54,12 +52,11 @@ MODEL_FORMATS = {
     ".engine": ModelFormat(
         "TensorRT",
         "tensorrt:open_engine",
-        "tensorrt",
         ("tensorrt",),
         ("auto", "cuda"),
         "a TensorRT engine is native code",
     ),
-    WEIGHTS: ModelFormat("weights of a run", "weights:open_weights", "train", ("torch",), (), has_layers=True),
+    WEIGHTS: ModelFormat("weights of a run", "weights:open_weights", ("torch",), (), has_layers=True),
 }
 EXPORTED = tuple(suffix for suffix, row in MODEL_FORMATS.items() if not row.has_layers)
 

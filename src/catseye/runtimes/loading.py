@@ -59,6 +59,11 @@ def open_model(
     return _reader_of(row)(path, wish)
 
 
+def open_for_serving(path: Path, wish: OpenSettings) -> OpenedModel:
+    """A file that `open_model` has opened already, once more and otherwise: how a GPU is asked is tried out."""
+    return _reader_of(format_of(path))(path, wish)
+
+
 @reopened_elsewhere
 def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Classifier:
     """Open a trained model: a run folder, a model.safetensors, or an exported file of any format.
@@ -77,5 +82,5 @@ def _reader_of(row: ModelFormat) -> ModelReader:
     try:
         reader: ModelReader = getattr(import_module(row.module), row.reader.partition(":")[2])
     except ImportError as error:
-        raise MissingDependency(error.name or row.extra, row.extra or "train") from None
+        raise MissingDependency(error.name or row.title) from None
     return reader

@@ -79,7 +79,7 @@ def require_openvino() -> str:
     try:
         import openvino
     except ImportError as error:
-        raise MissingDependency(error.name or "openvino", "openvino") from None
+        raise MissingDependency(error.name or "openvino") from None
     return f"openvino {openvino.__version__.split('-', 1)[0]}"
 
 

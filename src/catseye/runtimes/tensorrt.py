@@ -65,14 +65,14 @@ def _on_the_gpu(found: OpenedModel, plan: bytes) -> OpenedModel:
     try:
         import torch
     except ImportError as error:
-        raise MissingDependency(error.name or "torch", "train") from None
+        raise MissingDependency(error.name or "torch") from None
     source = found.path
     if not torch.cuda.is_available():
         raise ModelFileError(f"{source} needs the NVIDIA GPU it was built on; here is none; use the .onnx file")
     try:
         trt = import_module("tensorrt")
     except ImportError as error:
-        raise MissingDependency(error.name or "tensorrt", "tensorrt") from None
+        raise MissingDependency(error.name or "tensorrt") from None
     engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(plan)
     if engine is None:
         raise ModelFileError(f"{source} was built for another GPU or TensorRT than {trt.__version__}; export it here")

@@ -76,7 +76,7 @@ def _started(found: OpenedModel, archive: Archive, content: bytes, threads: int)
     try:
         import torch
     except ImportError as error:
-        raise MissingDependency(error.name or "torch", "train") from None
+        raise MissingDependency(error.name or "torch") from None
     if threads:
         torch.set_num_threads(threads)
     try:

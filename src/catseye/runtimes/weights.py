@@ -4,7 +4,6 @@ Enters: the path of one. Leaves: `OpenedModel` with its network. Called by `load
 """
 
 from collections.abc import Sequence
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from torch import Tensor
 
 from catseye.classifier import softmax
 from catseye.data.augment import normalise_batch, to_unit
-from catseye.errors import ModelFileError
 from catseye.machine.devices import choose_device
-from catseye.runs import MODEL_FILE, load_model
+from catseye.runs import load_hashed_model
 from catseye.runtimes.model_file import OpenedModel, OpenSettings, image_and_answers
 
 
@@ -29,16 +27,10 @@ def open_weights(path: str | Path, wish: OpenSettings) -> OpenedModel:
 
     """
     where = choose_device("cpu" if wish.need == "facts" else wish.device)
-    network, manifest = load_model(path, where)
+    network, manifest, digest, num_bytes = load_hashed_model(path, where)
     manifest = manifest.model_copy(update={"input_kind": None})  # it says what a graph takes, and here is none
     if wish.threads:
         torch.set_num_threads(wish.threads)
-    file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
-    try:
-        with file.open("rb") as stream:
-            digest, num_bytes = file_digest(stream, "sha256").hexdigest(), stream.tell()
-    except OSError as error:
-        raise ModelFileError(f"{file} cannot be read ({error.strerror})") from None
 
     def ask(pixels: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():

@@ -51,7 +51,7 @@ def _temporary_folders() -> list[Path]:
         found = Path(tempfile.gettempdir())
     except OSError:  # no /tmp, or it cannot be written
         return [shared_memory]
-    # The working directory is where Python looks last, and nobody looks for our folders there.
+    # Python falls back to the working directory, where no one would look for these folders.
     return [shared_memory, found] if found == Path.cwd() else [found, shared_memory]
 
 

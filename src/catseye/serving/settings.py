@@ -88,7 +88,7 @@ class ServerSettings:
 
     @property
     def finish_s(self) -> int:
-        """After `drain_s`, the most that is waited for what was accepted; whoever sends a stop signal waits longer."""
+        """The longest wait, after `drain_s`, for requests already accepted; the sender of the signal waits longer."""
         return int(self.limits.deadline_s + 5)
 
     def token(self) -> bytes | None:

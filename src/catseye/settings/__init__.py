@@ -4,7 +4,8 @@ Enters: a recipe, a TOML file, `--set` overrides. Leaves: one frozen `Settings`.
 
     schema.py   every setting with its range and meaning, and which make others idle
     merge.py    recipe < file < --set, checked, the nearest key suggested; and back to TOML
-    durations.py  90s, 10m, 1h
-    promise.py    what goes together with --time
+    promise.py  what goes together with --time
+    listing.py  every setting as a row: default, range, meaning
+    typed.py    durations and shapes as they are typed
     recipes/    the recipes that come with catseye
 """

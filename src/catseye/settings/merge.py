@@ -5,6 +5,7 @@ An unknown key is answered with the nearest right one; an option that would do n
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -17,6 +18,8 @@ from catseye.errors import MissingDependency, UnknownName, UsageError
 from catseye.settings.schema import Settings, SettingsTable, inert_options
 
 MAX_FILE_BYTES = 1_000_000
+# Tried at the beginning of a word only: else a megabyte of letters would be looked through from each of them.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 UNDECIDED = "auto"  # the recipe whose settings are decided when the images are known
 
 
@@ -45,6 +48,8 @@ def load_settings(
     for key, value in (decided or {}).items():
         _put(base, key, value)
     mine = own_settings(config=config, overrides=overrides, values=values)
+    _require_tables(base, recipe)
+    _require_tables(mine, "--set" if not config else str(config))
     if "name" in mine.get("model", {}) and mine["model"]["name"] != base.get("model", {}).get("name"):
         base["model"] = {}  # the recipe's options were meant for its own network
     _refuse_unknown(base, recipe)
@@ -109,7 +114,7 @@ def to_toml(settings: Settings) -> str:
     try:
         from tomli_w import dumps
     except ImportError:
-        raise MissingDependency("tomli-w", "train") from None
+        raise MissingDependency("tomli_w") from None
     return dumps(settings.model_dump(exclude_none=True))
 
 
@@ -122,18 +127,30 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         if os.path.getsize(path) > MAX_FILE_BYTES:  # noqa: PTH202
             raise UsageError(f"a settings file has at most {MAX_FILE_BYTES:,} bytes; {path} is larger")
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if _LONG_KEY.search(text):  # tomllib takes minutes for one of thousands
+            raise ValueError("it has a key of more than 32 parts")
+        return tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise UsageError(f"settings file {path} is no valid TOML ({error})") from None
 
 
 def _parse_value(text: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
+
+
+def _require_tables(tables: Mapping[str, Any], where: str) -> None:
+    """A group of settings is a table: `model = 1` could not be merged with what a recipe says of the network."""
+    for name, field in Settings.model_fields.items():
+        if _is_group(field.annotation) and not isinstance(tables.get(name, {}), Mapping):
+            raise UsageError(
+                f"{name} in {where} is a table of settings; got {tables[name]!r}; write [{name}] above them"
+            )
 
 
 def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:

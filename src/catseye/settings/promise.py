@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from catseye.errors import UsageError
-from catseye.settings.durations import parse_duration
+from catseye.settings.typed import parse_duration
 
 LEAST_S = 10.0  # loading the libraries takes a part of it
 # Settings of these tables that a search for the best model leaves to the user; all others it chooses itself.

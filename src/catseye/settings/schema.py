@@ -18,7 +18,9 @@ class SettingsTable(BaseModel):
 class DataSettings(SettingsTable):
     """Which images, and how they become arrays."""
 
-    resize: Literal["pad", "crop", "squash"] = "pad"
+    resize: Literal["pad", "crop", "squash"] = Field(
+        default="pad", description="how an image becomes square: bars beside it, its middle, or stretched"
+    )
     input_px: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
         default="auto", description="side of the square input"
     )
@@ -42,8 +44,10 @@ class DataSettings(SettingsTable):
     near_copies: Literal["together", "ignore"] = Field(
         default="together", description="images that show nearly the same stay on one side of a split made here"
     )
-    layout: Literal["auto", "splits", "classes"] = Field(
-        default="auto", description="what the folders of DATA are; auto: read from them, asked where it is unclear"
+    layout: Literal["auto", "splits", "classes", "names"] = Field(
+        default="auto",
+        description="what the folders of DATA are; auto: read from them, asked where it is unclear; names: the class "
+        "stands in the name of each file (cat.0.jpg)",
     )
     image_column: str = Field(default="", description="column of a list that names the files; empty: guessed")
     label_column: str = Field(default="", description="column of a list that names the class; empty: guessed")
@@ -53,15 +57,16 @@ class DataSettings(SettingsTable):
     group_column: str = Field(
         default="", description="column whose equal values stay on one side; empty: guessed; none: there is none"
     )
+    corrections: str = Field(default="", description="file of decisions about labels, from catseye review; applied")
     allow_leaks: bool = Field(default=False, description="report a score even where held-out images also trained")
 
 
 class ModelSettings(SettingsTable):
     """Which network. Options that the named network does not have are refused."""
 
-    name: str = "simple"
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    skip: bool | None = None
+    name: str = Field(default="simple", description="a name of `catseye models`, or timm:NAME")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="share of a head's inputs dropped in training")
+    skip: bool | None = Field(default=None, description="residual, tower: false leaves the skips out")
     stem: Literal["auto", "small", "standard"] | None = Field(
         default=None, description="entrance for images of 64 px and less, or the paper's; auto: by input size"
     )
@@ -81,7 +86,10 @@ class ModelSettings(SettingsTable):
 class TransferSettings(SettingsTable):
     """Published weights, and what becomes of them. `none` starts from fresh weights."""
 
-    strategy: Literal["none", "auto", "trials", "feature-extraction", "fine-tune", "full", "scratch"] = "none"
+    strategy: Literal["none", "auto", "trials", "feature-extraction", "fine-tune", "full", "scratch"] = Field(
+        default="none",
+        description="none: fresh weights; auto: chosen from the data; trials: by trial; what is trained otherwise",
+    )
     weights: str = Field(default="", description="a local file; empty: the published ones of the network")
     variants: int = Field(default=2, ge=1, le=100, description="feature-extraction: copies per image, the first plain")
     stages: int = Field(default=1, ge=1, le=100, description="fine-tune: how many of the last stages")
@@ -94,7 +102,7 @@ class DistillationSettings(SettingsTable):
     """Learning from another run's answers as well as from the labels."""
 
     teacher: str = Field(default="", description="a run folder or model file with the same classes; empty: none")
-    temperature: float = Field(default=4.0, gt=0, le=100)
+    temperature: float = Field(default=4.0, gt=0, le=100, description="softens the teacher's answers")
     weight: float = Field(default=0.7, gt=0, le=1, description="share of the teacher in the loss")
 
 
@@ -110,37 +118,45 @@ class AugmentSettings(SettingsTable):
     crop_padding_px: int = Field(default=0, ge=0, le=128, description="random crop after padding by this much")
     crop_padding: Literal["zero", "reflect"] = Field(default="zero", description="what the padding is filled with")
     brightness: float = Field(default=0.0, ge=0, le=1, description="factor from 1 - x to 1 + x")
-    contrast: float = Field(default=0.0, ge=0, le=1)
-    saturation: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1, description="factor from 1 - x to 1 + x")
+    saturation: float = Field(default=0.0, ge=0, le=1, description="factor from 1 - x to 1 + x")
     noise_std: float = Field(default=0.0, ge=0, le=1, description="Gaussian noise, in units of the full range")
     erase: float = Field(default=0.0, ge=0, le=1, description="probability of a blanked-out rectangle (cutout)")
-    mixup_alpha: float = Field(default=0.0, ge=0, le=10)
-    cutmix_alpha: float = Field(default=0.0, ge=0, le=10)
+    mixup_alpha: float = Field(default=0.0, ge=0, le=10, description="blends pairs of images; larger: more evenly")
+    cutmix_alpha: float = Field(
+        default=0.0, ge=0, le=10, description="pastes a rectangle of another image; larger: more evenly"
+    )
 
 
 class TrainingSettings(SettingsTable):
     """How the weights are found."""
 
-    epochs: int = Field(default=10, ge=1, le=100_000)
+    epochs: int = Field(default=10, ge=1, le=100_000, description="passes over the training images")
     time_s: float = Field(
         default=0.0, ge=0, le=1_000_000, description="the whole command ends within it, by trials; 0: no promise"
     )
-    batch_size: int = Field(default=128, ge=1, le=65_536)
-    optimizer: Literal["sgd", "adam", "adamw", "muon"] = "adamw"
+    batch_size: int = Field(default=128, ge=1, le=65_536, description="images of one update, over all processes")
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
+        default="adamw", description="how a gradient becomes an update"
+    )
     lr: float = Field(default=1e-3, gt=0, le=100, description="peak learning rate")
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd, muon: how much of the last update goes on")
     vector_lr: float = Field(
         default=0.4, gt=0, le=100, description="muon: peak rate of biases, norms and the last layer"
     )
-    nesterov: bool = False
+    nesterov: bool = Field(default=False, description="sgd: the gradient where momentum leads to")
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="never on norms and biases")
-    schedule: Literal["onecycle", "cosine", "linear", "step", "constant"] = "onecycle"
+    schedule: Literal["onecycle", "cosine", "linear", "step", "constant"] = Field(
+        default="onecycle", description="the learning rate over the run"
+    )
     warmup_epochs: float = Field(default=0.0, ge=0, description="cosine, linear: linear warm-up")
     step_epochs: int = Field(default=30, ge=1, description="step: epochs between two falls")
     step_gamma: float = Field(default=0.1, gt=0, lt=1, description="step: factor of each fall")
     cycle_momentum: bool = Field(default=False, description="onecycle: momentum falls 0.05 below and rises 0.05 above")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: each class weighs the same, however many images it has"
+    )
     clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
     accumulate_steps: int = Field(default=1, ge=1, le=1024, description="parts of a batch, one after the other")
@@ -151,6 +167,8 @@ class TrainingSettings(SettingsTable):
     precision: Literal["auto", "fastest", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that compute in it"
     )
+    capture: bool = Field(default=True, description="on CUDA: the whole step as one graph, where it can be captured")
+    compile: bool = Field(default=False, description="torch.compile: a minute of compiling, then faster steps on a GPU")
     small_px: int = Field(
         default=0, ge=0, le=1024, description="side of the input in the first part of the run; 0: off"
     )
@@ -165,7 +183,7 @@ class Settings(SettingsTable):
     """Everything that decides what a run computes; stored in the run folder as settings.toml."""
 
     recipe: str = ""
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31, description="split, weights, order, augmentation")
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     transfer: TransferSettings = TransferSettings()

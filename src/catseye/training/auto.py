@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from catseye.models.pretrained import DEFAULT_BACKBONE
 from catseye.models.stems import SMALL_PX
-from catseye.settings.durations import say_duration
 from catseye.settings.schema import Settings
+from catseye.settings.typed import say_duration
 
 Device = Literal["cpu", "gpu"]
 

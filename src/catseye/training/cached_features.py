@@ -26,6 +26,7 @@ from catseye.data.loaders import (
     epoch_order,
 )
 from catseye.machine.memory import answered_in_parts
+from catseye.machine.waiting import Waiting
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 from catseye.settings.schema import AugmentSettings
@@ -137,13 +138,19 @@ def cache_features(
     begun = time.perf_counter()
     made: dict[str, Loader] = {}
     train_seconds = 0.0
+    sides = [side for side in ("train", "val", "test") if side != "test" or not len(loaders["val"].indices)]
+    rounds = {side: variants if side == "train" else 1 for side in sides}
+    waiting = Waiting("computing features", sum(rounds[side] * len(loaders[side].indices) for side in sides))
     for name in ("train", "val", "test"):
         loader = loaders[name]
-        if not len(loader.indices) or (name == "test" and len(loaders["val"].indices)):
+        if name not in sides or not len(loader.indices):
             made[name] = loader
             continue
-        rounds = variants if name == "train" else 1
-        parts = [_one_round(features, loader, spec, augment if v else None, seed, v) for v in range(rounds)]
+        with waiting:
+            parts = [
+                _one_round(features, loader, spec, augment if v else None, seed, v, waiting)
+                for v in range(rounds[name])
+            ]
         if name == "train":
             train_seconds = time.perf_counter() - begun
         indices = np.concatenate([batch.indices.numpy() for batch in parts[0][1]])
@@ -180,6 +187,7 @@ def _one_round(
     augment: AugmentSettings | None,
     seed: int,
     variant: int,
+    waiting: Waiting,
 ) -> tuple[Tensor, list[Batch]]:
     """Pooled features (M, F) of one variant, in the order of the images' numbers, and the batches they came from."""
     pooled: list[Tensor] = []
@@ -192,4 +200,5 @@ def _one_round(
             x = augment_batch(batch.pixels, augment, spec, generator, indices=batch.indices, epoch=variant)
         pooled += [features(part).float().mean((2, 3)) for part in answered_in_parts(x)]
         seen.append(Batch(torch.empty(0), batch.labels, batch.indices))
+        waiting.step(len(batch.indices))
     return torch.cat(pooled), seen

@@ -86,7 +86,7 @@ class Checkpoints:
         """Save, if this is the process that writes; the checkpoint before this one is kept beside it.
 
         Raises:
-            TrainingError: the weights are no numbers any more. SaveError: the file cannot be written.
+            TrainingError: the weights contain NaN. SaveError: the file cannot be written.
 
         """
         release_freed_memory()  # an epoch's tensors leave gaps that a whole copy of the weights does not fit into

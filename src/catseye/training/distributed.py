@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from catseye.counting import count
 from catseye.data.loaders import Loader
 from catseye.data.prepare import Prepared
 from catseye.errors import CatseyeError, DataError, Interrupted, TrainingError, UsageError
@@ -104,7 +105,7 @@ class Processes:
         distributed.all_gather_object(found, self._collect_part(model, loader, spec, precision))
         parts = [part for part in found if part is not None]
         if not parts:
-            raise DataError(f"none of {len(loader.indices)} images can be read")
+            raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
         return Outputs(
             np.concatenate([part.logits for part in parts]),
             np.concatenate([part.labels for part in parts]),

@@ -52,7 +52,7 @@ def summary_writer(run: Run) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingDependency("tensorboard", "tensorboard") from None
+        raise MissingDependency("tensorboard") from None
     return SummaryWriter(str(run.path / "tensorboard"))
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from catseye.counting import agree, count
 from catseye.data.loaders import Loader
 from catseye.evaluation.predict import Outputs
 
@@ -101,5 +102,6 @@ ShowProgress = Callable[[Console, int, int, int], EpochProgress]
 def name_unreadable(loaders: Mapping[str, Loader], console: Console) -> None:
     """Say how many images have become unreadable, and the last one."""
     bad = {number: reason for loader in loaders.values() for number, reason in loader.bad.items()}
-    said = f"- {len(bad)} images can no longer be read and are left out, the last: {list(bad.values())[-1]}"
+    are = agree(len(bad), "is", "are")
+    said = f"- {count(len(bad), 'image')} can no longer be read and {are} left out, the last: {list(bad.values())[-1]}"
     console.print(said, highlight=False, soft_wrap=True, markup=False)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rich.console import Console
 
@@ -16,7 +16,15 @@ from catseye.errors import UnknownName, UsageError
 from catseye.settings.merge import UNDECIDED, load_settings, own_settings
 from catseye.settings.promise import promised_s, refuse_beside_time
 from catseye.settings.schema import Settings
-from catseye.training.progress import EpochProgress, ShowProgress
+
+if TYPE_CHECKING:
+    from catseye.training.progress import EpochProgress, ShowProgress
+
+
+def _bar_of_a_terminal(console: Console, num_epochs: int, num_batches: int, done: int) -> "EpochProgress":
+    from catseye.training.progress import EpochProgress  # torch; a request is judged before it is loaded
+
+    return EpochProgress(console, num_epochs, num_batches, done)
 
 
 class SharedOptions(TypedDict, total=False):
@@ -55,7 +63,7 @@ class TrainOptions(SharedOptions, total=False):
     resume: str | Path | None
     pretrained: bool
     tensorboard: bool
-    progress: ShowProgress
+    progress: "ShowProgress"
     begun_s: float
 
 
@@ -79,7 +87,7 @@ class RunRequest:
     data_dir: str | Path | None = None
     tensorboard: bool = False
     console: Console | None = None
-    progress: ShowProgress = field(default=EpochProgress)
+    progress: "ShowProgress" = field(default=_bar_of_a_terminal)
     begun_s: float = field(default_factory=monotonic)
 
     @property

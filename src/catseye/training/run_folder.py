@@ -21,6 +21,7 @@ from catseye.files import write_atomically
 from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.runs import (
     CHECKPOINT_FILE,
+    CORRECTIONS_FILE,
     FEATURES_FILE,
     PREVIOUS_FILE,
     Run,
@@ -33,6 +34,7 @@ from catseye.runs import (
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
 from catseye.training.cached_features import kept
+from catseye.training.captured import CapturedSteps, choose_captured
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.divergence import LossWatch
@@ -45,7 +47,10 @@ from catseye.training.step import TrainState
 
 @dataclass
 class RunRecord:
-    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say."""
+    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say.
+
+    `captured`: the steps that a GPU has been handed and has not told of yet; None where each is waited for.
+    """
 
     run: Run
     manifest: Manifest
@@ -53,6 +58,7 @@ class RunRecord:
     history: History
     checkpoints: Checkpoints
     watch: LossWatch
+    captured: CapturedSteps | None = None
 
     def keep(self, state: Mapping[str, Tensor]) -> None:
         """These weights are the run's model from here on."""
@@ -65,6 +71,7 @@ def keep_record(
 ) -> Iterator[RunRecord]:
     """The record of a run from `position` on; meanwhile a signal is answered at the next safe place."""
     processes = session.place.processes
+    wanted, place = session.settings.training.capture, session.place
     with StopRequest(processes.largest) as stop:
         yield RunRecord(
             run,
@@ -73,6 +80,7 @@ def keep_record(
             History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
             Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
             LossWatch(built.state.num_classes),
+            choose_captured(built.state, place.device, wanted=wanted, say=place.say),
         )
 
 
@@ -145,6 +153,9 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
     if session.place.processes.first:
         for name in (CHECKPOINT_FILE, PREVIOUS_FILE, "history.jsonl"):  # of a first attempt
             (run.path / name).unlink(missing_ok=True)
+        corrected = session.prepared.images.corrected
+        if corrected is not None:  # the file it was read from grows
+            write_atomically(run.path / CORRECTIONS_FILE, corrected.content)
         write_json(run.path / "data.json", session.describe_data())
         if session.decided:
             write_json(run.path / "auto.json", session.decided)
@@ -162,6 +173,9 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
 
 def begin_search(run: Run, session: RunSession) -> None:
     """Write what a search is resumed and evaluated from; what its trials find is written by them."""
+    corrected = session.prepared.images.corrected
+    if corrected is not None:
+        write_atomically(run.path / CORRECTIONS_FILE, corrected.content)
     write_json(run.path / "data.json", session.describe_data())
     write_json(run.path / "auto.json", dict(session.decided or {}))
     write_atomically(run.path / "settings.toml", to_toml(session.settings))  # the last one: it makes the folder a run

@@ -23,6 +23,8 @@ from catseye.data.loaders import Loader, draw_part
 from catseye.data.moved import locate_data
 from catseye.data.prepare import Prepared, prepare
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
+from catseye.data.sources.corrections import correction_facts, describe_corrections, uncorrected
+from catseye.data.survey import fingerprint_images
 from catseye.errors import ModelFileError, UsageError
 from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
@@ -104,7 +106,7 @@ class RunSession:
         for name, label, side in zip(images.names, images.labels, prepared.splits, strict=True):
             if side >= 0:
                 names[SPLIT_LABELS[side]][name] = images.classes[label]
-        described = {
+        described: dict[str, Any] = {
             "source": images.source,
             "data_dir": str(self.data_dir.resolve()) if self.data_dir else None,
             "sha256": prepared.data_sha256,
@@ -116,6 +118,9 @@ class RunSession:
             "notes": prepared.notes,
             "check": [{"rule": f.rule, "severity": f.severity, "count": f.count} for f in prepared.verdict.findings],
         }
+        if images.corrected is not None:
+            before = fingerprint_images(uncorrected(images))  # what a run without corrections has as its sha256
+            described["corrections"] = {**correction_facts(images.corrected), "data_sha256": before}
         return {**described, "parts": dict(self.parts)} if self.parts else described
 
 
@@ -183,7 +188,7 @@ def _head_of(run: Run) -> HeadKind:
 
 
 def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:
-    """The same session for a second attempt, after the first one's loss ran away."""
+    """The same session for a second attempt, after the loss of the first one grew without bound."""
     training, transfer = session.settings.training, session.settings.transfer
     slower = {
         "training": training.model_copy(update={"lr": training.lr / 10, "vector_lr": training.vector_lr / 10}),
@@ -213,7 +218,7 @@ def decide(session: RunSession) -> Decision:
     """
     chosen, prepared, sentences = session.settings, session.prepared, []
     if chosen.recipe and chosen.augment.hflip and not prepared.images.mirror_safe:
-        sentences.append("no mirror images: a mirrored digit is another sign")
+        sentences.append("images are not mirrored: a mirrored digit is a different symbol")
         unmirrored = {"hflip": 0.0, "hflip_alternate": False}
         chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update=unmirrored)})
     if chosen.augment.saturation and prepared.spec.channels == 1:
@@ -234,6 +239,8 @@ def _list_images(source: str, chosen: Settings, place: Workplace, data_dir: Path
     """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
     images = open_source(source, data_dir=data_dir, settings=chosen.data)
     place.say(name_classes(images.classes))
+    if images.corrected is not None:
+        place.say(describe_corrections(images.corrected))
     return images
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from catseye.counting import count
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.prepare import Prepared
 from catseye.errors import UsageError
@@ -62,7 +63,7 @@ def choose_strategy(num_training: int, similarity: float) -> tuple[Strategy, int
         extra = "" if similar else "; more augmentation helps (--set transfer.variants=8)"
         return "feature-extraction", 0, f"{amount}, {likeness}: the backbone stays frozen{extra}"
     if num_training <= MUCH:
-        amount = f"{num_training:,} images, between {LITTLE:,} and {MUCH:,}"
+        amount = f"{count(num_training, 'image')}, between {LITTLE:,} and {MUCH:,}"
         return "fine-tune", 1 if similar else 2, f"{amount}, {likeness}: the last stages are tuned at a low rate"
     amount = f"much data ({num_training:,} > {MUCH:,} images)"
     if similar:

@@ -4,7 +4,9 @@ Enters: `ImageSet`, looks at its images. Leaves: `Verdict`. Called by cli and `d
 torch.
 
     check.py        the walk behind `catseye check`: list, look, rules, report
-    rules.py        rules on classes, labels, equal images, groups, sides; which of them stop a training
+    data_facts.py   what the rules know of the images
+    rules.py        every rule asked, and those on classes and labels; which of them stop a training
+    copy_rules.py   rules on images that show the same: two labels, two sides
     image_rules.py  rules on single images
     findings.py     findings and the verdict, as lines and JSON
     looks.py        one look at every image

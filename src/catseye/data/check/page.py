@@ -34,7 +34,7 @@ def render_page(verdict: Verdict, images: ImageSet) -> str:
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
-        raise MissingDependency("jinja2", "train") from None
+        raise MissingDependency("jinja2") from None
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,

@@ -27,7 +27,7 @@ MIN_OWN_CORRELATION = 0.3  # of the thumbnails without the set's mean image
 # What may be left in the worst cell: grey levels, and a share of the variance by which an image differs from the set's
 # mean. The first is for pairs of which at least one was saved with loss (JPEG, WebP), the second for the others.
 LOSSY, LOSSLESS = (4.0, 0.08), (2.0, 0.035)
-FIRST_SIEVE = 2.5  # times that much may be left at 16 x 16
+FIRST_SIEVE = 6.0  # times that much may be left at 16 x 16
 GREY_CHROMA = 6.0  # grey levels of mean difference between channels; below, an image has no colour to compare
 _FEW = 8  # images; of fewer there is no mean to speak of
 _ALIGN_PX = 32
@@ -35,6 +35,7 @@ _CELLS = 7
 _STEPS = 4
 _FURTHEST = np.array([1, 1, 1.5, 1.5], np.float32)  # px of 32: shift, and what a crop of 4 % moves at the edge
 _PORTION = 64
+_FURTHEST_BEYOND = 64.0  # grey levels
 
 Floats = NDArray[np.float32]
 
@@ -133,11 +134,17 @@ def worst_cells(source: Floats, target: Floats) -> Floats:
     one, other = (_smooth(_smooth(_grey(x) if side <= _ALIGN_PX else _halve(_grey(x)))) for x in (source, target))
     clipped = (np.abs(target + 0.5) >= 126).astype(np.float32)  # the true value may lie beyond
     warp = _align(one, other, _brightest(clipped)) * (side / one.shape[1])
-    rest = target - _explained(_warped(source, warp), target, clipped)
     colourless = (_chroma(source) < GREY_CHROMA) | (_chroma(target) < GREY_CHROMA)
+    # Clipped parts can lead the alignment astray, and most copies need none.
+    return np.minimum(*(_worst_cell(moved, target, clipped, colourless) for moved in (source, _warped(source, warp))))
+
+
+def _worst_cell(source: Floats, target: Floats, clipped: Floats, colourless: NDArray[np.bool_]) -> Floats:
+    side = target.shape[1]
+    rest = _unexplained(source, target, clipped)
     if colourless.any():
         a, b, none = (_grey(x[colourless])[..., None] for x in (source, target, clipped))
-        rest[colourless] = b - _explained(_warped(a, warp[colourless]), b, none)
+        rest[colourless] = _unexplained(a, b, none)
     rest = _smooth(_smooth(rest))
     border = side // 16  # what alignment may push out of sight
     rest = rest[:, border:-border, border:-border]
@@ -189,7 +196,7 @@ def _align(source: Floats, target: Floats, clipped: Floats) -> Floats:
     num, side, _ = source.shape
     place = ((np.arange(side) - (side - 1) / 2) / (side / 2)).astype(np.float32)
     warp = np.zeros((num, 4), np.float32)
-    seen = _trust(clipped if clipped.shape[1] == side else _halve(clipped))
+    seen = _trust(clipped if clipped.shape[1] == side else _halve(clipped), blurs=1)
     for _ in range(_STEPS):
         moved = _warped(source[..., None], warp)[..., 0]
         down, right = np.gradient(moved, axis=(1, 2))
@@ -202,9 +209,11 @@ def _align(source: Floats, target: Floats, clipped: Floats) -> Floats:
     return warp
 
 
-def _trust(clipped: Floats) -> Floats:
-    """Weights: little for a pixel that is as white or black as can be, or stands beside one."""
-    result: Floats = np.where(_smooth(clipped) > 0.01, 0.02, 1.0).astype(np.float32)
+def _trust(clipped: Floats, blurs: int) -> Floats:
+    """Weights: little for a pixel that is as white or black as can be, or was blurred so many times with one."""
+    for _ in range(blurs):
+        clipped = _smooth(clipped)
+    result: Floats = np.where(clipped > 0.001, 0.02, 1.0).astype(np.float32)
     return result
 
 
@@ -236,13 +245,30 @@ def _warped(x: Floats, warp: Floats) -> Floats:
     return result
 
 
-def _explained(source: Floats, target: Floats, clipped: Floats) -> Floats:
-    """The source with the gain and offset, one for all channels, that fit the target best, clipped as pixels are."""
+def _unexplained(source: Floats, target: Floats, clipped: Floats) -> Floats:
+    """What is left of the target without the source in the brightness and contrast that fit best, clipped alike.
+
+    A target pixel that stands for several of the file, some of them clipped, is nearer to the middle than the fit says,
+    by at most what the fit goes beyond white or black beside it: so much is explained too.
+    """
     num = len(source)
     smooth = _smooth(_smooth(source)).reshape(num, -1)
     columns = np.stack([smooth, np.ones_like(smooth)], axis=2)
-    found = _solve(columns, _smooth(_smooth(target)).reshape(num, -1), _trust(clipped).reshape(num, -1))[
+    found = _solve(columns, _smooth(_smooth(target)).reshape(num, -1), _trust(clipped, blurs=2).reshape(num, -1))[
         ..., None, None
     ]
-    result: Floats = np.clip(source * found[:, :1] + found[:, 1:], -128, 127)
+    fitted: Floats = source * found[:, :1] + found[:, 1:]
+    rest: Floats = target - np.clip(fitted, -128, 127)
+    beyond_white = _largest_beside(np.clip(fitted - 127, 0, _FURTHEST_BEYOND))
+    beyond_black = _largest_beside(np.clip(-128 - fitted, 0, _FURTHEST_BEYOND))
+    rest += np.minimum(np.maximum(-rest, 0), beyond_white)
+    rest -= np.minimum(np.maximum(rest, 0), beyond_black)
+    return rest
+
+
+def _largest_beside(x: Floats) -> Floats:
+    """The largest of each pixel and its eight neighbours."""
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], "edge")
+    rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    result: Floats = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
     return result

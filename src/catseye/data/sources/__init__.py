@@ -12,10 +12,14 @@ moved, copied or rewritten. Called by `prepare.py` and `check.py`. No torch.
     own_outputs.py    runs, exports and reports of catseye inside DATA
     tree.py           the folders that hold images, with their counts
     layout.py         which level of folders are the splits and which the classes, or the question
+    file_names.py     classes in the names of files: cat.0.jpg
+    detection.py      sets with boxes in their images, which are for another task
     labelled.py       names, classes and sides once the layout is known
     columns.py        which column of a list names files, which labels, splits, groups
     listed_files.py   the files that a list means: other systems' paths, missing suffixes
     labels.py         what is odd about labels: empty, several in a cell, numbers
+    corrections.py    decisions of people about labels: read, and applied by content
+    unlabelled.py     a folder whose images have no label yet
     table.py          a CSV file becomes an `ImageSet`
 """
 
@@ -26,6 +30,7 @@ from catseye.data.sources.image_set import TEST as TEST
 from catseye.data.sources.image_set import TRAIN as TRAIN
 from catseye.data.sources.image_set import VAL as VAL
 from catseye.data.sources.image_set import ArrayReader as ArrayReader
+from catseye.data.sources.image_set import Corrected as Corrected
 from catseye.data.sources.image_set import ImageSet as ImageSet
 from catseye.data.sources.image_set import Reader as Reader
 from catseye.data.sources.layout import UnclearLayout as UnclearLayout

@@ -5,6 +5,7 @@ Called by the other files of this room, and by everything that works with images
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,24 @@ MakeReader = Callable[[Sequence[str]], Reader]
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """That people's decisions were applied, and what the images were before.
+
+    `given_labels` (N,) index `given_classes`: as DATA has them; splits are drawn from these, so that corrections move
+    no image to another side. `left_out` (N,): not of this data set. `content`: the decisions, as they were read.
+    """
+
+    source: str
+    content: bytes
+    given_labels: NDArray[np.int64]
+    given_classes: tuple[str, ...]
+    left_out: NDArray[np.bool_]
+    num_decisions: int
+    num_relabelled: int
+    num_unmatched: int
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """Labelled images, listed but not yet read.
 
@@ -53,6 +72,7 @@ class ImageSet:
     groups: NDArray[np.int64] | None = None
     group_name: str = ""
     remarks: tuple[str, ...] = ()
+    corrected: Corrected | None = None
     value_range: tuple[float, float] | None = None  # black and white, where values have more than 8 bits
 
     def __len__(self) -> int:
@@ -73,6 +93,11 @@ class ArrayReader:
     def size_bytes(self, index: int) -> int:
         """The size of the pixels."""
         return int(self.pixels[index].nbytes)
+
+
+def content_digest(content: bytes | Pixels) -> bytes:
+    """What tells equal contents from others, 16 bytes."""
+    return blake2b(content if isinstance(content, bytes) else content.tobytes(), digest_size=16).digest()
 
 
 def so_many(count: int, noun: str) -> str:

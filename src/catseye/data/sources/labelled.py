@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from catseye.data.names import Names
+from catseye.data.sources.detection import tell_detection_set
+from catseye.data.sources.file_names import label_by_name, offer_names
 from catseye.data.sources.image_set import (
     NOT_SPLIT,
     TRAIN,
@@ -42,10 +44,10 @@ def label_by_folder(
 ) -> ImageSet:
     """Class and side of every image from the folders in which it lies.
 
-    `read_head` gives the first bytes of a file. `layout` is auto, splits or classes.
+    `read_head` gives the first bytes of a file. `layout` is auto, splits, classes or names.
 
     Raises:
-        DataError: no images, no class folders, or folders that can be read in two ways.
+        DataError: no images, no class folders, folders that can be read in two ways, or a set of another task.
 
     """
     names = sorted(name for name in files if os.path.splitext(name)[1].lower() in FILE_SUFFIXES)  # noqa: PTH122
@@ -57,14 +59,19 @@ def label_by_folder(
     lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
     if not names:
         raise DataError(_no_images(source, others, own, lists))
+    if layout == "names":
+        return label_by_name(source, names, reader)
     counts = Counter(map(_folder_of, names))
     root = grow_tree(counts, [folder for folder in folders if not own.covers(folder)])
     try:
         found = read_layout(source, root, layout)
     except DataError as error:
-        raise type(error)(f"{error}{_list_advice(source, lists)}") from None
+        advice = _list_advice(source, lists) or offer_names(names) or tell_detection_set(names, others)
+        raise type(error)(f"{error}{advice}") from None
     places, said = _place_folders(source, found)
     classes = sorted({name for name, _ in places.values()})
+    if len(classes) < 2 and layout == "auto" and (advice := offer_names(names) or tell_detection_set(names, others)):
+        raise DataError(f"{source} holds one folder with images, {classes[0]!r}{advice}")
     number = {name: index for index, name in enumerate(classes)}
     coded = {folder: (number[name], side) for folder, (name, side) in places.items()}
     inside = [name for name in names if _folder_of(name) in coded]

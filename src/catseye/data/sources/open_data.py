@@ -9,6 +9,7 @@ import numpy as np
 
 from catseye.data import builtin
 from catseye.data.sources.archive import ZipReader, list_zip, read_zip_head
+from catseye.data.sources.corrections import apply_corrections
 from catseye.data.sources.folder import FolderReader, walk_files
 from catseye.data.sources.image_set import ArrayReader, ImageSet, printable_name
 from catseye.data.sources.labelled import LIST_SUFFIXES, label_by_folder
@@ -31,13 +32,19 @@ _TABLES = {
 def open_source(source: str | Path, *, data_dir: Path | None = None, settings: DataSettings | None = None) -> ImageSet:
     """List the images of a folder, a zip, a CSV file or a built-in set.
 
-    `settings` choose the layout of folders and the columns of a list; without them both are guessed.
+    `settings` choose the layout of folders and the columns of a list, both guessed without them, and may name
+    corrections, which are applied.
 
     Raises:
         DataError: there is nothing there, no image in it, no class to be read from it, or two ways to read it.
 
     """
     chosen = settings or DataSettings()
+    images = _list_source(source, data_dir, chosen)
+    return apply_corrections(images, Path(chosen.corrections)) if chosen.corrections else images
+
+
+def _list_source(source: str | Path, data_dir: Path | None, chosen: DataSettings) -> ImageSet:
     path = Path(source)
     if str(source) in builtin.NAMES and not path.exists():
         return _from_builtin(builtin.load_builtin(str(source), data_dir), str(source))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from catseye.data.names import Names
 from catseye.data.sources.columns import NO_COLUMN, Columns, choose_columns, has_header, is_one, plain_column
+from catseye.data.sources.corrections import HEADER, read_decided_list
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, a_few, so_many
 from catseye.data.sources.labels import (
@@ -44,6 +45,8 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
         UsageError: a column that the user names is not there.
 
     """
+    if _is_decided(path):
+        return _read_decided(path)
     columns, remarks, files = _understand(path, settings)
     rows = _collect(path, columns)
     if not rows.paths:
@@ -75,6 +78,34 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
         groups=groups,
         group_name=columns.names[columns.group] if columns.group is not None and groups is not None else "",
         remarks=(*remarks, *said),
+    )
+
+
+def _is_decided(path: Path) -> bool:
+    """Whether `catseye label` or `catseye review` wrote the list."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(HEADER)) == HEADER
+    except OSError:
+        return False  # told by whoever reads it
+
+
+def _read_decided(path: Path) -> ImageSet:
+    """The images that people gave a label to; what they left out or could not say is not among them."""
+    found = read_decided_list(path)
+    if not found:
+        raise DataError(f"{path} gives no image a label yet; catseye label FOLDER --out {path.name} does")
+    classes = sorted({label for _, label in found})
+    names = Names(name for name, _ in found)
+    number = {name: index for index, name in enumerate(classes)}
+    return ImageSet(
+        source=str(path),
+        classes=tuple(classes),
+        names=names,
+        labels=np.array([number[label] for _, label in found], np.int64),
+        splits=np.full(len(found), NOT_SPLIT, np.int8),
+        read=FolderReader(path.parent, names),
+        remarks=(f"the list holds what people decided: {so_many(len(found), 'image')} with a label",),
     )
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from catseye.data.prepare import prepare_again
 from catseye.errors import Interrupted, ModelFileError
 from catseye.runs import Run, load_model
-from catseye.settings.durations import say_duration
+from catseye.settings.typed import say_duration
 from catseye.training.finish import NUM_LARGE, TrainedRun, measure_and_complete
 from catseye.training.kept_features import drop_features
 from catseye.training.request import RunRequest

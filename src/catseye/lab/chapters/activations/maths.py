@@ -1,4 +1,4 @@
-"""Chapter 3: the bends between convolutions, and the normalisation before them.
+"""Chapter 3: activation functions between convolutions, and the normalisation before them.
 
 Enters: values of any shape. Leaves: what each activation makes of them, its derivative, and a normalised channel. The
 tests hold all of it against torch and its autograd.

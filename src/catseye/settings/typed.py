@@ -1,4 +1,8 @@
-"""Lengths of time as a person writes them: 90s, 10m, 1.5h. Called by cli and by training, before torch is loaded."""
+"""Values in the spellings that people type: durations and shapes.
+
+Enters: text. Leaves: numbers, or an error that says how it is spelt. Called by cli, and by the rooms that compute with
+them.
+"""
 
 import re
 
@@ -34,3 +38,22 @@ def say_duration(seconds: float) -> str:
     else:
         number, unit = round(seconds / 3600), "hour"
     return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Read an input shape.
+
+    Raises:
+        UsageError: it is not CxHxW, or no network takes it.
+
+    >>> parse_shape("3x32x32")
+    (3, 32, 32)
+
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise UsageError(f"--input is CxHxW; got {text!r}; for example 3x32x32")
+    channels, height, width = (int(part) for part in parts)
+    if channels not in (1, 3) or not 1 <= height <= 1024 or height != width:
+        raise UsageError(f"--input has 1 or 3 channels and a square of 1 to 1024 pixels; got {text!r}")
+    return channels, height, width

@@ -1,0 +1,110 @@
+"""What the words of a command allow to be judged before torch is loaded: names, devices, settings, images.
+
+Enters: values as typed. Leaves: nothing, or the error that would come half a minute later otherwise. The lists are
+those of rooms that import torch; a test holds the two together.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from catseye.errors import UnknownName, UsageError
+
+NETWORKS = (
+    "lenet5", "alexnet", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
+    "googlenet", "residual", "simple", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "inception_v3",
+    "tower", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2",
+    "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_s",
+    "efficientnet_v2_m", "efficientnet_v2_l", "convnext_tiny", "convnext_small", "convnext_base", "convnext_large",
+    "speednet", "econvnext_tiny",
+)  # fmt: skip
+LIBRARIES = ("timm:",)
+MAPS = ("cam", "gradcam", "gradcam++", "eigencam")
+INITS = ("pytorch", "glorot", "he")
+EXPORTS = ("onnx", "torchscript", "torch-export", "aotinductor", "openvino", "tensorrt")
+INT8_EXPORTS = ("onnx", "openvino", "tensorrt")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+
+
+def require_name(kind: str, name: str | None, known: Iterable[str], *, see: str = "") -> None:
+    """Refuse a name that is in no list; None was not given.
+
+    Raises:
+        UnknownName: otherwise.
+
+    """
+    known = list(known)
+    if name is not None and name not in known:
+        raise UnknownName(kind, name, known, see=see)
+
+
+def require_network(name: str | None) -> None:
+    """Refuse a network that nobody knows; those of timm are found by timm.
+
+    Raises:
+        UnknownName: otherwise.
+
+    """
+    if name is None or not name.startswith(LIBRARIES):
+        require_name("model", name, NETWORKS, see="`catseye models` lists them.")
+
+
+def require_device(name: str) -> None:
+    """Refuse what cannot be a device; whether this machine has it is seen later.
+
+    Raises:
+        UsageError: otherwise.
+
+    """
+    if not _DEVICE.fullmatch(name):
+        raise UsageError(f"--device is auto, cpu, cuda, cuda:1 or mps; got {name!r}; leave it out to take the best")
+
+
+def require_settings(data: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse settings that are wrong, unknown or idle, a recipe or a network that is not known.
+
+    Raises:
+        UsageError: otherwise.
+
+    """
+    from catseye.training.request import TrainOptions, make_request, refuse_with_resume, requested_settings
+
+    request = make_request(data, options, TrainOptions)
+    if request.resume is not None:
+        refuse_with_resume(request)
+        return
+    require_network(requested_settings(request).model.name)
+
+
+def require_formats(formats: Iterable[str], *, int8: bool, max_drop: float, input_kind: str) -> None:
+    """Refuse what export cannot write.
+
+    Raises:
+        UsageError: otherwise.
+
+    """
+    formats = list(formats)
+    for one in formats:
+        if one not in EXPORTS:
+            raise UsageError(f"--to is one of: {', '.join(EXPORTS)}; got {one!r}")
+    if input_kind not in ("uint8", "float"):
+        raise UsageError(f"--input is uint8 or float; got {input_kind!r}")
+    if int8 and not set(formats) & set(INT8_EXPORTS):
+        raise UsageError(
+            f"--int8 is for {', '.join(INT8_EXPORTS)}; got {', '.join(formats)}; add one of them with --to"
+        )
+    if not 0 <= max_drop <= 100:
+        raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
+
+
+def require_image(path: Path) -> None:
+    """Refuse a file that is no image.
+
+    Raises:
+        ImageError: otherwise.
+
+    """
+    from catseye.preprocess import open_image
+
+    open_image(path)

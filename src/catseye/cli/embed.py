@@ -1,0 +1,99 @@
+"""`catseye embed` and `catseye search`: images as vectors, and the images that are most like one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catseye.cli.options import DataDir, Device, Layout, reading_values
+from catseye.cli.places import is_model, require_data, require_model, require_out_file
+from catseye.cli.printing import asked, cell, next_step, note, print_json, show, stderr, tell
+from catseye.counting import count
+from catseye.errors import UsageError
+
+
+def embed_verb(
+    words: Annotated[
+        list[str], typer.Argument(metavar="[RUN] DATA", help="A run whose network is used, and images as in train.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write: .npz or .parquet.")] = Path(
+        "features.npz"
+    ),
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Published ImageNet weights instead of a run's network.")
+    ] = False,
+    layout: Layout = "auto",
+    device: Device = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Turn images into feature vectors, one row each, in a file."""
+    model, data = _model_and_data(words, pretrained)
+    if model is not None:
+        require_model(Path(model), "give a run folder, or --pretrained in its place")
+    require_data(data)
+    require_out_file(out, "--out")
+    from catseye.data.sources import open_source
+    from catseye.embedding.backbone import open_backbone
+    from catseye.embedding.embed import embed as run_embedding
+    from catseye.settings.schema import DataSettings
+
+    reading = {key.removeprefix("data."): value for key, value in reading_values(layout, "", "", "", "").items()}
+    images = open_source(data, data_dir=data_dir, settings=DataSettings.model_validate(reading))
+    backbone = open_backbone(model, images, device=device)
+    with stderr.status("opening images", spinner="line") as status:
+        made = run_embedding(images, backbone, out, tell=lambda said: status.update(cell(said)))
+    for why in list(made.bad.values())[:10]:
+        note(f"left out: {why}")
+    if asked.json:
+        facts = {"num_images": made.num_images, "num_features": made.num_features, "num_resumed": made.num_resumed}
+        print_json({"file": str(made.path), **facts, "left_out": list(made.bad.values())})
+        return
+    if made.num_resumed:
+        note(f"from an earlier call: {count(made.num_resumed, 'image')}")
+    tell(f"{count(made.num_images, 'image')}, {made.num_features:,} features each, from {backbone.name}", bold=True)
+    tell(f"written: {out}")
+    next_step("catseye", "search", out, "IMAGE", "--top", "20")
+
+
+def _model_and_data(words: list[str], pretrained: bool) -> tuple[str | None, str]:
+    """RUN and DATA as they were typed.
+
+    Raises:
+        UsageError: one of them is missing, or there is one too many.
+
+    """
+    if pretrained and len(words) == 1:
+        return None, words[0]
+    if not pretrained and len(words) == 2:
+        return words[0], words[1]
+    if pretrained:
+        raise UsageError(f"with --pretrained there is no run, only DATA; got {' '.join(words)}")
+    if len(words) == 1 and not is_model(Path(words[0])):
+        raise UsageError(f"embed wants a network before DATA; got {words[0]} alone; add a run, or say --pretrained")
+    raise UsageError(f"embed wants RUN DATA; got {' '.join(words)}; for example catseye embed first-run photos")
+
+
+def search_verb(
+    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="A file that catseye embed wrote.")],
+    image: Annotated[Path, typer.Argument(help="The image whose likes are wanted.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="So many images.")] = 20,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="RUN", help="Where the run that made the file is now.", show_default=False),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Find the images of a file of features that are most like one image."""
+    from catseye.embedding.features import read_features
+    from catseye.embedding.search import search as run_search
+
+    hits = run_search(read_features(features), image, top=top, model=model, device=device)
+    if asked.json:
+        print_json([vars(hit) for hit in hits])
+        return
+    from rich.table import Table
+
+    table = Table("cosine", "class", "image", box=None)
+    for hit in hits:
+        table.add_row(f"{hit.cosine:.4f}", cell(hit.label or "–"), cell(hit.name))
+    show(table)

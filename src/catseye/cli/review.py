@@ -1,0 +1,100 @@
+"""`catseye review` and `catseye label`: pages on which a person puts labels right, or gives them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catseye.cli.options import DataDir, Device, Layout, reading_values, several
+from catseye.cli.places import is_model, require_data, require_out_file
+from catseye.cli.printing import asked, cell, next_step, print_json, stderr, tell
+from catseye.errors import MissingDependency, UsageError
+
+Host = Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")]
+Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")]
+Who = Annotated[str, typer.Option("--who", help="Who decides, for the file; the name of this user if left out.")]
+
+
+def review_verb(
+    data: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run folder, or images as in train.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file that decisions are added to.")] = Path(
+        "corrections.csv"
+    ),
+    who: Who = "",
+    layout: Layout = "auto",
+    host: Host = "127.0.0.1",
+    port: Port = 8200,
+    open_browser: Open = True,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Look at what is probably wrong with the labels, and decide: one key each. No image is touched."""
+    is_run = is_model(Path(data))
+    if not is_run:
+        require_data(data)
+    require_out_file(out, "--out")
+    serve, place = _pages(out, host, port, open_browser, who, device, data_dir)
+    from catseye.settings.schema import DataSettings
+
+    values = reading_values(layout, "", "", "", "")
+    if is_run and values:
+        raise UsageError("--layout would do nothing here: a run reads its images as it did; leave it out")
+    settings = DataSettings.model_validate({key.removeprefix("data."): value for key, value in values.items()})
+    with stderr.status("listing images", spinner="line") as status:
+
+        def ready(facts: dict[str, Any]) -> None:
+            status.stop()
+            if asked.json:
+                print_json(facts)
+                return
+            tell(facts["says"])
+            tell(f"{facts['address']}  the review; Ctrl-C ends it", bold=True)
+            next_step("catseye", "train", "DATA" if is_run else data, "--corrections", out)
+
+        code = serve.serve_review(data, place, ready, lambda said: status.update(cell(said)), settings=settings)
+    if code:
+        raise typer.Exit(code)
+
+
+def label_verb(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of images without labels, or with some.")],
+    classes: Annotated[list[str], typer.Option("--classes", metavar="NAME,NAME…", help="Their names: cat,dog.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The list to write; train takes it as DATA.")
+    ] = Path("labels.csv"),
+    who: Who = "",
+    host: Host = "127.0.0.1",
+    port: Port = 8200,
+    open_browser: Open = True,
+    device: Device = "auto",
+) -> None:
+    """Label a folder with few decisions: the page proposes, and asks about the image that teaches most."""
+    require_out_file(out, "--out")
+    serve, place = _pages(out, host, port, open_browser, who, device, None)
+    with stderr.status("listing images", spinner="line") as status:
+
+        def ready(facts: dict[str, Any]) -> None:
+            status.stop()
+            if asked.json:
+                print_json(facts)
+                return
+            tell(facts["says"])
+            tell(f"{facts['address']}  the labelling; Ctrl-C ends it", bold=True)
+            next_step("catseye", "train", out)
+
+        names = tuple(dict.fromkeys(several(classes)))
+        code = serve.serve_labels(folder, names, place, ready, lambda said: status.update(cell(said)))
+    if code:
+        raise typer.Exit(code)
+
+
+def _pages(
+    out: Path, host: str, port: int, open_browser: bool, who: str, device: str, data_dir: Path | None
+) -> tuple[Any, Any]:
+    try:
+        from catseye.review import command
+    except ImportError as error:
+        raise MissingDependency(error.name or "uvicorn") from None
+    place = command.PagePlace(out, host, port, open_browser and not asked.json, who, device, data_dir)
+    return command, place

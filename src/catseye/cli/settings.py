@@ -1,0 +1,31 @@
+"""`catseye settings`: what `--set` can change, with default, range and meaning."""
+
+from typing import Annotated
+
+import typer
+
+from catseye.cli.early import require_name
+from catseye.cli.printing import asked, cell, print_json, show, tell
+
+
+def settings(
+    group: Annotated[
+        str | None, typer.Argument(help="Only these: data, model, transfer, augment, training …", show_default=False)
+    ] = None,
+) -> None:
+    """List every setting: what `--set KEY=VALUE` and a settings file can change, with defaults and ranges."""
+    from rich.table import Table
+
+    from catseye.settings.listing import setting_groups, setting_rows
+
+    require_name("table of the settings", group, setting_groups())
+    rows = setting_rows(group or "")
+    if asked.json:
+        print_json([row.to_json() for row in rows])
+        return
+    table = Table("key", "default", "values and meaning", box=None)
+    for row in rows:
+        table.add_row(cell(row.key), cell(row.default), cell(row.values))
+        table.add_row("", "", cell(row.meaning, "dim"))
+    show(table, wrap=True)
+    tell("the default is what stands where the recipe says nothing; a run's settings.toml shows what it used")

@@ -1,0 +1,43 @@
+"""A folder whose images have no label yet, or only some of them.
+
+Enters: a folder and the names of classes. Leaves: `ImageSet` with label -1 where no folder of an image is named like a
+class. Called by `catseye label`.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from catseye.data.names import Names
+from catseye.data.sources.folder import FolderReader, walk_files
+from catseye.data.sources.image_set import NOT_SPLIT, ImageSet
+from catseye.errors import DataError
+from catseye.preprocess import FILE_SUFFIXES
+
+
+def list_unlabelled(folder: Path, classes: Sequence[str]) -> ImageSet:
+    """All images below a folder; those in a folder that is named like a class have that class.
+
+    Raises:
+        DataError: it is no folder, or holds no image.
+
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; label takes a folder of images, labelled or not")
+    files, _ = walk_files(folder.resolve())
+    names = sorted(name for name in files if os.path.splitext(name)[1].lower() in FILE_SUFFIXES)  # noqa: PTH122
+    if not names:
+        raise DataError(f"{folder} holds no image; label takes a folder of images, labelled or not")
+    number = {name: index for index, name in enumerate(classes)}
+    labels = [next((number[part] for part in reversed(name.split("/")[:-1]) if part in number), -1) for name in names]
+    kept = Names(names)
+    return ImageSet(
+        source=str(folder.resolve()),
+        classes=tuple(classes),
+        names=kept,
+        labels=np.array(labels, np.int64),
+        splits=np.full(len(names), NOT_SPLIT, np.int8),
+        read=FolderReader(folder.resolve(), kept),
+    )

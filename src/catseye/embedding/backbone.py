@@ -1,0 +1,178 @@
+"""A frozen network that turns images into vectors: the one of a run, or published ImageNet weights.
+
+Enters: a run, or nothing. Leaves: `Backbone`. Called by embed.py, and by the rooms that work on features.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from catseye.data.augment import normalise_batch, to_unit
+from catseye.data.prepare import LARGER_THAN_TRAINED
+from catseye.data.sources import ImageSet
+from catseye.data.sources.image_set import content_digest
+from catseye.data.value_range import choose_value_range
+from catseye.errors import ImageError
+from catseye.machine.cores import num_cores
+from catseye.machine.devices import choose_device
+from catseye.machine.memory import answered_in_parts
+from catseye.models import registry
+from catseye.models.pretrained import DEFAULT_BACKBONE, find_published
+from catseye.models.zoo import count_published_classes, load_published
+from catseye.preprocess import Expected, Pixels, Preprocessing, open_image, preprocess
+from catseye.runtimes.loading import open_model
+from catseye.seeds import derive
+from catseye.settings.schema import DataSettings
+
+SMALLEST_PX, ENLARGED = 96, 4  # small images are shown to published weights at four times their size
+SAMPLE = 100  # images that are opened to learn the typical size
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network of which only `features` is used. `sha256` tells its weights and preprocessing from others."""
+
+    network: nn.Module
+    spec: Preprocessing
+    device: torch.device
+    name: str
+    sha256: str
+
+    @torch.inference_mode()
+    def embed(self, pixels: Pixels) -> NDArray[np.float32]:
+        """The pooled features.
+
+        Shape: (N, H, W, C) uint8, as `preprocess` makes them with `spec` -> (N, F).
+        """
+        features = self.network.get_submodule("features")
+        found = []
+        for start in range(0, len(pixels), BATCH):
+            batch = torch.from_numpy(pixels[start : start + BATCH])
+            x = normalise_batch(to_unit(batch.to(self.device).permute(0, 3, 1, 2)), self.spec)
+            found += [features(part).float().mean((2, 3)) for part in answered_in_parts(x)]
+        return np.ascontiguousarray(torch.cat(found).cpu().numpy(), np.float32)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Features (M, F) of the images that could be read, their numbers (M,) and contents, and why the rest could not."""
+
+    features: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    digests: list[bytes]
+    bad: dict[int, str]
+
+
+def open_backbone(
+    model: str | Path | None, images: ImageSet | None, *, device: str = "auto", spec: Preprocessing | None = None
+) -> Backbone:
+    """The network of a run, or EfficientNet-Lite0 with published weights where `model` is None.
+
+    Published weights see `images` at a size that follows from theirs, and in the range of values that they use, or as
+    `spec` says.
+
+    Raises:
+        ModelFileError: the run cannot be used. UsageError: an exported file has no layers.
+
+    """
+    if model is not None:
+        opened = open_model(model, device=device, need="layers")
+        own, layers = opened.manifest.preprocessing, opened.layers()
+        mark = sha256(f"{opened.sha256} {own.model_dump_json()}".encode()).hexdigest()
+        return Backbone(layers, own, torch.device(opened.device), str(model), mark)
+    published = find_published(DEFAULT_BACKBONE)
+    if spec is None:
+        assert images is not None  # whoever has no images knows how they were seen
+        spec = _published_spec(images, published.expected)
+    with torch.device("meta"):
+        empty = registry.create(DEFAULT_BACKBONE, num_classes=2, in_channels=3, input_px=spec.height_px)
+    num_classes = count_published_classes(empty, published.state)
+    network = registry.create(DEFAULT_BACKBONE, num_classes=num_classes, in_channels=3, input_px=spec.height_px)
+    load_published(network, published.state)
+    where = choose_device(device)
+    network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    mark = sha256(f"{published.source} {spec.model_dump_json()}".encode()).hexdigest()
+    return Backbone(network, spec, where, published.source, mark)
+
+
+def _published_spec(images: ImageSet, expected: Expected) -> Preprocessing:
+    px = min(round(expected.px * LARGER_THAN_TRAINED / 32) * 32, _enlarged(images))
+    return Preprocessing(
+        height_px=px,
+        width_px=px,
+        filter=expected.filter,
+        mean=expected.mean,
+        std=expected.std,
+        value_range=choose_value_range(images, DataSettings()),
+    )
+
+
+def _enlarged(images: ImageSet) -> int:
+    """Four times the typical side, in steps of 32."""
+    numbers = np.random.default_rng(derive(0, "survey")).permutation(len(images))[:SAMPLE]
+    sides = []
+    for index in numbers.tolist():
+        try:
+            image = open_image(images.read(index), value_range="own")
+        except ImageError:
+            continue
+        sides.append((image.width * image.height) ** 0.5)
+    typical = float(np.median(sides)) if sides else SMALLEST_PX
+    return max(SMALLEST_PX, round(ENLARGED * typical / 32) * 32)
+
+
+def embed_portion(backbone: Backbone, images: ImageSet, indices: NDArray[np.int64]) -> Embedded:
+    """Features of some images, each file read once."""
+
+    def look(index: int) -> tuple[bytes, Pixels] | str:
+        try:
+            content = images.read(index)
+            return content_digest(content), preprocess(content, backbone.spec)
+        except ImageError as error:
+            return f"{images.names[index]}: {error}"
+
+    good, digests, pixels, bad = [], [], [], {}
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for index, found in zip(indices.tolist(), pool.map(look, indices.tolist()), strict=True):
+            if isinstance(found, str):
+                bad[index] = found
+                continue
+            good.append(index)
+            digests.append(found[0])
+            pixels.append(found[1])
+    features = backbone.embed(np.stack(pixels)) if pixels else np.empty((0, 0), np.float32)
+    return Embedded(features, np.array(good, np.int64), digests, bad)
+
+
+def embed_images(
+    backbone: Backbone, images: ImageSet, *, tell: Callable[[int], None] | None = None, portion: int = 256
+) -> Embedded:
+    """Features of all images, in memory; `tell` hears how many are done."""
+    parts = []
+    for start in range(0, len(images), portion):
+        indices = np.arange(start, min(start + portion, len(images)))
+        parts.append(embed_portion(backbone, images, indices))
+        if tell is not None:
+            tell(int(indices[-1]) + 1)
+    return join_embedded(parts)
+
+
+def join_embedded(parts: list[Embedded]) -> Embedded:
+    """Portions, one after the other, as one."""
+    kept = [part for part in parts if len(part.indices)]
+    if not kept:
+        return replace(parts[0], bad={index: why for part in parts for index, why in part.bad.items()})
+    return Embedded(
+        np.concatenate([part.features for part in kept]),
+        np.concatenate([part.indices for part in kept]),
+        [digest for part in kept for digest in part.digests],
+        {index: why for part in parts for index, why in part.bad.items()},
+    )

@@ -1,0 +1,142 @@
+"""`catseye embed`: images in, one vector each out, into a file. A call that was killed goes on where it stood.
+
+Enters: DATA and a network. Leaves: `Embedding` and the file. Called by cli. While it computes, the vectors lie in
+OUT.partial, a memory-mapped array, and beside it the number of images that are done.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.counting import count
+from catseye.data.sources import ImageSet
+from catseye.data.survey import fingerprint_images
+from catseye.embedding.backbone import Backbone, Embedded, embed_portion
+from catseye.embedding.features import FEATURE_SUFFIXES, Features, write_features
+from catseye.embedding.neighbours import norms_of
+from catseye.errors import DataError, SaveError, UsageError
+from catseye.files import write_atomically
+
+PORTION = 256  # images between two notes of what is done
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What was written: rows, their width, how many of them an earlier call had made, and images left out."""
+
+    path: Path
+    num_images: int
+    num_features: int
+    num_resumed: int
+    bad: dict[int, str]
+
+
+class _Partial:
+    """The unfinished work beside the file: a row per image, its features and the 16 bytes of its content's digest."""
+
+    def __init__(self, out: Path, mark: str, num_images: int) -> None:
+        self.rows_path = out.with_name(f"{out.name}.partial")
+        self.about_path = out.with_name(f"{out.name}.partial.json")
+        self.mark, self.num_images = mark, num_images
+        self.done, self.width = 0, 0
+        self.bad: dict[int, str] = {}
+        self._rows: NDArray[np.uint8] | None = None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(self.about_path.read_text(encoding="utf-8"))
+            bad = {int(index): why for index, why in told["bad"].items()}
+            size = num_images * (told["width"] * 4 + DIGEST_BYTES)
+            if told["mark"] == mark and self.rows_path.stat().st_size == size:
+                self.done, self.width, self.bad = told["done"], told["width"], bad
+
+    def _open(self, mode: Literal["r+", "w+"]) -> NDArray[np.uint8]:
+        if self._rows is None:
+            shape = (self.num_images, self.width * 4 + DIGEST_BYTES)
+            self._rows = np.memmap(self.rows_path, np.uint8, mode, shape=shape)
+        return self._rows
+
+    def add(self, found: Embedded, done: int) -> None:
+        """Keep a portion, and note that all images before number `done` are there."""
+        self.bad |= found.bad
+        if len(found.indices):
+            begun = self.width > 0
+            self.width = found.features.shape[1]
+            rows = self._open("r+" if begun else "w+")
+            digests = np.frombuffer(b"".join(found.digests), np.uint8).reshape(-1, DIGEST_BYTES)
+            rows[found.indices] = np.concatenate([found.features.view(np.uint8), digests], axis=1)
+            rows.flush()  # type: ignore[attr-defined]
+        self.done = done
+        if self.width:
+            told = {"mark": self.mark, "done": done, "width": self.width, "bad": self.bad}
+            write_atomically(self.about_path, json.dumps(told))
+
+    def values(self) -> NDArray[np.float32]:
+        """Shape: (N, F), memory-mapped; rows of images that could not be read hold zeros."""
+        return self._open("r+")[:, : self.width * 4].view(np.float32)
+
+    def digest(self, index: int) -> str:
+        """The digest of one image's content, in hexadecimal."""
+        return bytes(self._open("r+")[index, self.width * 4 :]).hex()
+
+    def remove(self) -> None:
+        """Remove both files."""
+        self._rows = None
+        self.about_path.unlink(missing_ok=True)
+        self.rows_path.unlink(missing_ok=True)
+
+
+def embed(images: ImageSet, backbone: Backbone, out: Path, *, tell: Callable[[str], None] | None = None) -> Embedding:
+    """Write the features of all images to `out`, .npz or .parquet.
+
+    Raises:
+        UsageError: `out` has another suffix. DataError: no image can be read. SaveError: the disk is full.
+
+    """
+    if out.suffix.lower() not in FEATURE_SUFFIXES:
+        raise UsageError(f"--out is a .npz or .parquet file; got {out.name}; for example --out features.npz")
+    num, say = len(images), tell or (lambda line: None)
+    mark = sha256(f"{fingerprint_images(images)} {backbone.sha256}".encode()).hexdigest()
+    partial = _Partial(out, mark, num)
+    resumed = partial.done
+    try:
+        for start in range(partial.done, num, PORTION):
+            indices = np.arange(start, min(start + PORTION, num))
+            partial.add(embed_portion(backbone, images, indices), int(indices[-1]) + 1)
+            say(f"{partial.done:,} of {count(num, 'image')}")
+        if not partial.width:
+            first = next(iter(partial.bad.values()))
+            raise DataError(f"{images.source}: none of {count(num, 'image')} can be read; first: {first}")
+        write_features(out, _collect_rows(images, backbone, partial))
+    except OSError as error:
+        raise SaveError(f"{out} cannot be written ({error.strerror}); give another file") from None
+    partial.remove()
+    return Embedding(out, num - len(partial.bad), partial.width, resumed, partial.bad)
+
+
+def _collect_rows(images: ImageSet, backbone: Backbone, partial: _Partial) -> Features:
+    """The rows of the images that could be read."""
+    kept = np.array([index for index in range(len(images)) if index not in partial.bad], np.int64)
+    rows = partial.values() if not partial.bad else partial.values()[kept]
+    origin: dict[str, Any] = {
+        "source": images.source,
+        "backbone": backbone.name,
+        "sha256": backbone.sha256,
+        "preprocessing": backbone.spec.model_dump(mode="json"),
+    }
+    return Features(
+        rows,
+        norms_of(rows),
+        [images.names[index] for index in kept.tolist()],
+        images.labels[kept],
+        images.splits[kept],
+        [partial.digest(index) for index in kept.tolist()],
+        images.classes,
+        origin,
+    )

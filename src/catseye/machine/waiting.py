@@ -1,0 +1,99 @@
+"""A line while something takes longer than two seconds: how much is done, how fast, how long still.
+
+Enters: steps, as they are done. Leaves: text on standard error: one line that is written over in a terminal, a line
+every ten seconds in a log or notebook; nothing at all where it was over soon. Called by every loop over images that is
+no epoch of a training.
+
+>>> with Waiting("looking", 3) as waiting:
+...     for _ in range(3):
+...         waiting.step(1)
+"""
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+SILENT_S = 2.0
+EVERY_S = {True: 0.5, False: 10.0}  # by whether it is a terminal
+
+
+class Waiting:
+    """`with Waiting("evaluating", 500) as waiting: … waiting.step(32)`; more than the whole is taken for the whole."""
+
+    def __init__(self, what: str, total: int, unit: str = "images", stream: TextIO | None = None) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done = 0
+        self._stream: TextIO | None = stream or sys.stderr
+        if os.environ.get("RANK", "0") != "0":
+            self._stream = None  # of several processes that train together, the first one speaks
+        self._begun = time.monotonic()
+        self._due = self._begun + SILENT_S
+        self._width = 0
+
+    def __enter__(self) -> "Waiting":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._width:
+            self._write("\r" + " " * self._width + "\r")
+
+    def step(self, count: int = 1) -> None:
+        """So much more is done."""
+        self.done = min(self.done + count, self.total)
+        now = time.monotonic()
+        if self._stream is None or now < self._due or self.done >= self.total:
+            return
+        terminal = self._is_terminal()
+        self._due = now + EVERY_S[terminal]
+        line = self.line(now - self._begun)
+        if terminal:
+            self._write("\r" + line.ljust(self._width))
+            self._width = max(self._width, len(line))
+        else:
+            self._write(f"- {line}\n")
+
+    def line(self, seconds: float) -> str:
+        """What is shown after so many seconds.
+
+        >>> waiting = Waiting("evaluating", 1000)
+        >>> waiting.done = 250
+        >>> waiting.line(5.0)
+        'evaluating: 250 of 1,000 images, 50 images/s, 15 s left'
+        """
+        rate = self.done / seconds if seconds > 0 else 0.0
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        left = "" if not rate else f", {duration((self.total - self.done) / rate)} left"
+        return f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {speed} {self.unit}/s{left}"
+
+    def _is_terminal(self) -> bool:
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except (AttributeError, ValueError):
+            return False
+
+    def _write(self, text: str) -> None:
+        """A lost stream ends no computation."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._width = 0
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units.
+
+    >>> [duration(value) for value in (0.4, 59.6, 61, 3725)]
+    ['1 s', '1 min 0 s', '1 min 1 s', '1 h 2 min']
+    """
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,15 @@
+"""Putting labels right: the page that asks a person, and the file of what was decided.
+
+Enters: a run or DATA. Leaves: corrections.csv, which `catseye train --corrections` applies. `catseye review`,
+`catseye label`; on loopback only. Only the cli imports it.
+
+    command.py      the walks behind both verbs
+    app.py          the routes
+    log.py          the file of decisions: appended, synced, held against a second page
+    material.py     what is known of the images before anybody is asked
+    items.py        the queue: what is worth a person's time, with its reason
+    desk.py         one review: questions, decisions, what they are worth
+    label_desk.py   one labelling: what is asked next, what is proposed
+    heat.py         where a run sees a class, over the image
+    static/         two pages, their scripts, one style sheet
+"""

@@ -1,0 +1,126 @@
+"""The pages of review and label as an ASGI application, on loopback only.
+
+Enters: requests of a browser on this machine. Leaves: pages, JSON, images. What a page asks is checked by pydantic and
+answered by the desk, in a thread. Called by command.py.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
+
+from catseye.errors import UsageError
+from catseye.http.bodies import Request
+from catseye.http.limits import Limits
+from catseye.http.local_pages import LocalPages, page_route, send_page
+from catseye.http.logs import Log
+from catseye.http.responses import SAFE_HEADERS, Response, json_response
+from catseye.http.static_files import StaticFile, html, read_static
+from catseye.review.desk import Desk
+from catseye.review.heat import Heat
+from catseye.review.label_desk import LabelDesk
+from catseye.serving.page import FOLDER as SERVING_FILES
+
+_HERE = Path(__file__).parent / "static"
+_IMAGE_HEADERS = (*SAFE_HEADERS, (b"cross-origin-resource-policy", b"same-origin"))
+
+
+class _Question(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Numbered(_Question):
+    number: int = Field(ge=0)
+
+
+class _Decision(_Numbered):
+    kind: Literal["keep", "relabel", "drop", "unsure", "merge"]
+    label: str = Field(default="", max_length=500)
+
+
+class _Nothing(_Question):
+    pass
+
+
+class ImageSource(Protocol):
+    """What both desks show images by."""
+
+    def image(self, index: int, side_px: int) -> tuple[bytes, bytes]:
+        """Bytes and their type."""
+
+
+class ReviewPages(LocalPages):
+    """Everything the page of `catseye review` asks."""
+
+    def __init__(self, desk: Desk, heat: Heat | None, limits: Limits, log: Log) -> None:
+        super().__init__("review", "its page is at /", limits, log)
+        self.desk, self.heat = desk, heat
+        asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
+            "state": (_Nothing, lambda _: {**desk.state(), "has_heat": heat is not None}),
+            "question": (_Numbered, lambda one: desk.question(one.number)),
+            "decide": (_Decision, lambda one: desk.decide(one.number, one.kind, one.label)),
+            "undo": (_Nothing, lambda _: desk.undo()),
+            "worth": (_Nothing, lambda _: desk.worth()),
+        }
+        routes = _shared_routes(self, "review", desk, asked)
+        self.open([*routes, page_route("/image/heat/{index:int}/{name:path}", self._heat, "GET")])
+
+    async def _heat(self, request: Request, index: int, name: str) -> Response:
+        if self.heat is None:
+            raise UsageError("there is no run to ask where it looks; say catseye review RUN")
+        content = await run_in_threadpool(self.heat.over, index, name)
+        return Response(content, 200, b"image/png", _IMAGE_HEADERS)
+
+
+class LabelPages(LocalPages):
+    """Everything the page of `catseye label` asks."""
+
+    def __init__(self, desk: LabelDesk, limits: Limits, log: Log) -> None:
+        super().__init__("label", "its page is at /", limits, log)
+        asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
+            "state": (_Nothing, lambda _: desk.state()),
+            "decide": (_Decision, lambda one: desk.decide(one.number, one.kind, one.label)),
+            "skip": (_Numbered, lambda one: desk.skip(one.number)),
+            "undo": (_Nothing, lambda _: desk.undo()),
+        }
+        self.open(_shared_routes(self, "label", desk, asked))
+
+
+def _shared_routes(
+    pages: LocalPages,
+    name: str,
+    source: ImageSource,
+    asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]],
+) -> list[Route]:
+    async def image(request: Request, index: int, side: int) -> Response:
+        content, kind = await run_in_threadpool(source.image, index, side)
+        return Response(content, 200, kind, _IMAGE_HEADERS)
+
+    async def answer(shape: type[_Question], reply: Callable[[Any], Any], request: Request) -> Response:
+        question = _as_question(shape, await pages.json_body(request))
+        return json_response(await run_in_threadpool(reply, question))
+
+    files = {**read_static(_HERE), "/": html((_HERE / f"{name}.html").read_text(encoding="utf-8"))}
+    files["/static/icon.svg"] = files["/favicon.ico"] = read_static(SERVING_FILES)["/static/icon.svg"]
+    routes = [_file_route(path, file) for path, file in files.items()]
+    routes += [
+        page_route(f"/api/{word}", partial(answer, shape, reply), "POST") for word, (shape, reply) in asked.items()
+    ]
+    return [*routes, page_route("/image/{index:int}/{side:int}", image, "GET")]
+
+
+def _file_route(path: str, file: StaticFile) -> Route:
+    return page_route(path, partial(send_page, file), "GET", "HEAD")
+
+
+def _as_question(shape: type[_Question], content: object) -> _Question:
+    try:
+        return shape.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "the question"
+        raise UsageError(f"{name}: {first['msg']}; got {first['input']!r:.60}; load the page anew") from None

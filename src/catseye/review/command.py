@@ -1,0 +1,166 @@
+"""The walks behind `catseye review` and `catseye label`: arguments → what is known → pages, until a signal.
+
+Called by cli. Everything slow happens before the page opens: looks, copies, features, heads.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from catseye.classifier import softmax
+from catseye.counting import agree, count
+from catseye.data.moved import locate_data
+from catseye.data.sources.unlabelled import list_unlabelled
+from catseye.data.value_range import choose_value_range
+from catseye.embedding.backbone import open_backbone
+from catseye.embedding.embed import embed
+from catseye.embedding.features import read_features
+from catseye.errors import CatseyeError, UsageError
+from catseye.evaluation.measure import measure
+from catseye.http.limits import LOOPBACK, Limits
+from catseye.http.listening import Stopping, listen, run_loop
+from catseye.http.local_pages import LocalPages
+from catseye.http.logs import Log
+from catseye.http.rules import Rules
+from catseye.http.sockets import address, bind
+from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
+from catseye.review.app import LabelPages, ReviewPages
+from catseye.review.desk import Desk
+from catseye.review.heat import Heat
+from catseye.review.items import Mistake, count_kinds, make_queue
+from catseye.review.label_desk import LabelDesk
+from catseye.review.log import CorrectionLog
+from catseye.review.material import Say, gather_material, list_given
+from catseye.runs import open_run
+from catseye.runtimes.loading import open_model
+from catseye.runtimes.model_file import OpenedModel
+from catseye.settings.schema import DataSettings
+
+FINISH_S = 5
+Ready = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class PagePlace:
+    """Where a page is opened, and with what: address, file of decisions, who decides."""
+
+    out: Path
+    host: str = "127.0.0.1"
+    port: int = 8200
+    open_browser: bool = False
+    who: str = ""
+    device: str = "auto"
+    data_dir: Path | None = None
+
+
+def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, settings: DataSettings | None = None) -> int:
+    """Show the review page of a run or of DATA until a signal, and return the exit code.
+
+    Raises:
+        CatseyeError: images, run, file or address cannot be used.
+
+    """
+    _require_loopback(place.host)
+    run = open_run(source) if (Path(source) / "settings.toml").is_file() else None
+    reading = settings or DataSettings()
+    if run is not None:
+        reading = run.settings.data
+        source = locate_data(run.data, None, place.data_dir, reading)
+    with closing(CorrectionLog(place.out, place.who)) as log:
+        images = list_given(source, reading, place.data_dir, run)
+        # Published features know nothing of these labels; a run's own may have learnt the wrong ones by heart.
+        model = None if weights_at_hand(DEFAULT_BACKBONE) or run is None else run.path
+        backbone = open_backbone(model, images, device=place.device)
+        keep = place.out.with_name(f"{place.out.stem}.features.npz")
+        material = gather_material(images, log.standing, backbone, keep, say)
+        mistakes, heat = [], None
+        if run is not None and (run.path / "model.safetensors").exists():
+            say("asking the run about its held-out images")
+            opened = open_model(run.path, device=place.device)
+            mistakes = _mistakes_of(opened, list(images.names))
+            heat = Heat(opened, images)
+        queue = make_queue(material, mistakes)
+        desk = Desk(material, queue, log, source if run is None else str(run.path))
+        server_log = Log(quiet=True)
+        pages = ReviewPages(desk, heat, Limits(), server_log)
+        return _show_pages(pages, place, ready, server_log, {"questions": len(queue), "says": count_kinds(queue)})
+
+
+def _mistakes_of(opened: OpenedModel, names: list[str]) -> list[Mistake]:
+    """The held-out images of a run that it has wrong."""
+    found = measure(opened)
+    number = {name: index for index, name in enumerate(names)}
+    shares = softmax(found.outputs.logits, opened.manifest.temperature)
+    said = shares.argmax(1)
+    return [
+        Mistake(number[name], found.images.classes[int(said[row])], float(shares[row].max()))
+        for row, name in enumerate(found.names)
+        if said[row] != found.outputs.labels[row] and name in number
+    ]
+
+
+def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready: Ready, say: Say) -> int:
+    """Show the page that labels a folder until a signal, and return the exit code.
+
+    Raises:
+        CatseyeError: images, file or address cannot be used.
+
+    """
+    _require_loopback(place.host)
+    if len(set(classes)) < 2:
+        raise UsageError(f"labelling needs two classes or more; got {', '.join(classes)!r}; say --classes cat,dog")
+    with closing(CorrectionLog(place.out, place.who)) as log:
+        images = list_unlabelled(folder, classes)
+        images = replace(images, value_range=choose_value_range(images, DataSettings()))
+        backbone = open_backbone(None, images, device=place.device)
+        keep = place.out.with_name(f"{place.out.stem}.features.npz")
+        if not _same_images(keep, list(images.names), backbone.sha256):
+            embed(images, backbone, keep, tell=say)
+        desk = LabelDesk(images, read_features(keep), classes, log)
+        server_log = Log(quiet=True)
+        pages = LabelPages(desk, Limits(), server_log)
+        num, decided = len(desk.numbers), len(desk.teaching.decided)
+        said = f"{decided:,} of {count(num, 'image')} {agree(num, 'is', 'are')} decided"
+        return _show_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": said})
+
+
+def _same_images(keep: Path, names: list[str], sha256: str) -> bool:
+    if not keep.exists():
+        return False
+    try:
+        found = read_features(keep)
+    except CatseyeError:
+        return False
+    return found.origin["sha256"] == sha256 and set(found.names) <= set(names) and len(found.names) > 0.9 * len(names)
+
+
+def _require_loopback(host: str) -> None:
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"these pages are for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
+            "to see them from elsewhere: ssh -L 8200:localhost:8200 THIS-MACHINE"
+        )
+
+
+def _show_pages(pages: LocalPages, place: PagePlace, ready: Ready, log: Log, facts: dict[str, Any]) -> int:
+    listener = bind(place.host, place.port)
+    where = address(listener)
+
+    def say() -> None:
+        ready({"address": where, "file": str(place.out), **facts})
+        if place.open_browser:
+            import webbrowser
+
+            webbrowser.open(where)
+
+    async def run() -> int:
+        await listen(pages, listener, Rules(pages.limits), log, say, Stopping(drain_s=0.0, finish_s=FINISH_S))
+        return 0
+
+    try:
+        return run_loop(run())
+    finally:
+        listener.close()
+        log.close()

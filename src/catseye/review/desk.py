@@ -1,0 +1,296 @@
+"""One review, from its start to its end: the queue, what is decided, and what a page wants to see of an image.
+
+Enters: `Material` and the file of decisions. Leaves: answers as JSON types, images as bytes. Called by app.py, in
+threads. Nothing is kept here that the file does not have: a new desk on the same file goes on where this one stood.
+"""
+
+import io
+import threading
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from catseye.counting import count
+from catseye.data.check.findings import printable
+from catseye.data.sources import SPLIT_LABELS
+from catseye.data.sources.corrections import Correction, Standing
+from catseye.data.sources.image_set import content_digest
+from catseye.embedding.neighbours import unit_rows
+from catseye.errors import UsageError
+from catseye.evaluation.corrected import CorrectionsWorth
+from catseye.evaluation.statistics import mcnemar, paired_interval
+from catseye.preprocess import open_image
+from catseye.review.items import TITLES, Item
+from catseye.review.log import CorrectionLog
+from catseye.review.material import Material, held_out_answers
+
+Kind = Literal["keep", "relabel", "drop", "unsure", "merge"]
+SIDES_PX = (160, 720, 2400)
+NUM_NEAREST = 5
+MAX_NAME = 200
+Answer = dict[str, Any]
+
+
+class Desk:
+    """The questions and their answers."""
+
+    def __init__(self, material: Material, queue: Sequence[Item], log: CorrectionLog, title: str) -> None:
+        self.material, self.queue, self.log, self.title = material, list(queue), log, title
+        self.lock = threading.Lock()
+        self.undoable: list[tuple[int, list[Correction]]] = []
+        self._unit: NDArray[np.float32] | None = None
+        self._begun = log.standing
+        self._now: Standing | None = None
+
+    @property
+    def decided(self) -> Standing:
+        """The decisions that count now."""
+        if self._now is None:
+            self._now = self.log.standing
+        return self._now
+
+    def label(self, index: int) -> str | None:
+        """The class of an image as it is decided now; None where it is left out."""
+        given = self.material.images.classes[self.material.images.labels[index]]
+        return self.decided.label_of(self.digest(index), given)
+
+    def digest(self, index: int) -> str:
+        """The digest of an image's content, also where it is no image.
+
+        Raises:
+            ImageError: the file is gone.
+
+        """
+        known = self.material.looks.digests[index]
+        return (known or content_digest(self.material.images.read(index))).hex()
+
+    def classes(self) -> list[str]:
+        """The classes that there are now, those that were typed in among them."""
+        images, decided = self.material.images, self.decided
+        names = {decided.label_of("", name) for name in images.classes}
+        names |= {decided.label_of(digest, row.new) for digest, (_, row) in decided.by_digest.items() if row.new}
+        return sorted(name for name in names if name)
+
+    def state(self) -> Answer:
+        """What the page shows beside the question."""
+        kinds: list[Answer] = [
+            {"kind": kind, "title": title, "total": total, "done": done}
+            for kind, title in TITLES.items()
+            if (total := sum(item.kind == kind for item in self.queue))
+            and (done := sum(item.kind == kind and self._outcome(item) != "" for item in self.queue)) >= 0
+        ]
+        outcomes = [self._outcome(item) for item in self.queue]
+        return {
+            "title": self.title,
+            "file": printable(str(self.log.path)),
+            "classes": [printable(name) for name in self.classes()],
+            "kinds": kinds,
+            "items": [
+                {"kind": item.kind, "name": self._name(item.images[0]), "outcome": outcome}
+                for item, outcome in zip(self.queue, outcomes, strict=True)
+            ],
+            "open": sum(not outcome for outcome in outcomes),
+            "num_decisions": len(self.decided.by_digest) + len(self.decided.merges),
+            "can_undo": bool(self.undoable),
+        }
+
+    def _outcome(self, item: Item) -> str:
+        try:
+            found = self.decided.by_digest.get(self.digest(item.images[0]))
+        except UsageError:
+            return ""
+        if found is None:
+            return ""
+        row = found[1]
+        return {"drop": "left out", "unsure": "cannot say"}.get(row.kind) or printable(row.new)
+
+    def _name(self, index: int) -> str:
+        return printable(self.material.images.names[index])
+
+    def question(self, number: int) -> Answer:
+        """One item with all that helps to decide it."""
+        item = self._item(number)
+        index = item.images[0]
+        likely = self.decided.label_of("", item.likely) if item.likely else ""
+        own = self.label(index)
+        copies = [other for other in item.covers if other not in item.images]
+        return {
+            "number": number,
+            "kind": item.kind,
+            "title": TITLES[item.kind],
+            "reason": item.reason,
+            "likely": printable(likely or ""),
+            "images": [self._describe(each) for each in item.images],
+            "copies": [self._describe(each) for each in copies[:12]],
+            "covers": len(item.covers),
+            "probabilities": self._probabilities(index),
+            "nearest": [
+                {"label": printable(name), "images": self._nearest(index, name)}
+                for name in dict.fromkeys([likely or "", own or ""])
+                if name
+            ],
+            "outcome": self._outcome(item),
+        }
+
+    def _describe(self, index: int) -> Answer:
+        images, looks = self.material.images, self.material.looks
+        side = int(images.splits[index])
+        label = self.label(index)
+        return {
+            "index": index,
+            "name": self._name(index),
+            "label": "left out" if label is None else printable(label),
+            "given": printable(images.classes[images.labels[index]]),
+            "split": SPLIT_LABELS[side] if side >= 0 else "",
+            "width": int(looks.width_px[index]),
+            "height": int(looks.height_px[index]),
+            "readable": index not in looks.faults,
+        }
+
+    def _probabilities(self, index: int) -> list[Answer]:
+        found = self.material.probabilities[index]
+        if np.isnan(found).any():
+            return []
+        best = np.argsort(-found, kind="stable")[:NUM_NEAREST]
+        names = self.material.images.classes
+        return [{"label": printable(names[k]), "share": float(found[k])} for k in best.tolist()]
+
+    def _nearest(self, index: int, label: str) -> list[Answer]:
+        """The images of a class that are most like one, copies of it left out."""
+        material = self.material
+        if material.row[index] < 0:
+            return []
+        if self._unit is None:
+            self._unit = unit_rows(np.asarray(material.features))
+        others = np.flatnonzero((material.row >= 0) & (material.groups != material.groups[index]))
+        others = np.array([each for each in others.tolist() if self.label(each) == label], np.int64)
+        if not len(others):
+            return []
+        alike = self._unit[material.row[others]] @ self._unit[material.row[index]]
+        order = np.argsort(-alike, kind="stable")[:NUM_NEAREST]
+        return [{**self._describe(int(others[k])), "cosine": float(alike[k])} for k in order.tolist()]
+
+    def decide(self, number: int, kind: Kind, label: str = "") -> Answer:
+        """Write one decision, for all that the item covers, and return the state.
+
+        Raises:
+            UsageError: a class is missing or its name cannot be one. SaveError: the file cannot be written.
+
+        """
+        item = self._item(number)
+        label = label.strip()
+        if kind in ("relabel", "merge"):
+            _check_class(label)
+        with self.lock:
+            rows = self._rows(item, kind, label)
+            self.log.append(rows)
+            self.undoable.append((number, rows))
+            self._now = None
+            return self.state()
+
+    def _rows(self, item: Item, kind: Kind, label: str) -> list[Correction]:
+        when, who = self.log.stamp(), self.log.who
+        if kind == "merge":
+            old = self.label(item.images[0])
+            if old is None or old == label:
+                raise UsageError(f"two different classes are merged; got {label} twice; type the other one's name")
+            return [Correction("", "", 0, old, label, "merge", who, when)]
+        rows: dict[str, Correction] = {}
+        for index in item.covers:
+            digest, old = self.digest(index), self.label(index) or ""
+            new = {"relabel": label, "keep": old}.get(kind, "")
+            size = self.material.images.read.size_bytes(index)
+            rows[digest] = Correction(self.material.images.names[index], digest, size, old, new, kind, who, when)
+        return list(rows.values())
+
+    def undo(self) -> Answer:
+        """Take the last decision back; the state, and the number of its item.
+
+        Raises:
+            UsageError: there is none.
+
+        """
+        with self.lock:
+            if not self.undoable:
+                raise UsageError("there is nothing to undo; decisions of an earlier page are made anew instead")
+            number, rows = self.undoable[-1]
+            when = self.log.stamp()
+            self.log.append(
+                [Correction(r.image, r.digest, r.size_bytes, r.old, r.new, "undo", r.who, when) for r in rows]
+            )
+            self.undoable.pop()
+            self._now = None
+            return {**self.state(), "number": number}
+
+    def worth(self) -> Answer:
+        """What the decisions change, before anything is trained: heads on frozen features, out of fold.
+
+        Both are held to the labels as they are decided now, on the same images.
+        """
+        material = self.material
+        before = held_out_answers(
+            material.images, material.looks, material.groups, material.row, material.features, Standing({}, [])
+        )
+        after = held_out_answers(
+            material.images, material.looks, material.groups, material.row, material.features, self.decided
+        )
+        names = list(material.images.classes)
+        labels = [self.label(index) for index in range(len(material.images))]
+        asked = [
+            k for k in range(len(labels)) if labels[k] in names and not np.isnan([before[k, 0], after[k, 0]]).any()
+        ]
+        if not asked:
+            return {"sentence": "there are too few images of two classes to say"}
+        truth = np.array([names.index(labels[k] or "") for k in asked])
+        right_before, right_after = (found[asked].argmax(1) == truth for found in (before, after))
+        one, two = int((right_before & ~right_after).sum()), int((right_after & ~right_before).sum())
+        low, high = paired_interval(one, two, len(asked))
+        result = CorrectionsWorth(
+            "before",
+            "after",
+            len(self.decided.by_digest) + len(self.decided.merges),
+            len(asked),
+            float(right_before.mean()),
+            float(right_after.mean()),
+            low,
+            high,
+            mcnemar(one, two),
+        )
+        return {"sentence": f"A head on frozen features, out of fold: {result.sentence()}", **vars(result)}
+
+    def image(self, index: int, side_px: int) -> tuple[bytes, bytes]:
+        """An image for the page and its type, its longer side at most `side_px`.
+
+        Raises:
+            UsageError: there is no such image or size. ImageError: it cannot be read.
+
+        """
+        if not 0 <= index < len(self.material.images):
+            raise UsageError(f"images have numbers 0 to {len(self.material.images) - 1:,}; got {index}")
+        if side_px not in SIDES_PX:
+            raise UsageError(f"a side is one of {SIDES_PX}; got {side_px}")
+        images = self.material.images
+        return image_bytes(open_image(images.read(index), value_range=images.value_range or "own"), side_px)
+
+    def _item(self, number: int) -> Item:
+        if not 0 <= number < len(self.queue):
+            raise UsageError(f"there are {count(len(self.queue), 'question')}; got number {number}")
+        return self.queue[number]
+
+
+def image_bytes(image: Image.Image, side_px: int) -> tuple[bytes, bytes]:
+    """A file for the browser and its type: PNG where the image is small, so that its pixels stay what they are."""
+    small = max(image.size) <= 256
+    if max(image.size) > side_px:
+        image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "PNG") if small else image.convert("RGB").save(stream, "JPEG", quality=90)
+    return stream.getvalue(), b"image/png" if small else b"image/jpeg"
+
+
+def _check_class(label: str) -> None:
+    if not label or len(label) > MAX_NAME or any(ord(sign) < 32 for sign in label):
+        raise UsageError(f"a class has a name of 1 to {MAX_NAME} plain characters; got {label[:40]!r}; type another")

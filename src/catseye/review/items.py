@@ -1,0 +1,173 @@
+"""The queue: what is worth a person's time, in this order, each with its reason.
+
+Enters: `Material`, perhaps a run's mistakes. Leaves: `Item`s. Called by desk.py. An image stands in the queue once, for
+the first reason that it has.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from catseye.counting import count
+from catseye.data.check.findings import printable
+from catseye.data.sources import SPLIT_LABELS
+from catseye.embedding.neighbours import NUM_NEIGHBOURS, find_neighbours
+from catseye.evaluation.label_errors import find_label_errors
+from catseye.review.material import Material
+
+TITLES = {
+    "suspect": "suspected labels",
+    "two-labels": "one image under two labels",
+    "leak": "leaks between splits",
+    "outlier": "unlike their class",
+    "odd": "blank, broken and odd images",
+    "mistake": "the model's most confident mistakes",
+}
+MAX_ITEMS = 500  # of one kind; the worst come first
+MAX_OUTLIERS = 0.02  # of the images
+FAR = 4.0  # robust standard deviations
+_ODD_RULES = {"blank", "empty", "missing", "cut-off", "no-image", "pointer", "unsupported", "too-large", "few-colours"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question. The first of `images` is the one that is asked about; `likely` is a class, or empty.
+
+    `images` of a pair stand side by side. `covers` are all that a decision goes for: copies of one another.
+    """
+
+    kind: str
+    images: tuple[int, ...]
+    covers: tuple[int, ...]
+    reason: str
+    likely: str = ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A held-out image, and what the run says of it."""
+
+    index: int
+    said: str
+    confidence: float
+
+
+def make_queue(material: Material, mistakes: Sequence[Mistake] = ()) -> list[Item]:
+    """All questions, the most valuable kind first."""
+    seen: set[int] = set()
+    queue: list[Item] = []
+    two = {int(material.groups[index]) for item in _pair_items(material, "two-labels") for index in item.images}
+    makers = (
+        _suspects(material, two),
+        _pair_items(material, "two-labels"),
+        _pair_items(material, "leak"),
+        _outliers(material),
+        _odd(material),
+        _mistakes(material, mistakes),
+    )
+    for found in makers:
+        num = 0
+        for item in found:
+            group = int(material.groups[item.images[0]])
+            if group in seen or num >= MAX_ITEMS:
+                continue
+            seen.add(group)
+            num += 1
+            queue.append(item)
+    return queue
+
+
+def _copies(material: Material, index: int) -> tuple[int, ...]:
+    others = np.flatnonzero(material.groups == material.groups[index]).tolist()
+    return (index, *(other for other in others if other != index))
+
+
+def _suspects(material: Material, elsewhere: set[int]) -> Iterator[Item]:
+    """Labels that a head which has not seen the image speaks against."""
+    classes = material.images.classes
+    asked = np.flatnonzero(~np.isnan(material.probabilities[:, 0])) if len(classes) else np.empty(0, np.int64)
+    if not len(asked):
+        return
+    answers, labels = material.probabilities[asked], material.images.labels[asked]
+    for suspect in find_label_errors(answers, labels):
+        index = int(asked[suspect.row])
+        own = answers[suspect.row, suspect.label]
+        if own == 0 or int(material.groups[index]) in elsewhere:  # no other image of its class, or asked as a pair
+            continue
+        share = answers[suspect.row, suspect.likely]
+        yield Item(
+            "suspect",
+            (index,),
+            _copies(material, index),
+            f"a model that has not seen this image says {classes[suspect.likely]} ({share:.0%}); its label, "
+            f"{classes[suspect.label]}, gets {own:.0%}",
+            classes[suspect.likely],
+        )
+
+
+def _pair_items(material: Material, kind: str) -> Iterator[Item]:
+    """The same image, or nearly, under two labels or on two sides."""
+    labels, classes, sides = material.images.labels, material.images.classes, material.images.splits
+    for finding in material.findings:
+        conflict = finding.rule in ("two-labels", "near-two-labels")
+        crossing = "leak-" in finding.rule
+        if not (conflict if kind == "two-labels" else crossing):
+            continue
+        how = "nearly the same image" if finding.rule.startswith("near") else "the same image"
+        for example in finding.examples:
+            if len(example.images) != 2:
+                continue
+            one, other = example.images
+            if kind == "two-labels":
+                says = f"{how} stands under {classes[labels[one]]} and {classes[labels[other]]}"
+                covers = _copies(material, one)
+                yield Item(kind, (one, other), tuple(dict.fromkeys((*covers, other))), says, classes[labels[other]])
+            else:
+                here, there = (SPLIT_LABELS[sides[index]] for index in (one, other))
+                says = f"{how} is in {here} and in {there}: a score on it is too good"
+                yield Item(kind, (one, other), (one,), says)
+
+
+def _outliers(material: Material) -> Iterator[Item]:
+    """Images far from all others, by their distance to the nearest ones."""
+    there = np.flatnonzero(material.row >= 0)
+    if len(there) < 4 * NUM_NEIGHBOURS:
+        return
+    features = np.asarray(material.features[material.row[there]])
+    _, first = np.unique(material.groups[there], return_index=True)
+    near = find_neighbours(features[first], features, NUM_NEIGHBOURS + 1)
+    closeness = near.cosines[:, 1:].mean(1)
+    middle = float(np.median(closeness))
+    spread = 1.4826 * float(np.median(np.abs(closeness - middle))) or 1.0
+    far = (middle - closeness) / spread
+    for place in np.argsort(-far, kind="stable")[: max(1, int(MAX_OUTLIERS * len(there)))].tolist():
+        if far[place] < FAR:
+            return
+        index = int(there[place])
+        label = material.images.classes[material.images.labels[index]]
+        says = f"nothing else looks like it: its nearest images are far away for one of {label}"
+        yield Item("outlier", (index,), _copies(material, index), says)
+
+
+def _odd(material: Material) -> Iterator[Item]:
+    for finding in material.findings:
+        if finding.rule in _ODD_RULES:
+            for example in finding.examples:
+                if example.images:
+                    note = printable(example.note) if example.note else finding.title
+                    index = example.images[0]
+                    yield Item("odd", (index,), _copies(material, index), f"{finding.rule.replace('-', ' ')}: {note}")
+
+
+def _mistakes(material: Material, mistakes: Sequence[Mistake]) -> Iterator[Item]:
+    for one in sorted(mistakes, key=lambda each: -each.confidence):
+        label = material.images.classes[material.images.labels[one.index]]
+        says = f"the run says {one.said} ({one.confidence:.0%}); the label is {label}"
+        yield Item("mistake", (one.index,), _copies(material, one.index), says, one.said)
+
+
+def count_kinds(queue: Sequence[Item]) -> str:
+    """The queue in words: how many of each kind."""
+    parts = [f"{num:,} {TITLES[kind]}" for kind in TITLES if (num := sum(item.kind == kind for item in queue))]
+    return f"{count(len(queue), 'question')}: {', '.join(parts)}" if parts else "nothing to ask"

@@ -1,0 +1,174 @@
+"""One labelling of images that have no label: what is asked next, what is proposed, what was decided.
+
+Enters: a folder's images, their features, the classes, the file of decisions. Leaves: answers as JSON types. Called by
+app.py. The engine is embedding/teaching.py; the file alone is kept, so that a new desk goes on where this one stood.
+"""
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.data.check.findings import printable
+from catseye.data.sources import ImageSet
+from catseye.data.sources.corrections import Correction
+from catseye.embedding.features import Features
+from catseye.embedding.teaching import Teaching
+from catseye.errors import UsageError
+from catseye.preprocess import open_image
+from catseye.review.desk import SIDES_PX, image_bytes
+from catseye.review.log import CorrectionLog
+
+Answer = dict[str, Any]
+
+
+class LabelDesk:
+    """A folder on its way to labels. Images are numbered by the rows of their features."""
+
+    def __init__(self, images: ImageSet, features: Features, classes: tuple[str, ...], log: CorrectionLog) -> None:
+        self.images, self.features, self.classes, self.log = images, features, classes, log
+        self.lock = threading.Lock()
+        number = {name: index for index, name in enumerate(images.names)}
+        self.numbers = [number[name] for name in features.names]  # row -> number in `images`
+        self.by_digest: dict[str, list[int]] = {}
+        for row, digest in enumerate(features.digests):
+            self.by_digest.setdefault(digest, []).append(row)
+        self.undoable: list[list[Correction]] = []
+        self.skipped: set[int] = set()
+        self.curve: list[tuple[int, float]] = []
+        self.retrained_s = 0.0
+        self.teaching = Teaching(np.asarray(features.values), len(classes), self._decided())
+        self._note()
+
+    def _decided(self) -> dict[int, int]:
+        """Row -> class of everything that is decided, -1 for what belongs to no class."""
+        known = {name: index for index, name in enumerate(self.classes)}
+        found: dict[int, int] = {}
+        for row, label in enumerate(self.features.labels.tolist()):  # half-labelled folders
+            if label >= 0 and self.features.classes[label] in known:
+                found[row] = known[self.features.classes[label]]
+        for digest, (_, told) in self.log.standing.by_digest.items():
+            for row in self.by_digest.get(digest, []):
+                found[row] = -1 if told.kind in ("drop", "unsure") else known.get(told.new, -1)
+        return found
+
+    def _note(self) -> None:
+        estimate = self.teaching.estimate()
+        if estimate is not None:
+            self.curve.append((len(self.teaching.decided), estimate))
+
+    def state(self) -> Answer:
+        """The next question, and how far the labelling is."""
+        row = self.teaching.next(self.skipped)
+        if row is None and self.skipped:  # what was skipped comes again at the end
+            self.skipped.clear()
+            row = self.teaching.next()
+        shares = self.teaching.probabilities()
+        estimate = self.teaching.estimate()
+        _, labels = self.teaching.labelled()
+        counts = np.bincount(labels, minlength=len(self.classes)) if len(labels) else np.zeros(len(self.classes), int)
+        return {
+            "classes": [printable(name) for name in self.classes],
+            "counts": counts.tolist(),
+            "file": printable(str(self.log.path)),
+            "total": len(self.numbers),
+            "num_decided": len(self.teaching.decided),
+            "estimate": estimate,
+            "curve": self.curve[-200:],
+            "by": "a head on frozen features" if self.teaching.head is not None else "the nearest images",
+            "retrained_s": self.retrained_s,
+            "can_undo": bool(self.undoable),
+            "question": None if row is None else self._question(row, shares),
+        }
+
+    def _question(self, row: int, shares: NDArray[np.float32]) -> Answer:
+        order = np.argsort(-shares[row], kind="stable")
+        known = len(np.unique(self.teaching.labelled()[1])) > 0
+        return {
+            "number": row,
+            "name": printable(self.images.names[self.numbers[row]]),
+            "copies": len(self.by_digest[self.features.digests[row]]) - 1,
+            "proposed": printable(self.classes[int(order[0])]) if known else "",
+            "shares": [
+                {"label": printable(self.classes[k]), "share": float(shares[row, k])} for k in order[:5].tolist()
+            ],
+        }
+
+    def decide(self, number: int, kind: str, label: str = "") -> Answer:
+        """Write one decision, train the head anew, and return the state.
+
+        Raises:
+            UsageError: the class is none of those named. SaveError: the file cannot be written.
+
+        """
+        if not 0 <= number < len(self.numbers):
+            raise UsageError(f"images have numbers 0 to {len(self.numbers) - 1:,}; got {number}")
+        if kind == "relabel" and label not in self.classes:
+            raise UsageError(f"the classes are {', '.join(self.classes[:20])}; got {label!r}; choose one of these")
+        if kind not in ("relabel", "drop", "unsure"):
+            raise UsageError(f"an image gets a class, belongs to none, or nobody can say; got {kind!r}")
+        with self.lock:
+            digest, when = self.features.digests[number], self.log.stamp()
+            rows, said = [], label if kind == "relabel" else ""
+            for row in self.by_digest[digest]:
+                index = self.numbers[row]
+                name, size = self._name_in_list(index), self.images.read.size_bytes(index)
+                rows.append(Correction(name, digest, size, "", said, kind, self.log.who, when))
+            self.log.append(rows)
+            self.undoable.append(rows)
+            self._retrain()
+            return self.state()
+
+    def _retrain(self) -> None:
+        begun = time.perf_counter()
+        self.teaching.decided = self._decided()
+        self.teaching.retrain()
+        self.retrained_s = time.perf_counter() - begun
+        self._note()
+
+    def skip(self, number: int) -> Answer:
+        """Ask about another image first; this one comes again at the end."""
+        with self.lock:
+            self.skipped.add(number)
+            return self.state()
+
+    def undo(self) -> Answer:
+        """Take the last decision back.
+
+        Raises:
+            UsageError: there is none.
+
+        """
+        with self.lock:
+            if not self.undoable:
+                raise UsageError("there is nothing to undo; decisions of an earlier page stay as they are")
+            when = self.log.stamp()
+            taken = self.undoable[-1]
+            self.log.append(
+                [Correction(r.image, r.digest, r.size_bytes, r.old, r.new, "undo", r.who, when) for r in taken]
+            )
+            self.undoable.pop()
+            self._retrain()
+            return self.state()
+
+    def _name_in_list(self, index: int) -> str:
+        """The file as the list names it, which `train` takes as DATA: relative to the list where it lies below it."""
+        path = Path(self.images.source) / self.images.names[index]
+        folder = self.log.path.parent
+        return os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path)
+
+    def image(self, index: int, side_px: int) -> tuple[bytes, bytes]:
+        """An image for the page, by its row.
+
+        Raises:
+            UsageError: there is no such image or size. ImageError: it cannot be read.
+
+        """
+        if not 0 <= index < len(self.numbers) or side_px not in SIDES_PX:
+            raise UsageError(f"images have numbers 0 to {len(self.numbers) - 1:,}; got {index} at {side_px} px")
+        content = self.images.read(self.numbers[index])
+        return image_bytes(open_image(content, value_range=self.images.value_range or "own"), side_px)

@@ -1,0 +1,132 @@
+"""What is known of the images before anybody is asked: looks, copies, faults, features, out-of-fold probabilities.
+
+Enters: DATA or a run. Leaves: `Material`. Called by command.py. Features are kept beside the file of decisions, so
+that a second call begins at once.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.data.check.check import equal_groups
+from catseye.data.check.copies import LOSSY_FORMATS, Glances, find_copies
+from catseye.data.check.data_facts import DataFacts
+from catseye.data.check.findings import Finding
+from catseye.data.check.image_rules import fault_findings, image_findings
+from catseye.data.check.looks import Looks, look_at_all
+from catseye.data.check.rules import find_faults
+from catseye.data.groups import keep_together
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
+from catseye.data.sources.corrections import Standing
+from catseye.data.value_range import choose_value_range
+from catseye.embedding.backbone import Backbone
+from catseye.embedding.embed import embed
+from catseye.embedding.features import read_features
+from catseye.embedding.head import out_of_fold
+from catseye.errors import DataError, UsageError
+from catseye.runs import Run
+from catseye.settings.schema import DataSettings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the queue is made of.
+
+    `groups` (N,): copies share a number. `row` (N,) leads from an image to its row of `features` (M, F), -1 where it
+    could not be read. `probabilities` (N, K) are out of fold, NaN where nobody could be asked.
+    """
+
+    images: ImageSet
+    looks: Looks
+    groups: NDArray[np.int64]
+    findings: list[Finding]
+    row: NDArray[np.int64]
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    backbone: str
+
+
+def list_given(source: str | Path, settings: DataSettings, data_dir: Path | None, run: Run | None) -> ImageSet:
+    """The images with the labels that DATA gives them, on the sides where a run has put them."""
+    plain = settings.model_copy(update={"corrections": ""})
+    images = open_source(source, data_dir=data_dir, settings=plain)
+    images = replace(images, value_range=choose_value_range(images, plain))
+    if run is None:
+        return images
+    sides = {name: number for number, side in enumerate(SPLIT_LABELS) for name in run.data["splits"].get(side, {})}
+    splits = np.array([sides.get(name, NOT_SPLIT) for name in images.names], np.int8)
+    return replace(images, splits=splits)
+
+
+def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, keep: Path, say: Say) -> Material:
+    """Look at every image. `keep` is the file of features, made where it is missing or of other images.
+
+    Raises:
+        DataError: no image can be read.
+
+    """
+    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {len(images):,} images"))
+    say("looking for near duplicates")
+    equal = equal_groups(looks)
+    first = looks.readable & (equal == np.arange(len(images)))
+    lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
+    twins = find_copies(images, Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless), first)
+    sides = np.where(looks.readable, images.splits, NOT_SPLIT).astype(np.int8)
+    facts = DataFacts(images, looks.readable, sides, equal, None, twins)
+    findings = [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
+    groups = keep_together(equal, None, twins.pairs)
+    row, features = _features(images, backbone, keep, say)
+    say("asking heads that have not seen the image")
+    probabilities = held_out_answers(images, looks, groups, row, features, decided)
+    return Material(images, looks, groups, findings, row, features, probabilities, backbone.name)
+
+
+def _features(
+    images: ImageSet, backbone: Backbone, keep: Path, say: Say
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    number = {name: index for index, name in enumerate(images.names)}
+    found = None
+    if keep.exists():
+        try:
+            found = read_features(keep)
+        except DataError:
+            found = None
+    stale = found is None or found.origin["sha256"] != backbone.sha256 or found.origin["source"] != images.source
+    if found is None or stale or not set(found.names) <= number.keys() or len(found.names) < 0.5 * len(images):
+        embed(images, backbone, keep, tell=say)
+        found = read_features(keep)
+    row = np.full(len(images), -1, np.int64)
+    for place, name in enumerate(found.names):
+        row[number[name]] = place
+    return row, found.values
+
+
+def held_out_answers(
+    images: ImageSet,
+    looks: Looks,
+    groups: NDArray[np.int64],
+    row: NDArray[np.int64],
+    features: NDArray[np.float32],
+    decided: Standing,
+) -> NDArray[np.float32]:
+    """Out-of-fold probabilities with the labels as they are decided now; NaN for images without label or features.
+
+    Shape: (N, K) with K the classes of `images`.
+    """
+    number = {name: index for index, name in enumerate(images.classes)}
+    labels = np.full(len(images), -1, np.int64)
+    for index, label in enumerate(images.labels.tolist()):
+        now = decided.label_of(looks.digests[index].hex(), images.classes[label]) if label >= 0 else None
+        labels[index] = number.get(now, -1) if now is not None else -1
+    usable = np.flatnonzero((row >= 0) & (labels >= 0))
+    found = np.full((len(images), len(images.classes)), np.nan, np.float32)
+    values = np.asarray(features[row[usable]])
+    with suppress(UsageError):  # one class, or too few images: nobody is suspected
+        found[usable] = out_of_fold(values, labels[usable], len(images.classes), groups=groups[usable])
+    return found

@@ -1,0 +1,54 @@
+"""Words and idioms that are not the field's, which must not come back: in code, messages, documents."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# CONTRIBUTING.md shows them beside what to say instead.
+TEXTS = [*ROOT.glob("src/**/*.py"), *ROOT.glob("src/**/*.html"), *ROOT.glob("src/**/*.js"), *ROOT.glob("docs/**/*.md")]
+TEXTS += [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+IDIOMS = {
+    "how manieth": "how often it has been seen",
+    "leans to the good side": "is biased upwards",
+    "no numbers any more": "contain NaN",
+    "no number any more": "is NaN",
+    "HTTP is spoken": "handles HTTP only",
+    "ground shine": "is transparent",
+    "nobody looks": "in a hidden folder",
+    "the most that is waited": "the longest wait",
+    "sees its answer": "the part of the image that the answer rests on",
+    "another sign": "a different symbol",
+    "answer may stand": "no answer is rejected",
+    "give another folder": "choose a different folder",
+    "pages to touch": "interactive pages",
+}
+# In front of a count that a program puts in, only counting.py makes a noun of one or several.
+COUNTED = re.compile(r"\{(?:len|num|count)[^{}]*\} (?:images|classes|files|labels|pairs)\b")
+
+
+@pytest.mark.parametrize("idiom", IDIOMS)
+def test_no_idiom_comes_back(idiom):
+    wanted = re.compile(r"\s+".join(map(re.escape, idiom.split())), re.IGNORECASE)
+    found = [str(path.relative_to(ROOT)) for path in TEXTS if wanted.search(path.read_text(encoding="utf-8"))]
+    assert not found, f"{idiom!r} in {found}; say: {IDIOMS[idiom]}"
+
+
+def test_an_image_is_no_picture():
+    """But for the keys of files that earlier versions wrote, and the names that lists of others give their columns."""
+    allowed = {"manifest.py", "plan.py", "maths.py", "columns.py", "split_names.py", "CHANGELOG.md", "CONTRIBUTING.md"}
+    word = re.compile(r"\bpictures?\b", re.IGNORECASE)
+    found = [
+        str(path.relative_to(ROOT)) for path in TEXTS if path.name not in allowed and word.search(path.read_text())
+    ]
+    assert not found
+
+
+def test_counts_agree_with_their_nouns():
+    found = []
+    for path in ROOT.glob("src/**/*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if COUNTED.search(line) and "tell" not in line:
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not found, found

@@ -1,0 +1,77 @@
+"""`make mutants`: every committed mutation is tried; one that no test notices is an error.
+
+    python -m tests.mutants             all of them
+    python -m tests.mutants ID ID …     these; a word that is no id stands for all ids that begin with it
+    python -m tests.mutants --show ID   with what pytest printed
+
+Exit code 1: a mutation survived. 2: a test fails without any mutation, or an entry is wrong.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from catseye.machine.cores import num_cores
+from tests.mutants.mutation import PACKAGE, BadMutation, Mutation, read_mutations
+from tests.mutants.trial import run_tests, try_mutation
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the mutations that are asked for."""
+    show = "--show" in words
+    try:
+        chosen = _choose(read_mutations(), [word for word in words if word != "--show"])
+        for mutation in chosen:
+            mutation.mutated()
+    except BadMutation as error:
+        print(f"error: {error}")
+        return 2
+    begun, lanes = time.monotonic(), num_cores()
+    if failed := failing_without(chosen, lanes):
+        print(f"error: without any mutation these tests fail: {', '.join(failed)}")
+        return 2
+    print(f"all tests pass without a mutation ({time.monotonic() - begun:.0f} s)", flush=True)
+    survived = []
+    with ThreadPoolExecutor(lanes) as pool:
+        for trial in as_completed([pool.submit(try_mutation, mutation) for mutation in chosen]):
+            verdict = trial.result()
+            how = "caught" if verdict.caught else f"NOT CAUGHT: {verdict.why}"
+            print(f"{verdict.mutation.id}: {how} ({verdict.seconds:.1f} s)", flush=True)
+            if show:
+                print(verdict.text)
+            if not verdict.caught:
+                survived.append(verdict)
+    print(f"{len(chosen) - len(survived)} of {len(chosen)} mutations caught in {time.monotonic() - begun:.0f} s")
+    for verdict in survived:
+        print(f"  {verdict.mutation.id} ({verdict.mutation.file}): {verdict.why}")
+    return 1 if survived else 0
+
+
+def failing_without(chosen: Sequence[Mutation], lanes: int) -> list[str]:
+    """The named tests that fail although nothing is changed; each gets a second chance, alone."""
+    tests = sorted({test for mutation in chosen for test in mutation.tests})
+    words = ("-n", str(lanes), "--dist", "loadfile") if lanes > 1 else ()
+    first = run_tests(tests, PACKAGE.parent, *words, limit_s=3600)
+    if first.code == 0:
+        return []
+    suspects = sorted(first.failed | first.errors)
+    if first.code != 1 or not suspects:
+        return [f"(pytest ended with {first.code})\n{first.text[-3000:]}"]
+    return [test for test in suspects if run_tests([test], PACKAGE.parent).code != 0]
+
+
+def _choose(every: list[Mutation], words: Sequence[str]) -> list[Mutation]:
+    if not words:
+        return every
+    ids = {mutation.id for mutation in every}
+    for word in words:
+        if not any(one.startswith(word) for one in ids):
+            raise BadMutation(f"no mutation is called {word}, or begins so")
+    return [
+        one for one in every if any(one.id == word or (word not in ids and one.id.startswith(word)) for word in words)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

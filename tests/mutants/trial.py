@@ -1,0 +1,114 @@
+"""The tests of one mutation, run against a copy of the source with that one line changed.
+
+Enters: a `Mutation`. Leaves: a `Verdict`. The working tree is never touched: the copy lies in a temporary folder and
+comes first on PYTHONPATH, which the processes that tests start inherit. Called by the runner.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.mutation import PACKAGE, ROOT, Mutation
+
+TEST_S = 150  # no named test needs a third of it without a mutation, on a busy machine
+TRIAL_S = 600
+# The last word of a test that did not see a defence missing, but a program that cannot run at all.
+_BROKEN = re.compile(r"^E .*\b(SyntaxError|NameError|ImportError|ModuleNotFoundError|IndentationError)\b", re.M)
+_HUNG = re.compile(r"^E +Failed: Timeout", re.M)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutation; `survivors` are the tests that did not notice it."""
+
+    mutation: Mutation
+    caught: bool
+    why: str
+    seconds: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A call of pytest."""
+
+    code: int
+    failed: frozenset[str]
+    errors: frozenset[str]
+    text: str
+
+
+def run_tests(tests: Sequence[str], source: Path, *words: str, limit_s: float = TRIAL_S) -> Outcome:
+    """Run tests of this checkout against the package in `source`; code -1: they did not end in time."""
+    with tempfile.TemporaryDirectory(prefix="catseye-trial-") as folder:
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-rfE", "-m", "", "-p", "no:cacheprovider"]
+        command += ["--tb=short", f"--timeout={TEST_S}", f"--basetemp={folder}/tests", *words]
+        process = subprocess.Popen(
+            [*command, *(f"tests/{test}" for test in tests)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(source), "TMPDIR": folder},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a process group of its own, so that what the tests leave behind can be ended
+        )
+        try:
+            text = process.communicate(timeout=limit_s)[0].decode(errors="replace")
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            text, code = "", -1
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process.stdout.close()
+    return Outcome(code, _named(text, "FAILED"), _named(text, "ERROR"), text)
+
+
+def try_mutation(mutation: Mutation) -> Verdict:
+    """Take the defence away and see whether every named test fails, by itself and not for a program that is broken."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="catseye-mutant-") as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(PACKAGE, copy / "catseye")
+        (copy / "catseye" / mutation.file).write_text(mutation.mutated(), encoding="utf-8")
+        found = run_tests(mutation.tests, copy)
+    why = _why_not(mutation, found)
+    return Verdict(mutation, not why, why, time.monotonic() - begun, found.text)
+
+
+def _why_not(mutation: Mutation, found: Outcome) -> str:
+    """Why the mutation does not count as caught; empty where it is."""
+    if found.code == -1:
+        return f"the tests did not end within {TRIAL_S} s"
+    if found.code not in (0, 1):
+        return f"pytest could not run the tests (exit code {found.code}); they have to fail by themselves"
+    missed = [test for test in mutation.tests if not _holds(found.failed, test)]
+    if missed:
+        return f"survived {', '.join(missed)}"
+    if broken := _BROKEN.search(found.text):
+        return f"the mutation breaks the program: {broken[0][1:].strip()[:150]}"
+    if "it did not start (" in found.text:
+        return "the mutation breaks the program: the server did not start"
+    if _HUNG.search(found.text):
+        return f"a test hung for {TEST_S} s instead of noticing"
+    return ""
+
+
+def _holds(failed: frozenset[str], test: str) -> bool:
+    """Whether the test, or one of its cases, is among those that failed."""
+    return any(one == test or one.startswith(f"{test}[") for one in failed)
+
+
+def _named(text: str, word: str) -> frozenset[str]:
+    """The tests that pytest's summary lists behind a word."""
+    return frozenset(re.findall(rf"^{word} tests/(\S+?::\w+(?:\[.*?\])?)(?: - .*)?$", text, re.M))
