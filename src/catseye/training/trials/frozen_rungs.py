@@ -1,6 +1,6 @@
 """The first rungs of the ladder: heads on the frozen features of published weights, at several input sizes.
 
-Enters: a `Search`. Leaves: trials, and a model after the first head. Called by ladder.py. TrialFeatures are computed once
+Enters: a `Search`. Leaves: trials, and a model after the first head. Called by ladder.py. Features are computed once
 per image and size, and lie in the run folder while the run is unfinished. The test images have none.
 """
 
@@ -153,7 +153,7 @@ def at_size(search: Search, px: int) -> RunSession:
 def get_features(
     search: Search, backbone: FrozenBackbone, session: RunSession, *, mirrored: bool = False
 ) -> TrialFeatures:
-    """TrialFeatures of all learners and judges, from the run folder where it has them.
+    """Features of all learners and judges, from the run folder where it has them.
 
     Before there is a head, as many of the learners as the time allows, drawn at random; later all, or the rung is over.
 

@@ -141,7 +141,7 @@ def vote_neighbours(table: FeatureTable, groups: NDArray[np.int64]) -> NDArray[n
 
 
 class _Frame:
-    """TrialFeatures in the coordinates a head is fitted in: centred, scaled, and turned into as few as there are images.
+    """Features in the coordinates a head is fitted in: centred, scaled, and turned into as few as there are images.
 
     Turning changes nothing that a decay of all directions alike can see, and 200 images span only 200 directions.
     """
