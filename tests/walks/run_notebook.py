@@ -1,7 +1,7 @@
 """Run the cells of a notebook in one namespace: `python -m tests.walks.run_notebook FILE.ipynb` keeps what they show.
 
-Enters: a notebook. Leaves: outputs as Jupyter writes them: text, and for the last expression of a cell its HTML, its PNG or
-its text. Cells run from top to bottom in the current folder; no kernel is needed.
+Enters: a notebook. Leaves: outputs as Jupyter writes them: text, and for the last expression of a cell its HTML, its PNG
+or its text. Cells run from top to bottom in the current folder; no kernel is needed.
 """
 
 import ast

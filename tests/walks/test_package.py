@@ -1,4 +1,4 @@
-"""The package as strangers get it: built twice to the same bytes, and used from an environment that has nothing else."""
+"""The package as strangers get it: built twice to the same bytes, used from an environment that has nothing else."""
 
 import os
 import subprocess
@@ -66,7 +66,8 @@ def test_what_is_in_them(built):
     assert "License-Expression: Apache-2.0" in said
     for extra in ("train", "notebook", "parquet", "remote", "heif"):
         assert f"Provides-Extra: {extra}" in said
-    assert any(name.endswith("tests/walks/test_package.py") for name in tarfile.open(sdist).getnames())
+    with tarfile.open(sdist) as archive:
+        assert any(name.endswith("src/catseye/py.typed") for name in archive.getnames())
 
 
 @pytest.mark.slow
