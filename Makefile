@@ -1,12 +1,13 @@
 # make demo   a classifier in a minute      make test        everything fast
 # make check  what CI runs first            make test-slow   everything else
 # make docs   the documents as a site       make format      format and imports
+# make fuzz   ten minutes of mutated inputs per reader; SECONDS_EACH=120 TARGETS="http zip" choose
 VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow mutants test-deploy lock format docs bench
+.PHONY: setup demo check test test-slow mutants test-deploy fuzz lock format docs gpu bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -48,6 +49,13 @@ test-deploy: setup
 	    docker.io runc mmdebstrap prometheus haproxy bubblewrap iproute2) >/dev/null; fi
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/deploy
 
+# Coverage-guided, one target after the other; what falls is kept under tests/fuzz/regressions/. Linux and macOS.
+SECONDS_EACH ?= 600
+TARGETS ?=
+fuzz: setup
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.campaign $(TARGETS) --seconds $(SECONDS_EACH)
+
 # Pins what the container installs, with the hashes of PyPI.
 lock: setup
 	$(BIN)/pip install -qq --disable-pip-version-check uv==0.13.9
@@ -60,6 +68,13 @@ format: setup
 # Offline; a broken link or anchor is an error.
 docs: setup
 	$(BIN)/python -m docs.builder build/docs
+
+# What only a CUDA device can show, in nine minutes: the tests marked gpu, then training, then serving. CIFAR10 is a
+# folder of train/ and test/, ONNX an exported file. A part that fails does not keep the next one from running.
+gpu: setup
+	-timeout 90 $(BIN)/pytest -m gpu --timeout 80 tests
+	-timeout 300 $(BIN)/python benchmarks/gpu_cifar10.py $(CIFAR10) --minutes 4.5
+	-timeout 140 $(BIN)/python benchmarks/gpu_serve.py $(ONNX) --minutes 2
 
 bench: setup
 	@echo 'Each script under benchmarks/ states its command and what it needs in its first lines.'

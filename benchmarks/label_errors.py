@@ -1,7 +1,6 @@
 """How surely are wrong labels found? Flips whose truth is known, in sets that everybody knows.
 
-    python benchmarks/label_errors.py [--seeds 0 1 2] [--flips 0.05] [--ants-bees FOLDER] [--cifar10 NPZ]
-        [--cache FOLDER]
+    python benchmarks/label_errors.py [--seeds 0 1 2] [--ants-bees FOLDER] [--cifar10 NPZ] [--cache FOLDER]
 
 Labels of each set are flipped, each to another class drawn from the seed; EfficientNet-Lite0's published weights turn
 the images into features, heads answer out of fold, and confident learning ranks the labels, as `catseye review` does.

@@ -37,7 +37,8 @@ from train_result import commit, spread
 from train_speed import HERE, run
 
 from catseye.data.augment import normalise_batch, to_unit
-from catseye.data.loaders import Batch, MemoryLoader, StreamLoader, decode_all
+from catseye.data.decode import decode_all
+from catseye.data.loaders import Batch, MemoryLoader, StreamLoader
 from catseye.data.sources import open_source
 from catseye.preprocess import Preprocessing, preprocess
 from catseye.runs import environment, write_json

@@ -1,4 +1,4 @@
-"""Seconds and memory of exact search, up to a million vectors.
+"""Time and memory of exact search, up to a million vectors.
 
     python benchmarks/search_vectors.py [--rows 10000 100000 1000000] [--width 1280] [--queries 5] [--folder FOLDER]
 

@@ -4,6 +4,7 @@
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
     curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
+    threads.json      torch's threads, where there was a choice
 
 and checkpoint.safetensors, checkpoint.previous.safetensors while training is unfinished. Every file is
 written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
@@ -357,8 +358,9 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
             raise RuntimeError(_first_difference(wanted, tensors))
         model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
-    except (UsageError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (UsageError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # A network's options are a stranger's words: infinity as a width, a text as a depth.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")

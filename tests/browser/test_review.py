@@ -97,7 +97,7 @@ def answer(page, truth) -> None:
         page.keyboard.press("r")
         page.keyboard.type(truth[name][:3])
         page.keyboard.press("Enter")
-    page.wait_for_function(f"document.documentElement.dataset.number !== '{before}'")
+    page.wait_for_selector(f"html:not([data-number='{before}'])", state="attached")
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +177,9 @@ def test_undo_merge_and_a_new_class(browser, watch, review, folders):
     page.keyboard.type("hexagon")
     sync_api.expect(page.locator("#options")).to_contain_text("hexagon (new class)")
     page.keyboard.press("Enter")
-    page.wait_for_function(f"document.documentElement.dataset.number !== '{first}'")
+    page.wait_for_selector(f"html:not([data-number='{first}'])", state="attached")
     page.keyboard.press("u")
-    page.wait_for_function(f"document.documentElement.dataset.number === '{first}'")
+    page.wait_for_selector(f"html[data-number='{first}']", state="attached")
     sync_api.expect(page.locator("#num-decisions")).to_have_text("0")
     page.keyboard.press("m")
     page.keyboard.press("Enter")
@@ -256,12 +256,12 @@ def test_label_learns_from_keys(browser, watch, label, folders):
     for number in range(24):
         name = page.locator("#name").inner_text()
         page.keyboard.press("1" if name.startswith("ci") else "2")
-        page.wait_for_function(f"document.documentElement.dataset.decided === '{number + 1}'")
+        page.wait_for_selector(f"html[data-decided='{number + 1}']", state="attached")
     sync_api.expect(page.locator("#estimate")).to_contain_text("%")
     page.keyboard.press("u")
-    page.wait_for_function("document.documentElement.dataset.decided === '23'")
+    page.wait_for_selector("html[data-decided='23']", state="attached")
     page.keyboard.press("Enter")  # the proposal
-    page.wait_for_function("document.documentElement.dataset.decided === '24'")
+    page.wait_for_selector("html[data-decided='24']", state="attached")
     assert axe_finds(page) == []
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -1,7 +1,7 @@
 """Fuzz all targets, or some: `python -m tests.fuzz.campaign [TARGET …] [--seconds 600] [--jobs 1] [--out FILE.json]`.
 
 A finding ends its target's process; the input is run again alone, in a fresh process, before it is believed (a busy
-machine makes everything slow), then kept under `regressions/TARGET/`, and the target goes on with the time that is left.
+machine makes everything slow), then kept under `regressions/TARGET/`, and the target goes on with what time is left.
 The exit code is 1 where something was found. With `--out`, executions, seconds and findings are written down, target by
 target; a later call replaces the rows of its own targets. Needs `pip install 'catseye[fuzz]'`.
 """
@@ -60,9 +60,12 @@ def one(name: str, seconds: float, corpus: Path, seed: int) -> Found:
             found.seconds += time.monotonic() - begun
             _read(said, found)
             if not artefacts:
-                if "Done" not in said and "DONE" not in said:
+                if "Done" in said or "DONE" in said:
+                    break
+                if not found.executions:
                     raise RuntimeError(f"{name}: atheris did not run: {said[-2000:]}")
-                break
+                found.unconfirmed += 1  # it was ended from outside; what it had met is not known
+                print(f"{name}: ended before its time: {said[-300:]!r}", flush=True)
             for path in artefacts:
                 _judge(name, path, said, found)
     found.seconds = round(found.seconds, 1)

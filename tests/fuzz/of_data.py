@@ -59,8 +59,8 @@ def image() -> Run:
     specs = [
         Preprocessing(height_px=32, width_px=32, mean=(0.5,) * 3, std=(0.5,) * 3),
         Preprocessing(height_px=8, width_px=24, channels=1, resize="crop", mean=(0.5,), std=(0.5,)),
-        Preprocessing(height_px=16, width_px=16, resize="squash", mean=(0.5,) * 3, std=(0.5,) * 3, value_range=(0, 4095)),
-    ]  # fmt: skip
+        Preprocessing(height_px=16, width_px=16, resize="squash", mean=(0.5,) * 3, std=(1,) * 3, value_range=(0, 4095)),
+    ]
 
     def run(data: bytes) -> None:
         how, content = (data[0] if data else 0), data[1:]

@@ -56,26 +56,35 @@ JSON_WORDS = (
 )  # fmt: skip
 TOML_WORDS = (
     b"[training]\n", b"epochs = 1\n", b"[model]\n", b'name = "lenet5"\n', b"[data]\n", b"[augment]\n", b"lr = 1e999\n",
-    b"= nan\n", b"= true\n", b"= []\n", b"= {}\n", b'"""', b"2026-01-01", b"seed = 0\n", b'recipe = "quick"\n', b"[[a]]\n",
+    b"= nan\n", b"= true\n", b"= []\n", b"= {}\n", b'"""', b"2026-01-01", b"seed = 0\n", b'recipe = "quick"\n',
+    b"[[a]]\n",
 )  # fmt: skip
 LIST_WORDS = (
-    b"path,label\n", b"path,label,split\n", b"sep=;\n", b"\xef\xbb\xbf", b"\xff\xfe", b"train", b"val", b"test", b"cat.png",
+    b"path,label\n", b"path,label,split\n", b"sep=;\n", b"\xef\xbb\xbf", b"\xff\xfe", b"train", b"val", b"test",
+    b"cat.png",
     b'"', b"\t", b";", b"|", b"\\", b"../", b"C:\\", b"https://", b"0,1\n", b"nan", b"fold", b"patient_id", b"xmin",
 )  # fmt: skip
 IMAGE_WORDS = (
-    b"\xff\xd8\xff", b"\xff\xc0", b"\xff\xc2", b"\xff\xda", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"IHDR", b"IDAT", b"IEND",
-    b"acTL", b"fdAT", b"PLTE", b"tRNS", b"eXIf", b"zTXt", b"RIFF", b"WEBPVP8 ", b"WEBPVP8L", b"WEBPVP8X", b"ANMF", b"GIF89a",
+    b"\xff\xd8\xff", b"\xff\xc0", b"\xff\xc2", b"\xff\xda", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"IHDR", b"IDAT",
+    b"IEND",
+    b"acTL", b"fdAT", b"PLTE", b"tRNS", b"eXIf", b"zTXt", b"RIFF", b"WEBPVP8 ", b"WEBPVP8L", b"WEBPVP8X", b"ANMF",
+    b"GIF89a",
     b"BM", b"II*\0", b"MM\0*", b"P5\n", b"P6\n", b"jP  ", b"ftypjp2 ", b"Exif\0\0", b"MPF\0",
 )  # fmt: skip
 ONNX_WORDS = (b"catseye", b"ai.onnx", b"image", b"probability", b"prediction", b"If", b"Loop", b"Constant", b"Expand")
 XML_WORDS = (
-    b'<?xml version="1.0"?>', b"<net ", b"<layers>", b"<layer ", b'type="Const"', b'version="opset1"', b"<data ", b"<rt_info>",
-    b'<catseye value="', b"<catseye_weights_sha256 value=", b"@SHA256@", b"xmlns=", b"&#0;", b"&amp;", b"<![CDATA[", b"<!--",
+    b'<?xml version="1.0"?>', b"<net ", b"<layers>", b"<layer ", b'type="Const"', b'version="opset1"', b"<data ",
+    b"<rt_info>",
+    b'<catseye value="', b"<catseye_weights_sha256 value=", b"@SHA256@", b"xmlns=", b"&#0;", b"&amp;", b"<![CDATA[",
+    b"<!--",
 )  # fmt: skip
 PICKLE_WORDS = (
-    b"torch._utils _rebuild_tensor_v2", b"ctorch\nFloatStorage\n", b"c__torch__\nA\n", b"\x80\x02", b"}q\x00", b"import torch\n",
-    b"def forward(self, x: Tensor) -> Tensor:\n", b"torch.relu(x)", b"ops.prim.", b"__torch__.torch.classes.", b"torch.ops.aten.",
-    b"archive/constants.pkl", b"archive/data.pkl", b"archive/code/a.py", b"archive/extra/catseye", b"archive/models/model.json",
+    b"torch._utils _rebuild_tensor_v2", b"ctorch\nFloatStorage\n", b"c__torch__\nA\n", b"\x80\x02", b"}q\x00",
+    b"import torch\n",
+    b"def forward(self, x: Tensor) -> Tensor:\n", b"torch.relu(x)", b"ops.prim.", b"__torch__.torch.classes.",
+    b"torch.ops.aten.",
+    b"archive/constants.pkl", b"archive/data.pkl", b"archive/code/a.py", b"archive/extra/catseye",
+    b"archive/models/model.json",
 )  # fmt: skip
 EVENT_WORDS = (b"requestContext", b"multiValueHeaders", b"isBase64Encoded", b"pathParameters", b"httpMethod")
 TENSOR_WORDS = (b"__metadata__", b"data_offsets", b"dtype", b"shape", b"F32")

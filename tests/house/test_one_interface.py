@@ -23,7 +23,8 @@ OTHER_NAMES = {
 }  # fmt: skip
 # `class` is a word of Python's own.
 OTHER_OPTIONS = {"class": "target"}
-OF_THE_TERMINAL = {"json", "debug", "help"}
+# --no-cache sets CATSEYE_NO_CACHE for this process and those it starts; in Python that is set by the caller.
+OF_THE_TERMINAL = {"json", "debug", "help", "no_cache"}
 
 
 def verbs():

@@ -124,6 +124,7 @@ VERBS = {
     "ray": of_file(later("prediction.ray_engine", "open_classifier", "auto", False)),
     "bench a run": of_run(bench),
     "bench a file": of_file(bench),
+    "embed": of_run(later("embedding.backbone", "open_backbone", None)),
     "lab": of_run(lambda path: later("lab.networks", "open_shown")(str(path))),
 }
 

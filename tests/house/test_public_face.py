@@ -23,18 +23,18 @@ NAMES = [
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
     "check": {
-        "--group-by", "--fail-on", "--out", "--data-dir",
+        "--group-by", "--fail-on", "--out", "--data-dir", "--no-cache",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
-        "--nproc", "--max-restarts", "--data", "--corrections",
+        "--nproc", "--max-restarts", "--data", "--corrections", "--no-cache",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
-    "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
+    "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt", "--no-cache"},
     "calibrate": {"--data", "--max-risk", "--against", "--device", "--data-dir"},
-    "compare": {"--data", "--device", "--data-dir"},
+    "compare": {"--data", "--device", "--data-dir", "--no-cache"},
     "explain cam": {"--method", "--class", "--out", "--device"},
     "explain kernels": {"--out", "--device"},
     "explain feature-maps": {"--layer", "--out", "--device"},
@@ -58,7 +58,7 @@ FLAGS = {
     "search": {"--top", "--model", "--device"},
     "lab": {"--host", "--port", "--open", "--timeline"},
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
-    "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
+    "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir", "--no-cache"},
     "models": set(),
     "settings": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},

@@ -232,6 +232,13 @@ def test_two_sizes_in_one_file_are_refused():
     content[33:33] = chunk
     with pytest.raises(ImageError, match=r"says two sizes, 8 x 8 and 9000 x 9000|cannot be decoded"):
         preprocess(bytes(content), SPEC)
+    # The last one counts for Pillow, the first one for limits and costs: a sound image of 9 x 9 behind a head of 8 x 8.
+    sound = saved(photo(9, 9), "PNG")
+    first = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + first + struct.pack(">I", zlib.crc32(b"IHDR" + first))
+    preprocess(sound, SPEC)
+    with pytest.raises(ImageError, match="says two sizes, 8 x 8 and 9 x 9"):
+        preprocess(sound[:8] + chunk + sound[8:], SPEC)
 
 
 def test_long_sides_and_run_lengths_have_limits_of_their_own():

@@ -88,7 +88,7 @@ def test_fewer_images_than_features_give_the_same_head(num_images):
     """The way through the span of the rows, and the plain one."""
     features, labels = blobs(num_images, 3, width=40)
     scaled = (features - features.mean(0)) / features.std(0)
-    oracle = LogisticRegression(C=STRENGTH, max_iter=500).fit(scaled, labels)
+    oracle = LogisticRegression(C=STRENGTH / features.shape[1], max_iter=500).fit(scaled, labels)
     head = train_head(features, labels, 3)
     np.testing.assert_allclose(head.weight, oracle.coef_, atol=2e-4)
 
@@ -98,7 +98,7 @@ def test_the_head_is_that_of_scikit_learn(num_classes):
     features, labels = blobs(80, num_classes)
     head = train_head(features, labels, num_classes)
     scaled = (features - features.mean(0)) / features.std(0)
-    oracle = LogisticRegression(C=STRENGTH, max_iter=500).fit(scaled, labels).predict_proba(scaled)
+    oracle = LogisticRegression(C=STRENGTH / features.shape[1], max_iter=500).fit(scaled, labels).predict_proba(scaled)
     np.testing.assert_allclose(head.probabilities(features), oracle, atol=1e-3)
 
 

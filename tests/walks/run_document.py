@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-UNTIL_A_SIGNAL = {"lab", "serve"}
+UNTIL_A_SIGNAL = {"lab", "serve", "review", "label"}
 
 
 def blocks(text: str) -> list[tuple[str, str]]:

@@ -40,7 +40,7 @@ def test_examples_are_understood(line):
 def test_values_have_words_that_people_read(name):
     for one in VERBS[name].params:
         if one.opts[0].startswith("--") and one.type_descriptor.annotation is not bool and not one.is_flag:
-            assert (one.metavar or "").isupper() or one.metavar == "CxHxW" or name.startswith("deploy")
+            assert (one.metavar or "").isupper() or one.metavar == "CxHxW"
         elif not one.opts[0].startswith("-"):
             assert (one.metavar or one.name).isupper() or one.metavar == "CxHxW" or one.name == "nodes"
 

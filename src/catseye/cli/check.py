@@ -11,6 +11,7 @@ from catseye.cli.options import (
     ImageColumn,
     LabelColumn,
     Layout,
+    NoCache,
     SplitColumn,
 )
 from catseye.cli.places import require_data, require_out_folder
@@ -36,6 +37,7 @@ def check_verb(
     split_column: SplitColumn = "",
     group_column: GroupColumn = "",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
     if fail_on not in (None, "error", "warning"):

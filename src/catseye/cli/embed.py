@@ -16,7 +16,9 @@ def embed_verb(
     words: Annotated[
         list[str], typer.Argument(metavar="[RUN] DATA", help="A run whose network is used, and images as in train.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The file to write: .npz or .parquet.")] = Path("features.npz"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write: .npz or .parquet.")] = Path(
+        "features.npz"
+    ),
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Published ImageNet weights instead of a run's network.")
     ] = False,
@@ -50,7 +52,7 @@ def embed_verb(
         print_json({"file": str(made.path), **facts, "left_out": list(made.bad.values())})
         return
     if made.num_resumed:
-        note(f"{count(made.num_resumed, 'image')} were there from an earlier call")
+        note(f"from an earlier call: {count(made.num_resumed, 'image')}")
     tell(
         f"{count(made.num_images, 'image')}, {made.num_features:,} features each, from {model or 'published weights'}",
         bold=True,
@@ -78,11 +80,12 @@ def _model_and_data(words: list[str], pretrained: bool) -> tuple[str | None, str
 
 
 def search_verb(
-    features: Annotated[Path, typer.Argument(help="A file that catseye embed wrote.")],
+    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="A file that catseye embed wrote.")],
     image: Annotated[Path, typer.Argument(help="The image whose likes are wanted.")],
     top: Annotated[int, typer.Option("--top", min=1, help="So many images.")] = 20,
     model: Annotated[
-        Path | None, typer.Option("--model", help="Where the run that made the file is now.", show_default=False)
+        Path | None,
+        typer.Option("--model", metavar="RUN", help="Where the run that made the file is now.", show_default=False),
     ] = None,
     device: Device = "auto",
 ) -> None:

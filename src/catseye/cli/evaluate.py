@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from catseye.cli.early import require_device
-from catseye.cli.options import DataDir, Device, NewPlace, Out, Strict, Trust
+from catseye.cli.options import DataDir, Device, NewPlace, NoCache, Out, Strict, Trust
 from catseye.cli.places import one_data, require_data, require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
 from catseye.errors import UsageError
@@ -27,6 +27,7 @@ def evaluate_verb(
     corrupt: Annotated[
         bool, typer.Option("--corrupt", help="Also under noise, blur, JPEG, brightness, rotation; 25 passes more.")
     ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Measure a trained model on held-out images."""
     require_model(model)
@@ -103,6 +104,7 @@ def compare_verb(
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Compare models on the same images, and say which differences are noise."""
     for model in models:
@@ -119,7 +121,7 @@ def compare_verb(
     if asked.json:
         print_json(found.to_json())
         return
-    table = Table("model", "network", "seed", "accuracy", "95 % interval", "macro F1", box=None)
+    table = Table("model", "network", "seed", "accuracy", "95% interval", "macro F1", box=None)
     for row in found.rows:
         interval = f"{row.low:.2%} – {row.high:.2%}"
         cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")

@@ -17,7 +17,7 @@ _LONG, _PLACES, _ALL = "Long runs, several processes", "Where it computes and wh
 _ADDRESS, _COMPUTING, _LIMITS = "Address and access", "Computing", "Limits"
 _GROUPS = {
     _IMAGES: "--data --layout --image-column --label-column --split-column --group-column --group-by --strict "
-    "--data-dir --list --against --corrupt",
+    "--data-dir --list --against --corrupt --corrections",
     _SETTINGS: "--model --recipe --epochs --config --set --no-skip --seed --steps --budget",
     _WEIGHTS: "--pretrained --strategy --weights --teacher",
     _LONG: "--resume --tensorboard --nproc --max-restarts",
@@ -33,10 +33,10 @@ _GROUPS_OF_SERVE = {
 }
 _ARGUMENTS = {
     "data": "DATA", "model": "MODEL", "models": "MODEL", "run": "RUN", "image": "IMAGE", "paths": "PATH",
-    "group": "GROUP",
+    "group": "GROUP", "folder": "FOLDER", "features": "FILE",
 }  # fmt: skip
 _VALUES = {
-    "FILE": "--config --weights --csv --list --uds --token-file",
+    "FILE": "--corrections --config --weights --csv --list --uds --token-file",
     "DIR": "--out --data-dir --timeline",
     "RUN": "--teacher --resume",
     "DATA": "--data --against",
@@ -58,10 +58,12 @@ _VALUES = {
     "LEVEL": "--fail-on",
     "ROW,COLUMN": "--at",
     "ADDRESS": "--host",
+    "PERSON": "--who",
     "PORT": "--port",
     "PREFIX": "--root-path",
     "ORIGIN": "--cors-origin",
 }
+_OF_ONE_VERB = {("summary", "--input"): "CxHxW", ("label", "--classes"): "NAME,NAME…", ("embed", "--out"): "FILE"}
 _METAVAR_OF = {option: word for word, options in _VALUES.items() for option in options.split()}
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "check": ("catseye check photos", "catseye check photos --out findings --fail-on error"),
@@ -78,6 +80,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench": ("catseye bench insects insects/export/model.onnx --batch 1,8",),
     "info": ("catseye info insects/export/model.onnx",),
     "serve": ("catseye serve insects/export/model.onnx", "catseye serve model.onnx --port 9000 --workers 2 --watch"),
+    "review": ("catseye review insects", "catseye review photos --out corrections.csv"),
+    "label": ("catseye label new --classes ants,bees",),
+    "embed": ("catseye embed insects photos", "catseye embed --pretrained photos --out features.parquet"),
+    "search": ("catseye search features.npz new/1.jpg --top 20",),
     "lab": ("catseye lab", "catseye lab insects"),
     "lr-find": ("catseye lr-find photos --model resnet18",),
     "timeline": ("catseye timeline digits --budget 30s",),
@@ -116,11 +122,15 @@ def described(parameter: inspect.Parameter, verb: str) -> inspect.Parameter:
     groups = _GROUPS_OF_SERVE if verb == "serve" else _GROUPS
     told.rich_help_panel = next((title for title, names in groups.items() if option in names.split()), None)
     if kind is not bool:
-        told.metavar = told.metavar or (
-            "CxHxW" if (verb, option) == ("summary", "--input") else _METAVAR_OF.get(option)
-        )
+        told.metavar = told.metavar or _OF_ONE_VERB.get((verb, option)) or _METAVAR_OF.get(option) or _plain(kind)
     told.autocompletion = told.autocompletion or _COMPLETED.get(option)
     return parameter
+
+
+def _plain(kind: Any) -> str:
+    """The word for a value of an option that is in no table."""
+    words = {"Path": "FILE", "float": "NUMBER", "int": "N"}
+    return next((word for name, word in words.items() if name in str(kind)), "TEXT")
 
 
 def add_examples(groups: Iterable[tuple[str, typer.Typer]]) -> None:

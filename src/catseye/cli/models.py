@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from catseye.cli.early import require_name, require_network
-from catseye.cli.printing import asked, print_json, show, tell
+from catseye.cli.printing import asked, print_json, show, stdout, tell
 from catseye.settings.typed import parse_shape
 
 
@@ -44,7 +44,7 @@ def summary_verb(
     if asked.json:
         print_json(result.to_json())
         return
-    show(summary_table(result))
+    show(summary_table(result, stdout.width))
     tell(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds")
     for line in result.notes:
         tell(f"- {line}")

@@ -1,5 +1,6 @@
 """The options that several verbs share, each with one meaning; and how the values of an option are read."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,22 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Split, weights, order,
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not a warning.")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
+]
+
+
+def _switch_cache_off(asked: bool) -> None:
+    # In the environment, where the processes of --nproc hear of it too.
+    if asked:
+        from catseye.data.cache import OFF
+
+        os.environ[OFF] = "1"
+
+
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", callback=_switch_cache_off, help="Decode all images anew, and keep none of them for later."
+    ),
 ]
 Layout = Annotated[
     str,

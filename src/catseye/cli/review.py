@@ -18,7 +18,9 @@ Who = Annotated[str, typer.Option("--who", help="Who decides, for the file; the 
 
 def review_verb(
     data: Annotated[str, typer.Argument(metavar="RUN|DATA", help="A run folder, or images as in train.")],
-    out: Annotated[Path, typer.Option("--out", help="The file that decisions are added to.")] = Path("corrections.csv"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file that decisions are added to.")] = Path(
+        "corrections.csv"
+    ),
     who: Who = "",
     layout: Layout = "auto",
     host: Host = "127.0.0.1",
@@ -65,9 +67,11 @@ def review_verb(
 
 
 def label_verb(
-    folder: Annotated[Path, typer.Argument(help="A folder of images without labels, or with some.")],
-    classes: Annotated[list[str], typer.Option("--classes", help="Their names: cat,dog.")],
-    out: Annotated[Path, typer.Option("--out", help="The list to write; train takes it as DATA.")] = Path("labels.csv"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of images without labels, or with some.")],
+    classes: Annotated[list[str], typer.Option("--classes", metavar="NAME,NAME…", help="Their names: cat,dog.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The list to write; train takes it as DATA.")
+    ] = Path("labels.csv"),
     who: Who = "",
     host: Host = "127.0.0.1",
     port: Port = 8200,

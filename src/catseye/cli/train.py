@@ -15,6 +15,7 @@ from catseye.cli.options import (
     ImageColumn,
     LabelColumn,
     Layout,
+    NoCache,
     Out,
     Seed,
     SplitColumn,
@@ -69,6 +70,7 @@ def train_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
     strict: Strict = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Train a classifier on labelled images and measure it on held-out ones."""
     data = one_data(data, place)
@@ -184,6 +186,7 @@ def timeline_verb(
     seed: Seed = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)

@@ -9,6 +9,7 @@ Called by `training/step.py` through `augment_batch`.
 import math
 import random
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import Generator, Tensor
 from catseye.preprocess import Preprocessing, fit_to_square
 from catseye.settings.schema import AugmentSettings
 
+REC_601 = (0.299, 0.587, 0.114)
 GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly spread
 
 
@@ -45,7 +47,7 @@ def augment_batch(
     generator: Generator,
     *,
     indices: Tensor | None = None,
-    epoch: int = 0,
+    epoch: int | Tensor = 0,
     own: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
@@ -90,9 +92,21 @@ def normalise_batch(x: Tensor, spec: Preprocessing) -> Tensor:
 
     Shape: (N, C, H, W) float in [0, 1] -> the same shape.
     """
-    mean = torch.tensor(spec.mean, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
-    return (x - mean) / std
+    return (x - channel_values(spec.mean, x)) / channel_values(spec.std, x)
+
+
+def channel_values(values: tuple[float, ...], x: Tensor) -> Tensor:
+    """One value per channel, beside `x`; sent to the device once, since every sending would make it wait.
+
+    Shape: (C,) -> (1, C, 1, 1).
+    """
+    return _on_device(values, x.dtype, x.device).view(1, -1, 1, 1)
+
+
+@lru_cache(maxsize=64)
+def _on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # else a gradient could not pass through what is computed with it later
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tensor:
@@ -103,7 +117,7 @@ def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tens
     return torch.where(_chosen(x, probability, generator), x.flip(-1), x)
 
 
-def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int) -> Tensor:
+def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int | Tensor) -> Tensor:
     """Mirror each image in this share of the epochs, evenly spread: at 0.5 in every second one.
 
     Two epochs in a row then show every image in both ways, where drawing shows half of them twice in the same way.
@@ -271,7 +285,7 @@ def luma(x: Tensor) -> Tensor:
     """
     if x.shape[1] == 1:
         return x
-    return (x * torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (x * _on_device(REC_601, torch.float32, x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:

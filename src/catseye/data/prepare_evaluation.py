@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
-from catseye.data.loaders import MemoryLoader, StreamLoader, decode_all
+from catseye.data.decode import decode_all
+from catseye.data.loaders import MemoryLoader, StreamLoader
 from catseye.data.sources import SPLIT_LABELS, TEST, VAL, Images, ImageSet, UnclearLayout, open_source
 from catseye.data.storage import EVALUATION_BATCH, evaluation_loader, fits_in_memory, refuse_bad
 from catseye.errors import DataError

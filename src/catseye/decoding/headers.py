@@ -16,6 +16,7 @@ _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xC
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SHRINKABLE = {0xC0, 0xC1, 0xC2}  # DCT with Huffman codes: what `draft` decodes smaller, and what may be fed in parts
 SOS, EOI = 0xDA, 0xD9
+_SIDES = struct.Struct(">HHB")
 BOUND = "bound"  # the kind of a header whose sides are an upper bound
 
 
@@ -62,40 +63,44 @@ def _boxed_header(content: bytes) -> Header | None:
 
 
 def _jpeg_header(content: bytes) -> Header:
-    """Walk from marker to marker up to the first scan, as Pillow does."""
-    at, frame = 2, Header("JPEG")
+    """Walk from marker to marker up to the first scan, as Pillow does. Nothing is made on the way: the server waits."""
+    at, width, height, kind, coefficients = 2, 0, 0, "", 0.0
     for _ in range(MAX_STEPS):
         if content[at] != 0xFF:  # what a broken writer left between two parts
             at = content.index(b"\xff", at)
-        while content[at] == 0xFF:
+        marker = content[at + 1]
+        while marker == 0xFF:
             at += 1
-        marker = content[at]
-        at += 1
-        if 0xD0 <= marker <= 0xD8 or marker in (0, 1):
-            continue
-        (length,) = struct.unpack_from(">H", content, at)
+            marker = content[at + 1]
+        at += 2
         if marker in _FRAMES:
-            frame = _jpeg_frame(content, at, marker)
+            width, height, kind, coefficients = _jpeg_frame(content, at, marker)
         elif marker == SOS:
-            scanned = content[at + 2]
-            whole = frame.coefficients if "progressive" in frame.kind or scanned < int(frame.kind[-1:] or 0) else 0.0
-            return Header("JPEG", frame.width, frame.height, frame.kind, whole, at - 2)
+            if "progressive" not in kind and content[at + 2] >= int(kind[-1:] or 0):
+                coefficients = 0.0
+            return Header("JPEG", width, height, kind, coefficients, at - 2)
         elif marker == EOI:
             break
-        at += length
+        elif 0xD0 <= marker <= 0xD8 or marker <= 1:
+            continue
+        at += content[at] << 8 | content[at + 1]
     return Header("JPEG")
 
 
-def _jpeg_frame(content: bytes, at: int, marker: int) -> Header:
-    """SOF: sides, and the samples per pixel of all components together. `kind` ends in the number of components."""
-    height, width, num_components = struct.unpack_from(">HHB", content, at + 3)
-    factors = [content[at + 9 + 3 * number] for number in range(num_components)]
-    areas = [(each >> 4) * (each & 15) for each in factors]
-    largest = max((each >> 4 for each in factors), default=1) * max((each & 15 for each in factors), default=1)
+def _jpeg_frame(content: bytes, at: int, marker: int) -> tuple[int, int, str, float]:
+    """SOF: sides, and the samples per pixel of all components together. The kind ends in the number of components."""
+    height, width, num_components = _SIDES.unpack_from(content, at + 3)
+    area, across, down = 0, 1, 1
+    for each in content[at + 9 : at + 9 + 3 * num_components : 3]:
+        wide, high = each >> 4, each & 15
+        area += wide * high
+        across, down = across if across > wide else wide, down if down > high else high
+    if len(content) <= at + 6 + 3 * num_components:
+        raise IndexError("it is cut off")
     words = "progressive" if marker in _PROGRESSIVE else "sequential"
     if marker not in _SHRINKABLE:
         words += " whole"
-    return Header("JPEG", width, height, f"{words} {num_components}", sum(areas) / max(1, largest))
+    return width, height, f"{words} {num_components}", area / (across * down)
 
 
 def _png_header(content: bytes) -> Header:

@@ -14,7 +14,9 @@ from catseye.classifier import softmax
 from catseye.errors import UsageError
 from catseye.seeds import derive
 
-STRENGTH = 0.001  # scikit-learn's C, chosen on ants and bees, digits and CIFAR-10: benchmarks/label_errors.py
+# scikit-learn's C is this, divided by the number of features: so wide and narrow ones are held equally. Chosen for
+# 1,280 features of ants and bees, digits and CIFAR-10 (benchmarks/label_errors.py).
+STRENGTH = 1.28
 NUM_FOLDS = 5
 MAX_STEPS = 200
 
@@ -67,7 +69,7 @@ def train_head(
         rows = left * sizes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so near the best, the last steps change no answer
-        fitted = LogisticRegression(C=STRENGTH, max_iter=MAX_STEPS).fit(rows, labels)
+        fitted = LogisticRegression(C=STRENGTH / features.shape[1], max_iter=MAX_STEPS).fit(rows, labels)
     found = fitted.coef_ if basis is None else fitted.coef_ @ basis
     weight = np.zeros((num_classes, features.shape[1]), np.float32)
     bias = np.full(num_classes, -np.inf, np.float32)

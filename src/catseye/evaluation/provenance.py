@@ -15,7 +15,8 @@ from catseye.counting import agree, count
 from catseye.data.moved import is_data_of
 from catseye.data.prepare_evaluation import open_for_classes
 from catseye.data.sources import SPLIT_LABELS, TEST, VAL, Images, ImageSet, is_place, open_source
-from catseye.data.survey import content_digest, fingerprint_images
+from catseye.data.sources.image_set import content_digest
+from catseye.data.survey import fingerprint_images
 from catseye.errors import DataError, ImageError, UsageError
 from catseye.files import StrPath
 from catseye.manifest import Manifest

@@ -31,7 +31,7 @@ def open_lab(
     timeline: StrPath | None = None,
     ready: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
-    """Pages to touch: from a pixel to ConvNeXt, a training watched, with your own image and model.
+    """Interactive pages: from a pixel to ConvNeXt, a training run as it goes, with your own image and model.
 
     `model` is a run, its path, or a name of `list_models`; `timeline` the folder of `catseye.timeline`. Serves until a
     signal and returns the exit code. `open` opens the pages in the browser; `ready` gets the address instead of the

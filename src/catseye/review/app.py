@@ -101,7 +101,7 @@ def _shared_routes(
         return Response(content, 200, kind, _IMAGE_HEADERS)
 
     async def answer(shape: type[_Question], reply: Callable[[Any], Any], request: Request) -> Response:
-        question = _checked_decision(shape, await pages.json_body(request))
+        question = _as_question(shape, await pages.json_body(request))
         return json_response(await run_in_threadpool(reply, question))
 
     files = {**read_static(_HERE), "/": html((_HERE / f"{name}.html").read_text(encoding="utf-8"))}
@@ -117,7 +117,7 @@ def _file_route(path: str, file: StaticFile) -> Route:
     return page_route(path, partial(send_page, file), "GET", "HEAD")
 
 
-def _checked_decision(shape: type[_Question], content: object) -> _Question:
+def _as_question(shape: type[_Question], content: object) -> _Question:
     try:
         return shape.model_validate(content)
     except ValidationError as error:

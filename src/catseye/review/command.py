@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from catseye.classifier import softmax
-from catseye.counting import count
+from catseye.counting import agree, count
 from catseye.data.moved import locate_data
 from catseye.data.sources.unlabelled import list_unlabelled
 from catseye.data.value_range import choose_value_range
@@ -34,7 +34,7 @@ from catseye.review.heat import Heat
 from catseye.review.items import Mistake, count_kinds, make_queue
 from catseye.review.label_desk import LabelDesk
 from catseye.review.log import CorrectionLog
-from catseye.review.material import Say, gather_material, list_material
+from catseye.review.material import Say, gather_material, list_data
 from catseye.runs import open_run
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
@@ -82,7 +82,7 @@ def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, setti
         reading = run.settings.data
         source = locate_data(run.data, None, place.data_dir, reading)
     with closing(CorrectionLog(place.out, place.who)) as log:
-        images = list_material(source, reading, place.data_dir, run)
+        images = list_data(source, reading, place.data_dir, run)
         # Published features know nothing of these labels; a run's own may have learnt the wrong ones by heart.
         model = None if weights_at_hand(DEFAULT_BACKBONE) or run is None else run.path
         backbone = open_backbone(model, images, device=place.device)
@@ -98,7 +98,7 @@ def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, setti
         desk = Desk(material, queue, log, source if run is None else str(run.path))
         server_log = Log(quiet=True)
         pages = ReviewPages(desk, heat, Limits(), server_log)
-        return _serve_pages(pages, place, ready, server_log, {"questions": len(queue), "says": count_kinds(queue)})
+        return _show_pages(pages, place, ready, server_log, {"questions": len(queue), "says": count_kinds(queue)})
 
 
 def _mistakes_of(opened: OpenedModel, names: list[str]) -> list[Mistake]:
@@ -134,8 +134,9 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
         desk = LabelDesk(images, read_features(keep), classes, log)
         server_log = Log(quiet=True)
         pages = LabelPages(desk, Limits(), server_log)
-        said = f"{len(desk.teaching.decided):,} of {count(len(desk.numbers), 'image')} decided"
-        return _serve_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": said})
+        num, decided = len(desk.numbers), len(desk.teaching.decided)
+        said = f"{decided:,} of {count(num, 'image')} {agree(num, 'is', 'are')} decided"
+        return _show_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": said})
 
 
 def open_review(
@@ -220,7 +221,7 @@ def _require_loopback(host: str) -> None:
         )
 
 
-def _serve_pages(pages: LocalPages, place: PagePlace, ready: Ready, log: Log, facts: dict[str, Any]) -> int:
+def _show_pages(pages: LocalPages, place: PagePlace, ready: Ready, log: Log, facts: dict[str, Any]) -> int:
     listener = bind(place.host, place.port)
     where = address(listener)
 

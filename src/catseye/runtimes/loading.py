@@ -6,6 +6,7 @@ is needed, so that .onnx and OpenVINO files need no torch. Called by `catseye.lo
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from catseye.classifier import Classifier
 from catseye.errors import MissingDependency, ModelFileError, UsageError
@@ -59,6 +60,11 @@ def open_model(
         )
     wish = OpenSettings(device, trust, need, threads, calls, spin, runtime or row.runtimes[0])
     return _reader_of(row)(path, wish)
+
+
+def open_for_serving(path: Path, wish: OpenSettings) -> OpenedModel:
+    """A file that `open_model` has opened already, once more and otherwise: how a GPU is asked is tried out."""
+    return _reader_of(format_of(path))(path, wish)
 
 
 @reopened_elsewhere

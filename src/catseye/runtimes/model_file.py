@@ -45,6 +45,9 @@ class OpenSettings:
     calls: int = 1
     spin: bool = False
     runtime: str = ""
+    conv_search: str = "HEURISTIC"  # CUDA: how ONNX Runtime chooses convolutions
+    graph: bool = False  # CUDA: the sizes of `fixed_sizes` as captured graphs
+    fixed_sizes: frozenset[int] = frozenset()  # CUDA: batch sizes whose buffers stay where they are
 
 
 @dataclass(frozen=True)

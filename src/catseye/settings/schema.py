@@ -166,6 +166,8 @@ class TrainingSettings(SettingsTable):
     precision: Literal["auto", "fastest", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that compute in it"
     )
+    capture: bool = Field(default=True, description="on CUDA: the whole step as one graph, where it can be captured")
+    compile: bool = Field(default=False, description="torch.compile: a minute of compiling, then faster steps on a GPU")
     small_px: int = Field(
         default=0, ge=0, le=1024, description="side of the input in the first part of the run; 0: off"
     )

@@ -4,6 +4,8 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
 
     fit.py              what is trained: `train` builds a run, `fit` runs its epochs
     step.py             one training step, whole
+    captured.py         the same step as one CUDA graph, and the choice between the two
+    updates.py          SGD and Muon with rate and momentum in tensors, for it
     request.py          what a caller asks for, checked: the options of `catseye.train` and its siblings
     session.py          settings, weights, images, and the decision before anything is built; all verbs begin here
     distributed.py      several processes: who is who, sums, gathered evaluation
@@ -36,5 +38,6 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     own_steps.py        the second and third of these inside a step
     shown.py            training images as the network sees them
     signals.py          Ctrl-C and SIGTERM, answered at a safe place
+    threads.py          one thread where more are slower, measured before the first step
     timeline.py         the walk behind `catseye timeline`
 """

@@ -39,6 +39,8 @@ def assemble(session: RunSession) -> Assembled:
     training = chosen.training
     network = build_network(session)
     model, steps = network.model, network.loaders["train"].num_batches
+    if training.compile:
+        model.compile()
     state = TrainState(
         model=model,
         optimizer=make_optimizer(network.groups, training),

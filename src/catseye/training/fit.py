@@ -31,7 +31,8 @@ from catseye.training.session import (
     reopen_session,
     with_a_tenth_of_the_rate,
 )
-from catseye.training.step import train_step
+from catseye.training.step import StepResult, train_step
+from catseye.training.threads import measured_threads
 
 
 @leaves_the_others
@@ -133,7 +134,8 @@ def train_to_the_end(
     console = session.place.console
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
-    fit(session, built, record, progress)
+    with measured_threads(record.run, built):
+        fit(session, built, record, progress)
     trained = finish(session, built, record)
     if trained.first:
         spent_s = time.monotonic() - request.begun_s
@@ -188,7 +190,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
 
 def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
     state, loader = built.state, built.loaders["train"]
-    position, checkpoints = record.position, record.checkpoints
+    position, checkpoints, captured = record.position, record.checkpoints, record.captured
     begun, before = time.monotonic(), position.num_images
     spent = position.seconds_s
     loss_sum, num_correct = torch.tensor(position.loss_sum), torch.tensor(position.num_correct)
@@ -198,18 +200,27 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
         position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
         position.seconds_s = spent + time.monotonic() - begun
 
-    try:
-        for batch in loader.epoch(position.epoch, start=position.batch):
-            parts = state.num_parts
-            result = train_step(state, batch)
+    def count(results: list[StepResult]) -> None:
+        nonlocal loss_sum, num_correct
+        for result in results:
             loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_images
             num_correct = num_correct.to(result.loss.device) + result.num_correct
             position.num_images += result.num_images
-            position.batch = batch.place + 1
-            record.watch.note(result.loss, state.step, state.schedule(state.step - 1)[0])
+            position.batch = result.place + 1
+        for result in results:  # after all are counted, because it may raise
+            record.watch.note(result.loss, result.step, state.schedule(result.step - 1)[0])
+
+    def count_the_rest() -> None:
+        while captured and (results := captured.finish()):
+            count(results)
+
+    try:
+        for batch in loader.epoch(position.epoch, start=position.batch):
+            parts = state.num_parts
+            count(captured.take(batch) if captured else [train_step(state, batch)])
             if state.num_parts > parts:
                 progress.say_parts(state.step, loader.batch_size, state.num_parts)
-            if progress.due():
+            if progress.due() and position.num_images:
                 progress.show(
                     step=state.step,
                     epoch=position.epoch,
@@ -218,11 +229,16 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
                     images_per_s=(position.num_images - before) / (time.monotonic() - begun),
                 )
             if checkpoints.due():
+                count_the_rest()
                 note()
                 checkpoints.visit(position)
+        count_the_rest()
         record.watch.look(state.step, state.schedule(max(0, state.step - 1))[0])
     except CatseyeError:
-        note()
+        try:
+            count_the_rest()
+        finally:
+            note()
         raise
     note()
     position.batch = loader.num_batches

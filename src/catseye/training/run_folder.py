@@ -30,6 +30,7 @@ from catseye.runs import (
 )
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
+from catseye.training.captured import CapturedSteps, choose_captured
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.divergence import LossWatch
@@ -42,7 +43,10 @@ from catseye.training.step import TrainState
 
 @dataclass
 class RunRecord:
-    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say."""
+    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say.
+
+    `captured`: the steps that a GPU has been handed and has not told of yet; None where each is waited for.
+    """
 
     run: Run
     manifest: Manifest
@@ -50,6 +54,7 @@ class RunRecord:
     history: History
     checkpoints: Checkpoints
     watch: LossWatch
+    captured: CapturedSteps | None = None
 
 
 @contextmanager
@@ -58,6 +63,7 @@ def keep_record(
 ) -> Iterator[RunRecord]:
     """The record of a run from `position` on; meanwhile a signal is answered at the next safe place."""
     processes = session.place.processes
+    wanted, place = session.settings.training.capture, session.place
     with StopRequest(processes.largest) as stop:
         yield RunRecord(
             run,
@@ -66,6 +72,7 @@ def keep_record(
             History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
             Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
             LossWatch(built.state.num_classes),
+            choose_captured(built.state, place.device, wanted=wanted, say=place.say),
         )
 
 

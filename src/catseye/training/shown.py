@@ -10,7 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from catseye.data.augment import RowGenerator, augment_batch, normalise_batch
-from catseye.data.loaders import StreamLoader, decode_all
+from catseye.data.decode import decode_all
+from catseye.data.loaders import StreamLoader
 from catseye.data.moved import locate_data
 from catseye.data.sources import Images, open_source
 from catseye.errors import DataError

@@ -202,7 +202,7 @@ def _write_timeline(folder: Path, results: list[MilestoneResult], data: str, bud
 
 def timeline_markdown(results: Sequence[MilestoneResult]) -> str:
     """The table of the results."""
-    head = "year | network | accuracy (95 % interval) | parameters | G multiply-adds | training img/s | inference img/s"
+    head = "year | network | accuracy (95% interval) | parameters | G multiply-adds | training img/s | inference img/s"
     lines = [f"| {head} | images seen |", "|---" * 8 + "|"]
     for r in results:
         accuracy = f"{r.accuracy:.1%} ({r.accuracy_low:.1%} – {r.accuracy_high:.1%})"
@@ -215,7 +215,7 @@ def timeline_markdown(results: Sequence[MilestoneResult]) -> str:
 def timeline_table(results: Sequence[MilestoneResult]) -> Table:
     """The same table for a terminal."""
     table = Table(
-        "year", "network", "accuracy", "95 % interval", "params", "GMAC", "train/s", "infer/s", "seen", box=None
+        "year", "network", "accuracy", "95% interval", "params", "GMAC", "train/s", "infer/s", "seen", box=None
     )
     for r in results:
         interval = f"{r.accuracy_low:.1%} – {r.accuracy_high:.1%}"

@@ -15,13 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
-from catseye.data.check.copies import LOSSY_FORMATS, Glances, comparable, find_copies
+from catseye.data.cache import keep_entry, kept_entry, key_of
+from catseye.data.check.copies import (
+    LOSSY_FORMATS,
+    Glances,
+    comparable,
+    described_twins,
+    find_copies,
+    restored_twins,
+)
 from catseye.data.check.data_facts import DataFacts
-from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED
+from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED, Twins
 from catseye.data.check.findings import Finding, Severity, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
 from catseye.data.check.rules import find_faults
+from catseye.data.file_facts import stamp_files
 from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Images, ImageSet, open_source, with_labels
 from catseye.data.value_range import choose_value_range, describe_range
@@ -81,14 +90,17 @@ def check(
         blank = [
             Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
         ]
-    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}"))
+    stamp = stamp_files(images)
+    looks = look_at_all(
+        images, stamp=stamp, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}")
+    )
     readable = looks.readable
     equal = equal_groups(looks)
     say("looking for near duplicates")
     first_of_group = readable & (equal == np.arange(len(images)))
     lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
     glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
-    twins = find_copies(images, glances, first_of_group)
+    twins = _find_copies_once(images, glances, first_of_group, stamp)
     sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
     facts = DataFacts(images, readable, sides, equal, related, twins)
     findings = [*blank, *fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
@@ -119,6 +131,17 @@ def check(
     if fail_on and verdict.fails(fail_on):
         raise CatseyeError(f"the check found {verdict.headline()} (--fail-on {fail_on})")
     return verdict
+
+
+def _find_copies_once(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_], stamp: bytes) -> Twins:
+    """`find_copies`, or what it found among the same files before."""
+    key = key_of("copies", stamp, images.value_range, images.mirror_safe)
+    if (kept := kept_entry(key)) is not None:
+        return restored_twins(kept)
+    begun = time.monotonic()
+    twins = find_copies(images, glances, chosen)
+    keep_entry(key, time.monotonic() - begun, *described_twins(twins))
+    return twins
 
 
 def equal_groups(looks: Looks) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseye.counting import count
 from catseye.data.sources.image_set import NOT_SPLIT, ImageSet, a_few
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError, ImageError, UsageError
@@ -219,7 +220,7 @@ def _from_lists(images: Any, labels: Any) -> ImageSet:
             f"{type(labels).__name__}"
         ) from None
     if num != len(values):
-        raise DataError(f"there is one label per image; got {num:,} images and {len(values):,} labels")
+        raise DataError(f"there is one label per image; got {count(num, 'image')} and {count(len(values), 'label')}")
     paths = bool(num) and is_place(images[0])
     names = [os.fspath(images[index]) for index in range(num)] if paths else _numbered(num)
     return _labelled("arrays", names, values, GivenReader(images.__getitem__, names))

@@ -189,7 +189,8 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+  // An Enter that chose a class has closed the dialog by now; it must not decide the next question too.
+  if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
   if (event.key === "Enter" && event.target.closest("button, a")) return; // the browser presses it
   const act = KEYS[event.key] ?? KEYS[event.key.toLowerCase()];
   if (act && !event.repeat) {
