@@ -12,11 +12,27 @@ no epoch of a training.
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TextIO
 
 SILENT_S = 2.0
 EVERY_S = {True: 0.5, False: 10.0}  # by whether it is a terminal
+
+
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silenced(wanted: bool = True) -> Iterator[None]:
+    """Nothing that is begun inside says anything; of threads, this one."""
+    token = _SILENT.set(_SILENT.get() or wanted)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 class Waiting:
@@ -26,7 +42,7 @@ class Waiting:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
         self._stream: TextIO | None = stream or sys.stderr
-        if os.environ.get("RANK", "0") != "0":
+        if _SILENT.get() or os.environ.get("RANK", "0") != "0":
             self._stream = None  # of several processes that train together, the first one speaks
         self._begun = time.monotonic()
         self._due = self._begun + SILENT_S

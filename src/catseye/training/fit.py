@@ -14,6 +14,7 @@ import torch
 from catseye.data.sources import Images, with_labels
 from catseye.errors import CatseyeError, DataError, Diverged, TrainingError, UsageError
 from catseye.files import StrPath
+from catseye.machine.waiting import silenced
 from catseye.training import run_folder
 from catseye.training.assemble import Assembled, assemble
 from catseye.training.distributed import leaves_the_others
@@ -84,6 +85,11 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
     if options.get("max_restarts"):
         raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
     request = make_request(with_labels(data, labels), options, TrainOptions)
+    with silenced(options.get("progress", "") is None):
+        return _train(request)
+
+
+def _train(request: RunRequest) -> TrainedRun:
     place = find_workplace(request)
     if request.resume is not None:
         return _resume(request, request.resume, place)
