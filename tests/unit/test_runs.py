@@ -311,8 +311,21 @@ def torch_save(content: object) -> bytes:
 @pytest.mark.parametrize("size", [2**64 - 1, 2**63, 2**40, 101_000_000])
 def test_a_header_that_claims_to_be_huge_is_refused(size, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(size.to_bytes(8, "little") + b"{}" + bytes(100))
-    with pytest.raises(ModelFileError, match="no valid safetensors file"):
+    with pytest.raises(ModelFileError, match=f"a header has 2 to 32,000,000 bytes and lies in the file; got {size:,}"):
         load_model(tmp_path / "m.safetensors", CPU)
+
+
+def test_a_header_that_is_huge_is_not_parsed(tmp_path, monkeypatch):
+    """JSON of a hundred megabytes takes a gigabyte to read."""
+    monkeypatch.setattr(runs, "MAX_HEADER_BYTES", 1000)
+    for filling, is_read in ((500, True), (2000, False)):
+        content = save({"a": torch.zeros(2)}, {"filling": "x" * filling})
+        (tmp_path / "m.safetensors").write_bytes(content)
+        if is_read:
+            assert len(read_tensors(tmp_path / "m.safetensors")[0]) == 1
+        else:
+            with pytest.raises(ModelFileError, match="a header has 2 to 1,000 bytes"):
+                read_tensors(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize(

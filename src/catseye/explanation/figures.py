@@ -22,8 +22,9 @@ from catseye.explanation.gradient_flow import FACTOR, GradientFlow
 from catseye.explanation.kernels import filter_figure, first_filters
 from catseye.explanation.opened_image import map_image, see_image
 from catseye.explanation.receptive_field import receptive_field_figure
-from catseye.files import make_folder, write_atomically
+from catseye.files import StrPath, make_folder, write_atomically
 from catseye.models.summary import summarise
+from catseye.preprocess import ImageSource
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
 
@@ -31,7 +32,7 @@ Figures = dict[str, Figure]
 NUM_LAYERS = 6
 
 
-def draw_kernels(run: str | Path, image: str | Path | None = None, *, device: str = "auto") -> Figures:
+def draw_kernels(run: StrPath, image: ImageSource | None = None, *, device: str = "auto") -> Figures:
     """The filters of the first convolution and, with an image, what each makes of it.
 
     Raises:
@@ -47,7 +48,7 @@ def draw_kernels(run: str | Path, image: str | Path | None = None, *, device: st
     return found
 
 
-def draw_feature_maps(run: str | Path, image: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
+def draw_feature_maps(run: StrPath, image: ImageSource, *, layer: str | None = None, device: str = "auto") -> Figures:
     """The strongest maps behind a layer, or behind six convolutions from the first to the last.
 
     Raises:
@@ -61,7 +62,7 @@ def draw_feature_maps(run: str | Path, image: str | Path, *, layer: str | None =
 
 
 def draw_cam(
-    run: str | Path, image: str | Path, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
+    run: StrPath, image: ImageSource, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
 ) -> Figures:
     """The image, and over it where the network sees class `target`, else its own answer.
 
@@ -80,8 +81,8 @@ def draw_cam(
 
 
 def draw_receptive_field(
-    run: str | Path,
-    image: str | Path,
+    run: StrPath,
+    image: ImageSource,
     *,
     layer: str | None = None,
     channel: int | None = None,
@@ -153,10 +154,8 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
         raise UsageError(f"--out {folder} cannot be made ({error.strerror}); choose a different folder") from None
     written = []
     for name, figure in found.items():
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=110)
         written.append(folder / f"{name.replace('/', '-')}.png")
-        write_atomically(written[-1], stream.getvalue())
+        write_atomically(written[-1], figure_png(figure))
     facts = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in (lines or {}).items())
     shown = "".join(
         f'<section><h2>{escape(name)}</h2><a href="{quote(path.name)}" title="open it in its full size">'
@@ -167,6 +166,13 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
     page = folder / "index.html"
     write_atomically(page, _PAGE.format(title=escape(title), style=style, facts=facts, shown=shown))
     return [*written, page]
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
 
 
 # The look of report and check (data/templates/page.css), and what is of these pages alone.
