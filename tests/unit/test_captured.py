@@ -207,7 +207,10 @@ def test_a_run_is_the_same_with_either_twin(images, tmp_path, without_graphs, mo
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same(images, tmp_path):
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_a_compiled_network_learns_the_same(images, tmp_path, backend, monkeypatch):
+    real = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: real(self, backend=backend))
     data = images({"cat": 20, "dog": 20}, height=32, width=32)
     plain = short_run(data, tmp_path / "plain").run
     compiled = short_run(data, tmp_path / "compiled", **{"training.compile": True}).run
