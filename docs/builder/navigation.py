@@ -21,6 +21,7 @@ NAVIGATION: dict[str, list[str]] = {
         "cheat-sheet",
         "coming-from",
         "guides/make-your-data-better",
+        "python",
         "check",
         "auto",
         "transfer",

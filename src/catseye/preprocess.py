@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from catseye.decoding.boxed import boxed_formats
 from catseye.decoding.colours import to_colours
 from catseye.decoding.costs import decoding_bytes, require_affordable
 from catseye.decoding.failures import BROKEN, naming
 from catseye.decoding.failures import is_pointer as is_pointer
 from catseye.decoding.greys import Range, is_deep, range_of, to_grey
-from catseye.decoding.headers import Header, read_header
+from catseye.decoding.headers import BOUND, Header, read_header
 from catseye.decoding.jpegs import load_whole
 from catseye.errors import ImageError
 
@@ -31,12 +32,14 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 ImageSource = str | Path | bytes | Pixels | Image.Image
 
 # What a stranger may upload. Pillow opens dozens of formats; the ones left out run large parsers.
-UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", *boxed_formats())
 # What may lie in a user's own folder.
 FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM", "JPEG2000")
 FILE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
     | {".jp2", ".j2k", ".jpx"}
+    | ({".avif"} if "AVIF" in UPLOAD_FORMATS else set())
+    | ({".heic", ".heif"} if "HEIF" in UPLOAD_FORMATS else set())
 )
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
@@ -240,6 +243,8 @@ def _decode(
             if header is None or not header.width:
                 header = Header(image.format or "", *image.size, image.mode)
                 require_affordable(header, _bytes_for(header, len(content), spec), max_pixels)
+            elif header.kind == BOUND and image.width * image.height <= header.width * header.height:
+                header = replace(header, width=image.width, height=image.height)
             elif image.size != (header.width, header.height):
                 raise ImageError(f"says two sizes, {header.width} x {header.height} and {image.width} x {image.height}")
             box = None

@@ -37,9 +37,9 @@ def evaluate_verb(
     require_device(device)
     # A run measured on its own images keeps the report itself.
     require_out_folder(out, model if data is None and model.is_dir() else None)
-    from catseye.evaluation.evaluate import evaluate as run_evaluation
+    import catseye
 
-    result = run_evaluation(
+    result = catseye.evaluate(
         model, data, out=out, device=device, data_dir=data_dir, strict=strict, trust=trust, corrupt=corrupt
     )
     for line in result.notes:
@@ -85,9 +85,9 @@ def calibrate_verb(
     from catseye.evaluation.rejection import parse_share
 
     risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
-    from catseye.evaluation.calibrate import calibrate as run_calibration
+    import catseye
 
-    done = run_calibration(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
+    done = catseye.calibrate(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(done.to_json())
         return
@@ -115,9 +115,9 @@ def compare_verb(
         raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     from rich.table import Table
 
-    from catseye.evaluation.compare import compare as run_comparison
+    import catseye
 
-    found = run_comparison(models, data, device=device, data_dir=data_dir)
+    found = catseye.compare(models, data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(found.to_json())
         return

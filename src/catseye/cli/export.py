@@ -48,14 +48,14 @@ def export_verb(
         require_out_folder(out, run / "export" if run.is_dir() else None)
     else:
         require_out_folder(out.parent)
-    from catseye.exporting.export import export as run_export
+    import catseye
 
-    done = run_export(
+    done = catseye.export(
         run,
         to=formats,
         int8=int8,
         max_drop=max_drop,
-        input_kind=input_kind,
+        input=input_kind,
         out=out,
         golden=golden,
         data=data,
@@ -98,21 +98,20 @@ def bench_verb(
         require_model(model)
     require_data(data)
     require_out_folder(out)
-    from catseye.exporting.bench import BenchGrid
-    from catseye.exporting.bench import bench as run_bench
-    from catseye.exporting.bench_figure import bench_figure
-    from catseye.machine.cores import num_cores
+    import catseye
 
-    usual = sorted({1, min(num_cores(), 8)})
-    grid = BenchGrid(batches or BenchGrid.batches, thread_counts or usual, seconds, rounds)
-    found = run_bench(models, grid=grid, data=data, spin=spin, trust=trust, say=note)
-    if out is not None:
-        from catseye.evaluation.figures import save_figure
-        from catseye.runs import write_json
-
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "bench.json", found.to_json())
-        save_figure(bench_figure(found), out / "bench.png")
+    found = catseye.bench(
+        models,
+        batch=batches or (1, 8, 32),
+        threads=thread_counts or None,
+        seconds=seconds,
+        rounds=rounds,
+        data=data,
+        spin=spin,
+        trust=trust,
+        out=out,
+        say=note,
+    )
     if asked.json:
         print_json(found.to_json())
         return
@@ -124,15 +123,15 @@ def bench_verb(
         tell(f"written: {out / 'bench.json'}, {out / 'bench.png'}")
 
 
-def info(
+def info_verb(
     model: Annotated[Path, typer.Argument(help="An exported file, a run folder or a model.safetensors.")],
 ) -> None:
     """Show what a model file says of itself: manifest, proof, inputs and outputs, operators, size."""
     from rich.table import Table
 
-    from catseye.runtimes.inspection import inspect_model
+    import catseye
 
-    found = inspect_model(model)
+    found = catseye.info(model)
     if asked.json:
         print_json(found.to_json())
         return

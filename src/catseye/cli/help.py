@@ -155,9 +155,9 @@ def _recipes(incomplete: str) -> list[str]:
 
 
 def _keys(incomplete: str) -> list[str]:
-    from catseye.settings.listing import setting_rows
+    from catseye.settings.listing import list_settings
 
-    return [f"{row.key}=" for row in setting_rows() if row.key.startswith(incomplete)]
+    return [f"{row.key}=" for row in list_settings() if row.key.startswith(incomplete)]
 
 
 _COMPLETED: dict[str, Callable[[str], list[str]]] = {

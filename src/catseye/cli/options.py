@@ -52,22 +52,6 @@ GroupColumn = Annotated[
 ]
 
 
-def reading_values(
-    layout: str, image_column: str, label_column: str, split_column: str, group_column: str
-) -> dict[str, object]:
-    """The settings of the options that say how DATA is read; only those that were given."""
-    if layout not in ("auto", "splits", "classes", "names"):
-        raise UsageError(f"--layout is auto, splits, classes or names; got {layout!r}")
-    given = {
-        "data.layout": layout if layout != "auto" else "",
-        "data.image_column": image_column,
-        "data.label_column": label_column,
-        "data.split_column": split_column,
-        "data.group_column": group_column,
-    }
-    return {key: value for key, value in given.items() if value}
-
-
 def several(values: list[str] | None) -> list[str]:
     """The values of an option that is repeated, or takes several with commas between them.
 

@@ -48,10 +48,12 @@ def augment_batch(
     *,
     indices: Tensor | None = None,
     epoch: int | Tensor = 0,
+    own: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
 
     `indices` (N,) and `epoch` say which image this is and how often it has been seen; alternating flips need them.
+    `own` is the caller's augmentation: (N, C, H, W) float in [0, 1] -> the same shape, before normalisation.
 
     Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
     """
@@ -72,6 +74,8 @@ def augment_batch(
         x = saturation(x, settings.saturation, generator)
     if settings.noise_std:
         x = gaussian_noise(x, settings.noise_std, generator)
+    if own is not None:
+        x = own(x)
     x = normalise_batch(x, spec)
     if settings.erase:
         x = random_erase(x, settings.erase, generator)
@@ -128,11 +132,13 @@ def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int | Tens
 
 
 def resize_batch(x: Tensor, side_px: int) -> Tensor:
-    """Bilinear with antialiasing to a square of this side.
+    """Bilinear with antialiasing, to a shorter side of so many pixels.
 
-    Shape: (N, C, H, W) float -> (N, C, side_px, side_px), channels-last in memory.
+    Shape: (N, C, H, W) float -> (N, C, side_px, side_px) where it was square, channels-last in memory.
     """
-    small = F.interpolate(x, size=(side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+    height, width = x.shape[2:]
+    size = [round(side_px * side / min(height, width)) for side in (height, width)]
+    small = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
     return small.contiguous(memory_format=torch.channels_last)
 
 
@@ -227,13 +233,13 @@ def random_erase(x: Tensor, probability: float, generator: Generator) -> Tensor:
 
 
 def random_resized_crop(image: Image.Image, spec: Preprocessing, min_area: float, rng: random.Random) -> Image.Image:
-    """Cut a part of `min_area` to 1 of the area, sides 3/4 to 4/3, and resize it to the input size.
+    """Cut a part of `min_area` to 1 of the area, sides 3/4 to 4/3 of the input's, and resize it to the input size.
 
     Source: Szegedy et al. 2014, Going Deeper with Convolutions, section 6. Ten tries, then the evaluation resize.
     """
     for _ in range(10):
         area = image.width * image.height * rng.uniform(min_area, 1.0)
-        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3))) * (spec.width_px / spec.height_px)
         width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < width <= image.width and 0 < height <= image.height:
             left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)

@@ -206,14 +206,13 @@ def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None
     side = settings.input_px
     if side == "auto":
         side = round(expected.px * LARGER_THAN_TRAINED / 32) * 32 if expected else choose_input_px(found.median_px)
-    if not 8 <= side <= 1024:
-        raise UsageError(f"data.input_px: a side of 8 to 1024 pixels; got {side}")
+    height, width = (side, side) if isinstance(side, int) else side
     if expected is not None:
         if settings.channels == 1:
             raise UsageError("data.channels = 1 does not fit published weights, which take colour; leave it out")
         return Preprocessing(
-            height_px=side,
-            width_px=side,
+            height_px=height,
+            width_px=width,
             resize=settings.resize,
             filter=expected.filter,
             mean=expected.mean,
@@ -221,8 +220,8 @@ def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None
         )
     channels = (1 if found.greyscale else 3) if settings.channels == "auto" else settings.channels
     return Preprocessing(
-        height_px=side,
-        width_px=side,
+        height_px=height,
+        width_px=width,
         channels=channels,
         resize=settings.resize,
         mean=(0.0,) * channels,

@@ -8,6 +8,8 @@ by `costs.py`, preprocess.py and serving/engine.py.
 import struct
 from dataclasses import dataclass
 
+from catseye.decoding.boxed import boxed_format, boxed_size
+
 MAX_STEPS = 1000  # parts of a file that are walked over before its pixels; more are no photograph's
 MAX_SUB_BLOCKS = 10_000  # of 255 bytes: a GIF's comment of 2.5 MB
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # a JPEG's SOF markers
@@ -15,6 +17,7 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SHRINKABLE = {0xC0, 0xC1, 0xC2}  # DCT with Huffman codes: what `draft` decodes smaller, and what may be fed in parts
 SOS, EOI = 0xDA, 0xD9
 _SIDES = struct.Struct(">HHB")
+BOUND = "bound"  # the kind of a header whose sides are an upper bound
 
 
 @dataclass(slots=True)  # frozen would take as long as reading it
@@ -33,7 +36,7 @@ class Header:
 
 
 def read_header(content: bytes) -> Header | None:
-    r"""What the first bytes say; None where they belong to none of JPEG, PNG, WebP, BMP, GIF.
+    r"""What the first bytes say; None where they belong to none of JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC.
 
     >>> read_header(b"GIF89a\x10\0\x20\0\0\0\0\x2c\0\0\0\0\x10\0\x20\0\0")
     Header(format='GIF', width=16, height=32, kind='', coefficients=0.0, starts_at=0)
@@ -45,7 +48,18 @@ def read_header(content: bytes) -> Header | None:
                 return read(content)
             except (IndexError, ValueError, struct.error):
                 return Header(name)  # cut off, or made up
+    if content[4:8] == b"ftyp":
+        return _boxed_header(content)
     return None
+
+
+def _boxed_header(content: bytes) -> Header | None:
+    """HEIC and AVIF. The sides are those of the largest image in the file: it may show a smaller part of it."""
+    try:
+        name = boxed_format(content)
+        return Header(name, *boxed_size(content), kind=BOUND) if name else None
+    except (IndexError, ValueError, struct.error):
+        return Header(name) if (name := boxed_format(content[:32].ljust(32, b" "))) else None
 
 
 def _jpeg_header(content: bytes) -> Header:

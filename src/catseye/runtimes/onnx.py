@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import ModelFileError, UsageError
+from catseye.files import StrPath
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.runtimes.model_file import (
     Face,
@@ -37,7 +38,7 @@ _PROVIDERS = {
 OTHER_RUNTIME_TOLERANCE = 2e-2  # OpenVINO computes INT8 layers with other roundings than ONNX Runtime
 
 
-def open_onnx(path: str | Path, wish: OpenSettings = OpenSettings()) -> OpenedModel:  # noqa: B008 - frozen
+def open_onnx(path: StrPath, wish: OpenSettings = OpenSettings()) -> OpenedModel:  # noqa: B008 - frozen
     """Read, judge and start an .onnx file.
 
     Raises:

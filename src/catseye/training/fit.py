@@ -7,11 +7,11 @@ receives built objects and constructs none; what happens to one batch is in `ste
 import math
 import time
 from functools import partial
-from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 
+from catseye.data.sources import Images, with_labels
 from catseye.errors import CatseyeError, DataError, Diverged, TrainingError, UsageError
 from catseye.runs import Run, open_run, save_model
 from catseye.training import run_folder
@@ -19,6 +19,7 @@ from catseye.training.assemble import Assembled, assemble
 from catseye.training.distributed import leaves_the_others
 from catseye.training.finish import TrainedRun, finish
 from catseye.training.history import history_row, num_unreadable, score_of
+from catseye.training.in_processes import train_in_processes
 from catseye.training.progress import EpochProgress, name_unreadable
 from catseye.training.request import RunRequest, TrainOptions, make_request, refuse_with_resume, requested_settings
 from catseye.training.session import (
@@ -34,22 +35,37 @@ from catseye.training.threads import measured_threads
 
 
 @leaves_the_others
-def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> TrainedRun:
+def train(data: Images | None = None, labels: Any = None, **options: Unpack[TrainOptions]) -> TrainedRun:
     """Train a classifier on labelled images and measure it on held-out ones.
 
-    `data` is a folder of class folders, a zip, a CSV file or a built-in name. The options, all of them by name:
+    `data` is a path (a folder of class folders, a .zip, a .tar, a list as .csv or .parquet, a data set on disk), an
+    address of a list, or a built-in name such as digits. Or it is what you have in hand: images with `labels` beside
+    them, a data set of torch or Hugging Face, a data frame, or a mapping of splits to any of these. Images are uint8
+    arrays (N, H, W, C), a list of arrays, Pillow images or paths; `labels` (N,) are numbers or texts.
+
+    The options, all of them by name:
 
     - `recipe`, `model`, `epochs`, `seed`: a recipe's name or file (auto without it, transfer with `pretrained`), a
-      network's name, the number of epochs, where randomness begins.
-    - `config`: a settings file on top of the recipe. `settings`: values keyed by dotted names,
-      `{"training.lr": 0.05}`. `overrides`: the same as text, `["training.lr=0.05"]`.
-    - `pretrained`: start from published ImageNet weights.
+      network's name (or an `nn.Module`, its class, or a function that builds one), the number of epochs, where
+      randomness begins.
+    - `set`: settings keyed by dotted names, `{"training.lr": 0.05}`, or as text, `["training.lr=0.05"]`; `settings` and
+      `overrides` are its older names. `config`: a settings file on top of the recipe. `no_skip`, `strict`: short for
+      `model.skip=false` and `data.strict=true`.
+    - `pretrained`: start from published ImageNet weights. `strategy`, `weights`: how, and from which file. `teacher`: a
+      run whose answers are learnt too.
+    - `layout`, `image_column`, `label_column`, `split_column`, `group_column`: how `data` is read; `path`, `label`,
+      `split` and `group` are short for the columns, as in `train(df, path="file", label="y")`.
+    - `corrections`: a file of decisions of `catseye review`, applied to the labels.
+    - `augment`: your function from a batch (N, C, H, W) float in [0, 1] to the same shape, after catseye's own.
+      `loss`: your function of logits (N, K) and labels (N,), or soft targets (N, K) where images are mixed, to their
+      mean loss. `on_epoch(row, model)` hears of every epoch. Code is stored by its import path only.
     - `out`: the run folder. `resume`: an interrupted run, which continues with its own data and settings; `data` is
       then left out, or says where its images are now.
-    - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept.
-    - `tensorboard`: write its events too. `console`: where lines are printed, standard error otherwise. `progress`
-      shows the epochs (progress.py); the lab gives one that draws them. `begun_s`: time.monotonic() when the command
-      began, for the line that says how long it took.
+    - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept. `nproc`: so many processes, one per
+      GPU; `max_restarts`: how often they may go on from the checkpoint.
+    - `tensorboard`: write its events too. `console`: where lines are printed, standard error otherwise. `progress=None`
+      is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command began, for the
+      line that says how long it took.
 
     Started by torchrun, all processes train one network together, and the first one writes the run folder.
 
@@ -59,7 +75,11 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
             images died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """
-    request = make_request(data, options, TrainOptions)
+    if options.get("nproc", 1) > 1:
+        return train_in_processes(data, dict(options))
+    if options.get("max_restarts"):
+        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    request = make_request(with_labels(data, labels), options, TrainOptions)
     place = find_workplace(request)
     if request.resume is not None:
         return _resume(request, open_run(request.resume), place)
@@ -151,6 +171,8 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
                 record.history.append(row)
             progress.look(scored, outputs)
             progress.epoch_line(row, best=best and choosing)
+            if session.own.on_epoch is not None and processes.first:
+                session.own.on_epoch(row, scored)
             if num_unreadable(loaders) > num_bad:
                 name_unreadable(loaders, console)
             position.begin_next_epoch()

@@ -16,9 +16,18 @@ import torch
 from rich.console import Console
 
 from catseye.errors import DataError, UsageError
-from catseye.files import write_atomically
+from catseye.files import StrPath, write_atomically
 from catseye.manifest import Manifest, Provenance
-from catseye.runs import CHECKPOINT_FILE, CORRECTIONS_FILE, PREVIOUS_FILE, Run, create_run, locked, write_json
+from catseye.runs import (
+    CHECKPOINT_FILE,
+    CORRECTIONS_FILE,
+    OWN_CODE,
+    PREVIOUS_FILE,
+    Run,
+    create_run,
+    locked,
+    write_json,
+)
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
 from catseye.training.captured import CapturedSteps, choose_captured
@@ -67,7 +76,7 @@ def keep_record(
         )
 
 
-def choose_run(out: str | Path | None, session: RunSession) -> tuple[Run, bool]:
+def choose_run(out: StrPath | None, session: RunSession) -> tuple[Run, bool]:
     """The run folder, made by the first process, and whether it is the half-done one of a command begun anew."""
     path, half_done = "", False
     processes = session.place.processes
@@ -79,7 +88,7 @@ def choose_run(out: str | Path | None, session: RunSession) -> tuple[Run, bool]:
     return Run(Path(path)), half_done
 
 
-def _half_done(out: str | Path | None, session: RunSession) -> Run | None:
+def _half_done(out: StrPath | None, session: RunSession) -> Run | None:
     """The run that the same command began in `out`, where torchrun was told that it may restart the processes.
 
     Raises:
@@ -121,6 +130,8 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
         write_json(run.path / "data.json", session.describe_data())
         if session.decided:
             write_json(run.path / "auto.json", session.decided)
+        if paths := session.own.paths():
+            write_json(run.path / OWN_CODE, paths)
         if built.network.plan:
             write_json(run.path / "transfer.json", built.network.plan.to_json())
         # The last one: it makes the folder a run.

@@ -32,6 +32,8 @@ from catseye.training.distributed import ALONE, Processes, gradients_wait
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
 from catseye.training.optimizers import ParameterGroup
+from catseye.training.own_code import OwnAugment
+from catseye.training.own_steps import seeded_augment
 from catseye.training.parts import SMALLEST_PART, Buffers, forget_attempt, twice_the_parts, why_out_of_memory
 from catseye.training.schedules import Schedule
 
@@ -59,6 +61,7 @@ class TrainState:
     num_parts: int = 1  # a batch is computed in so many parts; it doubles where memory runs out
     processes: Processes = ALONE
     parallel: DistributedDataParallel | None = None  # around `model` where several processes train
+    own_augment: OwnAugment | None = None
     groups: Sequence[ParameterGroup] = ()  # of the optimizer, in its order; empty: all at the scheduled rate
 
     def __post_init__(self) -> None:
@@ -102,7 +105,8 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
 
     x = batch.pixels  # (N, C, H, W)
     if x.dtype == torch.uint8:  # cached features arrive as floats, augmented when they were computed
-        x = augment_batch(x, s.augment, s.spec, generator, indices=batch.indices, epoch=batch.epoch)
+        own = seeded_augment(s.own_augment, derive(s.seed, "own augment", s.step) + s.processes.rank)
+        x = augment_batch(x, s.augment, s.spec, generator, indices=batch.indices, epoch=batch.epoch, own=own)
         if s.step < s.small_until:
             x = resize_batch(x, s.small_px)
     x, targets = mix_batch(x, batch.labels, s.augment, s.num_classes, generator)  # (N,) or (N, K)

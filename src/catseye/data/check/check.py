@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,40 +26,58 @@ from catseye.data.check.copies import (
 )
 from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED, Twins
-from catseye.data.check.findings import Finding, Verdict, worst_first
+from catseye.data.check.findings import Finding, Severity, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
 from catseye.data.check.rules import find_faults
 from catseye.data.file_facts import stamp_files
 from catseye.data.groups import related_groups
-from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Images, ImageSet, open_source, with_labels
 from catseye.data.value_range import choose_value_range, describe_range
-from catseye.errors import CatseyeError, DataError
+from catseye.errors import CatseyeError, DataError, UsageError, refuse_unknown_options
+from catseye.files import StrPath
+from catseye.settings.reading import ReadingOptions, reading_values
 from catseye.settings.schema import DataSettings
 
 
+class CheckOptions(ReadingOptions, total=False):
+    """What else `check` takes by name."""
+
+    tell: Callable[[str], None] | None
+    settings: DataSettings | None
+
+
 def check(
-    source: str | Path,
+    data: Images,
+    labels: Any = None,
     *,
     group_by: str = "",
-    data_dir: Path | None = None,
-    out: Path | None = None,
-    tell: Callable[[str], None] | None = None,
-    settings: DataSettings | None = None,
+    fail_on: Severity | None = None,
+    out: StrPath | None = None,
+    data_dir: StrPath | None = None,
+    **options: Unpack[CheckOptions],
 ) -> Verdict:
     """Look at every image of DATA and say what a training would suffer from.
 
-    `group_by` is a regular expression on file names: images with the same first group belong together. Writes
-    check.json and check.html to `out`. `tell` hears what is being done. `settings` choose layout and columns, as in
-    train.
+    `data` and `labels` are those of `catseye.train`, and so are `layout`, `image_column`, `label_column`,
+    `split_column` and `group_column`. `group_by` is a regular expression on file names: images with the same first
+    group belong together. Writes check.json and check.html to `out`. `fail_on` ("error" or "warning") makes an error of
+    such a finding. `tell` hears what is being done. `settings` choose layout and columns in one object.
 
     Raises:
-        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression.
+        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression, or an option is wrong.
+        CatseyeError: there is a finding that `fail_on` names; its message has the headline.
 
     """
     begun = time.monotonic()
-    say = tell or (lambda line: None)
-    images = open_source(source, data_dir=data_dir, settings=settings)
+    refuse_unknown_options(options, CheckOptions)
+    if fail_on not in (None, "error", "warning"):
+        raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
+    settings = options.get("settings") or DataSettings.model_validate(
+        {key.removeprefix("data."): value for key, value in reading_values(options).items()}
+    )
+    say = options.get("tell") or (lambda line: None)
+    images = open_source(with_labels(data, labels), data_dir=Path(data_dir) if data_dir else None, settings=settings)
     related = related_groups(images, group_by)
     blank: list[Finding] = []
     try:
@@ -109,7 +127,9 @@ def check(
     }
     verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)
     if out is not None:
-        write_report(verdict, images, out)
+        write_report(verdict, images, Path(out))
+    if fail_on and verdict.fails(fail_on):
+        raise CatseyeError(f"the check found {verdict.headline()} (--fail-on {fail_on})")
     return verdict
 
 
@@ -154,6 +174,7 @@ def make_verdict(
         findings=worst_first(findings),
         seconds_s=seconds_s,
         searched=searched or {},
+        images=images,
     )
 
 
