@@ -1,12 +1,13 @@
 # make demo   a classifier in a minute      make test        everything fast
 # make check  what CI runs first            make test-slow   everything else
 # make docs   the documents as a site       make format      format and imports
+# make fuzz   ten minutes of mutated inputs per reader; SECONDS_EACH=120 TARGETS="http zip" choose
 VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow mutants test-deploy lock format docs bench
+.PHONY: setup demo check test test-slow mutants test-deploy fuzz lock format docs bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -47,6 +48,13 @@ test-deploy: setup
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends \
 	    docker.io runc mmdebstrap prometheus haproxy bubblewrap iproute2) >/dev/null; fi
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/deploy
+
+# Coverage-guided, one target after the other; what falls is kept under tests/fuzz/regressions/. Linux and macOS.
+SECONDS_EACH ?= 600
+TARGETS ?=
+fuzz: setup
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.campaign $(TARGETS) --seconds $(SECONDS_EACH)
 
 # Pins what the container installs, with the hashes of PyPI.
 lock: setup

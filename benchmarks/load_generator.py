@@ -1,4 +1,7 @@
-"""One server at a time: started, asked until it answers, loaded by wrk, weighed, stopped. `serve_load.py` uses it."""
+"""One server at a time: started, asked until it answers, loaded by wrk, weighed, stopped.
+
+`serve_load.py` and `serve_paired.py` use it.
+"""
 
 import contextlib
 import io
@@ -73,8 +76,10 @@ def about_forms(forms: Path) -> str:
     return f"{len(sizes)} JPEG forms, {round(statistics.mean(sizes)):,} bytes on average"
 
 
-def one_server(words: list, forms: Path, connections: tuple[int, ...], seconds: int) -> dict:
-    """Start it, load it, stop it.
+def one_server(
+    words: list, forms: Path, connections: tuple[int, ...], seconds: int, source: Path | None = None
+) -> dict:
+    """Start it, load it, stop it. `source` is the folder whose modules it imports, where that is not the installed one.
 
     Raises:
         RuntimeError: it does not start, or answers something else; with the end of what it printed.
@@ -86,6 +91,8 @@ def one_server(words: list, forms: Path, connections: tuple[int, ...], seconds: 
     command = [sys.executable, *[str(port) if word == "PORT" else str(word) for word in words]]
     # As their users start them: no thread limit from outside.
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if source is not None:
+        env["PYTHONPATH"] = str(source)
     log = forms.parent / "server.log"
     first = Path(forms.read_text().splitlines()[0]).read_bytes()
     started = time.perf_counter()
@@ -98,7 +105,10 @@ def one_server(words: list, forms: Path, connections: tuple[int, ...], seconds: 
         found: dict = {"first_answer_s": round(time.perf_counter() - started, 3)}
         wrk(port, 32, min(2, seconds), forms)
         for number in connections:
-            found[str(number)] = wrk(port, number, seconds, forms)
+            before = cpu_s(process.pid)
+            cell = wrk(port, number, seconds, forms)
+            used = cpu_s(process.pid) - before
+            found[str(number)] = {**cell, "cpu_s_per_1000": round(1000 * used / max(1, cell["requests"]), 4)}
         found["memory_mb"] = round(memory_mb(process.pid), 1)
         return found
     except RuntimeError as error:
@@ -161,6 +171,18 @@ def memory_mb(pid: int) -> float:
             for task in Path(f"/proc/{one}/task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
     return total * 1024 / 1e6
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time, user and system, of a process and all below it that live. Hardly depends on who else computes."""
+    total, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        with contextlib.suppress(OSError):  # a process that has just ended
+            total += sum(map(int, Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[11:13]))
+            for task in Path(f"/proc/{one}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def version_of_wrk() -> str:

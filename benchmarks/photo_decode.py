@@ -36,15 +36,16 @@ from torchvision import datasets, transforms
 from train_result import commit, spread
 from train_speed import HERE, run
 
-from catseye import preprocess as pixels_of
 from catseye.data.augment import normalise_batch, to_unit
-from catseye.data.loaders import Batch, MemoryLoader, StreamLoader, decode_all
+from catseye.data.decode import decode_all
+from catseye.data.loaders import Batch, MemoryLoader, StreamLoader
 from catseye.data.sources import open_source
+from catseye.preprocess import Preprocessing, preprocess
 from catseye.runs import environment, write_json
 
 SIDE, BATCH = 224, 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SPEC = pixels_of.Preprocessing(height_px=SIDE, width_px=SIDE, resize="squash", mean=MEAN, std=STD)
+SPEC = Preprocessing(height_px=SIDE, width_px=SIDE, resize="squash", mean=MEAN, std=STD)
 CONTESTANTS = ("imagefolder", "stream", "stream-full", "first-epoch", "first-epoch-full", "next-epochs")
 BASELINE = CONTESTANTS[0]
 LARGE = (2000, 1500)
@@ -131,7 +132,7 @@ def compare_pixels(folder: Path) -> dict[str, float]:
     means, worst, histogram = [], 0, np.zeros(256, np.int64)
     for path, _ in datasets.ImageFolder(folder).samples:
         theirs = np.asarray(squash(Image.open(path).convert("RGB"))).astype(int)
-        difference = np.abs(pixels_of.preprocess(Path(path), SPEC).astype(int) - theirs)
+        difference = np.abs(preprocess(Path(path), SPEC).astype(int) - theirs)
         means.append(float(difference.mean()))
         worst = max(worst, int(difference.max()))
         histogram += np.bincount(difference.ravel(), minlength=256)
@@ -147,7 +148,7 @@ def compare_pixels(folder: Path) -> dict[str, float]:
 def one(name: str, folder: Path) -> dict[str, Any]:
     """Images per second of one contestant: a pass to warm up, then one that counts."""
     if name.endswith("-full"):
-        pixels_of.DECODED_PER_INPUT_PX = float("inf")
+        sys.modules["catseye.preprocess"].DECODED_PER_INPUT_PX = float("inf")
     work = torchvision_pass(folder) if name == BASELINE else catseye_pass(name.removesuffix("-full"), folder)
     work()
     begun = time.perf_counter()

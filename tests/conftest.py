@@ -16,6 +16,9 @@ from catseye.preprocess import Preprocessing
 # when it is first imported, and by every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# What tests decode is not kept in the home of whoever runs them; tests of the cache give it a folder of their own.
+os.environ["CATSEYE_NO_CACHE"] = "1"
+
 settings.register_profile(
     "house",
     max_examples=30,

@@ -7,7 +7,7 @@ of every module.
 import ast
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from docs.builder.tables import escape, table
@@ -39,7 +39,7 @@ def write(package: Path, folder: Path) -> None:
     """Write python.md and modules.md."""
     folder.mkdir(parents=True, exist_ok=True)
     names = public_names(package)
-    found = [find(package, name, module) for name, module in names.items()]
+    found = [replace(find(package, own, module), name=name) for name, (module, own) in names.items()]
     answers = [each for each in returned(package, found) if each.name not in names]
     parts = [section(each, f"catseye.{each.name}") for each in found if each.name != "CatseyeError"]
     parts += ["## What they return\n", *(section(each, each.name, level=3) for each in answers)]
@@ -48,11 +48,11 @@ def write(package: Path, folder: Path) -> None:
     (folder / "modules.md").write_text(MODULES + modules(package))
 
 
-def public_names(package: Path) -> dict[str, str]:
-    """The names of `catseye.__all__` with their modules, as its imports for type checkers say."""
+def public_names(package: Path) -> dict[str, tuple[str, str]]:
+    """The names of `catseye.__all__` with their modules and names there, as its imports for type checkers say."""
     tree = ast.parse((package / "__init__.py").read_text())
     homes = {
-        alias.name: node.module or ""
+        alias.asname or alias.name: (node.module or "", alias.name)
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names

@@ -18,7 +18,10 @@ NAVIGATION: dict[str, list[str]] = {
     ],
     GUIDES: [
         "guides/first-classifier",
+        "cheat-sheet",
+        "coming-from",
         "guides/make-your-data-better",
+        "python",
         "check",
         "auto",
         "transfer",
@@ -33,7 +36,7 @@ NAVIGATION: dict[str, list[str]] = {
         "Several machines <distributed>",
         "never-lose-a-run",
     ],
-    "Reference": ["reference/commands", "reference/python", "reference/modules"],
+    "Reference": ["reference/commands", "errors", "reference/python", "reference/modules"],
     "Measured": ["measured", "benchmarks/index", "speed"],
     "Project": ["contributing", "changelog"],
 }

@@ -5,29 +5,37 @@ Called by users (`catseye.load(...)`), cli and serving.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.errors import ImageError
+from catseye.errors import ImageError, UsageError
 from catseye.manifest import Manifest
+from catseye.notebook import Html, html_image, html_table
 from catseye.preprocess import ImageSource, Pixels, preprocess
 
 Logits = NDArray[np.float32]
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Prediction:
     """The answer for one image. `probabilities` (K,) is in the order of `classes` and sums to 1.
 
-    `familiarity`, -1 to 1, is how much the image looks like those of training, where the model tells.
+    `familiarity`, -1 to 1, is how much the image looks like those of training, where the model tells. `logits` (K,) are
+    there where `predict(..., return_logits=True)` asked for them. `pixels` (H, W, C) is the image as the network got
+    it, for a notebook to show.
     """
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
     unknown: bool = False
     familiarity: float | None = None
+    logits: Logits | None = None
+    pixels: Pixels | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -44,32 +52,74 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
 
+    def _repr_html_(self) -> str:
+        rows = [(name, f"{value:.1%}") for name, value in self.top()]
+        known = [("unknown", "looks like none of the training images")] if self.unknown else []
+        image = html_image(self.pixels, self.label) if self.pixels is not None else ""
+        return Html(image + html_table(("class", "probability"), [*rows, *known]))
+
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with its manifest.
+    """A model with its manifest. It stands for its path wherever a model is asked for.
 
     `logits` maps (N, H, W, C) uint8 pixels to (N, K) float32; `logits_and_familiarity`, where the model has both, to
-    those and how familiar each image is (N,).
+    those and how familiar each image is (N,); `pooled_features`, where its layers are there, to (N, F). `source` is
+    the path it was opened from, `trusted` whether somebody vouched for that.
     """
 
     manifest: Manifest
     logits: Callable[[Pixels], Logits] = field(repr=False)
     logits_and_familiarity: Callable[[Pixels], tuple[Logits, Logits]] | None = field(default=None, repr=False)
+    pooled_features: Callable[[Pixels], NDArray[np.float32]] | None = field(default=None, repr=False)
+    source: Path | None = None
+    trusted: bool = field(default=False, repr=False)
+
+    def __fspath__(self) -> str:
+        """The path that the model was opened from."""
+        if self.source is None:
+            raise UsageError("this classifier was not opened from a file; give the path of a run or an exported file")
+        return str(self.source)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
         return self.manifest.classes
 
-    def predict(self, image: ImageSource) -> Prediction:
+    def predict(self, image: ImageSource, *, return_logits: bool = False) -> Prediction:
         """Classify one image: a path, the bytes of a file, a uint8 array (H, W[, C]) or a Pillow image.
+
+        With `return_logits` the prediction carries the logits (K,), before temperature and softmax.
 
         Raises:
             ImageError: the image cannot be read.
 
         """
-        return self._answer(preprocess(image, self.manifest.preprocessing)[None])[0]
+        pixels = preprocess(image, self.manifest.preprocessing)
+        found = self._answer(pixels[None])[0]
+        return replace(found, pixels=pixels, logits=found.logits if return_logits else None)
+
+    def features(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> NDArray[np.float32]:
+        """What the network's head sees: the mean of every feature map, as a vector for search, clusters or a new head.
+
+        Shape: one image -> (F,), a list of N images -> (N, F) float32.
+
+        Raises:
+            ImageError: an image cannot be read. UsageError: it is an exported file, which has no layers left.
+
+        """
+        if self.pooled_features is None:
+            raise UsageError(f"an exported file has no layers to take features from; got {self.source}; give the run")
+        many = isinstance(images, list | tuple)
+        spec, found = self.manifest.preprocessing, []
+        sources = list(images) if isinstance(images, list | tuple) else [images]
+        for start in range(0, len(sources), _AT_ONCE):
+            pixels = [preprocess(source, spec) for source in sources[start : start + _AT_ONCE]]
+            found.append(self.pooled_features(np.stack(pixels)))
+        if not found:
+            raise UsageError("features wants one image or more; got an empty list")
+        whole: NDArray[np.float32] = np.concatenate(found)
+        return whole if many else whole[0]
 
     def predict_many(self, images: Iterable[ImageSource], *, batch_size: int = 64) -> Iterator[Prediction | ImageError]:
         """Classify many images in batches; one answer per image, in order.
@@ -101,7 +151,7 @@ class Classifier:
         probabilities = softmax(logits, self.manifest.temperature)
         unknown = self.manifest.are_unknown(probabilities, familiarity)
         known = [None] * len(unknown) if familiarity is None else familiarity.astype(np.float64).tolist()
-        rows = zip(probabilities, unknown.tolist(), known, strict=True)
+        rows = zip(probabilities, unknown.tolist(), known, logits, strict=True)
         return [Prediction(self.classes, *row) for row in rows]
 
 

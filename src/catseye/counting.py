@@ -1,4 +1,4 @@
-"""Counts that agree with their nouns: "1 image", "2 images". Used by whatever writes sentences."""
+"""Counts that agree with their nouns: "1 image", "2 images"; names that fit. Used by whatever writes for people."""
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -8,6 +8,18 @@ def count(number: int, noun: str, plural: str = "") -> str:
     ('1 image', '2 images', '0 classes', '12,000 copies')
     """
     return f"{number:,} {noun if number == 1 else plural or _plural(noun)}"
+
+
+def shortened(text: str, width: int) -> str:
+    """A name of at most that many characters: its ends are kept, for they tell it from its neighbours.
+
+    >>> shortened("timm:tf_efficientnet_lite0", 16), shortened("conv1", 16)
+    ('timm:tf_…t_lite0', 'conv1')
+    """
+    if len(text) <= width:
+        return text
+    front = max(1, width // 2)
+    return f"{text[:front]}…{text[len(text) - max(0, width - front - 1) :]}" if width > 1 else "…"
 
 
 def agree(number: int, one: str, many: str) -> str:

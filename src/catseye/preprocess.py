@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from catseye.decoding.boxed import boxed_formats
 from catseye.decoding.colours import to_colours
 from catseye.decoding.costs import decoding_bytes, require_affordable
 from catseye.decoding.failures import BROKEN, naming
 from catseye.decoding.failures import is_pointer as is_pointer
 from catseye.decoding.greys import Range, is_deep, range_of, to_grey
-from catseye.decoding.headers import Header, read_header
+from catseye.decoding.headers import BOUND, Header, read_header
 from catseye.decoding.jpegs import load_whole
 from catseye.errors import ImageError
 
@@ -31,12 +32,14 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 ImageSource = str | Path | bytes | Pixels | Image.Image
 
 # What a stranger may upload. Pillow opens dozens of formats; the ones left out run large parsers.
-UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", *boxed_formats())
 # What may lie in a user's own folder.
 FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM", "JPEG2000")
 FILE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
     | {".jp2", ".j2k", ".jpx"}
+    | ({".avif"} if "AVIF" in UPLOAD_FORMATS else set())
+    | ({".heic", ".heif"} if "HEIF" in UPLOAD_FORMATS else set())
 )
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
@@ -123,10 +126,26 @@ def preprocess_sized(
     *,
     formats: tuple[str, ...] = FILE_FORMATS,
     max_pixels: int = MAX_PIXELS,
+    known: tuple[Header | None, int] | None = None,
 ) -> tuple[Pixels, tuple[int, int]]:
-    """As `preprocess`, with the width and height of the upright image, which a map to lay over it needs."""
-    image, box, size = _open(source, formats, spec, max_pixels)
+    """As `preprocess`, with the width and height of the upright image, which a map to lay over it needs.
+
+    `known` is what `decoding_cost` has said of these bytes, if it was asked before.
+    """
+    image, box, size = _open(source, formats, spec, max_pixels, known=known)
     return to_pixels(fit_to_square(image, spec, box), spec.channels), size
+
+
+def preprocess_twice(
+    source: bytes | Pixels, spec: Preprocessing, other: Preprocessing
+) -> tuple[Pixels, Pixels, tuple[int, int]]:
+    """As `preprocess_sized` for one spec and then another; decoded once where both want the same decoding."""
+    image, box, size = _open(source, FILE_FORMATS, spec)
+    first = to_pixels(fit_to_square(image, spec, box), spec.channels)
+    is_jpeg = isinstance(source, bytes) and source.startswith(b"\xff\xd8")  # nothing else is decoded smaller
+    if spec.value_range != other.value_range or (is_jpeg and _shrink(size, spec) != _shrink(size, other)):
+        image, box, _ = _open(source, FILE_FORMATS, other)
+    return first, to_pixels(fit_to_square(image, other, box), other.channels), size
 
 
 def open_image(
@@ -149,21 +168,23 @@ def open_image(
     return _open(source, formats, None, max_pixels, value_range)[0]
 
 
-def decoding_cost(content: bytes, spec: Preprocessing) -> tuple[Header | None, int]:
+def decoding_cost(content: bytes, spec: Preprocessing | None) -> tuple[Header | None, int]:
     """What the first bytes of an upload say, and the memory that `preprocess` takes for it; nothing is decoded.
 
-    None and 0 where it is in none of `UPLOAD_FORMATS`: it is refused at once.
+    None and its own size where it is in none of `UPLOAD_FORMATS`: an upload is refused at once. Without a `spec` it is
+    decoded at its full size.
     """
     header = read_header(content)
-    return header, _bytes_for(header, len(content), spec) if header else 0
+    return header, _bytes_for(header, len(content), spec) if header else len(content)
 
 
 def _bytes_for(header: Header, num_bytes: int, spec: Preprocessing | None) -> int:
     if spec is None:
         return decoding_bytes(header, num_bytes)
-    # Whether EXIF turns it is not known yet: the dearer one.
     size = header.width, header.height
-    shrunk = min(_shrink(size, spec), _shrink(size[::-1], spec))
+    shrunk = _shrink(size, spec)
+    if shrunk > 1 and spec.width_px != spec.height_px:  # whether EXIF turns it is not known yet: the dearer one
+        shrunk = min(shrunk, _shrink(size[::-1], spec))
     return decoding_bytes(header, num_bytes, shrunk=shrunk, width_px=spec.width_px)
 
 
@@ -173,6 +194,7 @@ def _open(
     spec: Preprocessing | None,
     max_pixels: int = MAX_PIXELS,
     value_range: Range | Literal["own"] | None = None,
+    known: tuple[Header | None, int] | None = None,
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
     """The image, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
     if spec is not None:
@@ -193,8 +215,7 @@ def _open(
         source = read_file(Path(source))
     if not source:
         raise ImageError(f"{name} is empty (0 bytes)")
-    header = read_header(source)
-    cost = _bytes_for(header, len(source), spec) if header else len(source)
+    header, cost = known or decoding_cost(source, spec)
     with naming(name, source, formats, cost):
         if header and header.width:  # before Pillow sees it: its plugin for WebP allocates when it opens a file
             require_affordable(header, cost, max_pixels)
@@ -222,28 +243,29 @@ def _decode(
             if header is None or not header.width:
                 header = Header(image.format or "", *image.size, image.mode)
                 require_affordable(header, _bytes_for(header, len(content), spec), max_pixels)
+            elif header.kind == BOUND and image.width * image.height <= header.width * header.height:
+                header = replace(header, width=image.width, height=image.height)
             elif image.size != (header.width, header.height):
                 raise ImageError(f"says two sizes, {header.width} x {header.height} and {image.width} x {image.height}")
-            box = _reduce(image, spec) if spec else None
+            box = None
             if image.format in ("JPEG", "MPO"):
+                turn = _orientation(image)
+                box = _reduce(image, spec, turn) if spec else None
                 load_whole(image, header, content)
             else:
                 image.load()
-            turn = _orientation(image)
+                turn = _orientation(image)  # may stand behind the pixels
             width, height = header.width, header.height
             eight_bit = _to_eight_bit(image, value_range)
         del image  # with it go the decoder and its memory, before the next copy is made
     return _turned(eight_bit, turn), box, (height, width) if turn in _SIDES_SWAPPED else (width, height)
 
 
-def _reduce(image: Image.Image, spec: Preprocessing) -> Box | None:
+def _reduce(image: Image.Image, spec: Preprocessing, turn: int) -> Box | None:
     """Have a JPEG decoded smaller; where the original's edges will lie, upright.
 
     The decoder rounds a side up to whole pixels, so the box ends a part of a pixel before the right and the bottom.
     """
-    if image.format not in ("JPEG", "MPO"):
-        return None
-    turn = _orientation(image)
     width, height = image.size
     scale = _shrink((height, width) if turn in _SIDES_SWAPPED else (width, height), spec)
     drafted = image.draft(None, (max(1, width // scale), max(1, height // scale))) if scale > 1 else None
@@ -262,7 +284,10 @@ def _shrink(upright: tuple[int, int], spec: Preprocessing) -> int:
     """How many pixels of a side a JPEG's decoder may make one of."""
     per_px = (upright[0] / spec.width_px, upright[1] / spec.height_px)
     shrink = max(per_px) if spec.resize == "pad" else min(per_px)
-    return next((scale for scale in (8, 4, 2) if shrink >= scale * DECODED_PER_INPUT_PX), 1)
+    for scale in (8, 4, 2):
+        if shrink >= scale * DECODED_PER_INPUT_PX:
+            return scale
+    return 1
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

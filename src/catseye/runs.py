@@ -20,10 +20,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
@@ -32,16 +33,24 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
+from catseye.epochs import EpochRows
 from catseye.errors import ModelFileError, SaveError, UsageError
-from catseye.files import hold_folder, make_folder, remove_leftovers, write_atomically
+from catseye.files import StrPath, hold_folder, make_folder, path_of, remove_leftovers, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
 from catseye.models.familiarity import Familiarity
+from catseye.notebook import Html, html_png, html_table
 from catseye.settings.merge import read_settings
 from catseye.settings.schema import Settings
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from catseye.classifier import Classifier
+
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+OWN_CODE = "own_code.json"  # import paths of what the caller brought as code
 CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
 MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
@@ -50,9 +59,13 @@ _SEAL = "sha256"
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder."""
+    """A run folder. It stands for its path wherever a model is asked for."""
 
     path: Path
+
+    def __fspath__(self) -> str:
+        """The path, for `open`, `Path` and whatever takes a model."""
+        return str(self.path)
 
     @property
     def model_path(self) -> Path:
@@ -79,13 +92,20 @@ class Run:
         return found
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> EpochRows:
         """One row per finished epoch."""
         path = self.path / "history.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            rows = (
+                EpochRows(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+                if path.exists()
+                else EpochRows()
+            )
         except (OSError, ValueError, RecursionError) as error:
             raise ModelFileError(f"{path} cannot be read ({error})") from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise ModelFileError(f"{path} should hold a JSON object per line")
+        return rows
 
     @property
     def data(self) -> dict[str, Any]:
@@ -97,21 +117,58 @@ class Run:
         """The results on the held-out images."""
         return read_json(self.path / "metrics.json")
 
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network with the run's weights, on the CPU, in evaluation mode: (N, C, H, W) float -> (N, K) logits.
 
-def open_run(path: str | Path) -> Run:
-    """An existing run folder.
+        It takes what `catseye.preprocess` makes, as floats, normalised by `classifier.manifest.preprocessing`.
+
+        Raises:
+            ModelFileError: there are no weights yet, or they are damaged.
+
+        """
+        return load_model(self.path, torch.device("cpu"))[0]
+
+    @cached_property
+    def classifier(self) -> "Classifier":
+        """The model, ready to be asked about images: `run.classifier.predict("cat.jpg")`."""
+        import catseye
+
+        return catseye.load(self)
+
+    def show_batch(self, num_images: int = 16, *, epoch: int = 0) -> "Figure":
+        """Training images as the network sees them, augmented, with their classes; see `catseye.show_batch`."""
+        import catseye
+
+        return catseye.show_batch(self, num_images, epoch=epoch)
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [("run folder", self.path), ("network", self.settings.model.name)]
+        if (self.path / "metrics.json").exists():
+            found = self.metrics
+            low, high = found["accuracy_95_interval"]
+            score = f"{found['accuracy']:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {found['num_images']:,})"
+            rows.append((f"accuracy, {found.get('split', 'held-out')} images", score))
+        else:
+            rows.append(("epochs finished", f"{len(self.history)} of {self.settings.training.epochs}"))
+        shown = html_png(self.path / "curves.png"), html_png(self.path / "confusion.png", 320)
+        return Html(html_table((), rows) + "".join(shown))
+
+
+def open_run(path: StrPath) -> Run:
+    """An existing run folder; what `catseye.train` returned will do too.
 
     Raises:
         ModelFileError: it is none.
 
     """
-    run = Run(Path(path))
+    run = Run(path_of(path))
     if not (run.path / "settings.toml").is_file():
-        raise ModelFileError(f"{path} is no run folder (no settings.toml in it); `catseye train DATA` makes one")
+        raise ModelFileError(f"{run.path} is no run folder (no settings.toml in it); `catseye train DATA` makes one")
     return run
 
 
-def create_run(out: str | Path | None, name: str) -> Run:
+def create_run(out: StrPath | None, name: str) -> Run:
     """A new run folder: `out`, or runs/DATE-NAME with a number added where that is taken.
 
     Raises:
@@ -270,7 +327,7 @@ def save_model(path: Path, state: Mapping[str, Tensor], manifest: Manifest) -> N
     write_tensors(path, state, {METADATA_KEY: manifest.to_json()})
 
 
-def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manifest]:
+def load_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest]:
     """Rebuild the network of a run folder or a model.safetensors, in evaluation mode.
 
     Raises:
@@ -280,9 +337,9 @@ def load_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manif
     return load_hashed_model(path, device)[:2]
 
 
-def load_hashed_model(path: str | Path, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
+def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
     """As `load_model`, with the sha256 and the size of the very bytes that the network was built from."""
-    file = Path(path)
+    file = path = path_of(path)
     if file.is_dir():
         file = open_run(file).model_path
         if not file.exists():
@@ -300,8 +357,9 @@ def load_hashed_model(path: str | Path, device: torch.device) -> tuple[nn.Module
             raise RuntimeError(_first_difference(wanted, tensors))
         model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
-    except (UsageError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (UsageError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # A network's options are a stranger's words: infinity as a width, a text as a depth.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")
@@ -316,7 +374,7 @@ def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Modu
         manifest.architecture.name,
         num_classes=len(manifest.classes),
         in_channels=spec.channels,
-        input_px=spec.height_px,
+        input_px=(spec.height_px, spec.width_px),
         **options,
     )
     if (scale := tensors.get("familiarity.scale")) is not None and scale.ndim == 1:

@@ -1,9 +1,11 @@
 """Images that break while a run reads them, and the processes that do: killed, stopped, out of shared memory."""
 
+import ctypes
 import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from PIL import Image
 import catseye
 from catseye.data import workers
 from catseye.data.loaders import StreamLoader
+from catseye.data.pool import settle_worker
 from catseye.data.sources import open_source
 from catseye.errors import DataError, Interrupted, WorkerError
 from catseye.runs import Run
@@ -140,6 +143,7 @@ def strike_a_worker(put, step, number, timeout_s):
     at_step(put, step, strike)
 
 
+@pytest.mark.timeout(120)  # without a limit of the program's own it would wait for ever
 @pytest.mark.parametrize(("number", "rule"), [(signal.SIGKILL, "killed by signal 9"), (signal.SIGSTOP, "for 3 s")])
 def test_a_worker_that_dies_or_hangs_is_an_error_in_time(number, rule, tmp_path, tinted, monkeypatch):
     settings = TWO | {"training.batch_size": 2}  # more batches than the workers have ready
@@ -157,6 +161,22 @@ def test_a_worker_that_dies_or_hangs_is_an_error_in_time(number, rule, tmp_path,
     assert_same_weights(tmp_path / "run", whole.path)
 
 
+def test_a_worker_leaves_ctrl_c_to_its_trainer(tmp_path, tinted, monkeypatch):
+    """The key goes to all processes of the terminal; a worker that ended by it would end the run with an error."""
+    struck = []
+
+    def strike():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGINT)
+            struck.append(child.pid)
+
+    with monkeypatch.context() as patch:
+        at_step(patch.setattr, 1, strike)
+        run, _ = train(tinted, tmp_path / "run", TWO | {"training.batch_size": 2})
+    assert len(struck) == 2
+    assert run.metrics["num_images"] > 0
+
+
 def test_no_worker_outlives_a_trainer_that_is_killed(tinted, tmp_path, start):
     child = start(words(tinted, tmp_path / "run", TWO), at_step, 1, note_workers_and_die, str(tmp_path / "pids"))
     assert child.wait() == -9, child.said
@@ -168,6 +188,18 @@ def test_no_worker_outlives_a_trainer_that_is_killed(tinted, tmp_path, start):
             return
         time.sleep(0.05)
     raise AssertionError(f"orphans: {alive}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a request to Linux")
+def test_the_kernel_ends_a_worker_with_its_trainer():
+    """At once: torch's own workers look after their parent every five seconds, and hold the run folder meanwhile."""
+    child = os.fork()
+    if child == 0:
+        asked = ctypes.c_int()
+        settle_worker()
+        ctypes.CDLL(None).prctl(2, ctypes.byref(asked))  # PR_GET_PDEATHSIG
+        os._exit(asked.value)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 
 def note_workers_and_die(path):

@@ -10,8 +10,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "catseye"
 # Ground floor first. A room is a folder or a file at the top level; a new one has to be entered here, on purpose.
 FLOORS = (
     {"errors", "seeds", "counting"},
-    {"decoding"},
-    {"files", "settings", "machine", "preprocess", "http"},
+    {"decoding", "notebook"},
+    {"files", "settings", "machine", "preprocess", "http", "epochs"},
     {"manifest", "data", "models"},
     {"classifier"},
     {"runs"},
@@ -27,7 +27,7 @@ FLOORS = (
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Rooms, and files of rooms, that load where torch is not installed.
 TORCH_FREE = (
-    "errors", "counting", "files", "seeds", "settings", "machine/cores", "machine/groups",
+    "errors", "counting", "notebook", "files", "seeds", "settings", "machine/cores", "machine/groups",
     "decoding", "preprocess", "http", "manifest",
     "classifier",
     "runtimes/loading", "runtimes/model_file", "runtimes/onnx", "runtimes/onnx_structure", "runtimes/openvino",

@@ -12,22 +12,29 @@ import catseye
 from catseye.cli import app
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["CatseyeError", "Classifier", "Prediction", "evaluate", "export", "load", "preprocess", "train"]
+NAMES = [
+    "CatseyeError", "Classifier", "Prediction", "bench", "calibrate", "check", "compare", "create_model",
+    "deploy_compose", "deploy_docker", "deploy_kubernetes", "deploy_kubernetes_job", "deploy_lambda", "deploy_slurm",
+    "embed", "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
+    "explain_receptive_field", "export", "info", "list_models", "list_settings", "load", "lr_find", "open_lab",
+    "open_labels", "open_review", "open_run", "predict", "preprocess", "search", "serve", "show_batch", "summary",
+    "timeline", "train",
+]  # fmt: skip
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
     "check": {
-        "--group-by", "--fail-on", "--out", "--data-dir",
+        "--group-by", "--fail-on", "--out", "--data-dir", "--no-cache",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "train": {
         "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
-        "--nproc", "--max-restarts", "--data", "--corrections",
+        "--nproc", "--max-restarts", "--data", "--corrections", "--no-cache",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
-    "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt"},
+    "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt", "--no-cache"},
     "calibrate": {"--data", "--max-risk", "--against", "--device", "--data-dir"},
-    "compare": {"--data", "--device", "--data-dir"},
+    "compare": {"--data", "--device", "--data-dir", "--no-cache"},
     "explain cam": {"--method", "--class", "--out", "--device"},
     "explain kernels": {"--out", "--device"},
     "explain feature-maps": {"--layer", "--out", "--device"},
@@ -51,7 +58,7 @@ FLAGS = {
     "search": {"--top", "--model", "--device"},
     "lab": {"--host", "--port", "--open", "--timeline"},
     "lr-find": {"--model", "--recipe", "--set", "--steps", "--out", "--seed", "--device", "--data-dir"},
-    "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir"},
+    "timeline": {"--budget", "--model", "--set", "--out", "--seed", "--device", "--data-dir", "--no-cache"},
     "models": set(),
     "settings": set(),
     "summary": {"--input", "--classes", "--no-skip", "--stem"},
@@ -81,7 +88,7 @@ def test_public_names():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(AttributeError, match="evaluate, export, load"):
+    with pytest.raises(AttributeError, match="list_settings, load, lr_find"):
         _ = catseye.trian
 
 

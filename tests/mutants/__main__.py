@@ -7,6 +7,8 @@
 Exit code 1: a mutation survived. 2: a test fails without any mutation, or an entry is wrong.
 """
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from catseye.machine.cores import num_cores
 from tests.mutants.mutation import PACKAGE, BadMutation, Mutation, read_mutations
-from tests.mutants.trial import run_tests, try_mutation
+from tests.mutants.trial import end_all, run_tests, try_mutation
 
 
 def main(words: Sequence[str]) -> int:
@@ -73,5 +75,13 @@ def _choose(every: list[Mutation], words: Sequence[str]) -> list[Mutation]:
     ]
 
 
+def _stopped(*_: object) -> None:
+    print("stopped", flush=True)
+    end_all()
+    os._exit(130)  # the threads wait for trials, which nobody asks for any more
+
+
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopped)
     sys.exit(main(sys.argv[1:]))

@@ -94,6 +94,7 @@ def outcome(code: int, text: str, failed: str = "", errors: str = "") -> Outcome
         (outcome(1, "E   NameError: name 'x' is not defined\n" + FAILED, TEST), "breaks the program"),
         (outcome(1, "E   AssertionError: it did not start (1): …\n" + FAILED, TEST), "did not start"),
         (outcome(1, "E   Failed: Timeout (>150.0s) from pytest-timeout.\n" + FAILED, TEST), "hung"),
+        (outcome(1, "E   Failed: Timeout (>60.0s) from pytest-timeout.\n" + FAILED, TEST), None),
     ],
     ids=lambda one: "" if isinstance(one, Outcome) else str(one)[:30],
 )

@@ -23,12 +23,16 @@ TEST_S = 150  # no named test needs a third of it without a mutation, on a busy 
 TRIAL_S = 600
 # The last word of a test that did not see a defence missing, but a program that cannot run at all.
 _BROKEN = re.compile(r"^E .*\b(SyntaxError|NameError|ImportError|ModuleNotFoundError|IndentationError)\b", re.M)
-_HUNG = re.compile(r"^E +Failed: Timeout", re.M)
+# The runner's own limit; one that a test is marked with is that test's way to notice a wait without end.
+_HUNG = re.compile(rf"^E +Failed: Timeout \(>{TEST_S:.1f}s\)", re.M)
+
+
+_running: set[int] = set()  # process groups
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutation; `survivors` are the tests that did not notice it."""
+    """What became of a mutation: `why` it does not count as caught, and what pytest printed."""
 
     mutation: Mutation
     caught: bool
@@ -61,17 +65,29 @@ def run_tests(tests: Sequence[str], source: Path, *words: str, limit_s: float = 
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a process group of its own, so that what the tests leave behind can be ended
         )
+        _running.add(process.pid)
         try:
             text = process.communicate(timeout=limit_s)[0].decode(errors="replace")
             code = process.returncode
         except subprocess.TimeoutExpired:
             text, code = "", -1
         finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end_group(process.pid)
             process.wait()
             process.stdout.close()
     return Outcome(code, _named(text, "FAILED"), _named(text, "ERROR"), text)
+
+
+def end_all() -> None:
+    """End every call of pytest that is running, and what its tests have started."""
+    for group in list(_running):
+        _end_group(group)
+
+
+def _end_group(group: int) -> None:
+    _running.discard(group)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def try_mutation(mutation: Mutation) -> Verdict:

@@ -148,8 +148,20 @@ def test_a_body_that_came_as_text(function):
 
 @pytest.mark.parametrize(
     "event",
-    [{}, None, [], {"Records": []}, {"httpMethod": "GET"}, {**make_event("http-api", png()), "body": "%%%"}],
-    ids=["empty", "none", "list", "queue", "half", "no base64"],
+    [
+        {},
+        None,
+        [],
+        {"Records": []},
+        {"httpMethod": "GET"},
+        {**make_event("http-api", png()), "body": "%%%"},
+        {**make_event("http-api", png()), "requestContext": [1]},
+        {**make_event("http-api", png()), "headers": "a"},
+        {**make_event("rest-api", png()), "multiValueHeaders": 1},
+        {**make_event("rest-api", png()), "multiValueQueryStringParameters": True},
+        {**make_event("rest-api", png()), "pathParameters": 1},
+    ],
+    ids=["empty", "none", "list", "queue", "half", "no base64", "context", "headers", "values", "query", "proxy"],
 )
 def test_what_is_no_event_is_told_so(function, event):
     found = function(event)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tracemalloc
 
 import pyarrow.parquet as pq
@@ -120,9 +121,19 @@ def test_nothing_to_do_is_said(tmp_path):
         plan_of("abc", tmp_path / "file" / "out")
 
 
-def test_a_damaged_plan_is_said(tmp_path):
+@pytest.mark.parametrize(
+    "text", ["{", "1", "[]", '"a"', "{}", "[" * 100_000, '{"offsets": 1}', "WHOLE-1", "WHOLE0"], ids=range(9)
+)
+def test_a_damaged_plan_is_said(text, tmp_path):
+    """No JSON, another kind of JSON, too deep, and numbers with which no part could be found."""
     plan_of("abc", tmp_path)
-    (tmp_path / "plan.json").write_text("{")
+    whole = (tmp_path / "plan.json").read_text()
+    text = {
+        "WHOLE-1": whole.replace('"num_images": 3', '"num_images": -1'),
+        "WHOLE0": re.sub(r'"part_size": \d+', '"part_size": 0', whole),
+    }.get(text, text)
+    assert text != whole
+    (tmp_path / "plan.json").write_text(text)
     with pytest.raises(UsageError, match="damaged"):
         read_plan(tmp_path)
 

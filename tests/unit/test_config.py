@@ -292,3 +292,12 @@ def test_a_settings_file_as_0_1_wrote_it_is_read(tmp_path):
     found = read_settings(write(tmp_path / "settings.toml", old))
     assert (found.seed, found.data.group_by, found.training.lr) == (3, 'a"\\b \x7f\t', 1e-7)
     assert read_settings(write(tmp_path / "again.toml", to_toml(found))) == found
+
+
+@pytest.mark.parametrize(
+    "line", ["model = 1.5", "model = 'lenet5'", "training = [1]", "data = true", "augment = 2026-01-01"]
+)
+def test_a_group_of_settings_that_is_no_table_is_named(line, tmp_path):
+    path = write(tmp_path / "mine.toml", line)
+    with pytest.raises(UsageError, match=rf"{line.split()[0]}.* is a table of settings.*\[{line.split()[0]}\]"):
+        load_settings("quick", config=path)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 FOR_DEVELOPERS = {"dev", "docs", "serve-bench"}
-COME_WITH_OTHERS = {"markupsafe", "huggingface_hub"}  # jinja2's and timm's
+COME_WITH_OTHERS = {"markupsafe", "huggingface_hub", "annotated_types"}  # jinja2's, timm's and pydantic's
 
 
 def normal(name):

@@ -40,15 +40,23 @@ def test_own_images_pass_and_strangers_do_not(num):
 
 
 def test_images_that_chose_the_means_do_not_choose_the_threshold():
-    """With fewer images than features every image is close to a mean that it helped to make."""
-    draw = world(0)
-    features, labels = draw(30, [0, 1, 2])
-    fit = fit_familiarity(features, labels, 3)
-    naive = np.quantile(cosines(features, fit.scale, fit.centres), 0.03)
-    own, _ = draw(2000, [0, 1, 2])
-    found = cosines(own, fit.scale, fit.centres)
-    assert (found < naive).mean() > 0.15
-    assert (found < fit.threshold).mean() < 0.1
+    """With fewer images than features every image is close to a mean that it helped to make.
+
+    Of 34 images the second lowest is the threshold: held against means of the others it refuses a twentieth of new
+    images, held against means with itself in them a sixth.
+    """
+    refused, refused_naively = [], []
+    for seed in range(8):
+        draw = world(seed)
+        features, labels = draw(34, [0, 1, 2])
+        fit = fit_familiarity(features, labels, 3)
+        naive = np.sort(cosines(features, fit.scale, fit.centres))[1]
+        own, _ = draw(2000, [0, 1, 2])
+        found = cosines(own, fit.scale, fit.centres)
+        refused.append((found < fit.threshold).mean())
+        refused_naively.append((found < naive).mean())
+    assert np.mean(refused_naively) > 0.15
+    assert np.mean(refused) < 0.08
 
 
 def test_unseen_images_that_lie_further_off_decide():

@@ -254,9 +254,9 @@ def test_a_list_beside_images_without_classes_is_pointed_out(tmp_path):
 
 
 def test_images_of_other_kinds_are_named_where_there_are_no_others(tmp_path):
-    for name in ("a.heic", "b.heic", "c.mp4"):
+    for name in ("a.nef", "b.nef", "c.mp4"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DataError, match=r"its files are: 2 \.heic, 1 \.mp4"):
+    with pytest.raises(DataError, match=r"its files are: 2 \.nef, 1 \.mp4"):
         read(tmp_path)
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from catseye.data.loaders import MemoryLoader, StreamLoader, decode_all, epoch_order
+from catseye.data.decode import decode_all
+from catseye.data.loaders import MemoryLoader, StreamLoader, epoch_order
 from catseye.data.sources import open_source
 from catseye.preprocess import preprocess
 from tests.conftest import encode, random_pixels

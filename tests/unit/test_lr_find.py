@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from rich.console import Console
 
 import catseye
 from catseye.errors import TrainingError, UnknownName, UsageError
-from catseye.training import lr_find
-from catseye.training.lr_find import HIGHEST, LOWEST, LrCurve, find_lr, lr_figure, steepest
+from catseye.training.lr_find import HIGHEST, LOWEST, LrCurve, lr_figure, lr_find, steepest
 from tests.conftest import write_tinted
+
+module = sys.modules["catseye.training.lr_find"]
 
 QUIET = Console(file=io.StringIO())
 QUICK = {"device": "cpu", "console": QUIET, "overrides": ("training.batch_size=16",)}
@@ -50,7 +52,7 @@ def test_odd_curves_still_give_one_of_their_rates(losses):
 
 
 def test_rates_grow_from_the_lowest_to_the_highest(tinted):
-    curve = find_lr(tinted, num_steps=40, seed=1, **QUICK)
+    curve = lr_find(tinted, steps=40, seed=1, **QUICK)
     assert curve.rates.shape == curve.losses.shape
     assert curve.rates[0] == pytest.approx(LOWEST)
     ratios = curve.rates[1:] / curve.rates[:-1]
@@ -61,14 +63,14 @@ def test_rates_grow_from_the_lowest_to_the_highest(tinted):
 
 @pytest.mark.parametrize("model", ["simple", "lenet5"])
 def test_the_suggestion_is_a_usable_rate_before_the_minimum(tinted, model):
-    curve = find_lr(tinted, model=model, num_steps=60, seed=0, **QUICK)
+    curve = lr_find(tinted, model=model, steps=60, seed=0, **QUICK)
     assert 1e-5 <= curve.suggestion <= 3
     assert curve.suggestion < curve.rates[curve.losses.argmin()]
     assert curve.losses.min() < curve.losses[0]
 
 
 def test_the_same_seed_gives_the_same_curve(tinted):
-    one, same, other = (find_lr(tinted, num_steps=12, seed=seed, **QUICK) for seed in (4, 4, 5))
+    one, same, other = (lr_find(tinted, steps=12, seed=seed, **QUICK) for seed in (4, 4, 5))
     np.testing.assert_array_equal(one.losses, same.losses)
     assert not np.array_equal(one.losses, other.losses)
 
@@ -90,8 +92,8 @@ class Scripted:
 
 def test_it_stops_where_the_loss_leaves_its_smallest_value_by_far(tinted, monkeypatch):
     script = Scripted([2.0, 1.9, 1.7, 1.4, 1.2, *[500.0] * 100])
-    monkeypatch.setattr(lr_find, "train_step", script)
-    curve = find_lr(tinted, num_steps=100, **QUICK)
+    monkeypatch.setattr(module, "train_step", script)
+    curve = lr_find(tinted, steps=100, **QUICK)
     assert len(script.rates) == 6
     assert len(curve.losses) == 5  # the step that diverged is not in the curve
     assert curve.losses[0] == pytest.approx(2.0)  # smoothed without a bias towards zero
@@ -100,18 +102,18 @@ def test_it_stops_where_the_loss_leaves_its_smallest_value_by_far(tinted, monkey
 
 def test_it_stops_at_a_loss_that_is_not_finite(tinted, monkeypatch):
     script = Scripted([2.0, 1.5, 1.2, 1.0, math.nan, 1.0])
-    monkeypatch.setattr(lr_find, "train_step", script)
-    assert len(find_lr(tinted, num_steps=100, **QUICK).losses) == 4
+    monkeypatch.setattr(module, "train_step", script)
+    assert len(lr_find(tinted, steps=100, **QUICK).losses) == 4
     assert len(script.rates) == 5
-    monkeypatch.setattr(lr_find, "train_step", Scripted([math.nan]))
+    monkeypatch.setattr(module, "train_step", Scripted([math.nan]))
     with pytest.raises(TrainingError, match="not finite from the start"):
-        find_lr(tinted, num_steps=100, **QUICK)
+        lr_find(tinted, steps=100, **QUICK)
 
 
 def test_it_takes_no_step_more_than_asked(tinted, monkeypatch):
     script = Scripted([1.0] * 50)
-    monkeypatch.setattr(lr_find, "train_step", script)
-    assert len(find_lr(tinted, num_steps=20, **QUICK).losses) == 20
+    monkeypatch.setattr(module, "train_step", script)
+    assert len(lr_find(tinted, steps=20, **QUICK).losses) == 20
     assert len(script.rates) == 20
     assert max(script.rates) <= HIGHEST * 1.0001
 
@@ -120,7 +122,7 @@ def test_a_run_beside_it_is_not_touched(tinted, tmp_path):
     run = catseye.train(tinted, out=tmp_path / "run", epochs=1, device="cpu", console=QUIET)
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in run.path.iterdir()}
     images = {file: file.stat().st_mtime_ns for file in tinted.rglob("*")}
-    find_lr(tinted, num_steps=10, **QUICK)
+    lr_find(tinted, steps=10, **QUICK)
     assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in run.path.iterdir()} == before
     assert {file: file.stat().st_mtime_ns for file in tinted.rglob("*")} == images
     assert {file.name for file in tmp_path.iterdir()} == {"run"}
@@ -129,17 +131,17 @@ def test_a_run_beside_it_is_not_touched(tinted, tmp_path):
 def test_it_trains_as_training_would():
     """Digits are not mirrored in training, so the finder does not mirror them either."""
     said = io.StringIO()
-    find_lr("digits", num_steps=3, device="cpu", console=Console(file=said))
+    lr_find("digits", steps=3, device="cpu", console=Console(file=said))
     assert "images are not mirrored" in said.getvalue()
 
 
 def test_wrong_names_and_settings(tinted):
     with pytest.raises(UnknownName, match="did you mean lenet5"):
-        find_lr(tinted, model="lenet", **QUICK)
+        lr_find(tinted, model="lenet", **QUICK)
     with pytest.raises(UsageError, match="unknown setting"):
-        find_lr(tinted, device="cpu", console=QUIET, overrides=("training.rate=1",))
+        lr_find(tinted, device="cpu", console=QUIET, overrides=("training.rate=1",))
     with pytest.raises(UnknownName, match="unknown option 'resume'"):
-        find_lr(tinted, resume="runs/one", **QUICK)
+        lr_find(tinted, resume="runs/one", **QUICK)
 
 
 def test_the_command_leaves_no_folder_behind_when_it_cannot_start(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from catseye.data import storage
-from catseye.data.loaders import decode_all
+from catseye.data.decode import decode_all
 from catseye.data.prepare import prepare
 from catseye.data.prepare_evaluation import prepare_evaluation
 from catseye.data.sources import open_source

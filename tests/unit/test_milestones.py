@@ -77,7 +77,7 @@ def test_the_pages_fit_a_terminal(width):
     text = capture.get()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text  # nothing was cut
-    for word in ("59.3 %", "138 M", "efficientnet_b7", "timm:NAME", "econvnext_tiny", "77.15 %"):
+    for word in ("59.3%", "138 M", "efficientnet_b7", "timm:NAME", "econvnext_tiny", "77.15%"):
         assert word in text
 
 

@@ -6,7 +6,7 @@ from scipy import special
 
 from catseye.errors import ModelFileError
 from catseye.exporting.openvino_ir import convert, write_ir
-from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.inspection import info
 from catseye.runtimes.loading import load, open_model
 from catseye.runtimes.openvino import start
 from catseye.runtimes.openvino_structure import judge_model
@@ -35,7 +35,7 @@ def test_an_honest_ir_answers(ir, write):
     path = write(*ir)
     pixels = np.full((4, 4, 3), (64, 128, 0), np.uint8)
     np.testing.assert_allclose(load(path).predict(pixels).probabilities, special.softmax([1, 2, 0]), atol=1e-5)
-    found = inspect_model(path)
+    found = info(path)
     assert found.format == "OpenVINO IR"
     assert found.operators["MatMul"] == 1
     assert found.manifest == manifest()

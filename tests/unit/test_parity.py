@@ -92,6 +92,21 @@ def test_a_broken_file_fails_and_its_worst_images_are_named(images, broken):
     assert error.value.exit_code == 1
 
 
+def test_one_probability_that_is_no_number_agrees_with_nothing(images):
+    """The best class is right everywhere, so only the difference can tell; and NaN is smaller than no limit."""
+
+    def ask(pixels):
+        logits, probabilities = asker()(pixels)
+        probabilities[0, probabilities[0].argmin()] = np.nan
+        return logits, probabilities
+
+    found = compare_answers(reference(), ask, SPEC, 1.0, images)
+    assert found.agreement == 1.0
+    assert found.max_difference == 1.0
+    with pytest.raises(CatseyeError, match="was not written"):
+        require(found, ParityLimits(), "m.onnx")
+
+
 def test_another_filter_in_the_files_own_manifest_fails(images):
     spec = SPEC.model_copy(update={"filter": "bicubic"})
     assert compare_answers(reference(), asker(), spec, 1.0, images).max_difference > 1e-3

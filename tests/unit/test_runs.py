@@ -2,8 +2,10 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -309,8 +311,21 @@ def torch_save(content: object) -> bytes:
 @pytest.mark.parametrize("size", [2**64 - 1, 2**63, 2**40, 101_000_000])
 def test_a_header_that_claims_to_be_huge_is_refused(size, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(size.to_bytes(8, "little") + b"{}" + bytes(100))
-    with pytest.raises(ModelFileError, match="no valid safetensors file"):
+    with pytest.raises(ModelFileError, match=f"a header has 2 to 32,000,000 bytes and lies in the file; got {size:,}"):
         load_model(tmp_path / "m.safetensors", CPU)
+
+
+def test_a_header_that_is_huge_is_not_parsed(tmp_path, monkeypatch):
+    """JSON of a hundred megabytes takes a gigabyte to read."""
+    monkeypatch.setattr(runs, "MAX_HEADER_BYTES", 1000)
+    for filling, is_read in ((500, True), (2000, False)):
+        content = save({"a": torch.zeros(2)}, {"filling": "x" * filling})
+        (tmp_path / "m.safetensors").write_bytes(content)
+        if is_read:
+            assert len(read_tensors(tmp_path / "m.safetensors")[0]) == 1
+        else:
+            with pytest.raises(ModelFileError, match="a header has 2 to 1,000 bytes"):
+                read_tensors(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -430,3 +445,31 @@ def test_the_environment_is_json_and_names_the_versions():
     content = json.loads(json.dumps(environment(), allow_nan=False))
     assert torch.__version__.startswith(content["packages"]["torch"])
     assert content["cpus"] >= 1
+
+
+@pytest.mark.parametrize("text", ["1", "[]", '{"epoch": 1}\n"a"', "{", "[" * 100_000], ids=range(5))
+def test_a_history_that_is_no_list_of_rows_is_said(text, tmp_path):
+    (tmp_path / "history.jsonl").write_text(text)
+    with pytest.raises(ModelFileError, match=r"history\.jsonl"):
+        _ = Run(tmp_path).history
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"depth": 10_000_000},
+        {"width": 1e300},
+        {"width": math.inf},
+        {"width": math.nan},
+        {"depth": "a"},
+        {"norm": 2.5, "depth": 5},
+    ],
+)
+def test_a_network_that_nobody_could_build_is_refused_at_once(options, tmp_path):
+    """A few bytes of a manifest can name any number of layers."""
+    said = manifest_of("tower", side=8, **options)
+    write_tensors(tmp_path / MODEL_FILE, {"a": torch.zeros(1)}, {METADATA_KEY: said.to_json()})
+    begun = time.process_time()
+    with pytest.raises(ModelFileError, match=r"do not fit|manifest is wrong"):
+        load_model(tmp_path / MODEL_FILE, CPU)
+    assert time.process_time() - begun < 5

@@ -159,6 +159,18 @@ def test_summary_as_json_and_as_a_table():
     assert "48,120" in capture.get()
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_long_names_are_shortened_in_the_middle(width):
+    summary = summarise(registry.create("timm:tf_efficientnet_lite0", num_classes=10, input_px=64), (3, 64, 64))
+    console = Console(width=300)
+    with console.capture() as capture:
+        console.print(summary_table(summary, width))
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(line.startswith(" features") and "conv_dw" in line for line in lines)
+    assert width > 80 or any("…" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -9,7 +9,7 @@ from catseye.data import survey as survey_module
 from catseye.data.check.findings import Example, Finding, Verdict
 from catseye.data.check.looks import look_at_all
 from catseye.data.check.page import render_page
-from catseye.data.loaders import decode_all
+from catseye.data.decode import decode_all
 from catseye.data.sources import Reader, open_source
 from catseye.data.survey import choose_input_px, survey
 from catseye.errors import DataError

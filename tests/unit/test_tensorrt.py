@@ -5,7 +5,7 @@ import torch
 
 from catseye.errors import ModelFileError
 from catseye.exporting.tensorrt_engine import shapes, trtexec_command
-from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.inspection import info
 from catseye.runtimes.loading import load
 from catseye.runtimes.tensorrt_engine_file import join_engine, split_engine
 from tests.unit.onnx_files import manifest
@@ -18,7 +18,7 @@ def test_manifest_and_plan_come_back_from_one_file(tmp_path):
     assert split_engine(content, "m") == (SAID, b"the plan")
     path = tmp_path / "m.engine"
     path.write_bytes(content)
-    found = inspect_model(path)
+    found = info(path)
     assert (found.format, found.manifest, found.num_bytes) == ("TensorRT engine", SAID, len(content))
 
 

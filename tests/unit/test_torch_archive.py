@@ -17,7 +17,7 @@ from catseye.errors import ModelFileError
 from catseye.exporting.graph import Graph
 from catseye.exporting.torch_export import build_torch_export
 from catseye.exporting.torchscript import build_torchscript
-from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.inspection import info
 from catseye.runtimes.loading import load
 from catseye.runtimes.torch_archive import AOTINDUCTOR, TORCH_EXPORT, TORCHSCRIPT, read_archive, with_manifest
 from tests.unit.onnx_files import manifest
@@ -74,7 +74,7 @@ def test_an_honest_file_answers_with_trust_and_only_with_it(archives, suffix, tm
         load(path)
     answer = load(path, trust=True).predict(np.zeros((4, 4, 3), np.uint8))
     assert answer.probabilities.sum() == pytest.approx(1)
-    found = inspect_model(path)
+    found = info(path)
     assert found.format == {".torchscript": TORCHSCRIPT, ".pt2": TORCH_EXPORT}[suffix]
     assert [name for name, _, _ in found.outputs] == ["prediction", "probability", "cam"]
     assert sum("conv" in name for name in found.operators) == 1
@@ -231,7 +231,7 @@ def test_torchscript_that_reaches_beyond_the_network_is_refused(archives, call):
 def test_a_package_is_told_from_a_program_and_needs_trust(archives, tmp_path):
     path = tmp_path / "m.pt2"
     path.write_bytes(add(archives[".pt2"], "archive/data/aotinductor/model/x.so"))
-    assert inspect_model(path).format == AOTINDUCTOR
+    assert info(path).format == AOTINDUCTOR
     with pytest.raises(ModelFileError, match="AOTInductor package file is a program"):
         load(path)
 

@@ -120,7 +120,7 @@ def test_a_resumed_run_keeps_what_was_decided(tinted, tmp_path, monkeypatch):
 
 def runaway(patch, attempts):
     """The loss of the first so many attempts explodes at their fourth step."""
-    real, states = step_module._learn_part, []
+    real, states = step_module.learn_part, []
 
     def learn_part(state, *rest):
         loss, right = real(state, *rest)
@@ -128,7 +128,7 @@ def runaway(patch, attempts):
             states.append(state)
         return (loss * 1e4 if len(states) <= attempts and state.step >= 3 else loss), right
 
-    patch.setattr(step_module, "_learn_part", learn_part)
+    patch.setattr(step_module, "learn_part", learn_part)
 
 
 def test_a_runaway_loss_is_begun_anew_once_with_a_tenth_of_the_rate(tinted, tmp_path, monkeypatch):

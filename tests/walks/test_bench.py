@@ -43,6 +43,17 @@ def test_bench(command, files, tmp_path):
     assert found["threads_spin"] is False
 
 
+def test_the_tables_fit_a_terminal(command, files, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    long = files[0].with_name("a-name-that-is-far-too-long-for-a-column-of-a-table.int8.onnx")
+    files[0].rename(long)
+    code, told, said = command("bench", long, files[1], "--batch", 64, "--threads", 1, "--seconds", 0.02, "--rounds", 1)
+    assert code == 0, said
+    assert max(len(line.rstrip()) for line in told.splitlines()) <= 80
+    assert "….int8.onnx" in told or "int8.onnx" in told
+    assert "a-name-t" in told
+
+
 def test_bad_requests(files, tmp_path):
     with pytest.raises(UsageError, match=r"--batch takes numbers from 1 to 4096; got \[0\]"):
         bench(files, grid=BenchGrid(batches=[0]))

@@ -1,5 +1,6 @@
 """How a call ends, whatever happens to it: the exit code a script relies on, one sentence instead of a traceback."""
 
+import io
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import pytest
 from PIL import Image
 
 from catseye import cli
+from catseye.cli.endings import end_with
+from catseye.errors import SaveError
 from tests.conftest import write_tinted
 from tests.unit.onnx_files import manifest, tiny_model
 
@@ -54,6 +57,39 @@ def test_ctrl_c_ends_with_130(verb, wrapped, command, model, monkeypatch):
     code, told, said = command(verb, *words)
     assert (code, told) == (130, "")
     assert said.endswith("error: stopped by Ctrl-C\n")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_is_said_of_ctrl_c_outside_of_a_verb(wrapped, capsys):
+    """Where modules still load: Python 3.11 wraps it there too, and it is no fault of catseye's."""
+    error = KeyboardInterrupt()
+    if wrapped:
+        error = RuntimeError("Error calling __set_name__ on 'field' instance")
+        error.__cause__ = KeyboardInterrupt()
+    assert end_with(error) == 130
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "stopped before anything was begun; nothing was saved\n"
+
+
+def test_a_reader_that_has_gone_is_told_nothing(capsys):
+    """`catseye models | head -1`: the pipe is closed, which is no error of anybody's; the code says it to a script."""
+    assert end_with(BrokenPipeError(32, "Broken pipe")) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_stream_that_takes_nothing_more_is_let_go(monkeypatch, capsys):
+    """Else the interpreter would try once more at its very end, complain of it and end with 120."""
+
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert end_with(SaveError("stdout cannot be written")) == 1
+    assert sys.stdout is None
+    assert sys.stderr is not None
+    assert "stdout cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a signal of the terminal")

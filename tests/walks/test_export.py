@@ -116,7 +116,7 @@ def test_float_input_and_a_temperature(runs, tmp_path, shapes):
     model, manifest = load_model(run, torch.device("cpu"))
     warm = manifest.model_copy(update={"temperature": 2.5, "unknown_threshold": 0.5})
     save_model(run / "model.safetensors", model.state_dict(), warm)
-    done = export(run, input_kind="float", out=tmp_path / "deep" / "float.onnx", device="cpu")
+    done = export(run, input="float", out=tmp_path / "deep" / "float.onnx", device="cpu")
     opened = open_onnx(done.path)
     assert opened.manifest.temperature == 2.5
     assert opened.inputs[0][2] == ["batch", 3, 32, 32]
@@ -275,7 +275,7 @@ def test_bad_requests(runs, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--to is one of: onnx"):
         export(run, to="coreml")
     with pytest.raises(UsageError, match="--input is uint8 or float"):
-        export(run, input_kind="int8")
+        export(run, input="int8")
     with pytest.raises(UsageError, match="0 to 100; got -1"):
         export(run, max_drop=-1)
     with pytest.raises(CatseyeError, match="unknown option 'max_dorp'; did you mean max_drop"):

@@ -24,7 +24,7 @@ from catseye.models import milestones as timeline
 from catseye.models import registry
 from catseye.preprocess import preprocess
 from catseye.runs import load_model, open_run, save_model
-from catseye.runtimes.inspection import inspect_model
+from catseye.runtimes.inspection import info
 from catseye.runtimes.loading import open_model
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,7 @@ def test_int8_stays_within_its_budget_and_says_how_it_was_made(int8, runs):
     low, high = model.manifest.parity.accuracy_drop_95_interval
     assert low <= drop <= high
     assert "INT8 by onnxruntime" in int8.card.read_text()
-    assert "INT8" in dict(inspect_model(small.path).to_rows())
+    assert "INT8" in dict(info(small.path).to_rows())
 
 
 def test_int8_images_are_training_images_that_the_proof_does_not_see(runs):

@@ -12,7 +12,7 @@ import typer
 
 from catseye.cli import app
 from catseye.cli.help import EXAMPLES
-from catseye.settings.listing import setting_rows
+from catseye.settings.listing import list_settings
 from catseye.settings.merge import load_settings
 from catseye.settings.schema import Settings
 from tests.house.test_document_links import parse
@@ -40,7 +40,7 @@ def test_examples_are_understood(line):
 def test_values_have_words_that_people_read(name):
     for one in VERBS[name].params:
         if one.opts[0].startswith("--") and one.type_descriptor.annotation is not bool and not one.is_flag:
-            assert (one.metavar or "").isupper() or one.metavar == "CxHxW" or name.startswith("deploy")
+            assert (one.metavar or "").isupper() or one.metavar == "CxHxW"
         elif not one.opts[0].startswith("-"):
             assert (one.metavar or one.name).isupper() or one.metavar == "CxHxW" or one.name == "nodes"
 
@@ -67,7 +67,7 @@ def test_settings_are_all_there_with_their_defaults(command):
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in setting_rows() if row.default not in ("", '""')], ids=lambda row: row.key
+    "row", [row for row in list_settings() if row.default not in ("", '""')], ids=lambda row: row.key
 )
 def test_a_default_is_a_value_that_set_takes(row):
     """Under `auto`, settings that will be idle are not refused."""
@@ -75,7 +75,7 @@ def test_a_default_is_a_value_that_set_takes(row):
 
 
 def test_ranges_are_told(command):
-    values = {row.key: row.values for row in setting_rows()}
+    values = {row.key: row.values for row in list_settings()}
     assert values["training.lr"] == "number, above 0, at most 100"
     assert values["data.input_px"] == "whole number, 8 – 1,024 or auto"
     assert values["model.stem"] == "auto, small, standard"

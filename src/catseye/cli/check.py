@@ -11,8 +11,8 @@ from catseye.cli.options import (
     ImageColumn,
     LabelColumn,
     Layout,
+    NoCache,
     SplitColumn,
-    reading_values,
 )
 from catseye.cli.places import require_data, require_out_folder
 from catseye.cli.printing import asked, cell, next_step, print_json, show, stderr, tell
@@ -37,26 +37,28 @@ def check_verb(
     split_column: SplitColumn = "",
     group_column: GroupColumn = "",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Say what is wrong with labelled images before anything is trained on them."""
-    from catseye.data.check.check import check as run_check
-    from catseye.data.check.findings import name_classes
-    from catseye.settings.schema import DataSettings
-
-    reading = reading_values(layout, image_column, label_column, split_column, group_column)
-    settings = DataSettings.model_validate({key.removeprefix("data."): value for key, value in reading.items()})
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
     require_data(data)
     require_out_folder(out)
+    import catseye
+    from catseye.data.check.findings import name_classes
+
     with stderr.status("listing images", spinner="line") as status:
-        verdict = run_check(
+        verdict = catseye.check(
             data,
             group_by=group_by,
-            data_dir=data_dir,
             out=out,
+            data_dir=data_dir,
+            layout=layout,
+            image_column=image_column,
+            label_column=label_column,
+            split_column=split_column,
+            group_column=group_column,
             tell=lambda said: status.update(cell(said)),
-            settings=settings,
         )
     if asked.json:
         print_json(verdict.to_json())

@@ -1,6 +1,5 @@
 """`catseye deploy`: the files that put catseye to work elsewhere, one verb per target."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,6 @@ from catseye.cli.printing import asked, command_line, note, print_json, tell
 from catseye.cli.verbs import as_verb
 from catseye.counting import count
 from catseye.deploying.targets import Cluster, TrainingJob
-from catseye.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from catseye.deploying.rendering import Written
@@ -28,20 +26,19 @@ Force = Annotated[bool, typer.Option("--force", help="Write over what has the sa
 
 @deploy.command("docker")
 @as_verb
-def deploy_docker(
+def deploy_docker_verb(
     model: ModelToDeploy, out: NewFolder, name: ServiceName = "cnn-classifier", force: Force = False
 ) -> None:
     """Write a folder for `docker build`: a small image of this model's server, for CPU or GPU."""
     _require_model_and_folder(model, out)
-    from catseye.deploying.docker import write_docker
-    from catseye.deploying.rendering import read_model
+    import catseye
 
-    _report(write_docker(read_model(model, name), out, force=force), out)
+    _report(catseye.deploy_docker(model, out=out, name=name, force=force), out)
 
 
 @deploy.command("compose")
 @as_verb
-def deploy_compose(
+def deploy_compose_verb(
     model: ModelToDeploy,
     out: NewFolder,
     name: ServiceName = "cnn-classifier",
@@ -53,15 +50,14 @@ def deploy_compose(
 ) -> None:
     """Write a folder for `docker compose up`: the server, Prometheus with alerts, Grafana with the dashboard."""
     _require_model_and_folder(model, out)
-    from catseye.deploying.compose import write_compose
-    from catseye.deploying.rendering import read_model
+    import catseye
 
-    _report(write_compose(read_model(model, name), out, cpus=cpus, memory=memory, force=force), out)
+    _report(catseye.deploy_compose(model, out=out, name=name, cpus=cpus, memory=memory, force=force), out)
 
 
 @deploy.command("kubernetes")
 @as_verb
-def deploy_kubernetes(
+def deploy_kubernetes_verb(
     model: ModelToDeploy,
     out: NewFolder,
     cluster: Cluster,
@@ -70,15 +66,14 @@ def deploy_kubernetes(
 ) -> None:
     """Write a Kustomize folder: Deployment, autoscaler, network policy, monitoring, Ingress, Gateway, KServe."""
     _require_model_and_folder(model, out)
-    from catseye.deploying.kubernetes import write_kubernetes
-    from catseye.deploying.rendering import read_model
+    import catseye
 
-    _report(write_kubernetes(read_model(model, name), cluster, out, force=force), out)
+    _report(catseye.deploy_kubernetes(model, cluster, out=out, name=name, force=force), out)
 
 
 @deploy.command("lambda")
 @as_verb
-def deploy_lambda(
+def deploy_lambda_verb(
     model: ModelToDeploy,
     out: NewFolder,
     name: ServiceName = "cnn-classifier",
@@ -87,15 +82,14 @@ def deploy_lambda(
 ) -> None:
     """Write an AWS Lambda function: its package, as zip or image, and a CloudFormation stack for each."""
     _require_model_and_folder(model, out)
-    from catseye.deploying.aws_lambda import write_lambda
-    from catseye.deploying.rendering import read_model
+    import catseye
 
-    _report(write_lambda(read_model(model, name), out, python=python, force=force), out)
+    _report(catseye.deploy_lambda(model, out=out, name=name, python=python, force=force), out)
 
 
 @deploy.command("kubernetes-job")
 @as_verb
-def deploy_kubernetes_job(
+def deploy_kubernetes_job_verb(
     job: TrainingJob,
     image: Annotated[str, typer.Option("--image", help="An image with catseye\\[train] and torchrun in it.")],
     claim: Annotated[str, typer.Option("--claim", help="The PersistentVolumeClaim with DATA and room for the run.")],
@@ -105,18 +99,17 @@ def deploy_kubernetes_job(
     out: Folder = Path(),
 ) -> None:
     """Write a Kubernetes Indexed Job, or a Kubeflow TrainJob, that trains on several machines."""
-    from catseye.deploying.training_job import KINDS, split_words
+    import catseye
 
-    if kind not in KINDS:
-        raise UnknownName("kind of job", kind, KINDS)
-    job = replace(job, words=split_words(options))
-    file_name, write = KINDS[kind]
-    _write_file(out / file_name, write(job, image=image, claim=claim, mount=mount), "kubectl", "apply", "-f")
+    path = catseye.deploy_kubernetes_job(
+        job, image=image, claim=claim, mount=mount, options=options, kind=kind, out=out
+    )
+    _tell_file(path, "kubectl", "apply", "-f")
 
 
 @deploy.command("slurm")
 @as_verb
-def deploy_slurm(
+def deploy_slurm_verb(
     job: TrainingJob,
     time: Annotated[str, typer.Option("--time", help="The most that the job may take, HH:MM:SS.")] = "24:00:00",
     setup: Annotated[str, typer.Option("--setup", help="A line of shell that makes torchrun and catseye known.")] = "",
@@ -124,10 +117,9 @@ def deploy_slurm(
     out: Folder = Path(),
 ) -> None:
     """Write a Slurm script that trains on several machines."""
-    from catseye.deploying.training_job import slurm_script, split_words
+    import catseye
 
-    job = replace(job, words=split_words(options))
-    _write_file(out / "train.sbatch", slurm_script(job, time=time, setup=setup), "sbatch")
+    _tell_file(catseye.deploy_slurm(job, time=time, setup=setup, options=options, out=out), "sbatch")
 
 
 def _require_model_and_folder(model: Path, out: Path) -> None:
@@ -135,12 +127,7 @@ def _require_model_and_folder(model: Path, out: Path) -> None:
     require_out_folder(out)
 
 
-def _write_file(path: Path, text: str, *words: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--out {path.parent} cannot be written to ({error.strerror})") from None
+def _tell_file(path: Path, *words: str) -> None:
     if asked.json:
         print_json({"written": [str(path)]})
         return

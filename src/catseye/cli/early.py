@@ -19,7 +19,7 @@ NETWORKS = (
     "efficientnet_v2_m", "efficientnet_v2_l", "convnext_tiny", "convnext_small", "convnext_base", "convnext_large",
     "speednet", "econvnext_tiny",
 )  # fmt: skip
-LIBRARIES = ("timm:",)
+LIBRARIES = ("timm:", "python:")
 MAPS = ("cam", "gradcam", "gradcam++", "eigencam")
 INITS = ("pytorch", "glorot", "he")
 EXPORTS = ("onnx", "torchscript", "torch-export", "aotinductor", "openvino", "tensorrt")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catseye.cli.options import DataDir, Device, Layout, reading_values
+from catseye.cli.options import DataDir, Device, Layout
 from catseye.cli.places import is_model, require_data, require_model, require_out_file
 from catseye.cli.printing import asked, cell, next_step, note, print_json, show, stderr, tell
 from catseye.counting import count
@@ -32,16 +32,19 @@ def embed_verb(
         require_model(Path(model), "give a run folder, or --pretrained in its place")
     require_data(data)
     require_out_file(out, "--out")
-    from catseye.data.sources import open_source
-    from catseye.embedding.backbone import open_backbone
-    from catseye.embedding.embed import embed as run_embedding
-    from catseye.settings.schema import DataSettings
+    import catseye
 
-    reading = {key.removeprefix("data."): value for key, value in reading_values(layout, "", "", "", "").items()}
-    images = open_source(data, data_dir=data_dir, settings=DataSettings.model_validate(reading))
-    backbone = open_backbone(model, images, device=device)
     with stderr.status("opening images", spinner="line") as status:
-        made = run_embedding(images, backbone, out, tell=lambda said: status.update(cell(said)))
+        made = catseye.embed(
+            model,
+            data,
+            out=out,
+            pretrained=pretrained,
+            layout=layout,
+            device=device,
+            data_dir=data_dir,
+            tell=lambda said: status.update(cell(said)),
+        )
     for why in list(made.bad.values())[:10]:
         note(f"left out: {why}")
     if asked.json:
@@ -50,7 +53,10 @@ def embed_verb(
         return
     if made.num_resumed:
         note(f"from an earlier call: {count(made.num_resumed, 'image')}")
-    tell(f"{count(made.num_images, 'image')}, {made.num_features:,} features each, from {backbone.name}", bold=True)
+    tell(
+        f"{count(made.num_images, 'image')}, {made.num_features:,} features each, from {model or 'published weights'}",
+        bold=True,
+    )
     tell(f"written: {out}")
     next_step("catseye", "search", out, "IMAGE", "--top", "20")
 
@@ -84,10 +90,9 @@ def search_verb(
     device: Device = "auto",
 ) -> None:
     """Find the images of a file of features that are most like one image."""
-    from catseye.embedding.features import read_features
-    from catseye.embedding.search import search as run_search
+    import catseye
 
-    hits = run_search(read_features(features), image, top=top, model=model, device=device)
+    hits = catseye.search(features, image, top=top, model=model, device=device)
     if asked.json:
         print_json([vars(hit) for hit in hits])
         return

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from catseye.cli.early import require_device
-from catseye.cli.options import DataDir, Device, NewPlace, Out, Strict, Trust
+from catseye.cli.options import DataDir, Device, NewPlace, NoCache, Out, Strict, Trust
 from catseye.cli.places import one_data, require_data, require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
 from catseye.errors import UsageError
@@ -27,6 +27,7 @@ def evaluate_verb(
     corrupt: Annotated[
         bool, typer.Option("--corrupt", help="Also under noise, blur, JPEG, brightness, rotation; 25 passes more.")
     ] = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Measure a trained model on held-out images."""
     require_model(model)
@@ -36,9 +37,9 @@ def evaluate_verb(
     require_device(device)
     # A run measured on its own images keeps the report itself.
     require_out_folder(out, model if data is None and model.is_dir() else None)
-    from catseye.evaluation.evaluate import evaluate as run_evaluation
+    import catseye
 
-    result = run_evaluation(
+    result = catseye.evaluate(
         model, data, out=out, device=device, data_dir=data_dir, strict=strict, trust=trust, corrupt=corrupt
     )
     for line in result.notes:
@@ -84,9 +85,9 @@ def calibrate_verb(
     from catseye.evaluation.rejection import parse_share
 
     risk = parse_share(max_risk, "--max-risk") if max_risk is not None else None
-    from catseye.evaluation.calibrate import calibrate as run_calibration
+    import catseye
 
-    done = run_calibration(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
+    done = catseye.calibrate(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(done.to_json())
         return
@@ -103,6 +104,7 @@ def compare_verb(
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Compare models on the same images, and say which differences are noise."""
     for model in models:
@@ -113,13 +115,13 @@ def compare_verb(
         raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
     from rich.table import Table
 
-    from catseye.evaluation.compare import compare as run_comparison
+    import catseye
 
-    found = run_comparison(models, data, device=device, data_dir=data_dir)
+    found = catseye.compare(models, data, device=device, data_dir=data_dir)
     if asked.json:
         print_json(found.to_json())
         return
-    table = Table("model", "network", "seed", "accuracy", "95 % interval", "macro F1", box=None)
+    table = Table("model", "network", "seed", "accuracy", "95% interval", "macro F1", box=None)
     for row in found.rows:
         interval = f"{row.low:.2%} – {row.high:.2%}"
         cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")

@@ -13,6 +13,7 @@ from catseye.cli.places import require_model, require_order, require_out_folder
 from catseye.cli.printing import asked, print_json, tell
 from catseye.cli.verbs import as_verb
 from catseye.errors import ImageError, UsageError
+from catseye.settings.typed import parse_place
 
 
 class CamByDefault(TyperGroup):
@@ -44,7 +45,7 @@ OutFolder = Annotated[
 
 @explain.command("cam")
 @as_verb
-def explain_cam(
+def explain_cam_verb(
     run: Run,
     image: Image,
     method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++, eigencam or cam.")] = "gradcam",
@@ -60,9 +61,9 @@ def explain_cam(
     require_name("method", method, MAPS)
     _require_both(run, image, device)
     require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)
-    from catseye.explanation.explain import explain as run_explanation
+    import catseye
 
-    found = run_explanation(run, image, method=method, target=target, out=out, device=device)
+    found = catseye.explain(run, image, method=method, target=target, out=out, device=device)
     if asked.json:
         facts = {"class": found.label, "probability": found.probability, "method": found.method}
         print_json({**facts, "path": str(found.path), "worth": vars(found.worth)})
@@ -78,7 +79,7 @@ def explain_cam(
 
 @explain.command("kernels")
 @as_verb
-def explain_kernels(
+def explain_kernels_verb(
     run: Run,
     image: Annotated[Path | None, typer.Argument(help="An image, to see what the filters make of it.")] = None,
     out: OutFolder = None,
@@ -87,15 +88,14 @@ def explain_kernels(
     """Draw the filters of the first convolution."""
     _require_both(run, image, device)
     require_out_folder(out, Path("kernels"))
-    from catseye.explanation import figures
+    import catseye
 
-    found = figures.draw_kernels(run, image, device=device)
-    _write(out or Path("kernels"), "The first filters", found, {"model": str(run)})
+    _tell_written(catseye.explain_kernels(run, image, out=out or Path("kernels"), device=device))
 
 
 @explain.command("feature-maps")
 @as_verb
-def explain_feature_maps(
+def explain_feature_maps_verb(
     run: Run,
     image: Image,
     layer: Layer = None,
@@ -105,16 +105,15 @@ def explain_feature_maps(
     """Draw what the layers make of an image, the strongest maps first."""
     _require_both(run, image, device)
     require_out_folder(out, Path(f"{image.stem}-feature-maps"))
-    from catseye.explanation import figures
+    import catseye
 
-    found = figures.draw_feature_maps(run, image, layer=layer, device=device)
-    facts = {"model": str(run), "image": str(image)}
-    _write(out or Path(f"{image.stem}-feature-maps"), "Feature maps", found, facts)
+    folder = out or Path(f"{image.stem}-feature-maps")
+    _tell_written(catseye.explain_feature_maps(run, image, layer=layer, out=folder, device=device))
 
 
 @explain.command("receptive-field")
 @as_verb
-def explain_receptive_field(
+def explain_receptive_field_verb(
     run: Run,
     image: Image,
     layer: Layer = None,
@@ -130,18 +129,19 @@ def explain_receptive_field(
 ) -> None:
     """Draw the region of an image that one activation can see, and where it does look."""
     _require_both(run, image, device)
-    where = None if place is None else _place(place)
+    where = None if place is None else parse_place(place)
     require_out_folder(out, Path(f"{image.stem}-receptive-field"))
-    from catseye.explanation import figures
+    import catseye
 
-    found = figures.draw_receptive_field(run, image, layer=layer, channel=channel, place=where, device=device)
-    facts = {"model": str(run), "image": str(image)}
-    _write(out or Path(f"{image.stem}-receptive-field"), "Receptive field", found, facts)
+    folder = out or Path(f"{image.stem}-receptive-field")
+    _tell_written(
+        catseye.explain_receptive_field(run, image, layer=layer, channel=channel, at=where, out=folder, device=device)
+    )
 
 
 @explain.command("gradient-flow")
 @as_verb
-def explain_gradient_flow(
+def explain_gradient_flow_verb(
     depth: Annotated[int, typer.Option("--depth", help="Layers with weights, an even number from 10 to 100.")] = 50,
     norm: Annotated[bool, typer.Option("--norm", help="Batch normalisation after every convolution.")] = False,
     initialisation: Annotated[str, typer.Option("--init", help="pytorch, glorot or he.")] = "pytorch",
@@ -155,24 +155,15 @@ def explain_gradient_flow(
     require_name("initialisation", initialisation, INITS)
     folder = out or Path("gradient-flow")
     require_out_folder(out, folder)
-    from catseye.explanation import figures
-    from catseye.explanation.gradient_flow import gradient_flow
+    import catseye
 
-    found = gradient_flow(depth, norm=norm, initialisation=initialisation, num_steps=steps, seed=seed)
-    plain, residual = found.plain.start, found.residual.start
-    lines = {
-        "layers": str(depth),
-        f"0.8 to the power of {depth - 1}": f"{found.arithmetic:.2g}",
-        "left at layer 1 without skips": f"{plain.share:.2g}, × {plain.per_layer:.3f} a layer",
-        "left at layer 1 with skips": f"{residual.share:.2g}, × {residual.per_layer:.3f} a layer",
-    }
-    if found.num_steps:
-        lines["loss without skips"] = f"{found.plain.losses[0]:.2f} → {found.plain.losses[-1]:.2f}"
-        lines["loss with skips"] = f"{found.residual.losses[0]:.2f} → {found.residual.losses[-1]:.2f}"
+    found = catseye.explain_gradient_flow(
+        depth=depth, norm=norm, init=initialisation, steps=steps, seed=seed, out=folder
+    )
     if not asked.json:
-        for key, value in lines.items():
+        for key, value in found.lines.items():
             tell(f"{key}: {value}")
-    _write(folder, "Gradient flow", figures.draw_gradient_flow(found), lines, found.to_json())
+    _tell_written(found)
 
 
 def _require_both(run: Path, image: Path | None, device: str) -> None:
@@ -185,24 +176,8 @@ def _require_both(run: Path, image: Path | None, device: str) -> None:
         require_image(image)
 
 
-def _place(text: str) -> tuple[int, int]:
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-        raise UsageError(f"--at is ROW,COLUMN; got {text!r}; for example --at 3,4")
-    return int(parts[0]), int(parts[1])
-
-
-def _write(
-    folder: Path,
-    title: str,
-    found: dict[str, Any],
-    lines: dict[str, str],
-    more: dict[str, Any] | None = None,
-) -> None:
-    from catseye.explanation.figures import write_figures
-
-    written = write_figures(folder, title, found, lines)
+def _tell_written(found: Any) -> None:
     if asked.json:
-        print_json({**(more or {}), "written": [str(path) for path in written]})
+        print_json({**found.facts, "written": [str(path) for path in found.written]})
         return
-    tell(f"written: {written[-1]} and {len(written) - 1} PNG")
+    tell(f"written: {found.written[-1]} and {len(found.written) - 1} PNG")

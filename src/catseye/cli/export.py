@@ -10,7 +10,8 @@ from catseye.cli.early import require_device, require_formats
 from catseye.cli.habits import in_rows
 from catseye.cli.options import NewPlace, Out, Trust, several, whole_numbers
 from catseye.cli.places import require_data, require_model, require_out_folder
-from catseye.cli.printing import asked, cell, command_line, next_step, note, print_json, show, tell
+from catseye.cli.printing import asked, cell, command_line, next_step, note, print_json, show, stdout, tell
+from catseye.counting import count, shortened
 from catseye.errors import UsageError
 
 
@@ -47,14 +48,14 @@ def export_verb(
         require_out_folder(out, run / "export" if run.is_dir() else None)
     else:
         require_out_folder(out.parent)
-    from catseye.exporting.export import export as run_export
+    import catseye
 
-    done = run_export(
+    done = catseye.export(
         run,
         to=formats,
         int8=int8,
         max_drop=max_drop,
-        input_kind=input_kind,
+        input=input_kind,
         out=out,
         golden=golden,
         data=data,
@@ -97,38 +98,40 @@ def bench_verb(
         require_model(model)
     require_data(data)
     require_out_folder(out)
-    from catseye.exporting.bench import BenchGrid
-    from catseye.exporting.bench import bench as run_bench
-    from catseye.exporting.bench_figure import bench_figure
-    from catseye.machine.cores import num_cores
+    import catseye
 
-    usual = sorted({1, min(num_cores(), 8)})
-    grid = BenchGrid(batches or BenchGrid.batches, thread_counts or usual, seconds, rounds)
-    found = run_bench(models, grid=grid, data=data, spin=spin, trust=trust, say=note)
-    if out is not None:
-        from catseye.evaluation.figures import save_figure
-        from catseye.runs import write_json
-
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "bench.json", found.to_json())
-        save_figure(bench_figure(found), out / "bench.png")
+    found = catseye.bench(
+        models,
+        batch=batches or (1, 8, 32),
+        threads=thread_counts or None,
+        seconds=seconds,
+        rounds=rounds,
+        data=data,
+        spin=spin,
+        trust=trust,
+        out=out,
+        say=note,
+    )
     if asked.json:
         print_json(found.to_json())
         return
-    show(_bench_table(found))
+    for table in _bench_tables(found, stdout.width):
+        show(table)
+    base = shortened(found.base, 20)
+    tell(f"ratio: images/s against {base}; median of {count(found.rounds, 'round')}")
     if out is not None:
         tell(f"written: {out / 'bench.json'}, {out / 'bench.png'}")
 
 
-def info(
+def info_verb(
     model: Annotated[Path, typer.Argument(help="An exported file, a run folder or a model.safetensors.")],
 ) -> None:
     """Show what a model file says of itself: manifest, proof, inputs and outputs, operators, size."""
     from rich.table import Table
 
-    from catseye.runtimes.inspection import inspect_model
+    import catseye
 
-    found = inspect_model(model)
+    found = catseye.info(model)
     if asked.json:
         print_json(found.to_json())
         return
@@ -149,20 +152,20 @@ def _refuse_rows(models: list[Path]) -> None:
             raise UsageError(f"several values are separated by commas; got the model {model}; type: {advice}")
 
 
-def _bench_table(found: Any) -> Any:
+def _bench_tables(found: Any, width: int) -> list[Any]:
+    """What each file is, and how fast; their names are shortened in the middle where they do not fit."""
     from rich.table import Table
 
-    facts = {one.file: one for one in found.files}
-    table = Table(
-        "file", "MB", "accuracy", "batch", "calls", "threads", "p50 ms", "p99 ms", "images/s", "ratio", box=None
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
+    files = Table("file", "MB", "accuracy", "images", box=None)
+    for one in found.files:
+        accuracy = ("-", "-") if one.accuracy is None else (f"{one.accuracy:.2%}", f"{one.num_images:,}")
+        files.add_row(cell(shortened(one.file, width - 34)), f"{one.num_bytes / 1e6:.2f}", *accuracy)
+    speeds = Table("file", "batch", "calls", "threads", "p50 ms", "p99 ms", "images/s", "ratio", box=None)
+    for table in (files, speeds):
+        for column in table.columns[1:]:
+            column.justify = "right"
     for row in found.rows:
-        file = facts[row.file]
-        accuracy = "-" if file.accuracy is None else f"{file.accuracy:.2%} ({file.num_images:,})"
         numbers = (f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.images_per_s:,.0f}", f"{row.ratio:.2f}")
-        cells = (f"{file.num_bytes / 1e6:.2f}", accuracy, str(row.batch), str(row.calls), str(row.threads), *numbers)
-        table.add_row(cell(row.file), *cells)
-    table.caption = cell(f"ratio: images/s against {found.base} at the same setting; median of {found.rounds} rounds")
-    return table
+        name = shortened(row.file, max(12, width - 68))
+        speeds.add_row(cell(name), str(row.batch), str(row.calls), str(row.threads), *numbers)
+    return [files, speeds]

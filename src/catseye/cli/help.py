@@ -33,7 +33,7 @@ _GROUPS_OF_SERVE = {
 }
 _ARGUMENTS = {
     "data": "DATA", "model": "MODEL", "models": "MODEL", "run": "RUN", "image": "IMAGE", "paths": "PATH",
-    "group": "GROUP",
+    "group": "GROUP", "folder": "FOLDER", "features": "FILE",
 }  # fmt: skip
 _VALUES = {
     "FILE": "--corrections --config --weights --csv --list --uds --token-file",
@@ -63,6 +63,7 @@ _VALUES = {
     "PREFIX": "--root-path",
     "ORIGIN": "--cors-origin",
 }
+_OF_ONE_VERB = {("summary", "--input"): "CxHxW", ("label", "--classes"): "NAME,NAME…", ("embed", "--out"): "FILE"}
 _METAVAR_OF = {option: word for word, options in _VALUES.items() for option in options.split()}
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "check": ("catseye check photos", "catseye check photos --out findings --fail-on error"),
@@ -121,11 +122,15 @@ def described(parameter: inspect.Parameter, verb: str) -> inspect.Parameter:
     groups = _GROUPS_OF_SERVE if verb == "serve" else _GROUPS
     told.rich_help_panel = next((title for title, names in groups.items() if option in names.split()), None)
     if kind is not bool:
-        told.metavar = told.metavar or (
-            "CxHxW" if (verb, option) == ("summary", "--input") else _METAVAR_OF.get(option)
-        )
+        told.metavar = told.metavar or _OF_ONE_VERB.get((verb, option)) or _METAVAR_OF.get(option) or _plain(kind)
     told.autocompletion = told.autocompletion or _COMPLETED.get(option)
     return parameter
+
+
+def _plain(kind: Any) -> str:
+    """The word for a value of an option that is in no table."""
+    words = {"Path": "FILE", "float": "NUMBER", "int": "N"}
+    return next((word for name, word in words.items() if name in str(kind)), "TEXT")
 
 
 def add_examples(groups: Iterable[tuple[str, typer.Typer]]) -> None:
@@ -150,9 +155,9 @@ def _recipes(incomplete: str) -> list[str]:
 
 
 def _keys(incomplete: str) -> list[str]:
-    from catseye.settings.listing import setting_rows
+    from catseye.settings.listing import list_settings
 
-    return [f"{row.key}=" for row in setting_rows() if row.key.startswith(incomplete)]
+    return [f"{row.key}=" for row in list_settings() if row.key.startswith(incomplete)]
 
 
 _COMPLETED: dict[str, Callable[[str], list[str]]] = {

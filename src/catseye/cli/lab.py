@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from catseye.cli.printing import asked, print_json, tell
-from catseye.errors import MissingDependency
 
 
-def lab(
+def lab_verb(
     model: Annotated[
         str | None,
         typer.Argument(help="A run folder, a model.safetensors or a name from `catseye models`.", show_default=False),
@@ -25,10 +24,7 @@ def lab(
     ] = None,
 ) -> None:
     """Interactive pages: from a pixel to ConvNeXt, a training run as it goes, with your own image and model."""
-    try:
-        from catseye.lab.command import serve_lab
-    except ImportError as error:
-        raise MissingDependency(error.name or "uvicorn") from None
+    import catseye
 
     def ready(facts: dict[str, Any]) -> None:
         if asked.json:
@@ -36,8 +32,8 @@ def lab(
             return
         tell(f"{facts['address']}  the lab; Ctrl-C ends it", bold=True)
 
-    code = serve_lab(
-        model, ready, host=host, port=port, open_browser=open_browser and not asked.json, timeline=timeline
+    code = catseye.open_lab(
+        model, host=host, port=port, open=open_browser and not asked.json, timeline=timeline, ready=ready
     )
     if code:
         raise typer.Exit(code)

@@ -1,28 +1,31 @@
 """`catseye models` and `summary`: the networks, and the dimension flow of one."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from catseye.cli.early import require_name, require_network
-from catseye.cli.printing import asked, print_json, show, tell
+from catseye.cli.printing import asked, print_json, show, stdout, tell
 from catseye.settings.typed import parse_shape
 
 
-def models() -> None:
+def models_verb() -> None:
     """List the networks: the timeline with its published facts, then all others by name."""
-    from catseye.models import milestones as timeline
+    import catseye
 
+    found = catseye.list_models()
     if asked.json:
-        print_json(timeline.milestones_json())
+        print_json(found.to_json())
         return
-    for part in timeline.tables():
+    for part in found.tables():
         show(part, wrap=True)
 
 
-def summary(
-    model: Annotated[str, typer.Argument(help="A name from `catseye models`.")],
-    shape: Annotated[str, typer.Option("--input", help="CxHxW.")] = "3x32x32",
+def summary_verb(
+    model: Annotated[str, typer.Argument(help="A name from `catseye models`, or a run.")],
+    shape: Annotated[
+        str | None, typer.Option("--input", help="CxHxW; a run's own, else 3x32x32.", show_default=False)
+    ] = None,
     classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 10,
     no_skip: Annotated[bool, typer.Option("--no-skip", help="residual or tower without skips.")] = False,
     stem: Annotated[
@@ -32,19 +35,16 @@ def summary(
     """Show the dimension flow of a network: layer, shape, parameters, multiply-adds, receptive field."""
     require_network(model)
     require_name("stem", stem, ("auto", "small", "standard"))
-    channels, height, width = parse_shape(shape)
-    from catseye.models import registry
-    from catseye.models.summary import summarise, summary_table
+    if shape is not None:
+        parse_shape(shape)
+    import catseye
+    from catseye.models.summary import summary_table
 
-    options: dict[str, Any] = {"skip": False} if no_skip else {}
-    if stem is not None:
-        options["stem"] = stem
-    network = registry.create(model, num_classes=classes, in_channels=channels, input_px=height, **options)
-    result = summarise(network, (channels, height, width))
+    result = catseye.summary(model, input=shape, classes=classes, no_skip=no_skip, stem=stem)
     if asked.json:
         print_json(result.to_json())
         return
-    show(summary_table(result))
+    show(summary_table(result, stdout.width))
     tell(f"{result.num_parameters:,} parameters, {result.num_macs / 1e6:,.1f} M multiply-adds")
     for line in result.notes:
         tell(f"- {line}")

@@ -1,5 +1,6 @@
 """The options that several verbs share, each with one meaning; and how the values of an option are read."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,22 @@ Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is a
 Trust = Annotated[
     bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
 ]
+
+
+def _switch_cache_off(asked: bool) -> None:
+    # In the environment, where the processes of --nproc hear of it too.
+    if asked:
+        from catseye.data.cache import OFF
+
+        os.environ[OFF] = "1"
+
+
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", callback=_switch_cache_off, help="Decode all images anew, and keep none of them for later."
+    ),
+]
 Layout = Annotated[
     str,
     typer.Option(
@@ -33,22 +50,6 @@ SplitColumn = Annotated[str, typer.Option("--split-column", help="Column with tr
 GroupColumn = Annotated[
     str, typer.Option("--group-column", help="Column whose equal values stay on one side; or none.")
 ]
-
-
-def reading_values(
-    layout: str, image_column: str, label_column: str, split_column: str, group_column: str
-) -> dict[str, object]:
-    """The settings of the options that say how DATA is read; only those that were given."""
-    if layout not in ("auto", "splits", "classes", "names"):
-        raise UsageError(f"--layout is auto, splits, classes or names; got {layout!r}")
-    given = {
-        "data.layout": layout if layout != "auto" else "",
-        "data.image_column": image_column,
-        "data.label_column": label_column,
-        "data.split_column": split_column,
-        "data.group_column": group_column,
-    }
-    return {key: value for key, value in given.items() if value}
 
 
 def several(values: list[str] | None) -> list[str]:

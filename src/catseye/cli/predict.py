@@ -1,9 +1,7 @@
 """`catseye predict`: a class for every image."""
 
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,12 +11,11 @@ from catseye.cli.places import require_model, require_order, require_out_file, r
 from catseye.cli.printing import asked, note, print_json, tell
 from catseye.counting import count
 from catseye.errors import CatseyeError, UsageError
-from catseye.machine.waiting import Waiting
 
 ENGINES = ("here", "ray")
 
 
-def predict(
+def predict_verb(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
     paths: Annotated[list[str] | None, typer.Argument(help="Images, folders, globs.", show_default=False)] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 1,
@@ -48,59 +45,39 @@ def predict(
     require_out_file(csv, "--csv")
     if engine == "ray":
         require_out_folder(out)
-        if csv or out is None:
-            raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")
-        _predict_with_ray(model, _names(paths, from_list), out, top, workers, part_size, device, trust)
-        return
-    idle = [name for name, value in (("--out", out), ("--workers", workers), ("--part-size", part_size)) if value]
-    if idle:
-        raise UsageError(f"{idle[0]} goes with --engine ray; got no --engine; --csv FILE writes a table here")
     import catseye
-    from catseye.prediction.paths import predict_files, write_csv
 
-    classifier = catseye.load(model, device=device, trust=trust)
-    names = list(_names(paths, from_list))
-    rows = []
-    with Waiting("classifying", len(names)) as waiting:
-        for row in predict_files(classifier, names, top=top):
-            rows.append(row)
-            waiting.step()
-    if csv:
-        write_csv(rows, csv)
+    found = catseye.predict(
+        model,
+        paths or None,
+        top=top,
+        csv=csv,
+        list=from_list,
+        engine=engine,
+        out=out,
+        workers=workers,
+        part_size=part_size,
+        device=device,
+        trust=trust,
+        tell=note,
+    )
+    if engine == "ray":
+        _tell_parts(found, out)
+    else:
+        _tell_rows(found)
+
+
+def _tell_rows(rows: Any) -> None:
     if asked.json:
         print_json([row.to_json() for row in rows])
     else:
         for row in rows:
             tell(row.to_text())
-    failed = sum(row.error is not None for row in rows)
-    if failed:
-        raise CatseyeError(f"{failed} of {count(len(rows), 'image')} could not be read")
+    if rows.num_failed:
+        raise CatseyeError(f"{rows.num_failed} of {count(len(rows), 'image')} could not be read")
 
 
-def _names(paths: list[str] | None, from_list: Path | None) -> Iterator[str]:
-    from catseye.prediction.paths import walk_images
-    from catseye.prediction.plan import read_list
-
-    return chain(walk_images(paths or ()), read_list(from_list) if from_list else ())
-
-
-def _predict_with_ray(
-    model: Path,
-    names: Iterator[str],
-    out: Path,
-    top: int,
-    workers: int,
-    part_size: int | None,
-    device: str,
-    trust: bool,
-) -> None:
-    from catseye.prediction.predict import PART_SIZE, predict_in_parts
-    from catseye.prediction.ray_engine import RayWorkers
-
-    size = part_size or PART_SIZE
-    done = predict_in_parts(
-        model, names, out, top=top, part_size=size, workers=RayWorkers(workers, device, trust), tell=note
-    )
+def _tell_parts(done: Any, out: Path | None) -> None:
     if asked.json:
         print_json(done.to_json())
     else:

@@ -159,7 +159,7 @@ def headline(metrics: Any, trained_on: int = 0) -> str:
     from catseye.evaluation.guessing import guessing_sentence, trained_on_sentence
 
     low, high = metrics.accuracy_low, metrics.accuracy_high
-    score = f"accuracy {metrics.accuracy:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {metrics.num_images:,})"
+    score = f"accuracy {metrics.accuracy:.2%} (95% interval {low:.2%} – {high:.2%}, n = {metrics.num_images:,})"
     first = trained_on_sentence(trained_on, metrics.num_images), guessing_sentence(metrics)
     return "; ".join(filter(None, (*first, score)))
 

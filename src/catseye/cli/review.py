@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import DataDir, Device, Layout, reading_values, several
+from catseye.cli.options import DataDir, Device, Layout, several
 from catseye.cli.places import is_model, require_data, require_out_file
 from catseye.cli.printing import asked, cell, next_step, print_json, stderr, tell
-from catseye.errors import MissingDependency, UsageError
+from catseye.errors import UsageError
 
 Host = Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")]
@@ -34,13 +34,10 @@ def review_verb(
     if not is_run:
         require_data(data)
     require_out_file(out, "--out")
-    serve, place = _pages(out, host, port, open_browser, who, device, data_dir)
-    from catseye.settings.schema import DataSettings
-
-    values = reading_values(layout, "", "", "", "")
-    if is_run and values:
+    if is_run and layout != "auto":
         raise UsageError("--layout would do nothing here: a run reads its images as it did; leave it out")
-    settings = DataSettings.model_validate({key.removeprefix("data."): value for key, value in values.items()})
+    import catseye
+
     with stderr.status("listing images", spinner="line") as status:
 
         def ready(facts: dict[str, Any]) -> None:
@@ -52,7 +49,19 @@ def review_verb(
             tell(f"{facts['address']}  the review; Ctrl-C ends it", bold=True)
             next_step("catseye", "train", "DATA" if is_run else data, "--corrections", out)
 
-        code = serve.serve_review(data, place, ready, lambda said: status.update(cell(said)), settings=settings)
+        code = catseye.open_review(
+            data,
+            out=out,
+            who=who,
+            layout=layout,
+            host=host,
+            port=port,
+            open=open_browser and not asked.json,
+            device=device,
+            data_dir=data_dir,
+            ready=ready,
+            tell=lambda said: status.update(cell(said)),
+        )
     if code:
         raise typer.Exit(code)
 
@@ -71,7 +80,8 @@ def label_verb(
 ) -> None:
     """Label a folder with few decisions: the page proposes, and asks about the image that teaches most."""
     require_out_file(out, "--out")
-    serve, place = _pages(out, host, port, open_browser, who, device, None)
+    import catseye
+
     with stderr.status("listing images", spinner="line") as status:
 
         def ready(facts: dict[str, Any]) -> None:
@@ -83,18 +93,17 @@ def label_verb(
             tell(f"{facts['address']}  the labelling; Ctrl-C ends it", bold=True)
             next_step("catseye", "train", out)
 
-        names = tuple(dict.fromkeys(several(classes)))
-        code = serve.serve_labels(folder, names, place, ready, lambda said: status.update(cell(said)))
+        code = catseye.open_labels(
+            folder,
+            classes=several(classes),
+            out=out,
+            who=who,
+            host=host,
+            port=port,
+            open=open_browser and not asked.json,
+            device=device,
+            ready=ready,
+            tell=lambda said: status.update(cell(said)),
+        )
     if code:
         raise typer.Exit(code)
-
-
-def _pages(
-    out: Path, host: str, port: int, open_browser: bool, who: str, device: str, data_dir: Path | None
-) -> tuple[Any, Any]:
-    try:
-        from catseye.review import command
-    except ImportError as error:
-        raise MissingDependency(error.name or "uvicorn") from None
-    place = command.PagePlace(out, host, port, open_browser and not asked.json, who, device, data_dir)
-    return command, place

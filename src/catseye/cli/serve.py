@@ -5,16 +5,12 @@ from typing import Any
 import typer
 
 from catseye.cli.printing import asked, print_json, tell
-from catseye.errors import MissingDependency
 from catseye.serving.settings import ServerSettings
 
 
-def serve(settings: ServerSettings) -> None:
+def serve_verb(settings: ServerSettings) -> None:
     """Answer over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics."""
-    try:
-        from catseye.serving.command import run_serve as run_server
-    except ImportError as error:
-        raise MissingDependency(error.name or "uvicorn") from None
+    import catseye
 
     def ready(facts: dict[str, Any]) -> None:
         if asked.json:
@@ -23,6 +19,6 @@ def serve(settings: ServerSettings) -> None:
         tell(f"{facts['address']}  the page; /docs says how to ask", bold=True)
         tell(f"curl -X POST -F file=@cat.jpg {facts['address']}/predict")
 
-    code = run_server(settings, ready)
+    code = catseye.serve(settings, ready=ready)
     if code:
         raise typer.Exit(code)

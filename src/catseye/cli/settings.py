@@ -8,7 +8,7 @@ from catseye.cli.early import require_name
 from catseye.cli.printing import asked, cell, print_json, show, tell
 
 
-def settings(
+def settings_verb(
     group: Annotated[
         str | None, typer.Argument(help="Only these: data, model, transfer, augment, training …", show_default=False)
     ] = None,
@@ -16,10 +16,11 @@ def settings(
     """List every setting: what `--set KEY=VALUE` and a settings file can change, with defaults and ranges."""
     from rich.table import Table
 
-    from catseye.settings.listing import setting_groups, setting_rows
+    import catseye
+    from catseye.settings.listing import setting_groups
 
     require_name("table of the settings", group, setting_groups())
-    rows = setting_rows(group or "")
+    rows = catseye.list_settings(group or "")
     if asked.json:
         print_json([row.to_json() for row in rows])
         return

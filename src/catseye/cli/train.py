@@ -15,15 +15,14 @@ from catseye.cli.options import (
     ImageColumn,
     LabelColumn,
     Layout,
+    NoCache,
     Out,
     Seed,
     SplitColumn,
     Strict,
-    reading_values,
 )
 from catseye.cli.places import one_data, require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
-from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
 from catseye.settings.typed import parse_duration
 
@@ -71,6 +70,7 @@ def train_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
     strict: Strict = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Train a classifier on labelled images and measure it on held-out ones."""
     data = one_data(data, place)
@@ -80,49 +80,47 @@ def train_verb(
     if teacher is not None:
         require_model(teacher)
     require_device(device)
-    settings = reading_values(layout, image_column, label_column, split_column, group_column)
-    if corrections:
-        settings["data.corrections"] = str(corrections.absolute())
-    if no_skip:
-        settings["model.skip"] = False
-    if strict:
-        settings["data.strict"] = True
-    if strategy:
-        settings["transfer.strategy"] = strategy
-    if weights:
-        settings["transfer.weights"] = str(weights)
-    if teacher:
-        settings["distillation.teacher"] = str(teacher)
     asked_options: dict[str, Any] = {
         "recipe": recipe,
         "model": model,
         "epochs": epochs,
         "seed": seed,
         "config": config,
-        "settings": settings,
-        "overrides": overrides or [],
+        "set": overrides or [],
+        "no_skip": no_skip,
+        "strict": strict,
+        "corrections": corrections,
         "out": out,
         "resume": resume,
-        "pretrained": pretrained or strategy is not None or weights is not None,
+        "pretrained": pretrained,
+        "strategy": strategy,
+        "weights": weights,
+        "teacher": teacher,
+        "layout": layout,
+        "image_column": image_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_column": group_column,
     }
     require_settings(data, asked_options)
     if nproc > 1:
         from catseye.training.launch import launch
 
         raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
-    if max_restarts:
-        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    import catseye
     from catseye.evaluation.guessing import beats_guessing
     from catseye.training.auto import next_thing
-    from catseye.training.fit import train as run_training
+    from catseye.training.progress import EpochProgress
 
-    trained = run_training(
+    trained = catseye.train(
         data,
         **asked_options,
+        max_restarts=max_restarts,
         device=device,
         data_dir=data_dir,
         tensorboard=tensorboard,
         console=stderr,
+        progress=EpochProgress,
         begun_s=time.monotonic() - process_age_s(),
     )
     if not trained.first:
@@ -138,7 +136,7 @@ def train_verb(
     next_step("catseye", "predict", trained.path, "IMAGE…")
 
 
-def lr_find(
+def lr_find_verb(
     data: Annotated[str, typer.Argument(help="As in train.")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="quick, transfer, classic or a TOML file.")] = "quick",
@@ -153,24 +151,24 @@ def lr_find(
     require_data(data)
     require_out_folder(out, Path("runs"))
     require_device(device)
-    require_settings(data, {"recipe": recipe, "model": model, "overrides": overrides or [], "seed": seed})
+    require_settings(data, {"recipe": recipe, "model": model, "set": overrides or [], "seed": seed})
+    import catseye
     from catseye.evaluation.figures import save_figure
     from catseye.runs import create_run
-    from catseye.training.lr_find import find_lr, lr_figure
 
-    curve = find_lr(
+    curve = catseye.lr_find(
         data,
         recipe=recipe,
         model=model,
-        overrides=overrides or [],
-        num_steps=steps,
+        set=overrides or [],
+        steps=steps,
         seed=seed,
         device=device,
         data_dir=data_dir,
         console=stderr,
     )
     folder = create_run(out, f"{Path(data).stem}-lr-find").path
-    save_figure(lr_figure(curve), folder / "lr-find.png")
+    save_figure(curve.plot(), folder / "lr-find.png")
     if asked.json:
         points = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
         print_json({"suggestion": curve.suggestion, **points})
@@ -179,7 +177,7 @@ def lr_find(
     tell(f"written: {folder / 'lr-find.png'}")
 
 
-def timeline(
+def timeline_verb(
     data: Annotated[str, typer.Argument(help="As in train.")],
     budget: Annotated[str, typer.Option("--budget", help="Training time of each network: 90s, 10m, 1h.")] = "10m",
     models: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only these; may be repeated.")] = None,
@@ -188,21 +186,23 @@ def timeline(
     seed: Seed = None,
     device: Device = "auto",
     data_dir: DataDir = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
     require_data(data)
     require_out_folder(out, Path("runs"))
     require_device(device)
-    budget_s = parse_duration(budget)
+    parse_duration(budget)
     for name in models or []:
         require_network(name)
-    from catseye.training.timeline import run_timeline, timeline_table
+    import catseye
+    from catseye.training.timeline import timeline_table
 
-    folder, results = run_timeline(
+    found = catseye.timeline(
         data,
-        budget_s=budget_s,
-        names=models or [],
-        overrides=overrides or [],
+        budget=budget,
+        model=models or [],
+        set=overrides or [],
         seed=seed,
         out=out,
         device=device,
@@ -210,7 +210,7 @@ def timeline(
         console=stderr,
     )
     if asked.json:
-        print_json([vars(result) for result in results])
+        print_json([vars(result) for result in found.results])
         return
-    show(timeline_table(results))
-    tell(f"written: {folder / 'timeline.json'}, timeline.md, timeline.png")
+    show(timeline_table(found.results))
+    tell(f"written: {found.folder / 'timeline.json'}, timeline.md, timeline.png")

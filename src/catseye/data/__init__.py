@@ -7,7 +7,12 @@ evaluation and `catseye check`.
     names.py          a million file names in one block of bytes
     builtin.py        digits, MNIST, CIFAR as arrays
     glance.py         images per class and typical size, before anything is decided
+    file_facts.py     sizes, and a stamp that changes when any file does
+    reading.py        one reading of a file: its digest, its look, its pixels
+    pool.py           many images shared out over the cores, in portions
+    cache.py          what earlier runs found out about the same files, in the user's cache folder
     survey.py         the first look: equal files, typical size, grey or colour
+    decode.py         many images as one array, from their files or from the cache
     check/            what is wrong with them: every rule once, for `catseye check` and `train`
     groups.py         what belongs together: by a rule on names, a column of a list, by pairs
     value_range.py    black and white of images with more than 8 bits; is there anything to see

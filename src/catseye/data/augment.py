@@ -9,6 +9,7 @@ Called by `training/step.py` through `augment_batch`.
 import math
 import random
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import Generator, Tensor
 from catseye.preprocess import Preprocessing, fit_to_square
 from catseye.settings.schema import AugmentSettings
 
+REC_601 = (0.299, 0.587, 0.114)
 GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly spread
 
 
@@ -45,11 +47,13 @@ def augment_batch(
     generator: Generator,
     *,
     indices: Tensor | None = None,
-    epoch: int = 0,
+    epoch: int | Tensor = 0,
+    own: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
 
     `indices` (N,) and `epoch` say which image this is and how often it has been seen; alternating flips need them.
+    `own` is the caller's augmentation: (N, C, H, W) float in [0, 1] -> the same shape, before normalisation.
 
     Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
     """
@@ -70,6 +74,8 @@ def augment_batch(
         x = saturation(x, settings.saturation, generator)
     if settings.noise_std:
         x = gaussian_noise(x, settings.noise_std, generator)
+    if own is not None:
+        x = own(x)
     x = normalise_batch(x, spec)
     if settings.erase:
         x = random_erase(x, settings.erase, generator)
@@ -86,9 +92,21 @@ def normalise_batch(x: Tensor, spec: Preprocessing) -> Tensor:
 
     Shape: (N, C, H, W) float in [0, 1] -> the same shape.
     """
-    mean = torch.tensor(spec.mean, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
-    return (x - mean) / std
+    return (x - channel_values(spec.mean, x)) / channel_values(spec.std, x)
+
+
+def channel_values(values: tuple[float, ...], x: Tensor) -> Tensor:
+    """One value per channel, beside `x`; sent to the device once, since every sending would make it wait.
+
+    Shape: (C,) -> (1, C, 1, 1).
+    """
+    return _on_device(values, x.dtype, x.device).view(1, -1, 1, 1)
+
+
+@lru_cache(maxsize=64)
+def _on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # else a gradient could not pass through what is computed with it later
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tensor:
@@ -99,7 +117,7 @@ def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tens
     return torch.where(_chosen(x, probability, generator), x.flip(-1), x)
 
 
-def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int) -> Tensor:
+def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int | Tensor) -> Tensor:
     """Mirror each image in this share of the epochs, evenly spread: at 0.5 in every second one.
 
     Two epochs in a row then show every image in both ways, where drawing shows half of them twice in the same way.
@@ -114,11 +132,13 @@ def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int) -> Te
 
 
 def resize_batch(x: Tensor, side_px: int) -> Tensor:
-    """Bilinear with antialiasing to a square of this side.
+    """Bilinear with antialiasing, to a shorter side of so many pixels.
 
-    Shape: (N, C, H, W) float -> (N, C, side_px, side_px), channels-last in memory.
+    Shape: (N, C, H, W) float -> (N, C, side_px, side_px) where it was square, channels-last in memory.
     """
-    small = F.interpolate(x, size=(side_px, side_px), mode="bilinear", align_corners=False, antialias=True)
+    height, width = x.shape[2:]
+    size = [round(side_px * side / min(height, width)) for side in (height, width)]
+    small = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
     return small.contiguous(memory_format=torch.channels_last)
 
 
@@ -213,13 +233,13 @@ def random_erase(x: Tensor, probability: float, generator: Generator) -> Tensor:
 
 
 def random_resized_crop(image: Image.Image, spec: Preprocessing, min_area: float, rng: random.Random) -> Image.Image:
-    """Cut a part of `min_area` to 1 of the area, sides 3/4 to 4/3, and resize it to the input size.
+    """Cut a part of `min_area` to 1 of the area, sides 3/4 to 4/3 of the input's, and resize it to the input size.
 
     Source: Szegedy et al. 2014, Going Deeper with Convolutions, section 6. Ten tries, then the evaluation resize.
     """
     for _ in range(10):
         area = image.width * image.height * rng.uniform(min_area, 1.0)
-        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3))) * (spec.width_px / spec.height_px)
         width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < width <= image.width and 0 < height <= image.height:
             left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)
@@ -265,7 +285,7 @@ def luma(x: Tensor) -> Tensor:
     """
     if x.shape[1] == 1:
         return x
-    return (x * torch.tensor([0.299, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (x * _on_device(REC_601, torch.float32, x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ Made by `prepare.py` and `prepare_evaluation.py`, iterated by `training/fit.py` 
 import random
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Protocol, Self
@@ -22,11 +21,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catseye.counting import count
 from catseye.data.augment import random_resized_crop
+from catseye.data.pool import settle_worker
 from catseye.data.sources import ImageSet
-from catseye.data.workers import POLL_S, settle, watched
+from catseye.data.workers import POLL_S, watched
 from catseye.errors import DataError, ImageError
-from catseye.machine.cores import num_cores
-from catseye.machine.waiting import Waiting
 from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
 from catseye.seeds import derive
 
@@ -128,6 +126,11 @@ def count_batches(indices: Indices, batch_size: int, shuffle: bool) -> int:
     return full + (rest > 0 and not (shuffle and full > 0 and rest == 1))
 
 
+def send_to(values: Tensor, device: torch.device) -> Tensor:
+    """A few numbers on the device. A plain copy to a GPU would wait until all that was launched before has ended."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
 @dataclass
 class MemoryLoader:
     """Batches cut out of one decoded array that all splits share.
@@ -165,7 +168,7 @@ class MemoryLoader:
         order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
         for place, whole in enumerate(order[start:], start):
             chosen, first = self.shared.cut(whole)
-            rows = torch.from_numpy(self.row[chosen]).to(self.pixels.device)
+            rows = send_to(torch.from_numpy(self.row[chosen]), self.pixels.device)
             # Stored as (H, W, C), so the permuted view already is channels-last.
             pixels = self.pixels[rows].permute(0, 3, 1, 2)
             yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), number, place, first, len(whole))
@@ -225,7 +228,7 @@ class StreamLoader:
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
             timeout=POLL_S if self.workers else 0,
-            worker_init_fn=settle,
+            worker_init_fn=_settle,
             # Said explicitly: where Python's own choice is a fork server, that is the workers' parent, and they would
             # outlive a trainer that is killed.
             multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
@@ -240,10 +243,14 @@ class StreamLoader:
                     pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
                 # Batch normalisation has no variance over what is left of a training batch where that is one image.
                 if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
-                    labels = torch.from_numpy(self.images.labels[indices.numpy()]).to(self.device)
+                    labels = send_to(torch.from_numpy(self.images.labels[indices.numpy()]), self.device)
                     pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
                     total = len(whole) if self.shared.world_size > 1 else None
                     yield Batch(pixels, labels, indices, number, place, first, total)
+
+
+def _settle(_: int) -> None:
+    settle_worker()
 
 
 @dataclass(frozen=True)
@@ -292,36 +299,3 @@ def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, 
     before = np.cumsum([number not in bad for number in chosen.tolist()]) - 1
     rows = torch.from_numpy(before.clip(0))
     return pixels[rows], indices[rows]
-
-
-def decode_all(images: ImageSet, indices: Indices, spec: Preprocessing) -> tuple[Pixels, Indices, dict[int, str]]:
-    """Decode images once into one array.
-
-    Shape: returns pixels (M, H, W, C) uint8, the M numbers that could be read, and number -> reason for the others.
-    """
-    pixels = np.empty((len(indices), spec.height_px, spec.width_px, spec.channels), np.uint8)
-
-    def decode(slot: int) -> str | None:
-        try:
-            pixels[slot] = preprocess(images.read(int(indices[slot])), spec)
-        except ImageError as error:
-            return f"{images.names[int(indices[slot])]}: {error}"
-        return None
-
-    good: list[int] = []
-    bad: dict[int, str] = {}
-    # Pillow lets go of the interpreter lock while it decodes and resizes. Every thread writes to its image's place,
-    # so that nothing but the array takes memory.
-    with ThreadPoolExecutor(num_cores()) as pool, Waiting("reading images", len(indices)) as waiting:
-        for start in range(0, len(indices), 4096):  # in portions: every submitted call is an object
-            slots = range(start, min(start + 4096, len(indices)))
-            for slot, reason in zip(slots, pool.map(decode, slots), strict=True):
-                if reason is None:
-                    good.append(slot)
-                else:
-                    bad[int(indices[slot])] = reason
-                waiting.step()
-    if bad:  # close the gaps in place
-        for row, slot in enumerate(good):
-            pixels[row] = pixels[slot]
-    return pixels[: len(good)], indices[good], bad

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from catseye.data import builtin
-from catseye.data.sources import ImageSet, open_source
+from catseye.data.sources import Images, ImageSet, is_place, open_source
+from catseye.data.sources.given import PREFIX, in_use
+from catseye.data.sources.open_data import is_there
+from catseye.data.sources.remote import is_address
 from catseye.data.survey import fingerprint_images
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
@@ -18,11 +21,13 @@ from catseye.settings.schema import DataSettings
 
 def locate_data(
     recorded: Mapping[str, Any],
-    moved: str | Path | None = None,
+    moved: Images | None = None,
     data_dir: Path | None = None,
     settings: DataSettings | None = None,
-) -> str:
+) -> Images:
     """The source to open for a run's own images; `moved` is accepted where its fingerprint is the run's.
+
+    Images that are given as an object come back listed.
 
     `recorded` is the content of data.json, `settings` say how the run read its DATA.
 
@@ -32,7 +37,9 @@ def locate_data(
     """
     expected = str(recorded["source"])
     if moved is None:
-        if expected not in builtin.NAMES and not Path(expected).exists():
+        if expected.startswith(PREFIX):
+            return in_use(expected)
+        if expected not in builtin.NAMES and not is_address(expected) and not is_there(expected):
             raise DataError(
                 f"the run expects its images at {expected}, which does not exist; give --data NEW_PLACE, the folder, "
                 "zip or list where they are now"
@@ -42,10 +49,10 @@ def locate_data(
     if not is_data_of(recorded, images):
         known = {name: label for names in recorded["splits"].values() for name, label in names.items()}
         raise DataError(
-            f"--data has to hold the images of the run, which were at {expected}; {moved} holds others "
+            f"--data has to hold the images of the run, which were at {expected}; {images.source} holds others "
             f"({_difference(known, images)}); give the place to which they were moved or copied"
         )
-    return images.source
+    return images.source if is_place(moved) else images
 
 
 def is_data_of(recorded: Mapping[str, Any], images: ImageSet) -> bool:

@@ -4,6 +4,7 @@ Enters: listed images and settings. Leaves: `Prepared` with one loader per split
 print. Called by `training/session.py`; the evaluation half is `prepare_evaluation.py`.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,12 +16,13 @@ from catseye.data.check.copies import copy_groups
 from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.findings import Verdict
 from catseye.data.check.rules import find_faults
+from catseye.data.decode import decode_all
 from catseye.data.groups import Groups, keep_together, related_groups
-from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader, decode_all
+from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
 from catseye.data.splits import keep_in_training, split
 from catseye.data.storage import EVALUATION_BATCH, choose_storage, decoded_bytes, refuse_bad
-from catseye.data.survey import Survey, choose_input_px, survey
+from catseye.data.survey import Sight, choose_input_px, first_sight, read_all
 from catseye.data.value_range import choose_value_range, describe_range
 from catseye.errors import UsageError
 from catseye.machine.cores import num_cores
@@ -96,14 +98,17 @@ def prepare(
     images = replace(images, value_range=choose_value_range(images, settings, seed=seed))
     related = related_groups(images, settings.group_by)
     near = settings.near_copies == "together" and not images.published and len(images) <= MAX_LOOKED
-    found = survey(images, seed=seed, near=near)
-    spec = _choose_spec(settings, found, expected).model_copy(update={"value_range": images.value_range})
+    sight = first_sight(images, seed=seed, near=near)
+    spec = _choose_spec(settings, sight, expected).model_copy(update={"value_range": images.value_range})
+    num_readable = len(images) - len(sight.unreadable)
+    in_memory, reason = choose_storage(settings, decoded_bytes(num_readable, spec), min_area, device, num_sharing)
+    found, decoded = read_all(images, sight, seed=seed, near=near, spec=spec if in_memory else None, share=num_sharing)
     bad = dict(found.unreadable)
-    usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
-    in_memory, reason = choose_storage(settings, decoded_bytes(len(usable), spec), min_area, device, num_sharing)
-    if in_memory:
-        pixels, usable, unreadable = decode_all(images, usable, spec)
-        bad |= unreadable
+    if decoded is not None:
+        pixels, usable = decoded.pixels, decoded.usable
+        bad |= decoded.bad
+    else:
+        usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
     refuse_bad(images, bad, settings.strict)
     together = keep_together(found.groups, related, found.near.pairs if found.near else None)
     splits = _draw_sides(images, usable, together, settings, seed)
@@ -115,7 +120,7 @@ def prepare(
     verdict = make_verdict(facts, find_faults(facts))
     verdict.refuse()
     train = there[splits[there] == TRAIN]
-    if in_memory:
+    if decoded is not None:
         row = np.full(len(images), -1, np.int64)
         row[usable] = np.arange(len(usable))
         spec = spec if expected else _with_statistics(spec, pixels, row[train])
@@ -197,18 +202,17 @@ def without_left_out(facts: DataFacts) -> DataFacts:
     return replace(facts, equal=equal, twins=twins)
 
 
-def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | None) -> Preprocessing:
+def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None) -> Preprocessing:
     side = settings.input_px
     if side == "auto":
         side = round(expected.px * LARGER_THAN_TRAINED / 32) * 32 if expected else choose_input_px(found.median_px)
-    if not 8 <= side <= 1024:
-        raise UsageError(f"data.input_px: a side of 8 to 1024 pixels; got {side}")
+    height, width = (side, side) if isinstance(side, int) else side
     if expected is not None:
         if settings.channels == 1:
             raise UsageError("data.channels = 1 does not fit published weights, which take colour; leave it out")
         return Preprocessing(
-            height_px=side,
-            width_px=side,
+            height_px=height,
+            width_px=width,
             resize=settings.resize,
             filter=expected.filter,
             mean=expected.mean,
@@ -216,8 +220,8 @@ def _choose_spec(settings: DataSettings, found: Survey, expected: Expected | Non
         )
     channels = (1 if found.greyscale else 3) if settings.channels == "auto" else settings.channels
     return Preprocessing(
-        height_px=side,
-        width_px=side,
+        height_px=height,
+        width_px=width,
         channels=channels,
         resize=settings.resize,
         mean=(0.0,) * channels,
@@ -233,13 +237,19 @@ def _statistics_sample(indices: Indices, seed: int) -> Indices:
 
 def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8], rows: Indices) -> Preprocessing:
     """Mean and standard deviation of the training images, rounded to what four digits can say."""
-    total = np.zeros(spec.channels)
-    squares = np.zeros(spec.channels)
-    at_once = max(1, STATISTICS_BYTES // (spec.height_px * spec.width_px * spec.channels))
-    for start in range(0, len(rows), at_once):  # in portions: the floats take eight times the memory of the pixels
-        portion = pixels[rows[start : start + at_once]].reshape(-1, spec.channels) / 255
-        total += portion.sum(0)
-        squares += (portion**2).sum(0)
+    # Sums of whole numbers, which are exact; the channels are told apart at the end, since NumPy is slow at reducing
+    # an axis of three.
+    shape = (-1, spec.width_px * spec.channels)
+    total, squares = (np.zeros(shape[1], np.uint64) for _ in range(2))
+    # In portions: the squares take twice the memory, and 65,536 of 255 * 255 are what 32 bits hold.
+    at_once = max(1, min(STATISTICS_BYTES // math.prod(pixels.shape[1:]), 65_536 // spec.height_px))
+    for start in range(0, len(rows), at_once):
+        portion = pixels[rows[start : start + at_once]].reshape(shape)
+        total += portion.sum(0, dtype=np.uint32)
+        squares += np.square(portion, dtype=np.uint16).sum(0, dtype=np.uint32)
+    total, squares = (
+        each.reshape(-1, spec.channels).sum(0) / scale for each, scale in ((total, 255), (squares, 255**2))
+    )
     count = len(rows) * spec.height_px * spec.width_px
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))

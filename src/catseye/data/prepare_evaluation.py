@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
-from catseye.data.loaders import MemoryLoader, StreamLoader, decode_all
-from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, UnclearLayout, open_source
+from catseye.data.decode import decode_all
+from catseye.data.loaders import MemoryLoader, StreamLoader
+from catseye.data.sources import SPLIT_LABELS, TEST, VAL, Images, ImageSet, UnclearLayout, open_source
 from catseye.data.storage import EVALUATION_BATCH, evaluation_loader, fits_in_memory, refuse_bad
 from catseye.errors import DataError
 from catseye.machine.cores import num_cores
@@ -26,7 +27,7 @@ LAYOUTS: tuple[Literal["splits", "classes"], ...] = ("splits", "classes")
 
 
 def prepare_evaluation(
-    source: str | Path,
+    source: Images,
     spec: Preprocessing,
     classes: tuple[str, ...],
     *,
@@ -48,7 +49,7 @@ def prepare_evaluation(
     images = open_for_classes(source, classes, data_dir, settings)
     unknown = sorted(set(images.classes) - set(classes))
     if unknown:
-        raise DataError(f"{source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
+        raise DataError(f"{images.source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
     number = np.array([classes.index(name) for name in images.classes], dtype=np.int64)
     splits = images.splits
     if chosen is not None:
@@ -71,7 +72,7 @@ def prepare_evaluation(
 
 
 def open_for_classes(
-    source: str | Path, classes: tuple[str, ...], data_dir: Path | None, settings: DataSettings | None
+    source: Images, classes: tuple[str, ...], data_dir: Path | None, settings: DataSettings | None
 ) -> ImageSet:
     """DATA; of two readings of its folders the one whose classes a model knows.
 
@@ -93,7 +94,7 @@ def open_for_classes(
 
 
 def prepare_foreign(
-    source: str | Path, spec: Preprocessing, *, device: torch.device, data_dir: Path | None = None
+    source: Images, spec: Preprocessing, *, device: torch.device, data_dir: Path | None = None
 ) -> MemoryLoader:
     """At most 10,000 images of something else, whatever their classes, as a model's input; their labels mean nothing.
 

@@ -133,6 +133,9 @@ def _groups_by_class(
         images[int(groups[index])].append(index)
     by_class: dict[int, list[list[int]]] = defaultdict(list)
     for members in images.values():
+        if len(members) == 1:  # nearly all, as a rule
+            by_class[int(labels[members[0]])].append(members)
+            continue
         votes = Counter(labels[members].tolist())
         by_class[min(votes, key=lambda label: (-votes[label], label))].append(members)
     return [by_class[label] for label in sorted(by_class)]

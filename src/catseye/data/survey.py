@@ -1,33 +1,57 @@
 """A first look at the images before anything is decided: equal files, typical size, grey or colour.
 
-Enters: `ImageSet`. Leaves: `Survey`. Called by `prepare.py`. A file is read at most once: only those that share their
-size with another one (they may be equal) and a sample (for size and colour) are read at all, unless
-near duplicates are looked for.
+Enters: `ImageSet`. Leaves: `Sight`, after a sample was decoded, and `Survey`. Called by `prepare.py`. A file is read at
+most once: only those that share their size with another one (they may be equal) and a sample (for size and colour) are
+read at all, unless near duplicates are looked for or the pixels are wanted. What was found is kept (cache.py).
 """
 
 import hashlib
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from catseye.counting import count
-from catseye.data.check.copies import Glances, find_copies, fine_spec
+from catseye.data.cache import KeptEntry, keep_entry, kept_entry, key_of, worth_keeping
+from catseye.data.check.copies import Glances, described_twins, find_copies, restored_twins
 from catseye.data.check.duplicates import THUMB_PX, Twins
 from catseye.data.check.looks import make_thumb
+from catseye.data.decode import Decoded, keep_decoded, kept_decoded
+from catseye.data.file_facts import FileStamps, file_facts, stamp_files
 from catseye.data.groups import Groups
+from catseye.data.pool import room_for, shared_out
+from catseye.data.reading import Portion, Wish, is_lossy, read_portion
 from catseye.data.sources import ImageSet
-from catseye.data.sources.image_set import content_digest as content_digest
+from catseye.data.sources.image_set import content_digest
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
-from catseye.preprocess import Pixels, open_image, preprocess_sized
+from catseye.machine.waiting import Waiting
+from catseye.preprocess import Pixels, Preprocessing, open_image
 from catseye.seeds import derive
 
 SAMPLE = 500  # images decoded to learn size and colour
-_PORTION = 4096
-_LOSSY_HEADS = (b"\xff\xd8\xff", b"RIFF")  # JPEG, WebP
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the file system and a sample of the images told, before all of them are read.
+
+    Shape: of n images in the sample: digests (n, 16) uint8, glances (n, ...).
+    """
+
+    facts: FileStamps
+    sample: NDArray[np.int64]
+    median_px: float
+    greyscale: bool
+    unreadable: dict[int, str]
+    digests: Pixels
+    glances: Glances
 
 
 @dataclass(frozen=True)
@@ -54,14 +78,58 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Glance:
-    """What one reading of a file told. `digest`, sizes and `thumb` are empty where they were not asked for."""
+    """What one image of the sample told. `side_px` is the geometric mean of the sides."""
 
-    digest: bytes = b""
-    side_px: float = 0.0  # geometric mean of the sides
-    grey: bool = True
-    short_px: int = 0
-    lossless: bool = True
-    thumb: Pixels | None = None
+    digest: bytes
+    side_px: float
+    grey: bool
+    short_px: int
+    lossless: bool
+    thumb: Pixels | None
+
+
+def first_sight(images: ImageSet, *, seed: int = 0, near: bool = False) -> Sight:
+    """Ask for every file, and decode a sample: what the input of a network is chosen by.
+
+    Raises:
+        DataError: no image of the sample can be read.
+
+    """
+    facts = file_facts(images)
+    sample = _survey_sample(len(images), facts.unreadable, seed)
+    key = key_of("sight", facts.stamp, seed, near, images.value_range)
+    if (kept := kept_entry(key)) is not None:
+        arrays, said = kept.arrays, kept.facts
+        unreadable = {int(index): reason for index, reason in said["unreadable"].items()}
+        glances = Glances(arrays["thumbs"], arrays["short_px"], arrays["lossless"])
+        bad = facts.unreadable | unreadable
+        return Sight(facts, sample, said["median_px"], said["greyscale"], bad, arrays["digests"], glances)
+    begun = time.monotonic()
+    glances, digests = _no_glances(len(sample)), np.zeros((len(sample), 16), np.uint8)
+    sides: list[float] = []
+    greyscale, unreadable = True, {}
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for row, seen in enumerate(pool.map(partial(_glance, images, near=near), sample.tolist())):
+            if isinstance(seen, str):
+                unreadable[int(sample[row])] = seen
+                continue
+            sides.append(seen.side_px)
+            greyscale &= seen.grey
+            digests[row] = np.frombuffer(seen.digest, np.uint8)
+            glances.sides_px[row], glances.lossless[row] = seen.short_px, seen.lossless
+            if seen.thumb is not None:
+                glances.thumbs[row] = seen.thumb
+    bad = facts.unreadable | unreadable
+    if not sides:
+        raise DataError(
+            f"{images.source}: none of {count(len(images), 'image')} can be read; first reason: "
+            f"{next(iter(bad.values()))}"
+        )
+    median_px, took_s = float(np.median(sides)), time.monotonic() - begun
+    arrays = {"digests": digests, "thumbs": glances.thumbs, "short_px": glances.sides_px, "lossless": glances.lossless}
+    if worth_keeping(took_s) and facts.stamp == stamp_files(images):
+        keep_entry(key, took_s, arrays, {"median_px": median_px, "greyscale": greyscale, "unreadable": unreadable})
+    return Sight(facts, sample, median_px, greyscale, bad, digests, glances)
 
 
 def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
@@ -73,47 +141,132 @@ def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
         DataError: no image of the sample can be read.
 
     """
-    sizes, unreadable = _sizes(images)
-    sample = _survey_sample(len(images), unreadable, seed)
-    times = Counter(sizes)  # only files of equal size can be equal
-    hashed = {index for index, size in enumerate(sizes) if times[size] > 1}
-    wanted = [i for i in range(len(images)) if i not in unreadable and (near or i in hashed or i in sample)]
-    groups = np.arange(len(images), dtype=np.int64)
-    first: dict[bytes, int] = {}
-    sides: list[float] = []
-    greyscale = True
-    glances = _no_glances(len(images)) if near else None
-    digests = [b""] * len(images)
+    return read_all(images, first_sight(images, seed=seed, near=near), seed=seed, near=near)[0]
 
-    def look(index: int) -> _Glance | str:
-        return _glance(images, index, hashed=near or index in hashed, sampled=index in sample, near=near)
 
-    with ThreadPoolExecutor(num_cores()) as pool:
-        for start in range(0, len(wanted), _PORTION):  # in portions, so that the queue of results stays short
-            portion = wanted[start : start + _PORTION]
-            for index, found in zip(portion, pool.map(look, portion), strict=True):
-                if isinstance(found, str):
-                    unreadable[index] = found
-                    continue
-                digests[index] = found.digest
-                if index in hashed:
-                    groups[index] = first.setdefault(found.digest, index)
-                if index in sample:
-                    sides.append(found.side_px)
-                    greyscale &= found.grey
-                if glances is not None and found.thumb is not None:
-                    glances.thumbs[index] = found.thumb
-                    glances.sides_px[index], glances.lossless[index] = found.short_px, found.lossless
-    if not sides:
-        raise DataError(
-            f"{images.source}: none of {count(len(images), 'image')} can be read; first reason: "
-            f"{next(iter(unreadable.values()))}"
+def read_all(
+    images: ImageSet,
+    sight: Sight,
+    *,
+    seed: int = 0,
+    near: bool = False,
+    spec: Preprocessing | None = None,
+    share: int = 1,
+) -> tuple[Survey, Decoded | None]:
+    """The survey, and with a `spec` all images as such inputs: each file is read once for both.
+
+    `share` processes of this machine do the same at the same time.
+    """
+    stamp = sight.facts.stamp
+    key = key_of("survey", stamp, seed, near, images.mirror_safe, images.value_range)
+    wanted = np.setdiff1d(np.arange(len(images)), list(sight.unreadable)).astype(np.int64)
+    decoded = kept_decoded(images, wanted, spec, stamp) if spec is not None else None
+    kept = kept_entry(key)
+    if kept is not None and (spec is None or decoded is not None):
+        return _restored(images, sight, kept), decoded
+    begun = time.monotonic()
+    into = None
+    if spec is not None and decoded is None:
+        into = room_for(len(wanted), (spec.height_px, spec.width_px, spec.channels))
+    everything = _Everything(images, sight, near)
+    everything.read(wanted, spec if into is not None else None, into, share)
+    if into is not None and spec is not None:
+        bad = {index: reason for index, reason in everything.unreadable.items() if index not in sight.unreadable}
+        decoded = Decoded.without(bad, into, wanted)
+    took_s = time.monotonic() - begun
+    found = everything.judged()
+    if stamp and worth_keeping(time.monotonic() - begun) and stamp == stamp_files(images):
+        if into is not None and spec is not None and decoded is not None:
+            keep_decoded(images, wanted, spec, stamp, took_s, decoded)
+        keep_entry(key, time.monotonic() - begun, *_described(found))
+    return found, decoded
+
+
+class _Everything:
+    """What is learnt of all images, row by row of `ImageSet`; the sample's rows are there already."""
+
+    def __init__(self, images: ImageSet, sight: Sight, near: bool) -> None:
+        self.images, self.sight, self.near = images, sight, near
+        self.unreadable = dict(sight.unreadable)
+        self.digests = np.zeros((len(images), 16), np.uint8)
+        self.digests[sight.sample] = sight.digests
+        self.glances = _no_glances(len(images)) if near else None
+        if self.glances is not None:
+            self.glances.thumbs[sight.sample] = sight.glances.thumbs
+            self.glances.sides_px[sight.sample] = sight.glances.sides_px
+            self.glances.lossless[sight.sample] = sight.glances.lossless
+        times = Counter(sight.facts.sizes)  # only files of equal size can be equal
+        self.hashed = np.array([times[size] > 1 for size in sight.facts.sizes], bool)
+
+    def read(self, wanted: NDArray[np.int64], spec: Preprocessing | None, into: Pixels | None, share: int) -> None:
+        """Read what has to be read: everything for pixels, else what the sample did not tell."""
+        known = np.zeros(len(self.images), bool)
+        known[self.sight.sample] = True
+        asked = wanted if spec is not None else wanted[(self.near | self.hashed[wanted]) & ~known[wanted]]
+        wish = Wish(True, self.near, spec)
+
+        def work(rows: range) -> Portion:
+            part = slice(rows.start, rows.stop)
+            return read_portion(self.images, asked[part].tolist(), wish, into[part] if into is not None else None)
+
+        with Waiting("reading images", len(asked)) as waiting:
+            for rows, part in shared_out(work, len(asked), share=share):
+                self._take(part, known)
+                waiting.step(len(rows))
+
+    def _take(self, part: Portion, known: NDArray[np.bool_]) -> None:
+        self.unreadable.update(part.bad)
+        at = np.array(part.indices, np.int64)
+        # A sample's image keeps the look that its whole size gave.
+        good = ~known[at] & ~np.isin(at, list(part.bad))
+        at = at[good]
+        self.digests[at] = part.digests[good]
+        if self.glances is not None:
+            self.glances.thumbs[at] = part.thumbs[good]
+            self.glances.sides_px[at], self.glances.lossless[at] = part.short_px[good], part.lossless[good]
+
+    def judged(self) -> Survey:
+        """The survey of it."""
+        images, glances = self.images, self.glances
+        readable = np.ones(len(images), bool)
+        readable[list(self.unreadable)] = False
+        groups = np.arange(len(images), dtype=np.int64)
+        first: dict[bytes, int] = {}
+        digests = [each.tobytes() if good else b"" for each, good in zip(self.digests, readable, strict=True)]
+        for index in np.flatnonzero(self.hashed & readable).tolist():
+            groups[index] = first.setdefault(digests[index], index)
+        twins = None
+        if glances is not None:
+            glances.sides_px[~readable] = 0
+            twins = find_copies(images, glances, (groups == np.arange(len(images))) & (glances.sides_px > 0))
+        sight, sha256 = self.sight, _fingerprint_of(images, self.sight.facts.sizes)
+        return Survey(
+            groups, self.unreadable, sight.median_px, sight.greyscale, sha256, twins, digests if self.near else None
         )
-    twins = None
-    if glances is not None:
-        twins = find_copies(images, glances, (groups == np.arange(len(images))) & (glances.sides_px > 0))
-    sha256 = _fingerprint_of(images, sizes)
-    return Survey(groups, unreadable, float(np.median(sides)), greyscale, sha256, twins, digests if near else None)
+
+
+def _described(found: Survey) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """A survey as what is kept of it; the fingerprint is made anew, for it says how the images are labelled."""
+    arrays: dict[str, NDArray[Any]] = {"groups": found.groups}
+    if found.digests is not None:
+        whole = b"".join(each or bytes(16) for each in found.digests)
+        arrays["digests"] = np.frombuffer(whole, np.uint8).reshape(-1, 16)
+    twins, said = described_twins(found.near) if found.near is not None else ({}, {})
+    return arrays | twins, {"unreadable": found.unreadable, **said}
+
+
+def _restored(images: ImageSet, sight: Sight, kept: KeptEntry) -> Survey:
+    arrays, said = kept.arrays, kept.facts
+    unreadable = {int(index): reason for index, reason in said["unreadable"].items()}
+    digests = None
+    if "digests" in arrays:
+        whole = arrays["digests"].tobytes()
+        digests = [whole[start : start + 16] for start in range(0, len(whole), 16)]
+        for index in unreadable:
+            digests[index] = b""
+    twins = restored_twins(kept) if "pairs" in arrays else None
+    sha256 = _fingerprint_of(images, sight.facts.sizes)
+    return Survey(arrays["groups"], unreadable, sight.median_px, sight.greyscale, sha256, twins, digests)
 
 
 def _no_glances(num: int) -> Glances:
@@ -121,27 +274,19 @@ def _no_glances(num: int) -> Glances:
     return Glances(thumbs, np.zeros(num, np.int32), np.ones(num, bool))
 
 
-def _glance(images: ImageSet, index: int, *, hashed: bool, sampled: bool, near: bool) -> _Glance | str:
+def _glance(images: ImageSet, index: int, *, near: bool) -> _Glance | str:
     """One reading of one file, or the reason why it cannot be used."""
     try:
         content = images.read(index)
     except ImageError as error:
         return str(error)
-    digest = content_digest(content) if hashed else b""
-    if not (sampled or near):
-        return _Glance(digest)
-    lossless = not (isinstance(content, bytes) and content.startswith(_LOSSY_HEADS))
     try:
-        if not sampled:  # a JPEG is decoded at a part of its size, which is enough to be compared
-            pixels, (width, height) = preprocess_sized(content, fine_spec(images))
-            small = pixels.reshape(THUMB_PX, 4, THUMB_PX, 4, 3).mean((1, 3)).round().astype(np.uint8)
-            return _Glance(digest, short_px=min(width, height), lossless=lossless, thumb=small)
         image = open_image(content, value_range=images.value_range or "own")
         thumb = make_thumb(image) if near else None
     except ImageError as error:
         return f"{images.names[index]}: {error}"
-    side_px = (image.width * image.height) ** 0.5
-    return _Glance(digest, side_px, _is_grey(image), min(image.size), lossless, thumb)
+    side_px, lossless = (image.width * image.height) ** 0.5, not is_lossy(content)
+    return _Glance(content_digest(content), side_px, _is_grey(image), min(image.size), lossless, thumb)
 
 
 def _is_grey(image: Image.Image) -> bool:
@@ -151,24 +296,11 @@ def _is_grey(image: Image.Image) -> bool:
     return bool((pixels == pixels[..., :1]).all())
 
 
-def _sizes(images: ImageSet) -> tuple[list[int], dict[int, str]]:
-    sizes, unreadable = [], {}
-    for index in range(len(images)):
-        try:
-            size = images.read.size_bytes(index)
-            if size == 0:
-                unreadable[index] = f"{images.names[index]} is empty (0 bytes)"
-        except ImageError as error:
-            size, unreadable[index] = -1, str(error)
-        sizes.append(size)
-    return sizes, unreadable
-
-
-def _survey_sample(num_images: int, unreadable: dict[int, str], seed: int) -> frozenset[int]:
+def _survey_sample(num_images: int, unreadable: dict[int, str], seed: int) -> NDArray[np.int64]:
     readable = np.array([index for index in range(num_images) if index not in unreadable], np.int64)
     if len(readable) > SAMPLE:
-        readable = np.random.default_rng(derive(seed, "survey")).choice(readable, SAMPLE, replace=False)
-    return frozenset(readable.tolist())
+        readable = np.sort(np.random.default_rng(derive(seed, "survey")).choice(readable, SAMPLE, replace=False))
+    return readable
 
 
 def _fingerprint_of(images: ImageSet, sizes: list[int]) -> str:
@@ -181,7 +313,7 @@ def _fingerprint_of(images: ImageSet, sizes: list[int]) -> str:
 
 def fingerprint_images(images: ImageSet) -> str:
     """What tells whether listed images are the same as before, wherever they lie: names, classes, splits, sizes."""
-    return _fingerprint_of(images, _sizes(images)[0])
+    return _fingerprint_of(images, file_facts(images).sizes)
 
 
 def choose_input_px(median_px: float) -> int:

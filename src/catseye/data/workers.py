@@ -3,11 +3,9 @@
 Enters: a torch `DataLoader`. Leaves: its batches. Called by loaders.py.
 """
 
-import ctypes
 import multiprocessing.connection
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -21,7 +19,6 @@ from catseye.errors import WorkerError
 POLL_S = 2  # how soon a dead worker is noticed
 TIMEOUT_S = 120.0  # how long a worker may be silent before it counts as hanging
 EXIT_CODE_S = 2.0  # the most that a dead worker's exit code is waited for
-_PR_SET_PDEATHSIG = 1
 _ADVICE = "--set data.workers=0 decodes without worker processes"
 
 
@@ -81,14 +78,6 @@ def _bounded(workers: list[Any], hung: threading.Event) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def settle(worker: int) -> None:
-    """Runs first in every worker: Ctrl-C is the trainer's to answer, and a worker does not outlive its trainer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # A forked worker holds the lock of the run folder too, so an orphan would keep the run from being resumed.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

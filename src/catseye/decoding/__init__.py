@@ -4,6 +4,7 @@ Enters: bytes, or an image that Pillow has decoded. Leaves: sizes and costs to d
 name their cause. Called by preprocess.py, and by serving for the costs. Pillow and NumPy; no torch.
 
     headers.py        the first bytes of an uploaded format: its sides, and what kind of pixels
+    boxed.py          HEIC and AVIF: whether they are read here, and their sides
     costs.py          the memory that decoding takes, by format and size; the limits of sides and memory
     jpegs.py          decodes a JPEG and notices one that was cut off, whatever stands at its end
     greys.py          values of 16 and 32 bits and of floating point, to 8 bits by a range

@@ -21,6 +21,8 @@ _PER_PIXEL: dict[str, dict[str, float]] = {
     "BMP": {},
     "TIFF": {"1": 4, "L": 4, "I;16": 8, "I;16B": 8, "": 16},
     "PPM": {"": 12},
+    "AVIF": {"": 16},
+    "HEIF": {"": 14},
     "JPEG2000": {"L": 8, "I;16": 10, "": 28},
 }
 _OTHERWISE = 8.5
@@ -53,7 +55,7 @@ def decoding_bytes(header: Header, num_bytes: int, *, shrunk: int = 1, width_px:
         image = 8 * -(-header.width // shrunk) * -(-header.height // shrunk)
         return int(image + 2 * header.coefficients * padded + resized + RESERVE_BYTES)
     kinds = _PER_PIXEL.get(header.format, {"": 28})
-    kind, animated, _ = header.kind.partition(" animated")
+    kind, animated, _ = header.kind.partition(" animated") if header.kind != "bound" else ("", "", "")
     each = kinds.get(kind, kinds.get("", _OTHERWISE)) * (2 if animated else 1)
     copied = 2 * num_bytes if header.format == "WEBP" else 0  # Pillow reads the file whole, and passes it on
     return int(each * pixels + resized + copied + RESERVE_BYTES)

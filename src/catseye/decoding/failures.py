@@ -27,6 +27,7 @@ BROKEN = (
     OverflowError,
     KeyError,
     AttributeError,
+    RuntimeError,
 )
 
 
@@ -86,6 +87,13 @@ def _unidentified(content: bytes, formats: tuple[str, ...]) -> ImageError:
             )
         return ImageCutOff(f"begins as {known}, but its header is cut off or damaged; copy it again")
     listed = ", ".join(formats)
+    if known == "HEIC" and "HEIF" in formats:
+        return ImageCutOff("begins as HEIC, but its header is cut off or damaged; copy it again")
+    if known == "HEIC":
+        return UnknownFormat(
+            f"is HEIC, no image in a format that is read here ({listed}); save it as JPEG, or: pip install "
+            "'catseye[heif]'"
+        )
     if known:
         return UnknownFormat(f"is {known}, no image in a format that is read here ({listed})")
     return UnknownFormat(f"is no image in a format that is read here ({listed})")

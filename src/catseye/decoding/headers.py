@@ -8,12 +8,16 @@ by `costs.py`, preprocess.py and serving/engine.py.
 import struct
 from dataclasses import dataclass
 
+from catseye.decoding.boxed import boxed_format, boxed_size
+
 MAX_STEPS = 1000  # parts of a file that are walked over before its pixels; more are no photograph's
 MAX_SUB_BLOCKS = 10_000  # of 255 bytes: a GIF's comment of 2.5 MB
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # a JPEG's SOF markers
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _SHRINKABLE = {0xC0, 0xC1, 0xC2}  # DCT with Huffman codes: what `draft` decodes smaller, and what may be fed in parts
 SOS, EOI = 0xDA, 0xD9
+_SIDES = struct.Struct(">HHB")
+BOUND = "bound"  # the kind of a header whose sides are an upper bound
 
 
 @dataclass(slots=True)  # frozen would take as long as reading it
@@ -32,7 +36,7 @@ class Header:
 
 
 def read_header(content: bytes) -> Header | None:
-    r"""What the first bytes say; None where they belong to none of JPEG, PNG, WebP, BMP, GIF.
+    r"""What the first bytes say; None where they belong to none of JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC.
 
     >>> read_header(b"GIF89a\x10\0\x20\0\0\0\0\x2c\0\0\0\0\x10\0\x20\0\0")
     Header(format='GIF', width=16, height=32, kind='', coefficients=0.0, starts_at=0)
@@ -44,44 +48,59 @@ def read_header(content: bytes) -> Header | None:
                 return read(content)
             except (IndexError, ValueError, struct.error):
                 return Header(name)  # cut off, or made up
+    if content[4:8] == b"ftyp":
+        return _boxed_header(content)
     return None
 
 
+def _boxed_header(content: bytes) -> Header | None:
+    """HEIC and AVIF. The sides are those of the largest image in the file: it may show a smaller part of it."""
+    try:
+        name = boxed_format(content)
+        return Header(name, *boxed_size(content), kind=BOUND) if name else None
+    except (IndexError, ValueError, struct.error):
+        return Header(name) if (name := boxed_format(content[:32].ljust(32, b" "))) else None
+
+
 def _jpeg_header(content: bytes) -> Header:
-    """Walk from marker to marker up to the first scan, as Pillow does."""
-    at, frame = 2, Header("JPEG")
+    """Walk from marker to marker up to the first scan, as Pillow does. Nothing is made on the way: the server waits."""
+    at, width, height, kind, coefficients = 2, 0, 0, "", 0.0
     for _ in range(MAX_STEPS):
         if content[at] != 0xFF:  # what a broken writer left between two parts
             at = content.index(b"\xff", at)
-        while content[at] == 0xFF:
+        marker = content[at + 1]
+        while marker == 0xFF:
             at += 1
-        marker = content[at]
-        at += 1
-        if 0xD0 <= marker <= 0xD8 or marker in (0, 1):
-            continue
-        (length,) = struct.unpack_from(">H", content, at)
+            marker = content[at + 1]
+        at += 2
         if marker in _FRAMES:
-            frame = _jpeg_frame(content, at, marker)
+            width, height, kind, coefficients = _jpeg_frame(content, at, marker)
         elif marker == SOS:
-            scanned = content[at + 2]
-            whole = frame.coefficients if "progressive" in frame.kind or scanned < int(frame.kind[-1:] or 0) else 0.0
-            return Header("JPEG", frame.width, frame.height, frame.kind, whole, at - 2)
+            if "progressive" not in kind and content[at + 2] >= int(kind[-1:] or 0):
+                coefficients = 0.0
+            return Header("JPEG", width, height, kind, coefficients, at - 2)
         elif marker == EOI:
             break
-        at += length
+        elif 0xD0 <= marker <= 0xD8 or marker <= 1:
+            continue
+        at += content[at] << 8 | content[at + 1]
     return Header("JPEG")
 
 
-def _jpeg_frame(content: bytes, at: int, marker: int) -> Header:
-    """SOF: sides, and the samples per pixel of all components together. `kind` ends in the number of components."""
-    height, width, num_components = struct.unpack_from(">HHB", content, at + 3)
-    factors = [content[at + 9 + 3 * number] for number in range(num_components)]
-    areas = [(each >> 4) * (each & 15) for each in factors]
-    largest = max((each >> 4 for each in factors), default=1) * max((each & 15 for each in factors), default=1)
+def _jpeg_frame(content: bytes, at: int, marker: int) -> tuple[int, int, str, float]:
+    """SOF: sides, and the samples per pixel of all components together. The kind ends in the number of components."""
+    height, width, num_components = _SIDES.unpack_from(content, at + 3)
+    area, across, down = 0, 1, 1
+    for each in content[at + 9 : at + 9 + 3 * num_components : 3]:
+        wide, high = each >> 4, each & 15
+        area += wide * high
+        across, down = across if across > wide else wide, down if down > high else high
+    if len(content) <= at + 6 + 3 * num_components:
+        raise IndexError("it is cut off")
     words = "progressive" if marker in _PROGRESSIVE else "sequential"
     if marker not in _SHRINKABLE:
         words += " whole"
-    return Header("JPEG", width, height, f"{words} {num_components}", sum(areas) / max(1, largest))
+    return width, height, f"{words} {num_components}", area / (across * down)
 
 
 def _png_header(content: bytes) -> Header:

@@ -16,7 +16,16 @@ _BEGINNINGS = (
     (b"\x1f\x8b", "a gzip file"),
     (b"<svg", "an SVG"),
 )
-_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF", b"avis": "AVIF", b"mp42": "a video"}
+_BRANDS = {
+    b"heic": "HEIC",
+    b"heix": "HEIC",
+    b"mif1": "HEIC",
+    b"heim": "HEIC",
+    b"hevc": "HEIC",
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"mp42": "a video",
+}
 
 
 def name_of(content: bytes) -> str:

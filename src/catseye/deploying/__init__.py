@@ -2,6 +2,7 @@
 
 Enters: a model file and facts of the place. Leaves: files. Called by cli.
 
+    deploy.py        one function per target
     targets.py       what the user says of a cluster, or of machines for a training
     rendering.py     the model, templates and the folder that every target shares
     budget.py        what a server needs: time to stop, memory, requests per second

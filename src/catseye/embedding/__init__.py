@@ -9,5 +9,6 @@ evaluation (the k-NN line of a report), review, lab and `catseye embed`, `catsey
     neighbours.py   exact search by matrix products; a k-NN classifier
     head.py         a linear head on features, and what it says of images that it has not seen
     teaching.py     labels from few decisions: what to ask next, what to propose
+    walks.py        both walks, from a model and DATA, for a program and for cli
     search.py       the walk behind `catseye search`
 """

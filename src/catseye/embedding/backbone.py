@@ -17,7 +17,7 @@ from torch import nn
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.prepare import LARGER_THAN_TRAINED
 from catseye.data.sources import ImageSet
-from catseye.data.survey import content_digest
+from catseye.data.sources.image_set import content_digest
 from catseye.data.value_range import choose_value_range
 from catseye.errors import ImageError
 from catseye.machine.cores import num_cores

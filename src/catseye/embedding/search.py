@@ -11,7 +11,7 @@ from catseye.embedding.backbone import Backbone, open_backbone
 from catseye.embedding.features import Features
 from catseye.embedding.neighbours import find_neighbours
 from catseye.errors import DataError, UsageError
-from catseye.preprocess import Preprocessing, preprocess
+from catseye.preprocess import ImageSource, Preprocessing, preprocess
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Hit:
 
 
 def search(
-    features: Features, image: str | Path, *, top: int = 20, model: str | Path | None = None, device: str = "auto"
+    features: Features, image: ImageSource, *, top: int = 20, model: str | Path | None = None, device: str = "auto"
 ) -> list[Hit]:
     """The `top` images of the file whose features have the largest cosine to those of `image`.
 

@@ -27,4 +27,5 @@ exporting and cli.
     corrected.py      runs with and without corrections, on the same corrected images
     compare.py        the walk behind `catseye compare`
     evaluate.py       the walk behind `catseye evaluate`
+    answered.py       the answer to every image: as a table, and the mistakes with their images
 """

@@ -5,18 +5,18 @@ none, chooses the threshold of the probability, and measures all on images that 
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import softmax
+from catseye.data.sources import Images
 from catseye.errors import UsageError
 from catseye.evaluation.calibration import Calibration, fit_temperature, fit_vector, judge
 from catseye.evaluation.familiarity import FamiliarityFit
 from catseye.evaluation.measure import MeasuredModel, measure
-from catseye.evaluation.rejection import Rejection, choose_threshold
+from catseye.evaluation.rejection import Rejection, choose_threshold, parse_share
 from catseye.evaluation.strangers import (
     Strangers,
     familiarity_of,
@@ -24,7 +24,9 @@ from catseye.evaluation.strangers import (
     learn_run_familiarity,
     stored_fit,
 )
+from catseye.files import StrPath
 from catseye.manifest import METADATA_KEY, Manifest
+from catseye.notebook import Html, html_of
 from catseye.runs import open_run, read_tensors, write_json, write_tensors
 from catseye.runtimes.loading import open_model
 
@@ -63,6 +65,9 @@ class Calibrated:
             "familiarity_is_new": self.familiarity_is_new,
         }
 
+    def _repr_html_(self) -> str:
+        return Html("".join(f"<p>{html_of(line)}</p>" for line in self.to_lines()))
+
     def to_lines(self) -> list[str]:
         """What a terminal shows."""
         count = self.validation.num_images
@@ -95,20 +100,20 @@ class Calibrated:
 
 
 def calibrate(
-    run: str | Path,
+    run: StrPath,
     *,
-    max_risk: float | None = None,
-    against: str | Path | None = None,
-    data: str | Path | None = None,
+    max_risk: float | str | None = None,
+    against: Images | None = None,
+    data: Images | None = None,
     device: str = "auto",
-    data_dir: str | Path | None = None,
+    data_dir: StrPath | None = None,
 ) -> Calibrated:
     """Fit the temperature of a run on its validation images and store it in its model file.
 
-    With `max_risk`, 0 to 1, also the probability below which the answer is "unknown"; without it, none is stored. A run
-    that cannot tell strangers by their features learns to; one that can keeps what it has. `against` names images of
-    something else, to measure how well they are recognised as that. `data` is where the run's images are now, if they
-    were moved. Exported files made before do not change: export again. Writes calibration.json.
+    With `max_risk`, 0 to 1 or "2%", also the probability below which the answer is "unknown"; without it, none is
+    stored. A run that cannot tell strangers by their features learns to; one that can keeps what it has. `against`
+    names images of something else, to measure how well they are recognised as that. `data` is where the run's images
+    are now, if they were moved. Exported files made before do not change: export again. Writes calibration.json.
 
     Raises:
         UsageError: the run has no validation images. DataError: they are gone, or `data` holds others.
@@ -116,10 +121,14 @@ def calibrate(
 
     """
     opened = open_run(run)
+    if isinstance(max_risk, str):
+        max_risk = parse_share(max_risk, "--max-risk")
     model = open_model(opened.path, device=device)
     recorded = opened.data["splits"]
     if not recorded.get("val"):
-        raise UsageError(f"{run} has no validation images to calibrate on; train with data.val_fraction above 0")
+        raise UsageError(
+            f"{opened.path} has no validation images to calibrate on; train with data.val_fraction above 0"
+        )
     measured = measure(model, data_dir=data_dir, split="val", moved=data)
     validation = measured.outputs
     temperature = fit_temperature(validation.logits, validation.labels)
@@ -152,7 +161,7 @@ def calibrate(
     )
     if against is not None:
         own = held_out.outputs.logits, familiarity, "test" if test else "validation"
-        result = replace(result, strangers=judge_strangers(model, changed, own, fit, str(against), data_dir))
+        result = replace(result, strangers=judge_strangers(model, changed, own, fit, against, data_dir))
     tensors, _ = read_tensors(opened.model_path)
     if fit is not None and stored is None:
         tensors |= _as_tensors(fit)

@@ -4,15 +4,16 @@ Enters: runs, or exported files with DATA. Leaves: `RunComparison`. Called by cl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
+from catseye.data.sources import Images
 from catseye.errors import UsageError
+from catseye.evaluation.answered import AnsweredImage, AnsweredImages, answered
 from catseye.evaluation.corrected import (
     CorrectionsWorth,
     data_without_corrections,
@@ -25,10 +26,13 @@ from catseye.evaluation.corrected import (
 from catseye.evaluation.measure import MeasuredModel, measure
 from catseye.evaluation.metrics import confusion_matrix, macro_f1, wilson_interval
 from catseye.evaluation.statistics import holm, mcnemar, mean_and_spread
+from catseye.files import StrPath, path_of
+from catseye.notebook import Html, html_of, html_table
 from catseye.runs import open_run
 from catseye.runtimes.loading import open_model
 
 ALPHA = 0.05
+MAX_DISAGREEMENTS = 12
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,17 @@ class RunComparison:
     groups: tuple[RunGroup, ...]
     notes: tuple[str, ...]
     corrections: tuple[CorrectionsWorth, ...] = ()
+    disagreements: AnsweredImages | None = field(default=None, repr=False)  # images that not all models have right
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (r.name, r.network, r.seed, f"{r.accuracy:.2%}", f"{r.low:.2%} – {r.high:.2%}", f"{r.macro_f1:.3f}")
+            for r in self.rows
+        ]
+        table = html_table(("model", "network", "seed", "accuracy", "95 % interval", "macro F1"), rows)
+        lines = "".join(f"<li>{html_of(line)}</li>" for line in self.to_lines())
+        shown = self.disagreements._repr_html_() if self.disagreements else ""
+        return Html(f"{table}<ul>{lines}</ul>{shown}")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -106,11 +121,11 @@ class RunComparison:
 
 
 def compare(
-    models: Sequence[str | Path],
-    data: str | Path | None = None,
+    models: Sequence[StrPath],
+    data: Images | None = None,
     *,
     device: str = "auto",
-    data_dir: str | Path | None = None,
+    data_dir: StrPath | None = None,
 ) -> RunComparison:
     """Ask two or more models about the same held-out images.
 
@@ -121,9 +136,10 @@ def compare(
         UsageError: fewer than two models, other classes, other data, or no image in common.
 
     """
+    models = [path_of(model) for model in models]
     if len(models) < 2:
         raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
-    if len({str(Path(path)) for path in models}) < len(models):
+    if len(set(models)) < len(models):
         raise UsageError("compare was given the same model twice")
     found = [measure(open_model(path, device=device), data, data_dir=data_dir, held_out_only=False) for path in models]
     first = found[0]
@@ -155,6 +171,24 @@ def compare(
     worth = worth_of_corrections(found, [each == labels for each in answers], len(names)) if data is None else []
     return RunComparison(
         len(names), rows, _pairs(rows, answers, labels), _seed_spread(rows), tuple(notes), tuple(worth)
+    )
+
+
+def _disagreements(
+    found: list[MeasuredModel], names: list[str], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]
+) -> AnsweredImages:
+    """Some of the images that some models have right and others wrong; the answers are in the order of the models."""
+    right = np.stack([one == labels for one in answers])
+    rows = np.flatnonzero(right.any(0) & ~right.all(0))[:MAX_DISAGREEMENTS].tolist()
+    first = found[0]
+    number, classes = {name: index for index, name in enumerate(first.images.names)}, first.images.classes
+    said = [" / ".join(classes[int(one[row])] for one in answers) for row in rows]
+    return AnsweredImages(
+        [
+            AnsweredImage(names[row], classes[int(labels[row])], text, float(right[:, row].mean()), number[names[row]])
+            for row, text in zip(rows, said, strict=True)
+        ],
+        answered(first),
     )
 
 

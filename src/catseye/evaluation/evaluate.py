@@ -3,10 +3,17 @@
 Called by cli and by `catseye.evaluate`; `training/fit.py` calls `report` with the logits it already has.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from catseye.data.sources import Images
+from catseye.errors import UsageError
+from catseye.evaluation.answered import Answered, AnsweredImages, answered, grid_figure, html_mistakes
 from catseye.evaluation.calibration import judge
 from catseye.evaluation.corruptions import Corruptions, corruptions_figure, measure_corruptions
 from catseye.evaluation.figures import confusion_figure, save_figure
@@ -15,14 +22,17 @@ from catseye.evaluation.measure import measure
 from catseye.evaluation.metrics import Metrics, compute_metrics
 from catseye.evaluation.predict import Outputs
 from catseye.evaluation.report import render_report
-from catseye.files import write_atomically
+from catseye.files import StrPath, write_atomically
+from catseye.notebook import Html, html_of, html_table
 from catseye.runs import write_json
 from catseye.runtimes.loading import open_model
+
+MAX_CLASSES = 200  # rows of the table that a notebook shows
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result, where it was written (if anywhere), and the sentences that belong to it."""
+    """The result, where it was written (if anywhere), the sentences that belong to it, the answer to every image."""
 
     metrics: Metrics
     out: Path | None
@@ -30,15 +40,63 @@ class Evaluation:
     corruptions: Corruptions | None = None
     trained_on: int = 0  # images of the score that are known to have trained the model
     neighbours: NeighbourScore | None = None
+    answered: Answered | None = field(default=None, repr=False)
+
+    @property
+    def predictions(self) -> Any:
+        """A pandas DataFrame: image, label, predicted, confidence (0 to 1), split, and `p_CLASS` for every class.
+
+        Raises:
+            MissingDependency: pandas is not installed.
+
+        """
+        return self._answers.to_frame()
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (K, K): the truth in the rows, the answers in the columns, in the order of the classes."""
+        return self.metrics.confusion
+
+    def plot_confusion(self) -> Figure:
+        """The confusion matrix as a matplotlib figure."""
+        return confusion_figure(self.metrics)
+
+    def mistakes(self, num: int = 20) -> AnsweredImages:
+        """The wrong answers, the surest first, at most `num` of them; a notebook shows the images."""
+        return self._answers.mistakes(num)
+
+    def show_mistakes(self, num: int = 20) -> Figure:
+        """The same as a matplotlib figure."""
+        found = self._answers
+        pairs = [(found.pixels_of(row.index), row.line) for row in found.mistakes(num)]
+        return grid_figure([(pixels, text) for pixels, text in pairs if pixels is not None])
+
+    @property
+    def _answers(self) -> Answered:
+        if self.answered is None:
+            raise UsageError("this evaluation was not made by catseye.evaluate and has no answers; evaluate the run")
+        return self.answered
+
+    def _repr_html_(self) -> str:
+        m = self.metrics
+        score = f"{m.accuracy:.2%} (95 % interval {m.accuracy_low:.2%} – {m.accuracy_high:.2%}, n = {m.num_images:,})"
+        notes = "".join(f"<li>{html_of(note)}</li>" for note in self.notes)
+        rows = [
+            (name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", f"{one.support:,}")
+            for name, one in m.per_class.items()
+        ]
+        table = html_table(("class", "precision", "recall", "F1", "images"), rows[:MAX_CLASSES])
+        shown = html_mistakes(self.answered) if self.answered else ""
+        return Html(f"<p><b>accuracy {html_of(score)}</b></p><ul>{notes}</ul>{table}{shown}")
 
 
 def evaluate(
-    model: str | Path,
-    data: str | Path | None = None,
+    model: StrPath,
+    data: Images | None = None,
     *,
-    out: str | Path | None = None,
+    out: StrPath | None = None,
     device: str = "auto",
-    data_dir: str | Path | None = None,
+    data_dir: StrPath | None = None,
     strict: bool = False,
     trust: bool = False,
     corrupt: bool = False,
@@ -77,7 +135,7 @@ def evaluate(
         write_atomically(
             folder / "report.html", render_report(found, metrics, corruptions, neighbours).encode("utf-8", "replace")
         )
-    return Evaluation(metrics, folder, found.notes, corruptions, found.trained_on, neighbours)
+    return Evaluation(metrics, folder, found.notes, corruptions, found.trained_on, neighbours, answered=answered(found))
 
 
 def report(

@@ -1,16 +1,15 @@
-"""The images of a run: the confusion matrix and the training curves, as PNG.
+"""The figures of an evaluation: the confusion matrix, images in a grid; and how a figure becomes a PNG.
 
 Called by `evaluate.py` and `training/finish.py`. Works without a display.
 """
 
 import io
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from catseye.epochs import curves_figure as curves_figure
 from catseye.evaluation.metrics import Metrics
 from catseye.files import write_atomically
 
@@ -34,21 +33,6 @@ def confusion_figure(metrics: Metrics) -> Figure:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {metrics.accuracy:.2%}, n = {metrics.num_images:,}")
-    return figure
-
-
-def curves_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss and accuracy per epoch, training beside held-out."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    epochs = [row["epoch"] for row in history]
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for side in ("train", "val", "test"):
-            values = [row.get(f"{side}_{quantity}") for row in history]
-            if any(value is not None for value in values):
-                axes.plot(epochs, values, marker=".", label=side)
-        axes.set(xlabel="epoch", ylabel=quantity)
-        axes.grid(alpha=0.3)
-        axes.legend()
     return figure
 
 

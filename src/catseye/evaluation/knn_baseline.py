@@ -20,6 +20,7 @@ from catseye.errors import DataError, UsageError
 from catseye.evaluation.measure import MeasuredModel
 from catseye.evaluation.metrics import wilson_interval
 from catseye.evaluation.predict import collect_features
+from catseye.files import StrPath
 from catseye.runs import open_run
 
 NUM_SMALL, NUM_LARGE, SMALL_PX = (
@@ -53,7 +54,7 @@ class NeighbourScore:
         return dict(vars(self))
 
 
-def score_neighbours(measured: MeasuredModel, data_dir: str | Path | None = None) -> NeighbourScore | None:
+def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -> NeighbourScore | None:
     """Ask the nearest training images of a run about the images it was measured on; of many, about a part of them."""
     model = measured.model
     if model.network is None or not model.path.is_dir():

@@ -12,10 +12,11 @@ from catseye.counting import agree, count
 from catseye.data.loaders import Loader, MemoryLoader, StreamLoader
 from catseye.data.moved import locate_data
 from catseye.data.prepare_evaluation import prepare_evaluation
-from catseye.data.sources import ImageSet
+from catseye.data.sources import Images, ImageSet, is_place
 from catseye.errors import UsageError
 from catseye.evaluation.predict import Outputs, collect_answers, collect_logits
 from catseye.evaluation.provenance import Overlap, compare_with_training
+from catseye.files import StrPath
 from catseye.runs import open_run
 from catseye.runtimes.model_file import OpenedModel
 
@@ -42,12 +43,12 @@ class MeasuredModel:
 
 def measure(
     model: OpenedModel,
-    data: str | Path | None = None,
+    data: Images | None = None,
     *,
-    data_dir: str | Path | None = None,
+    data_dir: StrPath | None = None,
     strict: bool = False,
     split: str | None = None,
-    moved: str | Path | None = None,
+    moved: Images | None = None,
     held_out_only: bool = True,
 ) -> MeasuredModel:
     """One pass over held-out images.
@@ -99,7 +100,7 @@ def measure(
         images,
         outputs,
         loader.bad,
-        str(data),
+        images.source if not is_place(data) else str(data),
         chosen is not None or overlap.own,
         notes,
         loader,

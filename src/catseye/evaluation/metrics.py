@@ -57,6 +57,24 @@ class Metrics:
         }
 
 
+def metrics_of_json(found: dict[str, Any]) -> Metrics:
+    """What `to_json` wrote."""
+    low, high = found["accuracy_95_interval"]
+    return Metrics(
+        accuracy=found["accuracy"],
+        accuracy_low=low,
+        accuracy_high=high,
+        constant_guess=found["constant_guess_accuracy"],
+        top_k={int(k): value for k, value in found["top_k_accuracy"].items()},
+        loss=found["loss"],
+        per_class={name: ClassMetrics(**values) for name, values in found["per_class"].items()},
+        macro=ClassMetrics(**found["macro"]),
+        weighted=ClassMetrics(**found["weighted"]),
+        confusion=np.array(found["confusion"], np.int64),
+        num_images=found["num_images"],
+    )
+
+
 def compute_metrics(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]) -> Metrics:
     """All metrics of one evaluation.
 

@@ -14,9 +14,11 @@ import numpy as np
 from catseye.counting import agree, count
 from catseye.data.moved import is_data_of
 from catseye.data.prepare_evaluation import open_for_classes
-from catseye.data.sources import SPLIT_LABELS, TEST, VAL, ImageSet, open_source
-from catseye.data.survey import content_digest, fingerprint_images
+from catseye.data.sources import SPLIT_LABELS, TEST, VAL, Images, ImageSet, is_place, open_source
+from catseye.data.sources.image_set import content_digest
+from catseye.data.survey import fingerprint_images
 from catseye.errors import DataError, ImageError, UsageError
+from catseye.files import StrPath
 from catseye.manifest import Manifest
 from catseye.runs import Run, open_run
 from catseye.settings.schema import DataSettings
@@ -39,7 +41,7 @@ class Overlap:
 
 
 def compare_with_training(
-    path: Path, manifest: Manifest, data: str | Path, data_dir: str | Path | None = None, *, held_out_only: bool = True
+    path: Path, manifest: Manifest, data: Images, data_dir: StrPath | None = None, *, held_out_only: bool = True
 ) -> Overlap:
     """Compare DATA with the images of the run at `path`; of a file without a run, by the fingerprint in its manifest.
 
@@ -82,11 +84,11 @@ def compare_with_training(
 
 
 def _read_as_the_run(
-    run: Run, manifest: Manifest, data: str | Path, data_dir: Path | None
+    run: Run, manifest: Manifest, data: Images, data_dir: Path | None
 ) -> tuple[ImageSet, bool, DataSettings | None]:
     """DATA, whether it is the run's own, and how it was read: as the run reads it where it is that, else by guess."""
     recorded, reading = run.data, run.settings.data
-    same_place = Path(recorded["source"]).absolute() == Path(data).absolute()
+    same_place = is_place(data) and Path(recorded["source"]).absolute() == Path(data).absolute()
     try:
         images = open_source(data, data_dir=data_dir, settings=reading)
     except (DataError, UsageError):  # other DATA has other columns and folders

@@ -44,7 +44,7 @@ class Rejection:
     def to_line(self) -> str:
         """What a terminal shows."""
         seen = "no error was seen" if not self.risk else f"{self.risk:.2%} errors were seen"
-        interval = f"95 % interval up to {self.risk_high:.2%}"
+        interval = f"95% interval up to {self.risk_high:.2%}"
         if self.threshold is None:
             line = (
                 f"{seen} among all {self.num_images:,} validation images ({interval}), so no threshold of the "

@@ -117,7 +117,7 @@ def _report_facts(
         (
             "good" if weakest.recall_low > 0.8 else "mind",
             f"The weakest class is {weakest.name}: {weakest.recall:.1%} of its {weakest.support:,} images are "
-            f"recognised (95 % interval {weakest.recall_low:.1%} – {weakest.recall_high:.1%}).",
+            f"recognised (95% interval {weakest.recall_low:.1%} – {weakest.recall_high:.1%}).",
         )
     )
     missing = [row.name for row in rows if not row.support]

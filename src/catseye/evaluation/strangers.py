@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from catseye.classifier import softmax
 from catseye.data.loaders import Loader
 from catseye.data.prepare_evaluation import prepare_evaluation, prepare_foreign
+from catseye.data.sources import Images, is_place, open_source
 from catseye.evaluation.familiarity import FamiliarityFit, cosines, fit_familiarity
 from catseye.evaluation.measure import MeasuredModel, collect_outputs
 from catseye.evaluation.predict import collect_features
 from catseye.evaluation.rejection import auroc, energy
+from catseye.files import StrPath
 from catseye.manifest import Manifest
 from catseye.runs import Run
 from catseye.runtimes.model_file import OpenedModel
@@ -65,7 +67,7 @@ class Strangers:
 
 
 def learn_run_familiarity(
-    model: OpenedModel, run: Run, validation: MeasuredModel, data_dir: str | Path | None
+    model: OpenedModel, run: Run, validation: MeasuredModel, data_dir: StrPath | None
 ) -> FamiliarityFit | None:
     """For a run that was made before runs had one: as training does it, from its training and validation images.
 
@@ -121,8 +123,8 @@ def judge_strangers(
     manifest: Manifest,
     own: tuple[Logits, NDArray[np.float64] | None, str],
     fit: FamiliarityFit | None,
-    source: str,
-    data_dir: str | Path | None,
+    source: Images,
+    data_dir: StrPath | None,
 ) -> Strangers:
     """Ask the model about images of something else. `manifest` has the thresholds and the temperature that count.
 
@@ -151,7 +153,7 @@ def judge_strangers(
         if strange is not None and fit is not None:
             facts["refused_by_familiarity"] = float((strange < fit.threshold).mean())
     return Strangers(
-        source=source,
+        source=str(source) if is_place(source) else open_source(source).source,
         num_images=len(foreign),
         auroc_probability=auroc(inside.max(1), outside.max(1)),
         auroc_energy=auroc(energy(logits), energy(foreign)),

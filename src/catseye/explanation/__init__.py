@@ -11,4 +11,6 @@ Enters: a network and images. Leaves: maps as arrays, figures. Called by evaluat
     explain.py          the walk behind `catseye explain cam`
     gradient_flow.py    gradient norms per layer, plain and residual
     figures.py          figures for notebooks and for `catseye explain`
+    layers.py           the walks behind the other verbs of `catseye explain`
+    dimensions.py       the walk behind `catseye summary`
 """

@@ -4,18 +4,20 @@ Enters: a run and an image. Leaves: `Explanation` and the file. Called by cli.
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from catseye.errors import UsageError
 from catseye.explanation.opened_image import map_image
 from catseye.explanation.worth import Worth, measure_worth
-from catseye.files import make_folder, write_atomically
-from catseye.preprocess import Pixels
+from catseye.files import StrPath, make_folder, write_atomically
+from catseye.notebook import Html, html_bytes, html_table
+from catseye.preprocess import ImageSource, Pixels
 from catseye.runtimes.loading import open_model
 
 SHOWN_PX = 448
@@ -28,26 +30,48 @@ _VIRIDIS = (
 
 @dataclass(frozen=True)
 class Explanation:
-    """The class explained, its probability (0 to 1), the map (H, W) 0 to 1, its worth, and where the PNG is."""
+    """The class explained, its probability (0 to 1), the map (H, W) 0 to 1, its worth, and where the PNG is.
+
+    `path` is None where the image was no file and no `out` was named. `pixels` (H, W, C) uint8 lie under the map.
+    """
 
     label: str
     probability: float
     method: str
     heat: NDArray[np.float32]
     worth: Worth
-    path: Path
+    path: Path | None
+    pixels: Pixels = field(repr=False)
+
+    def plot(self) -> Figure:
+        """The image and, beside it, the image under its map, as a matplotlib figure."""
+        figure = Figure(figsize=(7, 3.8), layout="constrained")
+        both = (self.pixels, overlay(self.pixels, self.heat))
+        for axes, shown in zip(figure.subplots(1, 2), both, strict=True):
+            axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.axis("off")
+        figure.suptitle(f"{self.label} {self.probability:.1%}, {self.method}")
+        return figure
+
+    def _repr_html_(self) -> str:
+        facts = {"class": f"{self.label} {self.probability:.1%}", "method": self.method, **vars(self.worth)}
+        rows = [(name, f"{value:.3f}" if isinstance(value, float) else value) for name, value in facts.items()]
+        return Html(html_bytes(side_by_side(self.pixels, self.heat), self.label) + html_table((), rows))
 
 
 def explain(
-    run: str | Path,
-    image: str | Path,
+    run: StrPath,
+    image: ImageSource,
     *,
     method: str = "gradcam",
     target: str | None = None,
-    out: str | Path | None = None,
+    out: StrPath | None = None,
     device: str = "auto",
 ) -> Explanation:
-    """Write a PNG that shows an image and, over it, where the network sees class `target`, else its own answer.
+    """Where the network sees class `target` in an image, else its own answer: a map, its worth, and a PNG of both.
+
+    `method` is gradcam, gradcam++, eigencam or cam. The PNG goes to `out`, a folder or a file; left out, to
+    IMAGE-METHOD.png where the image is a file.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
@@ -58,12 +82,15 @@ def explain(
     found = map_image(opened, image, method, target)
     worth = measure_worth(opened.layers(), found.x[0], found.heat, found.index)
     values = found.heat.cpu().numpy()
-    path = _png_path(out, f"{Path(image).stem}-{method}.png")
-    write_atomically(path, side_by_side(found.pixels, values))
-    return Explanation(found.label, found.probability, method, values, worth, path)
+    path = None
+    if out is not None or isinstance(image, str | Path):
+        stem = Path(image).stem if isinstance(image, str | Path) else found.label
+        path = _png_path(out, f"{stem}-{method}.png")
+        write_atomically(path, side_by_side(found.pixels, values))
+    return Explanation(found.label, found.probability, method, values, worth, path, found.pixels)
 
 
-def _png_path(out: str | Path | None, name: str) -> Path:
+def _png_path(out: StrPath | None, name: str) -> Path:
     """Where the PNG goes: `out` itself, or `name` in the folder that `out` is."""
     if out is None:
         return Path(name)

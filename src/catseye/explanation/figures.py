@@ -20,8 +20,9 @@ from catseye.explanation.gradient_flow import FACTOR, GradientFlow
 from catseye.explanation.kernels import filter_figure, first_filters
 from catseye.explanation.opened_image import map_image, see_image
 from catseye.explanation.receptive_field import receptive_field_figure
-from catseye.files import make_folder, write_atomically
+from catseye.files import StrPath, make_folder, write_atomically
 from catseye.models.summary import summarise
+from catseye.preprocess import ImageSource
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
 
@@ -29,7 +30,7 @@ Figures = dict[str, Figure]
 NUM_LAYERS = 6
 
 
-def draw_kernels(run: str | Path, image: str | Path | None = None, *, device: str = "auto") -> Figures:
+def draw_kernels(run: StrPath, image: ImageSource | None = None, *, device: str = "auto") -> Figures:
     """The filters of the first convolution and, with an image, what each makes of it.
 
     Raises:
@@ -45,7 +46,7 @@ def draw_kernels(run: str | Path, image: str | Path | None = None, *, device: st
     return found
 
 
-def draw_feature_maps(run: str | Path, image: str | Path, *, layer: str | None = None, device: str = "auto") -> Figures:
+def draw_feature_maps(run: StrPath, image: ImageSource, *, layer: str | None = None, device: str = "auto") -> Figures:
     """The strongest maps behind a layer, or behind six convolutions from the first to the last.
 
     Raises:
@@ -59,7 +60,7 @@ def draw_feature_maps(run: str | Path, image: str | Path, *, layer: str | None =
 
 
 def draw_cam(
-    run: str | Path, image: str | Path, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
+    run: StrPath, image: ImageSource, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
 ) -> Figures:
     """The image, and over it where the network sees class `target`, else its own answer.
 
@@ -78,8 +79,8 @@ def draw_cam(
 
 
 def draw_receptive_field(
-    run: str | Path,
-    image: str | Path,
+    run: StrPath,
+    image: ImageSource,
     *,
     layer: str | None = None,
     channel: int | None = None,
@@ -151,10 +152,8 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
         raise UsageError(f"--out {folder} cannot be made ({error.strerror}); choose a different folder") from None
     written = []
     for name, figure in found.items():
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=110)
         written.append(folder / f"{name.replace('/', '-')}.png")
-        write_atomically(written[-1], stream.getvalue())
+        write_atomically(written[-1], figure_png(figure))
     facts = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in (lines or {}).items())
     shown = "".join(
         f'<figure><img src="{escape(path.name)}" alt="{escape(name)}"><figcaption>{escape(name)}</figcaption></figure>'
@@ -163,6 +162,13 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
     page = folder / "index.html"
     write_atomically(page, _PAGE.format(title=escape(title), facts=facts, shown=shown))
     return [*written, page]
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
 
 
 _PAGE = """<!doctype html>

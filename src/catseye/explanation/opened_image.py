@@ -5,7 +5,6 @@ Enters: an opened model and an image. Leaves: its pixels as the network gets the
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from catseye.classifier import softmax
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.errors import UnknownName
 from catseye.explanation.cam import explain_batch
-from catseye.preprocess import Pixels, preprocess
+from catseye.preprocess import ImageSource, Pixels, preprocess
 from catseye.runtimes.model_file import OpenedModel
 
 
@@ -31,7 +30,7 @@ class ImageMap:
     heat: Tensor
 
 
-def see_image(opened: OpenedModel, image: str | Path) -> tuple[Pixels, Tensor]:
+def see_image(opened: OpenedModel, image: ImageSource) -> tuple[Pixels, Tensor]:
     """An image as it enters the network: its pixels (H, W, C), and normalised (1, C, H, W).
 
     Raises:
@@ -44,7 +43,7 @@ def see_image(opened: OpenedModel, image: str | Path) -> tuple[Pixels, Tensor]:
     return pixels, normalise_batch(to_unit(x), spec)
 
 
-def map_image(opened: OpenedModel, image: str | Path, method: str, target: str | None = None) -> ImageMap:
+def map_image(opened: OpenedModel, image: ImageSource, method: str, target: str | None = None) -> ImageMap:
     """Where the network sees class `target`, else its own answer.
 
     Raises:

@@ -29,10 +29,11 @@ class Box:
     side_px: int
 
 
-def receptive_field(summary: ModelSummary, layer: str, row: int, column: int, side_px: int) -> Box:
+def receptive_field(summary: ModelSummary, layer: str, row: int, column: int, side_px: int | tuple[int, int]) -> Box:
     """The box that one activation can see, from the sizes, strides and paddings of the layers before it.
 
-    Where paths meet in a sum, it is that of the widest path. `side_px` is the side of the input.
+    Where paths meet in a sum, it is that of the widest path. `side_px` is the side of the input, or
+    its (height, width).
     Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2 to 4.
 
     Raises:
@@ -40,17 +41,20 @@ def receptive_field(summary: ModelSummary, layer: str, row: int, column: int, si
 
     """
     found = row_of(summary, layer)
+    height_px, width_px = (side_px, side_px) if isinstance(side_px, int) else side_px
     if len(found.output_shape) != 3:
-        return Box(0, 0, side_px, side_px, found.span_px)
-    side = map_side(found)
-    if not (0 <= row < side and 0 <= column < side):
-        raise UsageError(f"the map of {layer} has rows and columns 0 to {side - 1}; got ({row}, {column})")
+        return Box(0, 0, height_px, width_px, found.span_px)
+    rows, columns = map_size(found, height_px / width_px)
+    if not (0 <= row < rows and 0 <= column < columns):
+        raise UsageError(
+            f"the map of {layer} has rows 0 to {rows - 1} and columns 0 to {columns - 1}; got ({row}, {column})"
+        )
 
-    def cut(place: int) -> tuple[int, int]:
+    def cut(place: int, side: int) -> tuple[int, int]:
         first = found.start_px + place * found.step_px
-        return max(0, math.floor(first)), min(side_px, math.ceil(first + found.span_px))
+        return max(0, math.floor(first)), min(side, math.ceil(first + found.span_px))
 
-    (top, bottom), (left, right) = cut(row), cut(column)
+    (top, bottom), (left, right) = cut(row, height_px), cut(column, width_px)
     return Box(top, left, bottom, right, found.span_px)
 
 
@@ -71,6 +75,14 @@ def map_side(row: LayerRow) -> int:
     """The side of a layer's maps, whichever axis its channels are on."""
     first, second, third = row.output_shape
     return first if first == second != third else third
+
+
+def map_size(row: LayerRow, ratio: float) -> tuple[int, int]:
+    """Height and width of a layer's maps, whichever axis its channels are on; `ratio`: the input's height to width."""
+    if ratio == 1:
+        return (map_side(row),) * 2
+    first, second, third = row.output_shape
+    return min(((second, third), (first, second)), key=lambda size: abs(math.log(size[0] / size[1] / ratio)))
 
 
 def gradient_field(model: nn.Module, x: Tensor, layer: str, channel: int, row: int, column: int) -> Tensor:
@@ -102,7 +114,7 @@ def receptive_field_figure(
 
     Shape: x (1, C, H, W) normalised; pixels (H, W, C) uint8, the same image.
     """
-    box = receptive_field(summarise(model, x.shape[1:]), layer, row, column, x.shape[-1])
+    box = receptive_field(summarise(model, x.shape[1:]), layer, row, column, (x.shape[2], x.shape[3]))
     field = gradient_field(model, x, layer, channel, row, column).cpu().numpy()
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -7,17 +7,23 @@ steal from each other. Called by cli.
 """
 
 import itertools
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from catseye.errors import UsageError
+from catseye.errors import UsageError, refuse_unknown_options
+from catseye.evaluation.figures import save_figure
 from catseye.exporting.bench_worker import Ask, BenchWorker, start_worker
-from catseye.runs import environment
+from catseye.files import StrPath, path_of
+from catseye.machine.cores import num_cores
+from catseye.notebook import html_table
+from catseye.runs import environment, write_json
 from catseye.runtimes.formats import is_model_file
 
 Say = Callable[[str], None]
@@ -53,7 +59,14 @@ class BenchGrid:
         return [Ask(batch, one, calls) for batch in self.batches for one, calls in pairs]
 
 
-_GRID = BenchGrid()
+class BenchOptions(TypedDict, total=False):
+    """What else `bench` takes by name."""
+
+    spin: bool
+    trust: bool
+    out: StrPath | None
+    grid: BenchGrid | None
+    say: Say
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,26 @@ class Bench:
     seconds: float
     spin: bool
 
+    def plot(self) -> Figure:
+        """Images per second of each file, best thread setting per batch size, as a matplotlib figure."""
+        from catseye.exporting.bench_figure import bench_figure
+
+        figure: Figure = bench_figure(self)
+        return figure
+
+    def save(self, folder: Path) -> None:
+        """bench.json and bench.png."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "bench.json", self.to_json())
+        save_figure(self.plot(), folder / "bench.png")
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (r.file, r.batch, r.calls, r.threads, f"{r.p50_ms:.2f}", f"{r.images_per_s:,.0f}", f"{r.ratio:.2f}")
+            for r in self.rows
+        ]
+        return html_table(("file", "batch", "calls", "threads", "p50 ms", "images/s", f"ratio to {self.base}"), rows)
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types, with hardware and versions."""
         return {
@@ -114,15 +147,20 @@ class Bench:
 
 
 def bench(
-    models: Sequence[str | Path],
+    models: StrPath | Sequence[StrPath],
     *,
-    grid: BenchGrid = _GRID,
-    data: str | Path | None = None,
-    spin: bool = False,
-    trust: bool = False,
-    say: Say = lambda _: None,
+    batch: int | Sequence[int] = (1, 8, 32),
+    threads: int | Sequence[int] | None = None,
+    seconds: float = 0.5,
+    rounds: int = 5,
+    data: Any = None,
+    **options: Unpack[BenchOptions],
 ) -> Bench:
-    """Measure files against each other, cell by cell of `grid`.
+    """Measure files against each other: latency, images per second and accuracy, in turn and repeatedly.
+
+    `batch`: images per call. `threads`: above 1 as one call and as so many one-thread calls; left out, 1 and all cores,
+    at most 8. Each cell is measured for `seconds` in each of `rounds`; `grid` says the four in one object. With `spin`,
+    waiting threads burn their core. `out`: a folder for bench.json and bench.png. `say` hears what is being done.
 
     A run among `models` stands for eager torch and is the base of the ratios; else the first file is. With `data` each
     model's accuracy is measured on its held-out images; else it is the one in the file's own proof.
@@ -131,9 +169,18 @@ def bench(
         UsageError: there is no file. ModelFileError: a file cannot be opened.
 
     """
+    refuse_unknown_options(options, BenchOptions)
+    say, spin, trust = options.get("say", _say_nothing), options.get("spin", False), options.get("trust", False)
+    grid = options.get("grid") or BenchGrid(
+        [batch] if isinstance(batch, int) else batch,
+        sorted({1, min(num_cores(), 8)}) if threads is None else [threads] if isinstance(threads, int) else threads,
+        seconds,
+        rounds,
+    )
+    models = [models] if isinstance(models, str | os.PathLike) else models
     if not models:
         raise UsageError("bench needs a model file or a run; got none; name one, as first-run/export/model.onnx")
-    paths = sorted((Path(one) for one in models), key=is_model_file)  # runs first, else as given
+    paths = sorted(map(path_of, models), key=is_model_file)  # runs first, else as given
     asks = grid.asks
     workers: list[BenchWorker] = []
     try:
@@ -155,7 +202,14 @@ def bench(
     rows = tuple(
         _row(worker, ask, measured[index, ask], base[ask]) for index, worker in enumerate(workers) for ask in asks
     )
-    return Bench(rows, files, files[0].file, grid.rounds, grid.seconds, spin)
+    found = Bench(rows, files, files[0].file, grid.rounds, grid.seconds, spin)
+    if (out := options.get("out")) is not None:
+        found.save(Path(out))
+    return found
+
+
+def _say_nothing(line: str) -> None:
+    """For callers who want to hear nothing."""
 
 
 def _row(worker: BenchWorker, ask: Ask, found: list[tuple[float, list[float]]], base: float) -> BenchRow:

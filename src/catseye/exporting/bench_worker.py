@@ -5,9 +5,12 @@ Enters: a path and what will be asked. Leaves: images per second and the latency
 
 import multiprocessing
 import os
+import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +25,7 @@ from catseye.runtimes.formats import is_model_file
 from catseye.runtimes.loading import open_model
 
 OPENING_S = 600.0
+_SPAWNING = threading.Lock()
 Call = Callable[[Pixels], Any]
 
 
@@ -80,7 +84,8 @@ def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trus
     try:
         settings = sorted({(ask.threads, ask.calls) for ask in asks})
         process = context.Process(target=_work, args=(theirs, path, settings, spin, trust), daemon=True)
-        process.start()
+        with _SPAWNING, _without_main():
+            process.start()
     finally:
         if before is None:
             del os.environ["OMP_WAIT_POLICY"]
@@ -89,6 +94,19 @@ def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trus
     theirs.close()
     kind, num_bytes, manifest = _receive(ours, path, OPENING_S)
     return BenchWorker(path, name, kind, num_bytes, Manifest.from_json(manifest, str(path)), process, ours)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A spawned process would run the caller's script anew, from its first line; ours needs nothing of it."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__dict__.pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _receive(pipe: Connection, path: Path, patience_s: float) -> Any:

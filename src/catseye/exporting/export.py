@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
 from catseye.data.moved import locate_data
-from catseye.errors import CatseyeError, MissingDependency, UnknownName, UsageError
+from catseye.data.sources import Images
+from catseye.errors import CatseyeError, MissingDependency, UsageError, refuse_unknown_options
 from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
 from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
-from catseye.files import write_atomically
+from catseye.files import StrPath, write_atomically
+from catseye.notebook import html_table
 from catseye.preprocess import Pixels
 from catseye.runs import open_run
 from catseye.runtimes.formats import EXPORTED
@@ -42,7 +44,7 @@ class ExportOptions(TypedDict, total=False):
     """What else `export` takes by name."""
 
     max_drop: float
-    data: str | Path | None
+    data: Images | None
     say: Say
 
 
@@ -55,6 +57,10 @@ class ExportedFile:
     num_bytes: int
     sha256: str
     comparison: ParityResult
+
+    def __fspath__(self) -> str:
+        """The path: an exported file stands for it wherever a model is asked for."""
+        return str(self.path)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -69,6 +75,14 @@ class Exported:
     files: tuple[ExportedFile, ...]
     card: Path
     golden: Path | None
+
+    def __fspath__(self) -> str:
+        """The first file's path."""
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        rows = ((one.path, f"{one.num_bytes / 1e6:.2f} MB", one.comparison.to_line()) for one in self.files)
+        return html_table(("file", "size", "proof"), rows)
 
     @property
     def path(self) -> Path:
@@ -92,12 +106,12 @@ class Exported:
 
 
 def export(
-    run: str | Path,
+    run: StrPath,
     *,
     to: str | Sequence[str] = "onnx",
     int8: bool = False,
-    input_kind: str = "uint8",
-    out: str | Path | None = None,
+    input: str = "uint8",
+    out: StrPath | None = None,
     golden: int = 0,
     device: str = "auto",
     **options: Unpack[ExportOptions],
@@ -107,7 +121,7 @@ def export(
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
     card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
     `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy
-    (0.3).
+    (0.3). `input` is what the graph takes: "uint8", N x H x W x C bytes, or "float", N x C x H x W, normalised.
     The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
     `data` is where the run's images are now, if they were moved. `say` hears what is being done.
@@ -118,17 +132,16 @@ def export(
             has no parity or its format cannot be made here; those before and after it were.
 
     """
-    for unknown in options.keys() - ExportOptions.__optional_keys__:
-        raise UnknownName("option", unknown, ExportOptions.__optional_keys__)
+    refuse_unknown_options(options, ExportOptions)
     max_drop = options.get("max_drop", 0.3)
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
-    _check_request(formats, int8, max_drop, input_kind)
+    _check_request(formats, int8, max_drop, input)
     opened = open_run(run)
-    say = options.get("say", _say_nothing)
+    say = options.get("say", _hear_nothing)
     place = locate_data(opened.data, options.get("data"), settings=opened.settings.data)
     reference = open_model(opened.path, device=device).classifier()
     trained = open_model(opened.path, device="cpu", need="layers")
-    manifest = trained.manifest.model_copy(update={"input_kind": input_kind})
+    manifest = trained.manifest.model_copy(update={"input_kind": input})
     images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES, place)
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION, place) if int8 else None
     short = NUM_FOR_INT8 - len(images.names)
@@ -170,7 +183,7 @@ def export(
     return Exported(tuple(file for file, _ in written), card, pairs)
 
 
-def _say_nothing(line: str) -> None:
+def _hear_nothing(line: str) -> None:
     """For callers who want to hear nothing."""
 
 
@@ -251,7 +264,7 @@ def _one_of(failures: Sequence[CatseyeError], written: Sequence[str] = ()) -> Ca
     return CatseyeError(told + (f"\nwritten and proved: {', '.join(written)}" if written else ""))
 
 
-def _target(run: Path, out: str | Path | None, formats: Sequence[str], int8: bool) -> tuple[Path, str | None]:
+def _target(run: Path, out: StrPath | None, formats: Sequence[str], int8: bool) -> tuple[Path, str | None]:
     """The folder, and the file's name where the user gave one."""
     path = Path(out) if out is not None else run / "export"
     name = None

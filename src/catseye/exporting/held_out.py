@@ -14,7 +14,7 @@ from PIL import Image
 
 from catseye.counting import agree, count
 from catseye.data.moved import locate_data
-from catseye.data.sources import open_source
+from catseye.data.sources import Images, open_source
 from catseye.errors import DataError, ImageError
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels, Preprocessing, preprocess
@@ -41,7 +41,7 @@ class HeldOut:
         return np.stack([preprocess(content, spec) for content in self.contents])
 
 
-def read_held_out(run: Run, manifest: Manifest, num_images: int, source: str | None = None) -> HeldOut:
+def read_held_out(run: Run, manifest: Manifest, num_images: int, source: Images | None = None) -> HeldOut:
     """Test images of a run, validation images where it has none: all, or `num_images` drawn from its seed.
 
     `source`: as in `read_images`.
@@ -58,7 +58,7 @@ def read_held_out(run: Run, manifest: Manifest, num_images: int, source: str | N
 
 
 def read_for_int8(
-    run: Run, manifest: Manifest, num_calibration: int, num_selection: int, source: str | None = None
+    run: Run, manifest: Manifest, num_calibration: int, num_selection: int, source: Images | None = None
 ) -> tuple[HeldOut, HeldOut]:
     """Training images to calibrate on, and others to choose by, neither of which the proof will see.
 
@@ -79,7 +79,7 @@ def read_for_int8(
 
 
 def read_images(
-    run: Run, manifest: Manifest, split: str, num_images: int, purpose: str, source: str | None = None
+    run: Run, manifest: Manifest, split: str, num_images: int, purpose: str, source: Images | None = None
 ) -> HeldOut:
     """Images of one split of a run: all, or `num_images` drawn from its seed for a purpose.
 
@@ -94,7 +94,7 @@ def read_images(
     wanted: dict[str, str] = recorded["splits"].get(split) or {}
     data_dir = recorded.get("data_dir")
     reading = run.settings.data if (run.path / "settings.toml").is_file() else None  # how train read them
-    place = source or locate_data(recorded)
+    place = locate_data(recorded) if source is None else source
     images = open_source(place, data_dir=Path(data_dir) if data_dir else None, settings=reading)
     number = {name: index for index, name in enumerate(images.names)}
     gone = [name for name in wanted if name not in number]

@@ -126,7 +126,7 @@ def _proof(name: str, model: OpenedModel, comparison: ParityResult) -> str:
 |---|---|---|---|
 {rows}
 {_familiarity(comparison, judged=not fewer_bits)}
-| | accuracy (95 % interval) | macro F1 |
+| | accuracy (95% interval) | macro F1 |
 |---|---|---|
 | run | {_accuracy(comparison.run)} | {comparison.run.macro_f1:.4f} |
 | this file | {_accuracy(comparison.file)} | {comparison.file.macro_f1:.4f} |

@@ -280,7 +280,7 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
     if limits.max_drop is not None:
         good = comparison.smallest_drop <= limits.max_drop
         low, high = (100 * value for value in comparison.drop[1:])
-        got = f"{100 * comparison.drop[0]:.2f} points (95 % interval {low:.2f} to {high:.2f}"
+        got = f"{100 * comparison.drop[0]:.2f} points (95% interval {low:.2f} to {high:.2f}"
         got += f", {comparison.num_images} images)"
         if comparison.more is not None:
             low, high = (100 * value for value in comparison.more[1:])

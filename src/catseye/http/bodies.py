@@ -6,6 +6,8 @@ length, and at the limit where it does not. Time limits are kept by `protocol.py
 
 import asyncio
 import contextlib
+import random
+import secrets
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,9 +19,12 @@ from catseye.http.refusals import Refusal
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-GONE = "catseye.gone"  # key of the scope: what to call when the client has hung up
+# Keys of the scope: what to call when the client has hung up; a way to send a whole answer at once (protocol.py).
+GONE, AT_ONCE = "catseye.gone", "catseye.at-once"
 
 LINGER_S = 2.0
+# Drawn once from the system: a call of it for each request would let other threads run, and wait for them.
+_ids = random.Random(secrets.randbits(128))  # noqa: S311 - nothing is kept secret by them
 
 
 @dataclass(slots=True)
@@ -40,6 +45,11 @@ class Request:
     def content_type(self) -> bytes:
         """Empty where the client sent none."""
         return self.headers.get(b"content-type", b"")
+
+
+def new_request_id() -> str:
+    """16 digits that the log, the answer and nothing else know a request by."""
+    return f"{_ids.getrandbits(64):016x}"
 
 
 def when_gone(request: Request, forget: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -124,8 +125,9 @@ async def listen(
         loop.remove_reader(pipe)
         stop(signal.SIGTERM)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
+    if threading.current_thread() is threading.main_thread():  # no other hears of signals
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
     if stopping.parent is not None:
         loop.add_reader(stopping.parent, orphaned, stopping.parent)
     tasks = [loop.create_task(one) for one in (_sweep(server), *beside)]

@@ -5,7 +5,6 @@ refusals with their sentence. Called by lab/app.py and review/app.py.
 """
 
 import json
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -46,7 +45,7 @@ class LocalPages:
         """One request."""
         if scope["type"] != "http":
             raise RuntimeError(f"this application handles HTTP only; got {scope['type']!r}")
-        request = Request(scope, receive, secrets.token_hex(8), dict(scope["headers"]))
+        request = Request(scope, receive, bodies.new_request_id(), dict(scope["headers"]))
         scope["app"], scope[_REQUEST] = self, request  # with an app, Starlette raises what it refuses
         begun = time.perf_counter()
         try:

@@ -11,9 +11,9 @@ import asyncio
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from catseye.http.bodies import GONE
+from catseye.http.bodies import AT_ONCE, GONE
 from catseye.http.door import place_of
 from catseye.http.heads import head_fault
 from catseye.http.limits import Limits
@@ -25,6 +25,7 @@ LINGER_S = 1.0
 ON_TOP_S = 2.0  # for the head of a request that came when all places were taken
 LAST_CHANCE_S = 1.0  # for the request of a connection that was made just before the server stops
 LAST_LOOK_S = 0.05  # for a request that is on its way over an idle connection when the server stops
+LAST_READ_S = 0.5  # for a client to end its side of an idle connection that we have ended
 WAITING_BYTES = 65_536  # behind a request that is not answered yet; then reading stops
 HEAD_SLICE, CHUNK_SLICE = 4096, 1024  # bytes parsed at a time while it is not known where the request ends
 
@@ -42,7 +43,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._behind = bytearray()  # what came while a request was not answered
         self._running: RequestResponseCycle | None = None
         self._in_head, self._whole, self._chunked = True, False, False
-        self._head_bytes = self._num_headers = self._num_chunks = self._body_left = self._framing_bytes = 0
+        self._head_bytes = self._num_chunks = self._body_left = self._framing_bytes = 0
         self._lingering = self._stopping = self._left = False
         self._stalled_at, self._unread_bytes = NEVER, 0
         self.has_place = self.rules.door.enter(self)
@@ -107,9 +108,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self.data_received(data)
 
     def _parse(self, data: bytes) -> bytes:
-        at, end = 0, len(data)
+        at, end, view = 0, len(data), memoryview(data)
         while at < end and not self._is_busy():
             stop = self._slice_end(data, at)
+            piece = data if stop - at == end else view[at:stop]
             if self._in_head:
                 if not self._head_bytes:  # also of blank lines, which would otherwise buy time
                     self._read_by = min(self._read_by, self.loop.time() + self.rules.limits.header_s)
@@ -120,7 +122,11 @@ class GuardedProtocol(HttpToolsProtocol):
             elif self._chunked:
                 self._framing_bytes += stop - at  # less the body's, see on_body
             try:
-                stop = at + self._feed(data if stop - at == end else data[at:stop])
+                try:
+                    self.parser.feed_data(piece)
+                except httptools.HttpParserUpgrade as upgrade:
+                    self._start_again_without_upgrade()
+                    stop = at + cast(int, upgrade.args[0])
             except httptools.HttpParserError:
                 self._end_with(self._refusal or malformed())
                 return b""
@@ -131,14 +137,6 @@ class GuardedProtocol(HttpToolsProtocol):
                 return b""
             at = stop
         return data[at:] if at else data
-
-    def _feed(self, piece: bytes) -> int:
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._start_again_without_upgrade()
-            return cast(int, upgrade.args[0])
-        return len(piece)
 
     def _slice_end(self, data: bytes, at: int) -> int:
         """Where the request ends at the latest: the next one is not to be parsed before this one is answered."""
@@ -163,7 +161,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start counting anew."""
-        self._num_headers = self._num_chunks = self._framing_bytes = self._body_left = 0
+        self._num_chunks = self._framing_bytes = self._body_left = 0
         self._in_head, self._whole, self._chunked = True, False, False
         self.rules.door.busy(self)
         if self.has_place:
@@ -171,12 +169,12 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count; what comes behind a body (a trailer) is no header."""
-        self._num_headers += 1
-        if self._num_headers > self.rules.limits.max_headers:
-            self._refuse(head_too_long(self.rules.limits))
+        """Keep it, as uvicorn does; what comes behind a body (a trailer) is no header."""
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Judge the head, and start the clock of the body."""
@@ -184,6 +182,8 @@ class GuardedProtocol(HttpToolsProtocol):
         method = parser.get_method()
         if parser.should_upgrade() and method != b"CONNECT":
             return
+        if len(self.headers) > rules.limits.max_headers:
+            self._refuse(head_too_long(rules.limits))
         path = self.url.partition(b"?")[0]
         hosts = None if path in rules.health_paths else rules.hosts
         fault = head_fault(parser.get_http_version(), method, self.url, self.headers, hosts)
@@ -196,17 +196,15 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._read_by = self.loop.time() + rules.limits.body_s
-        for name, value in self.headers:
-            if name == b"content-length":
-                self._body_left = int(value)
-            elif name == b"transfer-encoding":
-                self._chunked = True
+        said = dict(self.headers)  # each of these two stands once, as `head_fault` has seen
+        self._body_left, self._chunked = int(said.get(b"content-length", b"0")), b"transfer-encoding" in said
         super().on_headers_complete()
         if self._stopping or not self.has_place:
             self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        cast(dict[str, Any], cycle.scope)[AT_ONCE] = self.answer_at_once
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -237,6 +235,32 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # Answers
 
+    def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send the whole answer of the running request, as uvicorn's `send` does in two calls with a search per header.
+
+        Names in small letters, `content-length` among them. False: nothing was done, it has to go by `send`.
+        """
+        cycle = self._running
+        if cycle is None or cycle.response_started or cycle.disconnected or self.flow.write_paused:
+            return False
+        lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in headers]]
+        if (b"connection", b"close") in headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines):  # a value with a line end in it
+            return False
+        cycle.response_started, cycle.waiting_for_100_continue = True, False
+        self.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
     def on_response_complete(self) -> None:
         """The next request may begin. The clock of idle connections is the sweep's, not a timer for each."""
         self.server_state.total_requests += 1
@@ -249,7 +273,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end_with(self._refusal)
         elif self._whole:
             self._wait_for_the_next()
-            self._go_on()
+            if self._behind:
+                self._go_on()
 
     def _wait_for_the_next(self) -> None:
         self._read_by = self.loop.time() + self.rules.limits.keep_alive_s
@@ -268,7 +293,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._lingering:
             self.transport.abort()
         elif self._in_head and self._head_bytes == 0 and (self.cycle is None or self.cycle.response_complete):
-            self.transport.close()  # nothing was asked, so nothing is answered
+            self._end_idle()  # nothing was asked, so nothing is answered
         else:
             limits = self.rules.limits
             times = f"headers arrive within {limits.header_s:g} s and a body within {limits.body_s:g} s"
@@ -293,8 +318,19 @@ class GuardedProtocol(HttpToolsProtocol):
             self.loop.call_later(LAST_LOOK_S, self._close_if_idle)  # what lies in the socket already is read first
 
     def _close_if_idle(self) -> None:
-        if self._in_head and self._head_bytes == 0 and self.cycle.response_complete:
+        if self._in_head and self._head_bytes == 0 and self.cycle.response_complete and not self._lingering:
+            self._end_idle()
+
+    def _end_idle(self) -> None:
+        """Say the end (FIN), then wait a moment for the client's: a request that is on its way just now would be
+        answered by a reset otherwise, after which a client cannot know what became of the answers before it.
+        """
+        if not self.transport.can_write_eof():
             self.transport.close()
+            return
+        self._lingering = True
+        self._read_by = self.loop.time() + LAST_READ_S
+        self.transport.write_eof()
 
     # Refusals
 

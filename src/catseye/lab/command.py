@@ -1,5 +1,6 @@
 """The walk behind `catseye lab`: arguments -> socket -> pages, until a signal. Called by cli."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from anyio import to_thread
 
 from catseye.errors import UsageError
+from catseye.files import StrPath
 from catseye.http.limits import LOOPBACK, Limits
 from catseye.http.listening import Stopping, listen, run_loop
 from catseye.http.logs import Log
@@ -18,6 +20,35 @@ from catseye.lab.networks import check_model, shown
 
 FINISH_S = 5
 NUM_THREADS = 4  # which answer; each of them may be training
+
+
+def open_lab(
+    model: StrPath | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    open: bool = True,
+    timeline: StrPath | None = None,
+    ready: Callable[[dict[str, Any]], None] | None = None,
+) -> int:
+    """Interactive pages: from a pixel to ConvNeXt, a training run as it goes, with your own image and model.
+
+    `model` is a run, its path, or a name of `list_models`; `timeline` the folder of `catseye.timeline`. Serves until a
+    signal and returns the exit code. `open` opens the pages in the browser; `ready` gets the address instead of the
+    terminal.
+
+    Raises:
+        CatseyeError: the model, the timeline or the address cannot be used.
+
+    """
+    return serve_lab(
+        os.fspath(model) if model is not None else None,
+        ready or (lambda facts: print(f"{facts['address']}  the lab", flush=True)),
+        host=host,
+        port=port,
+        open_browser=open,
+        timeline=Path(timeline) if timeline is not None else None,
+    )
 
 
 def serve_lab(

@@ -12,6 +12,7 @@ Enters: a name and options. Leaves: a module. Called by runs, training and the l
     zoo.py            torchvision's AlexNet … ConvNeXt behind the same contract
     timm_networks.py  any timm:NAME, likewise
     econvnext.py      E-ConvNeXt-Tiny (2025)
+    custom.py         networks of the caller's own, behind the same contract
     stems.py          small-image mode: what changes for inputs up to 64 px
     familiarity.py    how much an image looks like those a network was trained on
     heads.py          the head that transfer learning adds
@@ -22,8 +23,9 @@ Enters: a name and options. Leaves: a module. Called by runs, training and the l
     diagram.py        a block as boxes and arrows, traced from the module
     summary.py        dimension flow of any network
     milestones.py     published facts of the milestones
+    listing.py        the networks by name, for Python and `catseye models`
 """
 
-from catseye.models import econvnext, lenet, residual, simple, speednet, timm_networks, tower, zoo
+from catseye.models import custom, econvnext, lenet, residual, simple, speednet, timm_networks, tower, zoo
 
-__all__ = ["econvnext", "lenet", "residual", "simple", "speednet", "timm_networks", "tower", "zoo"]
+__all__ = ["custom", "econvnext", "lenet", "residual", "simple", "speednet", "timm_networks", "tower", "zoo"]

@@ -172,7 +172,7 @@ def tables() -> "Iterator[RenderableType]":
     for one in MILESTONES:
         gflops = f"{one.gflops:.1f}" if one.gflops >= 1 else f"{one.gflops:g}"
         gflops += "" if one.px == 224 else "*"
-        top1 = f"{one.top1:g} %" if one.top1 is not None else "-"
+        top1 = f"{one.top1:g}%" if one.top1 is not None else "-"
         table.add_row(str(one.year), one.name, _short(one.parameters), gflops, top1, one.innovation)
     yield table
     yield "\nAs published: GFLOPs are 10^9 multiply-adds at 224 px (* at its own 32 px), top-1 is on ImageNet.\n"

@@ -54,7 +54,7 @@ class Entry:
 
 _ENTRIES: dict[str, Entry] = {}
 _LIBRARIES: dict[str, Callable[[str], Entry]] = {}
-_ARGUMENTS = ("num_classes", "in_channels", "input_px")
+_ARGUMENTS = ("num_classes", "in_channels", "input_px", "shape_px")
 
 
 def network(
@@ -68,6 +68,8 @@ def network(
     photos: bool = False,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Register a builder `(num_classes, in_channels, input_px, **options) -> nn.Module` under `name`.
+
+    `input_px` is the shorter side of the input; a builder that needs both also takes `shape_px`, (height, width).
 
     The options are those of the builder's signature, or `options` where one builder serves many networks.
     """
@@ -114,11 +116,19 @@ def entry(name: str) -> Entry:
 
 
 def create(
-    name: str, *, num_classes: int, in_channels: int = 3, input_px: int = 32, head: str = "own", **options: Any
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    input_px: int | tuple[int, int] = 32,
+    head: str = "own",
+    **options: Any,
 ) -> nn.Module:
     """Build a network with fresh weights. `head="transfer"` puts transfer learning's head on it.
 
-    Shape: the network maps (N, in_channels, input_px, input_px) float to (N, num_classes) logits.
+    `input_px` is the side of a square input, or (height, width).
+
+    Shape: the network maps (N, in_channels, H, W) float to (N, num_classes) logits.
 
     Raises:
         UnknownName: no such network.
@@ -134,9 +144,11 @@ def create(
         if option not in found.options:
             has = f"it has: {', '.join(found.options)}" if found.options else "it has no options"
             raise UsageError(f"model.{option} would do nothing: {name} has no such option; {has}")
-    model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=input_px, **options)
+    shape = (input_px, input_px) if isinstance(input_px, int) else (int(input_px[0]), int(input_px[1]))
+    more = {"shape_px": shape} if "shape_px" in inspect.signature(found.build).parameters else {}
+    model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=min(shape), **more, **options)
     if head == "transfer":
-        model = replace_head(model, num_classes, in_channels, input_px)
+        model = replace_head(model, num_classes, in_channels, min(shape))
     return model
 
 

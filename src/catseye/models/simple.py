@@ -18,8 +18,15 @@ class SimpleCNN(nn.Module):
     Shape: (N, C, H, W) -> features (N, 128, H // 8, W // 8) -> (N, K).
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3, input_px: int = 32, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        input_px: int | tuple[int, int] = 32,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
+        height, width = (input_px, input_px) if isinstance(input_px, int) else input_px
         widths = (in_channels, 32, 64, 128)
         self.features = nn.Sequential(
             *(
@@ -27,10 +34,9 @@ class SimpleCNN(nn.Module):
                 for before, after in pairwise(widths)
             )
         )
-        side = input_px // 8
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(128 * side * side, 256),
+            nn.Linear(128 * (height // 8) * (width // 8), 256),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(256, num_classes),
@@ -43,8 +49,10 @@ class SimpleCNN(nn.Module):
 
 
 @network("simple", year=2015, innovation="the textbook CNN: conv-BN-ReLU-pool three times", source="no paper")
-def simple(*, num_classes: int, in_channels: int, input_px: int, dropout: float = 0.5) -> SimpleCNN:
+def simple(
+    *, num_classes: int, in_channels: int, input_px: int, shape_px: tuple[int, int] = (0, 0), dropout: float = 0.5
+) -> SimpleCNN:
     """The textbook CNN for inputs of 8 px and more; its first dense layer grows with the input's area."""
     if input_px < 8:
         raise UsageError(f"simple needs an input of 8 px or more; got data.input_px = {input_px}")
-    return SimpleCNN(num_classes, in_channels, input_px, dropout)
+    return SimpleCNN(num_classes, in_channels, shape_px if all(shape_px) else input_px, dropout)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from catseye.counting import shortened
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -228,17 +230,26 @@ def _macs(layer: nn.Module, output: Tensor) -> int:
     return 0
 
 
-def summary_table(summary: ModelSummary) -> "Table":
-    """The dimension flow as a table for a terminal."""
+def summary_table(summary: ModelSummary, width: int = 80) -> "Table":
+    """The dimension flow as a table for a terminal; names are shortened in the middle where they do not fit."""
     from rich.table import Table
 
-    table = Table("layer", "kind", "output shape", "parameters", "MACs", "sees", box=None)
-    table.columns[0].overflow = "fold"  # a cut name would say nothing
+    head = ("layer", "kind", "output shape", "parameters", "MACs", "sees")
+    lines = [_summary_cells(row) for row in summary.rows]
+    sizes = [max(len(line[place]) for line in (head, *lines)) for place in range(len(head))]
+    left = width - sum(sizes[2:]) - 2 * len(head)
+    kinds = min(sizes[1], max(left // 3, left - sizes[0], 8))
+    names = max(left - kinds, 12)
+    table = Table(*head, box=None)
     for column in table.columns[3:]:
         column.justify = "right"
-    for row in summary.rows:
-        shape = " x ".join(str(size) for size in row.output_shape)
-        parameters = f"{row.num_parameters:,}" if row.num_parameters else "-"
-        macs = f"{row.num_macs:,}" if row.num_macs else "-"
-        table.add_row(row.name, row.kind, shape, parameters, macs, f"{row.receptive_px} px")
+    for name, kind, *rest in lines:
+        table.add_row(shortened(name, names), shortened(kind, kinds), *rest)
     return table
+
+
+def _summary_cells(row: LayerRow) -> tuple[str, ...]:
+    shape = " x ".join(str(size) for size in row.output_shape)
+    parameters = f"{row.num_parameters:,}" if row.num_parameters else "-"
+    macs = f"{row.num_macs:,}" if row.num_macs else "-"
+    return row.name, row.kind, shape, parameters, macs, f"{row.receptive_px} px"

@@ -13,6 +13,7 @@ from catseye.errors import UsageError
 from catseye.models.blocks import ResidualBlock, conv_bn
 from catseye.models.registry import network
 
+MAX_DEPTH = 1202  # the deepest of the paper; a file that names a million layers would never be built
 CHANNELS = 16
 
 
@@ -33,9 +34,10 @@ class Tower(nn.Module):
         norm: bool = True,
     ) -> None:
         super().__init__()
-        if depth < 4 or depth % 2:
+        if not 4 <= depth <= MAX_DEPTH or depth % 2:
             raise UsageError(
-                f"a tower is a stem, blocks of two layers and a last layer, so model.depth is 4, 6, 8, …; got {depth}"
+                "a tower is a stem, blocks of two layers and a last layer, so model.depth is 4, 6, 8, … up to "
+                f"{MAX_DEPTH}; got {depth}"
             )
         channels = max(1, round(CHANNELS * width))
         stem = nn.Sequential(conv_bn(in_channels, channels, norm=norm), nn.ReLU(inplace=True))

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+
 import catseye
 from catseye.errors import DataError, ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, write_atomically
@@ -26,10 +28,10 @@ class PredictionPlan:
 
     model_sha256: str
     images_sha256: str
-    num_images: int
-    part_size: int
+    num_images: NonNegativeInt
+    part_size: PositiveInt
     top: int
-    offsets: tuple[int, ...]
+    offsets: tuple[NonNegativeInt, ...]
 
     @property
     def num_parts(self) -> int:
@@ -98,12 +100,17 @@ def read_plan(out: Path) -> PredictionPlan:
 
     """
     try:
-        said = json.loads((out / PLAN_FILE).read_text())
-        said.pop("catseye")
+        said = json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))
+        if not isinstance(said, dict):
+            raise ValueError("no JSON object")
         said = {key.replace("pictures", "images"): value for key, value in said.items()}  # begun by an older version
-        return PredictionPlan(**{**said, "offsets": tuple(said["offsets"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{out / PLAN_FILE} is damaged ({error}); choose another --out") from None
+        return TypeAdapter(PredictionPlan).validate_python(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise UsageError(f"{out / PLAN_FILE} is damaged ({reason}); choose another --out")
 
 
 def _require_same(wanted: PredictionPlan, begun: PredictionPlan, out: Path) -> None:

@@ -3,11 +3,12 @@
 Called by cli. Everything slow happens before the page opens: looks, copies, features, heads.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from catseye.classifier import softmax
 from catseye.counting import agree, count
@@ -17,8 +18,9 @@ from catseye.data.value_range import choose_value_range
 from catseye.embedding.backbone import open_backbone
 from catseye.embedding.embed import embed
 from catseye.embedding.features import read_features
-from catseye.errors import CatseyeError, UsageError
+from catseye.errors import CatseyeError, UsageError, refuse_unknown_options
 from catseye.evaluation.measure import measure
+from catseye.files import StrPath
 from catseye.http.limits import LOOPBACK, Limits
 from catseye.http.listening import Stopping, listen, run_loop
 from catseye.http.local_pages import LocalPages
@@ -32,14 +34,25 @@ from catseye.review.heat import Heat
 from catseye.review.items import Mistake, count_kinds, make_queue
 from catseye.review.label_desk import LabelDesk
 from catseye.review.log import CorrectionLog
-from catseye.review.material import Say, gather_material, list_given
+from catseye.review.material import Say, gather_material, list_data
 from catseye.runs import open_run
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
+from catseye.settings.reading import reading_values
 from catseye.settings.schema import DataSettings
 
 FINISH_S = 5
 Ready = Callable[[dict[str, Any]], None]
+
+
+class PageOptions(TypedDict, total=False):
+    """What else the pages take by name."""
+
+    host: str
+    device: str
+    data_dir: StrPath | None
+    ready: Ready
+    tell: Say
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, setti
         reading = run.settings.data
         source = locate_data(run.data, None, place.data_dir, reading)
     with closing(CorrectionLog(place.out, place.who)) as log:
-        images = list_given(source, reading, place.data_dir, run)
+        images = list_data(source, reading, place.data_dir, run)
         # Published features know nothing of these labels; a run's own may have learnt the wrong ones by heart.
         model = None if weights_at_hand(DEFAULT_BACKBONE) or run is None else run.path
         backbone = open_backbone(model, images, device=place.device)
@@ -124,6 +137,70 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
         num, decided = len(desk.numbers), len(desk.teaching.decided)
         said = f"{decided:,} of {count(num, 'image')} {agree(num, 'is', 'are')} decided"
         return _show_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": said})
+
+
+def open_review(
+    data: StrPath,
+    *,
+    out: StrPath = "corrections.csv",
+    who: str = "",
+    layout: str = "auto",
+    port: int = 8200,
+    open: bool = True,
+    **options: Unpack[PageOptions],
+) -> int:
+    """Show what is probably wrong with the labels of a run or of DATA, and take decisions, until a signal.
+
+    `out` is the file that decisions are added to; `catseye.train(…, corrections=out)` applies them. `who` decides, the
+    user if left out. `open` opens the page in the browser. `ready` hears the address, `tell` what is being done.
+
+    Raises:
+        CatseyeError: images, run, file or address cannot be used.
+
+    """
+    refuse_unknown_options(options, PageOptions)
+    reading = {key.removeprefix("data."): value for key, value in reading_values({"layout": layout}).items()}
+    place = _place_of(out, port, open, who, options)
+    settings = DataSettings.model_validate(reading)
+    ready, say = options.get("ready") or _print_place, options.get("tell") or _say_no_word
+    return serve_review(os.fspath(data), place, ready, say, settings=settings)
+
+
+def open_labels(
+    folder: StrPath,
+    *,
+    classes: Sequence[str],
+    out: StrPath = "labels.csv",
+    who: str = "",
+    port: int = 8200,
+    open: bool = True,
+    **options: Unpack[PageOptions],
+) -> int:
+    """Show a page that labels a folder with few decisions, until a signal; `out` is a list that `train` takes.
+
+    `classes` are their names. The other options are those of `open_review`.
+
+    Raises:
+        CatseyeError: images, file or address cannot be used.
+
+    """
+    refuse_unknown_options(options, PageOptions)
+    place = _place_of(out, port, open, who, options)
+    ready, say = options.get("ready") or _print_place, options.get("tell") or _say_no_word
+    return serve_labels(Path(folder), tuple(dict.fromkeys(classes)), place, ready, say)
+
+
+def _place_of(out: StrPath, port: int, browser: bool, who: str, options: PageOptions) -> PagePlace:
+    host, device, folder = options.get("host", "127.0.0.1"), options.get("device", "auto"), options.get("data_dir")
+    return PagePlace(Path(out), host, port, browser, who, device, Path(folder) if folder else None)
+
+
+def _print_place(facts: dict[str, Any]) -> None:
+    print(facts["address"], flush=True)
+
+
+def _say_no_word(line: str) -> None:
+    """For callers who want to hear nothing."""
 
 
 def _same_images(keep: Path, names: list[str], sha256: str) -> bool:

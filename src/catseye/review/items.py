@@ -57,11 +57,11 @@ def make_queue(material: Material, mistakes: Sequence[Mistake] = ()) -> list[Ite
     """All questions, the most valuable kind first."""
     seen: set[int] = set()
     queue: list[Item] = []
-    two = {int(material.groups[index]) for item in _pairs(material, "two-labels") for index in item.images}
+    two = {int(material.groups[index]) for item in _pair_items(material, "two-labels") for index in item.images}
     makers = (
         _suspects(material, two),
-        _pairs(material, "two-labels"),
-        _pairs(material, "leak"),
+        _pair_items(material, "two-labels"),
+        _pair_items(material, "leak"),
         _outliers(material),
         _odd(material),
         _mistakes(material, mistakes),
@@ -106,7 +106,7 @@ def _suspects(material: Material, elsewhere: set[int]) -> Iterator[Item]:
         )
 
 
-def _pairs(material: Material, kind: str) -> Iterator[Item]:
+def _pair_items(material: Material, kind: str) -> Iterator[Item]:
     """The same image, or nearly, under two labels or on two sides."""
     labels, classes, sides = material.images.labels, material.images.classes, material.images.splits
     for finding in material.findings:

@@ -52,7 +52,7 @@ class Material:
     backbone: str
 
 
-def list_given(source: str | Path, settings: DataSettings, data_dir: Path | None, run: Run | None) -> ImageSet:
+def list_data(source: str | Path, settings: DataSettings, data_dir: Path | None, run: Run | None) -> ImageSet:
     """The images with the labels that DATA gives them, on the sides where a run has put them."""
     plain = settings.model_copy(update={"corrections": ""})
     images = open_source(source, data_dir=data_dir, settings=plain)

@@ -9,6 +9,7 @@ model.
     weights.py          run folders and model.safetensors, computed by torch
     reopening.py        a loaded model in another process, pickled or forked
     onnx.py             ONNX Runtime; no torch, safe to open from a stranger
+    onnx_bound.py       a session asked through buffers that stay where they are, for CUDA and its graphs
     onnx_structure.py   what is inside an ONNX file, from its bytes alone
     openvino.py         OpenVINO .xml and .bin
     openvino_structure.py  what an IR says, and the model that OpenVINO has read, judged

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from catseye.errors import ModelFileError, UsageError
+from catseye.files import StrPath
 
 Need = Literal["answers", "facts", "layers"]
 """What the caller wants of a model: answers to pixels, what stands in the file, or the layers of its network."""
@@ -61,7 +62,7 @@ MODEL_FORMATS = {
 EXPORTED = tuple(suffix for suffix, row in MODEL_FORMATS.items() if not row.has_layers)
 
 
-def format_of(path: str | Path) -> ModelFormat:
+def format_of(path: StrPath) -> ModelFormat:
     """The row of a file, or of a run folder.
 
     Raises:
@@ -79,12 +80,12 @@ def format_of(path: str | Path) -> ModelFormat:
     raise ModelFileError(f"{path} has no suffix of a model file: {known}")
 
 
-def is_model_file(path: str | Path) -> bool:
+def is_model_file(path: StrPath) -> bool:
     """Whether the suffix is that of an exported file rather than of a run."""
     return Path(path).suffix.lower() in EXPORTED
 
 
-def require_layers(path: str | Path) -> None:
+def require_layers(path: StrPath) -> None:
     """An exported file is a graph that answers: its layers and gradients are gone.
 
     Raises:

@@ -6,9 +6,9 @@ Enters: a path. Leaves: `Information`. Called by cli.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from catseye.files import StrPath
 from catseye.manifest import Manifest, Parity
 from catseye.runtimes.loading import open_model
 
@@ -68,7 +68,7 @@ class Information:
         return rows
 
 
-def inspect_model(path: str | Path) -> Information:
+def info(path: StrPath) -> Information:
     """Look into an exported file, a model.safetensors or a run folder.
 
     Raises:

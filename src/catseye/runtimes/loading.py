@@ -10,16 +10,17 @@ from pathlib import Path
 
 from catseye.classifier import Classifier
 from catseye.errors import MissingDependency, ModelFileError, UsageError
+from catseye.files import StrPath, path_of
 from catseye.runtimes.formats import ModelFormat, Need, format_of, require_layers
 from catseye.runtimes.formats import is_model_file as is_model_file
 from catseye.runtimes.model_file import OpenedModel, OpenSettings
 from catseye.runtimes.reopening import reopened_elsewhere
 
-ModelReader = Callable[[str | Path, OpenSettings], OpenedModel]
+ModelReader = Callable[[StrPath, OpenSettings], OpenedModel]
 
 
 def open_model(
-    path: str | Path,
+    model: StrPath,
     *,
     device: str = "auto",
     trust: bool = False,
@@ -29,7 +30,7 @@ def open_model(
     spin: bool = False,
     runtime: str = "",
 ) -> OpenedModel:
-    """Open a run folder, a model.safetensors, or an exported file of any format.
+    """Open a run folder, a model.safetensors, or an exported file of any format; or what stands for the path of one.
 
     `device` is where the weights of a run compute. `trust` is needed for answers of the formats that are programs;
     with it, a file is vouched for and opened here at once. `threads` computes one call (0: one per core), and `calls`
@@ -42,6 +43,8 @@ def open_model(
         UsageError: the format has no layers, or not that device or runtime.
 
     """
+    path = path_of(model)
+    trust = trust or bool(getattr(model, "trusted", False))  # a classifier that was loaded with trust
     if need == "layers":
         require_layers(path)
     row = format_of(path)
@@ -59,9 +62,16 @@ def open_model(
     return _reader_of(row)(path, wish)
 
 
+def open_for_serving(path: Path, wish: OpenSettings) -> OpenedModel:
+    """A file that `open_model` has opened already, once more and otherwise: how a GPU is asked is tried out."""
+    return _reader_of(format_of(path))(path, wish)
+
+
 @reopened_elsewhere
-def load(path: str | Path, *, device: str = "auto", trust: bool = False) -> Classifier:
+def load(path: StrPath, *, device: str = "auto", trust: bool = False) -> Classifier:
     """Open a trained model: a run folder, a model.safetensors, or an exported file of any format.
+
+    What `train`, `open_run` and `export` return stands for its path.
 
     .onnx and OpenVINO files need no torch. TorchScript, .pt2 and TensorRT files are programs: they are opened only with
     `trust=True`, for files that you or somebody you trust made.

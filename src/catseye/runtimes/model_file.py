@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from catseye.classifier import Classifier, Logits, softmax
 from catseye.errors import ModelFileError, UsageError
+from catseye.files import StrPath
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels, normalise
 from catseye.runtimes.formats import Need
@@ -44,6 +45,9 @@ class OpenSettings:
     calls: int = 1
     spin: bool = False
     runtime: str = ""
+    conv_search: str = "HEURISTIC"  # CUDA: how ONNX Runtime chooses convolutions
+    graph: bool = False  # CUDA: the sizes of `fixed_sizes` as captured graphs
+    fixed_sizes: frozenset[int] = frozenset()  # CUDA: batch sizes whose buffers stay where they are
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,18 @@ class OpenedModel:
         logits, familiarity = self.ask(tensor_of(pixels, self.manifest), ("prediction", "familiarity"))
         return logits, familiarity
 
+    def features(self, pixels: Pixels) -> NDArray[np.float32]:
+        """What the network's head sees of each image: the mean of every feature map.
+
+        Shape: (N, H, W, C) uint8 -> (N, F) float32.
+
+        Raises:
+            UsageError: it is an exported file.
+
+        """
+        self.layers()
+        return self.ask(pixels, ("features",))[0]
+
     @property
     def knows_strangers(self) -> bool:
         """Whether it says how familiar an image is, and from where on it is a stranger."""
@@ -120,10 +136,11 @@ class OpenedModel:
     def classifier(self) -> Classifier:
         """The same, behind the face that users of the library know."""
         both = self.logits_and_familiarity if self.knows_strangers else None
-        return Classifier(manifest=self.manifest, logits=self.logits, logits_and_familiarity=both)
+        features = self.features if self.network is not None else None
+        return Classifier(self.manifest, self.logits, both, features, self.path)
 
 
-def read_once(path: str | Path, what: str) -> bytes:
+def read_once(path: StrPath, what: str) -> bytes:
     """The bytes of a file that may come from a stranger; they are judged, hashed and run, so nothing can be swapped.
 
     Raises:

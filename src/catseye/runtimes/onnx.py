@@ -4,6 +4,8 @@ Enters: the path of a file that may come from a stranger. Leaves: `OpenedModel`.
 those bytes are judged, hashed and run, so nothing can be swapped in between. Called by `loading.py`.
 """
 
+import contextlib
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import ModelFileError, UsageError
+from catseye.files import StrPath
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.runtimes.model_file import (
     Face,
@@ -24,6 +27,7 @@ from catseye.runtimes.model_file import (
     require_answers,
     tensor_of,
 )
+from catseye.runtimes.onnx_bound import BoundSession
 from catseye.runtimes.onnx_structure import read_structure
 
 _PROVIDERS = {
@@ -34,7 +38,7 @@ _PROVIDERS = {
 OTHER_RUNTIME_TOLERANCE = 2e-2  # OpenVINO computes INT8 layers with other roundings than ONNX Runtime
 
 
-def open_onnx(path: str | Path, wish: OpenSettings = OpenSettings()) -> OpenedModel:  # noqa: B008 - frozen
+def open_onnx(path: StrPath, wish: OpenSettings = OpenSettings()) -> OpenedModel:  # noqa: B008 - frozen
     """Read, judge and start an .onnx file.
 
     Raises:
@@ -62,6 +66,9 @@ def open_onnx(path: str | Path, wish: OpenSettings = OpenSettings()) -> OpenedMo
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = session.run(list(names), {"image": image})
         return found
+
+    if computed_by == "cuda":
+        ask = BoundSession(session, inputs, outputs, graph=wish.graph, sizes=wish.fixed_sizes)
 
     opened = require_answers(
         OpenedModel(
@@ -96,6 +103,8 @@ def _available(runtime: str) -> str:
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
+    if _PROVIDERS["cuda"] in available:
+        _load_cuda_libraries()
     if runtime == "auto":
         # TensorRT builds an engine for minutes at the first call: only where it was asked for.
         return "cuda" if _PROVIDERS["cuda"] in available else "cpu"
@@ -132,7 +141,9 @@ def _session(content: bytes, source: str, wish: OpenSettings, computed_by: str) 
     import onnxruntime
 
     wanted = _PROVIDERS.get(computed_by, _PROVIDERS["cpu"])
-    providers = list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+    providers: list[Any] = list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+    if computed_by == "cuda":
+        providers[0] = (wanted, cuda_options(wish))
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = wish.threads
@@ -150,6 +161,25 @@ def _session(content: bytes, source: str, wish: OpenSettings, computed_by: str) 
     if session.get_providers()[0] != wanted:  # it falls back to the CPU without a word
         raise ModelFileError(f"{source}: {wanted} cannot be started on this machine; got {session.get_providers()}")
     return session
+
+
+def cuda_options(wish: OpenSettings) -> dict[str, str]:
+    """What the CUDA provider is told. By itself it tries every convolution algorithm, anew for every new shape.
+
+    >>> cuda_options(OpenSettings(graph=True))
+    {'cudnn_conv_algo_search': 'HEURISTIC', 'enable_cuda_graph': '1'}
+    """
+    return {"cudnn_conv_algo_search": wish.conv_search, "enable_cuda_graph": str(int(wish.graph))}
+
+
+def _load_cuda_libraries() -> None:
+    """Find CUDA and cuDNN where pip installs them; without this only the system's are found."""
+    import onnxruntime
+
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        # It prints what it does not find; whether that is needed, the session says.
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
 
 
 def _check_onnx_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], source: str) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
+from catseye.files import StrPath
 from catseye.manifest import Manifest
 from catseye.runtimes.model_file import Ask, Face, OpenedModel, OpenSettings, read_once, require_answers
 from catseye.runtimes.openvino_structure import judge_model, read_ir
@@ -33,7 +34,7 @@ class CompiledGraph:
     num_parameters: int
 
 
-def open_openvino(path: str | Path, wish: OpenSettings) -> OpenedModel:
+def open_openvino(path: StrPath, wish: OpenSettings) -> OpenedModel:
     """Read, judge and compile an IR for the CPU, in float32 arithmetic where it is not quantised.
 
     Raises:

@@ -12,8 +12,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from catseye.classifier import Classifier, Logits
+from catseye.classifier import Classifier
 from catseye.errors import ModelFileError
+from catseye.files import path_of
 from catseye.manifest import Manifest
 from catseye.preprocess import Pixels
 
@@ -24,33 +25,33 @@ _INHERITED: list[Any] = []
 
 
 class ReopenedLogits:
-    """The logits of a file, in whatever process they are asked for."""
+    """What a file answers, `what` of its classifier, in whatever process it is asked."""
 
-    def __init__(self, path: Path, options: dict[str, Any], manifest: Manifest) -> None:
-        self._path, self._options, self._manifest = path, options, manifest
-        self._logits: Callable[[Pixels], Logits] | None = None
+    def __init__(self, path: Path, options: dict[str, Any], manifest: Manifest, what: str = "logits") -> None:
+        self._path, self._options, self._manifest, self._what = path, options, manifest, what
+        self._answer: Callable[[Pixels], Any] | None = None
         self._process = 0
 
-    def opened(self, logits: Callable[[Pixels], Logits]) -> "ReopenedLogits":
+    def opened(self, answer: Callable[[Pixels], Any]) -> "ReopenedLogits":
         """Take what this process has opened."""
-        self._logits, self._process = logits, os.getpid()
+        self._answer, self._process = answer, os.getpid()
         return self
 
-    def __call__(self, pixels: Pixels) -> Logits:
-        """Shape: (N, H, W, C) uint8 -> (N, K) float32."""
-        if self._logits is None or self._process != os.getpid():
+    def __call__(self, pixels: Pixels) -> Any:
+        """Shape: (N, H, W, C) uint8 -> (N, K) float32, or what else is asked for."""
+        if self._answer is None or self._process != os.getpid():
             from catseye.runtimes.loading import load
 
             found = load(self._path, **self._options)
             if found.manifest != self._manifest:
                 raise ModelFileError(f"{self._path} is another model than the one that was loaded; load it again")
-            _INHERITED.append(self._logits)
-            self.opened(found.logits)
-        assert self._logits is not None
-        return self._logits(pixels)
+            _INHERITED.append(self._answer)
+            self.opened(getattr(found, self._what))
+        assert self._answer is not None
+        return self._answer(pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ReopenedLogits, (self._path, self._options, self._manifest)
+        return ReopenedLogits, (self._path, self._options, self._manifest, self._what)
 
 
 def reopened_elsewhere(load: Callable[P, Classifier]) -> Callable[P, Classifier]:
@@ -59,9 +60,13 @@ def reopened_elsewhere(load: Callable[P, Classifier]) -> Callable[P, Classifier]
     @wraps(load)
     def opened(*words: P.args, **options: P.kwargs) -> Classifier:
         classifier = load(*words, **options)
-        path = Path(str(words[0] if words else options["path"])).absolute()
+        path = path_of(words[0] if words else options["path"]).absolute()  # type: ignore[arg-type]
         more = {name: value for name, value in options.items() if name != "path"}
-        logits = ReopenedLogits(path, more, classifier.manifest).opened(classifier.logits)
-        return replace(classifier, logits=logits)
+        answers: dict[str, Any] = {
+            name: ReopenedLogits(path, more, classifier.manifest, name).opened(answer)
+            for name in ("logits", "logits_and_familiarity", "pooled_features")
+            if (answer := getattr(classifier, name)) is not None
+        }
+        return replace(classifier, **answers, source=path, trusted=bool(more.get("trust")))
 
     return opened

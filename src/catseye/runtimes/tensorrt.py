@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
+from catseye.files import StrPath
 from catseye.runtimes.model_file import (
     OpenedModel,
     OpenSettings,
@@ -30,7 +31,7 @@ from catseye.runtimes.model_file import (
 from catseye.runtimes.tensorrt_engine_file import split_engine
 
 
-def open_engine(path: str | Path, wish: OpenSettings) -> OpenedModel:
+def open_engine(path: StrPath, wish: OpenSettings) -> OpenedModel:
     """Read an engine and, where answers are wanted of it, start it.
 
     Raises:

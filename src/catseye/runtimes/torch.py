@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.errors import MissingDependency, ModelFileError
+from catseye.files import StrPath
 from catseye.manifest import Manifest
 from catseye.runtimes.model_file import (
     OpenedModel,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 Compute = Callable[["Tensor"], Sequence["Tensor"]]
 
 
-def open_torch_file(path: str | Path, wish: OpenSettings) -> OpenedModel:
+def open_torch_file(path: StrPath, wish: OpenSettings) -> OpenedModel:
     """Read and judge a TorchScript file or a .pt2 and, where answers are wanted of it, start it.
 
     `wish.threads` is torch's setting for the whole process; 0 keeps it.

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from catseye.classifier import softmax
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.files import StrPath
 from catseye.machine.devices import choose_device
 from catseye.runs import load_hashed_model
 from catseye.runtimes.model_file import OpenedModel, OpenSettings, image_and_answers
 
 
-def open_weights(path: str | Path, wish: OpenSettings) -> OpenedModel:
+def open_weights(path: StrPath, wish: OpenSettings) -> OpenedModel:
     """Build the network that a run's weights name, in evaluation mode on `wish.device`.
 
     Raises:
@@ -41,6 +42,8 @@ def open_weights(path: str | Path, wish: OpenSettings) -> OpenedModel:
             if "familiarity" in names:
                 found["familiarity"] = network.get_submodule("familiarity")(maps)
         arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
+        if "features" in names:
+            arrays["features"] = maps.float().mean((2, 3)).cpu().numpy()
         if "probability" in names:
             arrays["probability"] = softmax(arrays["prediction"], manifest.temperature).astype(np.float32)
         return [arrays[name] for name in names]

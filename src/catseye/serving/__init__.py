@@ -12,6 +12,7 @@ Enters: requests. Leaves: JSON. Called by cli, and by AWS Lambda.
     batcher.py       takes what waits, never waits for more
     tuning.py        calls side by side x images per call, measured at start-up
     runtimes.py      opens any exported file, with the runtime of one's choice
+    gpu_session.py   how ONNX Runtime is asked on a GPU, measured
     served_model.py  rows in, probabilities out
     schemas.py       the shapes of the answers
     heat_map.py      where the class was seen, as a PNG over the image

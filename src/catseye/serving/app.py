@@ -5,7 +5,6 @@ routes need no framework, which would have to be imported, kept up to date and r
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -67,14 +66,14 @@ class Application:
         """Answer with this version from now on."""
         self.engine.swap(model)
         self.metrics.use(model)
-        self._card = schemas.model_facts(model)
+        self._card = {**schemas.model_facts(model), "limits": {"body_bytes": self.limits.body_bytes}}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: find its route, answer it, count it, log it."""
         if scope["type"] != "http":
             raise RuntimeError(f"this application handles HTTP only; got {scope['type']!r}")
         begun = time.perf_counter()
-        request = Request(scope, receive, secrets.token_hex(8), dict(scope["headers"]))
+        request = Request(scope, receive, bodies.new_request_id(), dict(scope["headers"]))
         try:
             response = await self._answer(request)
         except Refusal as refusal:
@@ -253,6 +252,9 @@ class Application:
             headers.append((b"x-catseye-model", request.version.encode()))
         if self.draining or more:
             headers.append((b"connection", b"close"))
+        at_once = request.scope.get(bodies.AT_ONCE)
+        if at_once is not None and not more and at_once(response.status, headers, response.body):
+            return
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body, "more_body": more})
 

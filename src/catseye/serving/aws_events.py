@@ -45,8 +45,8 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
     """
     if not isinstance(event, Mapping):
         raise _unknown("no object")
-    context = event.get("requestContext") or {}
-    route = context.get("http") if isinstance(context, Mapping) else None
+    context = _table(event, "requestContext")
+    route = context.get("http")
     if isinstance(route, Mapping):  # format 2.0
         method, path = route.get("method"), event.get("rawPath")
         query = str(event.get("rawQueryString") or "")
@@ -55,25 +55,38 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
             path = path[len(stage) :]
     else:  # format 1.0, whose queries are decoded already
         method, path = event.get("httpMethod"), event.get("path")
-        several = event.get("multiValueQueryStringParameters") or event.get("queryStringParameters") or {}
-        query = urlencode(several, doseq=True)
+        several = _table(event, "multiValueQueryStringParameters") or _table(event, "queryStringParameters")
+        query = urlencode(several, doseq=True, errors="replace")
     if not isinstance(method, str) or not isinstance(path, str):
         raise _unknown(", ".join(map(str, list(event)[:8])) or "an empty one")
     # Behind a base path of a domain of one's own, only this still says what was asked for.
-    proxy = (event.get("pathParameters") or {}).get("proxy")
+    proxy = _table(event, "pathParameters").get("proxy")
     headers = _headers(event)
     body = _event_body(event, max_body_bytes)
     return Call(method.upper(), f"/{proxy}" if proxy else path or "/", query.encode("ascii", "replace"), headers, body)
 
 
+def _table(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One of the event's tables; empty where it is missing or null.
+
+    Raises:
+        Refusal: 400, there is something else in its place.
+
+    """
+    found = event.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise _unknown(f"an event whose {name} is no object")
+    return found
+
+
 def _headers(event: Mapping[str, Any]) -> dict[bytes, bytes]:
-    several = event.get("multiValueHeaders")
+    several = _table(event, "multiValueHeaders")
     # Several of one name are one list (RFC 9110 5.3): of two Authorization headers neither wins.
-    pairs = (
-        {name: ", ".join(map(str, values)) for name, values in several.items() if values}
-        if several
-        else event.get("headers") or {}
-    )
+    pairs = {
+        name: ", ".join(map(str, values)) if isinstance(values, list) else values
+        for name, values in several.items()
+        if values
+    } or _table(event, "headers")
     return {
         str(name).lower().encode("latin-1", "replace"): str(value).encode("utf-8", "replace")
         for name, value in pairs.items()

@@ -21,6 +21,8 @@ from catseye.serving.served_model import Answers, ServedModel, stack
 if TYPE_CHECKING:
     import asyncio
 
+    from catseye.decoding.headers import Header
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -31,6 +33,7 @@ class Job:
     deadline: float
     content: bytes | None = None
     row: NDArray[Any] | None = None
+    known: tuple["Header | None", int] | None = None  # what `decoding_cost` said of the content
     wants_cam: bool = False
     size_px: tuple[int, int] = (0, 0)
     answer: NDArray[Any] | None = None

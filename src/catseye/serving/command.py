@@ -1,19 +1,178 @@
-"""The walk behind `catseye serve`: settings -> socket -> one process, or a supervisor with several. Called by cli."""
+"""The walk behind `catseye serve`: settings -> socket -> one process, or a supervisor with several.
 
+Called by users and cli. `serve` takes options, `run_serve` settings. In a program, `background=True` answers from a
+thread until it is told to stop.
+"""
+
+import os
 import signal
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, TypedDict, Unpack
 
+from catseye.errors import CatseyeError, UsageError, refuse_unknown_options
+from catseye.files import StrPath, path_of
 from catseye.http.logs import Log
 from catseye.http.sockets import address, bind, bind_path
 from catseye.http.stopping import remove_path
 from catseye.serving.metrics_folder import use_metrics_folder
 from catseye.serving.settings import ServerSettings, is_open_to_others
 
+Ready = Callable[[dict[str, Any]], None]
+EXPORTED = ("export", "model.onnx")  # in a run folder
 
-def run_serve(settings: ServerSettings, ready: Callable[[dict[str, Any]], None]) -> int:
+
+class ServeOptions(TypedDict, total=False):
+    """What `serve` takes by name: the options of `catseye serve`, which says what each of them means."""
+
+    host: str
+    port: int
+    uds: StrPath | None
+    workers: int
+    watch: bool
+    token_file: StrPath | None
+    insecure: bool
+    allow_host: Sequence[str]
+    root_path: str
+    cors_origin: Sequence[str]
+    runtime: str
+    trust: bool
+    concurrency: int
+    batch_size: int
+    drain: float
+    hang_time: float
+    quiet: bool
+    max_body: int
+    max_pixels: int
+    max_header: int
+    max_parts: int
+    header_time: float
+    body_time: float
+    write_time: float
+    deadline: float
+    max_queue: int
+    max_connections: int
+    max_per_address: int
+
+
+class ServerInBackground:
+    """A server that answers from a thread of this process: `address`, and `stop()`, which `with` calls at its end."""
+
+    def __init__(self, settings: ServerSettings, timeout_s: float = 600.0) -> None:
+        self.address = ""
+        self.facts: dict[str, Any] = {}
+        self._reader, self._writer = os.pipe()
+        self._told = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(settings,), name="catseye serve", daemon=True)
+        self._thread.start()
+        self._told.wait(timeout_s)
+        if self._error is not None:
+            raise self._error
+        if not self.address:
+            raise CatseyeError(f"the server did not answer within {timeout_s:g} s")
+
+    def stop(self) -> None:
+        """Answer what was accepted, then end; called twice it does nothing."""
+        if self._thread.is_alive() and self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+        self._thread.join()
+
+    def _run(self, settings: ServerSettings) -> None:
+        try:
+            run_serve(settings, self._ready, stop_pipe=self._reader)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the server was asked for
+            self._error = error
+        finally:
+            self._told.set()
+            os.close(self._reader)
+
+    def _ready(self, facts: dict[str, Any]) -> None:
+        self.address, self.facts = str(facts["address"]), facts
+        self._told.set()
+
+    def __enter__(self) -> "ServerInBackground":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def serve(
+    model: StrPath | ServerSettings,
+    *,
+    background: bool = False,
+    ready: Ready | None = None,
+    **options: Unpack[ServeOptions],
+) -> Any:
+    """Answer over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics.
+
+    `model` is an exported file, or a run whose export/model.onnx is there. Serves until a signal and returns the exit
+    code; `ready` gets the address once requests are answered. With `background`, returns at once with a
+    `ServerInBackground`. The other options are those of `catseye serve`, times in seconds; a `ServerSettings` in place
+    of the model says them all.
+
+    Raises:
+        CatseyeError: the model, an option or the address cannot be used.
+
+    """
+    refuse_unknown_options(options, ServeOptions)
+    settings = model if isinstance(model, ServerSettings) else settings_of(_exported(path_of(model)), options)
+    if background:
+        if settings.workers > 1:
+            raise UsageError("a server in the background is one process; leave workers out")
+        return ServerInBackground(settings)
+    return run_serve(settings, ready or _print_address)
+
+
+def _exported(path: Path) -> Path:
+    """The file that is served; of a run the one that it was exported to."""
+    if path.is_dir():
+        exported = path.joinpath(*EXPORTED)
+        if not exported.is_file():
+            raise UsageError(
+                f"the server answers with an exported file; {exported} is not there; catseye.export(run) makes it"
+            )
+        return exported
+    return path
+
+
+def settings_of(model: Path, options: ServeOptions) -> ServerSettings:
+    """The settings that options mean, by the names that they have on the command line."""
+    from dataclasses import fields
+
+    from catseye.http.limits import Limits
+
+    values: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    for kind, found in ((ServerSettings, values), (Limits, limits)):
+        for one in fields(kind):
+            name = one.metadata.get("option", f"--{one.name}").removeprefix("--").replace("-", "_")
+            if name in options and "help" in one.metadata:
+                value: Any = options[name]  # type: ignore[literal-required]
+                found[one.name] = _as_field(value, one.default)
+    return ServerSettings(**{"model": model, **values}, limits=Limits(**limits))
+
+
+def _as_field(value: Any, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return (value,) if isinstance(value, str) else tuple(value)
+    return Path(value) if isinstance(value, os.PathLike) or (isinstance(value, str) and default is None) else value
+
+
+def _print_address(facts: dict[str, Any]) -> None:
+    print(f"{facts['address']}  the page; /docs says how to ask", flush=True)
+
+
+def run_serve(settings: ServerSettings, ready: Ready, *, stop_pipe: int | None = None) -> int:
     """Serve until a signal and return the exit code. `ready` gets the address once requests are answered.
+
+    `stop_pipe`: its end is a signal to stop, too.
 
     Raises:
         CatseyeError: the model, a setting or the address cannot be used.
@@ -21,7 +180,8 @@ def run_serve(settings: ServerSettings, ready: Callable[[dict[str, Any]], None])
     """
     # The first process of a container is spared every signal that it does not handle: without this, one that comes
     # while the model is loaded would be lost, and the container killed half a minute later.
-    signal.signal(signal.SIGTERM, _end_server)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end_server)
     token = settings.token()  # whatever is wrong with it should be said before anything listens
     log = Log(quiet=settings.quiet)
     if settings.token_file is not None and is_open_to_others(settings.token_file):
@@ -37,7 +197,7 @@ def run_serve(settings: ServerSettings, ready: Callable[[dict[str, Any]], None])
                 from catseye.serving.supervisor import Supervisor
 
                 return Supervisor(settings, listener, log, lambda: ready({**facts, "workers": settings.workers})).run()
-            from catseye.serving.server import run_server
+            from catseye.serving.server import Supervised, run_server
 
             return run_server(
                 settings,
@@ -52,12 +212,17 @@ def run_serve(settings: ServerSettings, ready: Callable[[dict[str, Any]], None])
                         "batch_size": plan.batch_size,
                     }
                 ),
+                Supervised(stop_pipe, _no_beat) if stop_pipe is not None else None,
             )
     finally:
         if settings.uds is not None:
             remove_path(listener)
         listener.close()
         log.close()
+
+
+def _no_beat() -> None:
+    """Nobody watches over this one."""
 
 
 def _end_server(number: int, _: FrameType | None) -> None:

@@ -150,7 +150,9 @@ class Engine:
         job.decoding = time.monotonic()
         try:
             spec, max_pixels = job.model.manifest.preprocessing, self.limits.max_pixels
-            pixels, job.size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=max_pixels)
+            pixels, job.size_px = preprocess_sized(
+                content, spec, formats=UPLOAD_FORMATS, max_pixels=max_pixels, known=job.known
+            )
             job.row = job.model.row_of(pixels)
         except Exception as error:  # noqa: BLE001 - a thread that dies would leave its caller waiting
             job.failure = error

@@ -53,7 +53,7 @@ class Lanes:
     def put(self, job: Job) -> Refusal | None:
         """Queue a job that has its bytes, or say why not."""
         assert job.content is not None
-        header, num_bytes = decoding_cost(job.content, job.model.manifest.preprocessing)
+        header, num_bytes = job.known = decoding_cost(job.content, job.model.manifest.preprocessing)
         lane, seconds = self._ordinary, SECONDS_PER_IMAGE
         if header is not None:
             try:

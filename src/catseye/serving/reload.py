@@ -107,9 +107,8 @@ def open_version(path: Path, runtime: str, trust: bool, batch_size: int) -> tupl
         ModelFileError: as in `load_served` and `check_golden`.
 
     """
-    model = load_served(path, runtime, trust=trust)
-    rows = np.zeros((batch_size, *model.row_shape), model.row_type)
-    model.compute(rows, False)  # so that no request pays for the first call
+    model = load_served(path, runtime, trust=trust, batch_size=batch_size)
+    model.warm(batch_size)
     return model, check_golden(model, path)
 
 

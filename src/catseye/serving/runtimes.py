@@ -9,16 +9,20 @@ from pathlib import Path
 from catseye.errors import UsageError
 from catseye.machine.cores import num_cores
 from catseye.runtimes.formats import EXPORTED, is_model_file
-from catseye.runtimes.loading import open_model
+from catseye.runtimes.loading import open_for_serving, open_model
+from catseye.runtimes.model_file import OpenSettings
+from catseye.serving.gpu_session import choose_gpu_session
 from catseye.serving.served_model import ServedModel
+from catseye.serving.tuning import LARGEST_BATCH
 
 RUNTIMES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
 
 
-def load_served(path: Path, runtime: str = "auto", *, trust: bool = False) -> ServedModel:
+def load_served(path: Path, runtime: str = "auto", *, trust: bool = False, batch_size: int = 0) -> ServedModel:
     """Open a model file with the wanted runtime; `auto` takes for an .onnx a GPU where there is one, else the CPU.
 
-    One thread computes one call. `trust` as in `catseye.load`.
+    One thread computes one call. `trust` as in `catseye.load`. `batch_size`: a GPU prepares for batches of at most so
+    many images, 0 for as many as are ever worth it.
 
     Raises:
         UsageError: an unknown runtime, or one that the format has not. MissingDependency: it is not installed.
@@ -30,8 +34,17 @@ def load_served(path: Path, runtime: str = "auto", *, trust: bool = False) -> Se
     if not is_model_file(path):
         raise UsageError(f"what is served is a file made by `catseye export RUN`, {' or '.join(EXPORTED)}; got {path}")
     file = open_model(path, trust=trust, threads=1, calls=num_cores(), runtime=runtime)
+    if file.computed_by == "cuda":
+        served = choose_gpu_session(lambda wish: _serve_bound(path, wish), batch_size or LARGEST_BATCH)
+    else:
+        served = ServedModel(path.stem, file, file.computed_by, file.ask)
     _give_back()
-    return ServedModel(path.stem, file, file.computed_by, file.ask)
+    return served
+
+
+def _serve_bound(path: Path, wish: OpenSettings) -> ServedModel:
+    file = open_for_serving(path, wish)
+    return ServedModel(path.stem, file, file.computed_by, file.ask, padded=True)
 
 
 def _give_back() -> None:

@@ -13,6 +13,8 @@ from catseye.serving.batcher import Job
 from catseye.serving.heat_map import heat_map_png
 from catseye.serving.served_model import ServedModel
 
+FEW_CLASSES = 200  # whose probabilities are compared as quickly one by one
+
 
 def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
     """The answer for one image, the index of its class and its probability (0 to 1).
@@ -24,8 +26,17 @@ def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
     answer = describe_answer(job.model, job.answer, top, job.familiarity)
     if job.cam is not None:
         add_map(answer, job.model, job.cam, job.size_px)
-    best = int(job.answer.argmax())
+    best = best_of(job.answer)
     return answer, best, float(job.answer[best])
+
+
+def best_of(probabilities: NDArray[Any]) -> int:
+    """The first of the largest of (K,). NumPy's argmax would let other threads run, and wait for them, each time."""
+    if len(probabilities) > FEW_CLASSES:
+        return int(probabilities.argmax())
+    values = probabilities.tolist()
+    best: int = values.index(max(values))
+    return best
 
 
 def describe_answer(
@@ -33,22 +44,19 @@ def describe_answer(
 ) -> dict[str, Any]:
     """What is said of one image's probabilities (K,), 0 to 1, and of how familiar it is, -1 to 1."""
     manifest = model.manifest
-    percent = np.round(probabilities.astype(np.float64) * 100, 2)
-    best = int(probabilities.argmax())
+    percent: list[float] = (probabilities.astype(np.float64) * 100).round(2).tolist()
+    best = best_of(probabilities)
     if top is None:
-        shares = dict(zip(manifest.classes, percent.tolist(), strict=True))
+        shares = dict(zip(manifest.classes, percent, strict=True))
     else:
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        shares = {manifest.classes[index]: float(percent[index]) for index in order}
-    answer: dict[str, Any] = {
-        "class": manifest.classes[best],
-        "confidence": float(percent[best]),
-        "all_probabilities": shares,
-    }
+        order = np.argsort(-probabilities, kind="stable")[:top].tolist()
+        shares = {manifest.classes[index]: percent[index] for index in order}
+    answer: dict[str, Any] = {"class": manifest.classes[best], "confidence": percent[best], "all_probabilities": shares}
     found = None if familiarity is None else np.array([familiarity])
-    if manifest.are_unknown(probabilities[None], found)[0]:
-        answer["unknown"] = True
     limit = manifest.familiarity_threshold
+    may_be = manifest.unknown_threshold is not None or (limit is not None and found is not None)
+    if may_be and manifest.are_unknown(probabilities[None], found)[0]:
+        answer["unknown"] = True
     if limit is not None and familiarity is not None and familiarity < limit:
         answer["familiarity"] = round(familiarity, 4)
     return answer

@@ -40,12 +40,16 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """One version of the model. `ask` is the file's own, or another runtime's with the same graph."""
+    """One version of the model. `ask` is the file's own, or another runtime's with the same graph.
+
+    Where `padded`, the runtime is only ever asked with powers of two images: a GPU prepares for every new number.
+    """
 
     name: str
     file: OpenedModel
     runtime: str
     ask: Ask = field(repr=False)
+    padded: bool = False
 
     @property
     def manifest(self) -> Manifest:
@@ -83,8 +87,39 @@ class ServedModel:
     def compute(self, rows: NDArray[Any], with_cam: bool) -> Answers:
         """Shape: (N, ...) rows of `row_shape` -> `Answers` of N."""
         names = ["probability", *["cam"] * with_cam, *["familiarity"] * self.file.knows_strangers]
-        found = dict(zip(names, self.ask(rows, names), strict=True))
+        num = len(rows)
+        answers = self.ask(pad_rows(rows) if self.padded else rows, names)
+        found = {name: answer[:num] for name, answer in zip(names, answers, strict=True)}
         return Answers(found["probability"], found.get("cam"), found.get("familiarity"))
+
+    def warm(self, batch_size: int) -> None:
+        """Ask everything once that will be asked later: no request pays for what a first call prepares."""
+        for size in padded_sizes(batch_size) if self.padded else (batch_size,):
+            rows = np.zeros((size, *self.row_shape), self.row_type)
+            for with_cam in (False, True) if self.padded and self.has_cam else (False,):
+                # Twice: a graph is captured at the second call of its kind, when nothing is allocated any more.
+                for _ in range(2 if self.padded else 1):
+                    self.compute(rows, with_cam)
+
+
+def padded_sizes(batch_size: int) -> tuple[int, ...]:
+    """The batch sizes that are asked where a batch has at most so many images.
+
+    >>> padded_sizes(64), padded_sizes(5)
+    ((1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8))
+    """
+    return tuple(1 << power for power in range((batch_size - 1).bit_length() + 1))
+
+
+def pad_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows of zeros added up to the next power of two.
+
+    Shape: (N, ...) -> (M, ...), M a power of two, at least N.
+    """
+    missing = padded_sizes(len(rows))[-1] - len(rows)
+    if not missing:
+        return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
 
 
 def stack(rows: Iterable[NDArray[Any]]) -> NDArray[Any]:

@@ -53,10 +53,11 @@ def run_server(
 
     """
     token = settings.token()
-    model = load_served(settings.model, settings.runtime, trust=settings.trust)
+    model = load_served(settings.model, settings.runtime, trust=settings.trust, batch_size=settings.batch_size)
     # Workers measure at the same time, each in the others' way: they share the cores instead.
-    share = 0 if settings.workers == 1 else max(1, num_cores() // settings.workers)
+    share = 0 if settings.workers == 1 or model.padded else max(1, num_cores() // settings.workers)
     plan = tuning.choose(model, concurrency=settings.concurrency or share, batch_size=settings.batch_size)
+    model.warm(plan.batch_size)  # /readyz says yes after this
     log("plan", model=model.name, version=model.version, runtime=model.runtime, choice=str(plan),
         measured={f"{calls}x{size}": round(speed, 1) for (calls, size), speed in plan.measured.items()})  # fmt: skip
     # Decoding and model threads hold the interpreter for a moment only; waiting 5 ms for it would be the queue.

@@ -26,10 +26,10 @@ class SettingRow:
         return asdict(self)
 
 
-def setting_rows(group: str = "") -> list[SettingRow]:
+def list_settings(group: str = "") -> list[SettingRow]:
     """All settings in the order of the schema; those of one table, where it is named.
 
-    >>> [row for row in setting_rows("training") if row.key == "training.epochs"][0].values
+    >>> [row for row in list_settings("training") if row.key == "training.epochs"][0].values
     'whole number, 1 – 100,000'
     """
     rows = []
@@ -44,7 +44,7 @@ def setting_rows(group: str = "") -> list[SettingRow]:
 
 def setting_groups() -> list[str]:
     """The tables of the settings file."""
-    return list(dict.fromkeys(row.key.partition(".")[0] for row in setting_rows()))
+    return list(dict.fromkeys(row.key.partition(".")[0] for row in list_settings()))
 
 
 def _setting_row(key: str, field: FieldInfo) -> SettingRow:

@@ -48,6 +48,8 @@ def load_settings(
     for key, value in (decided or {}).items():
         _put(base, key, value)
     mine = own_settings(config=config, overrides=overrides, values=values)
+    _require_tables(base, recipe)
+    _require_tables(mine, "--set" if not config else str(config))
     if "name" in mine.get("model", {}) and mine["model"]["name"] != base.get("model", {}).get("name"):
         base["model"] = {}  # the recipe's options were meant for its own network
     _refuse_unknown(base, recipe)
@@ -140,6 +142,15 @@ def _parse_value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
+
+
+def _require_tables(tables: Mapping[str, Any], where: str) -> None:
+    """A group of settings is a table: `model = 1` could not be merged with what a recipe says of the network."""
+    for name, field in Settings.model_fields.items():
+        if _is_group(field.annotation) and not isinstance(tables.get(name, {}), Mapping):
+            raise UsageError(
+                f"{name} in {where} is a table of settings; got {tables[name]!r}; write [{name}] above them"
+            )
 
 
 def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:

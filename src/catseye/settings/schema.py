@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+Side = Annotated[int, Field(ge=8, le=1024)]
+
 
 class SettingsTable(BaseModel):
     """One table of the settings file."""
@@ -21,8 +23,8 @@ class DataSettings(SettingsTable):
     resize: Literal["pad", "crop", "squash"] = Field(
         default="pad", description="how an image becomes square: bars beside it, its middle, or stretched"
     )
-    input_px: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
-        default="auto", description="side of the square input"
+    input_px: Side | tuple[Side, Side] | Literal["auto"] = Field(
+        default="auto", description="side of the square input, or [height, width]"
     )
     channels: Literal["auto", 1, 3] = Field(default="auto", description="1 keeps greyscale as one channel")
     black: FiniteFloat | Literal["auto"] = Field(
@@ -80,6 +82,7 @@ class ModelSettings(SettingsTable):
         description="tower: layers with weights, an even number from 4; speednet: convolutions per block, 2 or 3",
     )
     norm: bool | None = Field(default=None, description="tower: batch normalisation after every convolution")
+    last: str | None = Field(default=None, description="a network of your own: its linear layer that gives the logits")
     auxiliary: bool | None = Field(default=None, description="the auxiliary heads of googlenet and inception_v3")
 
 
@@ -163,6 +166,8 @@ class TrainingSettings(SettingsTable):
     precision: Literal["auto", "fastest", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that compute in it"
     )
+    capture: bool = Field(default=True, description="on CUDA: the whole step as one graph, where it can be captured")
+    compile: bool = Field(default=False, description="torch.compile: a minute of compiling, then faster steps on a GPU")
     small_px: int = Field(
         default=0, ge=0, le=1024, description="side of the input in the first part of the run; 0: off"
     )

@@ -39,6 +39,22 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
         raise UsageError(f"--input is CxHxW; got {text!r}; for example 3x32x32")
     channels, height, width = (int(part) for part in parts)
-    if channels not in (1, 3) or not 1 <= height <= 1024 or height != width:
-        raise UsageError(f"--input has 1 or 3 channels and a square of 1 to 1024 pixels; got {text!r}")
+    if channels not in (1, 3) or not (1 <= height <= 1024 and 1 <= width <= 1024):
+        raise UsageError(f"--input has 1 or 3 channels and sides of 1 to 1024 pixels; got {text!r}")
     return channels, height, width
+
+
+def parse_place(text: str) -> tuple[int, int]:
+    """A place in a map.
+
+    Raises:
+        UsageError: it is not ROW,COLUMN.
+
+    >>> parse_place("3,4")
+    (3, 4)
+
+    """
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise UsageError(f"--at is ROW,COLUMN; got {text!r}; for example --at 3,4")
+    return int(parts[0]), int(parts[1])

@@ -4,10 +4,13 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
 
     fit.py              what is trained: `train` builds a run, `fit` runs its epochs
     step.py             one training step, whole
+    captured.py         the same step as one CUDA graph, and the choice between the two
+    updates.py          SGD and Muon with rate and momentum in tensors, for it
     request.py          what a caller asks for, checked: the options of `catseye.train` and its siblings
     session.py          settings, weights, images, and the decision before anything is built; all verbs begin here
     distributed.py      several processes: who is who, sums, gathered evaluation
     launch.py           `--nproc N`: start, watch and restart them
+    in_processes.py     the same, asked for in Python
     sync_batch_norm.py  batch norm over the images of all processes
     parts.py            what a step needs where memory is short: a way back, and more parts
     run_folder.py       which run folder, what is written first, and the record of a run while it trains
@@ -30,6 +33,11 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     checkpoints.py      the state of an unfinished run, and when it is saved
     history.py          one line per epoch; TensorBoard
     progress.py         the live bar, or plain lines
+    notebook_progress.py  one live bar in a notebook
+    own_code.py         the caller's own network, augmentation, loss, and function per epoch
+    own_steps.py        the second and third of these inside a step
+    shown.py            training images as the network sees them
     signals.py          Ctrl-C and SIGTERM, answered at a safe place
+    threads.py          one thread where more are slower, measured before the first step
     timeline.py         the walk behind `catseye timeline`
 """

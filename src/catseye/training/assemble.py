@@ -14,6 +14,7 @@ from catseye.training.ema import EMA
 from catseye.training.losses import make_criterion
 from catseye.training.network import RunNetwork, build_network
 from catseye.training.optimizers import make_optimizer
+from catseye.training.own_steps import OwnCriterion
 from catseye.training.schedules import make_schedule
 from catseye.training.session import RunSession
 from catseye.training.step import TrainState
@@ -38,12 +39,16 @@ def assemble(session: RunSession) -> Assembled:
     training = chosen.training
     network = build_network(session)
     model, steps = network.model, network.loaders["train"].num_batches
+    if training.compile:
+        model.compile()
     state = TrainState(
         model=model,
         optimizer=make_optimizer(network.groups, training),
         groups=network.groups,
         schedule=make_schedule(training, steps),
-        criterion=make_criterion(training, prepared.class_counts, place.device),
+        criterion=OwnCriterion(session.own.loss)
+        if session.own.loss
+        else make_criterion(training, prepared.class_counts, place.device),
         augment=chosen.augment,
         spec=prepared.spec,
         num_classes=len(prepared.images.classes),
@@ -58,6 +63,7 @@ def assemble(session: RunSession) -> Assembled:
         num_parts=max(training.accumulate_steps, network.num_parts),
         processes=place.processes,
         parallel=parallel(model, place.processes),
+        own_augment=session.own.augment,
     )
     return Assembled(state, network)
 

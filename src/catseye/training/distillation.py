@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseye.data.augment import luma
+from catseye.data.augment import channel_values, luma
 from catseye.errors import UsageError
 from catseye.preprocess import Preprocessing
 from catseye.runs import load_model
@@ -43,13 +43,13 @@ class Teacher:
 
     def _input(self, x: Tensor) -> Tensor:
         """The same augmented images, with the teacher's size, channels and statistics."""
-        x = x * _channel_values(self.student_spec.std, x) + _channel_values(self.student_spec.mean, x)
+        x = x * channel_values(self.student_spec.std, x) + channel_values(self.student_spec.mean, x)
         if self.spec.channels != x.shape[1]:
             x = x.expand(-1, 3, -1, -1) if self.spec.channels == 3 else luma(x)
         size = (self.spec.height_px, self.spec.width_px)
         if tuple(x.shape[2:]) != size:
             x = F.interpolate(x, size, mode="bilinear", antialias=True)
-        return (x - _channel_values(self.spec.mean, x)) / _channel_values(self.spec.std, x)
+        return (x - channel_values(self.spec.mean, x)) / channel_values(self.spec.std, x)
 
 
 def load_teacher(
@@ -69,7 +69,3 @@ def load_teacher(
         )
     model.requires_grad_(False)
     return Teacher(model, manifest.preprocessing, spec, temperature, weight)
-
-
-def _channel_values(values: tuple[float, ...], x: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)

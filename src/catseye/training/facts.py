@@ -4,6 +4,7 @@ Enters: a request. Leaves: `Facts`. Called by session.py; auto.py decides. No im
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from catseye.data.glance import take_glance
@@ -32,11 +33,12 @@ def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device
         num_classes=len(counts),
         rarest=max(1, min(counts)),
         commonest=max(1, *counts),
-        side_px=seen.side_px if own_px == "auto" else own_px,
+        side_px=seen.side_px if own_px == "auto" else own_px if isinstance(own_px, int) else prod(own_px) ** 0.5,
         weights=_weights(),
         device="cpu" if device == "cpu" else "gpu",
         num_cores=max(1, num_cores() // num_processes),
-        fresh_because=_why_fresh(asked_for(request)),
+        fresh_because=_why_fresh(asked_for(request))
+        or ("your augmentation needs the images in every epoch" if request.own.augment else ""),
     )
 
 

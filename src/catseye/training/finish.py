@@ -5,16 +5,23 @@ temperature is fitted on validation images, never on the test images.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from matplotlib.figure import Figure
+from torch import nn
+
+from catseye.classifier import Classifier
+from catseye.data.sources import ImageSet
+from catseye.epochs import EpochRows
 from catseye.evaluation.calibration import fit_temperature
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics
 from catseye.manifest import Manifest
 from catseye.runs import Run, environment, load_model, save_model, write_json
+from catseye.settings.schema import Settings
 from catseye.training.assemble import Assembled
 from catseye.training.known import learn_familiarity
 from catseye.training.run_folder import RunRecord
@@ -23,19 +30,55 @@ from catseye.training.session import RunSession
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run and its metrics on `side`: test, or validation where there is no test split."""
+    """A finished run and its metrics on `side`: test, or validation where there is no test split.
+
+    It stands for the run folder wherever a model is asked for. Images that were given in Python are in `images`, so
+    that the run finds them as long as this is held.
+    """
 
     run: Run
     metrics: Metrics
     side: str
     first: bool = True  # of several processes, the one that writes and prints
     inference_s: float = 0.0  # for one pass over the images of `side`
-    input_px: int = 0  # side of the network's input
+    input_px: int = 0  # shorter side of the network's input
+    images: ImageSet | None = field(default=None, repr=False)
+
+    def __fspath__(self) -> str:
+        """The run folder."""
+        return str(self.run.path)
 
     @property
     def path(self) -> Path:
         """The run folder."""
         return self.run.path
+
+    @property
+    def settings(self) -> Settings:
+        """Everything that decided what the run computed."""
+        return self.run.settings
+
+    @property
+    def history(self) -> EpochRows:
+        """One row per finished epoch; `.plot()` draws them."""
+        return self.run.history
+
+    @property
+    def model(self) -> nn.Module:
+        """The network with the run's weights, on the CPU, in evaluation mode; see `Run.model`."""
+        return self.run.model
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model, ready to be asked about images."""
+        return self.run.classifier
+
+    def show_batch(self, num_images: int = 16, *, epoch: int = 0) -> Figure:
+        """Training images as the network sees them, augmented, with their classes; see `catseye.show_batch`."""
+        return self.run.show_batch(num_images, epoch=epoch)
+
+    def _repr_html_(self) -> str:
+        return self.run._repr_html_()
 
 
 def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedRun:
@@ -67,7 +110,9 @@ def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedR
     spent = {"training_seconds": round(sum(row["seconds"] for row in rows), 2)}
     write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": built.state.num_parts})
     record.checkpoints.discard()
-    return TrainedRun(run, metrics, side, inference_s=inference_s, input_px=prepared.spec.height_px)
+    return TrainedRun(
+        run, metrics, side, True, inference_s, min(prepared.spec.height_px, prepared.spec.width_px), prepared.images
+    )
 
 
 def _with_scores(manifest: Manifest, side: str, metrics: Metrics) -> Manifest:

@@ -7,11 +7,11 @@ receives built objects and constructs none; what happens to one batch is in `ste
 import math
 import time
 from functools import partial
-from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 
+from catseye.data.sources import Images, with_labels
 from catseye.errors import CatseyeError, DataError, Diverged, TrainingError, UsageError
 from catseye.runs import Run, open_run, save_model
 from catseye.training import run_folder
@@ -19,6 +19,7 @@ from catseye.training.assemble import Assembled, assemble
 from catseye.training.distributed import leaves_the_others
 from catseye.training.finish import TrainedRun, finish
 from catseye.training.history import history_row, num_unreadable, score_of
+from catseye.training.in_processes import train_in_processes
 from catseye.training.progress import EpochProgress, name_unreadable
 from catseye.training.request import RunRequest, TrainOptions, make_request, refuse_with_resume, requested_settings
 from catseye.training.session import (
@@ -29,26 +30,42 @@ from catseye.training.session import (
     reopen_session,
     with_a_tenth_of_the_rate,
 )
-from catseye.training.step import train_step
+from catseye.training.step import StepResult, train_step
+from catseye.training.threads import measured_threads
 
 
 @leaves_the_others
-def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> TrainedRun:
+def train(data: Images | None = None, labels: Any = None, **options: Unpack[TrainOptions]) -> TrainedRun:
     """Train a classifier on labelled images and measure it on held-out ones.
 
-    `data` is a folder of class folders, a zip, a CSV file or a built-in name. The options, all of them by name:
+    `data` is a path (a folder of class folders, a .zip, a .tar, a list as .csv or .parquet, a data set on disk), an
+    address of a list, or a built-in name such as digits. Or it is what you have in hand: images with `labels` beside
+    them, a data set of torch or Hugging Face, a data frame, or a mapping of splits to any of these. Images are uint8
+    arrays (N, H, W, C), a list of arrays, Pillow images or paths; `labels` (N,) are numbers or texts.
+
+    The options, all of them by name:
 
     - `recipe`, `model`, `epochs`, `seed`: a recipe's name or file (auto without it, transfer with `pretrained`), a
-      network's name, the number of epochs, where randomness begins.
-    - `config`: a settings file on top of the recipe. `settings`: values keyed by dotted names,
-      `{"training.lr": 0.05}`. `overrides`: the same as text, `["training.lr=0.05"]`.
-    - `pretrained`: start from published ImageNet weights.
+      network's name (or an `nn.Module`, its class, or a function that builds one), the number of epochs, where
+      randomness begins.
+    - `set`: settings keyed by dotted names, `{"training.lr": 0.05}`, or as text, `["training.lr=0.05"]`; `settings` and
+      `overrides` are its older names. `config`: a settings file on top of the recipe. `no_skip`, `strict`: short for
+      `model.skip=false` and `data.strict=true`.
+    - `pretrained`: start from published ImageNet weights. `strategy`, `weights`: how, and from which file. `teacher`: a
+      run whose answers are learnt too.
+    - `layout`, `image_column`, `label_column`, `split_column`, `group_column`: how `data` is read; `path`, `label`,
+      `split` and `group` are short for the columns, as in `train(df, path="file", label="y")`.
+    - `corrections`: a file of decisions of `catseye review`, applied to the labels.
+    - `augment`: your function from a batch (N, C, H, W) float in [0, 1] to the same shape, after catseye's own.
+      `loss`: your function of logits (N, K) and labels (N,), or soft targets (N, K) where images are mixed, to their
+      mean loss. `on_epoch(row, model)` hears of every epoch. Code is stored by its import path only.
     - `out`: the run folder. `resume`: an interrupted run, which continues with its own data and settings; `data` is
       then left out, or says where its images are now.
-    - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept.
-    - `tensorboard`: write its events too. `console`: where lines are printed, standard error otherwise. `progress`
-      shows the epochs (progress.py); the lab gives one that draws them. `begun_s`: time.monotonic() when the command
-      began, for the line that says how long it took.
+    - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept. `nproc`: so many processes, one per
+      GPU; `max_restarts`: how often they may go on from the checkpoint.
+    - `tensorboard`: write its events too. `console`: where lines are printed, standard error otherwise. `progress=None`
+      is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command began, for the
+      line that says how long it took.
 
     Started by torchrun, all processes train one network together, and the first one writes the run folder.
 
@@ -58,7 +75,11 @@ def train(data: str | Path | None = None, **options: Unpack[TrainOptions]) -> Tr
             images died. SaveError: the disk is full. Interrupted: a signal came; the run was saved.
 
     """
-    request = make_request(data, options, TrainOptions)
+    if options.get("nproc", 1) > 1:
+        return train_in_processes(data, dict(options))
+    if options.get("max_restarts"):
+        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
+    request = make_request(with_labels(data, labels), options, TrainOptions)
     place = find_workplace(request)
     if request.resume is not None:
         return _resume(request, open_run(request.resume), place)
@@ -107,7 +128,8 @@ def train_to_the_end(
     console = session.place.console
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
-    fit(session, built, record, progress)
+    with measured_threads(record.run, built):
+        fit(session, built, record, progress)
     trained = finish(session, built, record)
     if trained.first:
         spent_s = time.monotonic() - request.begun_s
@@ -149,6 +171,8 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
                 record.history.append(row)
             progress.look(scored, outputs)
             progress.epoch_line(row, best=best and choosing)
+            if session.own.on_epoch is not None and processes.first:
+                session.own.on_epoch(row, scored)
             if num_unreadable(loaders) > num_bad:
                 name_unreadable(loaders, console)
             position.begin_next_epoch()
@@ -160,7 +184,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
 
 def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
     state, loader = built.state, built.loaders["train"]
-    position, checkpoints = record.position, record.checkpoints
+    position, checkpoints, captured = record.position, record.checkpoints, record.captured
     begun, before = time.monotonic(), position.num_images
     spent = position.seconds_s
     loss_sum, num_correct = torch.tensor(position.loss_sum), torch.tensor(position.num_correct)
@@ -170,18 +194,27 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
         position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
         position.seconds_s = spent + time.monotonic() - begun
 
-    try:
-        for batch in loader.epoch(position.epoch, start=position.batch):
-            parts = state.num_parts
-            result = train_step(state, batch)
+    def count(results: list[StepResult]) -> None:
+        nonlocal loss_sum, num_correct
+        for result in results:
             loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_images
             num_correct = num_correct.to(result.loss.device) + result.num_correct
             position.num_images += result.num_images
-            position.batch = batch.place + 1
-            record.watch.note(result.loss, state.step, state.schedule(state.step - 1)[0])
+            position.batch = result.place + 1
+        for result in results:  # after all are counted, because it may raise
+            record.watch.note(result.loss, result.step, state.schedule(result.step - 1)[0])
+
+    def count_the_rest() -> None:
+        while captured and (results := captured.finish()):
+            count(results)
+
+    try:
+        for batch in loader.epoch(position.epoch, start=position.batch):
+            parts = state.num_parts
+            count(captured.take(batch) if captured else [train_step(state, batch)])
             if state.num_parts > parts:
                 progress.say_parts(state.step, loader.batch_size, state.num_parts)
-            if progress.due():
+            if progress.due() and position.num_images:
                 progress.show(
                     step=state.step,
                     epoch=position.epoch,
@@ -190,11 +223,16 @@ def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochPr
                     images_per_s=(position.num_images - before) / (time.monotonic() - begun),
                 )
             if checkpoints.due():
+                count_the_rest()
                 note()
                 checkpoints.visit(position)
+        count_the_rest()
         record.watch.look(state.step, state.schedule(max(0, state.step - 1))[0])
     except CatseyeError:
-        note()
+        try:
+            count_the_rest()
+        finally:
+            note()
         raise
     note()
     position.batch = loader.num_batches

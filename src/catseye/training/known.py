@@ -26,7 +26,7 @@ def learn_familiarity(model: nn.Module, session: RunSession, built: Assembled) -
     """
     train = built.loaders["train"].share(0, 1)
     if not isinstance(train, FeatureLoader):
-        small = session.prepared.spec.height_px <= SMALL_PX
+        small = max(session.prepared.spec.height_px, session.prepared.spec.width_px) <= SMALL_PX
         train = draw_part(train, NUM_SMALL if small else NUM_LARGE, session.settings.seed)
     features, labels = collect_features(model, in_order(train, plain=True), session.prepared.spec)
     val = built.loaders["val"]

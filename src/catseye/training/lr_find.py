@@ -10,14 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from catseye.data.loaders import Batch, Loader
+from catseye.data.sources import Images, with_labels
 from catseye.errors import TrainingError
+from catseye.evaluation.figures import save_figure
+from catseye.files import StrPath, make_folder
+from catseye.notebook import Html, html_bytes
 from catseye.training.assemble import assemble
 from catseye.training.request import LrFindOptions, make_request, requested_settings
 from catseye.training.session import find_workplace, open_session
@@ -36,29 +40,41 @@ class LrCurve:
     losses: NDArray[np.float64]
     suggestion: float
 
+    def plot(self) -> Figure:
+        """Loss over rate, with the suggestion marked, as a matplotlib figure."""
+        return lr_figure(self)
 
-def find_lr(data: str | Path, *, num_steps: int = 100, **options: Unpack[LrFindOptions]) -> LrCurve:
-    """Train for at most `num_steps` steps while the rate grows from 1e-6 to 10; the weights are thrown away.
+    def _repr_html_(self) -> str:
+        from catseye.explanation.figures import figure_png
 
-    The options are those of `catseye.train`: `recipe`, `model`, `overrides`, `seed`, `device`, `data_dir`, `console`.
+        return Html(f"<p>training.lr={self.suggestion:.2g}</p>{html_bytes(figure_png(self.plot()), 'lr-find')}")
+
+
+def lr_find(
+    data: Images, labels: Any = None, *, steps: int = 100, out: StrPath | None = None, **options: Unpack[LrFindOptions]
+) -> LrCurve:
+    """Train for at most `steps` steps while the rate grows from 1e-6 to 10; the weights are thrown away.
+
+    `data`, `labels` and the options are those of `catseye.train`: `recipe`, `model`, `set`, `seed`, `device`,
+    `data_dir`, `console`. With `out`, lr-find.png goes into that folder.
 
     Raises:
         UsageError: a setting is wrong. DataError: the images cannot be used.
         TrainingError: the loss was never finite.
 
     """
-    request = make_request(data, options, LrFindOptions)
+    request = make_request(with_labels(data, labels), options, LrFindOptions)
     if request.recipe is None:
         request = replace(request, recipe="quick")  # the rate of frozen features is no question
     chosen = requested_settings(request, {"training.schedule": "constant"})
     built = assemble(open_session(request, chosen, find_workplace(request, alone=True)))
     state = built.state
-    state.schedule = lambda step: (_rate(step, num_steps), chosen.training.momentum)
+    state.schedule = lambda step: (_rate(step, steps), chosen.training.momentum)
     state.model.train()
     losses: list[float] = []
     average, smallest = 0.0, float("inf")
     for batch in _endless(built.loaders["train"]):
-        if len(losses) == num_steps:
+        if len(losses) == steps:
             break
         try:
             loss = float(train_step(state, batch).loss)
@@ -72,8 +88,12 @@ def find_lr(data: str | Path, *, num_steps: int = 100, **options: Unpack[LrFindO
         losses.append(smooth)
     if len(losses) < 3:
         raise TrainingError("the loss was not finite from the start; look at the images with `catseye train`")
-    rates = np.array([_rate(step, num_steps) for step in range(len(losses))])
-    return LrCurve(rates, np.array(losses), steepest(rates, np.array(losses)))
+    rates = np.array([_rate(step, steps) for step in range(len(losses))])
+    curve = LrCurve(rates, np.array(losses), steepest(rates, np.array(losses)))
+    if out is not None:
+        make_folder(Path(out))
+        save_figure(curve.plot(), Path(out) / "lr-find.png")
+    return curve
 
 
 def _endless(loader: Loader) -> Iterator[Batch]:
@@ -91,8 +111,8 @@ def steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
     return float(rates[int(slope.argmin())])
 
 
-def _rate(step: int, num_steps: int) -> float:
-    return float(LOWEST * (HIGHEST / LOWEST) ** (step / max(1, num_steps - 1)))
+def _rate(step: int, steps: int) -> float:
+    return float(LOWEST * (HIGHEST / LOWEST) ** (step / max(1, steps - 1)))
 
 
 def lr_figure(curve: LrCurve) -> Figure:

@@ -49,7 +49,7 @@ class Muon(Optimizer):
             if group["orthogonal"]:
                 for p in parameters:
                     p.mul_(len(p) ** 0.5 / p.norm())
-                steps = tuple(orthogonalise(s.flatten(1)).view_as(s) for s in steps)
+                steps = tuple(orthogonalise_all(list(steps)))
             torch._foreach_add_(parameters, steps, alpha=-group["lr"])
 
     def _buffer(self, parameter: Tensor) -> Tensor:
@@ -60,17 +60,46 @@ class Muon(Optimizer):
         return buffer
 
 
+def orthogonalise_all(kernels: list[Tensor]) -> list[Tensor]:
+    """Each kernel, seen as a matrix, orthogonalised; on a GPU those of one shape together, as one batch.
+
+    Launching the products one by one is what takes the time there. On a CPU they are computed one by one, so that they
+    come out as they always did.
+
+    Shape: (O, I, h, w) each -> the same.
+    """
+    if kernels[0].device.type == "cpu":
+        return [orthogonalise(kernel.flatten(1)).view_as(kernel) for kernel in kernels]
+    return orthogonalise_batched(kernels)
+
+
+def orthogonalise_batched(kernels: list[Tensor]) -> list[Tensor]:
+    """The same, with one batch of matrices for each shape.
+
+    Shape: (O, I, h, w) each -> the same.
+    """
+    places: dict[tuple[int, int], list[int]] = {}
+    for number, kernel in enumerate(kernels):
+        places.setdefault((len(kernel), kernel[0].numel()), []).append(number)
+    found = list(kernels)
+    for numbers in places.values():
+        together = orthogonalise(torch.stack([kernels[number].flatten(1) for number in numbers]))
+        for number, matrix in zip(numbers, together, strict=True):
+            found[number] = matrix.view_as(kernels[number])
+    return found
+
+
 def orthogonalise(matrix: Tensor) -> Tensor:
     """The singular values of a matrix all moved close to 1, its singular vectors kept.
 
     Computed in bf16 where the device does that natively, as published, else in fp32.
 
-    Shape: (R, C) float32 -> (R, C) float32.
+    Shape: (R, C) float32 -> (R, C) float32; or a batch of them, (B, R, C).
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.to(choose_precision("fastest", matrix.device) or matrix.dtype)
-    x = x / (x.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     for _ in range(NUM_ITERATIONS):
         gram = x @ x.mT

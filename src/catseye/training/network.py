@@ -57,7 +57,11 @@ def _fresh(session: RunSession) -> RunNetwork:
     options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
     spec, num_classes = prepared.spec, len(prepared.images.classes)
     model = registry.create(
-        chosen.model.name, num_classes=num_classes, in_channels=spec.channels, input_px=spec.height_px, **options
+        chosen.model.name,
+        num_classes=num_classes,
+        in_channels=spec.channels,
+        input_px=(spec.height_px, spec.width_px),
+        **options,
     )
     begin = getattr(model, "initialise", None)
     if begin is not None:
@@ -76,6 +80,8 @@ def _pretrained(session: RunSession, published: Published) -> RunNetwork:
     groups = transfer_groups(model, chosen, session.loaders["train"].num_batches)
     if plan.strategy != "feature-extraction":
         return RunNetwork(model, groups, session.loaders, architecture, plan)
+    if session.own.augment:
+        raise UsageError("augment= needs images in every epoch, feature extraction has none; say strategy='fine-tune'")
     if chosen.distillation.teacher:
         raise UsageError("distillation.teacher needs images, feature extraction has none; say --strategy fine-tune")
     loaders = _cache(model, session)

@@ -66,7 +66,9 @@ def make_optimizer(groups: Sequence[ParameterGroup], settings: TrainingSettings)
     if settings.optimizer == "muon":
         told = [{**each, "orthogonal": group.orthogonal} for each, group in zip(plain, groups, strict=True)]
         return Muon(told, lr=settings.lr, momentum=settings.momentum)
+    # One kernel for all parameters; on a CPU it was measured to gain nothing (docs/speed.md).
+    fused = all(p.is_cuda for group in groups for p in group.parameters)
     if settings.optimizer == "sgd":
-        return SGD(plain, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+        return SGD(plain, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=fused or None)
     kind = Adam if settings.optimizer == "adam" else AdamW
-    return kind(plain, lr=settings.lr)
+    return kind(plain, lr=settings.lr, fused=fused or None)

@@ -51,8 +51,11 @@ class EpochProgress:
 
     def due(self) -> bool:
         """Whether it is time to show numbers again; reading them off a GPU stops it for a moment."""
+        return not self._bar.disable and self._is_due()
+
+    def _is_due(self) -> bool:
         now = time.monotonic()
-        if not self._bar.disable and now >= self._due:
+        if now >= self._due:
             self._due = now + REFRESH_S
             return True
         return False

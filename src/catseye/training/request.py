@@ -1,20 +1,26 @@
-"""What a caller asks of training, checked: the keyword arguments of `catseye.train`, `find_lr` and `run_timeline`.
+"""What a caller asks of training, checked: the keyword arguments of `catseye.train`, `lr_find` and `timeline`.
 
 Enters: keyword arguments. Leaves: one frozen `RunRequest`, and the `Settings` it asks for. Called by fit.py, lr_find.py
 and timeline.py. What each option means is in the docstring of `catseye.train`.
 """
 
+import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rich.console import Console
 
-from catseye.errors import UnknownName, UsageError
+from catseye.data.sources import Images
+from catseye.errors import UsageError, refuse_unknown_options
+from catseye.files import StrPath, path_of
+from catseye.notebook import in_notebook
 from catseye.settings.merge import UNDECIDED, load_settings, own_settings
+from catseye.settings.reading import ReadingOptions, reading_values
 from catseye.settings.schema import Settings
+from catseye.training.own_code import OnEpoch, OwnAugment, OwnCode, OwnLoss
 
 if TYPE_CHECKING:
     from catseye.training.progress import EpochProgress, ShowProgress
@@ -26,42 +32,60 @@ def _bar_of_a_terminal(console: Console, num_epochs: int, num_batches: int, done
     return EpochProgress(console, num_epochs, num_batches, done)
 
 
+def _bar_of_a_notebook(console: Console, num_epochs: int, num_batches: int, done: int) -> "EpochProgress":
+    from catseye.training.notebook_progress import NotebookProgress
+
+    return NotebookProgress(console, num_epochs, num_batches, done)
+
+
 class SharedOptions(TypedDict, total=False):
     """What everything that trains takes."""
 
     overrides: Sequence[str]
+    set: Mapping[str, object] | Sequence[str]
     seed: int | None
     device: str
-    data_dir: str | Path | None
+    data_dir: StrPath | None
     console: Console | None
 
 
 class LrFindOptions(SharedOptions, total=False):
-    """What `find_lr` takes."""
+    """What `lr_find` takes."""
 
     recipe: str | None
-    model: str | None
+    model: Any
 
 
 class TimelineOptions(SharedOptions, total=False):
     """What `run_timeline` takes."""
 
-    out: str | Path | None
+    out: StrPath | None
 
 
-class TrainOptions(SharedOptions, total=False):
+class TrainOptions(SharedOptions, ReadingOptions, total=False):
     """What `catseye.train` takes."""
 
     recipe: str | None
-    model: str | None
+    model: Any
     epochs: int | None
-    config: str | Path | None
+    config: StrPath | None
     settings: Mapping[str, object] | None
-    out: str | Path | None
-    resume: str | Path | None
+    no_skip: bool
+    strict: bool
+    strategy: str | None
+    weights: StrPath | None
+    teacher: StrPath | None
+    corrections: StrPath | None
+    out: StrPath | None
+    resume: StrPath | None
     pretrained: bool
     tensorboard: bool
-    progress: "ShowProgress"
+    nproc: int
+    max_restarts: int
+    augment: OwnAugment | None
+    loss: OwnLoss | None
+    on_epoch: OnEpoch | None
+    progress: "ShowProgress | None"
     begun_s: float
 
 
@@ -69,23 +93,24 @@ class TrainOptions(SharedOptions, total=False):
 class RunRequest:
     """One request to train, with the defaults of what was not said."""
 
-    data: str | Path | None
+    data: Images | None
     recipe: str | None = None
     model: str | None = None
     epochs: int | None = None
     seed: int | None = None
-    config: str | Path | None = None
+    config: StrPath | None = None
     settings: Mapping[str, object] | None = None
     overrides: Sequence[str] = ()
-    out: str | Path | None = None
-    resume: str | Path | None = None
+    out: StrPath | None = None
+    resume: StrPath | None = None
     pretrained: bool = False
     device: str = "auto"
-    data_dir: str | Path | None = None
+    data_dir: StrPath | None = None
     tensorboard: bool = False
     console: Console | None = None
     progress: "ShowProgress" = field(default=_bar_of_a_terminal)
     begun_s: float = field(default_factory=time.monotonic)
+    own: OwnCode = field(default_factory=OwnCode)
 
     @property
     def images_dir(self) -> Path | None:
@@ -93,18 +118,59 @@ class RunRequest:
         return Path(self.data_dir) if self.data_dir else None
 
 
-def make_request(data: str | Path | None, options: Mapping[str, Any], kind: type[Any]) -> RunRequest:
+_FIELDS = frozenset(one.name for one in fields(RunRequest)) - {"data", "own", "model"}
+
+
+def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any]) -> RunRequest:
     """The request that keyword arguments make; `kind` is the TypedDict of those that are known.
 
     Raises:
-        UnknownName: one is not known.
+        UnknownName: one is not known. UsageError: one is out of range.
 
     """
-    known: frozenset[str] = kind.__optional_keys__
-    for name in options:
-        if name not in known:
-            raise UnknownName("option", name, known)
-    return RunRequest(data, **options)
+    refuse_unknown_options(options, kind)
+    values = {name: value for name, value in options.items() if name in _FIELDS}
+    settings = {**(options.get("settings") or {}), **_settings_of(options)}
+    overrides = options.get("set") or ()
+    if isinstance(overrides, Mapping):
+        settings |= overrides
+        overrides = ()
+    values["overrides"] = [*options.get("overrides", ()), *overrides]
+    values["settings"] = settings or None
+    if options.get("strategy") or options.get("weights"):
+        values["pretrained"] = True
+    if "progress" in options:
+        values["progress"] = options["progress"] or _bar_of_a_terminal
+        if options["progress"] is None:
+            values["console"] = Console(quiet=True, file=io.StringIO())
+    elif in_notebook() and "console" not in options:
+        values["progress"] = _bar_of_a_notebook
+    own = OwnCode(options.get("augment"), options.get("loss"), options.get("on_epoch"))
+    if (model := options.get("model")) is not None and not isinstance(model, str):
+        from catseye.models.custom import name_of_module  # torch, as who gives a network has it
+
+        own = replace(own, model=model)  # held, so that its name leads to it as long as the run is in use
+        model = name_of_module(model)
+    return RunRequest(data, **values, model=model, own=own)
+
+
+def _settings_of(options: Mapping[str, Any]) -> dict[str, object]:
+    """The settings that options of other names stand for."""
+    found: dict[str, object] = {**reading_values(options)}
+    if options.get("no_skip"):
+        found["model.skip"] = False
+    if options.get("strict"):
+        found["data.strict"] = True
+    if options.get("corrections"):
+        found["data.corrections"] = str(path_of(options["corrections"]).absolute())
+    for option, key in (
+        ("strategy", "transfer.strategy"),
+        ("weights", "transfer.weights"),
+        ("teacher", "distillation.teacher"),
+    ):
+        if options.get(option):
+            found[key] = str(path_of(options[option])) if option != "strategy" else options[option]
+    return found
 
 
 def requested_settings(

@@ -16,11 +16,21 @@ import torch
 from rich.console import Console
 
 from catseye.errors import DataError, UsageError
-from catseye.files import write_atomically
+from catseye.files import StrPath, write_atomically
 from catseye.manifest import Manifest, Provenance
-from catseye.runs import CHECKPOINT_FILE, CORRECTIONS_FILE, PREVIOUS_FILE, Run, create_run, locked, write_json
+from catseye.runs import (
+    CHECKPOINT_FILE,
+    CORRECTIONS_FILE,
+    OWN_CODE,
+    PREVIOUS_FILE,
+    Run,
+    create_run,
+    locked,
+    write_json,
+)
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
+from catseye.training.captured import CapturedSteps, choose_captured
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.divergence import LossWatch
@@ -33,7 +43,10 @@ from catseye.training.step import TrainState
 
 @dataclass
 class RunRecord:
-    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say."""
+    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say.
+
+    `captured`: the steps that a GPU has been handed and has not told of yet; None where each is waited for.
+    """
 
     run: Run
     manifest: Manifest
@@ -41,6 +54,7 @@ class RunRecord:
     history: History
     checkpoints: Checkpoints
     watch: LossWatch
+    captured: CapturedSteps | None = None
 
 
 @contextmanager
@@ -49,6 +63,7 @@ def keep_record(
 ) -> Iterator[RunRecord]:
     """The record of a run from `position` on; meanwhile a signal is answered at the next safe place."""
     processes = session.place.processes
+    wanted, place = session.settings.training.capture, session.place
     with StopRequest(processes.largest) as stop:
         yield RunRecord(
             run,
@@ -57,10 +72,11 @@ def keep_record(
             History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
             Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
             LossWatch(built.state.num_classes),
+            choose_captured(built.state, place.device, wanted=wanted, say=place.say),
         )
 
 
-def choose_run(out: str | Path | None, session: RunSession) -> tuple[Run, bool]:
+def choose_run(out: StrPath | None, session: RunSession) -> tuple[Run, bool]:
     """The run folder, made by the first process, and whether it is the half-done one of a command begun anew."""
     path, half_done = "", False
     processes = session.place.processes
@@ -72,7 +88,7 @@ def choose_run(out: str | Path | None, session: RunSession) -> tuple[Run, bool]:
     return Run(Path(path)), half_done
 
 
-def _half_done(out: str | Path | None, session: RunSession) -> Run | None:
+def _half_done(out: StrPath | None, session: RunSession) -> Run | None:
     """The run that the same command began in `out`, where torchrun was told that it may restart the processes.
 
     Raises:
@@ -114,6 +130,8 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
         write_json(run.path / "data.json", session.describe_data())
         if session.decided:
             write_json(run.path / "auto.json", session.decided)
+        if paths := session.own.paths():
+            write_json(run.path / OWN_CODE, paths)
         if built.network.plan:
             write_json(run.path / "transfer.json", built.network.plan.to_json())
         # The last one: it makes the folder a run.

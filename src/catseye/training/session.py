@@ -21,19 +21,20 @@ from catseye.data.check.findings import name_classes
 from catseye.data.loaders import Loader, draw_part
 from catseye.data.moved import locate_data
 from catseye.data.prepare import Prepared, prepare
-from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Images, ImageSet, open_source
 from catseye.data.sources.corrections import correction_facts, describe_corrections, uncorrected
 from catseye.data.survey import fingerprint_images
 from catseye.errors import UsageError
 from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
 from catseye.models.pretrained import Published, expected_input, find_published
-from catseye.runs import Run
+from catseye.runs import OWN_CODE, Run, read_json
 from catseye.settings.merge import UNDECIDED
 from catseye.settings.schema import Settings
 from catseye.training.auto import Facts, choose_way
 from catseye.training.distributed import ALONE, Processes, check_same_data, check_sizes, join
 from catseye.training.facts import gather_facts
+from catseye.training.own_code import OwnCode
 from catseye.training.request import RunRequest, requested_settings
 
 
@@ -70,6 +71,7 @@ class RunSession:
     data_dir: Path | None = None
     decided: Mapping[str, Any] | None = None  # auto.json: facts and choice, where the recipe was auto
     parts: Mapping[str, int] = field(default_factory=dict)
+    own: OwnCode = field(default_factory=OwnCode)
 
     @property
     def loaders(self) -> Mapping[str, Loader]:
@@ -127,7 +129,9 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
     """
     if request.data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
-    images = _list_images(str(request.data), chosen, place, request.images_dir)
+    images = _list_images(request.data, chosen, place, request.images_dir)
+    for sentence in request.own.sentences():
+        place.say(f"- {sentence}")
     decided = None
     if chosen.recipe == UNDECIDED:
         chosen, decided = _decide_way(request, images, chosen, place)
@@ -135,7 +139,7 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
     decision = decide(undecided)
     for sentence in decision.sentences:
         place.say(f"- {sentence}")
-    return replace(undecided, settings=decision.settings, decided=decided)
+    return replace(undecided, settings=decision.settings, decided=decided, own=request.own)
 
 
 def _decide_way(
@@ -165,7 +169,8 @@ def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSessio
     folder = request.images_dir or (Path(recorded["data_dir"]) if recorded["data_dir"] else None)
     source = locate_data(recorded, request.data, folder, chosen.data)
     images = _list_images(source, chosen, place, folder)
-    session = _gather(images, chosen, place, folder).with_parts(recorded.get("parts", {}))
+    request.own.require_same(read_json(run.path / OWN_CODE) if (run.path / OWN_CODE).exists() else {})
+    session = replace(_gather(images, chosen, place, folder), own=request.own).with_parts(recorded.get("parts", {}))
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
         raise UsageError(_what_changed(images.source, recorded, splits))
@@ -220,7 +225,7 @@ def decide(session: RunSession) -> Decision:
     return Decision(chosen, tuple(sentences))
 
 
-def _list_images(source: str, chosen: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
+def _list_images(source: Images, chosen: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
     """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
     images = open_source(source, data_dir=data_dir, settings=chosen.data)
     place.say(name_classes(images.classes))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from catseye.notebook import in_notebook
+
 # SIGHUP comes when the terminal is closed; Windows has none.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -45,5 +47,6 @@ class StopRequest:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
+        for each, handler in self._before.items():
+            # In a notebook the default would end the kernel and all that is in it; its own raises KeyboardInterrupt.
+            signal.signal(each, handler if in_notebook() else signal.SIG_DFL)

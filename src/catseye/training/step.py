@@ -2,13 +2,15 @@
 
 Enters: a `Batch` and the objects of a run. Leaves: changed weights and a `StepResult`. Called by `fit.py`.
 `train_step` is one long function on purpose: what happens to a batch is read from top to bottom in one place.
-Everything random is drawn from (seed, step), so step k is the same in a resumed run.
+Everything random is drawn from (seed, step), so step k is the same in a resumed run. On a GPU `captured.py` launches
+the same step as one graph.
 
 A batch may be cut twice: over the processes, and into `num_parts` parts that follow each other. Loss and
 gradients are those of the whole batch all the same: every part counts by its share of what the mean is divided by.
 Only batch normalisation notices the parts: its statistics are those of a part.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +32,8 @@ from catseye.training.distributed import ALONE, Processes, gradients_wait
 from catseye.training.ema import EMA
 from catseye.training.losses import Criterion
 from catseye.training.optimizers import ParameterGroup
+from catseye.training.own_code import OwnAugment
+from catseye.training.own_steps import seeded_augment
 from catseye.training.parts import SMALLEST_PART, Buffers, forget_attempt, twice_the_parts, why_out_of_memory
 from catseye.training.schedules import Schedule
 
@@ -57,6 +61,7 @@ class TrainState:
     num_parts: int = 1  # a batch is computed in so many parts; it doubles where memory runs out
     processes: Processes = ALONE
     parallel: DistributedDataParallel | None = None  # around `model` where several processes train
+    own_augment: OwnAugment | None = None
     groups: Sequence[ParameterGroup] = ()  # of the optimizer, in its order; empty: all at the scheduled rate
 
     def __post_init__(self) -> None:
@@ -74,12 +79,14 @@ class TrainState:
 class StepResult:
     """Mean loss of the batch, right answers on the augmented images, images, over all processes.
 
-    The first two are still on the device.
+    The first two are still on the device. `place` is the batch's in its epoch, `step` the number of steps done then.
     """
 
     loss: Tensor
     num_correct: Tensor
     num_images: int
+    place: int = 0
+    step: int = 0
 
 
 def train_step(state: TrainState, batch: Batch) -> StepResult:
@@ -98,7 +105,8 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
 
     x = batch.pixels  # (N, C, H, W)
     if x.dtype == torch.uint8:  # cached features arrive as floats, augmented when they were computed
-        x = augment_batch(x, s.augment, s.spec, generator, indices=batch.indices, epoch=batch.epoch)
+        own = seeded_augment(s.own_augment, derive(s.seed, "own augment", s.step) + s.processes.rank)
+        x = augment_batch(x, s.augment, s.spec, generator, indices=batch.indices, epoch=batch.epoch, own=own)
         if s.step < s.small_until:
             x = resize_batch(x, s.small_px)
     x, targets = mix_batch(x, batch.labels, s.augment, s.num_classes, generator)  # (N,) or (N, K)
@@ -125,7 +133,7 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
         try:
             for part in range(num_parts):
                 with gradients_wait(s.parallel, last=part == num_parts - 1):
-                    part_loss, part_correct = _learn_part(s, x_parts[part], target_parts[part], whole_mass, num_rows)
+                    part_loss, part_correct = learn_part(s, x_parts[part], target_parts[part], whole_mass, num_rows)
                 loss, num_correct = loss + part_loss, num_correct + part_correct
             break
         except (RuntimeError, MemoryError) as error:
@@ -139,21 +147,26 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     norm = nn.utils.get_total_norm([each.grad for each in s.model.parameters() if each.grad is not None])
     if not (loss + norm).isfinite():
         buffers.restore()
-        what = f"gradient became {norm.item()}" if loss.isfinite() else f"loss became {loss.item()}"
-        raise Diverged(
-            f"the {what} at step {s.step} (learning rate {scheduled_rate:.3g}); "
-            "try a smaller training.lr or training.clip_norm=1"
-        )
+        raise why_diverged(loss.item(), norm.item(), s.step, scheduled_rate)
     if s.clip_norm:
         nn.utils.clip_grads_with_norm_(s.model.parameters(), s.clip_norm, norm)
     s.optimizer.step()
     if s.ema is not None:
         s.ema.update(s.model, s.step)
     s.step += 1
-    return StepResult(loss, (num_correct * batch.num_images / num_rows).round().long(), batch.num_images)
+    num_right = (num_correct * batch.num_images / num_rows).round().long()
+    return StepResult(loss, num_right, batch.num_images, batch.place, s.step)
 
 
-def _learn_part(
+def why_diverged(loss: float, norm: float, step: int, rate: float) -> Diverged:
+    """The error of a step whose loss or gradient is not finite."""
+    what = f"gradient became {norm}" if math.isfinite(loss) else f"loss became {loss}"
+    return Diverged(
+        f"the {what} at step {step} (learning rate {rate:.3g}); try a smaller training.lr or training.clip_norm=1"
+    )
+
+
+def learn_part(
     s: TrainState, x: Tensor, targets: Tensor, whole_mass: Tensor, num_rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Add some images' gradients to those that are there: their part of the whole batch's mean loss, right answers.

@@ -13,13 +13,16 @@ from typing import Any, Unpack
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from catseye.data.sources import Images, with_labels
 from catseye.errors import UnknownName, UsageError
 from catseye.evaluation.figures import save_figure
 from catseye.files import write_atomically
 from catseye.models.milestones import MILESTONES, Milestone
 from catseye.models.summary import summarise
+from catseye.notebook import html_table
 from catseye.runs import create_run, environment, load_model, write_json
 from catseye.settings.schema import Settings
+from catseye.settings.typed import parse_duration
 from catseye.training.assemble import assemble
 from catseye.training.fit import train_to_the_end
 from catseye.training.request import RunRequest, TimelineOptions, make_request, requested_settings
@@ -53,8 +56,49 @@ class MilestoneResult:
     published_top1: float | None
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """The results, the oldest network first, and the folder that holds them and a run of each."""
+
+    folder: Path
+    results: list[MilestoneResult]
+
+    def plot(self) -> Figure:
+        """Accuracy over the years, as a matplotlib figure."""
+        return timeline_figure(self.results, sum(one.training_s for one in self.results) / len(self.results))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (r.year, r.name, f"{r.accuracy:.1%}", f"{r.num_parameters:,}", f"{r.train_images_per_s:,.0f}", r.epochs)
+            for r in self.results
+        ]
+        return html_table(("year", "network", "accuracy", "parameters", "images/s", "epochs"), rows)
+
+
+def timeline(
+    data: Images,
+    labels: Any = None,
+    *,
+    budget: str | float = "10m",
+    model: str | Sequence[str] = (),
+    **options: Unpack[TimelineOptions],
+) -> Timeline:
+    """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time.
+
+    `budget` is the training time of each: "90s", "10m", "1h", or seconds. `model`: only these. `data`, `labels` and the
+    options are those of `catseye.train`: `set`, `seed`, `out`, `device`, `data_dir`, `console`.
+
+    Raises:
+        UsageError: a setting is wrong. DataError: the images cannot be used.
+
+    """
+    names = [model] if isinstance(model, str) else list(model)
+    seconds = parse_duration(budget) if isinstance(budget, str) else float(budget)
+    return Timeline(*run_timeline(with_labels(data, labels), budget_s=seconds, names=names, **options))
+
+
 def run_timeline(
-    data: str | Path, *, budget_s: float, names: Sequence[str] = (), **options: Unpack[TimelineOptions]
+    data: Images, *, budget_s: float, names: Sequence[str] = (), **options: Unpack[TimelineOptions]
 ) -> tuple[Path, list[MilestoneResult]]:
     """Train each milestone for `budget_s` seconds on the same images; returns the folder and the results.
 
@@ -81,7 +125,7 @@ def run_timeline(
     for milestone in milestones:
         session.place.console.print(f"[bold]{milestone.title}[/bold] ({milestone.year})", highlight=False, markup=True)
         results.append(_measure(milestone, request, session, budget_s, folder))
-        _write_timeline(folder, results, str(data), budget_s, session.settings)
+        _write_timeline(folder, results, session.prepared.images.source, budget_s, session.settings)
     return folder, results
 
 
@@ -158,7 +202,7 @@ def _write_timeline(folder: Path, results: list[MilestoneResult], data: str, bud
 
 def timeline_markdown(results: Sequence[MilestoneResult]) -> str:
     """The table of the results."""
-    head = "year | network | accuracy (95 % interval) | parameters | G multiply-adds | training img/s | inference img/s"
+    head = "year | network | accuracy (95% interval) | parameters | G multiply-adds | training img/s | inference img/s"
     lines = [f"| {head} | images seen |", "|---" * 8 + "|"]
     for r in results:
         accuracy = f"{r.accuracy:.1%} ({r.accuracy_low:.1%} – {r.accuracy_high:.1%})"
@@ -171,7 +215,7 @@ def timeline_markdown(results: Sequence[MilestoneResult]) -> str:
 def timeline_table(results: Sequence[MilestoneResult]) -> Table:
     """The same table for a terminal."""
     table = Table(
-        "year", "network", "accuracy", "95 % interval", "params", "GMAC", "train/s", "infer/s", "seen", box=None
+        "year", "network", "accuracy", "95% interval", "params", "GMAC", "train/s", "infer/s", "seen", box=None
     )
     for r in results:
         interval = f"{r.accuracy_low:.1%} – {r.accuracy_high:.1%}"

@@ -133,11 +133,19 @@ def build_pretrained(
     else:
         with torch.device("meta"):
             empty = registry.create(
-                chosen.model.name, num_classes=2, in_channels=spec.channels, input_px=spec.height_px, **options
+                chosen.model.name,
+                num_classes=2,
+                in_channels=spec.channels,
+                input_px=(spec.height_px, spec.width_px),
+                **options,
             )
         num_published = count_published_classes(empty, published.state)
     model = registry.create(
-        chosen.model.name, num_classes=num_published, in_channels=spec.channels, input_px=spec.height_px, **options
+        chosen.model.name,
+        num_classes=num_published,
+        in_channels=spec.channels,
+        input_px=(spec.height_px, spec.width_px),
+        **options,
     ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if wanted != "scratch":
         load_published(model, published.state)
@@ -148,7 +156,7 @@ def build_pretrained(
     else:
         assert wanted != "none"  # whoever asks for no transfer does not come here
         plan = TransferPlan(wanted, chosen.transfer.stages, "as set", None, published.source)
-    replace_head(model, len(prepared.images.classes), spec.channels, spec.height_px)
+    replace_head(model, len(prepared.images.classes), spec.channels, min(spec.height_px, spec.width_px))
     if plan.strategy == "feature-extraction":
         freeze(model.get_submodule("features"))
     elif plan.strategy == "fine-tune":

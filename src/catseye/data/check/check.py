@@ -9,48 +9,75 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catseye.counting import agree, count
-from catseye.data.check.copies import LOSSY_FORMATS, Glances, comparable, find_copies
+from catseye.data.cache import keep_entry, kept_entry, key_of
+from catseye.data.check.copies import (
+    LOSSY_FORMATS,
+    Glances,
+    comparable,
+    described_twins,
+    find_copies,
+    restored_twins,
+)
 from catseye.data.check.data_facts import DataFacts
-from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED
-from catseye.data.check.findings import Finding, Verdict, worst_first
+from catseye.data.check.duplicates import BAND_RADIUS, CROWD, MAX_DISTANCE, MIN_CORRELATION, MIN_MIRRORED, Twins
+from catseye.data.check.findings import Finding, Severity, Verdict, worst_first
 from catseye.data.check.image_rules import fault_findings, image_findings
 from catseye.data.check.looks import Looks, look_at_all
 from catseye.data.check.rules import find_faults
+from catseye.data.file_facts import stamp_files
 from catseye.data.groups import related_groups
-from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
+from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Images, ImageSet, open_source, with_labels
 from catseye.data.value_range import choose_value_range, describe_range
-from catseye.errors import CatseyeError, DataError
+from catseye.errors import CatseyeError, DataError, UsageError, refuse_unknown_options
+from catseye.files import StrPath
+from catseye.settings.reading import ReadingOptions, reading_values
 from catseye.settings.schema import DataSettings
 
 
+class CheckOptions(ReadingOptions, total=False):
+    """What else `check` takes by name."""
+
+    tell: Callable[[str], None] | None
+    settings: DataSettings | None
+
+
 def check(
-    source: str | Path,
+    data: Images,
+    labels: Any = None,
     *,
     group_by: str = "",
-    data_dir: Path | None = None,
-    out: Path | None = None,
-    tell: Callable[[str], None] | None = None,
-    settings: DataSettings | None = None,
+    fail_on: Severity | None = None,
+    out: StrPath | None = None,
+    data_dir: StrPath | None = None,
+    **options: Unpack[CheckOptions],
 ) -> Verdict:
     """Look at every image of DATA and say what a training would suffer from.
 
-    `group_by` is a regular expression on file names: images with the same first group belong together. Writes
-    check.json and check.html to `out`. `tell` hears what is being done. `settings` choose layout and columns, as in
-    train.
+    `data` and `labels` are those of `catseye.train`, and so are `layout`, `image_column`, `label_column`,
+    `split_column` and `group_column`. `group_by` is a regular expression on file names: images with the same first
+    group belong together. Writes check.json and check.html to `out`. `fail_on` ("error" or "warning") makes an error of
+    such a finding. `tell` hears what is being done. `settings` choose layout and columns in one object.
 
     Raises:
-        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression.
+        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression, or an option is wrong.
+        CatseyeError: there is a finding that `fail_on` names; its message has the headline.
 
     """
     begun = time.monotonic()
-    say = tell or (lambda line: None)
-    images = open_source(source, data_dir=data_dir, settings=settings)
+    refuse_unknown_options(options, CheckOptions)
+    if fail_on not in (None, "error", "warning"):
+        raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
+    settings = options.get("settings") or DataSettings.model_validate(
+        {key.removeprefix("data."): value for key, value in reading_values(options).items()}
+    )
+    say = options.get("tell") or (lambda line: None)
+    images = open_source(with_labels(data, labels), data_dir=Path(data_dir) if data_dir else None, settings=settings)
     related = related_groups(images, group_by)
     blank: list[Finding] = []
     try:
@@ -63,14 +90,17 @@ def check(
         blank = [
             Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
         ]
-    looks = look_at_all(images, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}"))
+    stamp = stamp_files(images)
+    looks = look_at_all(
+        images, stamp=stamp, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}")
+    )
     readable = looks.readable
     equal = equal_groups(looks)
     say("looking for near duplicates")
     first_of_group = readable & (equal == np.arange(len(images)))
     lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
     glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
-    twins = find_copies(images, glances, first_of_group)
+    twins = _find_copies_once(images, glances, first_of_group, stamp)
     sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
     facts = DataFacts(images, readable, sides, equal, related, twins)
     findings = [*blank, *fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
@@ -97,8 +127,21 @@ def check(
     }
     verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)
     if out is not None:
-        write_report(verdict, images, out)
+        write_report(verdict, images, Path(out))
+    if fail_on and verdict.fails(fail_on):
+        raise CatseyeError(f"the check found {verdict.headline()} (--fail-on {fail_on})")
     return verdict
+
+
+def _find_copies_once(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_], stamp: bytes) -> Twins:
+    """`find_copies`, or what it found among the same files before."""
+    key = key_of("copies", stamp, images.value_range, images.mirror_safe)
+    if (kept := kept_entry(key)) is not None:
+        return restored_twins(kept)
+    begun = time.monotonic()
+    twins = find_copies(images, glances, chosen)
+    keep_entry(key, time.monotonic() - begun, *described_twins(twins))
+    return twins
 
 
 def equal_groups(looks: Looks) -> NDArray[np.int64]:
@@ -131,6 +174,7 @@ def make_verdict(
         findings=worst_first(findings),
         seconds_s=seconds_s,
         searched=searched or {},
+        images=images,
     )
 
 

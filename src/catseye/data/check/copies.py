@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.data.check.duplicates import Pairs, Twins, find_twins
+from catseye.data.cache import KeptEntry
+from catseye.data.check.duplicates import THUMB_PX, Pairs, Twins, find_twins
 from catseye.data.check.second_look import (
     FINE_PX,
     FIRST_SIEVE,
@@ -75,6 +77,22 @@ def find_copies(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_]) -
     return _only(twins, _look_again(images, twins, tolerance))
 
 
+def described_twins(twins: Twins) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """What cache.py keeps of a search."""
+    arrays: dict[str, NDArray[Any]] = {
+        "pairs": twins.pairs,
+        "correlations": twins.correlations,
+        "mirrored": twins.mirrored,
+    }
+    return arrays, {"crowded": twins.crowded}
+
+
+def restored_twins(kept: KeptEntry) -> Twins:
+    """The same again."""
+    arrays = kept.arrays
+    return Twins(arrays["pairs"], arrays["correlations"], arrays["mirrored"], kept.facts["crowded"])
+
+
 def copy_groups(images: ImageSet, equal: Groups, twins: Twins) -> list[list[str]]:
     """The names of images that show the same, nearly or byte for byte, group by group."""
     groups = keep_together(equal, None, twins.pairs)
@@ -86,7 +104,10 @@ def copy_groups(images: ImageSet, equal: Groups, twins: Twins) -> list[list[str]
 
 def comparable(glances: Glances, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which of the chosen are neither too plain nor too small to be compared, (N,)."""
-    spread = np.array([thumb.std() for thumb in glances.thumbs])
+    spread = np.empty(len(glances.thumbs))
+    for start in range(0, len(spread), _PORTION):
+        values = glances.thumbs[start : start + _PORTION].reshape(-1, THUMB_PX * THUMB_PX * 3).astype(np.float32)
+        spread[start : start + _PORTION] = values.std(1, dtype=np.float64)
     return chosen & (spread >= PLAIN_SPREAD) & (glances.sides_px >= SMALLEST_PX)
 
 

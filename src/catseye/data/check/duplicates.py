@@ -128,12 +128,12 @@ def close_pairs(hashes: Hashes, mask: np.uint64 = _SAME) -> tuple[Pairs, int]:
         order = np.argsort(their_keys, kind="stable")
         counts = np.bincount(their_keys, minlength=1 << BAND_BITS)
         starts = np.cumsum(counts) - counts
+        sorted_others = others[order]
         for flip in _flips():
             wanted = keys ^ flip
             crowded |= counts[wanted] > CROWD
-            for pairs in _meetings(starts[wanted], np.minimum(counts[wanted], CROWD), order):
-                distances = np.bitwise_count(hashes[pairs[:, 0]] ^ others[pairs[:, 1]])
-                found.append(np.sort(pairs[distances <= MAX_DISTANCE], axis=1))
+            for one, place in _meetings(hashes, sorted_others, starts[wanted], np.minimum(counts[wanted], CROWD)):
+                found.append(np.sort(np.stack([one, order[place]], axis=1), axis=1))
     pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     codes = np.unique(pairs[:, 0] * max(len(hashes), 1) + pairs[:, 1])
@@ -152,8 +152,13 @@ def _flips() -> Iterator[int]:
             yield sum(1 << bit for bit in bits)
 
 
-def _meetings(starts: NDArray[np.int64], counts: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[Pairs]:
-    """Image i meets order[starts[i]], … order[starts[i] + counts[i] - 1]; yielded in portions of pairs."""
+def _meetings(
+    hashes: Hashes, others: Hashes, starts: NDArray[np.int64], counts: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Image i meets others[starts[i]], … others[starts[i] + counts[i] - 1]; the close ones, as i and a place in others.
+
+    Yielded in portions of pairs met. Most are far apart, so nothing is made of a pair but its distance.
+    """
     ends = np.cumsum(counts)
     first = 0
     while first < len(counts):
@@ -161,9 +166,12 @@ def _meetings(starts: NDArray[np.int64], counts: NDArray[np.int64], order: NDArr
         last = max(int(np.searchsorted(ends, before + _PORTION, side="right")), first + 1)
         count = counts[first:last]
         if total := int(count.sum()):
-            within = np.arange(total) - np.repeat(np.cumsum(count) - count, count)
-            one = np.repeat(np.arange(first, last), count)
-            yield np.stack([one, order[np.repeat(starts[first:last], count) + within]], axis=1)
+            until = np.cumsum(count)
+            place = np.repeat((starts[first:last] - until + count).astype(np.int32), count)
+            place += np.arange(total, dtype=np.int32)
+            distances = np.bitwise_count(np.repeat(hashes[first:last], count) ^ others[place])
+            close = np.flatnonzero(distances <= MAX_DISTANCE)
+            yield first + np.searchsorted(until, close, side="right"), place[close].astype(np.int64)
         first = last
 
 

@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from catseye.counting import count
-from catseye.errors import DataError
+from catseye.data.sources.image_set import ImageSet
+from catseye.errors import DataError, ImageError
+from catseye.notebook import Html, html_image, html_of, html_table
+from catseye.preprocess import open_image
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -17,6 +22,7 @@ MAX_LISTED = 1000  # examples of one finding that check.json names; `count` says
 MAX_NAMED = 20  # class names in one line
 MAX_LETTERS = 40  # of each of them
 MAX_TOLD = 12  # findings that `catseye train` says
+MAX_PICTURED = 4  # images of a finding that a notebook shows
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,25 @@ class Verdict:
     findings: list[Finding]
     seconds_s: float
     searched: dict[str, Any] = field(default_factory=dict)  # how near duplicates were looked for; empty: not at all
+    images: ImageSet | None = field(default=None, repr=False)  # read again where a notebook shows examples
+
+    def _repr_html_(self) -> str:
+        rows = [(one.severity, f"{one.count:,}", one.title, one.advice, self._shown(one)) for one in self.findings]
+        head = f"{self.headline()} in {count(len(self.names), 'image')}; {name_classes(self.classes)}"
+        table = html_table(("severity", "count", "what", "next", "examples"), rows) if rows else ""
+        return Html(f"<p><b>{html_of(head)}</b></p>{table}")
+
+    def _shown(self, found: "Finding") -> Html:
+        """The first examples of a finding as small images."""
+        numbers = [index for example in found.examples[:MAX_PICTURED] for index in example.images][:MAX_PICTURED]
+        shown = []
+        for index in numbers if self.images is not None else ():
+            try:
+                image = open_image(self.images.read(index)).convert("RGB")  # type: ignore[union-attr]
+                shown.append(html_image(np.asarray(image), printable(self.names[index])))
+            except ImageError:
+                shown.append(Html(html_of(printable(self.names[index]))))
+        return Html(" ".join(shown))
 
     @property
     def counts(self) -> dict[Severity, int]:

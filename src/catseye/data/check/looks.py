@@ -5,20 +5,23 @@ everywhere else (`preprocess.open_image`), so what passes here can be trained on
 """
 
 import io
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseye.data.cache import KeptEntry, keep_entry, kept_entry, key_of, worth_keeping
 from catseye.data.check.duplicates import THUMB_PX
+from catseye.data.file_facts import stamp_files
+from catseye.data.pool import shared_out
 from catseye.data.sources import ImageSet
 from catseye.errors import ImageError, ImageTooLarge, UnsupportedPixels
-from catseye.machine.cores import num_cores
 from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image, quiet_pillow
 
 MAX_COLOURS = 256  # counted up to here
@@ -82,12 +85,16 @@ class Looks:
         return result
 
 
-def look_at_all(images: ImageSet, *, tell: Callable[[int], None] | None = None) -> Looks:
-    """Look at every image, in threads; `tell` hears now and then how many are done.
+def look_at_all(images: ImageSet, *, stamp: bytes = b"", tell: Callable[[int], None] | None = None) -> Looks:
+    """Look at every image; `tell` hears now and then how many are done. With a `stamp` (file_facts.py), what an earlier
+    look at the same files found is taken.
 
     Shape: every array of the result has N rows.
     """
     num = len(images)
+    key = key_of("looks", stamp, images.value_range)
+    if (kept := kept_entry(key)) is not None:
+        return _restored_looks(kept)
     looks = Looks(
         digests=[b""] * num,
         width_px=np.zeros(num, np.int32),
@@ -101,19 +108,45 @@ def look_at_all(images: ImageSet, *, tell: Callable[[int], None] | None = None) 
         thumbs=np.zeros((num, THUMB_PX, THUMB_PX, 3), np.uint8),
         faults={},
     )
-    with ThreadPoolExecutor(num_cores()) as pool:
-        for start in range(0, num, 4096):  # in portions, so that the queue of results stays short
-            portion = range(start, min(start + 4096, num))
-            for index, result in zip(
-                portion, pool.map(lambda index: _look(images, index), portion, chunksize=64), strict=True
-            ):
-                if isinstance(result, Fault):
-                    looks.faults[index] = result
-                else:
-                    _write_row(looks, index, result)
-            if tell is not None:
-                tell(portion.stop)
+    begun, num_done = time.monotonic(), 0
+
+    def look_at(portion: range) -> list[Look | Fault]:
+        return [_look(images, index) for index in portion]
+
+    for portion, results in shared_out(look_at, num):
+        for index, result in zip(portion, results, strict=True):
+            if isinstance(result, Fault):
+                looks.faults[index] = result
+            else:
+                _write_row(looks, index, result)
+        num_done += len(portion)
+        if tell is not None:
+            tell(num_done)
+    took_s = time.monotonic() - begun
+    if worth_keeping(took_s) and stamp and stamp == stamp_files(images):
+        keep_entry(key, took_s, *_described_looks(looks))
     return looks
+
+
+_ARRAYS = ("width_px", "height_px", "misnamed", "turned", "transparent", "spread", "num_colours", "thumbs")
+
+
+def _described_looks(looks: Looks) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """What is kept: arrays, and the rest as plain JSON types."""
+    arrays: dict[str, NDArray[Any]] = {name: getattr(looks, name) for name in _ARRAYS}
+    arrays["digests"] = np.frombuffer(b"".join(each or bytes(16) for each in looks.digests), np.uint8)
+    faults = {index: [fault.kind, fault.reason] for index, fault in looks.faults.items()}
+    return arrays, {"formats": looks.formats, "faults": faults}
+
+
+def _restored_looks(kept: KeptEntry) -> Looks:
+    faults = {int(index): Fault(*told) for index, told in kept.facts["faults"].items()}
+    whole = kept.arrays["digests"].tobytes()
+    digests = [whole[start : start + 16] for start in range(0, len(whole), 16)]
+    for index in faults:
+        digests[index] = b""
+    arrays = {name: kept.arrays[name] for name in _ARRAYS}
+    return Looks(digests=digests, formats=kept.facts["formats"], faults=faults, **arrays)
 
 
 def _write_row(looks: Looks, index: int, look: Look) -> None:

@@ -1,7 +1,8 @@
 """What the user calls DATA becomes one `ImageSet`: names, labels, sides and a way to read each image.
 
-Enters: a folder, a .zip, a .csv or the name of a built-in set. Leaves: `ImageSet`. Files are only listed here, never
-moved, copied or rewritten. Called by `prepare.py` and `check.py`. No torch.
+Enters: a folder, a .zip, a .tar, a list, an address, the name of a built-in set, or an object that holds images.
+Leaves: `ImageSet`. Files are only listed here, never moved, copied or rewritten. Called by `prepare.py` and `check.py`.
+No torch.
 
     image_set.py      what all sources become; sides; readers
     open_data.py      which kind of source it is
@@ -20,10 +21,18 @@ moved, copied or rewritten. Called by `prepare.py` and `check.py`. No torch.
     labels.py         what is odd about labels: empty, several in a cell, numbers
     corrections.py    decisions of people about labels: read, and applied by content
     unlabelled.py     a folder whose images have no label yet
-    table.py          a CSV file becomes an `ImageSet`
+    table.py          a list becomes an `ImageSet`: the contract of all lists, and CSV
+    frames.py         a pandas data frame as such a list
+    arrow_sets.py     Parquet, and Hugging Face's data sets on disk
+    tars.py           a tar of class folders; WebDataset's shards
+    remote.py         lists at an address, by fsspec
+    given.py          arrays, Pillow images, data sets of torch and Hugging Face
 """
 
 from catseye.data.sources.folder import FolderReader as FolderReader
+from catseye.data.sources.given import is_place as is_place
+from catseye.data.sources.given import kept as kept
+from catseye.data.sources.given import with_labels as with_labels
 from catseye.data.sources.image_set import NOT_SPLIT as NOT_SPLIT
 from catseye.data.sources.image_set import SPLIT_LABELS as SPLIT_LABELS
 from catseye.data.sources.image_set import TEST as TEST
@@ -34,4 +43,5 @@ from catseye.data.sources.image_set import Corrected as Corrected
 from catseye.data.sources.image_set import ImageSet as ImageSet
 from catseye.data.sources.image_set import Reader as Reader
 from catseye.data.sources.layout import UnclearLayout as UnclearLayout
+from catseye.data.sources.open_data import Images as Images
 from catseye.data.sources.open_data import open_source as open_source

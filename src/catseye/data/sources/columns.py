@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from catseye.data.sources.image_set import a_few
 from catseye.data.sources.labels import is_missing
@@ -64,7 +63,7 @@ class Columns:
 
 
 def choose_columns(
-    path: Path,
+    path: str,
     names: list[str],
     rows: Sequence[Sequence[str]],
     settings: DataSettings,
@@ -145,7 +144,7 @@ def _likelihood(name: str, known: Sequence[str]) -> int:
 
 
 def _guess_image(
-    path: Path,
+    path: str,
     names: list[str],
     rows: Sequence[Sequence[str]],
     taken: set[int],
@@ -204,7 +203,7 @@ def _guess_groups(names: list[str], taken: set[int]) -> list[int]:
 
 
 def _guess_label(
-    path: Path, names: list[str], rows: Sequence[Sequence[str]], taken: set[int], groups: list[int]
+    path: str, names: list[str], rows: Sequence[Sequence[str]], taken: set[int], groups: list[int]
 ) -> tuple[int | None, list[int]]:
     free = [number for number in range(len(names)) if number not in taken and names[number]]
     known = [number for number in free if _likelihood(names[number], _LABEL) < len(_LABEL)]

@@ -5,12 +5,14 @@ what is guessed is said, what is unclear is asked.
 """
 
 import csv
+import io
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from catseye.data.names import Names
 from catseye.data.sources.columns import NO_COLUMN, Columns, choose_columns, has_header, is_one, plain_column
 from catseye.data.sources.corrections import HEADER, read_decided_list
 from catseye.data.sources.folder import FolderReader
-from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, a_few, so_many
+from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, MakeReader, a_few, so_many
 from catseye.data.sources.labels import (
     is_missing,
     note_on_boxes,
@@ -37,8 +39,43 @@ _DELIMITERS = (",", ";", "\t", "|")
 _LINES_NAMED = 10
 
 
+class FilesOfList(Protocol):
+    """What turns the cells of a list into the names of files."""
+
+    def learn(self, values: Sequence[str]) -> int:
+        """Learn from some values; how many of them are there."""
+        ...
+
+    def name(self, value: str) -> str:
+        """The name that the list's reader knows."""
+        ...
+
+    @property
+    def base(self) -> str:
+        """The folder below which most files were found; "" for the list's own."""
+        ...
+
+
+@dataclass(frozen=True)
+class ListOfImages:
+    """A list, wherever it comes from: `where` names it, `rows` gives line numbers and cells anew at every call.
+
+    `named`: whether the first row names the columns; None: to be told from what it says.
+    """
+
+    where: str
+    rows: Callable[[], Iterator[tuple[int, list[str]]]]
+    files: FilesOfList
+    reader: MakeReader
+    named: bool | None = None
+
+    def is_head(self, row: list[str]) -> bool:
+        """Whether the first row names the columns."""
+        return has_header(row) if self.named is None else self.named
+
+
 def read_table(path: Path, settings: DataSettings) -> ImageSet:
-    """The images of a list. Paths are relative to its folder, or absolute.
+    """The images of a .csv or .tsv. Paths are relative to its folder, or absolute.
 
     Raises:
         DataError: it cannot be read, a row is incomplete, or its columns can be read in two ways.
@@ -47,8 +84,26 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
     """
     if _is_decided(path):
         return _read_decided(path)
-    columns, remarks, files = _understand(path, settings)
-    rows = _collect(path, columns)
+    listed = ListOfImages(
+        str(path),
+        lambda: read_rows(path.open, str(path)),
+        ListedFiles(path.parent),
+        lambda names: FolderReader(path.parent, names),
+    )
+    return read_listed(listed, settings)
+
+
+def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:
+    """The images of a list.
+
+    Raises:
+        DataError: it cannot be read, a row is incomplete, or its columns can be read in two ways.
+        UsageError: a column that the user names is not there.
+
+    """
+    path, files = listed.where, listed.files
+    columns, remarks = _understand(listed, settings)
+    rows = _collect(listed, columns)
     if not rows.paths:
         reason = "" if not rows.unlabelled else f" with a label ({so_many(len(rows.unlabelled), 'row')} without)"
         raise DataError(f"{path} lists no images{reason}; it needs one line per image below path,label[,split]")
@@ -68,12 +123,12 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
     )
     groups, said, ungrouped = _groups_of(columns, rows, labels)
     return ImageSet(
-        source=str(path),
+        source=path,
         classes=tuple(classes),
         names=names,
         labels=labels,
         splits=splits,
-        read=FolderReader(path.parent, names),
+        read=listed.reader(names),
         notes=(*_on_unlabelled(rows), *filter(None, doubts), *ungrouped),
         groups=groups,
         group_name=columns.names[columns.group] if columns.group is not None and groups is not None else "",
@@ -122,33 +177,34 @@ class _ListedRows:
     several: list[int] = field(default_factory=list)  # lines with more than one 1
 
 
-def _understand(path: Path, settings: DataSettings) -> tuple[Columns, list[str], ListedFiles]:
-    """Columns, what is to be said about them, and a finder of files."""
-    lines = _read_rows(path)
+def _understand(listed: ListOfImages, settings: DataSettings) -> tuple[Columns, list[str]]:
+    """Columns, and what is to be said about them."""
+    path, files = listed.where, listed.files
+    lines = listed.rows()
     _, first = next(lines, (0, []))
     if not first:
         raise DataError(f"{path}: the first line must name the columns path,label[,split]; it is empty")
     remarks = []
-    head = has_header(first)
+    head = listed.is_head(first)
     names = [cell.strip() for cell in first] if head else [f"column {number}" for number in range(1, len(first) + 1)]
     if not head:
         remarks.append(f"the first line of the list names no columns; {len(names)} columns are told by their content")
     sample = [row for _, row in islice(lines, SAMPLE_ROWS)]
-    files = ListedFiles(path.parent)
     columns = choose_columns(path, names, sample if head else [first, *sample], settings, files.learn)
     plain = [plain_column(name) for name in names]
     if {"path", "label"} - set(plain) or columns.unused:
         label = "one column per class" if columns.label is None else f"label {names[columns.label]!r}"
         unused = f"; not used: {a_few(columns.unused)}" if columns.unused else ""
         remarks.append(f"columns: image {names[columns.image]!r}, {label}{unused}")
-    return columns, remarks, files
+    return columns, remarks
 
 
-def _collect(path: Path, columns: Columns) -> _ListedRows:
+def _collect(listed: ListOfImages, columns: Columns) -> _ListedRows:
+    path = listed.where
     rows, width = _ListedRows(), len(columns.names)
     several = columns.one_hot
-    for number, (line, row) in enumerate(_read_rows(path)):
-        if number == 0 and has_header(row):
+    for number, (line, row) in enumerate(listed.rows()):
+        if number == 0 and listed.is_head(row):
             continue
         if any(cell.strip() for cell in row[width:]):
             raise DataError(f"{path} line {line}: more cells than columns; a path with a comma needs quotes")
@@ -184,7 +240,7 @@ def _collect(path: Path, columns: Columns) -> _ListedRows:
     return rows
 
 
-def _side_in_cell(path: Path, line: int, text: str) -> int:
+def _side_in_cell(path: str, line: int, text: str) -> int:
     if is_missing(text):
         return NOT_SPLIT
     side, rest = side_of(text)
@@ -196,7 +252,7 @@ def _side_in_cell(path: Path, line: int, text: str) -> int:
     return side
 
 
-def _splits_of(path: Path, rows: _ListedRows, remarks: list[str]) -> NDArray[np.int8]:
+def _splits_of(path: str, rows: _ListedRows, remarks: list[str]) -> NDArray[np.int8]:
     sides = set(rows.sides)
     if NOT_SPLIT in sides and len(sides) > 1:
         line = rows.lines[rows.sides.index(NOT_SPLIT)]
@@ -254,12 +310,19 @@ def _name_lines(lines: list[int]) -> str:
 # --- the file itself --------------------------------------------------------------------------------------------------
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row that is not empty, the first one included."""
+def read_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row of a CSV that is not empty, the first one included.
+
+    `opened("rb")` gives its bytes; `path` is what it is called.
+
+    Raises:
+        DataError: it is no CSV in UTF-8 or UTF-16.
+
+    """
     try:
-        with path.open("rb") as raw:
+        with opened("rb") as raw:
             encoding = _encoding_of_list(raw.read(4096))
-        with path.open(encoding=encoding, newline="") as stream:
+        with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding, newline="") as stream:
             head = stream.readline()
             given = re.fullmatch(r"sep=(.)\s*", head.lstrip("\ufeff"))  # Excel's own line
             delimiter = given.group(1) if given else _delimiter_of_list(head, path)
@@ -287,11 +350,11 @@ def _encoding_of_list(head: bytes) -> str:
     return "utf-8-sig"
 
 
-def _delimiter_of_list(head: str, path: Path) -> str:
+def _delimiter_of_list(head: str, path: str) -> str:
     """The sign that parts the first line into most cells; a tab for .tsv, else a comma where none does."""
     bare = re.sub(r'"[^"]*"', "", head)
     counts = {sign: bare.count(sign) for sign in _DELIMITERS}
     best = max(_DELIMITERS, key=lambda sign: counts[sign])
     if counts[best]:
         return best
-    return "\t" if path.suffix.lower() == ".tsv" else ","
+    return "\t" if path.lower().endswith(".tsv") else ","

@@ -3,8 +3,10 @@
 import { curlCommand, modelCard, predict, Refused, token } from "./api.js";
 import { startCamera } from "./camera.js";
 import { showCard } from "./card.js";
+import { dropped, whyRefused } from "./files.js";
 import * as history from "./history.js";
 import { showImage, showResult } from "./result.js";
+import { startTable, updateTable } from "./table.js";
 
 const AT_ONCE = 4;
 const get = (id) => document.getElementById(id);
@@ -26,10 +28,10 @@ function show(entry) {
 }
 
 function take(files) {
-  const images = [...files].filter((file) => file.type.startsWith("image/") || file.type === "");
-  if (!images.length) return files.length ? toast("That is no image.") : undefined;
-  const entries = images.map(history.add);
+  if (!files.length) return;
+  const entries = [...files].map(history.add);
   waiting.push(...entries);
+  updateTable();
   history.select(history.indexOf(entries[0]));
   next();
 }
@@ -46,6 +48,12 @@ function next() {
 
 async function ask(entry) {
   const started = performance.now();
+  const reason = await whyRefused(entry.file, card?.limits).catch(() => "this file cannot be read; is it still there?");
+  if (reason) {
+    entry.error = reason;
+    finish(entry);
+    return;
+  }
   try {
     entry.answer = await predict(entry.file, card?.has_cam ?? false);
     entry.ms = performance.now() - started;
@@ -57,7 +65,12 @@ async function ask(entry) {
       await askForToken();
     }
   }
+  finish(entry);
+}
+
+function finish(entry) {
   history.update(entry);
+  updateTable();
   if (history.selected() === entry) show(entry);
 }
 
@@ -90,11 +103,16 @@ async function loadCard() {
 function wire() {
   const drop = get("drop");
   history.start(show);
+  startTable(history.all, (entry) => {
+    history.select(history.indexOf(entry));
+    get("drop").scrollIntoView({ block: "nearest" });
+  });
+  get("folder").onclick = () => get("folder-file").click();
   get("choose").onclick = () => get("file").click();
   drop.onclick = () => drop.classList.contains("full") || get("file").click();
-  for (const id of ["file", "snap"]) {
+  for (const id of ["file", "snap", "folder-file"]) {
     get(id).onchange = (event) => {
-      take(event.target.files);
+      take([...event.target.files].filter((file) => !file.name.startsWith(".")));
       event.target.value = "";
     };
   }
@@ -107,7 +125,7 @@ function wire() {
     event.preventDefault();
     depth = 0;
     drop.classList.remove("over");
-    take(event.dataTransfer.files);
+    dropped(event.dataTransfer).then(take, () => toast("That folder cannot be read."));
   });
   addEventListener("paste", (event) => take(event.clipboardData.files));
   const openCamera = startCamera((photo) => take([photo]));

@@ -1,7 +1,7 @@
 // The model's card: what the file says of itself.
 
 const get = (id) => document.getElementById(id);
-const share = (value) => `${(value * 100).toFixed(1)} %`;
+const share = (value) => `${(value * 100).toFixed(1)}%`;
 
 function fact(name, value, more) {
   const term = document.createElement("dt");
@@ -18,15 +18,31 @@ function fact(name, value, more) {
   return group;
 }
 
+/** `model.onnx` says nothing of its purpose: then its few classes do, or the images it was trained on. */
+function title(card) {
+  if (card.name !== "model") return card.name;
+  if (card.classes.length > 1 && card.classes.length < 5) {
+    return `${card.classes.slice(0, -1).join(", ")} or ${card.classes.at(-1)}`;
+  }
+  return card.data || card.name;
+}
+
+/** `timm:tf_efficientnet_lite0` as a person would say it. */
+export function friendly(network) {
+  const plain = network.replace(/^timm:(tf_)?/, "").replace(/_/g, " ");
+  const known = ["EfficientNet", "ConvNeXt", "MobileNet", "ResNet", "LeNet", "AlexNet", "GoogLeNet", "VGG"];
+  return known.reduce((text, name) => text.replace(new RegExp(`^${name}`, "i"), name), plain);
+}
+
 export function showCard(card) {
-  document.title = `${card.name} · catseye`;
-  get("model-name").textContent = card.name;
+  document.title = `${title(card)} · catseye`;
+  get("model-name").textContent = title(card);
   const accuracy = card.accuracy;
   get("model-line").textContent =
-    `${card.network}, ${card.classes.length} classes` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
+    `${friendly(card.network)}, ${card.classes.length} classes` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
   const facts = [];
   if (accuracy) {
-    const interval = accuracy.interval_95 ? `95 % interval ${share(accuracy.interval_95[0])} – ${share(accuracy.interval_95[1])}` : "";
+    const interval = accuracy.interval_95 ? `95% interval ${share(accuracy.interval_95[0])} – ${share(accuracy.interval_95[1])}` : "";
     const count = accuracy.num_images ? `${accuracy.num_images.toLocaleString("en")} ${accuracy.split} images` : `${accuracy.split} split`;
     facts.push(fact("Accuracy", share(accuracy.share), [interval, count].filter(Boolean).join(", ")));
   }

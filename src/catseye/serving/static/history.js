@@ -51,5 +51,6 @@ export function select(index) {
 }
 
 export const step = (by) => select(current + by);
+export const all = () => entries;
 export const selected = () => entries[current];
 export const indexOf = (entry) => entries.indexOf(entry);

@@ -10,7 +10,7 @@ function element(tag, className, text) {
   return made;
 }
 
-export const percent = (value) => `${value.toFixed(value > 0 && value < 0.1 ? 2 : 1)} %`;
+export const percent = (value) => `${value.toFixed(value > 0 && value < 0.1 ? 2 : 1)}%`;
 
 export function showImage(entry) {
   get("invitation").hidden = true;

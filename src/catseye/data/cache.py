@@ -1,0 +1,244 @@
+"""What earlier runs found out about the same files, kept in the user's cache folder: decoded images, the first look.
+
+Enters: a kind, the stamp of the files (file_facts.py), everything else that the result depends on. Leaves: arrays,
+mapped from the disk, or None. Called by decode.py, survey.py and the check. No torch.
+
+An entry is one file: a line of JSON (what it holds, and the SHA-256 of every block), then the arrays. It is written
+beside its place and renamed, so two runs at once write the same file twice, and a killed one leaves nothing to be
+found. It is not synced: a block that a power cut took does not match its hash, and the entry is then made again. Only
+this user can read the folder, for it holds their images.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from catseye import __version__
+from catseye.errors import UsageError
+from catseye.machine.cores import num_cores
+
+OFF, FOLDER, LIMIT = "CATSEYE_NO_CACHE", "CATSEYE_CACHE_DIR", "CATSEYE_CACHE_GB"
+DEFAULT_GB = 20.0
+LEAST_FREE = 0.1  # of the disk: an entry that would leave less is not written
+WORTH_S = 0.3  # what took less is made again as fast as it is found
+VERSION = 1  # raise it when what is kept would come out otherwise
+_MAGIC = b"catseye cache\n"
+_ALIGNED = 4096
+_BLOCK = 1 << 24
+_ABANDONED_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class KeptEntry:
+    """What was kept: arrays that may be written to (the file stays as it is), and facts as plain JSON types."""
+
+    arrays: dict[str, NDArray[Any]]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of entries, at most `limit_bytes` of them; those that were not used for longest go first."""
+
+    folder: Path
+    limit_bytes: int
+
+    def load(self, key: str) -> KeptEntry | None:
+        """The entry of a key; None where there is none, or none that is whole."""
+        path = self._path(key)
+        try:
+            with path.open("rb") as stream:
+                whole = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+            entry = _read_entry(whole)
+        except (OSError, ValueError, KeyError, TypeError):  # a file of 0 bytes cannot be mapped: ValueError
+            entry = None
+        if entry is None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used: it goes last
+        return entry
+
+    def save(self, key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> str:
+        """Keep an entry. The reason where that cannot be: the images are there all the same, so it is no error."""
+        head, blocks = _pack_entry(arrays, facts)
+        size = len(head) + sum(len(block) for block in blocks)
+        path = self._path(key)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if reason := self._make_room(size):
+                return reason
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+                stream.write(head)
+                for block in blocks:
+                    stream.write(block)
+            beside.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            return f"{self.folder} cannot be written to ({error.strerror})"
+        return ""
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.bin"
+
+    def _make_room(self, size: int) -> str:
+        """Remove what is oldest until an entry of this size fits; why it cannot."""
+        if size > self.limit_bytes // 2:
+            return f"{size / 1e9:.1f} GB are more than half of {self.limit_bytes / 1e9:g} GB, the limit ({LIMIT})"
+        found = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                facts = path.stat()
+                if path.suffix == ".new" and facts.st_mtime < time.time() - _ABANDONED_S:
+                    path.unlink()
+                elif path.suffix == ".bin":
+                    found.append((facts.st_mtime_ns, facts.st_size, path))
+        total = sum(each[1] for each in found)
+        for _, its_size, path in sorted(found):
+            if total + size <= self.limit_bytes:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()  # whoever has it mapped keeps it
+                total -= its_size
+        disk = os.statvfs(self.folder) if hasattr(os, "statvfs") else None
+        if disk is not None and disk.f_bavail * disk.f_frsize - size < LEAST_FREE * disk.f_blocks * disk.f_frsize:
+            return f"it would leave less than {LEAST_FREE:.0%} of the disk with {self.folder} free"
+        return ""
+
+
+def find_cache() -> Cache | None:
+    """The user's cache as the environment says; None where it is switched off.
+
+    Raises:
+        UsageError: the limit is no number above 0.
+
+    """
+    if os.environ.get(OFF, "") not in ("", "0"):
+        return None
+    said = os.environ.get(LIMIT, "")
+    try:
+        limit_gb = float(said) if said else DEFAULT_GB
+    except ValueError:
+        limit_gb = 0.0
+    if not 0 < limit_gb < 1e6:
+        raise UsageError(f"{LIMIT} is a number of gigabytes above 0; got {said!r}; {OFF}=1 switches the cache off")
+    try:
+        return Cache(_folder(), int(limit_gb * 1e9))
+    except RuntimeError:  # a user without a home
+        return None
+
+
+def kept_entry(key: str) -> KeptEntry | None:
+    """What is kept under a key, where there is a cache and the key is one."""
+    cache = find_cache() if key else None
+    return cache.load(key) if cache is not None else None
+
+
+def worth_keeping(took_s: float) -> bool:
+    """Whether making it again would take longer than finding it."""
+    return took_s >= WORTH_S
+
+
+def keep_entry(key: str, took_s: float, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> str:
+    """Keep what took so long, unless it is made again as fast. The reason where it cannot be kept."""
+    cache = find_cache() if key and worth_keeping(took_s) else None
+    return cache.save(key, arrays, facts) if cache is not None else ""
+
+
+def key_of(kind: str, stamp: bytes, *parts: object) -> str:
+    """The name of an entry: the same for the same files, asked the same; "" where the files have no stamp."""
+    if not stamp:
+        return ""
+    # Another decoder, or another version of what is asked, may say something else of the same files.
+    text = json.dumps([VERSION, __version__, PIL.__version__, kind, stamp.hex(), *map(str, parts)])
+    return f"{kind}-{blake2b(text.encode(), digest_size=16).hexdigest()}"
+
+
+def _folder() -> Path:
+    if said := os.environ.get(FOLDER):
+        return Path(said).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/catseye").expanduser()
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA") or Path("~/AppData/Local").expanduser()) / "catseye" / "cache"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()) / "catseye"
+
+
+def _pack_entry(arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> tuple[bytes, list[memoryview]]:
+    """The head, and the blocks that follow it; every array begins at a multiple of 4,096 bytes."""
+    blocks: list[memoryview] = []
+    described, at = [], 0
+    for name, array in arrays.items():
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        described.append({"name": name, "dtype": array.dtype.str, "shape": array.shape, "at": at})
+        blocks += [flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK)]
+        padding = -len(flat) % _ALIGNED
+        blocks.append(memoryview(bytes(padding)))
+        at += len(flat) + padding
+    with ThreadPoolExecutor(num_cores()) as pool:
+        hashes = list(pool.map(_hash, blocks))
+    said = {"arrays": described, "facts": facts, "blocks": [len(b) for b in blocks], "sha256": hashes, "bytes": at}
+    text = json.dumps(said).encode()
+    return _with_length(text), blocks
+
+
+def _with_length(text: bytes) -> bytes:
+    """Magic, the length and the hash of the text, the text, and blanks up to a multiple of 4,096 bytes."""
+    head = _MAGIC + f"{len(text):020d} {sha256(text).hexdigest()}\n".encode() + text
+    return head + b" " * (-len(head) % _ALIGNED)
+
+
+def _read_entry(whole: mmap.mmap) -> KeptEntry | None:
+    """What a mapped file holds; None where a byte of it is not what was written."""
+    begin = len(_MAGIC)
+    line = whole[begin : begin + 86]
+    if whole[:begin] != _MAGIC or line[20:21] != b" ":
+        return None
+    length = int(line[:20])
+    text = whole[begin + 86 : begin + 86 + length]
+    if sha256(text).hexdigest().encode() != line[21:85]:
+        return None
+    said = json.loads(text)
+    start = begin + 86 + length
+    start += -start % _ALIGNED
+    if len(whole) != start + said["bytes"]:
+        return None
+    view = memoryview(whole)
+    with ThreadPoolExecutor(num_cores()) as pool:
+        hashes = list(pool.map(_hash, _cut(view[start:], said["blocks"])))
+    if hashes != said["sha256"]:
+        return None
+    arrays = {}
+    for each in said["arrays"]:
+        dtype, count = np.dtype(each["dtype"]), int(np.prod(each["shape"], dtype=np.int64))
+        found = np.frombuffer(whole, dtype, count, start + each["at"]) if count else np.empty(0, dtype)
+        arrays[each["name"]] = found.reshape(each["shape"])
+    return KeptEntry(arrays, said["facts"])
+
+
+def _cut(view: memoryview, lengths: list[int]) -> Iterator[memoryview]:
+    at = 0
+    for length in lengths:
+        yield view[at : at + length]
+        at += length
+
+
+def _hash(block: memoryview) -> str:
+    return sha256(block).hexdigest()

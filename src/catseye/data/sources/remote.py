@@ -1,0 +1,183 @@
+"""Lists that lie elsewhere, `https://…/list.csv`, `s3://…/list.parquet`, with their images beside them, read by fsspec.
+
+Enters: an address. Leaves: `ImageSet`. Called by `open_data.py`. Nothing is connected to unless an address is given.
+fsspec (extra `remote`) knows the protocols; `simplecache::https://…` makes it keep what it has fetched.
+"""
+
+import io
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from catseye.data.sources.arrow_sets import NamedCells, read_parquet
+from catseye.data.sources.image_set import MAX_FILE_BYTES, ImageSet
+from catseye.data.sources.labelled import LIST_SUFFIXES
+from catseye.data.sources.table import ListOfImages, read_listed, read_rows
+from catseye.errors import DataError, ImageError, MissingDependency
+from catseye.settings.schema import DataSettings
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]*(::[a-z][a-z0-9+]*)*://\S", re.IGNORECASE)
+AT_ONCE = 16  # sizes that are asked for at the same time
+
+
+def is_address(source: object) -> bool:
+    """Whether DATA is an address rather than a path.
+
+    >>> is_address("https://example.org/list.csv"), is_address("photos/"), is_address("C:/photos")
+    (True, False, False)
+    """
+    return isinstance(source, str) and bool(_ADDRESS.match(source)) and not source.startswith("memory:")
+
+
+def read_remote(source: str, settings: DataSettings) -> ImageSet:
+    """The images of a list at an address; paths in it are relative to its folder, or addresses of the same host.
+
+    Raises:
+        DataError: it cannot be fetched or read. MissingDependency: fsspec, or what it needs, is not installed.
+
+    """
+    files = _connect(source)
+    suffix = os.path.splitext(source.partition("?")[0])[1].lower()  # noqa: PTH122
+    listed = ListOfImages(source, lambda: read_rows(files.opened, source), NamedCells(), files.reader)
+    try:
+        if suffix in LIST_SUFFIXES:
+            return read_listed(listed, settings)
+        if suffix == ".parquet":
+            name = source.rpartition("/")[2]
+            return read_parquet(source, files.numbered, settings, names=[name], remote=listed)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise DataError(f"{source} cannot be fetched ({_why(error)})") from None
+    raise DataError(
+        f"{source}: at an address, DATA is a list, .csv or .parquet, with the images beside it; fetch other data first"
+    )
+
+
+@dataclass
+class RemoteFiles:
+    """A list at an address and the folder around it. Connections belong to a process: a forked one makes its own."""
+
+    source: str
+    base: str
+    _systems: dict[int, Any] = field(default_factory=dict, repr=False)
+
+    def system(self) -> Any:
+        """Fsspec's file system, one per process."""
+        if os.getpid() not in self._systems:
+            import fsspec
+
+            protocol = self.source.partition("://")[0]
+            made = fsspec.core.url_to_fs(self.source, skip_instance_cache=True)[0] if protocol else None
+            self._systems[os.getpid()] = made
+        return self._systems[os.getpid()]
+
+    def path(self, name: str) -> str:
+        """A file beside the list, as fsspec wants it."""
+        address = name if is_address(name) else f"{self.base}/{name}"
+        stripped: str = self.system()._strip_protocol(address)
+        return stripped
+
+    def opened(self, mode: str) -> Any:
+        """The list itself.
+
+        Raises:
+            DataError: it cannot be fetched.
+
+        """
+        try:
+            return self.system().open(self.path(self.source), mode)
+        except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
+            raise DataError(f"{self.source} cannot be fetched ({_why(error)})") from None
+
+    def numbered(self, number: int) -> Any:
+        """The list, which is the only file of its kind here; whole, where the server gives no parts of files."""
+        stream = self.opened("rb")
+        try:
+            stream.seek(-8, os.SEEK_END)
+            stream.read(8)
+        except (OSError, ValueError):
+            return io.BytesIO(self.system().cat_file(self.path(self.source)))
+        stream.seek(0)
+        return stream
+
+    def reader(self, names: Sequence[str]) -> "RemoteReader":
+        """A reader of files beside the list."""
+        return RemoteReader(self, names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "base": self.base, "_systems": {}}
+
+
+@dataclass
+class RemoteReader:
+    """Reads files beside a list, each time anew."""
+
+    files: RemoteFiles
+    names: Sequence[str]
+    _sizes: dict[int, int] = field(default_factory=dict, repr=False)
+
+    def __call__(self, index: int) -> bytes:
+        """The bytes of a file."""
+        name = self.names[index]
+
+        def fetch() -> bytes:
+            with self.files.system().open(self.files.path(name), "rb") as stream:
+                return bytes(stream.read(MAX_FILE_BYTES + 1))
+
+        content: bytes = _asked(name, fetch)
+        if len(content) > MAX_FILE_BYTES:
+            raise ImageError(f"{name} has more than {MAX_FILE_BYTES:,} bytes")
+        self._sizes[index] = len(content)
+        return content
+
+    def size_bytes(self, index: int) -> int:
+        """The size of a file. The first question asks for many at once: each is a message there and back."""
+        if index not in self._sizes:
+            near = [
+                number
+                for number in range(index, min(index + 8 * AT_ONCE, len(self.names)))
+                if number not in self._sizes
+            ]
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                for number, size in zip(near, pool.map(self._ask_size, near), strict=True):
+                    if size is not None:
+                        self._sizes[number] = size
+        if index not in self._sizes:
+            return len(self(index))
+        return self._sizes[index]
+
+    def _ask_size(self, index: int) -> int | None:
+        try:
+            size = self.files.system().info(self.files.path(self.names[index])).get("size")
+        except Exception:  # noqa: BLE001 - it is asked for again, alone, and then the reason is told
+            return None
+        return None if size is None else int(size)
+
+
+def _asked(name: str, ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
+        raise ImageError(f"{name} cannot be fetched ({_why(error)})") from None
+
+
+def _why(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _connect(source: str) -> RemoteFiles:
+    try:
+        import fsspec  # noqa: F401
+    except ImportError:
+        raise MissingDependency("fsspec") from None
+    files = RemoteFiles(source, source.partition("?")[0].rpartition("/")[0])
+    try:
+        files.system()
+    except ImportError as error:
+        package = error.name or str(error).split()[1]
+        raise MissingDependency(package) from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{source} cannot be opened ({_why(error)})") from None
+    return files

@@ -1,0 +1,55 @@
+"""`catseye summary`: the dimension flow of a network by name, of a run, or of any module.
+
+Enters: one of these. Leaves: `ModelSummary`. Called by users and by cli.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from catseye.files import StrPath, path_of
+from catseye.models import registry
+from catseye.models.summary import ModelSummary, summarise
+from catseye.runtimes.loading import open_model
+from catseye.settings.typed import parse_shape
+
+
+def summary(
+    model: str | StrPath | nn.Module,
+    *,
+    input: str | Sequence[int] | None = None,
+    classes: int = 10,
+    no_skip: bool = False,
+    stem: str | None = None,
+) -> ModelSummary:
+    """Layer, output shape, parameters, multiply-adds and receptive field of every layer, from a real forward pass.
+
+    `model` is a name of `list_models`, a run, its path, or a `torch.nn.Module`. `input` is (C, H, W) or "3x32x32"; left
+    out, a run's own, else 3 x 32 x 32. `classes`, `no_skip` and `stem` build a network that is given by name.
+
+    Raises:
+        UnknownName: no such network. UsageError: a shape that is none, an option that the network does not have.
+
+    """
+    if isinstance(model, nn.Module):
+        return summarise(model, _input_shape(input))
+    if not isinstance(model, str) or Path(model).exists():
+        opened = open_model(path_of(model), device="cpu", need="layers")
+        spec = opened.manifest.preprocessing
+        own = (spec.channels, spec.height_px, spec.width_px)
+        return summarise(opened.layers(), own if input is None else _input_shape(input))
+    channels, height, width = _input_shape(input)
+    options: dict[str, Any] = {"skip": False} if no_skip else {}
+    if stem is not None:
+        options["stem"] = stem
+    side = height if height == width else (height, width)
+    network = registry.create(model, num_classes=classes, in_channels=channels, input_px=side, **options)
+    return summarise(network, (channels, height, width))
+
+
+def _input_shape(given: str | Sequence[int] | None) -> tuple[int, int, int]:
+    if given is None:
+        return 3, 32, 32
+    return parse_shape(given if isinstance(given, str) else "x".join(map(str, given)))

@@ -1,0 +1,85 @@
+// Several images as a table: counts per class that filter it, and all rows as a CSV file. Nothing is asked of the server.
+
+import { percent } from "./result.js";
+
+const get = (id) => document.getElementById(id);
+let chosen = "";
+let redraw = () => {};
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+/** What an image counts as: its class, or that it has none. */
+const groupOf = (entry) => (entry.error ? "not read" : !entry.answer ? "waiting" : entry.answer.unknown ? "unknown" : entry.answer.class);
+
+export function startTable(entries, select) {
+  get("csv").onclick = () => download(entries());
+  let due = false;
+  redraw = () => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => { due = false; draw(entries(), select); });
+  };
+}
+
+export const updateTable = () => redraw();
+
+function draw(entries, select) {
+  get("table-panel").hidden = entries.length < 2;
+  if (entries.length < 2) return;
+  const counts = new Map();
+  for (const entry of entries) counts.set(groupOf(entry), (counts.get(groupOf(entry)) ?? 0) + 1);
+  if (!counts.has(chosen)) chosen = "";
+  const groups = [["", entries.length], ...[...counts].sort((a, b) => b[1] - a[1])];
+  get("counts").replaceChildren(...groups.map(([name, number]) => {
+    const button = element("button", "chip", `${name || "all"} ${number.toLocaleString("en")}`);
+    button.type = "button";
+    button.setAttribute("aria-pressed", String(name === chosen));
+    button.onclick = () => { chosen = name; redraw(); };
+    const item = element("li");
+    item.append(button);
+    return item;
+  }));
+  const shown = entries.filter((entry) => !chosen || groupOf(entry) === chosen);
+  get("rows").replaceChildren(...shown.map((entry) => row(entry, () => select(entry))));
+}
+
+function row(entry, show) {
+  const made = element("tr");
+  const image = element("img");
+  image.src = entry.url;
+  image.alt = "";
+  const button = element("button", "link", entry.name);
+  button.type = "button";
+  button.onclick = show;
+  const cells = [image, button, groupOf(entry), entry.answer ? percent(entry.answer.confidence) : "", entry.error ?? (entry.answer?.unknown ? `closest: ${entry.answer.class}` : "")];
+  for (const cell of cells) {
+    const column = element("td");
+    column.append(cell);
+    made.append(column);
+  }
+  return made;
+}
+
+/** A field of a CSV file; what a spreadsheet would run as a formula begins with an apostrophe. */
+export function field(value) {
+  const text = /^[=+\-@\t\r]/.test(String(value)) && typeof value !== "number" ? `'${value}` : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function download(entries) {
+  const lines = [["file", "class", "probability", "unknown", "error"]];
+  for (const entry of entries) {
+    const answer = entry.answer;
+    lines.push([entry.name, answer?.class ?? "", answer ? Number((answer.confidence / 100).toFixed(6)) : "", answer ? String(answer.unknown === true) : "", entry.error ?? ""]);
+  }
+  const link = element("a");
+  link.href = URL.createObjectURL(new Blob([`${lines.map((line) => line.map(field).join(",")).join("\n")}\n`], { type: "text/csv" }));
+  link.download = "answers.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,16 @@
+"""What code is called in a run folder, which cannot hold code: MODULE:NAME, its import path.
+
+Enters: a class, a function or an object. Leaves: text. Called by models/custom.py and training/own_code.py.
+"""
+
+from typing import Any
+
+
+def import_path(code: Any) -> str:
+    """Where a class, a function or an object's class is defined.
+
+    >>> import_path(dict), import_path({})
+    ('builtins:dict', 'builtins:dict')
+    """
+    named = code if hasattr(code, "__qualname__") else type(code)
+    return f"{named.__module__}:{named.__qualname__}"
