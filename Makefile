@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow mutants test-deploy fuzz lock format docs bench
+.PHONY: setup demo check test test-slow mutants test-deploy fuzz lock format docs gpu bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -68,6 +68,13 @@ format: setup
 # Offline; a broken link or anchor is an error.
 docs: setup
 	$(BIN)/python -m docs.builder build/docs
+
+# What only a CUDA device can show, in nine minutes: the tests marked gpu, then training, then serving. CIFAR10 is a
+# folder of train/ and test/, ONNX an exported file. A part that fails does not keep the next one from running.
+gpu: setup
+	-timeout 90 $(BIN)/pytest -m gpu --timeout 80 tests
+	-timeout 300 $(BIN)/python benchmarks/gpu_cifar10.py $(CIFAR10) --minutes 4.5
+	-timeout 140 $(BIN)/python benchmarks/gpu_serve.py $(ONNX) --minutes 2
 
 bench: setup
 	@echo 'Each script under benchmarks/ states its command and what it needs in its first lines.'

@@ -4,9 +4,10 @@
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
     curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
+    threads.json      torch's threads, where there was a choice
 
-and checkpoint.safetensors, checkpoint.previous.safetensors while training is unfinished. Every file is
-written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
+and checkpoint.safetensors, checkpoint.previous.safetensors, features*.safetensors while training is unfinished. Every
+file is written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
 weights carries a sha256 over them, so a bit that the disk changed is found.
 Called by training, evaluation and cli.
 """
@@ -53,6 +54,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 OWN_CODE = "own_code.json"  # import paths of what the caller brought as code
 CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
+FEATURES_FILE = "features.safetensors"
 MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
 _SEAL = "sha256"
 

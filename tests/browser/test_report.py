@@ -88,8 +88,20 @@ def test_a_class_name_with_markup_is_shown_as_it_is(page):
     assert EVIL in page.locator("body").inner_text()
 
 
-def test_maps_can_be_put_away_and_a_class_picked(page):
+def test_a_thumbnail_is_enlarged_and_shrinks_again(page):
+    first = page.locator("#mistakes .image").first
+    before = first.bounding_box()["width"]
+    first.locator(".frame").click()
+    assert first.bounding_box()["width"] > 1.5 * before
+    page.keyboard.press("Enter")  # the button has the focus
+    assert first.bounding_box()["width"] == before
+
+
+def test_maps_are_shown_when_wanted_and_a_class_picked(page):
     canvas = page.locator("#mistakes canvas").first
+    assert canvas.evaluate("c => getComputedStyle(c).opacity") == "0"
+    page.locator("#maps").check()
+    page.wait_for_function("c => getComputedStyle(c).opacity === '0.5'", arg=canvas.element_handle())
     page.locator("#maps").uncheck()
     page.wait_for_function("c => getComputedStyle(c).opacity === '0'", arg=canvas.element_handle())
     page.locator("#pick").select_option(index=1)

@@ -27,7 +27,7 @@ FLAGS = {
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "train": {
-        "--model", "--recipe", "--epochs", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
+        "--model", "--recipe", "--epochs", "--time", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
         "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
         "--nproc", "--max-restarts", "--data", "--corrections", "--no-cache",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",

@@ -25,13 +25,40 @@ def settings_of(facts):
 
 
 def test_few_photos_with_weights_are_frozen_features():
-    choice = choose_way(PHOTOS)
+    by_epochs = replace(PHOTOS, by_epochs_because="training.epochs was set")
+    choice = choose_way(by_epochs)
     assert choice.recipe == "transfer"
-    assert settings_of(PHOTOS).transfer.strategy == "feature-extraction"
+    assert settings_of(by_epochs).transfer.strategy == "feature-extraction"
     assert "frozen features" in choice.sentence
     assert "240 training images of about 450 px are too few" in choice.sentence
     assert "PyPI package" in choice.sentence
     assert not choice.offer
+
+
+def test_with_weights_trials_choose_whatever_the_number_of_images():
+    for num_training in (10, 240, 3_000, 9_000):
+        facts = replace(PHOTOS, num_training=num_training)
+        choice = choose_way(facts)
+        assert settings_of(facts).transfer.strategy == "trials"
+        assert "a head on their frozen features first" in choice.sentence
+        assert f"{num_training:,} training images of about 450 px" in choice.sentence
+    assert "for 2 minutes" in choose_way(replace(PHOTOS, promised_s=120.0)).sentence
+
+
+def test_small_images_are_enlarged_for_the_weights_where_that_takes_a_minute():
+    small = replace(PHOTOS, side_px=32)
+    assert settings_of(small).data.input_px == 160
+    assert "enlarged to 160 px" in choose_way(small).sentence
+    assert choose_way(replace(small, side_px=8)).recipe == "quick", "nothing can be read there"
+    assert choose_way(replace(small, num_training=45_000)).recipe == "quick"
+    assert choose_way(replace(small, num_training=45_000, promised_s=3_600.0)).recipe == "transfer"
+
+
+def test_a_promised_time_without_weights_is_a_search_among_fresh_networks():
+    choice = choose_way(replace(PHOTOS, weights="", promised_s=600.0))
+    assert choice.recipe == "photos"
+    assert choice.sentence.startswith("trials for 10 minutes of a network")
+    assert "epochs in batches" not in choice.sentence
 
 
 def test_photos_without_weights_are_a_batch_norm_network_and_an_offer():
@@ -52,7 +79,7 @@ def test_what_the_user_asked_for_is_the_reason_and_nothing_is_offered():
 @pytest.mark.parametrize("weights", ["", "PyPI package"])
 @pytest.mark.parametrize("side", [8, 28, 32, 64])
 def test_small_images_are_a_small_network(side, weights):
-    facts = replace(PHOTOS, side_px=side, weights=weights)
+    facts = replace(PHOTOS, side_px=side, weights=weights, by_epochs_because="training.epochs was set")
     assert choose_way(facts).recipe == "quick"
     assert choose_way(replace(facts, side_px=65)).recipe != "quick"
     assert settings_of(facts).transfer.strategy == "none"
@@ -78,7 +105,7 @@ def test_small_sets_get_enough_updates_and_a_rate_that_fits_the_batch(num_traini
 
 
 def test_more_photos_are_tuned_where_that_is_a_matter_of_minutes():
-    many = replace(PHOTOS, num_training=3_000)
+    many = replace(PHOTOS, num_training=3_000, by_epochs_because="4 processes train one network")
     slow, fast = choose_way(replace(many, num_cores=2)), choose_way(replace(many, num_cores=64))
     assert slow.values["transfer.strategy"] == "feature-extraction"
     assert "hours to tune the weights on 2 cores" in slow.sentence or "minutes to tune" in slow.sentence

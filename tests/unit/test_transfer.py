@@ -22,7 +22,7 @@ from catseye.data.prepare import prepare
 from catseye.data.sources import open_source
 from catseye.errors import UsageError
 from catseye.models import registry
-from catseye.models.heads import count_features, replace_head, transfer_head
+from catseye.models.heads import count_features, last_linear, replace_head, transfer_head
 from catseye.models.pretrained import Published, expected_input, find_published
 from catseye.models.zoo import load_published
 from catseye.settings.merge import load_settings
@@ -235,11 +235,13 @@ def test_the_head_has_the_shape_of_the_guide():
 
 
 @pytest.mark.parametrize(("name", "width"), [("resnet18", 512), (TINY, 96), ("simple", 128), ("googlenet", 1024)])
-def test_replace_head(name, width):
+@pytest.mark.parametrize("kind", ["linear", "transfer"])
+def test_replace_head(name, width, kind):
     model = network(name, 64).train()
     assert count_features(model, 3, 64) == width
     before = copy.deepcopy(model.features.state_dict())
-    assert replace_head(model, 7, 3, 64) is model
+    assert replace_head(model, 7, 3, 64, kind) is model
+    assert (last_linear(model.head) is not None) == (kind == "linear"), "one layer is what a map is read from"
     assert model.head[3].in_features == width
     assert all(torch.equal(value, before[key]) for key, value in model.features.state_dict().items()), (
         "counting features moved the batch-norm statistics"
@@ -249,7 +251,7 @@ def test_replace_head(name, width):
     logits, auxiliary = registry.training_outputs(model, torch.randn(2, 3, 64, 64))
     assert (logits.shape, auxiliary) == ((2, 7), [])
     # A run's model file is opened by the same words.
-    again = registry.create(name, num_classes=7, in_channels=3, input_px=64, head="transfer")
+    again = registry.create(name, num_classes=7, in_channels=3, input_px=64, head=kind)
     again.load_state_dict(model.state_dict())
 
 

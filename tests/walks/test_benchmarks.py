@@ -20,11 +20,31 @@ def test_the_gpu_script_runs_dry(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "r.json").read_text())
-    assert [part["name"] for part in result["parts"]] == ["speed to 94 %", "speed to 96 %", "classic"]
+    assert [part["name"] for part in result["parts"]] == [
+        "classic", "classic, eager", "speed to 94 %", "speed to 96 %",
+    ]  # fmt: skip
     for part in result["parts"]:
         assert 0 <= part["accuracy"]["mean"] <= 1
         assert part["training_s"]["min"] > 0
         assert not part["reached"] or part["accuracy"]["mean"] >= part["target"]["accuracy"]
+        assert not part["captured"]
+    assert set(result["seconds_to_the_images"]) == {"from the files", "from the cache"}
+
+
+def test_the_gpu_server_script_runs_dry(exported, tmp_path):
+    _, _, files = exported
+    out = tmp_path / "r.json"
+    words = ["--dry", str(files[0]), "--seconds", "0.5", "--clients", "4", "1", "--out", str(out)]
+    done = subprocess.run([sys.executable, "benchmarks/gpu_serve.py", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert [row["clients"] for row in result["rows"]] == [4, 1]
+    for row in result["rows"]:
+        for name in ("gpu", "cpu"):
+            assert row[name]["requests_per_s"] > 0
+            assert row[name]["p50_ms"] <= row[name]["p99_ms"]
+            assert row[name]["failed"] == 0
+    assert set(result["reached"]) == {"never slower than the CPU"}
 
 
 def test_the_gpu_script_says_what_it_needs():

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ def run(installed, place):
     return type_
 
 
+@contextmanager
+def ending(process):
+    """SIGTERM, however the block ends."""
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+
+
 def told(document, words):
     assert words in (ROOT / document).read_text(), f"{document} does not say: {words}"
 
@@ -104,8 +114,10 @@ def test_05_behind_http(installed, place):
     told("README.md", "catseye serve insects/export/model.onnx")
     words = [str(installed), "serve", "insects/export/model.onnx", "--port", "0", "--json"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    process = subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
+    with (
+        subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, text=True, env=environment) as process,
+        ending(process),
+    ):
         text = ""
         while not text.endswith("}\n"):
             text += (line := process.stdout.readline())
@@ -116,9 +128,7 @@ def test_05_behind_http(installed, place):
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["class"] in ("ants", "bees")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+    assert process.returncode == 0
 
 
 def test_06_heat_map(run, place):
@@ -139,13 +149,11 @@ def test_08_continue_a_stopped_run(run, installed, place):
     line = "train photos --epochs 400 --set training.checkpoint_s=0 --out stopped"
     words = [str(installed), *shlex.split(line)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    process = subprocess.Popen(words, cwd=place, stderr=subprocess.PIPE, text=True, env=environment)
-    for line in process.stderr:
-        if line.startswith("epoch"):
-            break
-    process.send_signal(signal.SIGINT)
-    process.stderr.read()
-    assert process.wait(120) == 130
+    with subprocess.Popen(words, cwd=place, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        next(line for line in process.stderr if line.startswith("epoch"))
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+    assert process.returncode == 130
     settings = place / "stopped" / "settings.toml"
     settings.write_text(settings.read_text().replace("epochs = 400", "epochs = 4"))
     begun = time.monotonic()

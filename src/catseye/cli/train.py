@@ -24,6 +24,8 @@ from catseye.cli.options import (
 from catseye.cli.places import one_data, require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
 from catseye.machine.cores import process_age_s
+from catseye.settings.merge import own_settings
+from catseye.settings.promise import promised_s, refuse_beside_time
 from catseye.settings.typed import parse_duration
 
 
@@ -37,6 +39,10 @@ def train_verb(
         typer.Option("--recipe", "-r", help="auto (default), quick, photos, transfer, classic or a TOML file."),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time", help="90s, 10m, 1h: the best model in that time, found by trials that are told."),
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. training.lr=0.05.")] = None,
     no_skip: Annotated[bool, typer.Option("--no-skip", help="residual or tower without skips.")] = False,
@@ -80,10 +86,18 @@ def train_verb(
     if teacher is not None:
         require_model(teacher)
     require_device(device)
+    if time_limit is not None:  # before torch is loaded, which takes seconds
+        promised_s(time_limit)
+        named = {"epochs": epochs, "resume": resume, "teacher": teacher, "tensorboard": tensorboard}
+        own = own_settings(config=config, overrides=overrides or [], values={})
+        if strategy:
+            own.setdefault("transfer", {})["strategy"] = strategy
+        refuse_beside_time({**named, "recipe": recipe, "nproc": nproc}, own)
     asked_options: dict[str, Any] = {
         "recipe": recipe,
         "model": model,
         "epochs": epochs,
+        "time": time_limit,
         "seed": seed,
         "config": config,
         "set": overrides or [],

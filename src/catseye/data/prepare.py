@@ -6,6 +6,7 @@ print. Called by `training/session.py`; the evaluation half is `prepare_evaluati
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from catseye.data.splits import keep_in_training, split
 from catseye.data.storage import EVALUATION_BATCH, choose_storage, decoded_bytes, refuse_bad
 from catseye.data.survey import Sight, choose_input_px, first_sight, read_all
 from catseye.data.value_range import choose_value_range, describe_range
-from catseye.errors import UsageError
+from catseye.errors import DataError, UsageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Expected, Preprocessing
 from catseye.seeds import derive
@@ -51,6 +52,9 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
     near_copies: list[list[str]] | None = None  # names of what shows the same; None where it was not looked for
     digests: list[bytes] | None = None  # of every image's content, where all were read
+    groups: Groups | None = None  # (N,) what a split must not part shares a number
+    own_px: float = 0.0  # side of a typical image
+    greyscale: bool = False
 
     @property
     def content(self) -> dict[str, list[str]] | None:
@@ -151,7 +155,40 @@ def prepare(
     if settings.near_copies == "together" and not images.published and not near:
         notes.append(f"near duplicates are not looked for among more than {MAX_LOOKED:,} images; catseye check does")
     copies = copy_groups(images, found.groups, found.near) if found.near else None
-    return Prepared(images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes, copies, found.digests)
+    return Prepared(
+        images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes, copies, found.digests,
+        together, found.median_px, found.greyscale,
+    )  # fmt: skip
+
+
+def prepare_again(
+    prepared: Prepared, settings: DataSettings, spec: Preprocessing, *, batch_size: int, device: torch.device,
+    seed: int, measure: bool = False,
+) -> Prepared:  # fmt: skip
+    """The same images on the same sides for another input; with `measure` its mean and spread are those of training.
+
+    Images that could not be read before are left out; nothing is looked for again.
+    """
+    usable = np.flatnonzero(prepared.splits != NOT_SPLIT).astype(np.int64)
+    in_memory, _ = choose_storage(settings, decoded_bytes(len(usable), spec), 1.0, device, 1)
+    if not in_memory:
+        raise DataError("decoded images of that size do not fit into memory")
+    pixels, usable, bad = decode_all(prepared.images, usable, spec)
+    splits = prepared.splits.copy()
+    splits[list(bad)] = NOT_SPLIT
+    row = np.full(len(prepared.images), -1, np.int64)
+    row[usable] = np.arange(len(usable))
+    if measure:
+        spec = _with_statistics(spec, pixels, row[usable[splits[usable] == TRAIN]])
+    loaders = _memory_loaders(prepared.images, pixels, row, splits, batch_size, seed, device)
+    return replace(prepared, spec=spec, splits=splits, loaders=loaders, in_memory=True)
+
+
+def own_input(prepared: Prepared, settings: DataSettings) -> Preprocessing:
+    """The input that the images themselves ask for, whatever published weights want; without statistics yet."""
+    side = choose_input_px(prepared.own_px) if settings.input_px == "auto" else settings.input_px
+    channels = (1 if prepared.greyscale else 3) if settings.channels == "auto" else settings.channels
+    return _own_spec(settings, side, channels).model_copy(update={"value_range": prepared.spec.value_range})
 
 
 def _draw_sides(
@@ -219,6 +256,11 @@ def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None
             std=expected.std,
         )
     channels = (1 if found.greyscale else 3) if settings.channels == "auto" else settings.channels
+    return _own_spec(settings, side, channels)
+
+
+def _own_spec(settings: DataSettings, side: int | tuple[int, int], channels: Literal[1, 3]) -> Preprocessing:
+    height, width = (side, side) if isinstance(side, int) else side
     return Preprocessing(
         height_px=height,
         width_px=width,

@@ -23,11 +23,12 @@ _PER_THUMB_PX = FINE_PX // THUMB_PX
 
 @dataclass(frozen=True)
 class Wish:
-    """What is wanted of every image; `spec`: its pixels as such an input."""
+    """What is wanted of every image; `spec`: its pixels as such an input. `seen` (N,): whose look is known already."""
 
     digest: bool = False
     thumb: bool = False
     spec: Preprocessing | None = None
+    seen: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read_portion(images: ImageSet, indices: list[int], wish: Wish, into: Pixels 
             bad[index] = str(error)
             continue
         try:
-            if wish.thumb:
+            if wish.thumb and (wish.seen is None or not wish.seen[index]):
                 lossless[row] = not is_lossy(content)
                 fine[row], short_px[row], pixels = _look_and_decode(content, look, wish.spec)
             else:

@@ -203,7 +203,7 @@ class _Everything:
         known = np.zeros(len(self.images), bool)
         known[self.sight.sample] = True
         asked = wanted if spec is not None else wanted[(self.near | self.hashed[wanted]) & ~known[wanted]]
-        wish = Wish(True, self.near, spec)
+        wish = Wish(True, self.near, spec, known)
 
         def work(rows: range) -> Portion:
             part = slice(rows.start, rows.stop)

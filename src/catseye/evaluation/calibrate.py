@@ -21,8 +21,9 @@ from catseye.evaluation.strangers import (
     Strangers,
     familiarity_of,
     judge_strangers,
-    learn_run_familiarity,
+    learn_familiarity,
     stored_fit,
+    training_images,
 )
 from catseye.files import StrPath
 from catseye.manifest import METADATA_KEY, Manifest
@@ -136,8 +137,10 @@ def calibrate(
     rejection = None
     if max_risk is not None:
         rejection = choose_threshold(*_confidence(validation.logits, validation.labels, temperature), max_risk)
-    stored = stored_fit(model)
-    fit = stored or learn_run_familiarity(model, opened, measured, data_dir)
+    stored = fit = stored_fit(model)
+    if fit is None and (trained := training_images(model, opened, measured, data_dir)) is not None:  # before 0.2
+        manifest = model.manifest
+        fit = learn_familiarity(model.layers(), trained, measured.loader, manifest.preprocessing, len(manifest.classes))
     changed = model.manifest.model_copy(
         update={
             "temperature": temperature,

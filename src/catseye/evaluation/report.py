@@ -31,7 +31,7 @@ from catseye.evaluation.report_charts import (
     risk_chart,
     training_charts,
 )
-from catseye.evaluation.report_tables import ClassRow, class_rows, confused_pairs, shaded_matrix
+from catseye.evaluation.report_tables import ClassRow, class_rows, confused_pairs, read_trials, shaded_matrix
 from catseye.evaluation.statistics import bootstrap_macro_f1
 from catseye.runs import Run, environment, open_run, read_json
 
@@ -82,6 +82,7 @@ def render_report(
         corruptions=corruptions,
         corruption_chart=corruption_chart(corruptions) if corruptions else None,
         training=training_charts(run) if run else None,
+        trials=read_trials(run) if run else [],
         details=_details(measured, run),
         settings=(run.path / "settings.toml").read_text(encoding="utf-8") if run else None,
         style=Markup(_asset("page.css", "catseye.data") + _asset("report.css")),  # noqa: S704 - our own files

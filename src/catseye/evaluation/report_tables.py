@@ -4,6 +4,7 @@ Enters: metrics, probabilities, labels. Leaves: rows. Called by `report.py`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from catseye.evaluation.curves import average_precision
 from catseye.evaluation.metrics import Metrics, wilson_interval
 from catseye.evaluation.rejection import auroc
+from catseye.runs import Run, read_json
 
 NUM_CONFUSED = 15
 
@@ -45,6 +47,14 @@ def class_rows(metrics: Metrics, probabilities: NDArray[np.float64], labels: NDA
             )
         )  # fmt: skip
     return rows
+
+
+def read_trials(run: Run) -> list[dict[str, Any]]:
+    """What a search has tried, from auto.json: none where there was no search."""
+    path = run.path / "auto.json"
+    rows = read_json(path).get("trials", []) if path.exists() else []
+    keys = {"name", "score", "score_low", "score_high", "num_images", "seconds", "verdict"}
+    return [row for row in rows if isinstance(row, dict) and keys <= row.keys()] if isinstance(rows, list) else []
 
 
 def shaded_matrix(metrics: Metrics) -> list[list[tuple[int, float]]]:

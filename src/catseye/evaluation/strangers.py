@@ -1,6 +1,7 @@
-"""How well a run tells images of something else from its own; and familiarity for runs that have none yet.
+"""How well a run tells images of something else from its own; and how a network learns what it knows.
 
-Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`.
+Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`, and by training when
+a run ends.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from catseye.classifier import softmax
 from catseye.data.loaders import Loader
@@ -21,6 +23,7 @@ from catseye.evaluation.predict import collect_features
 from catseye.evaluation.rejection import auroc, energy
 from catseye.files import StrPath
 from catseye.manifest import Manifest
+from catseye.preprocess import Preprocessing
 from catseye.runs import Run
 from catseye.runtimes.model_file import OpenedModel
 
@@ -66,12 +69,21 @@ class Strangers:
         return lines
 
 
-def learn_run_familiarity(
-    model: OpenedModel, run: Run, validation: MeasuredModel, data_dir: StrPath | None
+def learn_familiarity(
+    layers: nn.Module, train: Loader, unseen: Loader | None, spec: Preprocessing, num_classes: int
 ) -> FamiliarityFit | None:
-    """For a run that was made before runs had one: as training does it, from its training and validation images.
+    """Class means and threshold of a finished network; None where the images are too few.
 
-    None where the images are too few.
+    The means come from training images, seen as they are evaluated; the threshold also from `unseen`, which the network
+    has not been trained on. Loaders of features that are known already are taken as they are.
+    """
+    features, labels = collect_features(layers, train, spec)
+    others = collect_features(layers, unseen, spec)[0] if unseen is not None and len(unseen.indices) else None
+    return fit_familiarity(features, labels, num_classes, unseen=others)
+
+
+def training_images(model: OpenedModel, run: Run, validation: MeasuredModel, data_dir: StrPath | None) -> Loader | None:
+    """Some of the training images of a run that has no familiarity yet; None where it names none.
 
     Raises:
         DataError: the training images are gone, or cannot be read.
@@ -93,10 +105,7 @@ def learn_run_familiarity(
         data_dir=folder,
         settings=run.settings.data if (run.path / "settings.toml").is_file() else None,
     )
-    spec = model.manifest.preprocessing
-    features, labels = collect_features(model.layers(), loader, spec)
-    unseen, _ = collect_features(model.layers(), validation.loader, spec)
-    return fit_familiarity(features, labels, len(model.manifest.classes), unseen=unseen)
+    return loader
 
 
 def familiarity_of(model: OpenedModel, loader: Loader, fit: FamiliarityFit) -> NDArray[np.float64]:

@@ -7,7 +7,9 @@ and one small page. In a notebook: `figures.draw_feature_maps("first-run", "cat.
 import io
 from collections.abc import Mapping
 from html import escape
+from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -156,11 +158,13 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
         write_atomically(written[-1], figure_png(figure))
     facts = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in (lines or {}).items())
     shown = "".join(
-        f'<figure><img src="{escape(path.name)}" alt="{escape(name)}"><figcaption>{escape(name)}</figcaption></figure>'
+        f'<section><h2>{escape(name)}</h2><a href="{quote(path.name)}" title="open it in its full size">'
+        f'<img src="{quote(path.name)}" alt="{escape(name)}"></a></section>'
         for name, path in zip(found, written, strict=True)
     )
+    style = resources.files("catseye.data").joinpath("templates", "page.css").read_text("utf-8") + _STYLE
     page = folder / "index.html"
-    write_atomically(page, _PAGE.format(title=escape(title), facts=facts, shown=shown))
+    write_atomically(page, _PAGE.format(title=escape(title), style=style, facts=facts, shown=shown))
     return [*written, page]
 
 
@@ -171,17 +175,26 @@ def figure_png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
+# The look of report and check (data/templates/page.css), and what is of these pages alone.
+_STYLE = """
+header, main { max-width: 1080px; margin: 0 auto; padding: 0 20px; } header { padding-top: 28px; }
+header p { color: var(--soft); margin: 0; font-size: .85rem; letter-spacing: .04em; }
+h1 { font-size: clamp(1.5rem, 4.5vw, 2.3rem); line-height: 1.15; margin: .3rem 0 1.2rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.05rem; margin: 0 0 .6rem; overflow-wrap: anywhere; } main th { width: 12rem; vertical-align: top; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 16px; padding: 18px; margin: 18px 0; }
+section a { display: block; overflow-x: auto; border-radius: 8px; } td { overflow-wrap: anywhere; }
+img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 8px; cursor: zoom-in; }
+@media (max-width: 760px) { header, main { padding: 0 12px; } section { padding: 12px; } main th { width: auto; }
+  img { min-width: 560px; max-width: none; } }
+"""
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="catseye">
-<title>{title}</title>
+<title>{title} · catseye</title>
 <style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }}
-figure {{ margin: 0 0 2rem; }} img {{ max-width: 100%; background: #fff; border-radius: 8px; }}
-th {{ text-align: left; padding-right: 1.5rem; font-weight: 600; }}
-</style></head>
-<body><h1>{title}</h1><table>{facts}</table>{shown}</body></html>
+{style}</style></head>
+<body><header><p>catseye explain</p><h1>{title}</h1></header>
+<main><section><h2>What is shown</h2><table>{facts}</table></section>{shown}</main></body></html>
 """
 
 

@@ -14,6 +14,7 @@ Enters: a name and options. Leaves: a module. Called by runs, training and the l
     econvnext.py      E-ConvNeXt-Tiny (2025)
     custom.py         networks of the caller's own, behind the same contract
     stems.py          small-image mode: what changes for inputs up to 64 px
+    folding.py       batch norm folded into the convolution before it
     familiarity.py    how much an image looks like those a network was trained on
     heads.py          the head that transfer learning adds
     footprint.py      bytes that an image takes in a network, without computing

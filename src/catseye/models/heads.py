@@ -1,11 +1,23 @@
-"""What stands behind the feature maps: transfer learning's head, and what class activation maps need of a head."""
+"""What stands behind the feature maps: transfer learning's heads, and what class activation maps need of a head."""
+
+from typing import Literal
 
 import torch
 from torch import nn
 
+HeadKind = Literal["linear", "transfer"]
+
+
+def linear_head(num_features: int, num_classes: int) -> nn.Sequential:
+    """Global average pooling, dropout 0.2, one linear layer: what a class activation map can be read from.
+
+    Shape: (N, F, h, w) -> (N, K); pooled features may be handed in as (N, F, 1, 1).
+    """
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(num_features, num_classes))
+
 
 def transfer_head(num_features: int, num_classes: int) -> nn.Sequential:
-    """Global average pooling, dropout 0.3, linear 256, ReLU, dropout 0.2, linear K.
+    """The head of runs made before 0.2: pooling, dropout 0.3, linear 256, ReLU, dropout 0.2, linear K.
 
     Shape: (N, F, h, w) -> (N, K); pooled features may be handed in as (N, F, 1, 1).
     """
@@ -31,10 +43,13 @@ def count_features(model: nn.Module, in_channels: int, input_px: int) -> int:
     return int(maps.shape[1])
 
 
-def replace_head(model: nn.Module, num_classes: int, in_channels: int, input_px: int) -> nn.Module:
-    """Put a fresh transfer head on a network, in place; auxiliary heads of the old task are dropped."""
+def replace_head(
+    model: nn.Module, num_classes: int, in_channels: int, input_px: int, kind: HeadKind = "linear"
+) -> nn.Module:
+    """Put a fresh head on a network, in place; auxiliary heads of the old task are dropped."""
     device = next(model.parameters()).device
-    model.head = transfer_head(count_features(model, in_channels, input_px), num_classes).to(device)
+    make = linear_head if kind == "linear" else transfer_head
+    model.head = make(count_features(model, in_channels, input_px), num_classes).to(device)
     if getattr(model, "taps", None):
         model.taps = {}  # type: ignore[assignment]
         del model.auxiliary

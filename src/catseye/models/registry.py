@@ -124,7 +124,8 @@ def create(
     head: str = "own",
     **options: Any,
 ) -> nn.Module:
-    """Build a network with fresh weights. `head="transfer"` puts transfer learning's head on it.
+    """Build a network with fresh weights. `head="linear"` puts transfer learning's head on it, "transfer" that
+    of runs made before 0.2.
 
     `input_px` is the side of a square input, or (height, width).
 
@@ -147,8 +148,8 @@ def create(
     shape = (input_px, input_px) if isinstance(input_px, int) else (int(input_px[0]), int(input_px[1]))
     more = {"shape_px": shape} if "shape_px" in inspect.signature(found.build).parameters else {}
     model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=min(shape), **more, **options)
-    if head == "transfer":
-        model = replace_head(model, num_classes, in_channels, min(shape))
+    if head in ("linear", "transfer"):
+        model = replace_head(model, num_classes, in_channels, min(shape), head)  # type: ignore[arg-type]
     return model
 
 

@@ -89,8 +89,9 @@ class ModelSettings(SettingsTable):
 class TransferSettings(SettingsTable):
     """Published weights, and what becomes of them. `none` starts from fresh weights."""
 
-    strategy: Literal["none", "auto", "feature-extraction", "fine-tune", "full", "scratch"] = Field(
-        default="none", description="none: fresh weights; auto: chosen from the data; what is trained otherwise"
+    strategy: Literal["none", "auto", "trials", "feature-extraction", "fine-tune", "full", "scratch"] = Field(
+        default="none",
+        description="none: fresh weights; auto: chosen from the data; trials: by trial; what is trained otherwise",
     )
     weights: str = Field(default="", description="a local file; empty: the published ones of the network")
     variants: int = Field(default=2, ge=1, le=100, description="feature-extraction: copies per image, the first plain")
@@ -134,6 +135,9 @@ class TrainingSettings(SettingsTable):
     """How the weights are found."""
 
     epochs: int = Field(default=10, ge=1, le=100_000, description="passes over the training images")
+    time_s: float = Field(
+        default=0.0, ge=0, le=1_000_000, description="the whole command ends within it, by trials; 0: no promise"
+    )
     batch_size: int = Field(default=128, ge=1, le=65_536, description="images of one update, over all processes")
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
         default="adamw", description="how a gradient becomes an update"
@@ -234,7 +238,7 @@ def inert_options(settings: Settings) -> dict[str, str]:
 
 def _idle_transfer(transfer: TransferSettings) -> dict[str, str]:
     uses = {
-        "weights": {"auto", "feature-extraction", "fine-tune", "full"},
+        "weights": {"auto", "trials", "feature-extraction", "fine-tune", "full"},
         "variants": {"auto", "feature-extraction"},
         "stages": {"fine-tune"},
         "backbone_lr": {"auto", "fine-tune", "full"},

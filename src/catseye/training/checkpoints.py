@@ -19,6 +19,7 @@ from torch import Tensor
 from catseye.errors import CatseyeError, DataError, Interrupted, ModelFileError, TrainingError, WorkerError
 from catseye.machine.devices import is_out_of_memory, release_freed_memory
 from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, read_tensors, write_tensors
+from catseye.training.kept_features import drop_features
 from catseye.training.signals import StopRequest
 from catseye.training.step import TrainState
 
@@ -127,6 +128,7 @@ class Checkpoints:
 
     def discard(self) -> None:
         """Remove the checkpoints of a finished run, the older one first."""
+        drop_features(self.run.path)
         for name in (PREVIOUS_FILE, CHECKPOINT_FILE):
             (self.run.path / name).unlink(missing_ok=True)
 

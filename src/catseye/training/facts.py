@@ -12,6 +12,7 @@ from catseye.data.sources import ImageSet
 from catseye.errors import CatseyeError
 from catseye.machine.cores import num_cores
 from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
+from catseye.settings.promise import search_decides
 from catseye.settings.schema import Settings
 from catseye.training.auto import Facts
 from catseye.training.request import RunRequest, asked_for
@@ -27,7 +28,8 @@ def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device
     held_out = chosen.data.test_fraction + chosen.data.val_fraction * (1 - chosen.data.test_fraction)
     seen = take_glance(images, held_out=held_out, seed=chosen.seed)
     counts = seen.class_counts
-    own_px = chosen.data.input_px
+    own_px, own = chosen.data.input_px, asked_for(request)
+    promised = chosen.training.time_s > 0
     return Facts(
         num_training=sum(counts),
         num_classes=len(counts),
@@ -37,8 +39,10 @@ def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device
         weights=_weights(),
         device="cpu" if device == "cpu" else "gpu",
         num_cores=max(1, num_cores() // num_processes),
-        fresh_because=_why_fresh(asked_for(request))
+        fresh_because=_why_fresh(own)
         or ("your augmentation needs the images in every epoch" if request.own.augment else ""),
+        promised_s=chosen.training.time_s,
+        by_epochs_because="" if promised else _why_epochs(own, num_processes),
     )
 
 
@@ -47,6 +51,14 @@ def _weights() -> str:
         return weights_at_hand(DEFAULT_BACKBONE)
     except CatseyeError:  # timm is not installed
         return ""
+
+
+def _why_epochs(own: Mapping[str, Any], num_processes: int) -> str:
+    """What rules trials out: the user says how training is done, or several processes train one network."""
+    if num_processes > 1:
+        return f"{num_processes} processes train one network"
+    setting = search_decides(own)
+    return f"{setting} was set" if setting else ""
 
 
 def _why_fresh(own: Mapping[str, Any]) -> str:

@@ -1,31 +1,41 @@
 """The end of a run: its best weights are measured on held-out images and its folder is completed.
 
-Enters: a session and the record of a run whose epochs are done. Leaves: `TrainedRun`. Called by fit.py. The
-temperature is fitted on validation images, never on the test images.
+Enters: a session, its loaders and the run whose training is done. Leaves: `TrainedRun`. Called by fit.py, and by the
+trials. The temperature is fitted on validation images, never on the test images. Where features of a frozen backbone
+are known already, the head alone answers them.
 """
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from torch import nn
 
 from catseye.classifier import Classifier
+from catseye.data.loaders import Loader, draw_part
 from catseye.data.sources import ImageSet
 from catseye.epochs import EpochRows
 from catseye.evaluation.calibration import fit_temperature
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.figures import curves_figure, save_figure
 from catseye.evaluation.metrics import Metrics
+from catseye.evaluation.predict import Outputs
+from catseye.evaluation.strangers import learn_familiarity
 from catseye.manifest import Manifest
+from catseye.models.familiarity import attach_familiarity
 from catseye.runs import Run, environment, load_model, save_model, write_json
 from catseye.settings.schema import Settings
 from catseye.training.assemble import Assembled
-from catseye.training.known import learn_familiarity
+from catseye.training.cached_features import FeatureLoader, in_order
 from catseye.training.run_folder import RunRecord
 from catseye.training.session import RunSession
+
+NUM_SMALL, NUM_LARGE, SMALL_PX = 2000, 500, 64  # images that are looked at for familiarity, by the input's side
 
 
 @dataclass(frozen=True)
@@ -83,36 +93,95 @@ class TrainedRun:
 
 def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedRun:
     """Measure the weights that the run kept, write its results and remove its checkpoints."""
-    prepared, processes, run, position = session.prepared, session.place.processes, record.run, record.position
-    processes.wait()  # until the first one has written the best weights
-    manifest, side = record.manifest, session.held_out
-    best, _ = load_model(run.path, session.place.device)
+    session.place.processes.wait()  # until the first one has written the best weights
+    position = record.position
     with record.checkpoints.kept(position):
-        visit = partial(record.checkpoints.look, position)
-        if prepared.counts["val"]:
-            held_out = processes.collect(best, prepared.loaders["val"], prepared.spec, after_batch=visit)
-            temperature = fit_temperature(held_out.logits, held_out.labels)
-            manifest = manifest.model_copy(update={"temperature": temperature})
-        begun = time.perf_counter()
-        outputs = processes.collect(best, prepared.loaders[side], prepared.spec, after_batch=visit)
-        inference_s = time.perf_counter() - begun
-    seen = {"split": side, "data": prepared.images.source, "best_epoch": position.best_epoch + 1}
-    folder = run.path if processes.first else None
-    metrics = report(outputs, manifest.classes, manifest.temperature, folder, seen)
+        trained = measure_and_complete(
+            session,
+            built.loaders,
+            record.run,
+            record.manifest,
+            seen={"best_epoch": position.best_epoch + 1},
+            rows=record.history.rows,
+            spent={"num_parts": built.state.num_parts},
+            visit=partial(record.checkpoints.look, position),
+        )
+    if trained.first:
+        record.checkpoints.discard()
+    return trained
+
+
+def measure_and_complete(
+    session: RunSession,
+    loaders: Mapping[str, Loader],
+    run: Run,
+    manifest: Manifest,
+    *,
+    seen: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    spent: Mapping[str, Any],
+    visit: Callable[[], None] | None = None,
+) -> TrainedRun:
+    """Temperature, metrics, familiarity and figures of a run's model, into its folder; environment.json comes last.
+
+    `loaders` are those it was trained with, of images or of features; `visit` may end the measuring by an error.
+    """
+    processes, side = session.place.processes, session.held_out
+    best, _ = load_model(run.path, session.place.device)
+    answers = None
+    if session.prepared.counts["val"]:
+        answers = collect_answered(best, session, loaders, "val", visit)
+        manifest = manifest.model_copy(update={"temperature": fit_temperature(answers.logits, answers.labels)})
+    begun = time.perf_counter()
+    if answers is None or side != "val":
+        answers = collect_answered(best, session, loaders, side, visit)
+    inference_s = time.perf_counter() - begun
+    facts = {"split": side, "data": session.prepared.images.source, **seen}
+    metrics = report(answers, manifest.classes, manifest.temperature, run.path if processes.first else None, facts)
     if not processes.first:
         return TrainedRun(run, metrics, side, first=False)
     # After what all processes do together: they align the tensors of their networks, and only the first has these.
-    threshold = learn_familiarity(best, session, built)
-    manifest = manifest.model_copy(update={"familiarity_threshold": threshold})
-    rows = record.history.rows
-    save_figure(curves_figure(rows), run.path / "curves.png")
+    manifest = manifest.model_copy(update={"familiarity_threshold": attach_known(best, session, loaders)})
+    if rows:
+        save_figure(curves_figure(rows), run.path / "curves.png")
     save_model(run.model_path, best.state_dict(), _with_scores(manifest, side, metrics))
-    spent = {"training_seconds": round(sum(row["seconds"] for row in rows), 2)}
-    write_json(run.path / "environment.json", {**environment(), **spent, "num_parts": built.state.num_parts})
-    record.checkpoints.discard()
-    return TrainedRun(
-        run, metrics, side, True, inference_s, min(prepared.spec.height_px, prepared.spec.width_px), prepared.images
-    )
+    seconds = {"training_seconds": round(sum(row["seconds"] for row in rows), 2)}
+    write_json(run.path / "environment.json", {**environment(), **seconds, **spent})
+    spec = session.prepared.spec
+    shorter_px = min(spec.height_px, spec.width_px)
+    return TrainedRun(run, metrics, side, True, inference_s, shorter_px, session.prepared.images)
+
+
+def collect_answered(
+    model: nn.Module,
+    session: RunSession,
+    loaders: Mapping[str, Loader],
+    side: str,
+    visit: Callable[[], None] | None = None,
+) -> Outputs:
+    """A split's logits; by the head alone where the split's features are known."""
+    known = isinstance(loaders[side], FeatureLoader)
+    part = model.get_submodule("head") if known else model
+    loader = loaders[side] if known else session.prepared.loaders[side]
+    return session.place.processes.collect(part, loader, session.prepared.spec, after_batch=visit)
+
+
+def attach_known(model: nn.Module, session: RunSession, loaders: Mapping[str, Loader]) -> float | None:
+    """Let a network know its training images, in place; the familiarity below which it says "unknown", if any."""
+    prepared, seed = session.prepared, session.settings.seed
+    train, unseen = loaders["train"].share(0, 1), loaders["val"]
+    if not isinstance(train, FeatureLoader):
+        train = draw_part(
+            train, NUM_SMALL if max(prepared.spec.height_px, prepared.spec.width_px) <= SMALL_PX else NUM_LARGE, seed
+        )
+    if not isinstance(unseen, FeatureLoader):
+        unseen = draw_part(unseen, NUM_SMALL, seed)
+    plain = in_order(train, plain=True)
+    fit = learn_familiarity(model, plain, unseen, prepared.spec, len(prepared.images.classes))
+    if fit is None:
+        return None
+    attach_familiarity(model, torch.from_numpy(fit.scale), torch.from_numpy(fit.centres))
+    return fit.threshold
 
 
 def _with_scores(manifest: Manifest, side: str, metrics: Metrics) -> Manifest:

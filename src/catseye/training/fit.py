@@ -13,7 +13,7 @@ import torch
 
 from catseye.data.sources import Images, with_labels
 from catseye.errors import CatseyeError, DataError, Diverged, TrainingError, UsageError
-from catseye.runs import Run, open_run, save_model
+from catseye.files import StrPath
 from catseye.training import run_folder
 from catseye.training.assemble import Assembled, assemble
 from catseye.training.distributed import leaves_the_others
@@ -32,6 +32,9 @@ from catseye.training.session import (
 )
 from catseye.training.step import StepResult, train_step
 from catseye.training.threads import measured_threads
+from catseye.training.trials.ladder import search_for_best, searches
+
+SO_FAR_S = 5.0  # where nothing is chosen, the newest weights become the run's model that often
 
 
 @leaves_the_others
@@ -45,6 +48,7 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
 
     The options, all of them by name:
 
+    - `time`: "10m" or seconds: the best model in that time, found by trials. Otherwise training is as long as set.
     - `recipe`, `model`, `epochs`, `seed`: a recipe's name or file (auto without it, transfer with `pretrained`), a
       network's name (or an `nn.Module`, its class, or a function that builds one), the number of epochs, where
       randomness begins.
@@ -82,8 +86,12 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
     request = make_request(with_labels(data, labels), options, TrainOptions)
     place = find_workplace(request)
     if request.resume is not None:
-        return _resume(request, open_run(request.resume), place)
+        return _resume(request, request.resume, place)
     session = open_session(request, requested_settings(request), place)
+    if searches(session):
+        run, _ = run_folder.choose_run(request.out, session)
+        with run_folder.run_held(run, place.processes):
+            return _timed(request, place, search_for_best(request, session, run, anew=True))
     built = assemble(session)
     run, half_done = run_folder.choose_run(request.out, session)
     with run_folder.run_held(run, place.processes):
@@ -108,12 +116,15 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
             return train_to_the_end(request, session, built, record)
 
 
-def _resume(request: RunRequest, run: Run, place: Workplace) -> TrainedRun:
+def _resume(request: RunRequest, path: StrPath, place: Workplace) -> TrainedRun:
+    run = run_folder.find_unfinished(path)
     refuse_with_resume(request)
     with run_folder.run_held(run, place.processes):
-        if run.finished:
-            raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
+        run_folder.refuse_finished(run)
         session = reopen_session(run, place, request)
+        if searches(session):
+            run_folder.note_place(run, session)
+            return _timed(request, place, search_for_best(request, session, run, anew=False))
         built = assemble(session)
         position = run_folder.continue_run(run, built.state, place.console)
         run_folder.note_place(run, session)
@@ -130,10 +141,13 @@ def train_to_the_end(
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
     with measured_threads(record.run, built):
         fit(session, built, record, progress)
-    trained = finish(session, built, record)
+    return _timed(request, session.place, finish(session, built, record))
+
+
+def _timed(request: RunRequest, place: Workplace, trained: TrainedRun) -> TrainedRun:
+    """Say how long the whole command took."""
     if trained.first:
-        spent_s = time.monotonic() - request.begun_s
-        console.print(f"{spent_s:.1f} s from the command to the result", highlight=False)
+        place.say(f"{time.monotonic() - request.begun_s:.1f} s from the command to the result")
     return trained
 
 
@@ -149,6 +163,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
     side = "val" if len(loaders["val"].indices) else "test"
     choosing = side == "val" and training.keep == "best"
     state.model.train()
+    written_at = -math.inf
     with progress, checkpoints.kept(position):
         while position.epoch < training.epochs:
             if training.patience and position.epoch - 1 - position.best_epoch >= training.patience:
@@ -165,8 +180,12 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
             best = math.isfinite(score) and (better if choosing else position.epoch == training.epochs - 1)
             if best:
                 position.best, position.best_epoch = score if choosing else None, position.epoch
-            if best and processes.first:
-                save_model(record.run.model_path, state.whole_state(scored), record.manifest)
+            late = (
+                time.monotonic() - written_at >= SO_FAR_S
+            )  # where the last epoch counts, those before are a model too
+            if processes.first and (best or (not choosing and math.isfinite(score) and late)):
+                record.keep(state.whole_state(scored))
+                written_at = time.monotonic()
             if processes.first:
                 record.history.append(row)
             progress.look(scored, outputs)

@@ -6,6 +6,7 @@ in. Called by assemble.py. The strategy of transfer learning is chosen in transf
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ from catseye.manifest import Architecture
 from catseye.models import registry
 from catseye.models.footprint import measure_footprint
 from catseye.models.pretrained import Published
-from catseye.training.cached_features import cache_features
+from catseye.training.cached_features import cache_features, restore
+from catseye.training.kept_features import features_key, find_features
 from catseye.training.optimizers import ParameterGroup, plain_groups
 from catseye.training.session import RunSession
 from catseye.training.sync_batch_norm import synchronise
@@ -40,6 +42,7 @@ class RunNetwork:
     architecture: Architecture
     plan: TransferPlan | None = None
     frozen: dict[str, Tensor] = field(default_factory=dict)
+    features_key: str = ""  # of loaders that give features, what those depend on
     num_parts: int = 1  # a batch is computed in so many, to stay within the memory allowed
 
 
@@ -49,7 +52,7 @@ def build_network(session: RunSession) -> RunNetwork:
     built = _fresh(session) if session.published is None else _pretrained(session, session.published)
     if session.settings.training.sync_batch_norm and session.place.processes.world_size > 1:
         synchronise(built.model)
-    return replace(built, num_parts=_parts_for_memory(session, built))
+    return replace(built, num_parts=parts_for_memory(session, built))
 
 
 def _fresh(session: RunSession) -> RunNetwork:
@@ -73,8 +76,8 @@ def _fresh(session: RunSession) -> RunNetwork:
 
 def _pretrained(session: RunSession, published: Published) -> RunNetwork:
     chosen, say = session.settings, session.place.say
-    model, plan = build_pretrained(chosen, session.prepared, published, session.place.device)
-    options: dict[str, Any] = {**pretrained_options(chosen), "head": "transfer"}
+    model, plan = build_pretrained(chosen, session.prepared, published, session.place.device, head=session.head)
+    options: dict[str, Any] = {**pretrained_options(chosen), "head": session.head}
     architecture = Architecture(name=chosen.model.name, options=options)
     say(f"- strategy {plan.strategy}: {plan.reason}")
     groups = transfer_groups(model, chosen, session.loaders["train"].num_batches)
@@ -86,7 +89,8 @@ def _pretrained(session: RunSession, published: Published) -> RunNetwork:
         raise UsageError("distillation.teacher needs images, feature extraction has none; say --strategy fine-tune")
     loaders = _cache(model, session)
     frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
-    return RunNetwork(model.get_submodule("head"), groups, loaders, architecture, plan, frozen)
+    key = _features_key(session)
+    return RunNetwork(model.get_submodule("head"), groups, loaders, architecture, plan, frozen, key)
 
 
 def _first_images(prepared: Prepared) -> Tensor:
@@ -100,8 +104,29 @@ def _first_images(prepared: Prepared) -> Tensor:
     return torch.cat(found)[:number]
 
 
+def _features_key(session: RunSession) -> str:
+    chosen, prepared = session.settings, session.prepared
+    return features_key(
+        network=chosen.model.model_dump(),
+        weights=session.published.source if session.published else "",
+        spec=prepared.spec.model_dump(),
+        augment=chosen.augment.model_dump(),
+        variants=chosen.transfer.variants,
+        seed=chosen.seed,
+        data=prepared.data_sha256,
+        sides=sha256(prepared.splits.tobytes()).hexdigest(),
+    )
+
+
 def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
-    chosen = session.settings
+    chosen, processes = session.settings, session.place.processes
+    loaders = session.prepared.loaders
+    before = find_features(session.features_file, _features_key(session)) if session.features_file else None
+    if before is not None:
+        session.place.say("- features of the frozen backbone: those the run began with")
+        batch_size, device = chosen.training.batch_size, session.place.device
+        again = restore(before, loaders, batch_size=batch_size, seed=chosen.seed, device=device)
+        return {**again, "train": again["train"].share(processes.rank, processes.world_size)}
     cached = cache_features(
         model.get_submodule("features"),
         session.prepared.loaders,
@@ -116,12 +141,11 @@ def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
         f"- features of the frozen backbone computed once, {cached.seconds_s:.1f} s; at this speed the plain loop "
         f"would spend {plain_s:.0f} s on them in {chosen.training.epochs} epochs"
     )
-    processes = session.place.processes
     train = cached.loaders["train"].share(processes.rank, processes.world_size)
     return {**cached.loaders, "train": train}
 
 
-def _parts_for_memory(session: RunSession, network: RunNetwork) -> int:
+def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
     """Into how many parts a batch is cut so that a run on a CPU stays within its memory."""
     training, spec, place = session.settings.training, session.prepared.spec, session.place
     batch_size = min(training.batch_size, len(network.loaders["train"].indices))

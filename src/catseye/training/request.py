@@ -5,10 +5,10 @@ and timeline.py. What each option means is in the docstring of `catseye.train`.
 """
 
 import io
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rich.console import Console
@@ -18,6 +18,7 @@ from catseye.errors import UsageError, refuse_unknown_options
 from catseye.files import StrPath, path_of
 from catseye.notebook import in_notebook
 from catseye.settings.merge import UNDECIDED, load_settings, own_settings
+from catseye.settings.promise import promised_s, refuse_beside_time
 from catseye.settings.reading import ReadingOptions, reading_values
 from catseye.settings.schema import Settings
 from catseye.training.own_code import OnEpoch, OwnAugment, OwnCode, OwnLoss
@@ -68,6 +69,7 @@ class TrainOptions(SharedOptions, ReadingOptions, total=False):
     recipe: str | None
     model: Any
     epochs: int | None
+    time: str | float | None
     config: StrPath | None
     settings: Mapping[str, object] | None
     no_skip: bool
@@ -97,6 +99,7 @@ class RunRequest:
     recipe: str | None = None
     model: str | None = None
     epochs: int | None = None
+    time: str | float | None = None
     seed: int | None = None
     config: StrPath | None = None
     settings: Mapping[str, object] | None = None
@@ -109,7 +112,7 @@ class RunRequest:
     tensorboard: bool = False
     console: Console | None = None
     progress: "ShowProgress" = field(default=_bar_of_a_terminal)
-    begun_s: float = field(default_factory=time.monotonic)
+    begun_s: float = field(default_factory=monotonic)
     own: OwnCode = field(default_factory=OwnCode)
 
     @property
@@ -151,7 +154,11 @@ def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any
 
         own = replace(own, model=model)  # held, so that its name leads to it as long as the run is in use
         model = name_of_module(model)
-    return RunRequest(data, **values, model=model, own=own)
+    request = RunRequest(data, **values, model=model, own=own)
+    if request.time is not None:
+        named = {name: getattr(request, name) for name in ("epochs", "resume", "tensorboard", "recipe")}
+        refuse_beside_time(named, asked_for(request))
+    return request
 
 
 def _settings_of(options: Mapping[str, Any]) -> dict[str, object]:
@@ -217,8 +224,13 @@ def _named_values(request: RunRequest) -> dict[str, object]:
     for key, value in (("model.name", request.model), ("training.epochs", request.epochs), ("seed", request.seed)):
         if value is not None:
             values[key] = value
+    if request.time is not None:
+        values["training.time_s"] = promised_s(request.time)
+    promised = bool(values.get("training.time_s"))
     if request.pretrained and not (request.settings or {}).get("transfer.strategy"):
-        values.setdefault("transfer.strategy", "auto")
+        values.setdefault("transfer.strategy", "trials" if promised else "auto")
+    if promised and values.get("transfer.strategy") == "auto":
+        values["transfer.strategy"] = "trials"
     return values
 
 

@@ -4,7 +4,7 @@ Enters: `--out` and a `RunSession`. Leaves: a `Run`, held against a second train
 kept of it while it trains. Called by fit.py and timeline.py; the files are runs.py's and checkpoints.py's part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,28 +14,33 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from catseye.errors import DataError, UsageError
 from catseye.files import StrPath, write_atomically
-from catseye.manifest import Manifest, Provenance
+from catseye.manifest import Architecture, Manifest, Provenance
 from catseye.runs import (
     CHECKPOINT_FILE,
     CORRECTIONS_FILE,
+    FEATURES_FILE,
     OWN_CODE,
     PREVIOUS_FILE,
     Run,
     create_run,
     locked,
+    open_run,
+    save_model,
     write_json,
 )
 from catseye.settings.merge import to_toml
 from catseye.training.assemble import Assembled
+from catseye.training.cached_features import tensors_of
 from catseye.training.captured import CapturedSteps, choose_captured
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.divergence import LossWatch
 from catseye.training.history import History, summary_writer
-from catseye.training.network import RunNetwork
+from catseye.training.kept_features import keep_features
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.step import TrainState
@@ -56,6 +61,10 @@ class RunRecord:
     watch: LossWatch
     captured: CapturedSteps | None = None
 
+    def keep(self, state: Mapping[str, Tensor]) -> None:
+        """These weights are the run's model from here on."""
+        save_model(self.run.model_path, state, self.manifest)
+
 
 @contextmanager
 def keep_record(
@@ -67,7 +76,7 @@ def keep_record(
     with StopRequest(processes.largest) as stop:
         yield RunRecord(
             run,
-            make_manifest(session, built.network),
+            make_manifest(session, built.network.architecture),
             position,
             History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
             Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
@@ -109,6 +118,27 @@ def _half_done(out: StrPath | None, session: RunSession) -> Run | None:
     return run
 
 
+def find_unfinished(path: StrPath) -> Run:
+    """The run folder that a command goes on with.
+
+    Raises:
+        ModelFileError: it is none.
+
+    """
+    return open_run(path)
+
+
+def refuse_finished(run: Run) -> None:
+    """Stop where nothing is left to be done; asked while the folder is held.
+
+    Raises:
+        UsageError: the run is finished.
+
+    """
+    if run.finished:
+        raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
+
+
 def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:
     """The first of several processes holds the run folder for all of them."""
     return locked(run) if processes.first else nullcontext()
@@ -134,12 +164,24 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
             write_json(run.path / OWN_CODE, paths)
         if built.network.plan:
             write_json(run.path / "transfer.json", built.network.plan.to_json())
+        if built.network.features_key:
+            keep_features(run.path / FEATURES_FILE, tensors_of(built.loaders), built.network.features_key)
         # The last one: it makes the folder a run.
         write_atomically(run.path / "settings.toml", to_toml(session.settings))
     session.place.processes.wait()
     if not (run.path / "settings.toml").exists():
         raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
     return TrainingPosition()
+
+
+def begin_search(run: Run, session: RunSession) -> None:
+    """Write what a search is resumed and evaluated from; what its trials find is written by them."""
+    corrected = session.prepared.images.corrected
+    if corrected is not None:
+        write_atomically(run.path / CORRECTIONS_FILE, corrected.content)
+    write_json(run.path / "data.json", session.describe_data())
+    write_json(run.path / "auto.json", dict(session.decided or {}))
+    write_atomically(run.path / "settings.toml", to_toml(session.settings))  # the last one: it makes the folder a run
 
 
 def continue_run(run: Run, state: TrainState, console: Console) -> TrainingPosition:
@@ -157,7 +199,7 @@ def note_place(run: Run, session: RunSession) -> None:
         write_json(run.path / "data.json", {**run.data, "source": session.prepared.images.source, "data_dir": folder})
 
 
-def make_manifest(session: RunSession, network: RunNetwork) -> Manifest:
+def make_manifest(session: RunSession, architecture: Architecture) -> Manifest:
     """What the model file will say of itself."""
     prepared = session.prepared
     provenance = Provenance(
@@ -172,6 +214,6 @@ def make_manifest(session: RunSession, network: RunNetwork) -> Manifest:
     return Manifest(
         classes=prepared.images.classes,
         preprocessing=prepared.spec,
-        architecture=network.architecture,
+        architecture=architecture,
         provenance=provenance,
     )

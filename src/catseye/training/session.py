@@ -8,6 +8,7 @@ Enters: a request, or a run to be continued. Leaves: a `RunSession`. `catseye tr
     decide          the one place where settings may still change, before anything is built
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,11 +25,12 @@ from catseye.data.prepare import Prepared, prepare
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Images, ImageSet, open_source
 from catseye.data.sources.corrections import correction_facts, describe_corrections, uncorrected
 from catseye.data.survey import fingerprint_images
-from catseye.errors import UsageError
+from catseye.errors import ModelFileError, UsageError
 from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
+from catseye.models.heads import HeadKind
 from catseye.models.pretrained import Published, expected_input, find_published
-from catseye.runs import OWN_CODE, Run, read_json
+from catseye.runs import FEATURES_FILE, OWN_CODE, Run, read_json, read_tensors
 from catseye.settings.merge import UNDECIDED
 from catseye.settings.schema import Settings
 from catseye.training.auto import Facts, choose_way
@@ -36,6 +38,8 @@ from catseye.training.distributed import ALONE, Processes, check_same_data, chec
 from catseye.training.facts import gather_facts
 from catseye.training.own_code import OwnCode
 from catseye.training.request import RunRequest, requested_settings
+
+OLD_HEAD = {"model.6.weight", "model.head.6.weight"}  # its second linear layer, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class RunSession:
     decided: Mapping[str, Any] | None = None  # auto.json: facts and choice, where the recipe was auto
     parts: Mapping[str, int] = field(default_factory=dict)
     own: OwnCode = field(default_factory=OwnCode)
+    head: HeadKind = "linear"  # of transfer learning
+    features_file: Path | None = None  # where a run that goes on may find the features it began with
 
     @property
     def loaders(self) -> Mapping[str, Loader]:
@@ -174,7 +180,16 @@ def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSessio
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
         raise UsageError(_what_changed(images.source, recorded, splits))
-    return session
+    return replace(session, head=_head_of(run), features_file=run.path / FEATURES_FILE)
+
+
+def _head_of(run: Run) -> HeadKind:
+    """The head that an unfinished run trains; before 0.2 it had two linear layers."""
+    for path in run.checkpoints:
+        with contextlib.suppress(ModelFileError):  # load_newest says which are damaged
+            names = read_tensors(path, sealed=True)[0]
+            return "transfer" if OLD_HEAD & names.keys() else "linear"
+    return "linear"
 
 
 def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:

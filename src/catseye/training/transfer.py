@@ -25,7 +25,7 @@ from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.prepare import Prepared
 from catseye.errors import UsageError
 from catseye.models import registry
-from catseye.models.heads import replace_head
+from catseye.models.heads import HeadKind, replace_head
 from catseye.models.pretrained import Published
 from catseye.models.zoo import count_published_classes, load_published
 from catseye.settings.schema import Settings
@@ -118,7 +118,7 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
 
 
 def build_pretrained(
-    chosen: Settings, prepared: Prepared, published: Published, where: torch.device
+    chosen: Settings, prepared: Prepared, published: Published, where: torch.device, *, head: HeadKind = "linear"
 ) -> tuple[nn.Module, TransferPlan]:
     """The network with published weights, a fresh head, and frozen as the plan says.
 
@@ -149,14 +149,16 @@ def build_pretrained(
     ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if wanted != "scratch":
         load_published(model, published.state)
-    if wanted == "auto":
+    if wanted == "trials":
+        plan = TransferPlan("feature-extraction", 0, "a head first, trials after it", None, published.source)
+    elif wanted == "auto":
         likeness = measure_similarity(model, prepared, published.expected.px)
         strategy, stages, reason = choose_strategy(prepared.counts["train"], likeness)
         plan = TransferPlan(strategy, stages, reason, round(likeness, 4), published.source)
     else:
         assert wanted != "none"  # whoever asks for no transfer does not come here
         plan = TransferPlan(wanted, chosen.transfer.stages, "as set", None, published.source)
-    replace_head(model, len(prepared.images.classes), spec.channels, min(spec.height_px, spec.width_px))
+    replace_head(model, len(prepared.images.classes), spec.channels, min(spec.height_px, spec.width_px), head)
     if plan.strategy == "feature-extraction":
         freeze(model.get_submodule("features"))
     elif plan.strategy == "fine-tune":
@@ -184,11 +186,12 @@ def freeze(module: nn.Module) -> None:
     """
     module.requires_grad_(False)
     for part in module.modules():
-        part.train = MethodType(_stay_in_evaluation_mode, part)  # type: ignore[method-assign]
+        part.train = MethodType(stay_in_evaluation_mode, part)  # type: ignore[method-assign]
     module.train()
 
 
-def _stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
+def stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
+    """What `freeze` puts in the place of a module's `train`."""
     module.training = False
     for child in module.children():
         child.train(False)
@@ -211,6 +214,11 @@ def backbone_units(model: nn.Module) -> list[list[nn.Module]]:
         else:
             units[-1].append(layer)
     return units
+
+
+def backbone_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers that `backbone_units` groups, with those that have no weights, in order."""
+    return _opened_containers(model.get_submodule("features"))
 
 
 def _opened_containers(module: nn.Module) -> list[nn.Module]:

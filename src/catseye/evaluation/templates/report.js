@@ -32,7 +32,10 @@ function heatMap(encoded) {
 
 function card(item) {
   const made = element("article", "image");
-  const frame = element("div", "frame");
+  const frame = element("button", "frame");
+  frame.type = "button";
+  frame.setAttribute("aria-label", "enlarge or shrink " + item.n);
+  frame.addEventListener("click", () => made.classList.toggle("large"));
   if (item.i) {
     const image = element("img");
     image.alt = "";
@@ -92,7 +95,9 @@ for (const button of document.querySelectorAll("[data-cell]")) {
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
 const maps = document.getElementById("maps");
-if (maps) maps.addEventListener("change", () => document.body.classList.toggle("no-maps", !maps.checked));
+const showMaps = () => document.body.classList.toggle("no-maps", !maps?.checked); // an image is seen as it is, first
+if (maps) maps.addEventListener("change", showMaps);
+showMaps();
 
 for (const table of document.querySelectorAll(".sortable")) {
   const body = table.tBodies[0];

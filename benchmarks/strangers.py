@@ -1,0 +1,283 @@
+"""Six small sets as strangers bring them: what `catseye train` makes of each, beside two peers on the same weights.
+
+    python benchmarks/strangers.py --set NAME --part a|b|c|d [--seed 0] [--ants-bees FOLDER] [--cifar10 FOLDER]
+    python benchmarks/strangers.py            (every part that has no result yet)
+
+    a  plain `catseye train FOLDER`
+    b  `catseye train FOLDER --time 2m`
+    c  scikit-learn's logistic regression on the same frozen features, its C chosen by folds of the training images
+    d  timm's default recipe for fine-tuning, on the same weights, in a process of its own
+
+Sets: ants-bees (FOLDER has train/CLASS and val/CLASS; measured on val), cifar10 (slices of 1,000 training and 1,000
+test images; FOLDER has train/CLASS and test/CLASS), photos, drawings and textures (tests/stranger_sets.py), digits
+(scikit-learn's). Generated sets are cut into train and test folders once, so that all parts are measured on the same
+images. Accuracy with Wilson's interval, seconds and peak memory of the whole process; processor time too, which tells
+how busy the machine was. Every part adds its row to benchmarks/results/strangers.json at once.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from auto_sets import read_to_the_end
+from PIL import Image
+from sklearn.datasets import load_digits
+from strangers_unknown import draw_slice
+from train_result import commit
+
+from catseye.evaluation.metrics import wilson_interval
+from catseye.preprocess import FILE_SUFFIXES
+from catseye.runs import environment, write_json
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.stranger_sets import write_set  # noqa: E402
+
+GENERATED = ("photos", "drawings", "textures")
+NAMES = ("ants-bees", "cifar10", *GENERATED, "digits")
+PARTS = ("a", "b", "c", "d")
+CIFAR10_IMAGES = 1_000
+HELD_OUT = 0.3  # of the sets that bring no split
+BACKBONE, PX = "tf_efficientnet_lite0", 288
+Table = dict[str, Any]
+
+
+def write_images(name: str, target: Path, options: argparse.Namespace) -> Path:
+    """FOLDER with train/CLASS and test/CLASS, or val/CLASS for ants and bees; the same for every part and seed."""
+    if name == "ants-bees":
+        if not options.ants_bees:
+            raise SystemExit("ants-bees needs --ants-bees FOLDER")
+        return Path(options.ants_bees)
+    if name == "cifar10":
+        if not options.cifar10:
+            raise SystemExit("cifar10 needs --cifar10 FOLDER")
+        classes = tuple(sorted(path.name for path in (options.cifar10 / "train").iterdir()))
+        for side in ("train", "test"):
+            draw_slice(options.cifar10 / side, classes, target / side, CIFAR10_IMAGES, 0)
+        return target
+    if name == "digits":
+        found = load_digits()
+        images = [
+            (str(label), Image.fromarray((pixels * 15.9).astype(np.uint8)))
+            for label, pixels in zip(found.target, found.images, strict=True)
+        ]
+    else:
+        folder = write_set(name, target / "whole")
+        images = [(path.parent.name, Image.open(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(images)).tolist()
+    for place, index in enumerate(order):
+        label, image = images[index]
+        side = "test" if place < HELD_OUT * len(images) else "train"
+        (target / "data" / side / label).mkdir(parents=True, exist_ok=True)
+        image.save(target / "data" / side / label / f"{index:05d}.png")
+    return target / "data"
+
+
+def catseye_part(*words: str) -> Callable[[Path, int], Table]:
+    """Parts a and b: the command, as a process of its own."""
+
+    def run(data: Path, seed: int) -> Table:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "run"
+            command = [sys.executable, "-m", "catseye", "train", str(data), *words, "--seed", str(seed)]
+            found = as_process([*command, "--out", str(out), "--json"])
+            decided = json.loads((out / "auto.json").read_text())
+        metrics = json.loads(found.pop("said"))
+        kept = {key: decided.get(key) for key in ("kept", "trials")}
+        return {**found, **kept, "accuracy": metrics["accuracy"], "num_images": metrics["num_images"]}
+
+    return run
+
+
+def peer_part(part: str) -> Callable[[Path, int], Table]:
+    """Parts c and d: this file again, as a process of its own."""
+
+    def run(data: Path, seed: int) -> Table:
+        found = as_process([sys.executable, __file__, "--peer", part, "--data", str(data), "--seed", str(seed)])
+        return {**found, **json.loads(found.pop("said"))}
+
+    return run
+
+
+def as_process(command: list[str]) -> Table:
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said, told, usage = read_to_the_end(process)
+    if process.returncode:
+        raise SystemExit(told)
+    wall_s = time.perf_counter() - begun
+    return {
+        "said": said,
+        "wall_s": wall_s,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_mb": usage.ru_maxrss / 1024,
+    }
+
+
+RUNS = {"a": catseye_part(), "b": catseye_part("--time", "2m"), "c": peer_part("c"), "d": peer_part("d")}
+
+
+def listed(data: Path, side: str) -> tuple[list[Path], np.ndarray, list[str]]:
+    classes = sorted(path.name for path in (data / "train").iterdir() if path.is_dir())
+    files = [path for name in classes for path in sorted((data / side / name).iterdir())]
+    files = [path for path in files if path.suffix.lower() in FILE_SUFFIXES]
+    return files, np.array([classes.index(path.parent.name) for path in files]), classes
+
+
+def held_out(data: Path) -> str:
+    return "test" if (data / "test").is_dir() else "val"
+
+
+def logistic_on_features(data: Path, seed: int) -> Table:
+    """Part c. The features are those that `catseye train --pretrained` takes: the same weights, size and crop."""
+    import torch
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from catseye.data.augment import normalise_batch, to_unit
+    from catseye.models import registry
+    from catseye.models.pretrained import find_published
+    from catseye.models.zoo import load_published
+    from catseye.preprocess import Preprocessing, preprocess
+
+    published = find_published(f"timm:{BACKBONE}")
+    model = registry.create(f"timm:{BACKBONE}", num_classes=1_000, in_channels=3, input_px=PX).eval()
+    load_published(model, published.state)
+    its = published.expected
+    spec = Preprocessing(height_px=PX, width_px=PX, resize="crop", filter=its.filter, mean=its.mean, std=its.std)
+
+    @torch.inference_mode()
+    def features(files: list[Path]) -> np.ndarray:
+        parts = []
+        for start in range(0, len(files), 16):
+            pixels = np.stack([preprocess(path, spec) for path in files[start : start + 16]])
+            x = normalise_batch(to_unit(torch.from_numpy(pixels).permute(0, 3, 1, 2)), spec)
+            parts.append(model.get_submodule("features")(x).mean((2, 3)).numpy())
+        return np.concatenate(parts)
+
+    files, labels, _ = listed(data, "train")
+    tuned = LogisticRegressionCV(
+        Cs=np.logspace(-4, 2, 7), cv=5, max_iter=2_000, scoring="neg_log_loss", random_state=seed,
+        l1_ratios=(0,), use_legacy_attributes=False,
+    )  # fmt: skip
+    head = make_pipeline(StandardScaler(), tuned).fit(features(files), labels)
+    asked, truth, _ = listed(data, held_out(data))
+    return {"accuracy": float((head.predict(features(asked)) == truth).mean()), "num_images": len(truth)}
+
+
+def timm_fine_tuning(data: Path, seed: int) -> Table:
+    """Part d: AdamW 5e-4, decay 0.05, cosine to 0 after one epoch of warm-up, 10 epochs, timm's augmentations.
+
+    timm's own script trains for 300 epochs by default; ten are taken here. The weights are read from the same package.
+    """
+    import timm
+    import torch
+    from timm.data import create_transform, resolve_model_data_config
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import CosineLRScheduler
+    from torch.utils.data import DataLoader, Dataset
+
+    from catseye.models.pretrained import find_published
+
+    torch.manual_seed(seed)
+    files, labels, classes = listed(data, "train")
+    model = timm.create_model(BACKBONE, num_classes=len(classes))
+    state = {
+        name: value for name, value in find_published(f"timm:{BACKBONE}").state.items() if "classifier" not in name
+    }
+    model.load_state_dict(state, strict=False)
+    config = resolve_model_data_config(model)
+
+    class Images(Dataset):  # type: ignore[type-arg]
+        def __init__(self, files: list[Path], labels: np.ndarray, *, training: bool) -> None:
+            self.files, self.labels = files, labels
+            more = {"auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25} if training else {}
+            self.transform = create_transform(**config, is_training=training, **more)
+
+        def __len__(self) -> int:
+            return len(self.files)
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            return self.transform(Image.open(self.files[index]).convert("RGB")), int(self.labels[index])
+
+    epochs = 10
+    loader = DataLoader(Images(files, labels, training=True), batch_size=32, shuffle=True, drop_last=len(files) > 32)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=5e-4, weight_decay=0.05)
+    schedule = CosineLRScheduler(optimizer, t_initial=epochs, warmup_t=1, warmup_lr_init=1e-6, warmup_prefix=True)
+    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    for epoch in range(epochs):
+        schedule.step(epoch)
+        model.train()
+        for x, truth in loader:
+            optimizer.zero_grad()
+            loss_of(model(x), truth).backward()
+            optimizer.step()
+    model.eval()
+    asked, wanted, _ = listed(data, held_out(data))
+    with torch.inference_mode():
+        answers = [model(x).argmax(1) for x, _ in DataLoader(Images(asked, wanted, training=False), batch_size=32)]
+    return {"accuracy": float((torch.cat(answers).numpy() == wanted).mean()), "num_images": len(wanted)}
+
+
+def add_row(options: argparse.Namespace, name: str, part: str, found: Table) -> None:
+    path = ROOT / "benchmarks" / "results" / f"{options.name}.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [row for row in rows if (row["set"], row["part"], row["seed"]) != (name, part, options.seed)]
+    low, high = wilson_interval(round(found["accuracy"] * found["num_images"]), found["num_images"])
+    told = {"set": name, "part": part, "seed": options.seed, "commit": commit(), "load_average": os.getloadavg()[0]}
+    rows.append({**told, **found, "accuracy_95_interval": [low, high]})
+    rows.sort(key=lambda row: (NAMES.index(row["set"]), row["part"], row["seed"]))
+    command = (
+        "python benchmarks/strangers.py --set NAME --part PART --seed SEED [--ants-bees FOLDER] [--cifar10 FOLDER]"
+    )
+    write_json(path, {"command": command, "rows": rows, "commit": commit(), "environment": environment()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", choices=NAMES, dest="set_name")
+    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ants-bees", type=Path)
+    parser.add_argument("--cifar10", type=Path)
+    parser.add_argument("--name", default="strangers")
+    parser.add_argument("--peer", choices=("c", "d"), help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        found = (logistic_on_features if options.peer == "c" else timm_fine_tuning)(options.data, options.seed)
+        print(json.dumps(found))
+        return
+    path = ROOT / "benchmarks" / "results" / f"{options.name}.json"
+    done = (
+        {(row["set"], row["part"], row["seed"]) for row in json.loads(path.read_text())["rows"]}
+        if path.exists()
+        else set()
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name in [options.set_name] if options.set_name else NAMES:
+            if not options.set_name and not getattr(options, name.replace("-", "_"), True):
+                continue
+            data = write_images(name, Path(folder) / name, options)
+            for part in [options.part] if options.part else PARTS:
+                if not options.part and (name, part, options.seed) in done:
+                    continue
+                found = RUNS[part](data, options.seed)
+                add_row(options, name, part, found)
+                shown = f"{found['accuracy']:.2%}  {found['wall_s']:.0f} s  {found['peak_mb']:.0f} MB"
+                print(f"{name:12} {part}  {shown}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

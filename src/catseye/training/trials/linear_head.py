@@ -1,0 +1,250 @@
+"""Heads that are one linear layer on pooled features, found without an epoch: logistic regression and discriminants.
+
+Enters: pooled features (N, F) and labels. Leaves: a weight (K, F) and a bias (K,), and what the head said of images
+that it had not seen. Called by the rungs of frozen features. Everything is computed on the CPU, in float32.
+
+Decay and shrinkage are chosen by repeated grouped folds, where many of the images are training images.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+# From strong to weak; in units where the mean squared length of a feature vector is 1.
+DECAYS = tuple(10 ** (-exponent / 2) for exponent in range(3, 14))
+SHRINKAGES = (0.9, 0.6, 0.3, 0.1, 0.03)
+SHARPNESS = tuple(2.0**exponent for exponent in range(-6, 2))
+MAX_ITERATIONS = 60
+FEW, MANY = 1_000, 4_000  # images: below the first folds are repeated, above the second one of the folds is enough
+WORSE_IN_A_ROW = 2
+NEIGHBOURS = 5
+SMALL_MATRIX = 2_000_000  # values
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """A linear layer on pooled features. `logits` (R, N, K) are what it said of images outside the fold it was
+    fitted on, once per repetition; NaN where an image was in no such fold. `strength` is the decay or shrinkage.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    logits: NDArray[np.float32]
+    strength: float
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Pooled features of the learners and, where training copies were made, of those: the same rows again.
+
+    `features` (V, N, F), `labels` (N,), `weights` (N,) of the images in the loss, `folds` (R, N).
+    """
+
+    features: Tensor
+    labels: Tensor
+    weights: Tensor
+    folds: NDArray[np.int64]
+    num_classes: int
+
+    @property
+    def num_folds(self) -> int:
+        """Folds of one repetition."""
+        return int(self.folds.max()) + 1
+
+
+def fit_logistic(table: FeatureTable, *, standardise: bool = False) -> HeadFit:
+    """Multinomial logistic regression by L-BFGS, its decay chosen outside the folds it was fitted on.
+
+    It is the strongest whose loss is within one standard error of the least, and whose accuracy is not below that
+    one's. With `standardise` every feature is divided by its own spread, otherwise all by one number.
+
+    Source: Kornblith et al. 2019, arXiv 1805.08974, section 3.1: the linear evaluation of frozen features. The rule of
+    one standard error: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
+    """
+    frame = _Frame(table.features, standardise=standardise)
+    copies = frame.coordinates  # (V, N, r)
+    left_out = _each_fold(table)
+    inside = torch.from_numpy(np.stack([mask for _, mask in left_out]))  # (P, N), a problem per fold
+    weights = torch.where(inside, 0.0, table.weights)
+    tried: list[tuple[float, float, float]] = []  # loss, its standard error, accuracy
+    found, layers = [], None
+    for decay in DECAYS:
+        layers = solve_logistic(copies, table.labels, weights, table.num_classes, decay, layers)
+        said = np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
+        for ((repetition, _), mask), layer in zip(left_out, layers, strict=True):
+            said[repetition, mask] = _head_answers(layer, copies[0, torch.from_numpy(mask)])
+        tried.append(_outside(said, table))
+        found.append(said)
+        best = min(range(len(tried)), key=lambda number: tried[number][0])
+        if len(tried) - 1 - best >= WORSE_IN_A_ROW:
+            break
+    chosen = next(i for i, one in enumerate(tried) if one[0] <= sum(tried[best][:2]) and one[2] >= tried[best][2])
+    start = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, 10 * DECAYS[chosen])
+    whole = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, DECAYS[chosen], start)
+    return HeadFit(*frame.to_layer(whole[0]), found[chosen], DECAYS[chosen])
+
+
+@contextmanager
+def few_threads(num_values: int) -> Iterator[None]:
+    """Small matrices are multiplied sooner by one thread than by several that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if num_values < SMALL_MATRIX else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def fit_discriminant(table: FeatureTable) -> HeadFit:
+    """Linear discriminant analysis with a shrunken covariance; shrinkage and sharpness by the same folds.
+
+    Source: Friedman 1989, Regularized Discriminant Analysis, with one covariance for all classes.
+    """
+    frame = _Frame(table.features, standardise=False)
+    coordinates = frame.coordinates[0]
+    found: list[tuple[float, float, float, NDArray[np.float32]]] = []
+    said = {shrinkage: np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
+            for shrinkage in SHRINKAGES}  # fmt: skip
+    for (repetition, _), inside in _each_fold(table):
+        chosen, left = torch.from_numpy(~inside), torch.from_numpy(inside)
+        for shrinkage, layer in _discriminants(coordinates[chosen], table.labels[chosen], table.num_classes):
+            said[shrinkage][repetition, inside] = _head_answers(layer, coordinates[left])
+    for shrinkage, each in said.items():
+        for sharpness in SHARPNESS:
+            found.append((_outside(each * sharpness, table)[0], shrinkage, sharpness, each * sharpness))
+    _, shrinkage, sharpness, logits = min(found, key=lambda one: one[0])
+    layer = dict(_discriminants(coordinates, table.labels, table.num_classes))[shrinkage] * sharpness
+    return HeadFit(*frame.to_layer(layer), logits, shrinkage)
+
+
+def vote_neighbours(table: FeatureTable, groups: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Log probabilities (N, K) by the nearest neighbours of other groups, by cosine: a yardstick, not a layer.
+
+    The share of each class among the neighbours, with one vote more divided over all classes.
+    """
+    units = F.normalize(table.features[0] - table.features[0].mean(0), dim=1)
+    own = torch.from_numpy(groups)
+    votes = torch.empty(len(units), table.num_classes)
+    for start in range(0, len(units), 1_000):
+        near = units[start : start + 1_000] @ units.T
+        near[own[start : start + 1_000, None] == own[None]] = -2.0
+        nearest = near.topk(min(NEIGHBOURS, len(units)), dim=1).indices
+        votes[start : start + 1_000] = F.one_hot(table.labels[nearest], table.num_classes).float().sum(1)
+    shares = (votes + 1 / table.num_classes) / (votes.sum(1, keepdim=True) + 1)
+    return np.asarray(shares.log().numpy(), np.float32)
+
+
+class _Frame:
+    """TrialFeatures in the coordinates a head is fitted in: centred, scaled, and turned into as few as there are images.
+
+    Turning changes nothing that a decay of all directions alike can see, and 200 images span only 200 directions.
+    """
+
+    def __init__(self, features: Tensor, *, standardise: bool) -> None:
+        flat = features.reshape(-1, features.shape[-1])
+        self._mean = flat.mean(0)
+        centred = flat - self._mean
+        spread = centred.square().mean(0)
+        typical = float(spread.mean()) or 1.0
+        self._scale = (spread + 1e-3 * typical).sqrt() if standardise else torch.full_like(spread, typical**0.5)
+        self._scale = self._scale * features.shape[-1] ** 0.5  # mean squared length 1
+        scaled = centred / self._scale
+        self._turn: Tensor | None = None
+        if len(scaled) < scaled.shape[1]:
+            left, lengths, self._turn = torch.linalg.svd(scaled, full_matrices=False)
+            scaled = left * lengths
+        self.coordinates = scaled.reshape(*features.shape[:-1], scaled.shape[1])
+
+    def to_layer(self, layer: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (K, F) and bias (K,) on the features themselves, from a layer (K, r + 1) in these coordinates."""
+        weight, bias = layer[:, :-1], layer[:, -1]
+        if self._turn is not None:
+            weight = weight @ self._turn
+        weight = weight / self._scale
+        return weight, bias - weight @ self._mean
+
+
+def solve_logistic(
+    copies: Tensor, labels: Tensor, weights: Tensor, num_classes: int, decay: float, start: Tensor | None = None
+) -> Tensor:
+    """The minimum of the weighted mean cross-entropy plus decay/2 times the squared weights; biases do not decay.
+
+    P problems on the same features are solved side by side; they differ in the weights of the images.
+
+    Shape: copies (V, N, r), labels (N,), weights (P, N) -> (P, K, r + 1), the last column is the bias.
+    """
+    num_problems, flat = len(weights), copies.reshape(-1, copies.shape[-1])
+    truth = labels.repeat(len(copies)).expand(num_problems, -1)  # (P, V·N)
+    share = weights.repeat(1, len(copies))
+    share = share / share.sum(1, keepdim=True)
+    layers = torch.zeros(num_problems, num_classes, flat.shape[1] + 1) if start is None else start.clone()
+    with torch.enable_grad():
+        layers.requires_grad_(True)
+        solver = torch.optim.LBFGS(
+            [layers], max_iter=MAX_ITERATIONS, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            solver.zero_grad()
+            rows = layers.flatten(0, 1)  # (P·K, r + 1)
+            logits = torch.addmm(rows[:, -1], flat, rows[:, :-1].T)  # (V·N, P·K)
+            logits = logits.reshape(len(flat), num_problems, num_classes).permute(1, 2, 0)  # (P, K, V·N)
+            loss = (F.cross_entropy(logits, truth, reduction="none") * share).sum()
+            loss = loss + decay / 2 * rows[:, :-1].square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        solver.step(closure)  # type: ignore[no-untyped-call]
+    return layers.detach()
+
+
+def _discriminants(x: Tensor, labels: Tensor, num_classes: int) -> Sequence[tuple[float, Tensor]]:
+    """A layer (K, r + 1) per shrinkage; a class without an image gets the common mean and never the most votes."""
+    counts = torch.bincount(labels, minlength=num_classes).float()
+    sums = torch.zeros(num_classes, x.shape[1]).index_add_(0, labels, x)
+    means = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], x.mean(0))
+    inner = x - means[labels]
+    covariance = inner.T @ inner / max(1, len(x) - num_classes)
+    typical = covariance.diagonal().mean().clamp_min(1e-12)
+    prior = (counts.clamp_min(1e-6) / counts.sum()).log()
+    found = []
+    for shrinkage in SHRINKAGES:
+        mixed = (1 - shrinkage) * covariance
+        mixed.diagonal().add_(shrinkage * typical)
+        weight = torch.linalg.solve(mixed, means.T).T
+        bias = prior - 0.5 * (weight * means).sum(1)
+        found.append((shrinkage, torch.cat([weight, bias[:, None]], 1)))
+    return found
+
+
+def _each_fold(table: FeatureTable) -> Sequence[tuple[tuple[int, int], NDArray[np.bool_]]]:
+    """((repetition, fold), which images it leaves out), without folds that are empty or leave no image inside."""
+    found = []
+    for repetition, folds in enumerate(table.folds):
+        for fold in range(table.num_folds):
+            inside = folds == fold
+            if inside.any() and not inside.all():
+                found.append(((repetition, fold), inside))
+    return found
+
+
+def _head_answers(layer: Tensor, coordinates: Tensor) -> NDArray[np.float32]:
+    return np.asarray(torch.addmm(layer[:, -1], coordinates, layer[:, :-1].T).numpy(), np.float32)
+
+
+def _outside(said: NDArray[np.float32], table: FeatureTable) -> tuple[float, float, float]:
+    """Weighted mean loss of the images that were outside a fold, its standard error, and their accuracy."""
+    logits = torch.from_numpy(said)
+    truth = table.labels.expand(len(said), -1)
+    losses = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none").reshape(truth.shape)
+    shares = torch.where(losses.isnan(), 0.0, table.weights.expand_as(losses))
+    total = shares.sum()
+    mean = float((losses.nan_to_num() * shares).sum() / total)
+    error = float((shares * (losses.nan_to_num() - mean)).square().sum().sqrt() / total) * len(said) ** 0.5
+    return mean, error, float(((logits.argmax(2) == truth) * shares).sum() / total)
