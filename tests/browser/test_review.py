@@ -18,9 +18,10 @@ from catseye.data.sources.corrections import read_corrections, standing
 from catseye.evaluation.compare import compare
 from tests.walks.conftest import CLASSES, draw, snapshot
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-WAIT_MS = 60_000
+WAIT_MS = 120_000
+sync_api.expect.set_options(timeout=WAIT_MS)
 EACH, WRONG = 30, 5  # images of a class; wrong labels in all, more than 5 %
 
 

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from catseye.evaluation.label_errors import class_thresholds, find_label_errors
+from catseye.evaluation.label_errors import class_thresholds, find_doubted, find_label_errors
 
 
 def test_by_hand():
@@ -54,3 +54,13 @@ def test_invariants(seed, num_classes, count):
 
 def test_a_sure_and_right_network_suspects_nobody():
     assert find_label_errors(np.eye(3)[[0, 1, 2, 1]], np.array([0, 1, 2, 1])) == []
+
+
+def test_labels_beaten_by_half_are_doubted_where_the_thresholds_are_high():
+    """Nine sure images raise the threshold of class 1 to 0.9; one with 0.8 for it and the label 0 stays below."""
+    probabilities = np.array([[0.95, 0.05]] * 9 + [[0.08, 0.92]] * 9 + [[0.2, 0.8], [0.4, 0.6]])
+    labels = np.repeat([0, 1, 0], [9, 9, 2])
+    assert find_label_errors(probabilities, labels) == []
+    (found,) = find_doubted(probabilities, labels)
+    assert (found.row, found.label, found.likely) == (18, 0, 1)
+    assert found.margin == pytest.approx(-0.6)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catseye.classifier import softmax
+from catseye.embedding.neighbours import unit_rows
 from catseye.errors import UsageError
 from catseye.seeds import derive
 
@@ -23,7 +24,7 @@ MAX_STEPS = 200
 
 @dataclass(frozen=True)
 class LinearHead:
-    """Multinomial logistic regression on standardised features.
+    """Multinomial logistic regression on features of one spread and one length.
 
     `mean`, `scale` (F,), `weight` (K, F), `bias` (K,). A class without images has a bias of minus infinity.
     """
@@ -35,7 +36,7 @@ class LinearHead:
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Shape: (N, F) -> (N, K)."""
-        return np.asarray(((features - self.mean) / self.scale) @ self.weight.T + self.bias, np.float32)
+        return np.asarray(scaled_rows(features, self.mean, self.scale) @ self.weight.T + self.bias, np.float32)
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Shape: (N, F) -> (N, K)."""
@@ -62,7 +63,7 @@ def train_head(
     if len(present) < 2:
         raise UsageError(f"a head needs images of two classes; got {len(labels)} of one")
     mean, scale = spread or spread_of(features)
-    rows, basis = (features - mean) / scale, None
+    rows, basis = scaled_rows(features, mean, scale), None
     if 2 * len(rows) < rows.shape[1]:
         # With a penalty on its length the best weight lies in the span of the rows: the same fit in fewer dimensions.
         left, sizes, basis = np.linalg.svd(rows, full_matrices=False)
@@ -81,9 +82,22 @@ def train_head(
 
 
 def spread_of(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of each feature; one that never changes has 1."""
-    scale = features.std(0)
-    return features.mean(0), np.where(scale > 1e-6, scale, 1).astype(np.float32)
+    """Mean and scale of each feature. A feature that hardly ever changes is not blown up: the scale is at least that
+    of the typical one.
+    """
+    variance = features.var(0)
+    scale = np.sqrt(variance + (variance.mean() or 1.0))
+    return features.mean(0), scale.astype(np.float32)
+
+
+def scaled_rows(
+    features: NDArray[np.float32], mean: NDArray[np.float32], scale: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Each row centred, scaled and brought to the length that a row of F independent features has, √F.
+
+    Shape: (N, F) -> (N, F).
+    """
+    return unit_rows((features - mean) / scale) * np.float32(features.shape[1] ** 0.5)
 
 
 def draw_folds(

@@ -35,6 +35,25 @@ def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
 
 
+def find_doubted(probabilities: NDArray[np.floating], labels: NDArray[np.int64], least: float = 0.5) -> list[Suspect]:
+    """The suspects of confident learning, and labels that another class beats by `least` or more; by margin.
+
+    Where classes are easy, the thresholds of confident learning lie so high that half of the wrong labels pass below
+    them; a person who looks wants those too.
+
+    Shape: (N, K), (N,).
+    """
+    rows = np.arange(len(labels))
+    others = probabilities.copy()
+    others[rows, labels] = -1.0
+    likely = others.argmax(1)
+    margin = probabilities[rows, labels] - others[rows, likely]
+    found = {one.row: one for one in find_label_errors(probabilities, labels)}
+    for row in np.flatnonzero(margin <= -least).tolist():
+        found.setdefault(row, Suspect(row, int(labels[row]), int(likely[row]), float(margin[row])))
+    return sorted(found.values(), key=lambda one: one.margin)
+
+
 def find_label_errors(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[Suspect]:
     """The off-diagonal of the confident joint, ordered by margin.
 

@@ -13,7 +13,7 @@ from catseye.counting import count
 from catseye.data.check.findings import printable
 from catseye.data.sources import SPLIT_LABELS
 from catseye.embedding.neighbours import NUM_NEIGHBOURS, find_neighbours
-from catseye.evaluation.label_errors import find_label_errors
+from catseye.evaluation.label_errors import find_doubted
 from catseye.review.material import Material
 
 TITLES = {
@@ -90,7 +90,7 @@ def _suspects(material: Material, elsewhere: set[int]) -> Iterator[Item]:
     if not len(asked):
         return
     answers, labels = material.probabilities[asked], material.images.labels[asked]
-    for suspect in find_label_errors(answers, labels):
+    for suspect in find_doubted(answers, labels):
         index = int(asked[suspect.row])
         own = answers[suspect.row, suspect.label]
         if own == 0 or int(material.groups[index]) in elsewhere:  # no other image of its class, or asked as a pair
