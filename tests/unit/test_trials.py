@@ -170,11 +170,11 @@ def test_only_images_that_both_have_answered_count():
 
 
 def test_equal_answers_with_a_clearly_smaller_loss_pay():
-    labels, numbers, weights = np.zeros(80, np.int64), np.arange(80), np.ones(80)
+    labels, numbers, weights = np.zeros(240, np.int64), np.arange(240), np.ones(240)
     rng = np.random.default_rng(0)
-    margins = np.abs(rng.normal(2, 0.5, 80)) * np.where(np.arange(80) < 8, -1, 1)
-    dull = np.stack([np.sign(margins) * 0.7, np.zeros(80)], 1)
-    sharp = np.stack([np.where(margins < 0, -0.1, 2.0), np.zeros(80)], 1)
+    margins = np.abs(rng.normal(2, 0.5, 240)) * np.where(np.arange(240) < 24, -1, 1)
+    dull = np.stack([np.sign(margins) * 0.7, np.zeros(240)], 1)
+    sharp = np.stack([np.where(margins < 0, -0.1, 2.0), np.zeros(240)], 1)
     before, after = (score_answers(each, labels, numbers, weights) for each in (dull, sharp))
     assert before.accuracy == after.accuracy
     assert judge_beside(after, before).pays
