@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from catseye.runtimes.loading import load as load
     from catseye.serving.command import serve as serve
     from catseye.settings.listing import list_settings as list_settings
-    from catseye.training.fit import train as train
     from catseye.training.lr_find import lr_find as lr_find
     from catseye.training.shown import show_batch as show_batch
     from catseye.training.timeline import timeline as timeline
+    from catseye.training.train import train as train
 
 # ONNX Runtime's official builds (1.32, on Linux too) send usage data to Microsoft and keep an identifier in the user's
 # cache folder; this, said before it is loaded, is its own switch (its Privacy.md). Whoever wants it says 0.
@@ -107,7 +107,7 @@ _HOMES = {
     "show_batch": "catseye.training.shown",
     "summary": "catseye.explanation.dimensions",
     "timeline": "catseye.training.timeline",
-    "train": "catseye.training.fit",
+    "train": "catseye.training.train",
 }
 __all__ = [
     "CatseyeError", "Classifier", "Prediction", "bench", "calibrate", "check", "compare", "create_model",

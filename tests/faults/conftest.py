@@ -23,7 +23,7 @@ import catseye
 from tests.conftest import write_tinted
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["catseye.cli", "catseye.training.fit", "sklearn.metrics", "tests.faults.conftest"])
+FORKS.set_forkserver_preload(["catseye.cli", "catseye.training.train", "sklearn.metrics", "tests.faults.conftest"])
 SETTINGS = {
     "model.name": "lenet5", "training.epochs": 2, "training.batch_size": 8, "training.optimizer": "adamw",
     "training.lr": 0.003, "training.ema_decay": 0.9, "data.test_fraction": 0.2, "data.val_fraction": 0.2,

@@ -28,7 +28,7 @@ from catseye.data.prepare_evaluation import prepare_evaluation
 from catseye.data.sources import open_source
 from catseye.errors import UsageError
 from catseye.settings.schema import DataSettings
-from catseye.training.fit import train
+from catseye.training.train import train
 from tests.conftest import encode, random_pixels
 
 CPU = torch.device("cpu")

@@ -17,12 +17,12 @@ from catseye.training import captured as captured_module
 from catseye.training import muon, run_folder
 from catseye.training.captured import CapturedSteps, choose_captured, why_not_captured
 from catseye.training.ema import EMA
-from catseye.training.fit import train
 from catseye.training.losses import Criterion
 from catseye.training.muon import orthogonalise, orthogonalise_batched
 from catseye.training.optimizers import make_optimizer, plain_groups
 from catseye.training.schedules import make_schedule
 from catseye.training.step import TrainState, train_step
+from catseye.training.train import train
 
 K = 4
 SGD = {"optimizer": "sgd", "lr": 0.01, "schedule": "onecycle", "weight_decay": 0.01}

@@ -311,7 +311,7 @@ def test_labels_of_many_kinds(labels, classes):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (([COLOUR], [0, 1]), "1 images and 2 labels"),
+        (([COLOUR], [0, 1]), "1 image and 2 labels"),
         (([COLOUR, COLOUR], [0, None]), "none for 1 of 2, first 1"),
         (([COLOUR, COLOUR], [[0, 1], [1, 0]]), "one-hot"),
         (([], []), "no images"),

@@ -14,7 +14,7 @@ from catseye.errors import EXTRA_OF, MissingDependency
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-FOR_DEVELOPERS = {"dev", "docs", "serve-bench"}
+FOR_DEVELOPERS = {"dev", "docs", "fuzz", "serve-bench"}
 COME_WITH_OTHERS = {"markupsafe", "huggingface_hub", "annotated_types"}  # jinja2's, timm's and pydantic's
 
 

@@ -149,7 +149,7 @@ def test_a_dense_layer_sees_everything_and_wrong_places_are_refused():
     box = receptive_field(summary, "head.1", 0, 0, 32)
     assert (box.top, box.left, box.bottom, box.right) == (0, 0, 32, 32)
     assert gradient_field(model, x, "head.1", 3, 0, 0).shape == (32, 32)
-    with pytest.raises(UsageError, match="rows and columns 0 to 31"):
+    with pytest.raises(UsageError, match="rows 0 to 31 and columns 0 to 31"):
         receptive_field(summary, "features.0.0.0", 32, 0, 32)
     with pytest.raises(UsageError, match="got"):
         gradient_field(model, x, "features.0.0.0", 99, 0, 0)

@@ -8,7 +8,7 @@ from catseye.evaluation.metrics import confusion_matrix
 from catseye.lab.chapters.training.answers import Start
 from catseye.lab.chapters.training.watched import NUM_GUESSES, Watched
 from catseye.runs import open_run
-from catseye.training.fit import train
+from catseye.training.train import train
 
 SETTINGS = {"model.name": "lenet5", "training.epochs": 2, "augment.hflip": 0.0, "seed": 3}
 

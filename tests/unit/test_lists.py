@@ -315,7 +315,7 @@ def test_boxes_are_said_to_be_no_classes(root):
     assert "object detection is not supported" in found.notes[0]
 
 
-@pytest.mark.parametrize("name", ["list.xlsx", "list.parquet", "list.txt"])
+@pytest.mark.parametrize("name", ["list.xlsx", "list.txt"])
 def test_other_tables_are_named(name, root):
     with pytest.raises(DataError, match=r"save it as a \.csv"):
         listed(root, ["path,label"], name=name)

@@ -270,16 +270,17 @@ def test_the_first_frame_of_an_animation_counts():
         assert open_image(content).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
 
 
-@pytest.mark.parametrize("kind", FILE_FORMATS)
+# HEIF is read (tests/unit/test_boxed.py) and not written.
+@pytest.mark.parametrize("kind", [kind for kind in FILE_FORMATS if kind != "HEIF"])
 def test_every_format_is_read_and_lossless_ones_exactly(kind):
     pixels = random_pixels(6)
     content = encode(pixels, kind, **({"lossless": True} if kind == "WEBP" else {}))
     got = preprocess(content, spec_of(8, 8))
-    if kind not in ("JPEG", "GIF"):
+    if kind not in ("JPEG", "GIF", "AVIF"):
         np.testing.assert_array_equal(got, pixels)
 
 
-@pytest.mark.parametrize("kind", FILE_FORMATS)
+@pytest.mark.parametrize("kind", [kind for kind in FILE_FORMATS if kind != "HEIF"])
 def test_strangers_may_upload_only_the_listed_formats(kind):
     content = encode(random_pixels(7), kind)
     if kind in UPLOAD_FORMATS:

@@ -37,7 +37,8 @@ def session_of(data, *overrides, console=None, recipe="quick"):
 
 
 def test_what_train_takes_is_what_a_request_holds():
-    assert {each.name for each in fields(RunRequest)} - {"data"} == TrainOptions.__optional_keys__
+    # Options that stand for settings, and code of the user's own, become others of its fields.
+    assert {each.name for each in fields(RunRequest)} - {"data", "overrides", "own"} <= TrainOptions.__optional_keys__
     for kind in (requests.LrFindOptions, requests.TimelineOptions):
         assert kind.__optional_keys__ <= TrainOptions.__optional_keys__
 

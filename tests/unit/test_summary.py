@@ -174,7 +174,7 @@ def test_long_names_are_shortened_in_the_middle(width):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "32", "3x32", "32x32", "3x32x32x3", "axbxc", "3x-1x-1", "3x0x0", "2x32x32", "3x32x64"),
+        *("", "32", "3x32", "32x32", "3x32x32x3", "axbxc", "3x-1x-1", "3x0x0", "2x32x32"),
         *("3x2000x2000", "3 32 32", "3x3.5x3.5", "3x3²x3²", "3x" + "9" * 5000 + "x32"),
     ],
 )

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import catseye
+import catseye.runs
 from catseye.deploying.training_job import TrainingJob, slurm_script
 from catseye.training.distributed import ALONE
 from tests.walks.one_step import all_steps
@@ -61,7 +62,7 @@ def test_nproc_makes_the_run_that_one_process_makes(tmp_path, catseye_command):
     assert told["num_images"] == one.metrics.num_images == 359
     assert told["accuracy"] == one.metrics.accuracy
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in one.path.iterdir()}
-    mine, theirs = (catseye.training.fit.Run(path).history for path in (one.path, tmp_path / "two"))
+    mine, theirs = (catseye.runs.Run(path).history for path in (one.path, tmp_path / "two"))
     for row, other in zip(mine, theirs, strict=True):
         assert {key: other[key] for key in MEASURED} == pytest.approx({key: row[key] for key in MEASURED}, rel=1e-5)
     weights, others = load_file(one.run.model_path), load_file(tmp_path / "two" / "model.safetensors")
@@ -106,7 +107,7 @@ def compare_with_an_undisturbed_run(tmp_path) -> None:
     whole = catseye.train(
         "digits", model="lenet5", epochs=8, seed=1, settings=settings, device="cpu", out=tmp_path / "1"
     )
-    rows = catseye.training.fit.Run(tmp_path / "run").history
+    rows = catseye.runs.Run(tmp_path / "run").history
     assert [row["epoch"] for row in rows] == list(range(1, 9))
     for row, other in zip(whole.run.history, rows, strict=True):
         assert other["train_loss"] == pytest.approx(row["train_loss"], rel=1e-3)
@@ -185,6 +186,6 @@ def test_the_slurm_script_trains_on_two_machines(tmp_path):
     done = subprocess.run(["bash", script], env=os.environ | here, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run folder:") == 1
-    history = catseye.training.fit.Run(tmp_path / "run").history
+    history = catseye.runs.Run(tmp_path / "run").history
     one = catseye.train("digits", model="lenet5", epochs=2, device="cpu", out=tmp_path / "1")
     assert history[1]["val_loss"] == pytest.approx(one.run.history[1]["val_loss"], rel=1e-4)

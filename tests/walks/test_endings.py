@@ -50,7 +50,7 @@ def test_ctrl_c_ends_with_130(verb, wrapped, command, model, monkeypatch):
         "evaluate": "catseye.evaluation.evaluate.evaluate",
         "export": "catseye.exporting.export.export",
         "check": "catseye.data.check.check.check",
-        "predict": "catseye.load",
+        "predict": "catseye.prediction.answers.load",
     }
     monkeypatch.setattr(homes[verb], pressed, raising=False)
     words = {"check": [model.parent], "export": [model.parent], "predict": [model, model]}.get(verb, [model])
@@ -203,7 +203,7 @@ def test_no_folder_for_temporary_files_is_named(command, model, monkeypatch):
     def none(*_, **__):
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr("catseye.load", none, raising=False)
+    monkeypatch.setattr("catseye.prediction.answers.load", none, raising=False)
     code, _, said = command("predict", model, model)
     assert code == 1
     assert "set TMPDIR" in said

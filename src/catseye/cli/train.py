@@ -23,6 +23,7 @@ from catseye.cli.options import (
 )
 from catseye.cli.places import one_data, require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
+from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
 from catseye.settings.merge import own_settings
 from catseye.settings.promise import promised_s, refuse_beside_time
@@ -117,6 +118,8 @@ def train_verb(
         "group_column": group_column,
     }
     require_settings(data, asked_options)
+    if max_restarts and nproc == 1:
+        raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
     if nproc > 1:
         from catseye.training.launch import launch
 

@@ -1,6 +1,6 @@
 """`catseye evaluate`: a trained model and held-out images in, metrics, report.html and figures out.
 
-Called by cli and by `catseye.evaluate`; `training/fit.py` calls `report` with the logits it already has.
+Called by cli and by `catseye.evaluate`; `training/finish.py` calls `report` with the logits it already has.
 """
 
 from dataclasses import dataclass, field

@@ -66,7 +66,7 @@ class Application:
         """Answer with this version from now on."""
         self.engine.swap(model)
         self.metrics.use(model)
-        self._card = {**schemas.model_facts(model), "limits": {"body_bytes": self.limits.body_bytes}}
+        self._card = schemas.model_facts(model, self.limits.body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request: find its route, answer it, count it, log it."""

@@ -40,7 +40,7 @@ class Function:
         self._routes: dict[str, tuple[str, Callable[[Call], Any]]] = {
             "/predict": ("POST", self.predict),
             "/predict/batch": ("POST", self.predict_batch),
-            "/model": ("GET", lambda call: schemas.model_facts(self.model)),
+            "/model": ("GET", lambda call: schemas.model_facts(self.model, self.limits.body_bytes)),
             "/healthz": ("GET", lambda call: {"status": "alive"}),
         }
 

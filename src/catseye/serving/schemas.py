@@ -68,7 +68,7 @@ def add_map(answer: dict[str, Any], model: ServedModel, cam: NDArray[Any], size_
     answer["cam"] = "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def model_facts(model: ServedModel) -> dict[str, Any]:
+def model_facts(model: ServedModel, body_bytes: int) -> dict[str, Any]:
     """What GET /model says: classes, what is known of its accuracy, size, date."""
     manifest, file = model.manifest, model.file
     spec, said = manifest.preprocessing, manifest.provenance
@@ -82,6 +82,7 @@ def model_facts(model: ServedModel) -> dict[str, Any]:
         "has_cam": model.has_cam,
         "unknown_threshold": manifest.unknown_threshold,
         "familiarity_threshold": manifest.familiarity_threshold if file.knows_strangers else None,
+        "limits": {"body_bytes": body_bytes},
         "num_parameters": file.num_parameters,
         "file_bytes": file.num_bytes,
         "created": said.created,

@@ -2,7 +2,8 @@
 
 Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.train`.
 
-    fit.py              what is trained: `train` builds a run, `fit` runs its epochs
+    train.py            what a run needs is built, trained and measured: `catseye.train`
+    fit.py              its epochs
     step.py             one training step, whole
     captured.py         the same step as one CUDA graph, and the choice between the two
     updates.py          SGD and Muon with rate and momentum in tensors, for it
@@ -36,7 +37,7 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     progress.py         the live bar, or plain lines
     notebook_progress.py  one live bar in a notebook
     own_code.py         the caller's own network, augmentation, loss, and function per epoch
-    own_steps.py        the second and third of these inside a step
+    own_steps.py        the second of these inside a step
     shown.py            training images as the network sees them
     signals.py          Ctrl-C and SIGTERM, answered at a safe place
     threads.py          one thread where more are slower, measured before the first step

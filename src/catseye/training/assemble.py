@@ -1,6 +1,6 @@
 """The objects that training works with, built from a session; nothing is trained here.
 
-Enters: a `RunSession`. Leaves: `Assembled`. Called by fit.py, lr_find.py and timeline.py.
+Enters: a `RunSession`. Leaves: `Assembled`. Called by train.py, lr_find.py and timeline.py.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ from catseye.training.ema import EMA
 from catseye.training.losses import make_criterion
 from catseye.training.network import RunNetwork, build_network
 from catseye.training.optimizers import make_optimizer
-from catseye.training.own_steps import OwnCriterion
 from catseye.training.schedules import make_schedule
 from catseye.training.session import RunSession
 from catseye.training.step import TrainState
@@ -46,9 +45,7 @@ def assemble(session: RunSession) -> Assembled:
         optimizer=make_optimizer(network.groups, training),
         groups=network.groups,
         schedule=make_schedule(training, steps),
-        criterion=OwnCriterion(session.own.loss)
-        if session.own.loss
-        else make_criterion(training, prepared.class_counts, place.device),
+        criterion=make_criterion(training, prepared.class_counts, place.device, session.own.loss),
         augment=chosen.augment,
         spec=prepared.spec,
         num_classes=len(prepared.images.classes),

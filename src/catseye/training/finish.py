@@ -1,6 +1,6 @@
 """The end of a run: its best weights are measured on held-out images and its folder is completed.
 
-Enters: a session, its loaders and the run whose training is done. Leaves: `TrainedRun`. Called by fit.py, and by the
+Enters: a session, its loaders and the run whose training is done. Leaves: `TrainedRun`. Called by train.py, and by the
 trials. The temperature is fitted on validation images, never on the test images. Where features of a frozen backbone
 are known already, the head alone answers them.
 """

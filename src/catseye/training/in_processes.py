@@ -1,6 +1,6 @@
 """`catseye.train(…, nproc=4)`: the same training in processes of its own, started as the command line starts them.
 
-Enters: DATA and options that can be written down. Leaves: the finished run. Called by fit.py. What is code or lies in
+Enters: DATA and options that can be written down. Leaves: the finished run. Called by train.py. What is code or lies in
 memory cannot go to another process this way: a script of its own, started by torchrun, can take it.
 """
 

@@ -1,6 +1,7 @@
 """Cross-entropy with label smoothing and class weights, for labels and for mixed targets."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,8 +9,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catseye.errors import DataError
+from catseye.errors import DataError, UsageError
 from catseye.settings.schema import TrainingSettings
+from catseye.training.own_code import OwnLoss
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,36 @@ class Criterion:
         return self.weights[targets].sum()
 
 
-def make_criterion(settings: TrainingSettings, class_counts: NDArray[np.int64], device: torch.device) -> Criterion:
-    """The loss that the settings ask for; balanced weights come from the training images per class."""
+@dataclass(frozen=True)
+class OwnCriterion(Criterion):
+    """A loss of the caller's behind the face of ours; a batch's mean is the mean of its parts."""
+
+    loss: OwnLoss | None = None
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a part.
+
+        Raises:
+            UsageError: it is no scalar.
+
+        """
+        assert self.loss is not None
+        value: Any = self.loss(logits, targets)
+        if not isinstance(value, Tensor) or value.ndim:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UsageError(f"loss(logits, targets) gives a scalar tensor, the mean over the images; got {got}")
+        return value
+
+
+def make_criterion(
+    settings: TrainingSettings,
+    class_counts: NDArray[np.int64],
+    device: torch.device,
+    own: OwnLoss | None = None,
+) -> Criterion:
+    """The caller's `own` loss, or that of the settings; balanced weights come from the images per class."""
+    if own is not None:
+        return OwnCriterion(loss=own)
     weights = None
     if settings.class_weights == "balanced":
         weights = torch.tensor(balanced_weights(class_counts), dtype=torch.float32, device=device)

@@ -1,6 +1,6 @@
-"""The caller's augmentation and loss inside a training step: seeded, and held to what they promise.
+"""The caller's augmentation inside a training step: seeded, and held to what it promises.
 
-Enters: callables of `OwnCode`. Leaves: what step.py calls. Called by assemble.py and step.py.
+Enters: a callable of `OwnCode`. Leaves: what step.py calls. Called by step.py.
 """
 
 from typing import Any
@@ -9,29 +9,7 @@ import torch
 from torch import Tensor
 
 from catseye.errors import UsageError
-from catseye.training.losses import Criterion
-from catseye.training.own_code import OwnAugment, OwnLoss
-
-
-class OwnCriterion(Criterion):
-    """A loss of the caller's behind the face of ours; a batch's mean is the mean of its parts."""
-
-    def __init__(self, loss: OwnLoss) -> None:
-        object.__setattr__(self, "loss", loss)
-        super().__init__()
-
-    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a part.
-
-        Raises:
-            UsageError: it is no scalar.
-
-        """
-        value: Any = self.loss(logits, targets)  # type: ignore[attr-defined]
-        if not isinstance(value, Tensor) or value.ndim:
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise UsageError(f"loss(logits, targets) gives a scalar tensor, the mean over the images; got {got}")
-        return value
+from catseye.training.own_code import OwnAugment
 
 
 def seeded_augment(augment: OwnAugment | None, seed: int) -> OwnAugment | None:

@@ -1,7 +1,7 @@
 """What a caller asks of training, checked: the keyword arguments of `catseye.train`, `lr_find` and `timeline`.
 
-Enters: keyword arguments. Leaves: one frozen `RunRequest`, and the `Settings` it asks for. Called by fit.py, lr_find.py
-and timeline.py. What each option means is in the docstring of `catseye.train`.
+Enters: keyword arguments. Leaves: one frozen `RunRequest`, and the `Settings` it asks for. Called by train.py,
+lr_find.py and timeline.py. What each option means is in the docstring of `catseye.train`.
 """
 
 import io

@@ -1,7 +1,7 @@
 """One thread for a network so small that more are slower, measured before the first step.
 
 Enters: what a run trains. Leaves: torch's number of threads while it does, and threads.json, so that a resumed run
-computes with as many: sums depend on it in their last digits. Called by fit.py.
+computes with as many: sums depend on it in their last digits. Called by train.py.
 
 Threads that wait for each other lose most where other programs use the cores too, and the steps of a small network are
 over before they have gained anything. More threads are taken only where they are clearly faster. Nothing here touches

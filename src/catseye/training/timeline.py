@@ -24,11 +24,11 @@ from catseye.runs import create_run, environment, load_model, write_json
 from catseye.settings.schema import Settings
 from catseye.settings.typed import parse_duration
 from catseye.training.assemble import assemble
-from catseye.training.fit import train_to_the_end
 from catseye.training.request import RunRequest, TimelineOptions, make_request, requested_settings
 from catseye.training.run_folder import begin_run, choose_run, keep_record, run_held
 from catseye.training.session import RunSession, find_workplace, open_session
 from catseye.training.step import train_step
+from catseye.training.train import train_to_the_end
 
 MAX_EPOCHS = 200
 MAX_TEST = 2_000  # held-out images for the slow ones too

@@ -1,6 +1,6 @@
 """The way of training found by trials: the best model that a given time allows, or the first minutes do.
 
-Enters: a session. Leaves: a finished run, with every trial in its auto.json. Called by fit.py for `--time`, and where
+Enters: a session. Leaves: a finished run, with every trial in its auto.json. Called by train.py for `--time`, and where
 the recipe `auto` has published weights to begin with.
 
     ladder.py         the search from the first rung to the measured run

@@ -1,7 +1,7 @@
 """The search for the best model in a given time, from the first rung to the measured run.
 
-Enters: a session whose way of training is found by trials. Leaves: a finished run. Called by fit.py. Which rungs there
-are, in order: heads on frozen features (frozen_rungs.py), tuned networks that begin from the best head
+Enters: a session whose way of training is found by trials. Leaves: a finished run. Called by train.py. The rungs,
+in order: heads on frozen features (frozen_rungs.py), tuned networks that begin from the best head
 (tuning_rungs.py), networks from fresh weights (fresh_rungs.py). None begins whose forecast does not fit.
 
 The test images are asked once, when the search is over. What is kept is a model in the run folder at every moment.

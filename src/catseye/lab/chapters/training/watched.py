@@ -24,8 +24,8 @@ from catseye.evaluation.predict import Outputs
 from catseye.explanation.kernels import first_filters
 from catseye.manifest import Manifest
 from catseye.runtimes.loading import open_model
-from catseye.training.fit import train
 from catseye.training.progress import EpochProgress, ShowProgress
+from catseye.training.train import train
 
 Event = dict[str, Any]
 Keep = Callable[[nn.Module, Manifest], None]
