@@ -93,8 +93,11 @@ class ServedModel:
         return Answers(found["probability"], found.get("cam"), found.get("familiarity"))
 
     def warm(self, batch_size: int) -> None:
-        """Ask everything once that will be asked later: no request pays for what a first call prepares."""
-        for size in padded_sizes(batch_size) if self.padded else (batch_size,):
+        """Ask everything once that will be asked later: no request pays for what a first call prepares.
+
+        Where batches have any size, one image is asked: a whole batch would take its memory before anybody needs it.
+        """
+        for size in padded_sizes(batch_size) if self.padded else (1,):
             rows = np.zeros((size, *self.row_shape), self.row_type)
             for with_cam in (False, True) if self.padded and self.has_cam else (False,):
                 # Twice: a graph is captured at the second call of its kind, when nothing is allocated any more.
