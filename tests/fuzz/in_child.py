@@ -10,6 +10,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from catseye.errors import CatseyeError
 from tests.fuzz.targets import MOST_MB, MOST_S
@@ -37,8 +38,8 @@ def in_child(work: Callable[[], object]) -> None:
     os.close(writer)
     with open(reader, "rb") as said:  # noqa: PTH123 - a descriptor
         code, used = _wait(process)
-        text = said.read(4000).decode("utf-8", "replace")
-    seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        held, _, text = said.read(4000).decode("utf-8", "replace").partition("\n")
+    seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024 - float(held or 0)
     if code == -signal.SIGALRM or seconds > MOST_S:
         raise FindingError(f"a run takes at most {MOST_S:g} s; got {seconds:.1f} s of processor time")
     if megabytes > MOST_MB:
@@ -52,6 +53,9 @@ def _work_and_end(work: Callable[[], object], writer: int) -> None:
         signal.signal(number, signal.SIG_DFL)  # the fuzzer's own would write the input down as its own crash
     signal.setitimer(signal.ITIMER_REAL, LEFT_S)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What it has of its parent's memory is not the file's doing.
+    held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    os.write(writer, f"{held}\n".encode())
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     code = GOOD

@@ -94,7 +94,10 @@ def _quiet_deaths() -> Iterator[None]:
 
 def _explain(said: str, workers: list[Any]) -> WorkerError | None:
     if "exited unexpectedly" in said:  # torch may notice before the kernel has told the exit code
-        multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=EXIT_CODE_S)
+        gone = multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=EXIT_CODE_S)
+        for worker in workers:
+            if worker.sentinel in gone:
+                worker.join(EXIT_CODE_S)  # its files are closed before it can be waited for
     codes = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
     if "No space left on device" in said or "shared memory" in said or -signal.SIGBUS in codes:
         return WorkerError(
@@ -107,7 +110,8 @@ def _explain(said: str, workers: list[Any]) -> WorkerError | None:
             f"that the images are on; {_ADVICE}"
         )
     if "exited unexpectedly" in said or codes:
-        how = f"killed by signal {-codes[0]}" if codes and codes[0] < 0 else "ended by itself"
+        signalled = [code for code in codes if code < 0]  # the others may end by themselves because of it
+        how = f"killed by signal {-signalled[0]}" if signalled else "ended by itself"
         kill = ", as the system does where memory runs out" if -signal.SIGKILL in codes else ""
         return WorkerError(f"a worker process that decodes images was {how}{kill}; {_ADVICE}")
     return None
