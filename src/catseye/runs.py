@@ -149,7 +149,7 @@ class Run:
         if (self.path / "metrics.json").exists():
             found = self.metrics
             low, high = found["accuracy_95_interval"]
-            score = f"{found['accuracy']:.2%} (95 % interval {low:.2%} – {high:.2%}, n = {found['num_images']:,})"
+            score = f"{found['accuracy']:.2%} (95% interval {low:.2%} – {high:.2%}, n = {found['num_images']:,})"
             rows.append((f"accuracy, {found.get('split', 'held-out')} images", score))
         else:
             rows.append(("epochs finished", f"{len(self.history)} of {self.settings.training.epochs}"))

@@ -361,3 +361,16 @@ def test_a_graph_stops_before_a_loss_that_is_no_number():
     # The infinite rate spoilt the weights of step 4; step 5 and all after it changed nothing.
     assert state.step == 5
     assert before.keys() == whole_state(state).keys()
+
+
+def test_what_is_made_while_a_graph_is_traced_is_not_kept(make_spec):
+    """An export traces the network first and asks the run afterwards: the values beside its pixels are real ones."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from catseye.data.augment import normalise_batch
+
+    spec = make_spec(8, mean=(0.125, 0.25, 0.5))
+    with FakeTensorMode():
+        normalise_batch(torch.zeros(1, 3, 8, 8), spec)
+    assert type(normalise_batch(torch.zeros(1, 3, 8, 8), spec)) is torch.Tensor
+    assert normalise_batch(torch.zeros(1, 3, 8, 8), spec)[0, 0, 0, 0] == -0.5

@@ -96,10 +96,12 @@ def normalise_batch(x: Tensor, spec: Preprocessing) -> Tensor:
 
 
 def channel_values(values: tuple[float, ...], x: Tensor) -> Tensor:
-    """One value per channel, beside `x`; sent to the device once, since every sending would make it wait.
+    """One value per channel, beside `x`; sent to a device once, since every sending would make it wait.
 
     Shape: (C,) -> (1, C, 1, 1).
     """
+    if x.device.type == "cpu" or type(x) is not Tensor:  # what is made while a graph is traced is no tensor to be kept
+        return torch.tensor(values, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
     return _on_device(values, x.dtype, x.device).view(1, -1, 1, 1)
 
 

@@ -88,7 +88,7 @@ class RunComparison:
             (r.name, r.network, r.seed, f"{r.accuracy:.2%}", f"{r.low:.2%} – {r.high:.2%}", f"{r.macro_f1:.3f}")
             for r in self.rows
         ]
-        table = html_table(("model", "network", "seed", "accuracy", "95 % interval", "macro F1"), rows)
+        table = html_table(("model", "network", "seed", "accuracy", "95% interval", "macro F1"), rows)
         lines = "".join(f"<li>{html_of(line)}</li>" for line in self.to_lines())
         shown = self.disagreements._repr_html_() if self.disagreements else ""
         return Html(f"{table}<ul>{lines}</ul>{shown}")

@@ -79,7 +79,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         m = self.metrics
-        score = f"{m.accuracy:.2%} (95 % interval {m.accuracy_low:.2%} – {m.accuracy_high:.2%}, n = {m.num_images:,})"
+        score = f"{m.accuracy:.2%} (95% interval {m.accuracy_low:.2%} – {m.accuracy_high:.2%}, n = {m.num_images:,})"
         notes = "".join(f"<li>{html_of(note)}</li>" for note in self.notes)
         rows = [
             (name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", f"{one.support:,}")

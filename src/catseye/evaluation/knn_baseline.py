@@ -44,7 +44,7 @@ class NeighbourScore:
     def sentence(self) -> str:
         """In one line."""
         return (
-            f"a k-NN on the same features scores {self.accuracy:.2%} (95 % interval {self.low:.2%} – {self.high:.2%}, "
+            f"a k-NN on the same features scores {self.accuracy:.2%} (95% interval {self.low:.2%} – {self.high:.2%}, "
             f"n = {self.num_images:,}; {self.num_neighbours} neighbours among "
             f"{count(self.num_reference, 'training image')})"
         )
