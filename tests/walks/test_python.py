@@ -196,11 +196,8 @@ def test_what_a_notebook_shows_is_escaped(run, exported, evaluation, data, tmp_p
         assert "<b>plum</b>" not in text, name
         assert "<table" in text or "<img" in text, name
     assert "&lt;b&gt;plum" in html["evaluation"]
-    pages = ["run", "prediction", "predictions", "check"]
-    if comparison.disagreements is not None:  # else there is no image to be shown
-        assert "&lt;b&gt;plum" in comparison.disagreements._repr_html_()
-        pages.append("comparison")
-    for name in pages:
+    assert "&lt;b&gt;plum" in comparison.disagreements._repr_html_() or not comparison.disagreements
+    for name in ("run", "prediction", "predictions", "check", "comparison"):
         assert 'src="data:image/png;base64,' in html[name], name
 
 

@@ -170,25 +170,30 @@ def compare(
     )
     worth = worth_of_corrections(found, [each == labels for each in answers], len(names)) if data is None else []
     return RunComparison(
-        len(names), rows, _pairs(rows, answers, labels), _seed_spread(rows), tuple(notes), tuple(worth)
+        len(names),
+        rows,
+        _pairs(rows, answers, labels),
+        _seed_spread(rows),
+        tuple(notes),
+        tuple(worth),
+        disagreements=_disagreements(reference, names, answers, labels),
     )
 
 
 def _disagreements(
-    found: list[MeasuredModel], names: list[str], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]
+    reference: MeasuredModel, names: list[str], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> AnsweredImages:
     """Some of the images that some models have right and others wrong; the answers are in the order of the models."""
     right = np.stack([one == labels for one in answers])
     rows = np.flatnonzero(right.any(0) & ~right.all(0))[:MAX_DISAGREEMENTS].tolist()
-    first = found[0]
-    number, classes = {name: index for index, name in enumerate(first.images.names)}, first.images.classes
+    number, classes = {name: index for index, name in enumerate(reference.images.names)}, reference.images.classes
     said = [" / ".join(classes[int(one[row])] for one in answers) for row in rows]
     return AnsweredImages(
         [
             AnsweredImage(names[row], classes[int(labels[row])], text, float(right[:, row].mean()), number[names[row]])
             for row, text in zip(rows, said, strict=True)
         ],
-        answered(first),
+        answered(reference),
     )
 
 
