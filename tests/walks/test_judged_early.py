@@ -11,7 +11,7 @@ from PIL import Image
 from catseye.cli import early
 from catseye.explanation.cam import METHODS
 from catseye.explanation.gradient_flow import INITIALISATIONS
-from catseye.exporting import drafts, export
+from catseye.exporting import drafts, offered
 from catseye.models import registry
 from catseye.settings.merge import to_toml
 from catseye.settings.schema import Settings
@@ -107,4 +107,4 @@ def test_the_lists_are_those_of_the_rooms():
     assert set(early.MAPS) == set(METHODS)
     assert set(early.INITS) == set(INITIALISATIONS)
     assert tuple(drafts.FORMATS) == early.EXPORTS
-    assert early.INT8_EXPORTS == export.INT8_FORMATS
+    assert early.INT8_EXPORTS == offered.INT8_FORMATS

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catseye.errors import UnknownName, UsageError
+from catseye.exporting.offered import FORMATS, INT8_FORMATS
 
 NETWORKS = (
     "lenet5", "alexnet", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
@@ -22,8 +23,7 @@ NETWORKS = (
 LIBRARIES = ("timm:", "python:")
 MAPS = ("cam", "gradcam", "gradcam++", "eigencam")
 INITS = ("pytorch", "glorot", "he")
-EXPORTS = ("onnx", "torchscript", "torch-export", "aotinductor", "openvino", "tensorrt")
-INT8_EXPORTS = ("onnx", "openvino", "tensorrt")
+EXPORTS, INT8_EXPORTS = tuple(FORMATS), INT8_FORMATS
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
@@ -75,27 +75,6 @@ def require_settings(data: str | None, options: Mapping[str, Any]) -> None:
         refuse_with_resume(request)
         return
     require_network(requested_settings(request).model.name)
-
-
-def require_formats(formats: Iterable[str], *, int8: bool, max_drop: float, input_kind: str) -> None:
-    """Refuse what export cannot write.
-
-    Raises:
-        UsageError: otherwise.
-
-    """
-    formats = list(formats)
-    for one in formats:
-        if one not in EXPORTS:
-            raise UsageError(f"--to is one of: {', '.join(EXPORTS)}; got {one!r}")
-    if input_kind not in ("uint8", "float"):
-        raise UsageError(f"--input is uint8 or float; got {input_kind!r}")
-    if int8 and not set(formats) & set(INT8_EXPORTS):
-        raise UsageError(
-            f"--int8 is for {', '.join(INT8_EXPORTS)}; got {', '.join(formats)}; add one of them with --to"
-        )
-    if not 0 <= max_drop <= 100:
-        raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
 def require_image(path: Path) -> None:

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.early import require_device, require_formats
+from catseye.cli.early import require_device
 from catseye.cli.habits import in_rows
 from catseye.cli.options import NewPlace, Out, Trust, several, whole_numbers
 from catseye.cli.places import require_data, require_model, require_out_folder
 from catseye.cli.printing import asked, cell, command_line, next_step, note, print_json, show, stdout, tell
 from catseye.counting import count, shortened
 from catseye.errors import UsageError
+from catseye.exporting.offered import require_formats
 
 
 def export_verb(

@@ -3,7 +3,8 @@
 Enters: a run. Leaves: one self-describing file, or an error and no file. Called by cli and `catseye.export`.
 
     export.py           the walk behind `catseye export`
-    drafts.py           the formats: names, how each is built, what its proof allows
+    offered.py          the formats by name, and what is refused; no torch
+    drafts.py           how each is built, what its proof allows
     graph.py            the network from image bytes to probabilities, behind every format
     onnx_file.py        that graph as ONNX
     torchscript.py      as TorchScript

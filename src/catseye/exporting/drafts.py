@@ -16,6 +16,7 @@ from catseye.errors import CatseyeError
 from catseye.exporting import onnx_file
 from catseye.exporting.graph import Graph
 from catseye.exporting.held_out import HeldOut
+from catseye.exporting.offered import FORMATS as FORMATS
 from catseye.exporting.parity import ParityLimits
 from catseye.files import write_atomically
 from catseye.manifest import Manifest
@@ -23,16 +24,6 @@ from catseye.runtimes.torch_archive import with_manifest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-FORMATS = {
-    "onnx": "model.onnx",
-    "torchscript": "model.torchscript",
-    "torch-export": "model.pt2",
-    "aotinductor": "model.aoti.pt2",
-    "openvino": "model.xml",
-    "tensorrt": "model.engine",
-}
-INT8_FORMATS = ("onnx", "openvino", "tensorrt")
 
 Write = Callable[[Path, Manifest], None]
 

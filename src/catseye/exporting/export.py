@@ -19,11 +19,12 @@ from catseye.classifier import Classifier
 from catseye.data.moved import locate_data
 from catseye.data.sources import Images
 from catseye.errors import CatseyeError, MissingDependency, UsageError, refuse_unknown_options
-from catseye.exporting.drafts import FORMATS, INT8_FORMATS, Draft, Source, build_drafts
+from catseye.exporting.drafts import Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
+from catseye.exporting.offered import FORMATS, require_formats
 from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
 from catseye.files import StrPath, write_atomically
 from catseye.notebook import html_table
@@ -135,7 +136,7 @@ def export(
     refuse_unknown_options(options, ExportOptions)
     max_drop = options.get("max_drop", 0.3)
     formats = list(dict.fromkeys([to] if isinstance(to, str) else to))
-    _check_request(formats, int8, max_drop, input)
+    require_formats(formats, int8=int8, max_drop=max_drop, input_kind=input)
     opened = open_run(run)
     say = options.get("say", _hear_nothing)
     place = locate_data(opened.data, options.get("data"), settings=opened.settings.data)
@@ -185,22 +186,6 @@ def export(
 
 def _hear_nothing(line: str) -> None:
     """For callers who want to hear nothing."""
-
-
-def _check_request(formats: Sequence[str], int8: bool, max_drop: float, input_kind: str) -> None:
-    for one in formats:
-        if one not in FORMATS:
-            raise UsageError(f"--to is one of: {', '.join(FORMATS)}; got {one!r}")
-    if not formats:
-        raise UsageError(f"--to needs a format: {', '.join(FORMATS)}")
-    if input_kind not in ("uint8", "float"):
-        raise UsageError(f"--input is uint8 or float; got {input_kind!r}")
-    if int8 and not set(formats) & set(INT8_FORMATS):
-        raise UsageError(
-            f"--int8 is for {', '.join(INT8_FORMATS)}; got {', '.join(formats)}; add one of them with --to"
-        )
-    if not 0 <= max_drop <= 100:
-        raise UsageError(f"--max-drop is a number of points, 0 to 100; got {max_drop:g}")
 
 
 def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:

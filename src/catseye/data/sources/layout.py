@@ -314,10 +314,6 @@ def _has_classes(folder: Folder) -> bool:
     return bool(folder.core.full)
 
 
-def _any_with_classes(*folders: Folder) -> bool:
-    return any(map(_has_classes, folders))
-
-
 def _class_names(folder: Folder) -> set[str]:
     return {child.name.casefold() for child in folder.core.full}
 
