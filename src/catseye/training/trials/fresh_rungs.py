@@ -122,7 +122,7 @@ class _Nursery:
         search.look()
         wanted = min(MOST_EPOCHS, plan.settings.training.epochs * LONGER**round_number)
         each_s = self._per_image_s(plan) * len(jury.tuned_on)
-        asked_s = search.pace.forecast_s(len(jury.asked), self.session.prepared.spec.height_px)
+        asked_s = search.pace_of(self.session).forecast_s(len(jury.asked), self.session.prepared.spec.height_px)
         times = 1 if jury.by_validation else 1 + len(self._training()) / max(1, len(jury.tuned_on))
         if search.kept is None:  # the first one has to leave time for others, and has to be
             fitting = search.budget.num_fitting(asked_s, times * each_s / FIRST_SHARE, wanted)
@@ -178,7 +178,7 @@ class _Nursery:
         if name not in self._image_s:
             built = self._build(plan, 1, self.jury.tuned_on)
             self._image_s[name] = time_steps(built.state, built.loaders["train"])
-            self.search.pace.note(1, self.session.prepared.spec.height_px, self._image_s[name] / 2)
+            self.search.pace_of(self.session).note(1, self.session.prepared.spec.height_px, self._image_s[name] / 2)
         return self._image_s[name]
 
     def _build(self, plan: FreshPlan, epochs: int, training: Indices) -> Assembled:

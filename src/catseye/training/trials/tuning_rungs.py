@@ -157,8 +157,9 @@ class _Workshop:
 
     def forecast_s(self, plan: TuningPlan, epochs: int, num_training: int, num_asked: int) -> float:
         """Seconds, from measured steps."""
-        asked_s = self.search.pace.forecast_s(num_asked, plan.px)
-        front_s = self.search.pace.forecast_s(2 * num_training, plan.px) if plan.stages else 0.0
+        pace = self.search.pace_of(self.backbone.session)
+        asked_s = pace.forecast_s(num_asked, plan.px)
+        front_s = pace.forecast_s(2 * num_training, plan.px) if plan.stages else 0.0
         return epochs * num_training * self._per_image_s(plan) + asked_s + front_s
 
     def tune(self, plan: TuningPlan, epochs: int, training: Indices, asked: Indices, limit_s: float) -> Tuned:
@@ -222,7 +223,7 @@ class _Workshop:
 
     def _session(self, px: int) -> RunSession:
         if px not in self._sessions:
-            self._sessions = {px: at_size(self.search, px)}  # one size at a time in memory
+            self._sessions = {px: at_size(self.backbone.session, px)}  # one size at a time in memory
         return self._sessions[px]
 
     def _training(self) -> Indices:
