@@ -28,7 +28,7 @@ from catseye.training.session import RunSession
 from catseye.training.trials.halving import halve
 from catseye.training.trials.scores import TrialScore, score_answers
 from catseye.training.trials.search import Found, Kept, Search, choose_jury
-from catseye.training.trials.tuning_rungs import OVERRUN, judging_loader, quiet, run_epochs, time_steps
+from catseye.training.trials.tuning_rungs import JUDGED_SHARE, judging_loader, quiet, run_epochs, time_steps
 
 LONGER = 3  # times the epochs, from round to round
 LEAST_LONGER = 1.5  # where the time is short
@@ -135,8 +135,10 @@ class _Nursery:
         if search.done_before(name):
             return search.trials[-1].score
         begun = time.perf_counter()
+        later = max((times - 1) * epochs * each_s, self._reserved_s()) if search.kept is not None else 0.0
+        limit = search.budget.limit_s(epochs * each_s, later + asked_s)
         try:
-            state, outputs, built = self._train(plan, epochs, jury.tuned_on, jury.asked, OVERRUN * epochs * each_s)
+            state, outputs, built = self._train(plan, epochs, jury.tuned_on, jury.asked, limit)
         except (Diverged, DataError) as error:
             search.session.place.say(f"- {name}: {str(error).partition('; try')[0]}")
             return None
@@ -155,11 +157,12 @@ class _Nursery:
         plan, epochs = self._kept_plan
         forecast = self._reserved_s()
         kept = search.kept
-        if kept is None or not search.budget.fits(forecast):
+        limit = search.budget.limit_s(forecast)
+        if kept is None or limit < JUDGED_SHARE * forecast:  # as many steps as were judged
             return
         everything = self._training()
         begun = time.perf_counter()
-        state, outputs, built = self._train(plan, epochs, everything, self.jury.asked, OVERRUN * forecast)
+        state, outputs, built = self._train(plan, epochs, everything, self.jury.asked, limit)
         search.keep(self._found(built, state, outputs, f"{kept.name}, on all training images", kept.score))
         spent = time.perf_counter() - begun
         search.session.place.say(f"- trained once more on all {len(everything):,} training images, {spent:.1f} s")
