@@ -31,7 +31,9 @@ def test_it_is_built_to_be_trained_and_its_head_is_one_linear_layer():
 
 
 def test_maps_of_two_sizes_are_refused_by_name():
-    with pytest.raises(UsageError, match=r"feature maps of one size; at 160 px: timm:test_resnet 5 x 5, timm:inception_v3 3 x 3"):
+    with pytest.raises(
+        UsageError, match=r"feature maps of one size; at 160 px: timm:test_resnet 5 x 5, timm:inception_v3 3 x 3"
+    ):
         registry.create("timm:test_resnet+inception_v3", num_classes=2, input_px=160)
 
 

@@ -333,7 +333,7 @@ def two_weights(tmp_path, monkeypatch):
     torch.manual_seed(0)
     as_the_first = expected_input(TINY, given=True)  # networks side by side take one input
     published = Published(timm.create_model("test_efficientnet").state_dict(), as_the_first, "a test")
-    monkeypatch.setattr(more_weights, "_may_choose", lambda session: True)
+    monkeypatch.setattr(more_weights, "_weights_are_open", lambda session: True)
     monkeypatch.setattr(more_weights, "MORE_BACKBONES", ("timm:not_here", OTHER))
     monkeypatch.setattr(more_weights, "weights_at_hand", lambda name: "here" if name == OTHER else "")
     monkeypatch.setattr(more_weights, "find_published", lambda name: published)

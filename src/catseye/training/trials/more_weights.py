@@ -40,7 +40,7 @@ def try_more_weights(search: Search, backbone: FrozenBackbone) -> list[FrozenBac
 
     """
     tried = [backbone]
-    for name in MORE_BACKBONES if _may_choose(search.session) else ():
+    for name in MORE_BACKBONES if _weights_are_open(search.session) else ():
         kept = search.kept
         if kept is None or not search.may_gain:
             break
@@ -116,7 +116,7 @@ def _join_backbones(
     return FrozenBackbone(session, model, model.get_submodule("features"), architecture)
 
 
-def _may_choose(session: RunSession) -> bool:
+def _weights_are_open(session: RunSession) -> bool:
     """Whether the choice of weights was left to `auto`."""
     chosen = session.settings
     return session.decided is not None and chosen.model.name == DEFAULT_BACKBONE and not chosen.transfer.weights
