@@ -47,6 +47,11 @@ def learned(page: Any) -> None:
     page.wait_for_selector("html[data-training=no]")
 
 
+def shifted(page: Any) -> None:
+    """Chapter 10: two pixels to the right."""
+    page.get_by_role("slider", name="To the right").fill("2")
+
+
 def turned(page: Any) -> None:
     """Chapter 7: rotations."""
     page.get_by_role("button", name="rotation").click()
@@ -61,6 +66,8 @@ SHOTS: dict[str, tuple[Callable[[Any], None], str]] = {
     "training": (learned, "light"),
     "augmentation": (turned, "light"),
     "timeline": (plain, "light"),
+    "descent": (plain, "dark"),
+    "shift": (shifted, "light"),
 }
 
 
