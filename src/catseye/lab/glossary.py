@@ -126,18 +126,18 @@ def terms_of(text: str) -> set[str]:
 
 def words_list(terms: "list[str]") -> str:
     """The explanations as a list, which a page has at its foot; the buttons are described by its entries."""
-    rows = (f'<dt>{escape(term)}</dt><dd id="{_id(term)}">{escape(_explain(term))}</dd>' for term in sorted(terms))
+    rows = (f'<dt>{escape(term)}</dt><dd id="{_id(term)}">{escape(explanation(term))}</dd>' for term in sorted(terms))
     return f"<dl>{''.join(rows)}</dl>"
 
 
 def _button(term: str, word: str) -> str:
-    _explain(term)
+    explanation(term)
     return (
         f'<button type="button" class="term" data-term="{escape(term)}" aria-describedby="{_id(term)}">{word}</button>'
     )
 
 
-def _explain(term: str) -> str:
+def explanation(term: str) -> str:
     if term not in GLOSSARY:
         raise UnknownName("term of the lab", term, GLOSSARY)
     return GLOSSARY[term]

@@ -42,7 +42,7 @@ def read_pages() -> dict[str, StaticFile]:
             after=_beside(position + 1, "after"),
         )
         title = f"{chapter.number} {chapter.title}"
-        script, nav, here = chapter.name, _navigation(chapter), f"{chapter.number} {_short(chapter)}"
+        script, nav, here = chapter.name, _navigation(chapter), f"{chapter.number} {_name_in_menu(chapter)}"
         pages[f"/{chapter.name}"] = html(
             _fill(frame, title=escape(title), script=script, nav=nav, here=escape(here), main=main)
         )
@@ -91,12 +91,12 @@ def _navigation(here: Chapter | None) -> str:
     items = []
     for chapter in CHAPTERS:
         current = ' aria-current="page"' if chapter is here else ""
-        text = f"<b>{chapter.number}</b> <span>{escape(_short(chapter))}</span>"
+        text = f"<b>{chapter.number}</b> <span>{escape(_name_in_menu(chapter))}</span>"
         items.append(f'<li><a href="/{chapter.name}"{current}>{text}</a></li>')
     return "".join(items)
 
 
-def _short(chapter: Chapter) -> str:
+def _name_in_menu(chapter: Chapter) -> str:
     return chapter.short or chapter.title
 
 

@@ -56,7 +56,7 @@ def _point(children: list[Token], path: Path, readings: set[str], chapters: dict
     """Rewrite what links and images name."""
     for token in children:
         if token.type == "link_open":
-            target = _target(str(token.attrs["href"]), readings, chapters)
+            target = _address(str(token.attrs["href"]), readings, chapters)
             if target is None:
                 del token.attrs["href"]
             else:
@@ -68,7 +68,7 @@ def _point(children: list[Token], path: Path, readings: set[str], chapters: dict
                 token.attrs["src"] = f"data:image/{_IMAGE_TYPES[file.suffix]};base64,{content}"
 
 
-def _target(href: str, readings: set[str], chapters: dict[int, str]) -> str | None:
+def _address(href: str, readings: set[str], chapters: dict[int, str]) -> str | None:
     lab = _LAB.match(href)
     if lab:
         return f"/{chapters[int(lab[1])]}" if int(lab[1]) in chapters else "/"

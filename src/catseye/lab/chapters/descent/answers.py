@@ -17,7 +17,7 @@ GRID = (65, 37)  # places along and across
 
 def landscape(bench: "Workbench", asked: Nothing) -> Answer:
     """The network learns once; its slice is measured at every place of a grid."""
-    return bench.once("descent:landscape", lambda: _measure(_slice(bench)))
+    return bench.once("descent:landscape", lambda: _ground(_slice(bench)))
 
 
 def _slice(bench: "Workbench") -> LossSlice:
@@ -25,7 +25,7 @@ def _slice(bench: "Workbench") -> LossSlice:
         return bench.once("descent:slice", LossSlice)
 
 
-def _measure(found: LossSlice) -> Answer:
+def _ground(found: LossSlice) -> Answer:
     with one_thread():
         heights = found.heights(np.linspace(*ALONG, GRID[0]), np.linspace(*ACROSS, GRID[1]))
     return {
@@ -52,7 +52,7 @@ class Descend(Asked):
 def answer_paths(bench: "Workbench", asked: Descend) -> Answer:
     """All three, step by step."""
     found = _slice(bench)
-    with one_thread():
+    with bench.lock, one_thread():  # functional_call lays weights into the one module: one path at a time
         paths = {name: found.descend(name, asked.lr, (asked.along, asked.across), asked.steps) for name in OPTIMIZERS}
     return {
         name: {

@@ -50,8 +50,8 @@ class LossSlice:
     def __init__(self, num_images: int = NUM_IMAGES, seed: int = 0) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = _small_network()
-            self._images, self._labels = _batch(num_images)
+            self.model = _digit_network()
+            self._images, self._labels = _digit_batch(num_images)
             self.first = _flat(self.model)
             self.trained = self._learn()
             way = self.first - self.trained
@@ -114,31 +114,33 @@ class LossSlice:
         """The direction across the valley in which the loss bends most, by power iteration on the Hessian."""
         direction, curvature = torch.randn(len(place)), 0.0
         for _ in range(POWER_STEPS):
-            direction = _unit(direction - (direction @ self.along) * self.along)
+            direction = _of_length_one(direction - (direction @ self.along) * self.along)
             bent = self._bend(place, direction)
             curvature, direction = float(bent @ direction), bent
-        direction = _unit(direction - (direction @ self.along) * self.along)
+        direction = _of_length_one(direction - (direction @ self.along) * self.along)
         return direction, curvature
 
     def _bend(self, place: Tensor, direction: Tensor) -> Tensor:
         """The Hessian times a direction."""
         at = place.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(self._of(at), at, create_graph=True)
-        return torch.autograd.grad((gradient * direction).sum(), at)[0]
+        bent: Tensor = torch.autograd.grad((gradient * direction).sum(), at)[0]
+        return bent
 
 
-def _small_network() -> nn.Sequential:
+def _digit_network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 10))
 
 
-def _batch(num_images: int) -> tuple[Tensor, Tensor]:
+def _digit_batch(num_images: int) -> tuple[Tensor, Tensor]:
     data = load_builtin("digits")
     pixels = torch.from_numpy(data.pixels[:num_images, :, :, 0]).float()[:, None]
     return (pixels - pixels.mean()) / pixels.std(), torch.from_numpy(data.labels[:num_images])
 
 
-def _unit(direction: Tensor) -> Tensor:
-    return direction / direction.norm()
+def _of_length_one(direction: Tensor) -> Tensor:
+    one: Tensor = direction / direction.norm()
+    return one
 
 
 def _flat(model: nn.Module) -> Tensor:
@@ -147,5 +149,5 @@ def _flat(model: nn.Module) -> Tensor:
 
 def _unflat(model: nn.Module, weights: Tensor) -> dict[str, Tensor]:
     named = list(model.named_parameters())
-    parts = weights.split([one.numel() for _, one in named])
+    parts = torch.split(weights, [one.numel() for _, one in named])
     return {name: part.view(one.shape) for (name, one), part in zip(named, parts, strict=True)}

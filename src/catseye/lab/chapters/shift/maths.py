@@ -116,7 +116,7 @@ def _learn(
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     for _ in range(epochs):
         order = torch.randperm(len(pixels), generator=draws)
-        for batch in order.split(BATCH):
+        for batch in torch.split(order, BATCH):
             move = torch.randint(-FURTHEST_PX, FURTHEST_PX + 1, (2,), generator=draws).tolist() if shifted else (0, 0)
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(place_digits(pixels[batch], *move)), labels[batch]).backward()  # type: ignore[no-untyped-call]

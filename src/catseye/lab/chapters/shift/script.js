@@ -59,6 +59,7 @@ function curves() {
   get("all-says").textContent = `On ${count(found.num_test)} digits that none of them has seen: in the middle the dense network gets ${at("dense", 0)} right, one pixel to the right ${at("dense", 1)}, two pixels ${at("dense", 2)}; the convolutional one ${at("convolution", 0)}, ${at("convolution", 1)} and ${at("convolution", 2)}, with ${count(found.contestants[2].num_parameters)} parameters instead of ${count(found.contestants[0].num_parameters)}. Trained with shifts, the dense one gets ${at("dense_shifted", 0)} in the middle and ${at("dense_shifted", 2)} two pixels beside it.`;
 }
 
+let moved = false;
 const fall = (name) => found.accuracies[name][found.furthest_px] - Math.min(...found.accuracies[name]);
 const observe = tries([
   {
@@ -74,9 +75,10 @@ const observe = tries([
   {
     ask: "The dense network was also trained on shifted digits. In the middle, will that one be better or worse than the one that saw only the middle?",
     options: ["better", "worse", "equal"],
-    how: "Move the digit back to the middle and read the curve at 0.",
+    how: "Move the digit away and back to the middle and read the curve at 0.",
     seen: ({ right, down }) => {
-      if (right || down) return null;
+      moved ||= right !== 0 || down !== 0;
+      if (right || down || !moved) return null;
       const [plain, shifted] = ["dense", "dense_shifted"].map((name) => found.accuracies[name][found.furthest_px]);
       return { right: plain === shifted ? "equal" : shifted > plain ? "better" : "worse", says: `${percent(shifted)} against ${percent(plain)}: it has ${(2 * found.furthest_px + 1) ** 2} places to learn with the same weights. Its accuracy falls by at most ${percent(fall("dense_shifted"))} of the images when digits move, that of the other by ${percent(fall("dense"))}.` };
     },

@@ -111,7 +111,7 @@ def lowest_smoothed(smoothing: float, num_classes: int) -> float:
     """
     rest = smoothing / num_classes
     shares = [1 - smoothing + rest] + [rest] * (num_classes - 1)
-    return -sum(share * math.log(share) for share in shares if share > 0 and share != 1)
+    return 0.0 - sum(share * math.log(share) for share in shares if share > 0 and share != 1)
 
 
 def reasons(bench: "Workbench", asked: Start) -> Answer:
