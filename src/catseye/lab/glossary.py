@@ -138,6 +138,12 @@ def _button(term: str, word: str) -> str:
 
 
 def explanation(term: str) -> str:
+    """What a term means.
+
+    Raises:
+        UnknownName: the glossary has no such term.
+
+    """
     if term not in GLOSSARY:
         raise UnknownName("term of the lab", term, GLOSSARY)
     return GLOSSARY[term]
