@@ -46,7 +46,7 @@ def learned(page: Any) -> None:
 
 def shifted(page: Any) -> None:
     """Chapter 10: two pixels to the right."""
-    page.get_by_role("slider", name="To the right").fill("2")
+    page.get_by_role("slider", name="To the right", exact=True).fill("2")
 
 
 def turned(page: Any) -> None:

@@ -150,7 +150,7 @@ def test_a_transform_and_its_strength(open_page):  # noqa: F811
 @pytest.mark.parametrize("kind", ["MixUp", "CutMix"])
 def test_mixed_labels_sum_to_one_on_the_page(open_page, kind):  # noqa: F811
     page = open_page("augmentation")
-    page.get_by_role("button", name=kind).click()
+    page.locator("#kind").get_by_role("button", name=kind).click()
     expect(page, "#mix-says").to_contain_text(f"{kind}:")
     for index in range(page.locator("#mixed figure").count()):
         shares = page.locator("#mixed figure").nth(index).locator(".value").all_inner_texts()
@@ -191,7 +191,7 @@ def test_a_network_that_was_never_on_imagenet_stands_beside_its_axis(open_page):
     assert max(heights[1:]) < floor
     assert page.locator("#years .stem").count() == 7
     page.get_by_role("button", name="LeNet-5").click()
-    expect(page, "#block svg text").to_contain_text(["input", "dense, 10"])
+    expect(page, "#block svg text").to_contain_text(["input", "linear, 10"])
 
 
 def test_the_measured_table_where_there_is_one(browser):
