@@ -1,7 +1,6 @@
 """`catseye train DATA --time`: trials that are told, the best so far as a model at every moment, one test at last."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from catseye.evaluation.predict import collect_logits
 from catseye.runs import open_run
 from catseye.training.trials import fresh_rungs, frozen_rungs, ladder, tuning_rungs
 from catseye.training.trials import search as search_module
+from tests.forked import Forked
 from tests.photos import photo
 from tests.stranger_sets import write_set
 
@@ -215,18 +215,12 @@ def test_a_signal_ends_with_the_best_so_far_measured(photos, weights, tmp_path, 
     out = tmp_path / "run"
     words = ["train", photos, "--time", "20m", "--pretrained", "--model", TINY, "--weights", weights, "--out", out]
     words += ["--device", "cpu", "--set", "data.input_px=64"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "catseye", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment,
-    )  # fmt: skip
-    for _ in range(6000):
-        if (out / "model.safetensors").exists():
-            break
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=240)
+    with Forked(*words, cwd=tmp_path) as process:
+        while not (out / "model.safetensors").exists():
+            assert process.poll() is None, process.said()
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == code, said
     assert "Traceback" not in said
     assert "the best so far is measured: accuracy" in said

@@ -265,8 +265,8 @@ def test_weights_of_another_network(weights, refused):
     assert "another network's" in said
 
 
-def test_the_real_command_says_so_too(photos, weights, catseye_command):
-    done = catseye_command("train", photos, "--model", "timm:test_efficientnet", "--weights", weights, *QUICK)
+def test_the_real_command_says_so_too(photos, weights, forked_command):
+    done = forked_command("train", photos, "--model", "timm:test_efficientnet", "--weights", weights, *QUICK)
     assert "another network's" in one_sentence(done, 1)
 
 
