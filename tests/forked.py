@@ -25,7 +25,7 @@ FORKS.set_forkserver_preload(
 
 
 class Forked:
-    """A running command; what tests use of `subprocess.Popen`."""
+    """A running command, or with the words `-c CODE` a Python program; what tests use of `subprocess.Popen`."""
 
     def __init__(
         self,
@@ -106,6 +106,9 @@ def _main(
     os.chdir(cwd)
     if prepare is not None:
         prepare()
+    if words[0] == "-c":
+        exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})
+        return
     from catseye.cli import main
 
     sys.argv = ["catseye", *words]

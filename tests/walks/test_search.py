@@ -244,9 +244,12 @@ def test_a_signal_before_the_first_head_says_how_to_go_on(photos, weights, tmp_p
 
 def test_networks_from_fresh_weights_are_searched_too(tmp_path, monkeypatch):
     monkeypatch.setattr(fresh_rungs, "NUM_ROUNDS", 1)  # each network once
+    monkeypatch.setattr(fresh_rungs, "MOST_EPOCHS", 5)  # enough for these images
     data = write_set("tiny", tmp_path / "tiny")
     trained = catseye.train(data, out=tmp_path / "run", time=900, device="cpu")
     decided = auto_json(trained.path)
+    tried = {trial["name"].partition(" from fresh weights")[0] for trial in decided["trials"]}
+    assert tried == set(fresh_rungs.NETWORKS)
     assert "fresh weights" in decided["kept"]
     assert trained.metrics.accuracy > 0.8
     assert trained.run.finished
