@@ -37,7 +37,7 @@ from catseye.training.trials.time_budget import TimeBudget
 from catseye.training.trials.tuning_rungs import tuning_rungs
 
 PATIENCE_S = 300.0  # without --time
-SHORT_PATIENCE_S = 60.0  # where the first head leaves little to gain
+SHORT_PATIENCE_S = 45.0  # where the first head leaves little to gain
 LITTLE_TO_GAIN = 0.05
 FIXED_END_S, END_PER_START = 1.0, 0.2  # writing the results, and more of it where the start was slow too
 
