@@ -1,7 +1,6 @@
 """`catseye train DATA --time`: trials that are told, the best so far as a model at every moment, one test at last."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from catseye.runtimes.loading import open_model
 from catseye.training.trials import fresh_rungs, frozen_rungs, ladder, more_weights, tuning_rungs
 from catseye.training.trials import search as search_module
 from catseye.training.trials.scores import Comparison
+from tests.forked import Forked
 from tests.photos import photo
 from tests.stranger_sets import write_set
 
@@ -218,18 +218,12 @@ def test_a_signal_ends_with_the_best_so_far_measured(photos, weights, tmp_path, 
     out = tmp_path / "run"
     words = ["train", photos, "--time", "20m", "--pretrained", "--model", TINY, "--weights", weights, "--out", out]
     words += ["--device", "cpu", "--set", "data.input_px=64"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "catseye", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment,
-    )  # fmt: skip
-    for _ in range(6000):
-        if (out / "model.safetensors").exists():
-            break
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=240)
+    with Forked(*words, cwd=tmp_path) as process:
+        while not (out / "model.safetensors").exists():
+            assert process.poll() is None, process.said()
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == code, said
     assert "Traceback" not in said
     assert "the best so far is measured: accuracy" in said
@@ -253,9 +247,12 @@ def test_a_signal_before_the_first_head_says_how_to_go_on(photos, weights, tmp_p
 
 def test_networks_from_fresh_weights_are_searched_too(tmp_path, monkeypatch):
     monkeypatch.setattr(fresh_rungs, "NUM_ROUNDS", 1)  # each network once
+    monkeypatch.setattr(fresh_rungs, "MOST_EPOCHS", 5)  # enough for these images
     data = write_set("tiny", tmp_path / "tiny")
     trained = catseye.train(data, out=tmp_path / "run", time=900, device="cpu")
     decided = auto_json(trained.path)
+    tried = {trial["name"].partition(" from fresh weights")[0] for trial in decided["trials"]}
+    assert tried == set(fresh_rungs.NETWORKS)
     assert "fresh weights" in decided["kept"]
     assert trained.metrics.accuracy > 0.8
     assert trained.run.finished
