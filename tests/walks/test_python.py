@@ -227,16 +227,16 @@ def test_two_threads_train_at_the_same_time_and_as_alone(data, tmp_path, run):
     assert before
 
 
-def test_a_script_without_a_main_guard_may_use_processes(exported, tmp_path):
+def test_a_script_without_a_main_guard_may_use_processes(tmp_path):
     """Streaming starts loader processes and bench starts its own; neither may run the script anew."""
     folder = doors.write_folder(tmp_path / "insects")
     (tmp_path / "script.py").write_text(
         "import catseye\n"
         "print('begun')\n"
         "options = {'data.storage': 'stream', 'data.workers': 2, 'data.near_copies': 'ignore', 'data.input_px': 32}\n"
-        f"catseye.train({str(folder)!r}, model='lenet5', recipe='quick', epochs=1, device='cpu', set=options,\n"
-        "              out='run', progress=None)\n"
-        f"found = catseye.bench({str(exported.path)!r}, batch=1, threads=1, seconds=0.01, rounds=1)\n"
+        f"run = catseye.train({str(folder)!r}, model='lenet5', recipe='quick', epochs=1, device='cpu', set=options,\n"
+        "                    out='run', progress=None)\n"
+        "found = catseye.bench(catseye.export(run, device='cpu'), batch=1, threads=1, seconds=0.01, rounds=1)\n"
         "print('ended', len(found.rows))\n"
     )
     done = subprocess.run(
