@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from catseye.preprocess import preprocess as preprocess
     from catseye.review.command import open_labels as open_labels
     from catseye.review.command import open_review as open_review
+    from catseye.review.teach_command import open_teach as open_teach
     from catseye.runs import open_run as open_run
     from catseye.runtimes.inspection import info as info
     from catseye.runtimes.loading import load as load
@@ -100,6 +101,7 @@ _HOMES = {
     "open_labels": "catseye.review.command",
     "open_review": "catseye.review.command",
     "open_run": "catseye.runs",
+    "open_teach": "catseye.review.teach_command",
     "predict": "catseye.prediction.answers",
     "preprocess": "catseye.preprocess",
     "search": "catseye.embedding.walks:search_file",
@@ -114,8 +116,8 @@ __all__ = [
     "deploy_compose", "deploy_docker", "deploy_kubernetes", "deploy_kubernetes_job", "deploy_lambda", "deploy_slurm",
     "embed", "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
     "explain_receptive_field", "export", "info", "list_models", "list_settings", "load", "lr_find", "open_lab",
-    "open_labels", "open_review", "open_run", "predict", "preprocess", "search", "serve", "show_batch", "summary",
-    "timeline", "train",
+    "open_labels", "open_review", "open_run", "open_teach", "predict", "preprocess", "search", "serve", "show_batch",
+    "summary", "timeline", "train",
 ]  # fmt: skip
 
 
