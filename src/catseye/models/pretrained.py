@@ -31,6 +31,7 @@ from catseye.models import registry
 from catseye.preprocess import Expected
 
 DEFAULT_BACKBONE = "timm:tf_efficientnet_lite0"
+MORE_BACKBONES = ("timm:tf_efficientnet_lite2",)  # tried beside it where their weights lie on this machine
 # Torchvision hands these two ImageNet's usual statistics and undoes them inside the network (transform_input).
 _INCEPTIONS = ("googlenet", "inception_v3")
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")

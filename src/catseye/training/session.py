@@ -39,6 +39,7 @@ from catseye.training.facts import gather_facts
 from catseye.training.own_code import OwnCode
 from catseye.training.request import RunRequest, requested_settings
 
+DECIDED = ("facts", "choice", "begun_anew_with_a_tenth_of_the_rate")  # in auto.json, beside what a search adds
 OLD_HEAD = {"model.6.weight", "model.head.6.weight"}  # its second linear layer, in a checkpoint
 
 
@@ -180,7 +181,14 @@ def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSessio
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
         raise UsageError(_what_changed(images.source, recorded, splits))
-    return replace(session, head=_head_of(run), features_file=run.path / FEATURES_FILE)
+    return replace(session, head=_head_of(run), features_file=run.path / FEATURES_FILE, decided=_decided_before(run))
+
+
+def _decided_before(run: Run) -> Mapping[str, Any] | None:
+    """What `auto` decided when the run began; None where the user did."""
+    path = run.path / "auto.json"
+    content = read_json(path) if path.exists() else {}
+    return {key: content[key] for key in DECIDED if key in content} or None
 
 
 def _head_of(run: Run) -> HeadKind:

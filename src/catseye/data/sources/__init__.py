@@ -22,6 +22,7 @@ No torch.
     corrections.py    decisions of people about labels: read, and applied by content
     unlabelled.py     a folder whose images have no label yet
     table.py          a list becomes an `ImageSet`: the contract of all lists, and CSV
+    json_lines.py     the same as JSON Lines
     frames.py         a pandas data frame as such a list
     arrow_sets.py     Parquet, and Hugging Face's data sets on disk
     tars.py           a tar of class folders; WebDataset's shards

@@ -29,7 +29,7 @@ from catseye.data.sources.tree import Folder, grow_tree
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 
-LIST_SUFFIXES = (".csv", ".tsv")
+LIST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 Place = tuple[str, int]  # class and side
 
 
@@ -70,8 +70,10 @@ def label_by_folder(
         raise type(error)(f"{error}{advice}") from None
     places, said = _place_folders(source, found)
     classes = sorted({name for name, _ in places.values()})
-    if len(classes) < 2 and layout == "auto" and (advice := offer_names(names) or tell_detection_set(names, others)):
-        raise DataError(f"{source} holds one folder with images, {classes[0]!r}{advice}")
+    if len(classes) < 2 and layout == "auto":
+        advice = _list_advice(source, lists) or offer_names(names) or tell_detection_set(names, others)
+        if advice:
+            raise DataError(f"{source} holds one folder with images, {classes[0]!r}{advice}")
     number = {name: index for index, name in enumerate(classes)}
     coded = {folder: (number[name], side) for folder, (name, side) in places.items()}
     inside = [name for name in names if _folder_of(name) in coded]
@@ -120,7 +122,8 @@ def _lists_beside(source: str, lists: list[str]) -> list[str]:
     if not lists:
         return []
     shown = a_few(sorted(lists, key=lambda name: (name.count("/"), name)), 3)
-    how = "unpack the zip and give the list" if source.lower().endswith(".zip") else f"give {source}/NAME.csv"
+    name = printable_name(lists[0]) if len(lists) == 1 else f"NAME{os.path.splitext(lists[0])[1]}"  # noqa: PTH122
+    how = "unpack the zip and give the list" if source.lower().endswith(".zip") else f"give {source}/{name}"
     return [f"labels are read from the folders, not from {shown} in DATA; to use a list, {how} as DATA"]
 
 

@@ -33,7 +33,6 @@ _TABLES = {
     ".xls": "a spreadsheet",
     ".ods": "a spreadsheet",
     ".json": "a JSON file",
-    ".jsonl": "a JSON file",
     ".txt": "a text file",
 }
 

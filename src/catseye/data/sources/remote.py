@@ -15,7 +15,7 @@ from typing import Any
 from catseye.data.sources.arrow_sets import NamedCells, read_parquet
 from catseye.data.sources.image_set import MAX_FILE_BYTES, ImageSet
 from catseye.data.sources.labelled import LIST_SUFFIXES
-from catseye.data.sources.table import ListOfImages, read_listed, read_rows
+from catseye.data.sources.table import ListOfImages, read_listed, rows_of
 from catseye.errors import DataError, ImageError, MissingDependency
 from catseye.settings.schema import DataSettings
 
@@ -41,7 +41,8 @@ def read_remote(source: str, settings: DataSettings) -> ImageSet:
     """
     files = _connect(source)
     suffix = os.path.splitext(source.partition("?")[0])[1].lower()  # noqa: PTH122
-    listed = ListOfImages(source, lambda: read_rows(files.opened, source), NamedCells(), files.reader)
+    rows, named = rows_of(suffix)
+    listed = ListOfImages(source, lambda: rows(files.opened, source), NamedCells(), files.reader, named)
     try:
         if suffix in LIST_SUFFIXES:
             return read_listed(listed, settings)
@@ -51,7 +52,8 @@ def read_remote(source: str, settings: DataSettings) -> ImageSet:
     except (OSError, ValueError, TimeoutError) as error:
         raise DataError(f"{source} cannot be fetched ({_why(error)})") from None
     raise DataError(
-        f"{source}: at an address, DATA is a list, .csv or .parquet, with the images beside it; fetch other data first"
+        f"{source}: at an address, DATA is a list (.csv, .jsonl or .parquet) with the images beside it; fetch other "
+        "data first"
     )
 
 

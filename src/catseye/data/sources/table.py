@@ -1,7 +1,7 @@
 """A list of images with their labels, as people and programs write it, becomes an `ImageSet`.
 
-Enters: a .csv or .tsv. Leaves: `ImageSet`. Called by `open_data.py`. Any delimiter, order and usual name of columns;
-what is guessed is said, what is unclear is asked.
+Enters: a .csv, .tsv or .jsonl. Leaves: `ImageSet`. Called by `open_data.py`. Any delimiter, order and usual name of
+columns; what is guessed is said, what is unclear is asked.
 """
 
 import csv
@@ -22,6 +22,7 @@ from catseye.data.sources.columns import NO_COLUMN, Columns, choose_columns, has
 from catseye.data.sources.corrections import HEADER, read_decided_list
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, MakeReader, a_few, so_many
+from catseye.data.sources.json_lines import read_json_rows
 from catseye.data.sources.labels import (
     is_missing,
     note_on_boxes,
@@ -35,6 +36,7 @@ from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
 SAMPLE_ROWS = 500
+ReadRows = Callable[[Callable[[str], Any], str], Iterator[tuple[int, list[str]]]]
 _DELIMITERS = (",", ";", "\t", "|")
 _LINES_NAMED = 10
 
@@ -75,7 +77,7 @@ class ListOfImages:
 
 
 def read_table(path: Path, settings: DataSettings) -> ImageSet:
-    """The images of a .csv or .tsv. Paths are relative to its folder, or absolute.
+    """The images of a .csv, .tsv or .jsonl. Paths are relative to its folder, or absolute.
 
     Raises:
         DataError: it cannot be read, a row is incomplete, or its columns can be read in two ways.
@@ -84,13 +86,20 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
     """
     if _is_decided(path):
         return _read_decided(path)
+    rows, named = rows_of(path.suffix)
     listed = ListOfImages(
         str(path),
-        lambda: read_rows(path.open, str(path)),
+        lambda: rows(path.open, str(path)),
         ListedFiles(path.parent),
         lambda names: FolderReader(path.parent, names),
+        named,
     )
     return read_listed(listed, settings)
+
+
+def rows_of(suffix: str) -> tuple[ReadRows, bool | None]:
+    """What reads a list with this suffix, and whether its first row names the columns (None: to be told)."""
+    return (read_json_rows, True) if suffix.lower() == ".jsonl" else (read_rows, None)
 
 
 def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:

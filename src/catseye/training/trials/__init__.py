@@ -11,6 +11,7 @@ the recipe `auto` has published weights to begin with.
     halving.py        successive halving
     linear_head.py    logistic regression and discriminants on frozen features
     frozen_rungs.py   trials of heads on frozen features, at several input sizes
+    more_weights.py   trials of heads on the features of other published weights
     tuning_rungs.py   trials of tuned stages, begun from the best head
     activations.py    what the last frozen stage answers, computed once
     fresh_rungs.py    trials of networks from fresh weights

@@ -28,7 +28,7 @@ from catseye.training.session import RunSession
 from catseye.training.trials.halving import halve
 from catseye.training.trials.scores import TrialScore, score_answers
 from catseye.training.trials.search import Found, Kept, Search, choose_jury
-from catseye.training.trials.tuning_rungs import OVERRUN, judging_loader, quiet, run_epochs, time_steps
+from catseye.training.trials.tuning_rungs import JUDGED_SHARE, judging_loader, quiet, run_epochs, time_steps
 
 LONGER = 3  # times the epochs, from round to round
 LEAST_LONGER = 1.5  # where the time is short
@@ -122,7 +122,7 @@ class _Nursery:
         search.look()
         wanted = min(MOST_EPOCHS, plan.settings.training.epochs * LONGER**round_number)
         each_s = self._per_image_s(plan) * len(jury.tuned_on)
-        asked_s = search.pace.forecast_s(len(jury.asked), self.session.prepared.spec.height_px)
+        asked_s = search.pace_of(self.session).forecast_s(len(jury.asked), self.session.prepared.spec.height_px)
         times = 1 if jury.by_validation else 1 + len(self._training()) / max(1, len(jury.tuned_on))
         if search.kept is None:  # the first one has to leave time for others, and has to be
             fitting = search.budget.num_fitting(asked_s, times * each_s / FIRST_SHARE, wanted)
@@ -135,8 +135,10 @@ class _Nursery:
         if search.done_before(name):
             return search.trials[-1].score
         begun = time.perf_counter()
+        later = max((times - 1) * epochs * each_s, self._reserved_s()) if search.kept is not None else 0.0
+        limit = search.budget.limit_s(epochs * each_s, later + asked_s)
         try:
-            state, outputs, built = self._train(plan, epochs, jury.tuned_on, jury.asked, OVERRUN * epochs * each_s)
+            state, outputs, built = self._train(plan, epochs, jury.tuned_on, jury.asked, limit)
         except (Diverged, DataError) as error:
             search.session.place.say(f"- {name}: {str(error).partition('; try')[0]}")
             return None
@@ -155,11 +157,12 @@ class _Nursery:
         plan, epochs = self._kept_plan
         forecast = self._reserved_s()
         kept = search.kept
-        if kept is None or not search.budget.fits(forecast):
+        limit = search.budget.limit_s(forecast)
+        if kept is None or limit < JUDGED_SHARE * forecast:  # as many steps as were judged
             return
         everything = self._training()
         begun = time.perf_counter()
-        state, outputs, built = self._train(plan, epochs, everything, self.jury.asked, OVERRUN * forecast)
+        state, outputs, built = self._train(plan, epochs, everything, self.jury.asked, limit)
         search.keep(self._found(built, state, outputs, f"{kept.name}, on all training images", kept.score))
         spent = time.perf_counter() - begun
         search.session.place.say(f"- trained once more on all {len(everything):,} training images, {spent:.1f} s")
@@ -178,7 +181,7 @@ class _Nursery:
         if name not in self._image_s:
             built = self._build(plan, 1, self.jury.tuned_on)
             self._image_s[name] = time_steps(built.state, built.loaders["train"])
-            self.search.pace.note(1, self.session.prepared.spec.height_px, self._image_s[name] / 2)
+            self.search.pace_of(self.session).note(1, self.session.prepared.spec.height_px, self._image_s[name] / 2)
         return self._image_s[name]
 
     def _build(self, plan: FreshPlan, epochs: int, training: Indices) -> Assembled:

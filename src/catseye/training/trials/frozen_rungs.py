@@ -7,6 +7,7 @@ per image and size, and lie in the run folder while the run is unfinished. The t
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from catseye.evaluation.calibration import fit_temperature
 from catseye.machine.memory import answered_in_parts
 from catseye.manifest import Architecture
 from catseye.models.folding import fold_norms
+from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 from catseye.training.cached_features import FeatureLoader
 from catseye.training.kept_features import features_key, find_features, keep_features
@@ -48,8 +50,12 @@ LEAST_LEARNERS = 2
 
 @dataclass(frozen=True)
 class FrozenBackbone:
-    """A network with published weights, frozen, and its features again, faster and giving the same."""
+    """A network with published weights, frozen, and its features again, faster and giving the same.
 
+    `session` has its settings, its weights, and images as it takes them.
+    """
+
+    session: RunSession
     model: nn.Module
     fast: nn.Module
     architecture: Architecture
@@ -88,9 +94,8 @@ class TrialFeatures:
         return made
 
 
-def open_frozen(search: Search) -> FrozenBackbone:
-    """The network, and how fast it is on this machine."""
-    session = search.session
+def open_frozen(search: Search, session: RunSession) -> FrozenBackbone:
+    """The network of a session, and how fast it is on this machine."""
     assert session.published is not None
     torch.manual_seed(session.settings.seed)
     whole = session.settings.transfer.model_copy(update={"strategy": "full"})  # what is frozen is each trial's own
@@ -109,33 +114,42 @@ def open_frozen(search: Search) -> FrozenBackbone:
             begun = time.perf_counter()
             float(fast(x).sum())
             seconds = time.perf_counter() - begun
-    search.pace.note(TIMED_IMAGES, spec.height_px, seconds)
-    return FrozenBackbone(model, fast, architecture)
+    search.pace_of(session).note(TIMED_IMAGES, spec.height_px, seconds)
+    return FrozenBackbone(session, model, fast, architecture)
 
 
-def first_size(search: Search) -> int:
+def first_size(search: Search, backbone: FrozenBackbone) -> int:
     """The largest input, at most the one the weights ask for, whose features leave time for more; else the smallest.
 
     A search that goes on has the features it began with.
     """
-    prepared = search.session.prepared
+    prepared, pace = backbone.session.prepared, search.pace_of(backbone.session)
     for px in (prepared.spec.height_px, *SIZES_PX):
-        if (search.run.path / f"features-{px}.safetensors").exists():
+        if _features_path(search, backbone.session, px).exists():
             return px
     num_images = prepared.counts["train"] + min(MOST_JUDGES, prepared.counts["val"])
     own = prepared.spec.height_px
     for side in (own, *(px for px in SIZES_PX if px < own)):
-        if search.pace.forecast_s(num_images, side) <= FIRST_SHARE * search.budget.left_s:
+        if pace.forecast_s(num_images, side) <= FIRST_SHARE * search.budget.left_s:
             return side
     return min(own, SIZES_PX[-1])
 
 
-def at_size(search: Search, px: int) -> RunSession:
+def at_size(session: RunSession, px: int) -> RunSession:
     """The session with another input size; its images are decoded again, or streamed at that size."""
-    session, prepared = search.session, search.session.prepared
-    if px == prepared.spec.height_px:
+    return with_input(session, session.prepared.spec.model_copy(update={"height_px": px, "width_px": px}))
+
+
+def with_input(session: RunSession, spec: Preprocessing) -> RunSession:
+    """The session with images prepared in another way.
+
+    Raises:
+        DataError: they do not fit into memory.
+
+    """
+    prepared = session.prepared
+    if spec == prepared.spec:
         return session
-    spec = prepared.spec.model_copy(update={"height_px": px, "width_px": px})
     if isinstance(prepared.loaders["train"], StreamLoader):
         loaders: dict[str, Loader] = {}
         for side, loader in prepared.loaders.items():
@@ -148,6 +162,11 @@ def at_size(search: Search, px: int) -> RunSession:
         seed=settings.seed,
     )  # fmt: skip
     return replace(session, prepared=again)
+
+
+def _features_path(search: Search, session: RunSession, px: int, more: str = "") -> Path:
+    network = session.settings.model.name.replace(":", "-").replace("/", "-")
+    return search.run.path / f"features-{network}-{px}{more}.safetensors"
 
 
 def get_features(
@@ -172,7 +191,7 @@ def get_features(
         spec=prepared.spec.model_dump(), data=prepared.data_sha256, sides=prepared.splits.tolist(), seed=seed,
     )  # fmt: skip
     side = prepared.spec.height_px
-    path = search.run.path / f"features-{side}{'-mirrored' if mirrored else ''}.safetensors"
+    path = _features_path(search, session, side, "-mirrored" if mirrored else "")
     known = find_features(path, key)
     if known is None:
         begun = time.perf_counter()
@@ -180,7 +199,7 @@ def get_features(
             (torch.empty(0, 0), judges[:0]) if mirrored else _pass(search, backbone, session, "val", judges)
         )
         train, numbers = _pass(search, backbone, session, "train", numbers, mirrored=mirrored)
-        search.pace.note(len(train) + len(val), side, time.perf_counter() - begun)
+        search.pace_of(session).note(len(train) + len(val), side, time.perf_counter() - begun)
         known = {"train": train, "numbers": torch.from_numpy(numbers), "val": val,
                  "val_numbers": torch.from_numpy(val_numbers)}  # fmt: skip
         keep_features(path, known, key)
@@ -228,13 +247,13 @@ def _pass(
 
 
 def frozen_rungs(search: Search, backbone: FrozenBackbone) -> None:
-    """Neighbours, logistic regression, other heads, other sizes, mirrored copies: one trial each."""
-    px = first_size(search)
+    """Neighbours, logistic regression, other heads: one trial each."""
+    px = first_size(search, backbone)
     begun = time.perf_counter()
     try:
-        session = at_size(search, px)
+        session = at_size(backbone.session, px)
     except DataError:
-        session = search.session
+        session = backbone.session
     found = get_features(search, backbone, session)
     if search.jury is None:
         search.jury = choose_jury(search.session, found.numbers)
@@ -245,29 +264,38 @@ def frozen_rungs(search: Search, backbone: FrozenBackbone) -> None:
     spent = time.perf_counter() - begun
     score = score_answers(votes, search.labels[found.numbers], found.numbers, search.weights)
     search.consider(f"nearest neighbours on {name}", score, spent)
-    _try_head(search, backbone, found, fit_logistic, f"logistic regression on {name}")
-    _try_head(search, backbone, found, lambda t: fit_logistic(t, standardise=True), "the same, features standardised")
-    _try_head(search, backbone, found, fit_discriminant, "linear discriminants")
+    try_head(search, backbone, found, fit_logistic, f"logistic regression on {name}")
+    try_head(search, backbone, found, lambda t: fit_logistic(t, standardise=True), "the same, features standardised")
+    try_head(search, backbone, found, fit_discriminant, "linear discriminants")
     search.look()
-    if search.may_gain:
-        _try_sizes(search, backbone, px)
+
+
+def more_frozen_rungs(search: Search, backbone: FrozenBackbone) -> None:
+    """Other sizes and mirrored copies, one trial each, with the backbone of the best head.
+
+    Raises:
+        SearchOver: the time is up, or a signal came.
+
+    """
+    if search.kept is not None and search.may_gain:
+        _try_sizes(search, backbone, search.kept.session.prepared.spec.height_px)
     if search.may_gain:
         _try_mirrored(search, backbone)
 
 
 def _try_sizes(search: Search, backbone: FrozenBackbone, first_px: int) -> None:
-    own = search.session.prepared
+    own, pace = backbone.session.prepared, search.pace_of(backbone.session)
     for px in SIZES_PX:
         enough = px <= max(own.own_px, first_px) * 1.1
         num = len(search.jury.learners) + len(search.jury.asked) if search.jury else 0
-        forecast = search.pace.forecast_s(num, px)
+        forecast = pace.forecast_s(num, px)
         if px == first_px or not enough or px < 160 or not search.budget.fits(forecast):
             continue
         try:
-            found = get_features(search, backbone, at_size(search, px))
+            found = get_features(search, backbone, at_size(backbone.session, px))
         except DataError:  # no memory for images of that size
             continue
-        _try_head(search, backbone, found, fit_logistic, f"logistic regression, {px} px")
+        try_head(search, backbone, found, fit_logistic, f"logistic regression, {px} px")
 
 
 def _try_mirrored(search: Search, backbone: FrozenBackbone) -> None:
@@ -275,12 +303,12 @@ def _try_mirrored(search: Search, backbone: FrozenBackbone) -> None:
     if kept is None or jury is None or not search.session.prepared.images.mirror_safe:
         return
     side = kept.session.prepared.spec.height_px
-    if not search.budget.fits(search.pace.forecast_s(len(jury.learners), side)):
+    if not search.budget.fits(search.pace_of(kept.session).forecast_s(len(jury.learners), side)):
         return
     plain = get_features(search, backbone, kept.session)
     turned = get_features(search, backbone, kept.session, mirrored=True)
     both = replace(plain, train=torch.cat([plain.train, turned.train]))
-    _try_head(search, backbone, both, fit_logistic, f"logistic regression with mirrored copies, {side} px")
+    try_head(search, backbone, both, fit_logistic, f"logistic regression with mirrored copies, {side} px")
 
 
 def _trial_table(search: Search, found: TrialFeatures) -> FeatureTable:
@@ -290,12 +318,19 @@ def _trial_table(search: Search, found: TrialFeatures) -> FeatureTable:
     return FeatureTable(found.train, torch.from_numpy(labels), weights, search.jury.folds, search.num_classes)
 
 
-def _try_head(
-    search: Search, backbone: FrozenBackbone, found: TrialFeatures, fit: Callable[[FeatureTable], HeadFit], name: str
-) -> None:
+def try_head(
+    search: Search, backbone: FrozenBackbone, found: TrialFeatures, fit: Callable[[FeatureTable], HeadFit], name: str,
+    spent_s: float = 0.0,
+) -> bool:  # fmt: skip
+    """Fit a head and consider it; whether it was kept. `spent_s`: what its features took, to be told with it.
+
+    Raises:
+        SearchOver: the time is up, or a signal came. TrainingError: the head has no finite weights.
+
+    """
     search.look()
     if search.kept is not None and not search.budget.fits(search.slowest_head_s):
-        return
+        return False
     begun = time.perf_counter()
     with few_threads(found.train.numel()):
         head = fit(_trial_table(search, found))
@@ -303,10 +338,11 @@ def _try_head(
     if not bool(head.weight.isfinite().all() and head.bias.isfinite().all()):
         raise TrainingError(f"{name}: the head has no finite weights; are all images of one colour?")
     score = _score_head(search, found, head)
-    if search.consider(
-        name, score, time.perf_counter() - begun, lambda: _found(search, backbone, found, head, name, score)
-    ):
+    seconds = spent_s + time.perf_counter() - begun
+    kept = search.consider(name, score, seconds, lambda: _found(search, backbone, found, head, name, score))
+    if kept:
         search.heads["best"] = (head.weight, head.bias)
+    return kept
 
 
 def _score_head(search: Search, found: TrialFeatures, head: HeadFit) -> TrialScore:

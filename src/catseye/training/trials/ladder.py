@@ -1,8 +1,9 @@
 """The search for the best model in a given time, from the first rung to the measured run.
 
 Enters: a session whose way of training is found by trials. Leaves: a finished run. Called by train.py. The rungs,
-in order: heads on frozen features (frozen_rungs.py), tuned networks that begin from the best head
-(tuning_rungs.py), networks from fresh weights (fresh_rungs.py). None begins whose forecast does not fit.
+in order: heads on frozen features (frozen_rungs.py), on those of other weights (more_weights.py), tuned networks that
+begin from the best head (tuning_rungs.py), networks from fresh weights (fresh_rungs.py). None begins whose forecast
+does not fit.
 
 The test images are asked once, when the search is over. What is kept is a model in the run folder at every moment.
 """
@@ -28,7 +29,8 @@ from catseye.training.run_folder import begin_search
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.trials.fresh_rungs import fresh_rungs
-from catseye.training.trials.frozen_rungs import MOST_JUDGES, frozen_rungs, open_frozen
+from catseye.training.trials.frozen_rungs import MOST_JUDGES, frozen_rungs, more_frozen_rungs, open_frozen
+from catseye.training.trials.more_weights import try_more_weights
 from catseye.training.trials.scores import TrialScore
 from catseye.training.trials.search import Found, Kept, Search, SearchOver, read_search, restored_trials
 from catseye.training.trials.time_budget import TimeBudget
@@ -101,6 +103,8 @@ def _kept_before(search: Search, state: dict[str, Any], numbers: dict[str, NDArr
             device=session.place.device, seed=settings.seed,
         )  # fmt: skip
         session = replace(session, prepared=again)
+    model_settings = type(settings.model)(name=manifest.architecture.name)
+    session = replace(session, settings=settings.model_copy(update={"model": model_settings}))
     score = TrialScore(numbers["correct"], numbers["loss"], search.weights)
     kept = Kept(state["name"], score, session, session.prepared.loaders, manifest, state["strategy"])
     return Found(dict(model.state_dict()), kept)
@@ -109,16 +113,17 @@ def _kept_before(search: Search, state: dict[str, Any], numbers: dict[str, NDArr
 def _climb(search: Search, fixed_end_s: float, earlier: Found | None) -> None:
     session, say = search.session, search.session.place.say
     if session.published is not None:
-        backbone = open_frozen(search)
+        backbone = open_frozen(search, session)
         _plan_end(search, fixed_end_s)
         frozen_rungs(search, backbone)
+        _shorten_patience(search)
+        backbone = try_more_weights(search, backbone)
+        _plan_end(search, fixed_end_s)
+        more_frozen_rungs(search, backbone)
         if earlier is not None:
             search.keep(earlier)
         _plan_end(search, fixed_end_s)
-        kept = search.kept
-        promised = session.settings.training.time_s
-        if not promised and kept is not None and 1 - kept.score.accuracy <= LITTLE_TO_GAIN:
-            search.budget.total_s = SHORT_PATIENCE_S
+        _shorten_patience(search)
         tuning_rungs(search, backbone)
     elif earlier is not None:
         search.keep(earlier)
@@ -131,6 +136,13 @@ def _climb(search: Search, fixed_end_s: float, earlier: Found | None) -> None:
         say(f"- {why}; {search.budget.spent_s:.0f} s{total} are spent")
 
 
+def _shorten_patience(search: Search) -> None:
+    """Without a promised time less of it is taken where the head leaves little to gain."""
+    kept, promised = search.kept, search.session.settings.training.time_s
+    if not promised and kept is not None and 1 - kept.score.accuracy <= LITTLE_TO_GAIN:
+        search.budget.total_s = SHORT_PATIENCE_S
+
+
 def _plan_end(search: Search, fixed_end_s: float) -> None:
     """What the end will take: the test images once, and a look at training images that no features are known of."""
     session = search.kept.session if search.kept else search.session
@@ -140,9 +152,9 @@ def _plan_end(search: Search, fixed_end_s: float) -> None:
         num_images += counts["val"]
     if session.published is None:
         num_images += min(NUM_LARGE, counts["train"])
-    search.budget.ending_s = fixed_end_s * crowding(
-        search.budget.spent_s, time.process_time()
-    ) + search.pace.forecast_s(num_images, px)
+    search.budget.ending_s = fixed_end_s * crowding(search.budget.spent_s, time.process_time()) + search.pace_of(
+        session
+    ).forecast_s(num_images, px)
 
 
 def crowding(spent_s: float, computed_s: float) -> float:

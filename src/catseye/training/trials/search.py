@@ -103,7 +103,7 @@ class Search:
     run: Run
     budget: TimeBudget
     stop: StopRequest
-    pace: Pace = field(default_factory=Pace)
+    paces: dict[str, Pace] = field(default_factory=dict)  # by network; see `pace_of`
     trials: list[Trial] = field(default_factory=list)
     kept: Kept | None = None
     jury: Jury | None = None
@@ -127,6 +127,10 @@ class Search:
         if self.session.settings.training.class_weights == "none":
             return np.ones(len(self.labels))
         return balanced_weights(self.session.prepared.class_counts)[self.labels]
+
+    def pace_of(self, session: RunSession) -> Pace:
+        """How fast the network of these settings is on this machine."""
+        return self.paces.setdefault(session.settings.model.name, Pace())
 
     def look(self) -> None:
         """Called wherever work may end.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 LEAVE_S = 0.6  # what a process with torch in it takes to end, after its last line
+OVERRUN = 1.3  # a trial may take so much longer than its forecast, where there is time; its schedule then ends sooner
 SAFETY = 1.15  # a forecast is taken to be short by so much
 TOLERANCE = 0.01  # of the promise: how long before its end everything is to be over
 
@@ -40,6 +41,15 @@ class TimeBudget:
         (True, False)
         """
         return SAFETY * forecast_s <= self.left_s
+
+    def limit_s(self, forecast_s: float, reserved_s: float = 0.0) -> float:
+        """How long something may take: longer than its forecast, but not into the time reserved for what follows it.
+
+        >>> budget = TimeBudget(begun_s=0.0, total_s=100.0, now=lambda: 40.0, ending_s=8.4)
+        >>> budget.limit_s(20), budget.limit_s(20, reserved_s=30)
+        (26.0, 20.0)
+        """
+        return min(OVERRUN * forecast_s, self.left_s - reserved_s)
 
     def num_fitting(self, fixed_s: float, each_s: float, wanted: int) -> int:
         """How many of `wanted` equal parts fit after something fixed; 0 where none does."""

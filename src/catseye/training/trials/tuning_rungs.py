@@ -41,9 +41,10 @@ from catseye.training.trials.search import Found, Kept, Search, SearchOver
 
 ROUND_EPOCHS = (3, 8, 20)
 TIMED_STEPS = 3  # the first of them does not count
-OVERRUN = 1.3  # a trial may take so much longer than its forecast; its schedule then ends sooner
+JUDGED_SHARE = 0.75  # of the training images trained what a fold of them judged
 ACTIVATION_SHARE = 0.2  # of the free memory
 BATCH = 32
+LEAST_S = 0.1  # late or not, a step is taken
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,12 @@ class _Workshop:
         forecast = self.forecast_s(plan, epochs, len(jury.tuned_on), len(jury.asked))
         # It, or what is kept so far, would be tuned once more, on all training images.
         again = 0.0 if jury.by_validation else self.forecast_s(plan, epochs, len(self._training()), 0)
-        if not search.budget.fits(forecast + max(again, self._reserved_s())):
+        reserved = max(again, self._reserved_s())
+        if not search.budget.fits(forecast + reserved):
             return None
         try:
-            tuned = self.tune(plan, epochs, jury.tuned_on, jury.asked, OVERRUN * forecast)
+            limit = search.budget.limit_s(forecast, reserved)
+            tuned = self.tune(plan, epochs, jury.tuned_on, jury.asked, limit)
         except Diverged:
             search.session.place.say(f"- {name}: its loss ran away")
             return None
@@ -145,10 +148,11 @@ class _Workshop:
         plan, epochs = self._kept_plan
         everything = self._training()
         forecast = self.forecast_s(plan, epochs, len(everything), 0)
-        if not search.budget.fits(forecast):
+        limit = search.budget.limit_s(forecast)
+        if limit < JUDGED_SHARE * forecast:  # as many steps as were judged
             search.session.place.say("- no time to tune once more on all training images; three quarters tuned it")
             return
-        tuned = self.tune(plan, epochs, everything, jury.asked[:1], OVERRUN * forecast)
+        tuned = self.tune(plan, epochs, everything, jury.asked[:1], limit)
         assert search.kept is not None
         name = f"{search.kept.name}, on all training images"
         found = self._found(plan, tuned, name, search.kept.score)
@@ -157,12 +161,13 @@ class _Workshop:
 
     def forecast_s(self, plan: TuningPlan, epochs: int, num_training: int, num_asked: int) -> float:
         """Seconds, from measured steps."""
-        asked_s = self.search.pace.forecast_s(num_asked, plan.px)
-        front_s = self.search.pace.forecast_s(2 * num_training, plan.px) if plan.stages else 0.0
+        pace = self.search.pace_of(self.backbone.session)
+        asked_s = pace.forecast_s(num_asked, plan.px)
+        front_s = pace.forecast_s(2 * num_training, plan.px) if plan.stages else 0.0
         return epochs * num_training * self._per_image_s(plan) + asked_s + front_s
 
     def tune(self, plan: TuningPlan, epochs: int, training: Indices, asked: Indices, limit_s: float) -> Tuned:
-        """Train a plan on some images and ask the network about others.
+        """Train a plan on some images and ask the network about others, all of it in `limit_s` seconds.
 
         Raises:
             SearchOver: a signal came. Diverged: the loss is no number.
@@ -171,7 +176,8 @@ class _Workshop:
         search, begun = self.search, time.perf_counter()
         session = self._session(plan.px)
         state, loader, asked_loader = self._prepare(plan, epochs, session, training, asked)
-        run_epochs(search, state, loader, epochs, limit_s)
+        spent = time.perf_counter() - begun + search.pace_of(session).forecast_s(len(asked), plan.px)
+        run_epochs(search, state, loader, epochs, limit_s - spent)
         outputs = collect_logits(state.model, asked_loader, session.prepared.spec)
         trained = {name: value.detach().cpu() for name, value in state.model.state_dict().items()}
         whole = {**{name: value.cpu() for name, value in self.backbone.model.state_dict().items()}, **trained}
@@ -222,7 +228,7 @@ class _Workshop:
 
     def _session(self, px: int) -> RunSession:
         if px not in self._sessions:
-            self._sessions = {px: at_size(self.search, px)}  # one size at a time in memory
+            self._sessions = {px: at_size(self.backbone.session, px)}  # one size at a time in memory
         return self._sessions[px]
 
     def _training(self) -> Indices:
@@ -288,6 +294,7 @@ def run_epochs(
         SearchOver: a signal came. Diverged: the loss is no number.
 
     """
+    limit_s = max(limit_s, LEAST_S)
     total, begun, planned = epochs * loader.num_batches, time.perf_counter(), state.schedule
     state.schedule = lambda step: planned(_hastened(step, total, time.perf_counter() - begun, limit_s))
     state.model.train()
