@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from catseye.classifier import Classifier as Classifier
     from catseye.classifier import Prediction as Prediction
-    from catseye.data.check.check import check as check
     from catseye.deploying.deploy import deploy_compose as deploy_compose
     from catseye.deploying.deploy import deploy_docker as deploy_docker
     from catseye.deploying.deploy import deploy_kubernetes as deploy_kubernetes
     from catseye.deploying.deploy import deploy_kubernetes_job as deploy_kubernetes_job
     from catseye.deploying.deploy import deploy_lambda as deploy_lambda
     from catseye.deploying.deploy import deploy_slurm as deploy_slurm
+    from catseye.embedding.deep_check import check_data as check
     from catseye.embedding.walks import embed_data as embed
     from catseye.embedding.walks import search_file as search
     from catseye.errors import CatseyeError as CatseyeError
@@ -75,7 +75,7 @@ _HOMES = {
     "Prediction": "catseye.classifier",
     "bench": "catseye.exporting.bench",
     "calibrate": "catseye.evaluation.calibrate",
-    "check": "catseye.data.check.check",
+    "check": "catseye.embedding.deep_check:check_data",
     "compare": "catseye.evaluation.compare",
     "create_model": "catseye.models.listing",
     "deploy_compose": "catseye.deploying.deploy",

@@ -23,7 +23,7 @@ NAMES = [
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
     "check": {
-        "--group-by", "--fail-on", "--out", "--data-dir", "--no-cache",
+        "--group-by", "--fail-on", "--out", "--data-dir", "--no-cache", "--deep",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "train": {

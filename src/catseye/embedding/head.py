@@ -68,9 +68,7 @@ def train_head(
 ) -> LinearHead:
     """Fit a head. `spread` is mean and scale of the features, where more images than the labelled ones tell them.
 
-    The linear algebra keeps to one thread: the matrices are small, a person waits for the answer while other threads
-    serve the page, and two threads that wait for each other take longer than one (docs/guides/make-your-data-better.md
-    has the times).
+    The linear algebra keeps to one thread: the matrices are small, and other threads serve the page meanwhile.
 
     Raises:
         UsageError: all images are of one class.

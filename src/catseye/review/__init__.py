@@ -2,7 +2,8 @@
 
 Enters: a run or DATA. Leaves: corrections.csv, which `catseye train --corrections` applies. `catseye review`,
 `catseye label`; on loopback only. And `catseye teach`, where a camera gives the images and a run folder is what leaves.
-Only the cli imports it.
+The cli and the lab, which shows
+the page of teach as its chapter 9, import it.
 
     command.py      the walks behind review and label
     place.py        where a page is opened, and the loop that shows it
