@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from strangers_unknown import draw_slice
+from train_result import commit
 
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.evaluation.metrics import wilson_interval
@@ -115,7 +116,8 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name in (*SLICES, *GENERATED):
         rows += measure(name, options.cifar10)
-        content = {"command": "python benchmarks/published_weights.py --cifar10 FOLDER", "rows": rows}
+        content = {"command": "python benchmarks/published_weights.py --cifar10 FOLDER", "n": 1, "seeds": [0]}
+        content |= {"commit": commit(), "rows": rows}
         write_json(
             ROOT / "benchmarks" / "results" / "published-weights.json", {**content, "environment": environment()}
         )

@@ -5,18 +5,14 @@ an image that was dropped on it. Needs Chromium and playwright; two minutes.
 """
 
 import io
-import json
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from docs.screenshots import FLAGS, WAIT_MS
+from docs.started import started
 from PIL import Image
 from tests.stranger_sets import write_set
 
@@ -24,25 +20,6 @@ import catseye
 
 SIDE_PX = {"width": 860, "height": 900}
 GROUND, GAP_PX, WIDTH_PX, NUM_COLOURS = (226, 224, 216), 24, 1400, 256
-
-
-@contextmanager
-def server(model: Path) -> Iterator[str]:
-    """The address of a server with this model."""
-    command = [sys.executable, "-m", "catseye", "serve", str(model), "--port", "0", "--json", "--quiet"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        text = ""
-        while not text.endswith("}\n"):
-            line = process.stdout.readline()
-            if not line:
-                raise SystemExit("the server did not start")
-            text += line
-        yield json.loads(text)["address"]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
 
 
 def shot(page: Any) -> Image.Image:
@@ -71,8 +48,8 @@ def main(out: Path) -> None:
         catseye.evaluate(run)
         model = catseye.export(run).path
         images = [new / label / f"{number:03d}.jpg" for number in (0, 1) for label in ("ring", "triangle", "disc")]
-        with server(model) as address, sync_playwright() as started:
-            browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        with started("serve", model, "--quiet") as address, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             page = browser.new_page(viewport=SIDE_PX, color_scheme="light")
             page.set_default_timeout(WAIT_MS)
             page.goto((run / "report.html").as_uri())

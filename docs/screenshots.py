@@ -4,17 +4,14 @@ A LeNet-5 learns the digits first, so that chapter 4 has something to show. Need
 """
 
 import io
-import json
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from docs.started import started
 from PIL import Image
 
 import catseye
@@ -47,6 +44,11 @@ def learned(page: Any) -> None:
     page.wait_for_selector("html[data-training=no]")
 
 
+def shifted(page: Any) -> None:
+    """Chapter 10: two pixels to the right."""
+    page.get_by_role("slider", name="To the right", exact=True).fill("2")
+
+
 def turned(page: Any) -> None:
     """Chapter 7: rotations."""
     page.get_by_role("button", name="rotation").click()
@@ -61,26 +63,9 @@ SHOTS: dict[str, tuple[Callable[[Any], None], str]] = {
     "training": (learned, "light"),
     "augmentation": (turned, "light"),
     "timeline": (plain, "light"),
+    "descent": (plain, "dark"),
+    "shift": (shifted, "light"),
 }
-
-
-@contextmanager
-def lab(run: Path) -> Iterator[str]:
-    """The address of a lab with this run."""
-    command = [sys.executable, "-m", "catseye", "lab", str(run), "--port", "0", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        text = ""
-        while not text.endswith("}\n"):
-            line = process.stdout.readline()
-            if not line:
-                raise SystemExit("the lab did not start")
-            text += line
-        yield json.loads(text)["address"]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
 
 
 def main(out: Path) -> None:
@@ -90,8 +75,8 @@ def main(out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "digits"
         catseye.train("digits", model="lenet5", epochs=30, out=run, device="cpu")
-        with lab(run) as address, sync_playwright() as started:
-            browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        with started("lab", run) as address, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             for name, (act, scheme) in SHOTS.items():
                 page = browser.new_page(viewport={"width": 1000, "height": 1300}, color_scheme=scheme)
                 page.set_default_timeout(WAIT_MS)

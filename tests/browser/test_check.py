@@ -44,7 +44,7 @@ def page(browser, checked, watch):
 
 
 def unfold(page):
-    page.locator("details:not([open]) > summary").evaluate_all("all => all.forEach(one => one.click())")
+    page.locator("details.finding:not([open]) > summary").evaluate_all("all => all.forEach(one => one.click())")
 
 
 def test_every_finding_has_its_row_and_its_cases(page, checked):
@@ -66,7 +66,7 @@ def test_thumbnails_are_there_and_whole(page, checked):
     for number in range(images.count()):
         images.nth(number).scroll_into_view_if_needed()  # they are drawn when they come into view
     drawn = images.evaluate_all("all => all.map(i => [i.complete, Math.max(i.naturalWidth, i.naturalHeight), i.alt])")
-    assert all(complete and 24 <= side <= 112 for complete, side, _ in drawn), drawn
+    assert all(complete and 24 <= side <= 240 for complete, side, _ in drawn), drawn
     shown = {name for _, _, name in drawn}
     assert {"train/ant/flipped.png", "test/ant/near.png", "train/ant/small.png", f"test/{EVIL}/{EVIL}.png"} <= shown
     assert (
@@ -76,6 +76,28 @@ def test_thumbnails_are_there_and_whole(page, checked):
     assert page.locator("img.enlarged").count() >= 1
     unreadable = page.locator("figure", has_text="cut.png")
     assert unreadable.locator(".none").inner_text() == "no image"
+
+
+def test_a_thumbnail_enlarges_by_pointer_and_by_key(page):
+    unfold(page)
+    image = page.locator(".cases img:not(.enlarged)").first
+    assert image.bounding_box()["width"] == 112
+    image.click()
+    assert image.bounding_box()["width"] > 240
+    image.locator("xpath=..").press("Enter")
+    assert image.bounding_box()["width"] == 112
+
+
+def test_axe_finds_nothing_serious(page):
+    axe = pytest.importorskip("axe_playwright_python.base", reason="needs axe-playwright-python")
+    unfold(page)
+    page.evaluate(axe.AXE_SCRIPT)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [one["id"] for one in found["violations"] if one["impact"] in ("serious", "critical")] == []
+
+
+def test_classes_are_named_before_anything_else_is_said(page, checked):
+    assert page.locator(".lead").inner_text().startswith(f"{len(checked[0].names)} images, 2 classes: ")
 
 
 def test_a_class_name_with_markup_is_shown_as_it_is(page):
@@ -96,7 +118,7 @@ def test_what_is_injected_does_not_run(page, trouble):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1100])
+@pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_sticks_out(page, scheme, width):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})

@@ -233,12 +233,18 @@ def test_another_network_and_the_decision(open_page):
     sync_api.expect(page.locator("#cam canvas")).to_have_count(1)
 
 
-@pytest.mark.parametrize("name", ["", *NAMES])
+READINGS = sorted({f"read/{chapter.reading}" for chapter in CHAPTERS})
+
+
+@pytest.mark.parametrize("name", ["", *NAMES, *READINGS])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_narrow_pages_are_whole_and_axe_finds_nothing_serious(open_page, name, scheme):
+def test_pages_are_whole_at_every_width_and_axe_finds_nothing_serious(open_page, name, scheme):
     axe = pytest.importorskip("axe_playwright_python.base", reason="needs axe-playwright-python")
     page = open_page(name, viewport={"width": 360, "height": 740}, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for width in (1280, 768, 360):
+        page.set_viewport_size({"width": width, "height": 740})
+        page.wait_for_timeout(100)  # what is drawn anew for another width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     # Through the debugger's own world: the page's policy, which forbids foreign scripts, stays as users have it.
     page.evaluate(axe.AXE_SCRIPT)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")

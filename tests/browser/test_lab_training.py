@@ -63,6 +63,7 @@ def test_a_change_of_depth_is_measured_anew(open_page):  # noqa: F811
 def test_three_epochs_are_watched(open_page):  # noqa: F811
     page = open_page("training")
     assert "61,706 weights" in page.locator("#state").inner_text()
+    page.click("#to-end")
     assert page.locator("#filters canvas").count() == 6
     before = page.evaluate("document.querySelector('#filters canvas').toDataURL()")
     learn(page, epochs=3)
@@ -72,10 +73,12 @@ def test_three_epochs_are_watched(open_page):  # noqa: F811
         in page.locator("#command").inner_text()
     )
     assert "3 of 3" in page.locator("#runs").inner_text()
+    assert page.locator("#loss polyline.beside").count() == 2  # the recorded run
     assert page.evaluate("document.querySelector('#filters canvas').toDataURL()") != before
     cells = page.locator("#confusion td:not(.corner)").all_inner_texts()
     assert sum(int(text) for text in cells if text.isdigit()) == 179
     assert page.locator("#guesses canvas").count() == 24
+    page.select_option("#other", "")
     points = page.locator("#loss polyline.a").get_attribute("points").split()
     assert len(points) == 3
     assert float(points[2].split(",")[1]) > float(points[0].split(",")[1])  # downwards is less
@@ -147,7 +150,7 @@ def test_a_transform_and_its_strength(open_page):  # noqa: F811
 @pytest.mark.parametrize("kind", ["MixUp", "CutMix"])
 def test_mixed_labels_sum_to_one_on_the_page(open_page, kind):  # noqa: F811
     page = open_page("augmentation")
-    page.get_by_role("button", name=kind).click()
+    page.locator("#kind").get_by_role("button", name=kind).click()
     expect(page, "#mix-says").to_contain_text(f"{kind}:")
     for index in range(page.locator("#mixed figure").count()):
         shares = page.locator("#mixed figure").nth(index).locator(".value").all_inner_texts()
@@ -172,7 +175,23 @@ def test_the_years_go_by_keys(open_page):  # noqa: F811
     page.get_by_role("button", name="VGG-16").click()
     expect(page, "#extra").to_contain_text("73,728 instead of 102,400 weights")
     expect(page, "#article").to_contain_text("74.5 %")
-    expect(page, "#measured-say").to_contain_text("No measurement is at hand")
+    expect(page, "#measured-say").to_contain_text("Recorded by this project")
+    assert "now" in page.locator("#row-vgg16").get_attribute("class")
+    assert page.locator("#ways a").last.get_attribute("href") == "https://arxiv.org/abs/1409.1556"
+    page.get_by_role("button", name="E-ConvNeXt-Tiny").click()
+    expect(page, "#ways").to_contain_text("not in the measured table")
+
+
+def test_a_network_that_was_never_on_imagenet_stands_beside_its_axis(open_page):  # noqa: F811
+    page = open_page("timeline")
+    assert page.locator("#years-title").inner_text() == "Eight networks, from 1998 to 2025"
+    floor = float(page.locator("#years .axisline").get_attribute("y1"))
+    heights = [float(one.get_attribute("cy")) for one in page.locator("#years .milestone").all()]
+    assert heights[0] > floor
+    assert max(heights[1:]) < floor
+    assert page.locator("#years .stem").count() == 7
+    page.get_by_role("button", name="LeNet-5").click()
+    expect(page, "#block svg text").to_contain_text(["input", "linear, 10"])
 
 
 def test_the_measured_table_where_there_is_one(browser):

@@ -1,12 +1,11 @@
 """Children that share one import of torch, small file systems of their own, and faults that strike at a chosen place.
 
-Every child is forked from a server that has torch loaded already (multiprocessing's "forkserver"), so a fault in a
-process of its own costs a tenth of a second instead of three.
+Every child is forked from a server that has torch loaded already (tests/forked.py), so a fault in a process of its own
+costs a tenth of a second instead of three.
 """
 
 import ctypes
 import io
-import multiprocessing
 import os
 import signal
 import sys
@@ -21,9 +20,8 @@ from safetensors.numpy import load_file
 
 import catseye
 from tests.conftest import write_tinted
+from tests.forked import FORKS
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["catseye.cli", "catseye.training.train", "sklearn.metrics", "tests.faults.conftest"])
 SETTINGS = {
     "model.name": "lenet5", "training.epochs": 2, "training.batch_size": 8, "training.optimizer": "adamw",
     "training.lr": 0.003, "training.ema_decay": 0.9, "data.test_fraction": 0.2, "data.val_fraction": 0.2,

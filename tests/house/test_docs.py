@@ -5,14 +5,11 @@ import doctest
 import importlib
 import re
 import subprocess
-from pathlib import Path
 
-import pytest
-
+from tests.house.rules import FILES, ROOT, SOURCE, hold, tree
 from tests.house.test_floors import FLOORS
+from tests.order import LONGEST
 
-ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "catseye"
 PYTHON_FILES = [
     path.relative_to(ROOT).as_posix()
     for folder in ("src", "tests", "docs", "benchmarks", "examples")
@@ -20,20 +17,23 @@ PYTHON_FILES = [
 ]
 MODULES = sorted(
     ".".join(("catseye", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
-    for path in SOURCE.rglob("*.py")
+    for path in FILES
     if path.stem != "__main__"
 )
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name):
-    module = importlib.import_module(name)
-    assert doctest.testmod(module).failed == 0
+def test_docstring_examples():
+    def every_example_gives_what_it_says(name):
+        assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+    hold(every_example_gives_what_it_says, MODULES)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_modules_first_lines_say_what_it_is_for(name):
-    assert len(importlib.import_module(name).__doc__ or "") > 20
+def test_a_modules_first_lines_say_what_it_is_for():
+    def has_first_lines(name):
+        assert len(importlib.import_module(name).__doc__ or "") > 20
+
+    hold(has_first_lines, MODULES)
 
 
 def test_the_readme_tree_has_a_line_per_room():
@@ -47,16 +47,17 @@ def test_the_readme_tree_has_a_line_per_room():
 ROOMS = sorted({p.parent for p in SOURCE.rglob("__init__.py")} - {SOURCE})
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(SOURCE)))
-def test_a_room_lists_its_files(room):
+def test_a_room_lists_its_files():
     """The docstring of `__init__.py` has a line for each file beside it; a chapter has the same few names."""
-    if "chapters" in room.parts:
-        return
-    text = (room / "__init__.py").read_text()
-    files = [p.name for p in room.glob("*.py") if p.name != "__init__.py"]
-    assert not [name for name in files if not re.search(rf"\b{re.escape(name)}\s+\S", text)]
-    listed = re.findall(r"^    (?:chapters/)?(\w+\.py)\b", text, re.MULTILINE)
-    assert not [name for name in listed if not list(room.rglob(name))]
+
+    def lists_what_is_there(room):
+        text = (room / "__init__.py").read_text()
+        files = [p.name for p in room.glob("*.py") if p.name != "__init__.py"]
+        assert not [name for name in files if not re.search(rf"\b{re.escape(name)}\s+\S", text)]
+        listed = re.findall(r"^    (?:chapters/)?(\w+\.py)\b", text, re.MULTILINE)
+        assert not [name for name in listed if not list(room.rglob(name))]
+
+    hold(lists_what_is_there, [room for room in ROOMS if "chapters" not in room.parts])
 
 
 def test_the_floors_are_those_of_the_test():
@@ -71,13 +72,16 @@ def test_the_floors_are_those_of_the_test():
 WRITTEN_BY_DEPLOY = {"handler.py"}  # in the folder that `catseye deploy lambda` makes
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_file_that_a_modules_first_lines_name_exists(path):
+def test_a_file_that_a_modules_first_lines_name_exists():
     """Who calls a module is said by the name of a file; when that one moves, the line has to follow."""
-    first_lines = ast.get_docstring(ast.parse(path.read_text())) or ""
-    named = re.findall(r"(?<![\w/.-])[\w/]+\.py\b", first_lines.partition("Source:")[0])
-    missing = [name for name in named if not any(f"/{one}".endswith(f"/{name}") for one in PYTHON_FILES)]
-    assert set(missing) <= WRITTEN_BY_DEPLOY
+
+    def names_files_that_exist(path):
+        first_lines = ast.get_docstring(tree(path)) or ""
+        named = re.findall(r"(?<![\w/.-])[\w/]+\.py\b", first_lines.partition("Source:")[0])
+        missing = [name for name in named if not any(f"/{one}".endswith(f"/{name}") for one in PYTHON_FILES)]
+        assert set(missing) <= WRITTEN_BY_DEPLOY
+
+    hold(names_files_that_exist, FILES)
 
 
 def test_make_targets_in_the_documents_exist():
@@ -91,6 +95,11 @@ def test_make_targets_in_the_documents_exist():
 def test_recipes_state_their_command():
     for path in (SOURCE / "settings" / "recipes").glob("*.toml"):
         assert "# Command:" in path.read_text(), path.name
+
+
+def test_the_files_of_tests_that_come_first_are_there():
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
 
 
 def test_no_room_without_a_name():

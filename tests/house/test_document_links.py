@@ -11,6 +11,7 @@ from docs.builder import benchmark_pages, command_reference, links, stage
 from docs.builder.build import ROOT, BrokenDocuments, build, write_sources
 
 from catseye.cli import app
+from tests.house.rules import hold
 from tests.walks.run_document import blocks, commands
 
 BESIDE = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")
@@ -18,27 +19,34 @@ DOCUMENTS = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in B
 BUILDER = ["api_reference", "benchmark_pages", "command_reference", "stage", "tables"]
 
 
-@pytest.mark.parametrize("name", BUILDER)
-def test_docstring_examples(name):
-    assert doctest.testmod(importlib.import_module(f"docs.builder.{name}")).failed == 0
+def test_docstring_examples():
+    def every_example_gives_what_it_says(name):
+        assert doctest.testmod(importlib.import_module(f"docs.builder.{name}")).failed == 0
+
+    hold(every_example_gives_what_it_says, BUILDER)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(path):
-    for target in stage.links(path.read_text()):
-        name, _, anchor = target.partition("#")
-        goal = path.parent / name if name else path
-        assert goal.exists(), f"{path.name} links to {target}"
-        known = stage.anchors(goal.read_text()) if anchor else {""}
-        assert anchor in known, f"{path.name} links to {target}, and there is no such heading"
+def test_links_lead_somewhere():
+    def has_links_that_lead_somewhere(path):
+        for target in stage.links(path.read_text()):
+            name, _, anchor = target.partition("#")
+            goal = path.parent / name if name else path
+            assert goal.exists(), f"{path.name} links to {target}"
+            known = stage.anchors(goal.read_text()) if anchor else {""}
+            assert anchor in known, f"{path.name} links to {target}, and there is no such heading"
+
+    hold(has_links_that_lead_somewhere, DOCUMENTS)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_command_and_flag_exists(path):
+def test_every_command_and_flag_exists():
     """Words are parsed as the command line would, without running anything; a wrong verb or flag raises."""
-    for language, block in blocks(path.read_text()):
-        for words in commands(block) if language == "console" else []:
-            parse(words)
+
+    def has_commands_that_exist(path):
+        for language, block in blocks(path.read_text()):
+            for words in commands(block) if language == "console" else []:
+                parse(words)
+
+    hold(has_commands_that_exist, DOCUMENTS)
 
 
 def parse(words):

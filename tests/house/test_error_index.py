@@ -4,7 +4,7 @@ import ast
 import re
 
 from catseye import errors
-from tests.house.test_docs import ROOT, SOURCE
+from tests.house.rules import FILES, ROOT, text, tree
 
 PAGE = (ROOT / "docs" / "errors.md").read_text()
 PARTS = PAGE.split("\n## ")
@@ -30,8 +30,8 @@ def test_every_error_with_its_exit_code():
 def codes():
     """(status, code) of every refusal in the source, whose both are written out."""
     found = set()
-    for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path in FILES:
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("Refusal", "_refusal"):
                 known = [one.value for one in node.args[:2] if isinstance(one, ast.Constant)]
                 if len(known) == 2:
@@ -46,5 +46,5 @@ def test_every_code_with_its_status():
         told |= set(zip(statuses if len(statuses) > 1 else statuses * len(names), names, strict=True))
     assert len(codes()) > 30
     assert codes() - told == set()
-    text = "\n".join(path.read_text() for path in SOURCE.rglob("*.py"))
-    assert not [code for _, code in told if f'"{code}"' not in text]
+    source = "\n".join(map(text, FILES))
+    assert not [code for _, code in told if f'"{code}"' not in source]

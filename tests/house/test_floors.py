@@ -1,11 +1,10 @@
 """Imports point down only."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
-import pytest
-
-SOURCE = Path(__file__).parents[2] / "src" / "catseye"
+from tests.house.rules import FILES, SOURCE, hold, tree
 
 # Ground floor first. A room is a folder or a file at the top level; a new one has to be entered here, on purpose.
 FLOORS = (
@@ -41,28 +40,26 @@ def room(path: Path) -> str:
     return part.removesuffix(".py")
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Full names of the modules that a file imports, wherever the import stands, TYPE_CHECKING blocks left out."""
     found: set[str] = set()
-    for node in walk_at_run_time(ast.parse(path.read_text())):
+    for node in walk_at_run_time(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found.add(node.module or "")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
-def walk_at_run_time(tree: ast.AST):
-    for node in ast.iter_child_nodes(tree):
+def walk_at_run_time(parsed: ast.AST):
+    for node in ast.iter_child_nodes(parsed):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         yield node
         yield from walk_at_run_time(node)
-
-
-FILES = sorted(SOURCE.rglob("*.py"))
 
 
 def rooms_used(path: Path) -> set[str]:
@@ -70,12 +67,14 @@ def rooms_used(path: Path) -> set[str]:
     return names & set(FLOOR_OF)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_point_down(path):
-    here = room(path)
-    assert here in FLOOR_OF, f"{here} has no floor yet: enter it in FLOORS"
-    for there in rooms_used(path) - {here}:
-        assert FLOOR_OF[there] < FLOOR_OF[here], f"{here} imports {there}: that does not point down"
+def test_imports_point_down():
+    def imports_from_below(path):
+        here = room(path)
+        assert here in FLOOR_OF, f"{here} has no floor yet: enter it in FLOORS"
+        for there in rooms_used(path) - {here}:
+            assert FLOOR_OF[there] < FLOOR_OF[here], f"{here} imports {there}: that does not point down"
+
+    hold(imports_from_below, FILES)
 
 
 def test_serving_knows_neither_data_nor_runs_nor_networks():
@@ -90,17 +89,12 @@ def is_torch_free(path: Path) -> bool:
     return any(name == free or name.startswith(f"{free}/") for free in TORCH_FREE)
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if is_torch_free(path)], ids=lambda path: path.stem)
-def test_the_runtime_imports_no_torch(path):
-    heavy = {name.split(".")[0] for name in imports(path)} & {
-        "torch",
-        "torchvision",
-        "timm",
-        "sklearn",
-        "matplotlib",
-        "onnx",
-    }
-    assert not heavy
+def test_the_runtime_imports_no_torch():
+    def imports_nothing_heavy(path):
+        heavy = {"torch", "torchvision", "timm", "sklearn", "matplotlib", "onnx"}
+        assert not {name.split(".")[0] for name in imports(path)} & heavy
+
+    hold(imports_nothing_heavy, [path for path in FILES if is_torch_free(path)])
 
 
 def test_no_two_definitions_share_a_name():
@@ -108,7 +102,7 @@ def test_no_two_definitions_share_a_name():
     homes: dict[str, list[str]] = {}
     for path in FILES:
         if "templates" not in path.parts:
-            for node in ast.parse(path.read_text()).body:
+            for node in tree(path).body:
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                     homes.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
     shared = {name: paths for name, paths in homes.items() if len(paths) > 1 and name != "__getattr__"}

@@ -9,11 +9,11 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Unpack, get_args, get_origin, get_type_hints
 
-import pytest
 import typer
 
 import catseye
 from catseye.cli import app
+from tests.house.rules import hold, tree
 
 CLI = Path(catseye.__file__).parent / "cli"
 # Where a verb's words, joined by underscores, are not the function's name.
@@ -69,22 +69,26 @@ def options_of(verb):
     return {OTHER_OPTIONS.get(name, name) for name in found}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_is_a_public_function_with_the_same_options(verb):
-    name = function_of(verb)
-    assert name in catseye.__all__, f"{verb} has no function"
-    missing = options_of(verb) - names_taken(getattr(catseye, name))
-    assert not missing, f"catseye.{name} does not take {sorted(missing)}"
+def test_a_verb_is_a_public_function_with_the_same_options():
+    def is_a_function_with_its_options(verb):
+        name = function_of(verb)
+        assert name in catseye.__all__, f"{verb} has no function"
+        missing = options_of(verb) - names_taken(getattr(catseye, name))
+        assert not missing, f"catseye.{name} does not take {sorted(missing)}"
+
+    hold(is_a_function_with_its_options, VERBS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_is_a_call_of_that_function(verb):
-    name = function_of(verb)
-    own = f"{verb.replace(' ', '_').replace('-', '_')}_verb"
-    trees = [ast.parse(path.read_text()) for path in CLI.glob("*.py")]
-    (body,) = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == own]
-    called = {ast.unparse(node.func) for node in ast.walk(body) if isinstance(node, ast.Call)}
-    assert f"catseye.{name}" in called
+def test_a_verb_is_a_call_of_that_function():
+    defined = [node for path in CLI.glob("*.py") for node in tree(path).body if isinstance(node, ast.FunctionDef)]
+
+    def calls_its_function(verb):
+        own = f"{verb.replace(' ', '_').replace('-', '_')}_verb"
+        (body,) = [node for node in defined if node.name == own]
+        called = {ast.unparse(node.func) for node in ast.walk(body) if isinstance(node, ast.Call)}
+        assert f"catseye.{function_of(verb)}" in called
+
+    hold(calls_its_function, VERBS)
 
 
 def test_every_function_of_the_library_that_works_is_a_verb():
@@ -101,18 +105,20 @@ def test_the_test_sees_a_missing_option():
     assert "recipe" in options_of("train") - names_taken(train)
 
 
-@pytest.mark.parametrize("name", [name for name in catseye.__all__ if inspect.isfunction(getattr(catseye, name))])
-def test_a_public_function_is_typed_documented_and_takes_options_by_name(name):
-    function = getattr(catseye, name)
-    signature = inspect.signature(function)
-    assert signature.return_annotation is not signature.empty
-    assert len(inspect.getdoc(function)) > 60
-    positional = []
-    for parameter in signature.parameters.values():
-        assert parameter.annotation is not parameter.empty, parameter.name
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            positional.append(parameter.name)
-    assert len(positional) <= 2 or name == "preprocess", positional
+def test_a_public_function_is_typed_documented_and_takes_options_by_name():
+    def is_typed_and_documented(name):
+        function = getattr(catseye, name)
+        signature = inspect.signature(function)
+        assert signature.return_annotation is not signature.empty
+        assert len(inspect.getdoc(function)) > 60
+        positional = []
+        for parameter in signature.parameters.values():
+            assert parameter.annotation is not parameter.empty, parameter.name
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                positional.append(parameter.name)
+        assert len(positional) <= 2 or name == "preprocess", positional
+
+    hold(is_typed_and_documented, [name for name in catseye.__all__ if inspect.isfunction(getattr(catseye, name))])
 
 
 def test_public_names_stay_what_they_are_after_every_module_was_imported():

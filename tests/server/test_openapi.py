@@ -3,8 +3,6 @@
 import pytest
 import requests
 
-schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
-
 
 def test_every_route_is_described(server):
     said = server.get("/openapi.json").json()
@@ -15,6 +13,8 @@ def test_every_route_is_described(server):
 
 
 def fuzz(server, max_examples: int) -> int:
+    # Not at the top: it takes three seconds to load, in every process that collects the tests.
+    schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
     from hypothesis import HealthCheck, Phase, given, settings
     from schemathesis.specs.openapi.checks import positive_data_acceptance  # a schema cannot say "bytes of an image"
 

@@ -5,9 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import yaml
-from kubernetes_validate import validate
 
 from tests.unit.custom_schemas import PREDICTOR, SCHEMAS
 
@@ -48,6 +46,10 @@ def build(folder: Path) -> Objects:
 
 def check(one: dict, version: str) -> None:
     """Raise what a cluster of this version would, and a little more."""
+    # Not at the top: they take three seconds to load, in every process that collects the tests.
+    import jsonschema
+    from kubernetes_validate import validate
+
     kind = one["kind"]
     if kind not in SCHEMAS:
         validate(one, version, strict=True)

@@ -57,7 +57,7 @@ def test_what_is_no_timeline_is_refused(tmp_path, content):
 
 def test_the_answers():
     without = answers.milestones(Workbench(), answers.Nothing())
-    assert without["measured"] is None
+    assert without["measured"] == {**timeline.read_measured(MEASURED), "yours": False}  # that of the documents
     assert next(one["year"] for one in without["milestones"]) == 1998
     bench = Workbench(timeline=MEASURED)
     assert answers.milestones(bench, answers.Nothing())["measured"]["rows"]

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 import catseye
 from catseye import cli
+from tests import forked
 
 NETWORKS = ("lenet5", "simple", "residual")  # trained once, exported often
 CLASSES = ("circle", "square", "stripes")
@@ -97,6 +98,16 @@ def catseye_command(tmp_path):
     def run(*words, timeout_s=240, **options):
         command = [sys.executable, "-m", "catseye", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=timeout_s, **options)
+
+    return run
+
+
+@pytest.fixture
+def forked_command(tmp_path):
+    """The same in a process that is forked where torch is loaded already: for all that does not test the start."""
+
+    def run(*words, **options):
+        return forked.run(*words, cwd=tmp_path, **options)
 
     return run
 

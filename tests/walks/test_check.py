@@ -30,14 +30,14 @@ def leaked(shapes, tmp_path):
     return root
 
 
-def test_a_table_a_page_and_exit_codes(catseye_command, leaked, tmp_path):
-    done = catseye_command("check", leaked, "--out", "report")
+def test_a_table_a_page_and_exit_codes(forked_command, leaked, tmp_path):
+    done = forked_command("check", leaked, "--out", "report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 classes: circle, ")
     assert "3 of 33 test images are also in train" in done.stdout
     assert "1 error" in done.stdout
     assert "test/circle/copy001.png" in (tmp_path / "report" / "check.html").read_text()
-    failed = catseye_command("check", leaked, "--json", "--fail-on", "error")
+    failed = forked_command("check", leaked, "--json", "--fail-on", "error")
     assert failed.returncode == 1
     result = json.loads(failed.stdout)
     assert result == json.loads((tmp_path / "report" / "check.json").read_text()) | {"seconds": result["seconds"]}

@@ -13,6 +13,7 @@ import sys
 import pytest
 
 import catseye
+from tests import forked
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +165,14 @@ def test_a_closed_stdout_leaves_no_traceback(run):
         assert word not in said
 
 
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+
 def test_a_full_disk_keeps_what_was_saved(shapes, tmp_path):
     """A file-size limit stands in for the full disk where no small file system can be mounted: the same write fails."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
-
-    command = [sys.executable, "-m", "catseye", "train", str(shapes), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    words = ["train", shapes, "--out", tmp_path / "run", "--device", "cpu"]
+    done = forked.run(*words, cwd=tmp_path, prepare=limit_file_size)
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr

@@ -15,6 +15,7 @@ from PIL import Image
 from catseye import cli
 from catseye.cli.endings import end_with
 from catseye.errors import SaveError
+from tests import forked
 from tests.conftest import write_tinted
 from tests.unit.onnx_files import manifest, tiny_model
 
@@ -118,11 +119,12 @@ def test_the_code_of_the_server_is_the_code_of_the_command(code, command, model,
 
 def test_a_closed_terminal_saves_as_sigterm_does(shapes, tmp_path):
     words = ["train", shapes, "--model", "lenet5", "--epochs", "500", "--device", "cpu", "--out", "run"]
-    process = subprocess.Popen([*COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while "| loss" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGHUP)
-    said = process.communicate(timeout=60)[1]
+    with forked.Forked(*words, cwd=tmp_path) as process:
+        while "| loss" not in process.said():
+            assert process.poll() is None, process.said()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        said = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGHUP, said
     assert "continue with: catseye train --resume run" in said
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()

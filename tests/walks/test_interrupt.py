@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -13,6 +11,7 @@ from safetensors.numpy import load_file
 import catseye
 from catseye.cli import app
 from catseye.errors import UsageError
+from tests.forked import Forked
 
 OPTIONS = [
     "--epochs", "8", "--set", "training.batch_size=4", "--set", "training.ema_decay=0.9",
@@ -20,17 +19,12 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def start(shapes, out):
-    command = [sys.executable, "-m", "catseye", "train", str(shapes), "--out", str(out), *OPTIONS]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
 def wait_for(path, process):
-    for _ in range(6000):
+    for _ in range(30_000):
         if path.exists():
             return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+        assert process.poll() is None, process.said()
+        time.sleep(0.01)
     raise AssertionError(f"{path} did not appear")
 
 
@@ -44,10 +38,10 @@ def whole(shapes, tmp_path_factory):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_resume_gives_the_same_weights(shapes, whole, tmp_path, number, code, command):
-    process = start(shapes, tmp_path / "stopped")
-    wait_for(tmp_path / "stopped" / "history.jsonl", process)  # the first epoch is done, the second has begun
-    process.send_signal(number)
-    _, said = process.communicate(timeout=240)
+    with Forked("train", shapes, "--out", tmp_path / "stopped", *OPTIONS, cwd=tmp_path) as process:
+        wait_for(tmp_path / "stopped" / "history.jsonl", process)  # the first epoch is done, the second has begun
+        process.send_signal(number)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == code, said
     assert f"--resume {tmp_path / 'stopped'}" in said
     assert "Traceback" not in said

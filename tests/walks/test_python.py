@@ -20,7 +20,7 @@ from torch import nn
 import catseye
 from catseye.errors import CatseyeError, Interrupted, ModelFileError, UsageError
 from catseye.runs import open_run
-from tests import doors
+from tests import doors, forked
 
 CLASSES = ("<b>plum</b>", "fig", "lime")
 
@@ -227,16 +227,16 @@ def test_two_threads_train_at_the_same_time_and_as_alone(data, tmp_path, run):
     assert before
 
 
-def test_a_script_without_a_main_guard_may_use_processes(tmp_path):
+def test_a_script_without_a_main_guard_may_use_processes(exported, tmp_path):
     """Streaming starts loader processes and bench starts its own; neither may run the script anew."""
     folder = doors.write_folder(tmp_path / "insects")
     (tmp_path / "script.py").write_text(
         "import catseye\n"
         "print('begun')\n"
         "options = {'data.storage': 'stream', 'data.workers': 2, 'data.near_copies': 'ignore', 'data.input_px': 32}\n"
-        f"run = catseye.train({str(folder)!r}, model='lenet5', recipe='quick', epochs=1, device='cpu', set=options,\n"
-        "                    out='run', progress=None)\n"
-        "found = catseye.bench(catseye.export(run, device='cpu'), batch=1, threads=1, seconds=0.01, rounds=1)\n"
+        f"catseye.train({str(folder)!r}, model='lenet5', recipe='quick', epochs=1, device='cpu', set=options,\n"
+        "              out='run', progress=None)\n"
+        f"found = catseye.bench({str(exported.path)!r}, batch=1, threads=1, seconds=0.01, rounds=1)\n"
         "print('ended', len(found.rows))\n"
     )
     done = subprocess.run(
@@ -339,11 +339,11 @@ def test_the_last_layer_may_be_named_and_is_asked_for(data, tmp_path):
 def test_another_process_needs_the_code_and_says_so(data, tmp_path):
     run = catseye.train(*data, model=Pooled, out=tmp_path / "run", **OWN)
     program = f"import catseye; print(catseye.load({str(run.path)!r}, device='cpu').classes)"
-    options = {"capture_output": True, "text": True, "timeout": 120, "cwd": Path(__file__).parents[2]}
-    without = subprocess.run([sys.executable, "-c", program], **options)
+    root = Path(__file__).parents[2]
+    without = forked.run("-c", program, cwd=root)
     assert "ModelFileError" in without.stderr
     assert "import tests.walks.test_python" in without.stderr
-    given = subprocess.run([sys.executable, "-c", f"import tests.walks.test_python; {program}"], **options)
+    given = forked.run("-c", f"import tests.walks.test_python; {program}", cwd=root)
     assert "fig" in given.stdout, given.stderr
 
 

@@ -1,7 +1,6 @@
 """`catseye train DATA --time`: trials that are told, the best so far as a model at every moment, one test at last."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,8 +17,11 @@ from catseye.errors import Interrupted, UsageError
 from catseye.evaluation.predict import collect_logits
 from catseye.models.pretrained import Published, expected_input
 from catseye.runs import open_run
+from catseye.runtimes.loading import open_model
 from catseye.training.trials import fresh_rungs, frozen_rungs, ladder, more_weights, tuning_rungs
 from catseye.training.trials import search as search_module
+from catseye.training.trials.scores import Comparison
+from tests.forked import Forked
 from tests.photos import photo
 from tests.stranger_sets import write_set
 
@@ -216,18 +218,12 @@ def test_a_signal_ends_with_the_best_so_far_measured(photos, weights, tmp_path, 
     out = tmp_path / "run"
     words = ["train", photos, "--time", "20m", "--pretrained", "--model", TINY, "--weights", weights, "--out", out]
     words += ["--device", "cpu", "--set", "data.input_px=64"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "catseye", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment,
-    )  # fmt: skip
-    for _ in range(6000):
-        if (out / "model.safetensors").exists():
-            break
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=240)
+    with Forked(*words, cwd=tmp_path) as process:
+        while not (out / "model.safetensors").exists():
+            assert process.poll() is None, process.said()
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=240)
     assert process.returncode == code, said
     assert "Traceback" not in said
     assert "the best so far is measured: accuracy" in said
@@ -251,9 +247,12 @@ def test_a_signal_before_the_first_head_says_how_to_go_on(photos, weights, tmp_p
 
 def test_networks_from_fresh_weights_are_searched_too(tmp_path, monkeypatch):
     monkeypatch.setattr(fresh_rungs, "NUM_ROUNDS", 1)  # each network once
+    monkeypatch.setattr(fresh_rungs, "MOST_EPOCHS", 5)  # enough for these images
     data = write_set("tiny", tmp_path / "tiny")
     trained = catseye.train(data, out=tmp_path / "run", time=900, device="cpu")
     decided = auto_json(trained.path)
+    tried = {trial["name"].partition(" from fresh weights")[0] for trial in decided["trials"]}
+    assert tried == set(fresh_rungs.NETWORKS)
     assert "fresh weights" in decided["kept"]
     assert trained.metrics.accuracy > 0.8
     assert trained.run.finished
@@ -319,27 +318,57 @@ def test_crowding_is_one_where_the_machine_is_quiet():
     assert ladder.crowding(30.0, 10.0) == 3
 
 
-def test_other_weights_on_this_machine_are_tried_and_kept_where_they_pay(photos, tmp_path, monkeypatch):
+OTHER = "timm:test_efficientnet"
+
+
+@pytest.fixture
+def two_weights(tmp_path, monkeypatch):
     """The first network answers the same to every image; the second, with random weights, tells tints apart."""
-    other, deaf = "timm:test_efficientnet", tmp_path / "deaf.pth"
-    torch.save(
-        {name: torch.zeros_like(value) for name, value in timm.create_model("test_resnet").state_dict().items()}, deaf
-    )
+    deaf = tmp_path / "deaf.pth"
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({name: torch.zeros_like(value) for name, value in state.items()}, deaf)
     torch.manual_seed(0)
-    published = Published(timm.create_model("test_efficientnet").state_dict(), expected_input(other), "a test")
-    monkeypatch.setattr(more_weights, "_may_choose", lambda session: True)
-    monkeypatch.setattr(more_weights, "MORE_BACKBONES", ("timm:not_here", other))
-    monkeypatch.setattr(more_weights, "weights_at_hand", lambda name: "here" if name == other else "")
+    as_the_first = expected_input(TINY, given=True)  # networks side by side take one input
+    published = Published(timm.create_model("test_efficientnet").state_dict(), as_the_first, "a test")
+    monkeypatch.setattr(more_weights, "_weights_are_open", lambda session: True)
+    monkeypatch.setattr(more_weights, "MORE_BACKBONES", ("timm:not_here", OTHER))
+    monkeypatch.setattr(more_weights, "weights_at_hand", lambda name: "here" if name == OTHER else "")
     monkeypatch.setattr(more_weights, "find_published", lambda name: published)
     monkeypatch.setattr(ladder, "tuning_rungs", lambda search, backbone: None)
-    trained = catseye.train(photos, **options(deaf, tmp_path / "run", time=600))
-    decided = auto_json(trained.path)
-    assert decided["kept"].startswith("logistic regression"), decided
-    (tried,) = (trial for trial in decided["trials"] if "test_efficientnet" in trial["name"])
+    return deaf
+
+
+def test_other_weights_on_this_machine_are_tried_and_kept_where_they_pay(two_weights, photos, tmp_path):
+    trained = catseye.train(photos, **options(two_weights, tmp_path / "run", time=600))
+    trials = auto_json(trained.path)["trials"]
+    (tried,) = (trial for trial in trials if trial["name"].startswith("logistic regression on test_efficientnet"))
     assert tried["verdict"] == "kept"
-    classifier = catseye.load(trained)
-    assert classifier.manifest.architecture.name == other
+    (both,) = (trial for trial in trials if "both networks" in trial["name"])
+    assert both["verdict"] == "not kept", "a network that answers the same to every image adds nothing"
+    assert catseye.load(trained).manifest.architecture.name == OTHER
     assert trained.metrics.accuracy > 0.5
+
+
+def test_two_networks_side_by_side_are_a_model_like_any_other(two_weights, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_module, "judge_beside", lambda *_: Comparison(True, 0.0, 0.0, 1))  # the last one is kept
+    monkeypatch.setattr(ladder, "more_frozen_rungs", lambda search, backbone: None)
+    trained = catseye.train(photos, **options(two_weights, tmp_path / "run", time=600))
+    assert auto_json(trained.path)["kept"] == "logistic regression on both networks, 64 px"
+    classifier = catseye.load(trained)
+    assert classifier.manifest.architecture.name == "timm:test_efficientnet+test_resnet"
+    file = catseye.export(trained, out=tmp_path / "model.onnx")
+    assert "cam" in {name for name, _, _ in open_model(file.path).outputs}
+    assert catseye.evaluate(trained, device="cpu").metrics.accuracy == trained.metrics.accuracy
+
+
+def test_without_a_promised_time_no_second_network_makes_answers_slower(two_weights, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, "more_frozen_rungs", lambda search, backbone: None)
+    settings = {"transfer.strategy": "trials"}
+    words = options(two_weights, tmp_path / "run")
+    trained = catseye.train(photos, **{**words, "settings": {**words["settings"], **settings}})
+    names = [trial["name"] for trial in auto_json(trained.path)["trials"]]
+    assert any("test_efficientnet" in name for name in names)
+    assert not any("both networks" in name for name in names)
 
 
 def test_a_network_that_the_user_named_stays_the_only_one(searched):

@@ -175,5 +175,5 @@ def test_10_understand_stride(run):
     told("docs/index.md", "concepts/2-convolution.md")
     told("docs/concepts/2-convolution.md", "stride")
     told("docs/cheat-sheet.md", "catseye lab insects")
-    assert "Pages to touch" in run("catseye lab --help")
+    assert "Interactive pages" in run("catseye lab --help")
     assert "14 x 14" in run("catseye summary lenet5 --input 1x32x32")

@@ -97,11 +97,11 @@ def one_sentence(done, code):
 
 
 @needs_packaged_lite
-def test_pretrained_with_the_packaged_weights(photos, tmp_path, catseye_command, here):
+def test_pretrained_with_the_packaged_weights(photos, tmp_path, forked_command, here):
     # A proxy that refuses: whatever would be downloaded fails.
     offline = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     out = tmp_path / "run"
-    done = catseye_command(
+    done = forked_command(
         "train", photos, "--pretrained", "--out", out, "--epochs", 3, *QUICK, "--seed", 0, "--json", env=offline
     )
     assert done.returncode == 0, done.stderr
@@ -265,8 +265,8 @@ def test_weights_of_another_network(weights, refused):
     assert "another network's" in said
 
 
-def test_the_real_command_says_so_too(photos, weights, catseye_command):
-    done = catseye_command("train", photos, "--model", "timm:test_efficientnet", "--weights", weights, *QUICK)
+def test_the_real_command_says_so_too(photos, weights, forked_command):
+    done = forked_command("train", photos, "--model", "timm:test_efficientnet", "--weights", weights, *QUICK)
     assert "another network's" in one_sentence(done, 1)
 
 
@@ -337,7 +337,9 @@ def test_scratch_needs_no_download(photos, tmp_path, here, monkeypatch):
 
 
 def test_a_teacher_and_a_frozen_backbone_are_refused_together(shapes, photos, weights, tmp_path, here):
-    teacher = catseye.train(photos, out=tmp_path / "teacher", epochs=1, device="cpu").path
+    small = {"data.input_px": 64, "training.batch_size": 8}
+    options = {"model": TINY, "epochs": 1, "device": "cpu", "settings": small | {"transfer.strategy": "scratch"}}
+    teacher = catseye.train(photos, out=tmp_path / "teacher", **options).path
     words = ["train", photos, "--model", TINY, "--weights", weights, "--teacher", teacher, *QUICK, "--epochs", 1]
     done = here(*words, "--strategy", "feature-extraction")
     assert "--strategy fine-tune" in one_sentence(done, 2)

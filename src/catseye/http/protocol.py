@@ -318,6 +318,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.loop.call_later(LAST_LOOK_S, self._close_if_idle)  # what lies in the socket already is read first
 
     def _close_if_idle(self) -> None:
+        if self.transport.is_closing():  # the client was first
+            return
         if self._in_head and self._head_bytes == 0 and self.cycle.response_complete and not self._lingering:
             self._end_idle()
 

@@ -7,8 +7,12 @@
     questions.py    `Question`: what a page may ask, checked by pydantic, and the function that answers
     bench.py        `Workbench`: what all chapters share: the model given, the images, what was trained here
     images.py       built-in images, drawn here, and those that a user dropped
+    glossary.py     the terms, each explained in a sentence; `[[term]]` in a page becomes a word that can be asked
+    reading.py      the chapters of the documents as pages of the lab
+    one_thread.py   for what is too small to share
     page_files.py   puts head, navigation and foot (pages/) around each chapter's page
-    static/         lab.css is the one style sheet, api.js the way to Python, draw.js tables and maps
+    static/         lab.css is the one style sheet, api.js the way to Python, draw.js tables and maps, frame.js what
+                    every page has, tries.js the things to try: a prediction first, then what is measured
     app.py          the ASGI application
     command.py      the walk behind the verb
 

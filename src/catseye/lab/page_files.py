@@ -8,6 +8,8 @@ from pathlib import Path
 
 from catseye.http.static_files import StaticFile, html, read_static, read_static_file
 from catseye.lab.chapters.table import CHAPTERS, Chapter
+from catseye.lab.glossary import mark_terms, terms_of, words_list
+from catseye.lab.reading import Reading, find_readings, read_chapter
 from catseye.serving.page import FOLDER as SERVING_FILES
 
 _HERE = Path(__file__).parent
@@ -22,21 +24,57 @@ def read_pages() -> dict[str, StaticFile]:
         files[f"/static/{chapter.name}.js"] = read_static_file(folder / "script.js")
         files[f"/static/{chapter.name}.svg"] = read_static_file(folder / "sketch.svg")
     icon = read_static(SERVING_FILES)["/static/icon.svg"]
-    pages = {"/": html(_fill(frame, title="The lab", script="index", nav=_navigation(None), main=_index()))}
+    readings = _readings()
+    pages = {
+        "/": html(_fill(frame, title="The lab", script="index", nav=_navigation(None), here="Chapters", main=_index()))
+    }
     for position, chapter in enumerate(CHAPTERS):
+        content = (_HERE / "chapters" / chapter.name / "page.html").read_text(encoding="utf-8")
         main = _fill(
             _page("chapter"),
             number=str(chapter.number),
             title=escape(chapter.title),
             idea=escape(chapter.idea),
-            content=(_HERE / "chapters" / chapter.name / "page.html").read_text(encoding="utf-8"),
+            content=mark_terms(content),
+            words=words_list([*{*chapter.words, *terms_of(content)}]),
+            reading=_reading_link(readings.get(chapter.reading)),
             before=_beside(position - 1, "before"),
             after=_beside(position + 1, "after"),
         )
         title = f"{chapter.number} {chapter.title}"
-        script, nav = chapter.name, _navigation(chapter)
-        pages[f"/{chapter.name}"] = html(_fill(frame, title=escape(title), script=script, nav=nav, main=main))
+        script, nav, here = chapter.name, _navigation(chapter), f"{chapter.number} {_name_in_menu(chapter)}"
+        pages[f"/{chapter.name}"] = html(
+            _fill(frame, title=escape(title), script=script, nav=nav, here=escape(here), main=main)
+        )
+    for stem, reading in readings.items():
+        main = _fill(_page("reading"), content=reading.html, back=_back(stem))
+        pages[f"/read/{stem}"] = html(
+            _fill(frame, title=escape(reading.title), script="frame", nav=_navigation(None), here="Chapters", main=main)
+        )
     return {**files, **pages, "/static/icon.svg": icon, "/favicon.ico": icon}
+
+
+def _readings() -> dict[str, Reading]:
+    """What the chapters name and is there: a package without the documents has pages without these links."""
+    named = {chapter.reading for chapter in CHAPTERS if chapter.reading}
+    found = {stem: path for stem, path in find_readings().items() if stem in named}
+    numbers = {chapter.number: chapter.name for chapter in CHAPTERS}
+    return {stem: read_chapter(path, set(found), numbers) for stem, path in found.items()}
+
+
+def _reading_link(reading: Reading | None) -> str:
+    if reading is None:
+        return ""
+    return f'<p class="reading-link"><a href="/read/{reading.stem}">Read: {escape(reading.title)}</a></p>'
+
+
+def _back(stem: str) -> str:
+    """The ways from a reading to its chapters in the lab."""
+    return "".join(
+        f'<a href="/{one.name}">Try it: chapter {one.number}, {escape(one.title)}</a>'
+        for one in CHAPTERS
+        if one.reading == stem
+    )
 
 
 def _page(name: str) -> str:
@@ -53,9 +91,13 @@ def _navigation(here: Chapter | None) -> str:
     items = []
     for chapter in CHAPTERS:
         current = ' aria-current="page"' if chapter is here else ""
-        text = f"<b>{chapter.number}</b> <span>{escape(chapter.title)}</span>"
+        text = f"<b>{chapter.number}</b> <span>{escape(_name_in_menu(chapter))}</span>"
         items.append(f'<li><a href="/{chapter.name}"{current}>{text}</a></li>')
     return "".join(items)
+
+
+def _name_in_menu(chapter: Chapter) -> str:
+    return chapter.short or chapter.title
 
 
 def _index() -> str:

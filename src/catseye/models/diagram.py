@@ -79,9 +79,10 @@ def block_diagram(name: str) -> Diagram:
     """
     if name not in BLOCKS and name not in FIRST_LAYERS:
         raise UnknownName("diagram", name, [*BLOCKS, *FIRST_LAYERS])
-    channels, side = (1, 32) if name == "lenet5" else (3, 224)
+    # As in their papers: grey digits of ten classes, or photos of a thousand.
+    channels, side, classes = (1, 32, 10) if name == "lenet5" else (3, 224, 1000)
     with torch.device("meta"):
-        model = registry.create(name, num_classes=1000, in_channels=channels, input_px=side)
+        model = registry.create(name, num_classes=classes, in_channels=channels, input_px=side)
     if name in BLOCKS:
         kind, which = BLOCKS[name]
         found = [module for module in model.modules() if type(module).__name__ == kind]

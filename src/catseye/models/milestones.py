@@ -39,6 +39,16 @@ class Milestone:
     top1_weights: float | None = None
     article: str = ""
     extra: bool = False  # beside the seven
+    doi: str = ""  # where it is not on arXiv: its address
+
+    @property
+    def link(self) -> str:
+        """The address of the paper.
+
+        >>> milestone("vgg16").link
+        'https://arxiv.org/abs/1409.1556'
+        """
+        return self.doi or f"https://arxiv.org/abs/{self.paper.rpartition('arXiv ')[2]}"
 
 
 MILESTONES = (
@@ -53,6 +63,7 @@ MILESTONES = (
         top1=None,
         top1_source="never on ImageNet; 99.05 % of MNIST's test digits (section III.B)",
         paper="LeCun et al. 1998, Proceedings of the IEEE 86(11)",
+        doi="https://doi.org/10.1109/5.726791",
     ),
     Milestone(
         name="alexnet",
@@ -64,6 +75,7 @@ MILESTONES = (
         top1=59.3,
         top1_source="the paper's table 2, one network, ILSVRC-2012 validation",
         paper="Krizhevsky, Sutskever, Hinton 2012, NIPS",
+        doi="https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks",
         top1_weights=56.522,
         article="63.3 %: the paper's seven networks averaged, two of them trained on more images",
     ),

@@ -1,7 +1,7 @@
-"""Any convolutional network of timm as `timm:NAME`, behind the house's contract.
+"""Any convolutional network of timm as `timm:NAME`, behind the house's contract; `timm:A+B` is two side by side.
 
-Enters: `timm:NAME` or `timm:NAME.TAG`. Leaves: a `ZooNetwork`. Called through the registry. Timm is imported here
-and nowhere else, when such a name is asked for.
+Enters: `timm:NAME`, `timm:NAME.TAG` or `timm:A+B`. Leaves: a `ZooNetwork`, or a `SideBySide`. Called through the
+registry. Timm is imported here and nowhere else, when such a name is asked for.
 
 A timm network computes `forward_head(forward_features(x))`. One pass over an image of zeros shows which
 of its layers each half uses; `features` and `head` are two shells of the network, each with its own half
@@ -9,6 +9,8 @@ of the layers, so that no weight appears twice in the state dict.
 """
 
 import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from catseye.errors import MissingDependency, UnknownName, UsageError
+from catseye.models.heads import linear_head
 from catseye.models.registry import Entry, library
 from catseye.models.zoo import ZooNetwork
 
@@ -50,6 +53,49 @@ class TimmHead(nn.Module):
         return logits
 
 
+class ManyFeatures(nn.Module):
+    """The feature maps of several networks on the same image, one behind the other; F is the sum of theirs.
+
+    Shape: (N, C, H, W) -> (N, F, h, w).
+    """
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: see the class."""
+        return torch.cat([part(x) for part in self.parts], 1)
+
+
+class SideBySide(nn.Module):
+    """Several networks whose feature maps share one linear head: an ensemble that is one network and one file.
+
+    Shape: (N, C, H, W) -> features (N, F, h, w) -> (N, K).
+    """
+
+    def __init__(self, parts: Sequence[nn.Module], num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = ManyFeatures([part.get_submodule("features") for part in parts])
+        self.head = linear_head(num_features, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: see the class."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+
+def side_by_side_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The state of a `SideBySide` without its head, from the states of its networks."""
+    own = "features."
+    return {
+        f"{own}parts.{number}.{name.removeprefix(own)}": value
+        for number, state in enumerate(states)
+        for name, value in state.items()
+        if name.startswith(own)
+    }
+
+
 def _gives_channels_last(net: Any) -> bool:
     # Some networks, Swin and MambaOut among them, compute on (N, h, w, F).
     return getattr(net, "output_fmt", "NCHW") == "NHWC"
@@ -66,6 +112,11 @@ def timm_entry(name: str) -> Entry:
     """
     timm = _timm()
     full = name.removeprefix(PREFIX)
+    if "+" in full:
+        parts = [timm_entry(f"{PREFIX}{part}") for part in full.split("+")]
+        return replace(
+            parts[0], name=name, build=partial(_build_side_by_side, parts), innovation="several, side by side"
+        )
     architecture, _, tag = full.partition(".")
     if not timm.is_model(architecture):
         raise UnknownName("timm network", full, timm.list_models())
@@ -97,6 +148,17 @@ def _build_timm(full: str, *, num_classes: int, in_channels: int, input_px: int)
     names_of_head = _layers_of_head(net, f"{PREFIX}{full}", in_channels, input_px)
     features = _shell(net, {name for name, _ in net.named_children()} - names_of_head)
     return ZooNetwork(net, TimmFeatures(features), TimmHead(_shell(net, names_of_head)))
+
+
+def _build_side_by_side(parts: Sequence[Entry], *, num_classes: int, in_channels: int, input_px: int) -> SideBySide:
+    built = [part.build(num_classes=num_classes, in_channels=in_channels, input_px=input_px) for part in parts]
+    x = torch.zeros(1, in_channels, input_px, input_px)
+    with torch.no_grad():
+        shapes = [part.eval().get_submodule("features")(x).shape for part in built]
+    if len({shape[2:] for shape in shapes}) > 1:
+        sides = ", ".join(f"{entry.name} {shape[2]} x {shape[3]}" for entry, shape in zip(parts, shapes, strict=True))
+        raise UsageError(f"networks side by side need feature maps of one size; at {input_px} px: {sides}")
+    return SideBySide(built, sum(shape[1] for shape in shapes), num_classes).train()
 
 
 def _layers_of_head(net: Any, name: str, in_channels: int, input_px: int) -> set[str]:

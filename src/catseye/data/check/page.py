@@ -20,7 +20,7 @@ from catseye.errors import ImageError, MissingDependency
 from catseye.preprocess import open_image
 
 SHOWN = 24  # examples of each finding
-THUMB_PX = 112
+THUMB_PX = 240  # drawn at 112 px, and larger on demand: the same image
 _ENLARGED_UP_TO_PX = 48  # smaller images are shown with visible pixels
 
 

@@ -35,7 +35,7 @@ def read_json_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
         )
     yield 1, list(names)
     for line, found in _objects(opened, path):
-        yield line, [_as_cell(found.get(name)) for name in names]
+        yield line, [_json_cell(found.get(name)) for name in names]
 
 
 def _objects(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -54,7 +54,7 @@ def _objects(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, dic
         raise DataError(f"{path} cannot be read as JSON Lines in UTF-8, one object a line ({reason})") from None
 
 
-def _as_cell(value: Any) -> str:
+def _json_cell(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -7,7 +7,8 @@ const KEY = "catseye-lab-image";
 
 /**
  * Fill `place` with the picker; `chosen(image)` is called at once and at every change. `extra` is one choice more,
- * {name, title, sketch}, that is no image; it stands first and is chosen at first.
+ * {name, title, sketch}, that is no image; it stands first and is chosen at first. Returns take(files), which puts a file
+ * on the bench as if it had been dropped.
  */
 export async function pickImage(place, chosen = () => {}, extra = null) {
   const list = async () => [...(extra ? [extra] : []), ...(await images())];
@@ -55,4 +56,5 @@ export async function pickImage(place, chosen = () => {}, extra = null) {
   addEventListener("drop", (event) => { event.preventDefault(); mark(-9); take(event.dataTransfer.files); });
   addEventListener("paste", (event) => take(event.clipboardData.files));
   select(current);
+  return take;
 }

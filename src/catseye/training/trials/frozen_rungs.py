@@ -169,6 +169,15 @@ def _features_path(search: Search, session: RunSession, px: int, more: str = "")
     return search.run.path / f"features-{network}-{px}{more}.safetensors"
 
 
+def features_forecast_s(search: Search, session: RunSession) -> float:
+    """Seconds until there are features of learners and judges; 0 where the run folder has them."""
+    px = session.prepared.spec.height_px
+    if _features_path(search, session, px).exists() or search.jury is None:
+        return 0.0
+    num = len(np.union1d(search.jury.learners, search.jury.asked))
+    return search.pace_of(session).forecast_s(num, px)
+
+
 def get_features(
     search: Search, backbone: FrozenBackbone, session: RunSession, *, mirrored: bool = False
 ) -> TrialFeatures:
@@ -303,10 +312,15 @@ def _try_mirrored(search: Search, backbone: FrozenBackbone) -> None:
     if kept is None or jury is None or not search.session.prepared.images.mirror_safe:
         return
     side = kept.session.prepared.spec.height_px
-    if not search.budget.fits(search.pace_of(kept.session).forecast_s(len(jury.learners), side)):
+    try:
+        session = at_size(backbone.session, side)  # the model that is kept may be of two networks
+    except DataError:
         return
-    plain = get_features(search, backbone, kept.session)
-    turned = get_features(search, backbone, kept.session, mirrored=True)
+    forecast = search.pace_of(session).forecast_s(len(jury.learners), side) + features_forecast_s(search, session)
+    if not search.budget.fits(forecast):
+        return
+    plain = get_features(search, backbone, session)
+    turned = get_features(search, backbone, session, mirrored=True)
     both = replace(plain, train=torch.cat([plain.train, turned.train]))
     try_head(search, backbone, both, fit_logistic, f"logistic regression with mirrored copies, {side} px")
 
@@ -320,9 +334,11 @@ def _trial_table(search: Search, found: TrialFeatures) -> FeatureTable:
 
 def try_head(
     search: Search, backbone: FrozenBackbone, found: TrialFeatures, fit: Callable[[FeatureTable], HeadFit], name: str,
-    spent_s: float = 0.0,
+    spent_s: float = 0.0, *, tunable: bool = True,
 ) -> bool:  # fmt: skip
     """Fit a head and consider it; whether it was kept. `spent_s`: what its features took, to be told with it.
+
+    `tunable`: whether the rungs above may begin from it.
 
     Raises:
         SearchOver: the time is up, or a signal came. TrainingError: the head has no finite weights.
@@ -340,7 +356,7 @@ def try_head(
     score = _score_head(search, found, head)
     seconds = spent_s + time.perf_counter() - begun
     kept = search.consider(name, score, seconds, lambda: _found(search, backbone, found, head, name, score))
-    if kept:
+    if kept and tunable:
         search.heads["best"] = (head.weight, head.bias)
     return kept
 

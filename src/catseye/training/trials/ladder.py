@@ -30,14 +30,14 @@ from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.trials.fresh_rungs import fresh_rungs
 from catseye.training.trials.frozen_rungs import MOST_JUDGES, frozen_rungs, more_frozen_rungs, open_frozen
-from catseye.training.trials.more_weights import try_more_weights
+from catseye.training.trials.more_weights import try_more_weights, try_side_by_side
 from catseye.training.trials.scores import TrialScore
 from catseye.training.trials.search import Found, Kept, Search, SearchOver, read_search, restored_trials
 from catseye.training.trials.time_budget import TimeBudget
 from catseye.training.trials.tuning_rungs import tuning_rungs
 
 PATIENCE_S = 300.0  # without --time
-SHORT_PATIENCE_S = 60.0  # where the first head leaves little to gain
+SHORT_PATIENCE_S = 45.0  # where the first head leaves little to gain
 LITTLE_TO_GAIN = 0.05
 FIXED_END_S, END_PER_START = 1.0, 0.2  # writing the results, and more of it where the start was slow too
 
@@ -117,14 +117,15 @@ def _climb(search: Search, fixed_end_s: float, earlier: Found | None) -> None:
         _plan_end(search, fixed_end_s)
         frozen_rungs(search, backbone)
         _shorten_patience(search)
-        backbone = try_more_weights(search, backbone)
+        backbones = try_more_weights(search, backbone)
         _plan_end(search, fixed_end_s)
-        more_frozen_rungs(search, backbone)
+        try_side_by_side(search, backbones)
+        more_frozen_rungs(search, backbones[0])
         if earlier is not None:
             search.keep(earlier)
         _plan_end(search, fixed_end_s)
         _shorten_patience(search)
-        tuning_rungs(search, backbone)
+        tuning_rungs(search, backbones[0])
     elif earlier is not None:
         search.keep(earlier)
     fresh_rungs(search)

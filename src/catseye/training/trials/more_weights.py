@@ -1,19 +1,26 @@
-"""A rung of the ladder: heads on the frozen features of other published weights, where they lie on this machine.
+"""Rungs of the ladder: heads on the frozen features of other published weights, alone and beside the default's.
 
-Enters: a `Search` with a head on the default weights. Leaves: trials, and the backbone that the kept head belongs to.
+Enters: a `Search` with a head on the default weights. Leaves: trials, and the backbones that there are features of.
 Called by ladder.py. Weights are never downloaded for it, and a network that the user named stays the only one.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
-from catseye.errors import CatseyeError
+from catseye.errors import CatseyeError, DataError
+from catseye.manifest import Architecture
+from catseye.models import registry
 from catseye.models.pretrained import DEFAULT_BACKBONE, MORE_BACKBONES, find_published, weights_at_hand
+from catseye.models.timm_networks import side_by_side_state
 from catseye.training.session import RunSession
 from catseye.training.trials.frozen_rungs import (
     FrozenBackbone,
+    at_size,
+    features_forecast_s,
     get_features,
     open_frozen,
     try_head,
@@ -25,16 +32,17 @@ from catseye.training.trials.search import Search
 WORTH_THE_TIME = 0.4  # of what is left: what the features may take at most
 
 
-def try_more_weights(search: Search, backbone: FrozenBackbone) -> FrozenBackbone:
-    """The backbone of the best head: the one given, or one whose head pays beside what is kept.
+def try_more_weights(search: Search, backbone: FrozenBackbone) -> list[FrozenBackbone]:
+    """A head on each of the other weights; the backbones that were tried, that of the best head first.
 
     Raises:
         SearchOver: the time is up, or a signal came.
 
     """
-    for name in MORE_BACKBONES if _may_choose(search.session) else ():
-        kept, jury = search.kept, search.jury
-        if kept is None or jury is None or not search.may_gain:
+    tried = [backbone]
+    for name in MORE_BACKBONES if _weights_are_open(search.session) else ():
+        kept = search.kept
+        if kept is None or not search.may_gain:
             break
         begun = time.perf_counter()
         try:
@@ -46,19 +54,69 @@ def try_more_weights(search: Search, backbone: FrozenBackbone) -> FrozenBackbone
             continue
         other = open_frozen(search, session)
         px = session.prepared.spec.height_px
-        num = len(np.union1d(jury.learners, jury.asked))
-        forecast = search.pace_of(session).forecast_s(num, px)
-        if forecast > WORTH_THE_TIME * search.budget.left_s:
+        if features_forecast_s(search, session) > WORTH_THE_TIME * search.budget.left_s:
             continue
         found = get_features(search, other, session)
         network = name.partition(":")[2]
         spent = time.perf_counter() - begun
-        if try_head(search, other, found, fit_logistic, f"logistic regression on {network}, {px} px", spent):
-            backbone = other
-    return backbone
+        kept_it = try_head(search, other, found, fit_logistic, f"logistic regression on {network}, {px} px", spent)
+        tried.insert(0 if kept_it else len(tried), other)
+    return tried
 
 
-def _may_choose(session: RunSession) -> bool:
+def try_side_by_side(search: Search, backbones: Sequence[FrozenBackbone]) -> None:
+    """One head on the features of two networks; it answers more slowly: only where the best was asked for, by --time.
+
+    Raises:
+        SearchOver: the time is up, or a signal came.
+
+    """
+    kept = search.kept
+    promised = search.session.settings.training.time_s > 0
+    if len(backbones) < 2 or kept is None or not promised or not search.may_gain:
+        return
+    first, second = sorted(backbones[:2], key=lambda each: each.session.settings.model.name)
+    px = kept.session.prepared.spec.height_px
+    try:
+        sessions = [at_size(each.session, px) for each in (first, second)]
+    except DataError:  # no memory for images of that size
+        return
+    if not search.budget.fits(sum(features_forecast_s(search, session) for session in sessions)):
+        return
+    begun = time.perf_counter()
+    one, other = (get_features(search, each, at) for each, at in zip((first, second), sessions, strict=True))
+    same = np.array_equal(one.numbers, other.numbers) and np.array_equal(one.val_numbers, other.val_numbers)
+    if not same or one.session.prepared.spec != other.session.prepared.spec:
+        return
+    both = _join_backbones(search, first, second, sessions[0])
+    found = replace(
+        one, session=both.session, train=torch.cat([one.train, other.train], 2), val=torch.cat([one.val, other.val], 1)
+    )
+    spent = time.perf_counter() - begun
+    try_head(search, both, found, fit_logistic, f"logistic regression on both networks, {px} px", spent, tunable=False)
+
+
+def _join_backbones(
+    search: Search, first: FrozenBackbone, second: FrozenBackbone, session: RunSession
+) -> FrozenBackbone:
+    names = [each.session.settings.model.name for each in (first, second)]
+    name = f"{names[0]}+{names[1].partition(':')[2]}"
+    settings = session.settings.model_copy(update={"model": type(session.settings.model)(name=name)})
+    session, spec = replace(session, settings=settings), session.prepared.spec
+    pace = search.pace_of(session)
+    pace.per_megapixel_s = sum(search.paces[each].per_megapixel_s for each in names)
+    model = registry.create(
+        name, num_classes=search.num_classes, in_channels=spec.channels, input_px=(spec.height_px, spec.width_px),
+        head=session.head,
+    ).to(session.place.device)  # fmt: skip
+    state = side_by_side_state([each.model.state_dict() for each in (first, second)])
+    model.load_state_dict({**model.state_dict(), **state})
+    model.eval().requires_grad_(False)
+    architecture = Architecture(name=name, options={"head": session.head})
+    return FrozenBackbone(session, model, model.get_submodule("features"), architecture)
+
+
+def _weights_are_open(session: RunSession) -> bool:
     """Whether the choice of weights was left to `auto`."""
     chosen = session.settings
     return session.decided is not None and chosen.model.name == DEFAULT_BACKBONE and not chosen.transfer.weights

@@ -3,6 +3,7 @@
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, editableGrid, el, facts, format, get, grid, paintMap, slider, svg } from "./draw.js";
 import { pickImage } from "./images.js";
+import { tries } from "./tries.js";
 
 const state = { image: null, kernel: "vertical edge", lift: 0, spread: 1, normalise: true, gamma: 1, beta: 0, activation: "ReLU" };
 const pooling = { grid: null, window: 2, stride: 2 };
@@ -17,6 +18,14 @@ const STEPS = [
   ["shrunk", "max-pooled 2 × 2", "signed"],
 ];
 
+/** What happens to the shaded half, under each activation. */
+const CUT = {
+  ReLU: "The shaded half, below 0, is cut off by ReLU.",
+  LeakyReLU: "Of the shaded half, below 0, LeakyReLU lets a hundredth through.",
+  GELU: "The shaded half, below 0, is pressed towards 0 by GELU: far below nothing is left, just below 0 a little.",
+  Swish: "The shaded half, below 0, is pressed towards 0 by Swish, more gently than by GELU.",
+};
+
 const steps = latest(() => ask("activations/steps", { ...state, image: state.image.name }), (seen) => {
   get("chain").replaceChildren(...STEPS.flatMap(([key, title, colours], index) => {
     const rows = seen.maps[key];
@@ -29,11 +38,13 @@ const steps = latest(() => ask("activations/steps", { ...state, image: state.ima
     return index ? [el("span", { class: "arrow", "aria-hidden": "true" }, "→"), figure] : [figure];
   }));
   histogram(seen);
+  get("cut-says").textContent = CUT[state.activation];
   facts(get("norm-facts"), [
     ["mean", `${round(seen.mean)} → ${round(seen.mean_after)}`],
     ["standard deviation", `${round(seen.sd)} → ${round(seen.sd_after)}`],
     ["values that still learn", `${format(100 * seen.alive, 1)} %`, "derivative above 0.01", true],
   ]);
+  observe({ alive: seen.alive });
   ready();
 });
 
@@ -60,6 +71,7 @@ const curve = latest(() => ask("activations/curve", { name: state.activation, x 
   get("table").replaceChildren(el("div", { class: "scroll" }, el("table", { class: "plain" },
     el("thead", {}, el("tr", {}, el("th", {}, `at x = ${format(x)}`), el("th", { class: "num" }, "value"), el("th", { class: "num" }, "derivative"))),
     el("tbody", {}, ...seen.table.map((row) => el("tr", { class: row.name === state.activation ? "chosen" : null }, el("th", { scope: "row" }, row.name), el("td", { class: "num" }, format(row.value, 4)), el("td", { class: "num" }, format(row.slope, 4))))))));
+  observe({ slopes: seen.table });
   get("before").replaceChildren(grid(seen.before));
   get("after").replaceChildren(grid(seen.after));
 });
@@ -88,10 +100,54 @@ const pool = latest(() => ask("activations/pool", pooling), (seen) => {
   const cells = get("grid").querySelectorAll("td");
   cells.forEach((td) => td.classList.remove("here"));
   for (const [row, column] of seen.places.flat()) cells[row * 4 + column].classList.add("here");
+  observe({ pooled: seen.max });
   get("max").replaceChildren(grid(seen.max));
   get("average").replaceChildren(grid(seen.average));
   get("global").replaceChildren(grid([[seen.global]]));
 });
+
+const learning = { usual: null, drifted: null };
+const share = (value) => `${format(100 * value, 1)} %`;
+const observe = tries([
+  {
+    ask: "Without batch normalisation, all values 3 lower, behind ReLU: how many values still learn?",
+    options: ["about as many", "fewer", "more"],
+    how: "Choose ReLU, look at “values that still learn”; then switch batch normalisation off and set “Added to them” to −3 or less.",
+    seen: ({ alive }) => {
+      if (alive === undefined || state.activation !== "ReLU") return null;
+      if (state.normalise && state.lift === 0) learning.usual = alive;
+      if (state.normalise || state.lift > -3 || learning.usual === null) return null;
+      learning.drifted = alive;
+      const change = alive - learning.usual;
+      return { right: change < -0.02 ? "fewer" : change > 0.02 ? "more" : "about as many", says: `${share(learning.usual)} before, ${share(alive)} now: what lies below 0 gets no gradient.` };
+    },
+  },
+  {
+    ask: "And when batch normalisation is switched on again, with the values still 3 lower?",
+    options: ["as many as before the shift", "still as few"],
+    how: "Do the first one, then switch batch normalisation on again.",
+    seen: ({ alive }) => {
+      if (alive === undefined || learning.drifted === null || !state.normalise || state.lift > -3) return null;
+      return { right: Math.abs(alive - learning.usual) < 0.02 ? "as many as before the shift" : "still as few", says: `${share(alive)}: it subtracts the mean, so that a shift of all values is gone.` };
+    },
+  },
+  {
+    ask: "At x = −2, through which activation does the largest gradient come back, whatever its sign?",
+    options: ["ReLU", "LeakyReLU", "GELU", "Swish"],
+    how: "Set x to −2 and compare the derivatives.",
+    seen: ({ slopes }) => {
+      if (!slopes || x !== -2) return null;
+      const most = slopes.reduce((a, b) => (Math.abs(b.slope) > Math.abs(a.slope) ? b : a));
+      return { right: most.name, says: slopes.map(({ name, slope }) => `${name} ${format(slope, 4)}`).join(", ") + "." };
+    },
+  },
+  {
+    ask: "A window of 3 × 3 with stride 1 on the grid of 4 × 4: how large is what is left?",
+    options: ["1 × 1", "2 × 2", "3 × 3"],
+    how: "Set Window to 3 and Stride to 1.",
+    seen: ({ pooled }) => (!pooled || pooling.window !== 3 || pooling.stride !== 1 ? null : { right: `${pooled.length} × ${pooled[0].length}`, says: "The same formula as for a convolution: ⌊(4 − 3) / 1⌋ + 1 = 2." }),
+  },
+]);
 
 async function start() {
   const names = (await ask("activations/curve", {})).names;

@@ -3,6 +3,7 @@
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, el, facts, format, get, slider } from "./draw.js";
 import { pickImage } from "./images.js";
+import { tries } from "./tries.js";
 
 const state = { image: null, key: "rotate_deg", strengths: {}, on: new Set(["crop_padding_px", "hflip", "brightness", "contrast"]), kind: "mixup", alpha: 1 };
 let transforms = [];
@@ -20,6 +21,7 @@ const one = latest(() => ask("augmentation/draw", { image: state.image.name, str
   get("original").closest("figure").hidden = false;
   get("draws").replaceChildren(...figures(answer));
   get("one-command").textContent = answer.command;
+  observe({ drawn: answer });
   const { meaning, title } = chosen();
   const off = state.strengths[state.key] === chosen().low;
   get("meaning").textContent = off ? `Off: nothing changes.` : `${title}: ${meaning.replaceAll("{x}", format(state.strengths[state.key]))}, drawn anew for every image. Below each draw: its mean difference from the original, as a share of the full range.${answer.grey && state.key === "saturation" ? " This image is grey: it has no saturation to change." : ""}`;
@@ -51,7 +53,51 @@ const mix = latest(() => ask("augmentation/mix", { kind: state.kind, alpha: stat
   const spread = state.alpha === 0 ? "α = 0 is off." : state.alpha < 0.7 ? "With a small α most mixtures are nearly one image." : state.alpha <= 1.3 ? "With α = 1 every λ from 0 to 1 is equally likely." : "With a large α most mixtures are half and half.";
   get("mix-says").textContent = `${what} λ ~ Beta(α, α), drawn for every image. ${spread} Shares of a label sum to 1; an image may meet itself.`;
   get("mix-command").textContent = answer.command;
+  observe({ mixed: answer });
 });
+
+const drawn = { at: "", from: "", images: null };
+const observe = tries([
+  {
+    ask: "Go to the next step and back again: will the eight draws be the same as before?",
+    options: ["the same", "others, they are random"],
+    how: "Press “Next step”, then set the step back to where it was.",
+    seen: ({ drawn: answer }) => {
+      if (!answer) return null;
+      const { seed, step } = seeds();
+      const rest = `${state.image.name} ${state.key} ${state.strengths[state.key]} ${seed}`;
+      if (drawn.from !== rest) Object.assign(drawn, { from: rest, images: { [step]: answer.images }, at: step });
+      const before = drawn.images[step];
+      const returned = before && drawn.at !== step;
+      drawn.at = step;
+      drawn.images[step] ??= answer.images;
+      if (!returned) return null;
+      return { right: before.every((url, index) => url === answer.images[index]) ? "the same" : "others, they are random", says: "A draw follows from the seed, the step and the place in the batch, and from nothing else: this is how a stopped run goes on as if it had not been stopped." };
+    },
+  },
+  {
+    ask: "Two images mixed by CutMix: what do the shares of their labels add up to?",
+    options: ["less than 1", "1", "2"],
+    how: "Choose CutMix, and add the shares under an image.",
+    seen: ({ mixed }) => {
+      if (!mixed || state.kind !== "cutmix") return null;
+      const sums = mixed.targets.map((row) => row.reduce((a, b) => a + b, 0));
+      const all = sums.every((one) => Math.abs(one - 1) < 1e-4);
+      return { right: all ? "1" : sums.some((one) => one > 1) ? "2" : "less than 1", says: `In each of the ${sums.length} mixtures: the label follows the area, and the two areas are the whole image.` };
+    },
+  },
+  {
+    ask: "With α = 0.1 instead of 1: what will most mixtures look like?",
+    options: ["half and half", "nearly one of the two images"],
+    how: "Set α to 0.1.",
+    seen: ({ mixed }) => {
+      if (!mixed || Math.abs(state.alpha - 0.1) > 1e-6) return null;
+      const largest = mixed.targets.map((row) => Math.max(...row));
+      const pure = largest.filter((one) => one > 0.8).length;
+      return { right: pure > largest.length / 2 ? "nearly one of the two images" : "half and half", says: `In ${pure} of ${largest.length} mixtures one label has more than 0.8.` };
+    },
+  },
+]);
 
 function choose(key) {
   state.key = key;

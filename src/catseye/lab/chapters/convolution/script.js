@@ -3,6 +3,7 @@
 import { ask, complain, latest, ready, Refused } from "./api.js";
 import { choices, editableGrid, el, format, get, grid, paintMap, scrolled, slider } from "./draw.js";
 import { pickImage } from "./images.js";
+import { tries } from "./tries.js";
 
 const EXAMPLE = { name: "example", title: "5 × 5 numbers", sketch: "1 2 3\n0 1 2\n1 0 1" };
 const state = { image: EXAMPLE, side: 48, kernel: [[[0]]], divisor: 1, as_network: false, stride: 1, padding: 0, dilation: 1, row: 0, column: 0 };
@@ -158,8 +159,37 @@ const slide = latest(() => ask("convolution/slide", asked()), (answer) => {
   get("place-number").textContent = `${Number(slider_.value) + 1} of ${rows * columns}`;
   const sum = answer.weights_sum;
   get("sum").textContent = Math.abs(sum) < 1e-6 ? "Its weights sum to 0: plain areas give 0." : `Its weights sum to ${format(sum)}${Math.abs(sum - 1) < 1e-6 ? ": plain areas stay as bright as they are." : "."}`;
+  observe();
   ready();
 });
+
+const onExample = (stride, padding) => state.image === EXAMPLE && state.kernel[0].length === 3 && state.dilation === 1 && state.stride === stride && state.padding === padding;
+const sizeNow = () => `${seen.formula.rows} × ${seen.formula.columns}`;
+const observe = tries([
+  {
+    ask: "The 5 × 5 numbers and a 3 × 3 kernel give a map of 3 × 3. What will stride 2 make of it?",
+    options: ["3 × 3", "2 × 2", "1 × 1"],
+    how: "With the 5 × 5 numbers, padding 0 and dilation 1, set Stride to 2.",
+    seen: () => (onExample(2, 0) ? { right: sizeNow(), says: `${get("formula").textContent.split("columns")[0].replace("rows", "").trim()}: the window fits at every second place.` } : null),
+  },
+  {
+    ask: "And a padding of 1 at stride 1?",
+    options: ["3 × 3", "5 × 5", "7 × 7"],
+    how: "Set Stride back to 1 and Padding to 1.",
+    seen: () => (onExample(1, 1) ? { right: sizeNow(), says: "As large as the image: a border of one zero for a kernel of three. Networks call it “same”." } : null),
+  },
+  {
+    ask: "The Gaussian kernel on an image: what will happen to its plain areas?",
+    options: ["they get brighter", "they get darker", "they stay as bright"],
+    how: "Choose an image above, and the Gaussian kernel.",
+    seen: () => {
+      const positive = state.kernel.flat(2).every((value) => value >= 0);
+      if (state.image === EXAMPLE || !positive || state.as_network || state.divisor === 1) return null;
+      const sum = seen.weights_sum;
+      return { right: Math.abs(sum - 1) < 1e-6 ? "they stay as bright" : sum > 1 ? "they get brighter" : "they get darker", says: `Its weights sum to ${format(sum)}: where all values are alike, the sum of the products is that value times ${format(sum)}.` };
+    },
+  },
+]);
 
 function showKernel() {
   get("kernel").replaceChildren(...state.kernel.map((table, channel) => {

@@ -180,6 +180,8 @@ def patches(bench: "Workbench", asked: Channel) -> Answer:
         shown_patches.append(
             {
                 "label": data.labels[one.image],
+                "row": one.row,
+                "column": one.column,
                 "value": one.value,
                 "box": _box_json(box),
                 "image": _png(pixels),

@@ -3,13 +3,35 @@
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, count, el, facts, format, get, paintMap, slider, svg } from "./draw.js";
 import { pickImage } from "./images.js";
+import { tries } from "./tries.js";
 
 const state = { image: null, network: "given", layer: null, channel: 0, row: 0, column: 0, method: "gradcam", target: null, strength: 0.6 };
 let flow = null;
 let map = null; // what ask("network/maps") said last
+let takeImage = null; // puts a file on the bench
+let wanted = null; // a place that a chosen patch has left for the maps of its image
 
 const asked = (more = {}) => ({ network: state.network, image: state.image.name, ...more });
 const shapeText = (shape) => shape.join(" × ");
+
+// Of a network or an image that is no longer chosen nothing is shown, however late it answers.
+const stamp = () => `${state.network} ${state.image?.name}`;
+const current = (work, show) => latest(async () => { const at = stamp(); return { at, answer: await work() }; }, ({ at, answer }) => { if (at === stamp()) show(answer); });
+const PARTS = ["totals", "flow", "maps", "field", "place-facts", "patches", "bars", "cam"];
+
+/** While a network is built: what was shown of the one before is gone, and the page says what it waits for. */
+function wait(text) {
+  get("busy").textContent = text;
+  get("busy").hidden = !text;
+  get("says").hidden = Boolean(text) || (flow?.trained ?? true);
+  for (const id of PARTS) {
+    get(id).setAttribute("aria-busy", String(Boolean(text)));
+    if (text) get(id).replaceChildren();
+  }
+  if (!text) return;
+  get("part").removeAttribute("src");
+  for (const id of ["layer", "maps-say", "patches-say", "decision-say", "cam-class", "cam-say"]) get(id).textContent = "";
+}
 
 const FEW = 16;
 const QUICK_MACS = 2e7; // 512 images through such a network take about a second
@@ -67,8 +89,14 @@ function choose(layer) {
   loadMaps();
 }
 
-const loadFlow = latest(() => ask("network/flow", { network: state.network }), (seen) => {
+const loadFlow = () => {
+  flow = null;
+  wait(`Building ${get("network").selectedOptions[0]?.textContent ?? "the network"} …`);
+  return showFlowOf();
+};
+const showFlowOf = current(() => ask("network/flow", { network: state.network }).catch((error) => { wait(""); throw error; }), (seen) => {
   flow = seen;
+  wait("");
   const select = get("network");
   select.replaceChildren(...seen.choices.map((one) => el("option", { value: one.value, selected: one.value === state.network }, one.title)));
   get("says").textContent = seen.says;
@@ -90,7 +118,7 @@ const loadFlow = latest(() => ask("network/flow", { network: state.network }), (
   loadDecision();
 });
 
-const loadMaps = latest(() => ask("network/maps", asked({ layer: state.layer })), (seen) => {
+const loadMaps = current(() => ask("network/maps", asked({ layer: state.layer })), (seen) => {
   map = seen;
   const line = flow.layers.find((layer) => layer.name === seen.layer);
   get("layer").textContent = seen.layer;
@@ -103,10 +131,13 @@ const loadMaps = latest(() => ask("network/maps", asked({ layer: state.layer }))
   const loudest = flat.indexOf(Math.max(...flat));
   state.row = Math.floor(loudest / strongest.values[0].length);
   state.column = loudest % strongest.values[0].length;
+  if (wanted) Object.assign(state, wanted);
+  wanted = null;
   get("maps").replaceChildren(...seen.maps.map(mapFigure));
   mark();
   forgetPatches();
   loadPlace();
+  observe({ strongest: seen.maps[0].channel });
 });
 
 function mapFigure(one) {
@@ -148,7 +179,7 @@ function mark() {
   }
 }
 
-const loadPlace = latest(() => ask("network/place", asked({ layer: state.layer, channel: state.channel, row: state.row, column: state.column })), (seen) => {
+const loadPlace = current(() => ask("network/place", asked({ layer: state.layer, channel: state.channel, row: state.row, column: state.column })), (seen) => {
   const [height, width] = [seen.gradient.length, seen.gradient[0].length];
   const { top, left, bottom, right, span } = seen.box;
   const heat = el("canvas", { class: "pixels heat", role: "img", "aria-label": "where the activation looks" });
@@ -163,6 +194,7 @@ const loadPlace = latest(() => ask("network/place", asked({ layer: state.layer, 
     ["can see", span ? `${span} × ${span} px` : "everything", `${format(100 * seen.share_of_pixels, 1)} % of the image`],
     ["half of its gradient lies in", `${format(seen.half_px, 0)} × ${format(seen.half_px, 0)} px`, "about the middle of that region"],
   ]);
+  observe({ span: span ?? Infinity });
 });
 
 /** Heat over an image: the hotter, the less of the image shows. */
@@ -174,7 +206,7 @@ function overlay(canvas, rows, strength) {
   pen.putImageData(image, 0, 0);
 }
 
-const loadDecision = latest(() => ask("network/decision", asked()), (seen) => {
+const loadDecision = current(() => ask("network/decision", asked()), (seen) => {
   get("bars").replaceChildren(...seen.bars.map((one) => {
     const name = el("button", { type: "button", class: "plain", "aria-label": `Where it sees ${one.name}` }, one.name);
     name.onclick = () => { state.target = one.index; loadCam(); };
@@ -186,7 +218,7 @@ const loadDecision = latest(() => ask("network/decision", asked()), (seen) => {
 });
 
 let heat = null;
-const loadCam = latest(() => ask("network/overlay", asked({ method: state.method, target: state.target })), (seen) => {
+const loadCam = current(() => ask("network/overlay", asked({ method: state.method, target: state.target })), (seen) => {
   heat = { rows: seen.heat, canvas: el("canvas", { class: "heat", role: "img", "aria-label": `where it sees ${seen.class}` }) };
   get("cam-class").textContent = seen.class;
   get("cam").replaceChildren(el("img", { src: seen.image, class: "pixels", alt: "the image as the network gets it" }), heat.canvas);
@@ -207,6 +239,65 @@ function forgetPatches() {
   if (flow.num_macs < QUICK_MACS) find();
 }
 
+const jump = (text, find) => el("button", { type: "button", class: "link", onclick: () => { const target = find(); target?.scrollIntoView({ block: "center" }); target?.focus({ preventScroll: true }); } }, text);
+const toLayer = (name) => jump(name, () => get("flow").querySelector("[aria-pressed=true]"));
+const toMap = (text) => jump(text, () => get("maps").querySelector(".map[aria-pressed=true]"));
+
+/** From a patch to the maps: its whole image on the bench, the same channel, the place that answered. */
+async function show(patch) {
+  const [head, content] = patch.image.split(",");
+  const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+  wanted = { row: patch.row, column: patch.column };
+  await takeImage([new File([bytes], "patch.png", { type: head.slice(5, head.indexOf(";")) })]);
+  get("maps-title").scrollIntoView({ block: "start" });
+}
+
+const spans = {}, strongestOf = {};
+const observe = tries([
+  {
+    ask: "One number of the first layer, and one of a later layer: which depends on more of the image?",
+    options: ["the first layer’s", "the later one’s", "both on as much"],
+    how: "Click the first layer in the flow, click into one of its maps, then do the same with the last layer that has maps.",
+    seen: ({ span }) => {
+      if (span === undefined) return null;
+      const withMaps = flow.layers.filter((layer) => layer.shape.length === 3 && layer.shape[1] > 1);
+      const at = withMaps.findIndex((layer) => layer.name === state.layer);
+      if (at < 0) return null;
+      (spans[flow.network] ??= {})[at] = span;
+      const known = Object.keys(spans[flow.network]).map(Number);
+      const later = Math.max(...known);
+      if (!known.includes(0) || later < 2) return null;
+      const [first, last] = [spans[flow.network][0], spans[flow.network][later]];
+      const words = (one) => (Number.isFinite(one) ? `${one} × ${one} px` : "everything");
+      return { right: last > first ? "the later one’s" : last < first ? "the first layer’s" : "both on as much", says: `${words(first)} at ${withMaps[0].name}, ${words(last)} at ${withMaps[later].name}: every window is laid on windows.` };
+    },
+  },
+  {
+    ask: "The same layer with another image: will the same channel be the strongest?",
+    options: ["the same channel", "another one"],
+    how: "Choose another image above, and compare the first map.",
+    seen: ({ strongest }) => {
+      if (strongest === undefined) return null;
+      const key = `${flow.network} ${state.layer}`;
+      const before = strongestOf[key];
+      strongestOf[key] = { image: state.image.name, title: state.image.title, channel: strongest };
+      if (!before || before.image === state.image.name) return null;
+      return { right: before.channel === strongest ? "the same channel" : "another one", says: `#${before.channel} for “${before.title}”, #${strongest} for “${state.image.title}”: a channel answers to what it has learned to look for.` };
+    },
+  },
+  {
+    ask: "In alexnet, which layers hold most of the parameters?",
+    options: ["the convolutions", "the dense layers"],
+    how: "Choose alexnet as the network (its weights take about 230 MB of memory).",
+    seen: () => {
+      if (!flow || flow.network !== "alexnet") return null;
+      const all = (kind) => flow.layers.filter((layer) => layer.kind.startsWith(kind)).reduce((sum, layer) => sum + layer.parameters, 0);
+      const [convolutions, dense] = [all("Conv"), all("Linear")];
+      return { right: dense > convolutions ? "the dense layers" : "the convolutions", says: `${count(dense)} in the dense layers, ${count(convolutions)} in the convolutions.` };
+    },
+  },
+]);
+
 async function start() {
   get("network").onchange = (event) => { state.network = event.target.value; loadFlow(); };
   get("all").onchange = showFlow;
@@ -214,12 +305,13 @@ async function start() {
   find = latest(
     () => { get("find").disabled = true; return ask("network/patches", { network: state.network, layer: state.layer, channel: state.channel }).finally(() => { get("find").disabled = false; }); },
     (seen) => {
-      get("patches-say").textContent = `Channel ${state.channel} of ${state.layer}: its highest values in ${count(seen.num_images)} images of ${seen.source}.`;
-      get("patches").replaceChildren(...seen.patches.map((one) => el("figure", {}, el("div", { class: "frame" }, el("img", { src: one.part, class: "pixels", alt: `part of an image of ${one.label}` })), el("figcaption", {}, one.label, el("br"), el("b", {}, format(one.value, 2))))));
+      get("patches-say").replaceChildren(toMap(`Channel ${state.channel}`), " of ", toLayer(state.layer), `: its highest values in ${count(seen.num_images)} images of ${seen.source}.`);
+      get("patches").replaceChildren(...seen.patches.map((one) => el("figure", {}, el("button", { type: "button", class: "patch", "aria-label": `Show the image of ${one.label} and this channel’s map of it`, onclick: () => show(one) }, el("img", { src: one.part, class: "pixels", alt: "" })), el("figcaption", {}, one.label, el("br"), el("b", {}, format(one.value, 2))))));
     },
   );
   get("find").onclick = () => find();
-  await pickImage(get("images"), (image) => {
+  get("layer").onclick = () => { const target = get("flow").querySelector("[aria-pressed=true]"); target?.scrollIntoView({ block: "center" }); target?.focus({ preventScroll: true }); };
+  takeImage = await pickImage(get("images"), (image) => {
     state.image = image;
     if (flow) { loadMaps(); loadDecision(); } else loadFlow();
   });

@@ -3,6 +3,7 @@
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, count, el, facts, format, get, grid, slider } from "./draw.js";
 import { pickImage } from "./images.js";
+import { tries } from "./tries.js";
 
 const NAMES = [["all", "Colour"], ["0", "R"], ["1", "G"], ["2", "B"]];
 const state = { image: null, top: 0, left: 0, side: 5, channel: "all", seen: null };
@@ -60,6 +61,7 @@ const look = latest(
       ["lowest, highest", `${seen.lowest}, ${seen.highest}`],
       [seen.means.length === 3 ? "mean R, G, B" : "mean", seen.means.map((one) => format(one, 1)).join(", ")],
     ]);
+    observe({ looked: seen });
     get("shift").textContent = `Move the image above by one pixel and ${format(100 * seen.changed_by_a_shift, 1)} % of its ${count(seen.num_values)} values change: to a dense layer, which knows a value only by its place in the row, that is another image.`;
   },
 );
@@ -128,8 +130,46 @@ const compare = latest(() => ask("pixels/compare", cost), (seen) => {
     bar(`Dense, ${count(cost.units)} units`, seen.dense.parameters, `${count(seen.num_values)} values × ${count(cost.units)} units = ${count(seen.dense.weights)} weights, + ${count(seen.dense.biases)} biases`, 1),
     bar(`Convolution, ${cost.filters} filters`, seen.convolution.parameters, `${cost.channels} channels × ${cost.kernel} × ${cost.kernel} × ${cost.filters} filters = ${count(seen.convolution.weights)} weights, + ${cost.filters} biases`, seen.convolution.parameters / seen.dense.parameters),
   );
+  observe({ costs: seen });
   get("cost-says").textContent = `The dense layer has ${count(Math.round(seen.times))} times as many, ${count(Math.round(seen.megabytes))} MB of them, and gives ${count(cost.units)} numbers; the convolution gives ${count(seen.convolution.outputs)}, still in rows and columns. Bars are to scale.`;
 });
+
+const sized = {};
+const times = (ratio) => (Math.abs(ratio - 1) < 0.02 ? "it stays the same" : Math.abs(ratio - 2) < 0.05 ? "twice as many" : Math.abs(ratio - 4) < 0.1 ? "four times as many" : `${format(ratio)} times as many`);
+/** Both layers at one side and at twice that side, all else equal, once the reader has had both. */
+function doubled(seen) {
+  const rest = `${cost.units} ${cost.filters} ${cost.kernel}`;
+  sized[`${rest} ${cost.side}`] = seen;
+  return [sized[`${rest} ${cost.side / 2}`], seen];
+}
+const observe = tries([
+  {
+    ask: "How many numbers will each pixel of a handwritten digit have?",
+    options: ["1", "3"],
+    how: "Choose one of the digits above and read its shape.",
+    seen: ({ looked }) => (looked && state.image.name.startsWith("digit") ? { right: String(looked.shape[0]), says: `Its shape is (${looked.shape.join(", ")}): ${looked.shape[0] === 1 ? "one channel, grey" : "three channels"}.` } : null),
+  },
+  {
+    ask: "An image twice as wide and twice as high: what happens to the parameters of the dense layer?",
+    options: ["it stays the same", "twice as many", "four times as many"],
+    how: "In “What the first layer costs”, set the image to 128 px a side, then to 256.",
+    seen: ({ costs }) => {
+      if (!costs) return null;
+      const [before, after] = doubled(costs);
+      return before ? { right: times(after.dense.parameters / before.dense.parameters), says: `${count(before.dense.parameters)} at ${cost.side / 2} px, ${count(after.dense.parameters)} at ${cost.side} px: a weight for every pixel.` } : null;
+    },
+  },
+  {
+    ask: "And to those of the convolution?",
+    options: ["it stays the same", "twice as many", "four times as many"],
+    how: "The same: 128 px a side, then 256.",
+    seen: ({ costs }) => {
+      if (!costs) return null;
+      const [before, after] = doubled(costs);
+      return before ? { right: times(after.convolution.parameters / before.convolution.parameters), says: `${count(after.convolution.parameters)} at both sizes: the same kernels slide further.` } : null;
+    },
+  },
+]);
 
 async function start() {
   const example = await ask("pixels/example");

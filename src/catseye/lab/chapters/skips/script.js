@@ -4,6 +4,7 @@ import { ask, complain, latest, ready } from "./api.js";
 import { chart, power, short } from "./chart.js";
 import { choices, facts, get, slider } from "./draw.js";
 import { drawBlock } from "./blocks.js";
+import { tries } from "./tries.js";
 
 const state = { depth: 50, norm: false, initialisation: "pytorch", steps: 20, when: "start", what: "signal" };
 const depth = get("depth");
@@ -14,7 +15,7 @@ let found = null;
 const question = (steps) => ({ depth: state.depth, norm: state.norm, initialisation: state.initialisation, steps });
 
 // Before training first: two passes, at once. Then the steps, which take their time.
-const start = latest(() => ask("skips/measure", question(0)), (answer) => { found = answer; show(); ready(); });
+const start = latest(() => ask("skips/measure", question(0)), (answer) => { found = answer; show(); ready(); observe(); });
 const whole = latest(() => ask("skips/measure", question(state.steps)), (answer) => { found = answer; show(); });
 // Without normalisation neither learns in so few steps, so the race is run with it, as in the paper.
 const race = latest(() => ask("skips/measure", { ...question(state.steps), norm: true }), (answer) => { learned(answer); say("Measured."); });
@@ -89,6 +90,29 @@ function verdict(plain, residual) {
   };
   return `Without skips, at ${found.depth} layers, ${words(plain)}. With skips, ${words(residual)}.`;
 }
+
+const deep = {};
+const observe = tries([
+  {
+    ask: "With 10 layers instead of 50: how much of the gradient arrives at the first layer of the plain network?",
+    options: ["a larger share", "a smaller share", "the same share"],
+    how: "Look at 50 layers without batch normalisation, then turn the depth to 10.",
+    seen: () => {
+      if (state.norm) return null;
+      const key = state.initialisation;
+      deep[`${key} ${found.depth}`] = found.plain.start.share;
+      const [at10, at50] = [deep[`${key} 10`], deep[`${key} 50`]];
+      if (found.depth !== 10 || at50 === undefined) return null;
+      return { right: at10 > 2 * at50 ? "a larger share" : at10 < at50 / 2 ? "a smaller share" : "the same share", says: `${short(at10)} of it at 10 layers, ${short(at50)} at 50: the factor of one layer is taken once for every layer.` };
+    },
+  },
+  {
+    ask: "With batch normalisation, at 50 layers: does the plain network still lose its gradient?",
+    options: ["yes, less than a hundredth arrives", "no, a hundredth or more arrives"],
+    how: "At 50 layers, switch batch normalisation to “with”.",
+    seen: () => (!state.norm || found.depth !== 50 ? null : { right: found.plain.start.share < 0.01 ? "yes, less than a hundredth arrives" : "no, a hundredth or more arrives", says: `${short(found.plain.start.share)} of it arrives without skips, ${short(found.residual.start.share)} with. Every layer is brought back to its scale; see above which of both learns.` }),
+  },
+]);
 
 depth.oninput = () => {
   state.depth = depth.valueAsNumber;

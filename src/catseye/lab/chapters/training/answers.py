@@ -1,8 +1,12 @@
 """What chapter 6 asks: train LeNet-5 on handwritten digits and watch it, one run at a time.
 
-The run is that of `catseye train digits` with the same settings; the command is shown beside it.
+The run is that of `catseye train digits` with the same settings; the command is shown beside it. The page opens on a
+recorded one: recorded.json, the events of such a run, written by `python -m docs.recorded_run`.
 """
 
+import json
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,6 +20,7 @@ from catseye.lab.networks import Shown, leave
 from catseye.lab.questions import Answer, Asked, Nothing, Question
 from catseye.manifest import Manifest
 from catseye.models import registry
+from catseye.settings.merge import load_settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +34,7 @@ AUGMENTATIONS: dict[str, dict[str, float]] = {
     "shifts": {**_NONE, "augment.crop_padding_px": 3},
     "strong": {**_NONE, "augment.crop_padding_px": 3, "augment.rotate_deg": 15.0, "augment.erase": 0.3},
 }
+RECORDED = Path(__file__).parent / "recorded.json"
 RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
 """Where each optimizer learns well on digits: what the page starts from."""
 
@@ -91,6 +97,35 @@ def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
     return Shown(MODEL, model, spec, manifest.classes, temperature, trained=True, says=says, data=DATA)
 
 
+def recorded(bench: "Workbench", asked: Nothing) -> Answer:
+    """A run of this page that was recorded: what was asked, where and when, and its events."""
+    content: Answer = json.loads(RECORDED.read_text(encoding="utf-8"))
+    return content
+
+
+def lowest_smoothed(smoothing: float, num_classes: int) -> float:
+    """The cross-entropy that no network can go below where labels are smoothed: the entropy of the targets themselves.
+
+    >>> round(lowest_smoothed(0.1, 10), 3), lowest_smoothed(0.0, 10)
+    (0.5, 0.0)
+    """
+    rest = smoothing / num_classes
+    shares = [1 - smoothing + rest] + [rest] * (num_classes - 1)
+    return 0.0 - sum(share * math.log(share) for share in shares if share > 0 and share != 1)
+
+
+def reasons(bench: "Workbench", asked: Start) -> Answer:
+    """Why the training loss of this run lies above its validation loss: what only training does, from its settings."""
+    settings = load_settings("quick", values=asked.settings)
+    smoothing = settings.training.label_smoothing
+    return {
+        "smoothing": smoothing,
+        "lowest_loss": lowest_smoothed(smoothing, len(load_builtin(DATA).classes)),
+        "dropout": settings.model.dropout or 0.0,
+        "augmentation": asked.augmentation,
+    }
+
+
 def stop(bench: "Workbench", asked: Nothing) -> Answer:
     """End the run at its next step; what it has told so far stays on the page."""
     watched = bench.kept("training")
@@ -135,6 +170,8 @@ def digits(bench: "Workbench", asked: Digits) -> Answer:
 QUESTIONS = {
     "begin": Question(Nothing, begin),
     "preview": Question(Start, preview),
+    "recorded": Question(Nothing, recorded),
+    "reasons": Question(Start, reasons),
     "run": Question(Start, answer_run),
     "stop": Question(Nothing, stop),
     "digits": Question(Digits, digits),

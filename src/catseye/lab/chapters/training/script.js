@@ -2,6 +2,7 @@
 
 import { ask, calm, complain, latest, ready, watch } from "./api.js";
 import { chart, short } from "./chart.js";
+import { tries } from "./tries.js";
 import { choices, count, el, format, get, paintMap, tint } from "./draw.js";
 
 const RATES = [0.0003, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100];
@@ -11,6 +12,8 @@ const runs = [];
 let facts = null;
 let running = null;
 let abort = null;
+let recorded = null; // the run that was recorded, run 0
+let playing = 0;
 
 const drawLoss = chart(get("loss"));
 const drawAccuracy = chart(get("accuracy"));
@@ -33,7 +36,8 @@ const preview = latest(() => ask("training/preview", asked()), (answer) => { if 
 
 function start() {
   calm();
-  const run = { number: runs.length + 1, asked: asked(), steps: [], epochs: [], last: null };
+  if (playing) showEnd();
+  const run = { number: runs.length, asked: asked(), steps: [], epochs: [], last: null };
   run.title = `run ${run.number}: ${run.asked.optimizer}, ${run.asked.lr}${run.asked.augmentation === "none" ? "" : `, ${run.asked.augmentation}`}`;
   running = run;
   buttons();
@@ -43,6 +47,61 @@ function start() {
     end: () => finish(run),
     refused: (error) => { run.refused = true; complain(error); },
   });
+}
+
+const quiet = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const PLAYED_S = 12; // however long the recording took
+
+/** Play the recording from its start: the same events as those of a run of one's own, at their own intervals. */
+function play() {
+  stopPlaying();
+  Object.assign(recorded, { steps: [], epochs: [], last: null });
+  chooseRuns(recorded);
+  document.documentElement.dataset.playing = "yes";
+  const events = recorded.events;
+  const [from, to] = [events.find((one) => one.kind === "begin").at_s, events.findLast((one) => one.kind === "epoch").at_s];
+  let next = 0;
+  const began = performance.now();
+  playing = setInterval(() => {
+    const at = from + ((performance.now() - began) / 1000) * ((to - from) / PLAYED_S);
+    while (next < events.length && (events[next].at_s <= at || at >= to)) takeRecorded(events[next++]);
+    get("replay-progress").value = Math.min(1, (at - from) / (to - from));
+    if (next >= events.length) stopPlaying();
+  }, 60);
+}
+
+function stopPlaying() {
+  clearInterval(playing);
+  playing = 0;
+  document.documentElement.dataset.playing = "no";
+  get("replay").textContent = "Play it again";
+}
+
+function showEnd() {
+  stopPlaying();
+  Object.assign(recorded, { steps: [], epochs: [], last: null });
+  const { events } = recorded;
+  for (const event of events.filter((one) => one.kind === "epoch").slice(0, -1)) recorded.epochs.push(event);
+  chooseRuns(recorded);
+  for (const event of [events.findLast((one) => one.kind === "epoch"), events.at(-1)]) takeRecorded(event);
+  get("replay-progress").value = 1;
+}
+
+function takeRecorded(event) {
+  const tell = (text) => { get("recorded-says").textContent = text; };
+  const whole = recorded.num_epochs;
+  if (event.kind === "step") tell(`Epoch ${event.epoch} of ${whole}: loss ${format(event.loss, 3)}, ${percent(event.accuracy)} right while training`);
+  else if (event.kind === "epoch") {
+    recorded.epochs.push(event);
+    look(recorded, event);
+    curves();
+    table();
+  } else if (event.kind === "end") {
+    recorded.last = event;
+    const { made_on: on, versions } = recorded.from;
+    tell(`${percent(event.accuracy)} of ${count(event.num_images)} test digits right, with 95 % certainty ${percent(event.low)} to ${percent(event.high)}. Recorded on ${on} with catseye ${versions.catseye} and torch ${versions.torch}; every number is that run’s own. Below, start yours beside it.`);
+    table();
+  }
 }
 
 function take(run, event) {
@@ -69,6 +128,25 @@ function take(run, event) {
   }
 }
 
+/** Why the training loss lies above: what only training does, in this run's settings. */
+async function explain(run) {
+  const place = get("above");
+  const { train_loss: train, val_loss: val } = run.epochs.at(-1).row;
+  const why = run.reasons ??= await ask("training/reasons", run.asked);
+  if (shown()[0] !== run) return;
+  if (!run.marked) { run.marked = true; curves(); return; }
+  const reasons = [
+    why.smoothing ? `label smoothing of ${format(why.smoothing)} spreads the target, so that it cannot fall below ${format(why.lowest_loss, 3)} (dotted line)` : null,
+    why.augmentation !== "none" ? `it is measured on augmented images (${why.augmentation}), which are harder` : null,
+    why.dropout ? `dropout switches off ${percent(why.dropout)} of the head’s inputs` : null,
+    "it is the mean over an epoch in which the weights still changed, validation comes at its end",
+  ].filter(Boolean);
+  place.hidden = false;
+  place.textContent = train > val
+    ? `Why is the training loss (${format(train, 3)}) above the validation loss (${format(val, 3)})? Not because the network knows new images better: ${reasons.join("; ")}. Validation has none of this.`
+    : `Here the training loss (${format(train, 3)}) lies below the validation loss (${format(val, 3)}), although ${reasons.join("; ")}: it fits its training images better than new ones.`;
+}
+
 function finish(run) {
   running = null;
   abort = null;
@@ -80,6 +158,7 @@ function finish(run) {
   else say(`Stopped after ${run.epochs.length} ${run.epochs.length === 1 ? "epoch" : "epochs"}.`);
   curves();
   table();
+  observe({ run, runs });
 }
 
 const say = (text) => { get("state").textContent = text; };
@@ -148,11 +227,12 @@ function shown() {
 function curves() {
   const chosen = shown();
   const lines = (...pairs) => chosen.flatMap((run, index) => pairs.map(([key, kind, name]) => ({
-    name: `${name}, run ${run.number}`, kind: `${kind}${index ? " beside" : ""}`, x: run.epochs.map((one) => one.row.epoch), y: run.epochs.map((one) => one.row[key] ?? NaN),
+    name: `${name}, ${run.number ? `run ${run.number}` : "recorded"}`, kind: `${kind}${index ? " beside" : ""}`, x: run.epochs.map((one) => one.row.epoch), y: run.epochs.map((one) => one.row[key] ?? NaN),
   })));
   const last = Math.max(1, ...chosen.map((run) => run.num_epochs ?? 1));
   const x = { label: "epoch", whole: true, min: last > 1 ? 1 : 0, max: last };
-  drawLoss({ label: "Loss after each epoch", lines: lines(["train_loss", "b", "training"], ["val_loss", "a", "validation"]), x, y: { label: "loss", min: 0 }, marks: [{ y: Math.log(10), name: "guessing" }] });
+  drawLoss({ label: "Loss after each epoch", lines: lines(["train_loss", "b", "training"], ["val_loss", "a", "validation"]), x, y: { label: "loss", min: 0 }, marks: [{ y: Math.log(10), name: "guessing" }, ...(chosen[0]?.reasons?.smoothing ? [{ y: chosen[0].reasons.lowest_loss, name: "lowest possible in training" }] : [])] });
+  if (chosen[0]?.epochs.length) explain(chosen[0]).catch(complain);
   drawAccuracy({ label: "Accuracy after each epoch", lines: lines(["train_accuracy", "b", "training"], ["val_accuracy", "a", "validation"]), x, y: { label: "right", min: 0, max: 1, percent: true } });
 }
 
@@ -168,7 +248,7 @@ function chooseRuns(run) {
     get(id).value = value;
   };
   fill("one", String(run.number), false);
-  fill("other", before, true);
+  fill("other", before === String(run.number) ? "" : before, true);
   curves();
   table();
 }
@@ -176,7 +256,7 @@ function chooseRuns(run) {
 function table() {
   if (!runs.length) return;
   const best = (run) => Math.max(0, ...run.epochs.map((one) => one.row.val_accuracy));
-  const rows = runs.map((run) => el("tr", {}, el("th", { scope: "row" }, String(run.number)), el("td", {}, run.asked.optimizer), el("td", { class: "num" }, String(run.asked.lr)), el("td", {}, run.asked.augmentation),
+  const rows = runs.map((run) => el("tr", {}, el("th", { scope: "row" }, run.number ? String(run.number) : "recorded"), el("td", {}, run.asked.optimizer), el("td", { class: "num" }, String(run.asked.lr)), el("td", {}, run.asked.augmentation),
     el("td", { class: "num" }, `${run.epochs.length} of ${run.asked.epochs}`), el("td", { class: "num" }, run.epochs.length ? format(run.epochs.at(-1).row.train_loss, 3) : "–"), el("td", { class: "num" }, run.epochs.length ? percent(best(run)) : "–"),
     el("td", { class: "num" }, run.last?.kind === "end" ? percent(run.last.accuracy) : { stopped: "stopped", failed: "failed" }[run.last?.kind] ?? "learning")));
   const head = ["run", "optimizer", "rate", "augmentation", "epochs", "training loss", "best validation", "test"];
@@ -188,8 +268,47 @@ function table() {
   const [a, b] = [one, other].map((run) => run.epochs[at - 1].row);
   const changed = ["lr", "optimizer", "augmentation", "seed", "epochs"].filter((key) => one.asked[key] !== other.asked[key]);
   const points = 100 * (a.val_accuracy - b.val_accuracy);
-  get("difference").textContent = `After ${at} ${at === 1 ? "epoch" : "epochs"} run ${one.number} has a validation loss of ${format(a.val_loss, 3)} and run ${other.number} of ${format(b.val_loss, 3)}; run ${one.number} is ${points === 0 ? "equal in accuracy" : `${short(Math.abs(points))} points ${points > 0 ? "better" : "worse"}`}. Different: ${changed.length ? changed.map((key) => `${key} ${other.asked[key]} → ${one.asked[key]}`).join(", ") : "nothing"}.`;
+  const named = (run) => (run.number ? `run ${run.number}` : "the recorded run");
+  get("difference").textContent = `After ${at} ${at === 1 ? "epoch" : "epochs"} ${named(one)} has a validation loss of ${format(a.val_loss, 3)} and ${named(other)} of ${format(b.val_loss, 3)}; ${named(one)} is ${points === 0 ? "equal in accuracy" : `${short(Math.abs(points))} points ${points > 0 ? "better" : "worse"}`}. Different: ${changed.length ? changed.map((key) => `${key} ${other.asked[key]} → ${one.asked[key]}`).join(", ") : "nothing"}.`;
 }
+
+const same = (a, b) => a.epochs.length === b.epochs.length && a.epochs.every((one, index) => one.row.val_loss === b.epochs[index].row.val_loss);
+const controls = (run) => JSON.stringify(run.asked);
+const observe = tries([
+  {
+    ask: "A learning rate of 10 with SGD, a hundred times the usual: what will the validation loss do?",
+    options: ["fall faster", "stay at guessing (2.3) or above"],
+    how: "Set the optimizer to SGD, the learning rate to 10, 3 epochs, and start.",
+    seen: ({ run }) => {
+      if (run.asked.optimizer !== "sgd" || run.asked.lr < 10) return null;
+      const last = run.epochs.at(-1)?.row.val_loss;
+      if (run.last?.kind === "failed") return { right: "stay at guessing (2.3) or above", says: `The run was ended: ${run.last.error}.` };
+      if (last === undefined) return null;
+      return { right: last < 1.5 ? "fall faster" : "stay at guessing (2.3) or above", says: `After ${run.epochs.length} ${run.epochs.length === 1 ? "epoch" : "epochs"} it is ${format(last, 3)}: every step goes too far. Chapter 9 shows why.` };
+    },
+  },
+  {
+    ask: "With strong augmentation (shifts, turns, erasing): will the accuracy while training lie above or below that on validation images?",
+    options: ["above", "below"],
+    how: "Choose “shifts, turns, erasing”, a learning rate at which it learns, 5 epochs, and start.",
+    seen: ({ run }) => {
+      const row = run.epochs.at(-1)?.row;
+      if (run.asked.augmentation !== "strong" || !row || row.val_accuracy < 0.5) return null;
+      return { right: row.train_accuracy > row.val_accuracy ? "above" : "below", says: `${percent(row.train_accuracy)} of the changed training images, ${percent(row.val_accuracy)} of the unchanged validation images.` };
+    },
+  },
+  {
+    ask: "The same controls and the same seed, once more: how alike will the two runs be?",
+    options: ["equal in every digit", "alike, not equal", "different"],
+    how: "Start two runs of your own without changing anything in between.",
+    seen: ({ run, runs: all }) => {
+      const twin = all.find((one) => one !== run && one.number && controls(one) === controls(run) && one.epochs.length === run.epochs.length && run.epochs.length);
+      if (!twin) return null;
+      const apart = Math.max(...run.epochs.map((one, index) => Math.abs(one.row.val_loss - twin.epochs[index].row.val_loss)));
+      return { right: same(run, twin) ? "equal in every digit" : apart < 0.05 ? "alike, not equal" : "different", says: `Their validation losses differ by ${apart === 0 ? "0" : short(apart)} at most: every random choice follows from the seed.` };
+    },
+  },
+]);
 
 get("lr").max = RATES.length - 1;
 get("lr").oninput = () => { setRate(RATES[get("lr").valueAsNumber]); preview(); };
@@ -197,6 +316,8 @@ choices(get("optimizer"), "Optimizer", [["sgd", "SGD"], ["adam", "Adam"], ["adam
 choices(get("augmentation"), "Augmentation", AUGMENTATIONS, state.augmentation, (value) => { state.augmentation = value; preview(); });
 get("epochs").oninput = get("seed").oninput = () => preview();
 get("start").onclick = start;
+get("replay").onclick = play;
+get("to-end").onclick = showEnd;
 get("stop").onclick = () => { get("stop").disabled = true; say("Stopping at the next step …"); ask("training/stop").catch(complain); };
 get("one").onchange = get("other").onchange = () => { curves(); table(); };
 addEventListener("pagehide", () => abort?.());
@@ -214,5 +335,9 @@ ask("training/begin").then((found) => {
     paintMap(canvas, kernel[0], { colours: "signed", low: -largest, high: largest });
     return canvas;
   }));
-  return preview();
+  return Promise.all([ask("training/recorded"), preview()]);
+}).then(([found]) => {
+  recorded = { number: 0, title: `recorded: ${found.asked.optimizer}, ${found.asked.lr}, ${found.asked.augmentation}`, asked: found.asked, events: found.events, from: found, num_epochs: found.asked.epochs, steps: [], epochs: [], last: null };
+  runs.push(recorded);
+  if (quiet) showEnd(); else play();
 }).catch(complain).finally(ready);

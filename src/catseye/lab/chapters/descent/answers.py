@@ -1,0 +1,67 @@
+"""What chapter 9 asks: the heights of the slice, and the paths of the three optimizers from one start."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from catseye.lab.chapters.descent.maths import ACROSS, ALONG, NUM_IMAGES, OPTIMIZERS, LossSlice
+from catseye.lab.one_thread import one_thread
+from catseye.lab.questions import Answer, Asked, Nothing, Question
+
+if TYPE_CHECKING:
+    from catseye.lab.bench import Workbench
+
+GRID = (65, 37)  # places along and across
+
+
+def landscape(bench: "Workbench", asked: Nothing) -> Answer:
+    """The network learns once; its slice is measured at every place of a grid."""
+    return bench.once("descent:landscape", lambda: _ground(_slice(bench)))
+
+
+def _slice(bench: "Workbench") -> LossSlice:
+    with one_thread():
+        return bench.once("descent:slice", LossSlice)
+
+
+def _ground(found: LossSlice) -> Answer:
+    with one_thread():
+        heights = found.heights(np.linspace(*ALONG, GRID[0]), np.linspace(*ACROSS, GRID[1]))
+    return {
+        "along": list(ALONG),
+        "across": list(ACROSS),
+        "heights": np.round(heights, 4).tolist(),
+        "num_parameters": found.num_parameters,
+        "num_images": NUM_IMAGES,
+        "first": [found.distance, 0.0],
+        "curvature": found.across_curvature,
+        "optimizers": [{"name": name, "title": title} for name, (title, _) in OPTIMIZERS.items()],
+    }
+
+
+class Descend(Asked):
+    """Where the ball starts, and with which learning rate."""
+
+    lr: float = Field(default=0.1, gt=0, le=100)
+    along: float = Field(default=5.0, ge=ALONG[0], le=ALONG[1])
+    across: float = Field(default=1.0, ge=ACROSS[0], le=ACROSS[1])
+    steps: int = Field(default=60, ge=1, le=200)
+
+
+def answer_paths(bench: "Workbench", asked: Descend) -> Answer:
+    """All three, step by step."""
+    found = _slice(bench)
+    with bench.lock, one_thread():  # functional_call lays weights into the one module: one path at a time
+        paths = {name: found.descend(name, asked.lr, (asked.along, asked.across), asked.steps) for name in OPTIMIZERS}
+    return {
+        name: {
+            "points": np.round(path.points, 5).tolist(),
+            "losses": np.round(path.losses, 6).tolist(),
+            "left_at": path.left_at,
+        }
+        for name, path in paths.items()
+    }
+
+
+QUESTIONS = {"landscape": Question(Nothing, landscape), "paths": Question(Descend, answer_paths)}
