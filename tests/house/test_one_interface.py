@@ -19,7 +19,7 @@ CLI = Path(catseye.__file__).parent / "cli"
 # Where a verb's words, joined by underscores, are not the function's name.
 OTHER_NAMES = {
     "explain_cam": "explain", "models": "list_models", "settings": "list_settings",
-    "lab": "open_lab", "review": "open_review", "label": "open_labels",
+    "lab": "open_lab", "review": "open_review", "label": "open_labels", "teach": "open_teach",
 }  # fmt: skip
 # `class` is a word of Python's own.
 OTHER_OPTIONS = {"class": "target"}

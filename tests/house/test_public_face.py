@@ -17,13 +17,13 @@ NAMES = [
     "deploy_compose", "deploy_docker", "deploy_kubernetes", "deploy_kubernetes_job", "deploy_lambda", "deploy_slurm",
     "embed", "evaluate", "explain", "explain_feature_maps", "explain_gradient_flow", "explain_kernels",
     "explain_receptive_field", "export", "info", "list_models", "list_settings", "load", "lr_find", "open_lab",
-    "open_labels", "open_review", "open_run", "predict", "preprocess", "search", "serve", "show_batch", "summary",
-    "timeline", "train",
+    "open_labels", "open_review", "open_run", "open_teach", "predict", "preprocess", "search", "serve", "show_batch",
+    "summary", "timeline", "train",
 ]  # fmt: skip
 EVERYWHERE = {"--debug", "--json", "--help"}
 FLAGS = {
     "check": {
-        "--group-by", "--fail-on", "--out", "--data-dir", "--no-cache",
+        "--group-by", "--fail-on", "--out", "--data-dir", "--no-cache", "--deep",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "train": {
@@ -54,6 +54,7 @@ FLAGS = {
     },
     "review": {"--out", "--who", "--layout", "--host", "--port", "--open", "--device", "--data-dir"},
     "label": {"--classes", "--out", "--who", "--host", "--port", "--open", "--device"},
+    "teach": {"--classes", "--out", "--host", "--port", "--open", "--device"},
     "embed": {"--out", "--pretrained", "--layout", "--device", "--data-dir"},
     "search": {"--top", "--model", "--device"},
     "lab": {"--host", "--port", "--open", "--timeline"},

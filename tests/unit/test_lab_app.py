@@ -320,3 +320,38 @@ def test_the_lab_listens_on_this_machine_only():
         serve_lab(None, print, host="0.0.0.0")
     with pytest.raises(UsageError, match="give the run it was exported from"):
         serve_lab("model.onnx", print)
+
+
+def test_chapter_9_is_the_page_of_teach(monkeypatch):
+    from catseye.http.limits import Limits
+    from catseye.http.logs import Log
+    from catseye.lab.app import LabApplication
+    from catseye.lab.bench import Workbench
+    from catseye.review import teach_command
+    from catseye.review.app import TeachPages
+    from catseye.review.teach_desk import TeachDesk
+    from tests.unit.test_teach import make_frozen
+
+    opened = []
+
+    def teach_pages():
+        opened.append(1)
+        return TeachPages(TeachDesk(make_frozen(), ("a", "b"), None), Limits(), Log(quiet=True))
+
+    monkeypatch.setattr(teach_command, "teach_pages", teach_pages)
+    app = LabApplication(Workbench(None, None), Limits(), Log(quiet=True))
+
+    async def ask_all():
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8100") as client:
+            page = await client.get("/teach/")
+            assert "Hold" in (await client.get("/teach/static/teach.js")).text
+            assert "catseye teach" in page.text
+            state = await client.post("/teach/api/state", json={})
+            assert [one["name"] for one in state.json()["classes"]] == ["a", "b"]
+            foreign = await client.post("/teach/api/state", json={}, headers={"sec-fetch-site": "cross-site"})
+            assert foreign.status_code == 403
+            assert 'href="/teach/"' in (await client.get("/")).text
+
+    asyncio.run(ask_all())
+    assert opened == [1]

@@ -17,11 +17,12 @@ from catseye.errors import UsageError
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
 from catseye.review.app import ReviewPages
-from catseye.review.command import PagePlace, serve_labels, serve_review
+from catseye.review.command import serve_labels, serve_review
 from catseye.review.desk import Desk
 from catseye.review.items import Mistake, make_queue
 from catseye.review.log import CorrectionLog
 from catseye.review.material import Material, held_out_answers
+from catseye.review.place import PagePlace
 
 EACH = 20
 FLIPPED = (3, 27)  # of class 0 and of class 1, each with the other's label

@@ -19,6 +19,7 @@ the file of its group; heavy imports happen inside the verbs, so that `catseye -
     export.py    export, bench, info
     serve.py     serve
     review.py    review, label
+    teach.py     teach
     embed.py     embed, search
     models.py    models, summary
     settings.py  settings
@@ -46,6 +47,7 @@ from catseye.cli import (
     review,
     serve,
     settings,
+    teach,
     train,
 )
 from catseye.cli.endings import end_with
@@ -66,6 +68,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     serve.serve_verb,
     review.review_verb,
     review.label_verb,
+    teach.teach_verb,
     embed.embed_verb,
     embed.search_verb,
     lab.lab_verb,

@@ -31,6 +31,9 @@ def check_verb(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write check.json and check.html here.", show_default=False)
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compare features too: unlike their class, alike in another framing.")
+    ] = False,
     layout: Layout = "auto",
     image_column: ImageColumn = "",
     label_column: LabelColumn = "",
@@ -50,6 +53,7 @@ def check_verb(
     with stderr.status("listing images", spinner="line") as status:
         verdict = catseye.check(
             data,
+            deep=deep,
             group_by=group_by,
             out=out,
             data_dir=data_dir,

@@ -63,7 +63,12 @@ _VALUES = {
     "PREFIX": "--root-path",
     "ORIGIN": "--cors-origin",
 }
-_OF_ONE_VERB = {("summary", "--input"): "CxHxW", ("label", "--classes"): "NAME,NAME…", ("embed", "--out"): "FILE"}
+_OF_ONE_VERB = {
+    ("summary", "--input"): "CxHxW",
+    ("label", "--classes"): "NAME,NAME…",
+    ("teach", "--classes"): "NAME,NAME…",
+    ("embed", "--out"): "FILE",
+}
 _METAVAR_OF = {option: word for word, options in _VALUES.items() for option in options.split()}
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "check": ("catseye check photos", "catseye check photos --out findings --fail-on error"),
@@ -82,6 +87,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "serve": ("catseye serve insects/export/model.onnx", "catseye serve model.onnx --port 9000 --workers 2 --watch"),
     "review": ("catseye review insects", "catseye review photos --out corrections.csv"),
     "label": ("catseye label new --classes ants,bees",),
+    "teach": ("catseye teach --classes cup,pen,hand",),
     "embed": ("catseye embed insects photos", "catseye embed --pretrained photos --out features.parquet"),
     "search": ("catseye search features.npz new/1.jpg --top 20",),
     "lab": ("catseye lab", "catseye lab insects"),

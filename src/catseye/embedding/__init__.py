@@ -11,4 +11,5 @@ evaluation (the k-NN line of a report), review, lab and `catseye embed`, `catsey
     teaching.py     labels from few decisions: what to ask next, what to propose
     walks.py        both walks, from a model and DATA, for a program and for cli
     search.py       the walk behind `catseye search`
+    deep_check.py   `catseye.check`: what features tell besides what every look at an image does
 """

@@ -26,17 +26,32 @@ MAX_STEPS = 200
 class LinearHead:
     """Multinomial logistic regression on features of one spread and one length.
 
-    `mean`, `scale` (F,), `weight` (K, F), `bias` (K,). A class without images has a bias of minus infinity.
+    `mean`, `scale` (F,), `weight` (K, F), `bias` (K,). A class without images has a bias of minus infinity. Without
+    `one_length` the features keep their lengths, and the head is one linear layer: see `as_layer`.
     """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    one_length: bool = True
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Shape: (N, F) -> (N, K)."""
-        return np.asarray(scaled_rows(features, self.mean, self.scale) @ self.weight.T + self.bias, np.float32)
+        rows = _rows(features, self.mean, self.scale, self.one_length)
+        return np.asarray(rows @ self.weight.T + self.bias, np.float32)
+
+    def as_layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weight (K, F) and bias (K,) of the linear layer on plain features that gives the same logits.
+
+        Raises:
+            ValueError: its features are brought to one length, which no linear layer does.
+
+        """
+        if self.one_length:
+            raise ValueError("a head on features of one length is no linear layer; train it with one_length=False")
+        weight = self.weight.astype(np.float64) / self.scale
+        return weight.astype(np.float32), (self.bias - weight @ self.mean).astype(np.float32)
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Shape: (N, F) -> (N, K)."""
@@ -49,8 +64,11 @@ def train_head(
     num_classes: int,
     *,
     spread: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    one_length: bool = True,
 ) -> LinearHead:
     """Fit a head. `spread` is mean and scale of the features, where more images than the labelled ones tell them.
+
+    The linear algebra keeps to one thread: the matrices are small, and other threads serve the page meanwhile.
 
     Raises:
         UsageError: all images are of one class.
@@ -58,17 +76,18 @@ def train_head(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     present = np.unique(labels)
     if len(present) < 2:
         raise UsageError(f"a head needs images of two classes; got {len(labels)} of one")
     mean, scale = spread or spread_of(features)
-    rows, basis = scaled_rows(features, mean, scale), None
-    if 2 * len(rows) < rows.shape[1]:
-        # With a penalty on its length the best weight lies in the span of the rows: the same fit in fewer dimensions.
-        left, sizes, basis = np.linalg.svd(rows, full_matrices=False)
-        rows = left * sizes
-    with warnings.catch_warnings():
+    rows, basis = _rows(features, mean, scale, one_length), None
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
+        if 2 * len(rows) < rows.shape[1]:
+            # With a penalty on its length the best weight lies in the span of the rows: the same fit, fewer dimensions.
+            left, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+            rows = left * sizes
         warnings.simplefilter("ignore", ConvergenceWarning)  # so near the best, the last steps change no answer
         fitted = LogisticRegression(C=STRENGTH / features.shape[1], max_iter=MAX_STEPS).fit(rows, labels)
     found = fitted.coef_ if basis is None else fitted.coef_ @ basis
@@ -78,7 +97,7 @@ def train_head(
         weight[present[1]], bias[present] = found[0], (0.0, fitted.intercept_[0])
     else:
         weight[present], bias[present] = found, fitted.intercept_
-    return LinearHead(mean, scale, weight, bias)
+    return LinearHead(mean, scale, weight, bias, one_length)
 
 
 def spread_of(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -98,6 +117,15 @@ def scaled_rows(
     Shape: (N, F) -> (N, F).
     """
     return unit_rows((features - mean) / scale) * np.float32(features.shape[1] ** 0.5)
+
+
+def _rows(
+    features: NDArray[np.float32], mean: NDArray[np.float32], scale: NDArray[np.float32], one_length: bool
+) -> NDArray[np.float32]:
+    """Shape: (N, F) -> (N, F)."""
+    if one_length:
+        return scaled_rows(features, mean, scale)
+    return np.asarray((features - mean) / scale, np.float32)
 
 
 def draw_folds(

@@ -13,7 +13,7 @@ import starlette.requests
 import starlette.responses
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Route, Router
 
 from catseye.errors import CatseyeError, ImageError, MissingDependency
 from catseye.http import bodies, refusals
@@ -37,7 +37,7 @@ class LocalPages:
         self.buffered_bytes = 0
         self._router = Router([], redirect_slashes=False)
 
-    def open(self, routes: Sequence[Route]) -> None:
+    def open(self, routes: Sequence[BaseRoute]) -> None:
         """The addresses that are answered."""
         self._router = Router(routes, redirect_slashes=False)
 
@@ -147,6 +147,7 @@ def require_own_page(request: Request, name: str) -> None:
         raise Refusal(403, "foreign-host", f"the {name} answers at 127.0.0.1 and localhost only; got another host name")
     origin = request.headers.get(b"origin", b"").decode("latin-1")
     site = request.headers.get(b"sec-fetch-site", b"none")
-    crossed = site not in (b"none", b"same-origin") and request.scope["path"].startswith(("/api", "/image"))
+    path = request.scope["path"]  # with what an application is mounted under
+    crossed = site not in (b"none", b"same-origin") and ("/api" in path or "/image" in path)
     if crossed or (origin and origin != f"http://{host}"):
         raise Refusal(403, "foreign-page", f"the {name} answers its own pages only; got a request from another site")

@@ -6,6 +6,7 @@ Starlette finds the function for an address and streams; limits and refusals are
 """
 
 import json
+import threading
 from collections.abc import Iterator
 from functools import partial
 from urllib.parse import parse_qs
@@ -13,10 +14,11 @@ from urllib.parse import parse_qs
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.routing import BaseRoute, Mount
 
 from catseye.errors import CatseyeError
 from catseye.http import bodies
-from catseye.http.bodies import Request
+from catseye.http.bodies import Receive, Request, Scope, Send
 from catseye.http.images import one_image
 from catseye.http.limits import Limits
 from catseye.http.local_pages import LocalPages, page_route, parse_question, send_page
@@ -38,13 +40,31 @@ class LabApplication(LocalPages):
     def __init__(self, bench: Workbench, limits: Limits, log: Log) -> None:
         super().__init__("lab", "its chapters are listed at /", limits, log)
         self.bench = bench
-        routes = [page_route(path, partial(send_page, page), "GET", "HEAD") for path, page in read_pages().items()]
+        routes: list[BaseRoute] = [
+            page_route(path, partial(send_page, page), "GET", "HEAD") for path, page in read_pages().items()
+        ]
         routes.append(page_route("/api/images", self._images, "GET", "POST"))
         routes.append(page_route("/image/{name:path}", self._image, "GET"))
         for chapter in CHAPTERS:
             path = f"/api/{chapter.name}/{{name:path}}"
             routes.append(page_route(path, partial(self._ask, chapter.name), "GET", "POST"))
+        self._teaching: LocalPages | None = None
+        self._opening = threading.Lock()
+        routes.append(Mount("/teach", app=self._teach))
         self.open(routes)
+
+    async def _teach(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Chapter 9: the page of `catseye teach`, whose network is opened when it is first asked for."""
+        pages = await run_in_threadpool(self._open_teaching)
+        await pages(scope, receive, send)
+
+    def _open_teaching(self) -> LocalPages:
+        with self._opening:
+            if self._teaching is None:
+                from catseye.review.teach_command import teach_pages  # it imports torch
+
+                self._teaching = teach_pages()
+            return self._teaching
 
     async def _images(self, request: Request) -> Response:
         if request.scope["method"] == "GET":

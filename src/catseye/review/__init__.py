@@ -1,9 +1,12 @@
 """Putting labels right: the page that asks a person, and the file of what was decided.
 
 Enters: a run or DATA. Leaves: corrections.csv, which `catseye train --corrections` applies. `catseye review`,
-`catseye label`; on loopback only. Only the cli imports it.
+`catseye label`; on loopback only. And `catseye teach`, where a camera gives the images and a run folder is what leaves.
+The cli and the lab, which shows
+the page of teach as its chapter 9, import it.
 
-    command.py      the walks behind both verbs
+    command.py      the walks behind review and label
+    place.py        where a page is opened, and the loop that shows it
     app.py          the routes
     log.py          the file of decisions: appended, synced, held against a second page
     material.py     what is known of the images before anybody is asked
@@ -11,5 +14,9 @@ Enters: a run or DATA. Leaves: corrections.csv, which `catseye train --correctio
     desk.py         one review: questions, decisions, what they are worth
     label_desk.py   one labelling: what is asked next, what is proposed
     heat.py         where a run sees a class, over the image
-    static/         two pages, their scripts, one style sheet
+    teach_command.py  the walk behind teach
+    teach_desk.py   one lesson: frames, what is learnt from them, live answers
+    taught.py       a head on frozen features as a whole network
+    kept.py         what was taught, as a run folder
+    static/         three pages, their scripts, their style sheets
 """

@@ -1,7 +1,7 @@
-"""The pages of review and label as an ASGI application, on loopback only.
+"""The pages of review, label and teach as ASGI applications, on loopback only.
 
 Enters: requests of a browser on this machine. Leaves: pages, JSON, images. What a page asks is checked by pydantic and
-answered by the desk, in a thread. Called by command.py.
+answered by the desk, in a thread. Called by command.py and teach_command.py.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
 from catseye.errors import UsageError
+from catseye.http import bodies
 from catseye.http.bodies import Request
+from catseye.http.images import one_image
 from catseye.http.limits import Limits
 from catseye.http.local_pages import LocalPages, page_route, send_page
 from catseye.http.logs import Log
@@ -23,6 +25,7 @@ from catseye.http.static_files import StaticFile, html, read_static
 from catseye.review.desk import Desk
 from catseye.review.heat import Heat
 from catseye.review.label_desk import LabelDesk
+from catseye.review.teach_desk import TeachDesk
 from catseye.serving.page import FOLDER as SERVING_FILES
 
 _HERE = Path(__file__).parent / "static"
@@ -40,6 +43,14 @@ class _Numbered(_Question):
 class _Decision(_Numbered):
     kind: Literal["keep", "relabel", "drop", "unsure", "merge"]
     label: str = Field(default="", max_length=500)
+
+
+class _Named(_Question):
+    name: str = Field(max_length=500)
+
+
+class _NamedAnew(_Numbered):
+    name: str = Field(max_length=500)
 
 
 class _Nothing(_Question):
@@ -90,6 +101,42 @@ class LabelPages(LocalPages):
         self.open(_shared_routes(self, "label", desk, asked))
 
 
+class TeachPages(LocalPages):
+    """Everything the page of `catseye teach` asks. Its addresses are relative, so the lab can show it below its own."""
+
+    def __init__(self, desk: TeachDesk, limits: Limits, log: Log) -> None:
+        super().__init__("teach", "its page is at /", limits, log)
+        self.desk = desk
+        asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
+            "state": (_Nothing, lambda _: desk.state()),
+            "add": (_Named, lambda one: desk.add(one.name)),
+            "rename": (_NamedAnew, lambda one: desk.rename(one.number, one.name)),
+            "forget": (_Numbered, lambda one: desk.forget(one.number)),
+            "learn": (_Nothing, lambda _: desk.learn()),
+            "keep": (_Nothing, lambda _: desk.keep()),
+            "export": (_Nothing, lambda _: desk.export()),
+        }
+        routes = _question_routes(self, "teach", asked)
+        routes.append(page_route("/api/record/{number:int}", self._record, "POST"))
+        routes.append(page_route("/api/answer", self._answer, "POST"))
+        self.open([*routes, page_route("/image/{digest}", self._image, "GET")])
+
+    async def _record(self, request: Request, number: int) -> Response:
+        return json_response(await run_in_threadpool(self.desk.record, number, await self._frame(request)))
+
+    async def _answer(self, request: Request) -> Response:
+        return json_response(await run_in_threadpool(self.desk.answer, await self._frame(request)))
+
+    async def _frame(self, request: Request) -> bytes:
+        with bodies.body_held(self, request):
+            body = await bodies.read_body(request, self.limits, self)
+            return one_image(request.content_type, body, self.limits)
+
+    async def _image(self, request: Request, digest: str) -> Response:
+        content, kind = await run_in_threadpool(self.desk.image, digest)
+        return Response(content, 200, kind, _IMAGE_HEADERS)
+
+
 def _shared_routes(
     pages: LocalPages,
     name: str,
@@ -99,6 +146,15 @@ def _shared_routes(
     async def image(request: Request, index: int, side: int) -> Response:
         content, kind = await run_in_threadpool(source.image, index, side)
         return Response(content, 200, kind, _IMAGE_HEADERS)
+
+    routes = _question_routes(pages, name, asked)
+    return [*routes, page_route("/image/{index:int}/{side:int}", image, "GET")]
+
+
+def _question_routes(
+    pages: LocalPages, name: str, asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]]
+) -> list[Route]:
+    """The files of a page, and what it asks."""
 
     async def answer(shape: type[_Question], reply: Callable[[Any], Any], request: Request) -> Response:
         question = _as_question(shape, await pages.json_body(request))
@@ -110,7 +166,7 @@ def _shared_routes(
     routes += [
         page_route(f"/api/{word}", partial(answer, shape, reply), "POST") for word, (shape, reply) in asked.items()
     ]
-    return [*routes, page_route("/image/{index:int}/{side:int}", image, "GET")]
+    return routes
 
 
 def _file_route(path: str, file: StaticFile) -> Route:

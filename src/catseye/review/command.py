@@ -4,11 +4,11 @@ Called by cli. Everything slow happens before the page opens: looks, copies, fea
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
 from catseye.classifier import softmax
 from catseye.counting import agree, count
@@ -21,12 +21,8 @@ from catseye.embedding.features import read_features
 from catseye.errors import CatseyeError, UsageError, refuse_unknown_options
 from catseye.evaluation.measure import measure
 from catseye.files import StrPath
-from catseye.http.limits import LOOPBACK, Limits
-from catseye.http.listening import Stopping, listen, run_loop
-from catseye.http.local_pages import LocalPages
+from catseye.http.limits import Limits
 from catseye.http.logs import Log
-from catseye.http.rules import Rules
-from catseye.http.sockets import address, bind
 from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
 from catseye.review.app import LabelPages, ReviewPages
 from catseye.review.desk import Desk
@@ -34,38 +30,23 @@ from catseye.review.heat import Heat
 from catseye.review.items import Mistake, count_kinds, make_queue
 from catseye.review.label_desk import LabelDesk
 from catseye.review.log import CorrectionLog
-from catseye.review.material import Say, gather_material, list_data
+from catseye.review.material import gather_material, list_data
+from catseye.review.place import (
+    PageOptions,
+    PagePlace,
+    Ready,
+    Say,
+    page_place,
+    print_place,
+    require_loopback,
+    say_no_word,
+    show_pages,
+)
 from catseye.runs import open_run
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
 from catseye.settings.reading import reading_values
 from catseye.settings.schema import DataSettings
-
-FINISH_S = 5
-Ready = Callable[[dict[str, Any]], None]
-
-
-class PageOptions(TypedDict, total=False):
-    """What else the pages take by name."""
-
-    host: str
-    device: str
-    data_dir: StrPath | None
-    ready: Ready
-    tell: Say
-
-
-@dataclass(frozen=True)
-class PagePlace:
-    """Where a page is opened, and with what: address, file of decisions, who decides."""
-
-    out: Path
-    host: str = "127.0.0.1"
-    port: int = 8200
-    open_browser: bool = False
-    who: str = ""
-    device: str = "auto"
-    data_dir: Path | None = None
 
 
 def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, settings: DataSettings | None = None) -> int:
@@ -75,7 +56,7 @@ def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, setti
         CatseyeError: images, run, file or address cannot be used.
 
     """
-    _require_loopback(place.host)
+    require_loopback(place.host)
     run = open_run(source) if (Path(source) / "settings.toml").is_file() else None
     reading = settings or DataSettings()
     if run is not None:
@@ -98,7 +79,7 @@ def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, setti
         desk = Desk(material, queue, log, source if run is None else str(run.path))
         server_log = Log(quiet=True)
         pages = ReviewPages(desk, heat, Limits(), server_log)
-        return _show_pages(pages, place, ready, server_log, {"questions": len(queue), "says": count_kinds(queue)})
+        return show_pages(pages, place, ready, server_log, {"questions": len(queue), "says": count_kinds(queue)})
 
 
 def _mistakes_of(opened: OpenedModel, names: list[str]) -> list[Mistake]:
@@ -121,7 +102,7 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
         CatseyeError: images, file or address cannot be used.
 
     """
-    _require_loopback(place.host)
+    require_loopback(place.host)
     if len(set(classes)) < 2:
         raise UsageError(f"labelling needs two classes or more; got {', '.join(classes)!r}; say --classes cat,dog")
     with closing(CorrectionLog(place.out, place.who)) as log:
@@ -136,7 +117,7 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
         pages = LabelPages(desk, Limits(), server_log)
         num, decided = len(desk.numbers), len(desk.teaching.decided)
         said = f"{decided:,} of {count(num, 'image')} {agree(num, 'is', 'are')} decided"
-        return _show_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": said})
+        return show_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": said})
 
 
 def open_review(
@@ -160,9 +141,9 @@ def open_review(
     """
     refuse_unknown_options(options, PageOptions)
     reading = {key.removeprefix("data."): value for key, value in reading_values({"layout": layout}).items()}
-    place = _place_of(out, port, open, who, options)
+    place = page_place(out, port, open, who, options)
     settings = DataSettings.model_validate(reading)
-    ready, say = options.get("ready") or _print_place, options.get("tell") or _say_no_word
+    ready, say = options.get("ready") or print_place, options.get("tell") or say_no_word
     return serve_review(os.fspath(data), place, ready, say, settings=settings)
 
 
@@ -185,22 +166,9 @@ def open_labels(
 
     """
     refuse_unknown_options(options, PageOptions)
-    place = _place_of(out, port, open, who, options)
-    ready, say = options.get("ready") or _print_place, options.get("tell") or _say_no_word
+    place = page_place(out, port, open, who, options)
+    ready, say = options.get("ready") or print_place, options.get("tell") or say_no_word
     return serve_labels(Path(folder), tuple(dict.fromkeys(classes)), place, ready, say)
-
-
-def _place_of(out: StrPath, port: int, browser: bool, who: str, options: PageOptions) -> PagePlace:
-    host, device, folder = options.get("host", "127.0.0.1"), options.get("device", "auto"), options.get("data_dir")
-    return PagePlace(Path(out), host, port, browser, who, device, Path(folder) if folder else None)
-
-
-def _print_place(facts: dict[str, Any]) -> None:
-    print(facts["address"], flush=True)
-
-
-def _say_no_word(line: str) -> None:
-    """For callers who want to hear nothing."""
 
 
 def _same_images(keep: Path, names: list[str], sha256: str) -> bool:
@@ -211,33 +179,3 @@ def _same_images(keep: Path, names: list[str], sha256: str) -> bool:
     except CatseyeError:
         return False
     return found.origin["sha256"] == sha256 and set(found.names) <= set(names) and len(found.names) > 0.9 * len(names)
-
-
-def _require_loopback(host: str) -> None:
-    if host not in LOOPBACK:
-        raise UsageError(
-            f"these pages are for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
-            "to see them from elsewhere: ssh -L 8200:localhost:8200 THIS-MACHINE"
-        )
-
-
-def _show_pages(pages: LocalPages, place: PagePlace, ready: Ready, log: Log, facts: dict[str, Any]) -> int:
-    listener = bind(place.host, place.port)
-    where = address(listener)
-
-    def say() -> None:
-        ready({"address": where, "file": str(place.out), **facts})
-        if place.open_browser:
-            import webbrowser
-
-            webbrowser.open(where)
-
-    async def run() -> int:
-        await listen(pages, listener, Rules(pages.limits), log, say, Stopping(drain_s=0.0, finish_s=FINISH_S))
-        return 0
-
-    try:
-        return run_loop(run())
-    finally:
-        listener.close()
-        log.close()

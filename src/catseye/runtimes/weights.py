@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from catseye.classifier import softmax
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.files import StrPath
 from catseye.machine.devices import choose_device
+from catseye.manifest import Manifest
 from catseye.runs import load_hashed_model
-from catseye.runtimes.model_file import OpenedModel, OpenSettings, image_and_answers
+from catseye.runtimes.model_file import Ask, OpenedModel, OpenSettings, image_and_answers
 
 
 def open_weights(path: StrPath, wish: OpenSettings) -> OpenedModel:
@@ -32,6 +33,32 @@ def open_weights(path: StrPath, wish: OpenSettings) -> OpenedModel:
     manifest = manifest.model_copy(update={"input_kind": None})  # it says what a graph takes, and here is none
     if wish.threads:
         torch.set_num_threads(wish.threads)
+
+    extra = ["familiarity"] if hasattr(network, "familiarity") else []
+    inputs, outputs = image_and_answers(manifest, ("prediction", "probability", *extra))
+    return OpenedModel(
+        path=Path(path),
+        format="safetensors",
+        runtime=f"torch {torch.__version__}",
+        manifest=manifest,
+        num_bytes=num_bytes,
+        sha256=digest,
+        ask=ask_network(network, manifest, where),
+        inputs=inputs,
+        outputs=outputs,
+        operators={},
+        num_parameters=sum(tensor.numel() for tensor in network.state_dict().values()),
+        computed_by="torch",
+        device=str(where),
+        network=network,
+    )
+
+
+def ask_network(network: nn.Module, manifest: Manifest, where: torch.device) -> Ask:
+    """The way to ask a network in evaluation mode that keeps the house's contract.
+
+    Its answers by name: prediction, probability, familiarity where it has that, features.
+    """
 
     def ask(pixels: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
@@ -48,21 +75,4 @@ def open_weights(path: StrPath, wish: OpenSettings) -> OpenedModel:
             arrays["probability"] = softmax(arrays["prediction"], manifest.temperature).astype(np.float32)
         return [arrays[name] for name in names]
 
-    extra = ["familiarity"] if hasattr(network, "familiarity") else []
-    inputs, outputs = image_and_answers(manifest, ("prediction", "probability", *extra))
-    return OpenedModel(
-        path=Path(path),
-        format="safetensors",
-        runtime=f"torch {torch.__version__}",
-        manifest=manifest,
-        num_bytes=num_bytes,
-        sha256=digest,
-        ask=ask,
-        inputs=inputs,
-        outputs=outputs,
-        operators={},
-        num_parameters=sum(tensor.numel() for tensor in network.state_dict().values()),
-        computed_by="torch",
-        device=str(where),
-        network=network,
-    )
+    return ask

@@ -1,7 +1,8 @@
 """`catseye check`: every image looked at, every rule asked, one verdict. No torch.
 
-Enters: DATA. Leaves: `Verdict`, and check.json and check.html where a folder is given. Called by cli; `data/prepare.py`
-takes `make_verdict`, for the rules that need no look at every image.
+Enters: DATA. Leaves: `Verdict`, and check.json and check.html where a folder is given. Called by
+`embedding/deep_check.py`, the function that users call; `data/prepare.py` takes `make_verdict`, for the rules that need
+no look at every image.
 """
 
 import json
@@ -45,6 +46,7 @@ class CheckOptions(ReadingOptions, total=False):
 
     tell: Callable[[str], None] | None
     settings: DataSettings | None
+    further: Callable[[DataFacts], list[Finding]] | None
 
 
 def check(
@@ -63,6 +65,7 @@ def check(
     `split_column` and `group_column`. `group_by` is a regular expression on file names: images with the same first
     group belong together. Writes check.json and check.html to `out`. `fail_on` ("error" or "warning") makes an error of
     such a finding. `tell` hears what is being done. `settings` choose layout and columns in one object.
+    `further` finds more (embedding/deep_check.py, which is `catseye.check`).
 
     Raises:
         DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression, or an option is wrong.
@@ -104,6 +107,8 @@ def check(
     sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
     facts = DataFacts(images, readable, sides, equal, related, twins)
     findings = [*blank, *fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
+    if (further := options.get("further")) is not None:
+        findings += further(facts)
     if twins.crowded:
         findings.append(
             Finding(

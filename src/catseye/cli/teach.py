@@ -1,0 +1,61 @@
+"""`catseye teach`: a page with a camera, on which a person teaches a network a few classes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catseye.cli.options import Device, several
+from catseye.cli.places import require_model
+from catseye.cli.printing import asked, cell, print_json, stderr, tell
+
+
+def teach_verb(
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A run whose features are used; published weights if left out."),
+    ] = None,
+    classes: Annotated[
+        list[str],
+        typer.Option("--classes", metavar="NAME,NAME…", help="Their names; the page can change them."),
+    ] = ["class 1,class 2,class 3"],  # noqa: B006 - typer copies it
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run folder to keep it in.", show_default="runs/DATE-taught"),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8300,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    device: Device = "auto",
+) -> None:
+    """Teach a few classes with a camera: hold to record, see the answers live, export what was learnt."""
+    if model is not None:
+        require_model(model, "give a run folder, or leave it out for published weights")
+    import catseye
+
+    with stderr.status("opening the network", spinner="line") as status:
+
+        def ready(facts: dict[str, Any]) -> None:
+            status.stop()
+            if asked.json:
+                print_json(facts)
+                return
+            tell(f"features: {cell(facts['backbone'])}")
+            tell(f"{facts['address']}  the camera page; Ctrl-C ends it", bold=True)
+            tell("nothing leaves this machine, and nothing is written until you keep the model")
+
+        code = catseye.open_teach(
+            model,
+            classes=several(classes),
+            out=out,
+            host=host,
+            port=port,
+            open=open_browser and not asked.json,
+            device=device,
+            ready=ready,
+            tell=lambda said: status.update(cell(said)),
+        )
+    if code:
+        raise typer.Exit(code)

