@@ -322,7 +322,7 @@ def test_the_lab_listens_on_this_machine_only():
         serve_lab("model.onnx", print)
 
 
-def test_chapter_9_is_the_page_of_teach(monkeypatch):
+def test_chapter_11_is_the_page_of_teach(monkeypatch):
     from catseye.http.limits import Limits
     from catseye.http.logs import Log
     from catseye.lab.app import LabApplication

@@ -27,7 +27,7 @@ is a generator is streamed as server-sent events, one for each value: `watch("tr
 is first asked: chapters 1 to 3 work where torch is not installed. What a page has trained is put on the bench for
 chapter 4 by `networks.leave`.
 
-Chapter 9 is the page of `catseye teach` (review/), mounted at /teach/.
+Chapter 11 is the page of `catseye teach` (review/), mounted at /teach/.
 
 This room shows what explanation, training and serving compute, and calls them by name. Only the cli imports it.
 """

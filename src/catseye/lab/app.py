@@ -54,7 +54,7 @@ class LabApplication(LocalPages):
         self.open(routes)
 
     async def _teach(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Chapter 9: the page of `catseye teach`, whose network is opened when it is first asked for."""
+        """Chapter 11: the page of `catseye teach`, whose network is opened when it is first asked for."""
         pages = await run_in_threadpool(self._open_teaching)
         await pages(scope, receive, send)
 

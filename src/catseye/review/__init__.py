@@ -3,7 +3,7 @@
 Enters: a run or DATA. Leaves: corrections.csv, which `catseye train --corrections` applies. `catseye review`,
 `catseye label`; on loopback only. And `catseye teach`, where a camera gives the images and a run folder is what leaves.
 The cli and the lab, which shows
-the page of teach as its chapter 9, import it.
+the page of teach as its chapter 11, import it.
 
     command.py      the walks behind review and label
     place.py        where a page is opened, and the loop that shows it
