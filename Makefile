@@ -29,10 +29,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/pytest $(PARALLEL) tests/house
 
-# A file of tests stays in one process, so that what it trains is trained once; the longest come first (tests/order.py).
-# A process that dies ends the tests with the name of the one that ended it. LEAVE_OUT=tests/house: they ran already.
+# A file of tests stays in one process, so that what it trains is trained once. LEAVE_OUT=tests/house: they ran already.
 LEAVE_OUT ?=
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -rs
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile -rs
 test: setup
 	$(BIN)/pytest $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
 

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from catseye.preprocess import Preprocessing
-from tests.order import LONGEST
 
 # Batches are tiny in tests: one thread is fastest, also when several processes share the machine. Read by torch
 # when it is first imported, and by every process that a test starts.
@@ -30,14 +29,7 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
-TESTS = Path(__file__).parent
 WriteImages = Callable[..., Path]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first; within a file, and among all others, nothing changes."""
-    place = {TESTS / name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def random_pixels(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:

@@ -8,7 +8,6 @@ import subprocess
 
 from tests.house.rules import FILES, ROOT, SOURCE, hold, tree
 from tests.house.test_floors import FLOORS
-from tests.order import LONGEST
 
 PYTHON_FILES = [
     path.relative_to(ROOT).as_posix()
@@ -95,11 +94,6 @@ def test_make_targets_in_the_documents_exist():
 def test_recipes_state_their_command():
     for path in (SOURCE / "settings" / "recipes").glob("*.toml"):
         assert "# Command:" in path.read_text(), path.name
-
-
-def test_the_files_of_tests_that_come_first_are_there():
-    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
-    assert len(set(LONGEST)) == len(LONGEST)
 
 
 def test_no_room_without_a_name():
