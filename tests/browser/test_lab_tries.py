@@ -283,8 +283,9 @@ def test_chapter_10(open_page):
 def test_a_word_tells_what_it_means_by_pointer_and_by_key(open_page):
     page = open_page("activations", viewport={"width": 360, "height": 740})
     word = page.locator("button.term", has_text="γ").first
-    word.focus()
+    word.focus()  # which scrolls to it
     sync_api.expect(page.locator("#tip")).to_contain_text("scale of batch normalisation")
+    sync_api.expect(page.locator("#tip")).to_be_visible()
     box = page.locator("#tip").bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 360

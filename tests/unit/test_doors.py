@@ -72,7 +72,7 @@ def test_an_address_that_fails_is_named(folder):
     with doors.served(folder) as address:
         with pytest.raises(DataError, match="cannot be fetched"):
             open_source(f"{address}/nothing.csv")
-        with pytest.raises(DataError, match=r"a list, \.csv or \.parquet"):
+        with pytest.raises(DataError, match=r"a list \(\.csv, \.jsonl or \.parquet\)"):
             open_source(f"{address}/ant/00.png")
         (folder / "two.csv").write_text("path,label\nant/00.png,ant\nbee/missing.png,bee\n")
         try:

@@ -50,7 +50,7 @@ def test_ctrl_c_ends_with_130(verb, wrapped, command, model, monkeypatch):
     homes = {
         "evaluate": "catseye.evaluation.evaluate.evaluate",
         "export": "catseye.exporting.export.export",
-        "check": "catseye.data.check.check.check",
+        "check": "catseye.embedding.deep_check.check",
         "predict": "catseye.prediction.answers.load",
     }
     monkeypatch.setattr(homes[verb], pressed, raising=False)

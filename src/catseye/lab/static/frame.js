@@ -3,6 +3,7 @@
 const menu = document.getElementById("menu");
 const list = document.getElementById("menu-list");
 const tip = document.getElementById("tip");
+let shown = null; // the word that the tip explains
 
 function openMenu(open) {
   menu.setAttribute("aria-expanded", String(open));
@@ -19,6 +20,7 @@ addEventListener("keydown", (event) => {
 
 /** The explanation under its word, within the screen; it stays while the pointer is on it. */
 function showTip(button) {
+  shown = button;
   tip.textContent = document.getElementById(button.getAttribute("aria-describedby")).textContent;
   tip.hidden = false;
   const word = button.getBoundingClientRect(), box = tip.getBoundingClientRect();
@@ -29,6 +31,7 @@ function showTip(button) {
 }
 
 function hideTip() {
+  shown = null;
   tip.hidden = true;
 }
 
@@ -38,6 +41,10 @@ for (const button of document.querySelectorAll(".term")) {
   button.onblur = hideTip;
 }
 tip.onpointerleave = () => { if (!document.activeElement.matches(".term")) hideTip(); };
-addEventListener("scroll", hideTip, { passive: true });
+// A word that the Tab key reaches is scrolled to: its explanation goes with it.
+addEventListener("scroll", () => {
+  if (shown && (shown === document.activeElement || shown.matches(":hover"))) showTip(shown);
+  else hideTip();
+}, { passive: true });
 document.querySelector(".top [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 if (!document.querySelector("main .opening")) document.documentElement.dataset.ready = "yes"; // a page to read
