@@ -21,6 +21,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is a
 Trust = Annotated[
     bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
 ]
+# Of pages on which a person works.
+PageHost = Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")]
+PagePort = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")]
+PageOpen = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")]
 
 
 def _switch_cache_off(asked: bool) -> None:

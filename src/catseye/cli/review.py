@@ -5,14 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import DataDir, Device, Layout, several
+from catseye.cli.options import DataDir, Device, Layout, PageHost, PageOpen, PagePort, several
 from catseye.cli.places import is_model, require_data, require_out_file
 from catseye.cli.printing import asked, cell, next_step, print_json, stderr, tell
 from catseye.errors import UsageError
 
-Host = Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")]
-Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")]
 Who = Annotated[str, typer.Option("--who", help="Who decides, for the file; the name of this user if left out.")]
 
 
@@ -23,9 +20,9 @@ def review_verb(
     ),
     who: Who = "",
     layout: Layout = "auto",
-    host: Host = "127.0.0.1",
-    port: Port = 8200,
-    open_browser: Open = True,
+    host: PageHost = "127.0.0.1",
+    port: PagePort = 8200,
+    open_browser: PageOpen = True,
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
@@ -73,9 +70,9 @@ def label_verb(
         Path, typer.Option("--out", metavar="FILE", help="The list to write; train takes it as DATA.")
     ] = Path("labels.csv"),
     who: Who = "",
-    host: Host = "127.0.0.1",
-    port: Port = 8200,
-    open_browser: Open = True,
+    host: PageHost = "127.0.0.1",
+    port: PagePort = 8200,
+    open_browser: PageOpen = True,
     device: Device = "auto",
 ) -> None:
     """Label a folder with few decisions: the page proposes, and asks about the image that teaches most."""

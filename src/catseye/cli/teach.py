@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from catseye.cli.options import Device, several
+from catseye.cli.options import Device, PageHost, PageOpen, PagePort, several
 from catseye.cli.places import require_model
 from catseye.cli.printing import asked, cell, print_json, stderr, tell
 
@@ -23,11 +23,9 @@ def teach_verb(
         Path | None,
         typer.Option("--out", metavar="DIR", help="The run folder to keep it in.", show_default="runs/DATE-taught"),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8300,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    host: PageHost = "127.0.0.1",
+    port: PagePort = 8300,
+    open_browser: PageOpen = True,
     device: Device = "auto",
 ) -> None:
     """Teach a few classes with a camera: hold to record, see the answers live, export what was learnt."""
