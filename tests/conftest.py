@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -30,6 +31,14 @@ settings.register_profile(
 settings.load_profile("house")
 
 WriteImages = Callable[..., Path]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """Say how a process that ran tests ended; xdist does not."""
+    if error:
+        code = node.gateway._io.popen.wait(10)
+        print(f"\n{node.gateway.id} ended with code {code} (-15: signal 15), after {error}", file=sys.stderr)
 
 
 def random_pixels(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:
