@@ -31,7 +31,8 @@ check: setup
 
 # A file of tests stays in one process, so that what it trains is trained once. LEAVE_OUT=tests/house: they ran already.
 LEAVE_OUT ?=
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile -rs
+# A process that dies ends the run: xdist may wait for ever for the tests that it held.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0 -rs
 test: setup
 	$(BIN)/pytest $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
 
