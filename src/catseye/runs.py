@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from catseye.classifier import Classifier
 
 MODEL_FILE = "model.safetensors"
+HUB_CONFIG = "config.json"  # beside it in a folder for the Hugging Face Hub
 CHECKPOINT_FILE = "checkpoint.safetensors"
 OWN_CODE = "own_code.json"  # import paths of what the caller brought as code
 CORRECTIONS_FILE = "corrections.csv"
@@ -342,7 +343,9 @@ def load_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest
 def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
     """As `load_model`, with the sha256 and the size of the very bytes that the network was built from."""
     file = path = path_of(path)
-    if file.is_dir():
+    if file.is_dir() and (file / HUB_CONFIG).exists() and (file / MODEL_FILE).exists():
+        file = file / MODEL_FILE  # a folder for the Hub
+    elif file.is_dir():
         file = open_run(file).model_path
         if not file.exists():
             raise ModelFileError(f"{path} has no {MODEL_FILE} yet; finish it with `catseye train --resume {path}`")
@@ -354,7 +357,9 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
     try:
         # First without memory: a file that names a network of 30 GB must not be able to ask for them.
         with torch.device("meta"):
-            wanted = {name: value.shape for name, value in _build_network(manifest, tensors).state_dict().items()}
+            fresh = _build_network(manifest, tensors)
+        tensors = _under_own_names(tensors, fresh)
+        wanted = {name: value.shape for name, value in fresh.state_dict().items()}
         if wanted != {name: value.shape for name, value in tensors.items()}:
             raise RuntimeError(_first_difference(wanted, tensors))
         model = _build_network(manifest, tensors)
@@ -382,6 +387,14 @@ def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Modu
     if (scale := tensors.get("familiarity.scale")) is not None and scale.ndim == 1:
         model.familiarity = Familiarity(len(scale), len(manifest.classes))
     return model
+
+
+def _under_own_names(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A file for the Hub has the names of the library that the network is from."""
+    published: Mapping[str, str] = getattr(model, "published_names", {})
+    if set(published.values()) != tensors.keys():
+        return dict(tensors)
+    return {ours: tensors[theirs] for ours, theirs in published.items()}
 
 
 def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> str:

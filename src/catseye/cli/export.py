@@ -21,7 +21,7 @@ def export_verb(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            "--to", help="onnx (default), torchscript, torch-export, aotinductor, openvino, tensorrt: one or more."
+            "--to", help="onnx (default), torchscript, torch-export, aotinductor, openvino, tensorrt, hub: one or more."
         ),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="INT8 files too, for onnx, openvino and tensorrt.")] = False,

@@ -10,6 +10,8 @@ Enters: a run. Leaves: one self-describing file, or an error and no file. Called
     torchscript.py      as TorchScript
     torch_export.py     as a torch.export program or an AOTInductor package
     openvino_ir.py      as OpenVINO IR
+    hub.py              as a folder for the Hugging Face Hub, for timm
+    hub_card.py         its README.md
     tensorrt_engine.py  as a TensorRT engine; without a GPU, its parser as a check
     int8.py             INT8 by ONNX Runtime: calibrated, sensitive layers found by measuring
     int8_openvino.py    INT8 by NNCF

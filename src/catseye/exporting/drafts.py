@@ -20,6 +20,8 @@ from catseye.exporting.offered import FORMATS as FORMATS
 from catseye.exporting.parity import ParityLimits
 from catseye.files import write_atomically
 from catseye.manifest import Manifest
+from catseye.runtimes.loading import open_model
+from catseye.runtimes.model_file import OpenedModel
 from catseye.runtimes.torch_archive import with_manifest
 
 if TYPE_CHECKING:
@@ -28,15 +30,24 @@ if TYPE_CHECKING:
 Write = Callable[[Path, Manifest], None]
 
 
+def _open_trusted(path: Path) -> OpenedModel:
+    return open_model(path, trust=True)
+
+
 @dataclass(frozen=True)
 class Draft:
-    """A built file that is not proved yet. `write` puts it at a path, with a manifest inside."""
+    """A built file or folder that is not proved yet. `write` puts it at a path, with a manifest inside.
+
+    `open` opens it as its users do. `knows_strangers`: whether the format has room for familiarity.
+    """
 
     format: str
     file: str
     manifest: Manifest
     write: Write = field(repr=False)
     limits: ParityLimits = field(default_factory=ParityLimits)
+    open: Callable[[Path], OpenedModel] = field(default=_open_trusted, repr=False)
+    knows_strangers: bool = True
 
 
 @dataclass
@@ -79,6 +90,7 @@ def build_drafts(source: Source, formats: Sequence[str]) -> Iterator[Draft | Cat
         "aotinductor": _aotinductor,
         "openvino": _draft_openvino,
         "tensorrt": _tensorrt,
+        "hub": _hub,
     }
     int8_builders = {"onnx": _onnx_int8, "openvino": _openvino_int8, "tensorrt": _tensorrt_int8}
     for name in formats:
@@ -184,6 +196,16 @@ def _draft_engine(name: str, file: str, plan: bytes, source: Source, update: dic
 
     # float16: its probabilities differ in the third digit, so the accuracy decides.
     return Draft(name, file, source.named(update), write, _budget(source))
+
+
+def _hub(source: Source) -> Draft:
+    from catseye.exporting.hub import open_hub_folder, twin_of, write_hub_folder
+
+    # Familiarity is no part of timm's network; normalised floats are what it takes.
+    update = {"input_kind": "float", "familiarity_threshold": None}
+    manifest = source.manifest.model_copy(update=update)
+    write = partial(write_hub_folder, twin_of(source.model, manifest))
+    return Draft("hub", FORMATS["hub"], manifest, write, open=open_hub_folder, knows_strangers=False)
 
 
 def _material(source: Source) -> tuple[HeldOut, HeldOut]:

@@ -26,10 +26,10 @@ from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
 from catseye.exporting.offered import FORMATS, require_formats
 from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
-from catseye.files import StrPath, write_atomically
+from catseye.files import StrPath, make_folder, write_atomically
 from catseye.notebook import html_table
 from catseye.preprocess import Pixels
-from catseye.runs import open_run
+from catseye.runs import MODEL_FILE, open_run
 from catseye.runtimes.formats import EXPORTED
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
@@ -165,7 +165,8 @@ def export(
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
-                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None)
+                answers = expected.part(len(seen.names), familiarity=draft.knows_strangers)
+                proof = Proof(reference, seen, answers, more if fewer_bits else None)
                 written.append(_prove_and_place(proof, draft, target, say))
             except CatseyeError as error:
                 failures.append(error)
@@ -211,7 +212,7 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
         beside.mkdir(parents=True, exist_ok=True)
         candidate = beside / target.name
         draft.write(candidate, draft.manifest)
-        file = open_model(candidate, trust=True)
+        file = draft.open(candidate)
 
         def ask(pixels: Pixels) -> tuple[NDArray[Any], ...]:
             outputs = file.run(pixels)
@@ -230,13 +231,26 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
         require(comparison, draft.limits, str(target))
         # The proof goes into the file; the graph that was proved stays as it is. Opened once more, as users do.
         draft.write(candidate, draft.manifest.model_copy(update={"parity": comparison.to_manifest(file.runtime)}))
-        final = open_model(candidate, trust=True)
+        final = draft.open(candidate)
         for part in sorted(beside.iterdir(), key=lambda part: part == candidate):
-            part.replace(target.parent / part.name)  # the file itself last, after an OpenVINO IR's weights
+            _move(part, target.parent / part.name)  # the file itself last, after an OpenVINO IR's weights
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     say(f"{target.name}: {final.num_bytes / 1e6:.2f} MB; {comparison.to_line()}")
     return ExportedFile(draft.format, target, final.num_bytes, final.sha256, comparison), final
+
+
+def _move(part: Path, place: Path) -> None:
+    """Put a proved file in its place, or the files of a proved folder; a card that the user may have edited is kept."""
+    if not part.is_dir():
+        part.replace(place)
+        return
+    make_folder(place)
+    for file in sorted(part.iterdir(), key=lambda file: file.name == MODEL_FILE):
+        there = place / file.name
+        if file.suffix == ".md" and there.exists() and there.read_bytes() != file.read_bytes():
+            there.replace(there.with_name(f"{there.name}.bak"))
+        file.replace(there)
 
 
 def _one_of(failures: Sequence[CatseyeError], written: Sequence[str] = ()) -> CatseyeError:
@@ -255,6 +269,8 @@ def _target(run: Path, out: StrPath | None, formats: Sequence[str], int8: bool) 
     name = None
     if path.suffix.lower() in EXPORTED:
         wanted = FORMATS[formats[0]]
+        if formats == ["hub"]:
+            raise UsageError(f"--to hub writes a folder; got --out {path}, the name of a file; give a folder")
         if len(formats) > 1 or int8:
             raise UsageError(f"--out {path} is one file, and several are to be written; give a folder")
         if not path.name.lower().endswith(Path(wanted).suffix):

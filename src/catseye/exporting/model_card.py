@@ -19,6 +19,7 @@ _RESIZE = {
 _WHERE = {
     "ONNX": "the file's metadata, under the key `catseye`",
     "OpenVINO IR": "the .xml's `rt_info`, under the key `catseye`",
+    "timm folder": "the metadata of `model.safetensors`, under the key `catseye`",
     "TensorRT engine": "front of the plan: 4 bytes of length, then JSON",
 }
 

@@ -15,6 +15,7 @@ FORMATS = {
     "aotinductor": "model.aoti.pt2",
     "openvino": "model.xml",
     "tensorrt": "model.engine",
+    "hub": "hub",
 }
 INT8_FORMATS = ("onnx", "openvino", "tensorrt")
 

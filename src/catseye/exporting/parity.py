@@ -37,10 +37,10 @@ class RunAnswers(NamedTuple):
     probabilities: Answers
     familiarity: Answers | None = None
 
-    def part(self, stop: int) -> "RunAnswers":
-        """Those of the first images."""
-        familiarity = None if self.familiarity is None else self.familiarity[:stop]
-        return RunAnswers(self.probabilities[:stop], familiarity)
+    def part(self, stop: int, *, familiarity: bool = True) -> "RunAnswers":
+        """Those of the first images; without `familiarity` for a format that has no room for it."""
+        kept = None if self.familiarity is None or not familiarity else self.familiarity[:stop]
+        return RunAnswers(self.probabilities[:stop], kept)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Enters: a name and options. Leaves: a module. Called by runs, training and the l
     speednet.py       the network of the recipe speed
     zoo.py            torchvision's AlexNet … ConvNeXt behind the same contract
     timm_networks.py  any timm:NAME, likewise
+    timm_twins.py     a trained network under the names of timm
     econvnext.py      E-ConvNeXt-Tiny (2025)
     custom.py         networks of the caller's own, behind the same contract
     stems.py          small-image mode: what changes for inputs up to 64 px

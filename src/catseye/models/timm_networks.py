@@ -1,7 +1,7 @@
 """Any convolutional network of timm as `timm:NAME`, behind the house's contract; `timm:A+B` is two side by side.
 
 Enters: `timm:NAME`, `timm:NAME.TAG` or `timm:A+B`. Leaves: a `ZooNetwork`, or a `SideBySide`. Called through the
-registry. Timm is imported here and nowhere else, when such a name is asked for.
+registry. Timm is imported when such a name is asked for.
 
 A timm network computes `forward_head(forward_features(x))`. One pass over an image of zeros shows which
 of its layers each half uses; `features` and `head` are two shells of the network, each with its own half
@@ -110,7 +110,7 @@ def timm_entry(name: str) -> Entry:
         UnknownName: timm has no such network, or no such tag of it; the nearest are suggested.
 
     """
-    timm = _timm()
+    timm = import_timm()
     full = name.removeprefix(PREFIX)
     if "+" in full:
         parts = [timm_entry(f"{PREFIX}{part}") for part in full.split("+")]
@@ -135,7 +135,13 @@ def timm_entry(name: str) -> Entry:
     )
 
 
-def _timm() -> Any:
+def import_timm() -> Any:
+    """Timm, where it is installed.
+
+    Raises:
+        MissingDependency: it is not.
+
+    """
     try:
         import timm
     except ModuleNotFoundError:
@@ -144,7 +150,7 @@ def _timm() -> Any:
 
 
 def _build_timm(full: str, *, num_classes: int, in_channels: int, input_px: int) -> ZooNetwork:
-    net = _timm().create_model(full, pretrained=False, num_classes=num_classes, in_chans=in_channels)
+    net = import_timm().create_model(full, pretrained=False, num_classes=num_classes, in_chans=in_channels)
     names_of_head = _layers_of_head(net, f"{PREFIX}{full}", in_channels, input_px)
     features = _shell(net, {name for name, _ in net.named_children()} - names_of_head)
     return ZooNetwork(net, TimmFeatures(features), TimmHead(_shell(net, names_of_head)))
