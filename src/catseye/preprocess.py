@@ -15,9 +15,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from catseye.decoding.boxed import boxed_formats
+from catseye.decoding.channels import refuse_more_channels
 from catseye.decoding.colours import to_colours
 from catseye.decoding.costs import decoding_bytes, require_affordable
 from catseye.decoding.failures import BROKEN, naming
@@ -247,6 +249,8 @@ def _decode(
                 header = replace(header, width=image.width, height=image.height)
             elif image.size != (header.width, header.height):
                 raise ImageError(f"says two sizes, {header.width} x {header.height} and {image.width} x {image.height}")
+            if isinstance(image, TiffImageFile):
+                refuse_more_channels(image)
             box = None
             if image.format in ("JPEG", "MPO"):
                 turn = _orientation(image)

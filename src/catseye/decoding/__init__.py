@@ -8,6 +8,7 @@ name their cause. Called by preprocess.py, and by serving for the costs. Pillow 
     costs.py          the memory that decoding takes, by format and size; the limits of sides and memory
     jpegs.py          decodes a JPEG and notices one that was cut off, whatever stands at its end
     greys.py          values of 16 and 32 bits and of floating point, to 8 bits by a range
+    channels.py       TIFFs of more channels than are read
     colours.py        everything else to 8-bit RGB or L: transparency, palettes
     failures.py       why an image could not be decoded
     names.py          what bytes are that no decoder takes: a web page, a PDF

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from catseye.decoding.channels import tiff_channels, too_many_channels
 from catseye.decoding.names import name_of
 from catseye.errors import ImageCutOff, ImageError, ImageTooLarge, OutOfMemory, UnknownFormat, UnsupportedPixels
 
@@ -80,6 +81,8 @@ def _unidentified(content: bytes, formats: tuple[str, ...]) -> ImageError:
         return UnknownFormat("is a Git LFS pointer, not the image itself; run: git lfs pull")
     known = name_of(content)
     if known in formats:
+        if known == "TIFF" and (num := tiff_channels(content)) > 3:
+            return UnsupportedPixels(too_many_channels(num))
         if known == "TIFF":
             return UnsupportedPixels(
                 "is a TIFF with a kind of pixels that is not read (several floating-point or complex channels, "

@@ -104,6 +104,8 @@ def _no_images(source: str, others: list[str], own: OwnOutputs, lists: list[str]
     if suffixes:
         common = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(4))
         text += f"; its files are: {common}"
+        if ".npy" in suffixes or ".npz" in suffixes:
+            text += " (arrays are given in Python: catseye.train(X, y), X as N x H x W x 3 or N x H x W of uint8)"
     return "; ".join([text, *own.notes()]) + _list_advice(source, lists)
 
 
