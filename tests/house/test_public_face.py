@@ -27,9 +27,9 @@ FLAGS = {
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "train": {
-        "--model", "--recipe", "--epochs", "--time", "--config", "--set", "--no-skip", "--resume", "--tensorboard",
-        "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy", "--weights", "--teacher",
-        "--nproc", "--max-restarts", "--data", "--corrections", "--no-cache",
+        "--model", "--recipe", "--epochs", "--time", "--config", "--set", "--no-skip", "--resume", "--track",
+        "--tensorboard", "--out", "--seed", "--device", "--data-dir", "--strict", "--pretrained", "--strategy",
+        "--weights", "--teacher", "--nproc", "--max-restarts", "--data", "--corrections", "--no-cache",
         "--layout", "--image-column", "--label-column", "--split-column", "--group-column",
     },
     "evaluate": {"--data", "--out", "--device", "--data-dir", "--strict", "--trust", "--corrupt", "--no-cache"},

@@ -20,7 +20,7 @@ _GROUPS = {
     "--data-dir --list --against --corrupt --corrections",
     _SETTINGS: "--model --recipe --epochs --config --set --no-skip --seed --steps --budget",
     _WEIGHTS: "--pretrained --strategy --weights --teacher",
-    _LONG: "--resume --tensorboard --nproc --max-restarts",
+    _LONG: "--resume --track --tensorboard --nproc --max-restarts",
     _PLACES: "--out --device --csv --trust --top",
     _ALL: "--json --debug",
 }
@@ -47,7 +47,7 @@ _VALUES = {
     "BYTES": "--max-body --max-header",
     "SECONDS": "--seconds --deadline --header-time --body-time --write-time --drain --hang-time",
     "NAME": "--model --recipe --strategy --layout --image-column --label-column --split-column --group-column "
-    "--device --engine --method --class --layer --init --runtime --allow-host --stem",
+    "--device --track --engine --method --class --layer --init --runtime --allow-host --stem",
     "KEY=VALUE": "--set",
     "FORMAT,…": "--to",
     "KIND": "--input",
@@ -175,6 +175,7 @@ _COMPLETED: dict[str, Callable[[str], list[str]]] = {
     "--layout": _from("auto", "splits", "classes", "names"),
     "--method": _from(*MAPS),
     "--init": _from(*INITS),
+    "--track": _from("tensorboard", "mlflow", "wandb"),
     "--engine": _from("here", "ray"),
     "--fail-on": _from("error", "warning"),
     "--strategy": _from("auto", "feature-extraction", "fine-tune", "full", "scratch"),

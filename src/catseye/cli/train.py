@@ -27,7 +27,7 @@ from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
 from catseye.settings.merge import own_settings
 from catseye.settings.promise import promised_s, refuse_beside_time
-from catseye.settings.typed import parse_duration
+from catseye.settings.typed import parse_duration, parse_track
 
 
 def train_verb(
@@ -62,7 +62,13 @@ def train_verb(
         Path | None,
         typer.Option("--corrections", help="Decisions of `catseye review`, applied by content.", show_default=False),
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.")] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track", help="tensorboard, mlflow[:URI] or wandb[:PROJECT] hears of it too.", show_default=False
+        ),
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Short for --track tensorboard.")] = False,
     nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
     max_restarts: Annotated[
         int, typer.Option("--max-restarts", min=0, help="With --nproc: go on from the checkpoint so often.")
@@ -87,9 +93,11 @@ def train_verb(
     if teacher is not None:
         require_model(teacher)
     require_device(device)
+    if track is not None:
+        parse_track(track)
     if time_limit is not None:  # before torch is loaded, which takes seconds
         promised_s(time_limit)
-        named = {"epochs": epochs, "resume": resume, "teacher": teacher, "tensorboard": tensorboard}
+        named = {"epochs": epochs, "resume": resume, "teacher": teacher, "track": track, "tensorboard": tensorboard}
         own = own_settings(config=config, overrides=overrides or [], values={})
         if strategy:
             own.setdefault("transfer", {})["strategy"] = strategy
@@ -135,6 +143,7 @@ def train_verb(
         max_restarts=max_restarts,
         device=device,
         data_dir=data_dir,
+        track=track or (),
         tensorboard=tensorboard,
         console=stderr,
         progress=EpochProgress,

@@ -21,6 +21,7 @@ _WHY = {
     "epochs": "trials decide how long is trained",
     "resume": "a run keeps the time it was promised",
     "teacher": "a teacher answers images, trials begin with features",
+    "track": "trials have no epochs of one run",
     "tensorboard": "trials have no epochs of one run",
     "recipe": "trials take the place of a recipe",
 }
@@ -55,7 +56,7 @@ def refuse_beside_time(named: Mapping[str, object], own: Mapping[str, Any]) -> N
             raise UsageError("--time works in one process; leave --nproc out, or train with --epochs")
         if option == "recipe" and value == "auto":
             continue
-        if option in _WHY and value not in (None, False, ""):
+        if option in _WHY and value not in (None, False, "", ()):
             raise UsageError(f"--{option} would do nothing with --time: {_WHY[option]}; leave one of them out")
     if (setting := search_decides(own)) is not None:
         raise UsageError(f"{setting} would do nothing with --time: it is chosen by trial; leave one of them out")

@@ -40,6 +40,25 @@ def say_duration(seconds: float) -> str:
     return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+
+
+def parse_track(text: str) -> tuple[str, str]:
+    """Who else is told of a run, and where: an address for MLflow, a project for Weights & Biases.
+
+    Raises:
+        UsageError: it is none of them.
+
+    >>> parse_track("mlflow:http://127.0.0.1:5000"), parse_track("wandb")
+    (('mlflow', 'http://127.0.0.1:5000'), ('wandb', ''))
+
+    """
+    kind, colon, place = text.partition(":")
+    if kind not in TRACKERS or (colon and (kind == "tensorboard" or not place)):
+        raise UsageError(f"--track is tensorboard, mlflow, mlflow:URI, wandb or wandb:PROJECT; got {text!r}")
+    return kind, place
+
+
 def parse_shape(text: str) -> tuple[int, int, int]:
     """Read an input shape.
 

@@ -33,7 +33,8 @@ Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.trai
     schedules.py        learning rate and momentum as functions of the step
     ema.py              moving average of the weights
     checkpoints.py      the state of an unfinished run, and when it is saved
-    history.py          one line per epoch; TensorBoard
+    history.py          one line per epoch
+    tracking.py         TensorBoard, MLflow, Weights & Biases, where asked for
     progress.py         the live bar, or plain lines
     notebook_progress.py  one live bar in a notebook
     own_code.py         the caller's own network, augmentation, loss, and function per epoch

@@ -1,11 +1,11 @@
-"""history.jsonl, one line per finished epoch, its numbers, and the same for TensorBoard where asked for.
+"""history.jsonl, one line per finished epoch, its numbers, and the same for the trackers that were asked for.
 
 Called by `fit.py`.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 
 from catseye.data.loaders import Loader
-from catseye.errors import MissingDependency
 from catseye.evaluation.metrics import confusion_matrix, cross_entropy, macro_f1
 from catseye.evaluation.predict import Outputs
 from catseye.files import write_atomically
 from catseye.runs import Run
 from catseye.training.checkpoints import TrainingPosition
 from catseye.training.step import TrainState
+from catseye.training.tracking import Tracker
 
 
 @dataclass
 class History:
-    """history.jsonl, and TensorBoard where asked for. Rows of epochs that are run again are dropped."""
+    """history.jsonl, and what trackers hear of it. Rows of epochs that are run again are dropped."""
 
     run: Run
     finished_epochs: int
-    writer: Any = None
+    trackers: Sequence[Tracker] = ()
     rows: list[dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,20 +40,8 @@ class History:
         self.rows.append(row)
         lines = [json.dumps(each) for each in self.rows]
         write_atomically(self.run.path / "history.jsonl", "\n".join(lines) + "\n")
-        if self.writer is not None:
-            for name, value in row.items():
-                if name != "epoch" and value is not None:
-                    self.writer.add_scalar(name, value, row["epoch"])
-            self.writer.flush()
-
-
-def summary_writer(run: Run) -> Any:
-    """TensorBoard's writer into the run folder."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MissingDependency("tensorboard") from None
-    return SummaryWriter(str(run.path / "tensorboard"))
+        for tracker in self.trackers:
+            tracker.tell_row(row)
 
 
 def history_row(

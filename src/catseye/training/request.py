@@ -7,6 +7,7 @@ lr_find.py and timeline.py. What each option means is in the docstring of `catse
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from rich.console import Console
 
 from catseye.data.sources import Images
-from catseye.errors import UsageError, refuse_unknown_options
+from catseye.errors import MissingDependency, UsageError, refuse_unknown_options
 from catseye.files import StrPath, path_of
 from catseye.notebook import in_notebook
 from catseye.settings.merge import UNDECIDED, load_settings, own_settings
 from catseye.settings.promise import promised_s, refuse_beside_time
 from catseye.settings.reading import ReadingOptions, reading_values
 from catseye.settings.schema import Settings
+from catseye.settings.typed import parse_track
 from catseye.training.own_code import OnEpoch, OwnAugment, OwnCode, OwnLoss
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class TrainOptions(SharedOptions, ReadingOptions, total=False):
     out: StrPath | None
     resume: StrPath | None
     pretrained: bool
+    track: str | Sequence[str]
     tensorboard: bool
     nproc: int
     max_restarts: int
@@ -109,11 +112,18 @@ class RunRequest:
     pretrained: bool = False
     device: str = "auto"
     data_dir: StrPath | None = None
+    track: str | Sequence[str] = ()
     tensorboard: bool = False
     console: Console | None = None
     progress: "ShowProgress" = field(default=_bar_of_a_terminal)
     begun_s: float = field(default_factory=monotonic)
     own: OwnCode = field(default_factory=OwnCode)
+
+    @property
+    def trackers(self) -> list[str]:
+        """Who else is told."""
+        named = [self.track] if isinstance(self.track, str) else list(self.track or ())
+        return [*named, *(["tensorboard"] if self.tensorboard else [])]
 
     @property
     def images_dir(self) -> Path | None:
@@ -155,8 +165,11 @@ def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any
         own = replace(own, model=model)  # held, so that its name leads to it as long as the run is in use
         model = name_of_module(model)
     request = RunRequest(data, **values, model=model, own=own)
+    for text in request.trackers:
+        if find_spec(package := parse_track(text)[0]) is None:
+            raise MissingDependency(package)
     if request.time is not None:
-        named = {name: getattr(request, name) for name in ("epochs", "resume", "tensorboard", "recipe")}
+        named = {name: getattr(request, name) for name in ("epochs", "resume", "track", "tensorboard", "recipe")}
         refuse_beside_time(named, asked_for(request))
     return request
 

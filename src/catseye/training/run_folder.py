@@ -4,7 +4,7 @@ Enters: `--out` and a `RunSession`. Leaves: a `Run`, held against a second train
 kept of it while it trains. Called by fit.py and timeline.py; the files are runs.py's and checkpoints.py's part.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,11 +39,12 @@ from catseye.training.captured import CapturedSteps, choose_captured
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.distributed import Processes, restarts_allowed
 from catseye.training.divergence import LossWatch
-from catseye.training.history import History, summary_writer
+from catseye.training.history import History
 from catseye.training.kept_features import keep_features
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.step import TrainState
+from catseye.training.tracking import tracked
 
 
 @dataclass
@@ -68,17 +69,21 @@ class RunRecord:
 
 @contextmanager
 def keep_record(
-    session: RunSession, built: Assembled, run: Run, position: TrainingPosition, *, tensorboard: bool = False
+    session: RunSession, built: Assembled, run: Run, position: TrainingPosition, *, track: Sequence[str] = ()
 ) -> Iterator[RunRecord]:
     """The record of a run from `position` on; meanwhile a signal is answered at the next safe place."""
     processes = session.place.processes
     wanted, place = session.settings.training.capture, session.place
-    with StopRequest(processes.largest) as stop:
+    mine = track if processes.first else ()
+    with (
+        StopRequest(processes.largest) as stop,
+        tracked(run, mine, session.settings, place.say, resumed=position.epoch > 0) as trackers,
+    ):
         yield RunRecord(
             run,
             make_manifest(session, built.network.architecture),
             position,
-            History(run, position.epoch, summary_writer(run) if tensorboard and processes.first else None),
+            History(run, position.epoch, trackers),
             Checkpoints(run, built.state, stop, session.settings.training.checkpoint_s),
             LossWatch(built.state.num_classes),
             choose_captured(built.state, place.device, wanted=wanted, say=place.say),

@@ -60,7 +60,8 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
       then left out, or says where its images are now.
     - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept. `nproc`: so many processes, one per
       GPU; `max_restarts`: how often they may go on from the checkpoint.
-    - `tensorboard`: write its events too. `console`: where lines are printed, standard error otherwise. `progress=None`
+    - `track`: "tensorboard", "mlflow", "mlflow:URI" or "wandb" hears of the run too; nothing is sent away by default.
+      `tensorboard=True` is the first. `console`: where lines are printed, standard error otherwise. `progress=None`
       is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command began, for the
       line that says how long it took.
 
@@ -98,7 +99,7 @@ def _train(request: RunRequest) -> TrainedRun:
         else:
             position = run_folder.begin_run(run, session, built)
         try:
-            with run_folder.keep_record(session, built, run, position, tensorboard=request.tensorboard) as record:
+            with run_folder.keep_record(session, built, run, position, track=request.trackers) as record:
                 return train_to_the_end(request, session, built, record)
         except Diverged as error:
             if session.decided is None or 2 * position.epoch >= session.settings.training.epochs:
@@ -110,7 +111,7 @@ def _train(request: RunRequest) -> TrainedRun:
         place.say(f"auto: begun anew with a tenth of the learning rate, {session.settings.training.lr:.3g}")
         built = assemble(session)
         position = run_folder.begin_run(run, session, built)
-        with run_folder.keep_record(session, built, run, position, tensorboard=request.tensorboard) as record:
+        with run_folder.keep_record(session, built, run, position, track=request.trackers) as record:
             return train_to_the_end(request, session, built, record)
 
 
@@ -126,7 +127,7 @@ def _resume(request: RunRequest, path: StrPath, place: Workplace) -> TrainedRun:
         built = assemble(session)
         position = run_folder.continue_run(run, built.state, place.console)
         run_folder.note_place(run, session)
-        with run_folder.keep_record(session, built, run, position, tensorboard=request.tensorboard) as record:
+        with run_folder.keep_record(session, built, run, position, track=request.trackers) as record:
             return train_to_the_end(request, session, built, record)
 
 
