@@ -26,7 +26,7 @@ def _end_unbegun(number: int, _: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
-def main() -> None:
+def run_cli() -> None:
     """Run the command line and end with its exit code."""
     # The kernel spares the first process of a container every signal that it does not handle. Without this, a SIGTERM
     # before the verb's own handler is lost, and the container is killed half a minute later.
@@ -50,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli()
