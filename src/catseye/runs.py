@@ -40,6 +40,7 @@ from catseye.files import StrPath, hold_folder, make_folder, path_of, remove_lef
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models import registry
 from catseye.models.familiarity import Familiarity
+from catseye.models.timm_twins import names_in_library
 from catseye.notebook import Html, html_png, html_table
 from catseye.settings.merge import read_settings
 from catseye.settings.schema import Settings
@@ -391,10 +392,10 @@ def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Modu
 
 def _under_own_names(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """A file for the Hub has the names of the library that the network is from."""
-    published: Mapping[str, str] = getattr(model, "published_names", {})
-    if set(published.values()) != tensors.keys():
+    names = names_in_library(model) if hasattr(model, "published_names") else {}
+    if set(names.values()) != tensors.keys():
         return dict(tensors)
-    return {ours: tensors[theirs] for ours, theirs in published.items()}
+    return {ours: tensors[theirs] for ours, theirs in names.items()}
 
 
 def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> str:

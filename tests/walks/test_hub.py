@@ -127,6 +127,27 @@ def test_colours_stems_and_families(name, channels, input_px, options, tmp_path)
     np.testing.assert_allclose(mine, expected.numpy(), atol=1e-4, err_msg="catseye reads its own folder")
 
 
+@pytest.mark.parametrize("name", ["timm:test_efficientnet", "resnet18"])
+def test_the_head_of_transfer_learning_is_timms_classifier(name, tmp_path):
+    """What `--pretrained` makes: published features and a fresh linear layer."""
+    torch.manual_seed(0)
+    model, manifest = network_and_manifest(name, 3, 80, head="linear")
+    write_hub_folder(twin_of(model, manifest), tmp_path / "hub", manifest)
+    x = torch.randn(2, 3, 80, 80)
+    with torch.inference_mode():
+        theirs = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).eval()(x)
+        torch.testing.assert_close(theirs, model(x), atol=1e-5, rtol=1e-5)
+    again = catseye.load(tmp_path / "hub", device="cpu")
+    assert again.logits(np.zeros((1, 80, 80, 3), np.uint8)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["timm:test_convnext", "timm:mobilenetv3_small_050"])
+def test_a_head_of_more_layers_that_was_replaced_is_refused(name):
+    model, manifest = network_and_manifest(name, 3, 64, head="linear")
+    with pytest.raises(UsageError, match="transfer learning has put one linear layer in the place of a head of more"):
+        twin_of(model, manifest)
+
+
 def test_timm_can_go_on_to_another_task(folder):
     """The names of the first and the last layer are there, so that timm replaces them as in its own networks."""
     net = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=7, in_chans=1)

@@ -138,7 +138,7 @@ def _how_proved(parity: Parity | None) -> str:
 
 
 def _classes_as_code(manifest: Manifest) -> str:
-    shown = [f"`{_without_markup(name)}`" for name in manifest.classes[:100]]
+    shown = [f"`{' '.join(name.replace(chr(96), chr(32)).split())}`" for name in manifest.classes[:100]]
     return ", ".join(shown) + (" … (`config.json` has all)" if len(manifest.classes) > 100 else "")
 
 
