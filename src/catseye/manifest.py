@@ -91,6 +91,7 @@ class Parity(_Renamed):
     runtime: str
     accuracy_drop_95_interval: tuple[float, float] | None = None
     familiarity_difference: float | None = None
+    heat_map_difference: float | None = None
 
 
 class Quantisation(_Renamed):

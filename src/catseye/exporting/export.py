@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -23,6 +23,7 @@ from catseye.exporting.drafts import Draft, Source, build_drafts
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
+from catseye.exporting.map_proof import NUM_MAPS, compare_maps, torch_maps
 from catseye.exporting.model_card import model_card
 from catseye.exporting.offered import FORMATS, require_formats
 from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
@@ -149,7 +150,7 @@ def export(
     more = read_images(opened, manifest, "train", short, "agreement", place) if int8 and short > 0 else None
     folder, name = _target(opened.path, out, formats, int8)
 
-    expected = None
+    expected, maps = None, None
     written: list[tuple[ExportedFile, OpenedModel]] = []
     failures: list[CatseyeError] = []
     source = Source(trained.layers(), manifest, material, max_drop / 100, say)
@@ -160,12 +161,13 @@ def export(
                 continue
             if expected is None:
                 expected = _ask_run(reference, images)
+                maps = _maps(source, images)
             fewer_bits = draft.limits.max_drop is not None
             seen = images if fewer_bits else images.part(0, NUM_IMAGES)
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
-                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None)
+                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None, maps)
                 written.append(_prove_and_place(proof, draft, target, say))
             except CatseyeError as error:
                 failures.append(error)
@@ -194,14 +196,24 @@ def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:
         return answers_of(reference, images)
 
 
+def _maps(source: Source, images: HeldOut) -> NDArray[Any] | None:
+    """Torch's own Grad-CAM of the first images, where the files will have maps."""
+    if not source.graph.has_map:
+        return None
+    return torch_maps(source.model, source.manifest.preprocessing, images.part(0, NUM_MAPS))
+
+
 @dataclass(frozen=True)
 class Proof:
-    """What a file is held against: the run, held-out images with the run's answers, and further images for INT8."""
+    """What a file is held against: the run, held-out images with the run's answers, further images for INT8, and
+    torch's Grad-CAM (N, h, w) of the first images where the file has maps.
+    """
 
     reference: Classifier
     images: HeldOut
     expected: RunAnswers
     more: HeldOut | None
+    maps: NDArray[Any] | None = None
 
 
 def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tuple[ExportedFile, OpenedModel]:
@@ -227,6 +239,10 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
             expected=proof.expected,
             more=proof.more,
         )
+        if proof.maps is not None:
+            seen = proof.images.part(0, len(proof.maps))
+            found = file.run(seen.pixels(file.manifest.preprocessing))["cam"]
+            comparison = replace(comparison, heat_map=compare_maps(proof.maps, found, seen.names))
         require(comparison, draft.limits, str(target))
         # The proof goes into the file; the graph that was proved stays as it is. Opened once more, as users do.
         draft.write(candidate, draft.manifest.model_copy(update={"parity": comparison.to_manifest(file.runtime)}))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.exporting.head_gradient import HeadGradient, head_gradient
 from catseye.manifest import Manifest
 from catseye.models.heads import last_linear
 
@@ -16,7 +17,8 @@ class Graph(nn.Module):
     """The network between what a caller has and what a caller wants.
 
     Shape: image (N, H, W, C) uint8, or (N, C, H, W) normalised float -> prediction (N, K) logits, probability (N, K);
-    cam (N, h, w) where `last_linear` finds the weights for it, familiarity (N,) where the network has one.
+    cam (N, h, w) where the head is one linear layer behind average pooling or `head_gradient` has rules for all of its
+    layers, familiarity (N,) where the network has one.
     """
 
     def __init__(self, model: nn.Module, manifest: Manifest) -> None:
@@ -25,29 +27,51 @@ class Graph(nn.Module):
         self.head = model.get_submodule("head")
         self.manifest = manifest
         self.linear = last_linear(self.head)
+        self.gradient = None if self.linear is not None else self._gradient()
         self.familiarity = getattr(model, "familiarity", None)
 
     @property
     def output_names(self) -> list[str]:
         """In the order in which `forward` returns them."""
-        extra = {"cam": self.linear, "familiarity": self.familiarity}
-        return ["prediction", "probability", *(name for name, part in extra.items() if part is not None)]
+        extra = {"cam": self.has_map, "familiarity": self.familiarity is not None}
+        return ["prediction", "probability", *(name for name, there in extra.items() if there)]
+
+    @property
+    def has_map(self) -> bool:
+        """Whether it says where it saw the class."""
+        return self.linear is not None or self.gradient is not None
+
+    def _gradient(self) -> HeadGradient | None:
+        with torch.no_grad():
+            maps = self.features(self._normalised(self.example()))
+        return head_gradient(self.head, tuple(maps.shape[1:])) if maps.dim() == 4 else None
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        if self.manifest.input_kind != "uint8":
+            return image
+        # The same two functions as in training and evaluation, so that there is one normalisation.
+        # Float before the turn: TensorRT turns no bytes.
+        return normalise_batch(to_unit(image.float().permute(0, 3, 1, 2)), self.manifest.preprocessing)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Shape: see the class."""
-        x = image
-        if self.manifest.input_kind == "uint8":
-            # The same two functions as in training and evaluation, so that there is one normalisation.
-            # Float before the turn: TensorRT turns no bytes.
-            x = normalise_batch(to_unit(image.float().permute(0, 3, 1, 2)), self.manifest.preprocessing)
-        features = self.features(x)
-        logits = self.head(features)
+        features = self.features(self._normalised(image))
+        logits, seen = self._answer(features)
         outputs = [logits, torch.softmax(logits / self.manifest.temperature, dim=1)]
-        if self.linear is not None:
-            outputs.append(class_activation_map(features, logits, self.linear.weight))
+        if seen is not None:
+            outputs.append(seen)
         if self.familiarity is not None:
             outputs.append(self.familiarity(features))
         return tuple(outputs)
+
+    def _answer(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits (N, K), and where the most probable class was seen (N, h, w)."""
+        if self.gradient is not None:
+            both: tuple[Tensor, Tensor] = self.gradient(features)
+            return both
+        logits = self.head(features)
+        seen = None if self.linear is None else class_activation_map(features, logits, self.linear.weight)
+        return logits, seen
 
     def example(self) -> Tensor:
         """What tracing needs. Two images: with one, torch.export would take the batch size for a constant."""
