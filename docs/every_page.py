@@ -1,7 +1,7 @@
 """Every page at three widths, light and dark, to be looked at: `python -m docs.every_page FOLDER [NAME…]`, at the root.
 
 Generated images with a few faults are checked and learnt; the run is measured, explained and exported; then all that
-catseye writes as a page or serves as one is taken whole, with images in it where it takes some. Says which page is wider
+catseye writes as a page or serves as one is taken whole, with images in it where it takes some. Says which is wider
 than its window or complained in its console, and ends with 1 where one did. What is made first is kept in FOLDER/made
 and used again; NAMEs take only the pages whose names begin so. Needs Chromium and playwright; ten minutes.
 """
@@ -42,7 +42,8 @@ def plain(page: Any) -> None:
 
 def unfolded(page: Any) -> None:
     """With all its sections open."""
-    page.locator("details:not([open]) > summary").evaluate_all("all => all.forEach(one => one.click())")
+    closed = "details:not([open]):not(.zoom) > summary"  # a thumbnail stays small
+    page.locator(closed).evaluate_all("all => all.forEach(one => one.click())")
 
 
 def asked(images: list[Path]) -> Callable[[Any], None]:
@@ -136,7 +137,7 @@ def every_page(made: Path) -> Iterator[dict[str, Place]]:
 
 
 def take(browser: Any, name: str, place: Place, out: Path) -> Iterator[tuple[str, list[str]]]:
-    """Screenshots of a page: which, and what is wrong with it there. Loaded once, narrow as on a phone, then widened."""
+    """Screenshots of a page: which, and what is wrong with it there. Loaded narrow, as on a phone, then widened."""
     wrong: list[str] = []
     page = browser.new_page(viewport={"width": WIDTHS[0], "height": HEIGHT_PX}, color_scheme=SCHEMES[0])
     page.set_default_timeout(WAIT_MS)
