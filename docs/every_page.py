@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,17 @@ CLASSES = ("disc", "ring", "triangle")
 
 @dataclass(frozen=True)
 class Place:
-    """A page: its address, and what a visitor does on it before it is taken."""
+    """A page: how to get its address, and what a visitor does on it before it is taken."""
 
-    address: str
+    address: Callable[[], str]
     act: Callable[[Any], None]
 
 
 def plain(page: Any) -> None:
-    """As it opens."""
+    """As it opens; what is computed for it is waited for."""
+    state = page.locator("#state")
+    if state.count() and "Measuring" in state.inner_text():
+        state.get_by_text("Measured.").wait_for()
 
 
 def unfolded(page: Any) -> None:
@@ -106,34 +110,38 @@ def make(made: Path) -> None:
 
 @contextmanager
 def every_page(made: Path) -> Iterator[dict[str, Place]]:
-    """Name -> page, as long as their servers run."""
+    """Name -> page. A server starts when its first page is asked for, and runs until the end of the block."""
     make(made)
     images = [made / "new" / label / f"{number:03d}.jpg" for number in (0, 1) for label in CLASSES]
     (made / "labels.csv").unlink(missing_ok=True)
     with ExitStack() as stack:
 
-        def serves(*words: object) -> str:
-            return stack.enter_context(started(*words))
+        def at(*words: object) -> Callable[[], str]:
+            return cache(lambda: stack.enter_context(started(*words)))
 
-        lab = serves("lab", made / "digits")
-        server = serves("serve", made / "shapes" / "export" / "model.onnx", "--quiet")
+        lab, server = at("lab", made / "digits"), at("serve", made / "shapes" / "export" / "model.onnx", "--quiet")
         pages = [path for path, page in read_pages().items() if page.content_type.startswith(b"text/html")]
         files = {"report": made / "shapes" / "report.html", "report-digits": made / "digits" / "report.html"}
         files |= {"check": made / "check" / "check.html"}
         explained = ("kernels", "feature-maps", "receptive-field", "gradient-flow")
         files |= {f"explain-{name}": made / name / "index.html" for name in explained}
-        review = serves("review", made / "shapes", "--out", made / "corrections.csv")
-        label = serves("label", made / "loose", "--classes", ",".join(CLASSES), "--out", made / "labels.csv")
+        label = at("label", made / "loose", "--classes", ",".join(CLASSES), "--out", made / "labels.csv")
         yield {
-            **{name: Place(path.as_uri(), unfolded) for name, path in files.items()},
-            **{f"lab{path.replace('/', '-').rstrip('-')}": Place(f"{lab}{path}", plain) for path in sorted(pages)},
+            **{name: Place(path.as_uri, unfolded) for name, path in files.items()},
+            **{f"lab{path.replace('/', '-').rstrip('-')}": Place(below(lab, path), plain) for path in sorted(pages)},
+            "lab-teach": Place(below(lab, "/teach/"), plain),
             "serve-empty": Place(server, plain),
             "serve": Place(server, asked(images)),
-            "serve-docs": Place(f"{server}/docs", plain),
-            "review": Place(review, plain),
+            "serve-docs": Place(below(server, "/docs"), plain),
+            "review": Place(at("review", made / "shapes", "--out", made / "corrections.csv"), plain),
             "label": Place(label, labelled),
-            "teach": Place(serves("teach", "--classes", "disc,cross"), taught),
+            "teach": Place(at("teach", "--classes", "disc,cross"), taught),
         }
+
+
+def below(server: Callable[[], str], path: str) -> Callable[[], str]:
+    """One page of a server."""
+    return lambda: server() + path
 
 
 def take(browser: Any, name: str, place: Place, out: Path) -> Iterator[tuple[str, list[str]]]:
@@ -143,8 +151,9 @@ def take(browser: Any, name: str, place: Place, out: Path) -> Iterator[tuple[str
     page.set_default_timeout(WAIT_MS)
     page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto(place.address)
-    if not place.address.startswith("file:"):
+    address = place.address()
+    page.goto(address)
+    if not address.startswith("file:"):
         page.wait_for_selector("html[data-ready]")
     place.act(page)
     page.wait_for_timeout(SETTLE_MS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catseye.manifest import Example
 from tests.browser.overflow import require_whole
 from tests.server import models
 from tests.server.running import Starter, noise, png
@@ -341,3 +342,32 @@ def test_the_page_is_whole_at_every_width_and_axe_finds_nothing_serious(open_pag
     else:
         page.wait_for_selector(".operation")
     require_whole(page)
+
+
+@pytest.fixture(scope="module")
+def with_examples(start, tmp_path_factory):
+    """The same model, with an image of two of its classes inside."""
+    images = {"red": ("image/png", png("red")), NASTY: ("image/jpeg", noise(1, side=120, kind="JPEG"))}
+    examples = [Example(label=label, media_type=kind, image=image) for label, (kind, image) in images.items()]
+    return start(models.write(tmp_path_factory.mktemp("m") / "m.onnx", models.with_cam(examples=examples)))
+
+
+def test_examples_of_the_file_are_tried_with_a_click(with_examples, open_page):
+    page = open_page(at=with_examples)
+    buttons = page.locator("#example-list button")
+    sync_api.expect(buttons).to_have_count(2)
+    shown = page.locator("#example-list img").evaluate_all("all => all.map(i => [i.naturalWidth, i.alt])")
+    assert shown == [[4, "example 1: red"], [120, f"example 2: {NASTY}"]]
+    buttons.first.click()
+    verdict(page, "red")
+    assert "example-1.png" in page.locator("#caption").inner_text()
+    buttons.nth(1).focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("#strip button")).to_have_count(2)
+    require_whole(page)
+
+
+def test_without_examples_there_is_no_place_for_them(open_page, server):
+    page = open_page()
+    sync_api.expect(page.locator("#examples")).to_be_hidden()
+    assert "examples" not in server.get("/model").json()

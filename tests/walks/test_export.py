@@ -90,6 +90,23 @@ def test_cam_is_there_where_the_head_allows_it_and_adds_up_to_the_logit(runs, ex
     np.testing.assert_allclose(outputs["cam"].mean((1, 2)) + bias[top], outputs["prediction"].max(1), rtol=1e-4)
 
 
+def test_examples_are_in_every_file_that_was_asked_to_have_some(runs, tmp_path):
+    done = export(runs["simple"], to=["onnx", "torchscript"], out=tmp_path, examples=4, device="cpu")
+    for file in done.files:
+        opened = open_model(file.path, trust=True)
+        carried = opened.manifest.examples
+        assert len(carried) == done.num_examples == 4
+        assert len({one.label for one in carried[: len(opened.manifest.classes)]}) == min(
+            4, len(opened.manifest.classes)
+        )
+        classifier = opened.classifier()
+        assert [classifier.predict(one.image).label for one in carried] == [one.label for one in carried]
+    found = catseye.info(done.path)
+    assert found.to_json()["manifest"]["num_examples"] == 4
+    assert "examples" not in found.to_json()["manifest"]
+    assert ("examples", "4 images of the data, for the page of serve") in found.to_rows()
+
+
 @pytest.fixture(scope="session")
 def hidden_layer(runs, tmp_path_factory):
     """A run with the head of transfer learning before 0.2, trained on the features of its images."""

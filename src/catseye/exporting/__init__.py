@@ -22,5 +22,6 @@ Enters: a run. Leaves: one self-describing file, or an error and no file. Called
     bench_worker.py     one process per measured file
     bench_figure.py     the image of a bench
     model_card.py       export.md
+    examples.py         a few images inside the file, where asked for
     golden.py           images, tensors and answers for ports to other languages
 """

@@ -20,6 +20,7 @@ from catseye.data.moved import locate_data
 from catseye.data.sources import Images
 from catseye.errors import CatseyeError, MissingDependency, UsageError, refuse_unknown_options
 from catseye.exporting.drafts import Draft, Source, build_drafts
+from catseye.exporting.examples import choose_examples
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
@@ -48,6 +49,7 @@ class ExportOptions(TypedDict, total=False):
     max_drop: float
     data: Images | None
     say: Say
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Exported:
     files: tuple[ExportedFile, ...]
     card: Path
     golden: Path | None
+    num_examples: int = 0
 
     def __fspath__(self) -> str:
         """The first file's path."""
@@ -126,7 +129,8 @@ def export(
     (0.3). `input` is what the graph takes: "uint8", N x H x W x C bytes, or "float", N x C x H x W, normalised.
     The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
-    `data` is where the run's images are now, if they were moved. `say` hears what is being done.
+    `data` is where the run's images are now, if they were moved. `say` hears what is being done. `examples` held-out
+    images go into the files (none by default), for the page of `serve` to be tried with.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
@@ -145,6 +149,8 @@ def export(
     trained = open_model(opened.path, device="cpu", need="layers")
     manifest = trained.manifest.model_copy(update={"input_kind": input})
     images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES, place)
+    if num := options.get("examples", 0):
+        manifest = manifest.model_copy(update={"examples": choose_examples(reference, images, num)})
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION, place) if int8 else None
     short = NUM_FOR_INT8 - len(images.names)
     more = read_images(opened, manifest, "train", short, "agreement", place) if int8 and short > 0 else None
@@ -183,7 +189,7 @@ def export(
     pairs = write_golden(folder / "golden", first_file, images, first.comparison, golden) if golden else None
     if failures:
         raise _one_of(failures, [str(file.path) for file, _ in written])
-    return Exported(tuple(file for file, _ in written), card, pairs)
+    return Exported(tuple(file for file, _ in written), card, pairs, len(manifest.examples))
 
 
 def _hear_nothing(line: str) -> None:
