@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from docs.screenshots import FLAGS, WAIT_MS
+from docs.screenshots import CAMERA, CLASSES, FLAGS, WAIT_MS, labelled, taught
 from docs.started import started
 from tests.browser.camera import film
 from tests.browser.overflow import TOO_WIDE
@@ -25,8 +25,7 @@ import catseye
 from catseye.lab.page_files import read_pages
 
 WIDTHS, SCHEMES = (360, 768, 1280), ("light", "dark")
-HEIGHT_PX, NUM_LABELLED, SETTLE_MS = 900, 12, 2000
-CLASSES = ("disc", "ring", "triangle")
+HEIGHT_PX, SETTLE_MS = 900, 2000
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,6 @@ def asked(images: list[Path]) -> Callable[[Any], None]:
     return act
 
 
-def labelled(page: Any) -> None:
-    """The page of label: enough answers for a first estimate."""
-    while int(page.evaluate("document.documentElement.dataset.decided")) < NUM_LABELLED:
-        before = page.evaluate("document.documentElement.dataset.decided")
-        page.keyboard.press(str(1 + CLASSES.index(page.locator("#name").inner_text().split("-")[0])))
-        page.wait_for_selector(f"html:not([data-decided='{before}'])", state="attached")
-
-
-def taught(page: Any) -> None:
-    """The page of teach: some images of what the camera sees."""
-    page.wait_for_timeout(1000)
-    page.keyboard.down("1")
-    page.wait_for_timeout(2500)
-    page.keyboard.up("1")
-
-
 def make(made: Path) -> None:
     """The images, a run, its files; into a folder that is used again."""
     if (made / "done").exists():
@@ -103,8 +86,7 @@ def make(made: Path) -> None:
     catseye.explain_feature_maps(run, image, out=made / "feature-maps", device="cpu")
     catseye.explain_receptive_field(run, image, out=made / "receptive-field", device="cpu")
     catseye.explain_gradient_flow(out=made / "gradient-flow")
-    for kind in ("disc", "cross"):
-        film(made / f"{kind}.y4m", kind)
+    film(made / "disc.y4m", "disc")
     (made / "done").touch()
 
 
@@ -179,8 +161,7 @@ def main(out: Path, names: tuple[str, ...]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     faults = 0
     with every_page(out / "made") as found, sync_playwright() as playwright:
-        camera = f"--use-file-for-fake-video-capture={out / 'made' / 'disc.y4m'}"
-        flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", camera]
+        flags = [*FLAGS, *CAMERA, f"--use-file-for-fake-video-capture={out / 'made' / 'disc.y4m'}"]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         for name, place in found.items():
             if names and not name.startswith(names):
