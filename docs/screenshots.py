@@ -1,7 +1,7 @@
 """The images in docs/lab/, made anew at the root of the repository: `python -m docs.screenshots [FOLDER]`.
 
-A LeNet-5 learns the digits first, so that chapter 4 has something to show. `python -m docs.screenshots --desks [FOLDER]`
-makes those of review, label and teach, in docs/guides/. Needs Chromium and playwright; two minutes each.
+A LeNet-5 learns the digits first, so that chapter 4 has something to show. `python -m docs.screenshots --desks` makes
+those of review, label and teach, in docs/guides/. Needs Chromium and playwright; two minutes each.
 """
 
 import io
