@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +104,19 @@ def desks(out: Path) -> None:
     from tests.browser.camera import film
     from tests.stranger_sets import write_set
 
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
-        photos, loose = write_set("photos", folder / "photos"), folder / "loose"
+    out = out.resolve()
+    # The pages name the folders they were given: these, not where they lie.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder), sync_playwright() as playwright:
+        photos, loose = write_set("photos", Path("photos")), Path("loose")
         loose.mkdir()
         for number in range(20):
             for label in CLASSES:
                 shutil.copy(photos / label / f"{number:03d}.jpg", loose / f"{label}-{number:03d}.jpg")
         for number in (5, 6, 7):
             (photos / "ring" / f"{number:03d}.jpg").rename(photos / "triangle" / f"new-{number}.jpg")
-        seen = f"--use-file-for-fake-video-capture={film(folder / 'disc.y4m', 'disc')}"
+        seen = f"--use-file-for-fake-video-capture={film(Path('disc.y4m'), 'disc').resolve()}"
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*FLAGS, *CAMERA, seen])
-        others = [str(path) for path in sorted((photos / "ring").iterdir())[:12]]
+        others = [str(path.resolve()) for path in sorted((photos / "ring").iterdir())[:12]]
 
         def taught_two(page: Any) -> None:
             taught(page)
@@ -122,9 +124,9 @@ def desks(out: Path) -> None:
             page.locator("#answer").get_by_text("disc").wait_for()
 
         for words, act in (
-            (("review", photos, "--out", folder / "corrections.csv"), plain),
-            (("label", loose, "--classes", ",".join(CLASSES), "--out", folder / "labels.csv"), labelled),
-            (("teach", "--classes", "disc,ring", "--out", folder / "kept"), taught_two),
+            (("review", photos, "--out", "corrections.csv"), plain),
+            (("label", loose, "--classes", ",".join(CLASSES), "--out", "labels.csv"), labelled),
+            (("teach", "--classes", "disc,ring", "--out", "kept"), taught_two),
         ):
             with started(*words) as address:
                 page = browser.new_page(viewport={"width": 1100, "height": 760})
