@@ -9,7 +9,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +88,19 @@ def taught(page: Any) -> None:
     page.keyboard.up("1")
 
 
-def shoot(page: Any, file: Path) -> None:
+# Where the script put its images concerns no reader.
+WITHOUT_FOLDER = """folder => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(folder, '');
+}"""
+
+
+def shoot(page: Any, file: Path, num_colours: int = 256) -> None:
     """What the page shows now, in few bytes."""
     page.mouse.move(0, 0)
     page.wait_for_timeout(1500)  # what is computed for the last control
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    image.quantize(num_colours, dither=Image.Dither.NONE).save(file, optimize=True)
     print(file)
 
 
@@ -104,19 +110,18 @@ def desks(out: Path) -> None:
     from tests.browser.camera import film
     from tests.stranger_sets import write_set
 
-    out = out.resolve()
-    # The pages name the folders they were given: these, not where they lie.
-    with tempfile.TemporaryDirectory() as folder, chdir(folder), sync_playwright() as playwright:
-        photos, loose = write_set("photos", Path("photos")), Path("loose")
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        photos, loose = write_set("photos", folder / "photos"), folder / "loose"
         loose.mkdir()
         for number in range(20):
             for label in CLASSES:
                 shutil.copy(photos / label / f"{number:03d}.jpg", loose / f"{label}-{number:03d}.jpg")
         for number in (5, 6, 7):
             (photos / "ring" / f"{number:03d}.jpg").rename(photos / "triangle" / f"new-{number}.jpg")
-        seen = f"--use-file-for-fake-video-capture={film(Path('disc.y4m'), 'disc').resolve()}"
+        seen = f"--use-file-for-fake-video-capture={film(folder / 'disc.y4m', 'disc')}"
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*FLAGS, *CAMERA, seen])
-        others = [str(path.resolve()) for path in sorted((photos / "ring").iterdir())[:12]]
+        others = [str(path) for path in sorted((photos / "ring").iterdir())[:12]]
 
         def taught_two(page: Any) -> None:
             taught(page)
@@ -124,9 +129,9 @@ def desks(out: Path) -> None:
             page.locator("#answer").get_by_text("disc").wait_for()
 
         for words, act in (
-            (("review", photos, "--out", "corrections.csv"), plain),
-            (("label", loose, "--classes", ",".join(CLASSES), "--out", "labels.csv"), labelled),
-            (("teach", "--classes", "disc,ring", "--out", "kept"), taught_two),
+            (("review", photos, "--out", folder / "corrections.csv"), plain),
+            (("label", loose, "--classes", ",".join(CLASSES), "--out", folder / "labels.csv"), labelled),
+            (("teach", "--classes", "disc,ring", "--out", folder / "kept"), taught_two),
         ):
             with started(*words) as address:
                 page = browser.new_page(viewport={"width": 1100, "height": 760})
@@ -134,7 +139,8 @@ def desks(out: Path) -> None:
                 page.goto(address)
                 page.wait_for_selector("html[data-ready]")
                 act(page)
-                shoot(page, out / f"{words[0]}.png")
+                page.evaluate(WITHOUT_FOLDER, f"{folder}/")
+                shoot(page, out / f"{words[0]}.png", num_colours=64)  # noise takes bytes
                 page.close()
         browser.close()
 

@@ -110,8 +110,12 @@ def draw_receptive_field(
     return {name: receptive_field_figure(opened.layers(), x, pixels, name, which, row, column)}
 
 
-def draw_gradient_flow(found: GradientFlow) -> Figures:
-    """The gradient at every layer with skips and without, before the steps and after, and the losses in between."""
+def draw_gradient_flow(found: GradientFlow, race: GradientFlow | None = None) -> Figures:
+    """The gradient at every layer with skips and without, before the steps and after, and the losses in between.
+
+    The losses are those of `race` where it is given: the same two networks with batch normalisation.
+    """
+    race = race or found
     trained = found.plain.after is not None
     figure = Figure(figsize=(12 if trained else 8, 4), layout="constrained")
     panels = figure.subplots(1, 3 if trained else 1, squeeze=False)[0]
@@ -129,10 +133,12 @@ def draw_gradient_flow(found: GradientFlow) -> Figures:
         axes.legend(fontsize=8)
     if trained:
         for kind, colour in (("plain", "#d9730d"), ("residual", "#0f6f66")):
-            losses = getattr(found, kind).losses
+            losses = getattr(race, kind).losses
             panels[2].plot(range(1, len(losses) + 1), losses, color=colour, label=kind)
         panels[2].axhline(np.log(10), linestyle=":", color="grey", label="guessing")
-        panels[2].set(xlabel="step", ylabel="loss", title="does it learn?")
+        panels[2].set(
+            xlabel="step", ylabel="loss", title=f"does it learn? {'with' if race.norm else 'without'} batch norm"
+        )
         panels[2].legend(fontsize=8)
     norm = "with" if found.norm else "without"
     figure.suptitle(
