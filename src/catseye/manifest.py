@@ -108,7 +108,7 @@ class Quantisation(_Renamed):
     max_drop: float
 
 
-class Example(BaseModel):
+class ExampleImage(BaseModel):
     """An image of a class, to try the model with; only in files that were exported with --examples."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
@@ -141,7 +141,7 @@ class Manifest(BaseModel):
     outputs: tuple[str, ...] = ()
     quantisation: Quantisation | None = None
     parity: Parity | None = None
-    examples: tuple[Example, ...] = Field(default=(), max_length=MAX_EXAMPLES)
+    examples: tuple[ExampleImage, ...] = Field(default=(), max_length=MAX_EXAMPLES)
 
     @field_validator("classes")
     @classmethod

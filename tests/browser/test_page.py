@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catseye.manifest import Example
+from catseye.manifest import ExampleImage
 from tests.browser.overflow import require_whole
 from tests.server import models
 from tests.server.running import Starter, noise, png
@@ -348,7 +348,7 @@ def test_the_page_is_whole_at_every_width_and_axe_finds_nothing_serious(open_pag
 def with_examples(start, tmp_path_factory):
     """The same model, with an image of two of its classes inside."""
     images = {"red": ("image/png", png("red")), NASTY: ("image/jpeg", noise(1, side=120, kind="JPEG"))}
-    examples = [Example(label=label, media_type=kind, image=image) for label, (kind, image) in images.items()]
+    examples = [ExampleImage(label=label, media_type=kind, image=image) for label, (kind, image) in images.items()]
     return start(models.write(tmp_path_factory.mktemp("m") / "m.onnx", models.with_cam(examples=examples)))
 
 

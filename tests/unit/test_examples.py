@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from catseye.classifier import Classifier
 from catseye.exporting.examples import TRIES, choose_examples, shrink
 from catseye.exporting.held_out import HeldOut
-from catseye.manifest import MAX_EXAMPLE_BYTES, MAX_EXAMPLES, Architecture, Example, Manifest
+from catseye.manifest import MAX_EXAMPLE_BYTES, MAX_EXAMPLES, Architecture, ExampleImage, Manifest
 from catseye.preprocess import Preprocessing
 from tests.photos import photo
 
@@ -88,12 +88,12 @@ def test_any_image_becomes_small(size):
 
 
 def test_the_manifest_carries_their_bytes_and_no_more_than_is_allowed():
-    example = Example(label="red", media_type="image/png", image=bytes(range(256)))
+    example = ExampleImage(label="red", media_type="image/png", image=bytes(range(256)))
     manifest = knows_colours().manifest.model_copy(update={"examples": (example,)})
     assert Manifest.from_json(manifest.to_json(), "m") == manifest
     with pytest.raises(ValidationError):
-        Example(label="red", media_type="image/png", image=bytes(MAX_EXAMPLE_BYTES + 1))
+        ExampleImage(label="red", media_type="image/png", image=bytes(MAX_EXAMPLE_BYTES + 1))
     with pytest.raises(ValidationError):
-        Example(label="red", media_type="image/svg+xml", image=b"<svg/>")
+        ExampleImage(label="red", media_type="image/svg+xml", image=b"<svg/>")
     with pytest.raises(ValidationError):
         Manifest(**{**dict(manifest), "examples": (example,) * (MAX_EXAMPLES + 1)})

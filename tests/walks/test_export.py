@@ -152,9 +152,9 @@ def test_a_head_with_a_hidden_layer_has_grad_cams_map(hidden_layer, shapes, tmp_
 
 
 def test_a_map_of_the_wrong_layer_is_caught_and_leaves_no_file(hidden_layer, monkeypatch, tmp_path):
-    real = head_gradient._slope
+    real = head_gradient._derivative
     monkeypatch.setattr(
-        head_gradient, "_slope", lambda layer, x, y: 1.0 if isinstance(layer, torch.nn.ReLU) else real(layer, x, y)
+        head_gradient, "_derivative", lambda layer, x, y: 1.0 if isinstance(layer, torch.nn.ReLU) else real(layer, x, y)
     )
     with pytest.raises(CatseyeError, match="does not see classes where the run does"):
         export(hidden_layer, out=tmp_path, device="cpu")

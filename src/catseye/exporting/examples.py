@@ -1,7 +1,7 @@
 """A few images for the page of `catseye serve`: `catseye export RUN --examples 6` puts them into the file.
 
 Only where they were asked for: a model file travels, and images of a data set may be nobody else's business. Enters:
-the run and its held-out images. Leaves: `Example`s for the manifest. Called by `export.py`.
+the run and its held-out images. Leaves: `ExampleImage`s for the manifest. Called by `export.py`.
 """
 
 import io
@@ -14,7 +14,7 @@ from PIL import Image
 
 from catseye.classifier import Classifier
 from catseye.exporting.held_out import HeldOut
-from catseye.manifest import MAX_EXAMPLE_BYTES, Example
+from catseye.manifest import MAX_EXAMPLE_BYTES, ExampleImage
 from catseye.preprocess import open_image
 
 SIDES_PX = (320, 256, 192, 128, 96)
@@ -23,10 +23,10 @@ QUALITIES = (85, 70, 55)
 TRIES = 16  # of each class: where none of so many is recognised, the class has no example
 
 
-def choose_examples(reference: Classifier, images: HeldOut, num: int) -> tuple[Example, ...]:
+def choose_examples(reference: Classifier, images: HeldOut, num: int) -> tuple[ExampleImage, ...]:
     """At most `num` images that the run recognises, of every class one before any has two; small, without metadata."""
     waiting = deque(_recognised(reference, images, label) for label in range(len(reference.classes)))
-    found: list[Example] = []
+    found: list[ExampleImage] = []
     while waiting and len(found) < num:
         of_class = waiting.popleft()
         example = next(of_class, None)
@@ -36,7 +36,7 @@ def choose_examples(reference: Classifier, images: HeldOut, num: int) -> tuple[E
     return tuple(found)
 
 
-def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[Example]:
+def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[ExampleImage]:
     """The images of a class that the run knows still as they will be in the file."""
     name, spec = reference.classes[label], reference.manifest.preprocessing
     for index in np.flatnonzero(images.labels == label)[:TRIES].tolist():
@@ -47,7 +47,7 @@ def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[
         kind, encoded = small
         answer = reference.predict(encoded)
         if answer.label == name and not answer.unknown:
-            yield Example(label=name, media_type=kind, image=encoded)
+            yield ExampleImage(label=name, media_type=kind, image=encoded)
 
 
 def shrink(image: Image.Image) -> tuple[Literal["image/png", "image/jpeg"], bytes] | None:

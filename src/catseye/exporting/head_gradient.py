@@ -28,26 +28,26 @@ class HeadGradient(nn.Module):
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_flat(head))
+        self.layers = nn.ModuleList(_layers_in_order(head))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Shape: see the class."""
         passed = [features]
         for layer in self.layers:
             # Some layers work in place, and their input is needed on the way back.
-            passed.append(F.relu(passed[-1]) if isinstance(layer, nn.ReLU) else _apply(layer, passed[-1]))
+            passed.append(F.relu(passed[-1]) if isinstance(layer, nn.ReLU) else _layer_answer(layer, passed[-1]))
         logits = passed[-1]
         places = torch.arange(logits.shape[1], device=logits.device)
         gradient = (places == logits.argmax(1, keepdim=True)).to(logits.dtype)
         for layer, x, y in reversed(list(zip(self.layers, passed, passed[1:], strict=False))):
-            gradient = _back(layer, x, y, gradient)
+            gradient = _gradient_before(layer, x, y, gradient)
         weights = gradient.sum((2, 3), keepdim=True)
         return logits, (weights * features).sum(1)
 
 
 def head_gradient(head: nn.Module, maps: tuple[int, ...]) -> HeadGradient | None:
     """The module for a head whose feature maps have the shape (F, h, w), or None where it has no map to show."""
-    layers = _flat(head)
+    layers = _layers_in_order(head)
     num_weights = sum(value.numel() for layer in layers for value in layer.parameters())
     if math.prod(maps[1:]) < 2 or num_weights > MAX_WEIGHTS:
         return None
@@ -62,10 +62,10 @@ def head_gradient(head: nn.Module, maps: tuple[int, ...]) -> HeadGradient | None
     return HeadGradient(head)
 
 
-def _flat(head: nn.Module) -> list[nn.Module]:
+def _layers_in_order(head: nn.Module) -> list[nn.Module]:
     """The layers in order, out of however many boxes."""
     if isinstance(head, nn.Sequential):
-        return [layer for part in head for layer in _flat(part)]
+        return [layer for part in head for layer in _layers_in_order(part)]
     return [head]
 
 
@@ -81,12 +81,12 @@ def _has_rule(layer: nn.Module, size: tuple[int, ...]) -> bool:
     return isinstance(layer, known)
 
 
-def _apply(layer: nn.Module, x: Tensor) -> Tensor:
+def _layer_answer(layer: nn.Module, x: Tensor) -> Tensor:
     y: Tensor = F.hardswish(x) if isinstance(layer, nn.Hardswish) else layer(x)
     return y
 
 
-def _back(layer: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> Tensor:
+def _gradient_before(layer: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> Tensor:
     """The gradient with respect to a layer's input, from that with respect to its output."""
     if isinstance(layer, nn.Linear):
         return gradient @ layer.weight
@@ -99,10 +99,10 @@ def _back(layer: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> Tensor:
     if isinstance(layer, nn.AdaptiveMaxPool2d):
         highest = (x == y).to(x.dtype)
         return gradient * highest / highest.sum((2, 3), keepdim=True)
-    return gradient * _slope(layer, x, y)
+    return gradient * _derivative(layer, x, y)
 
 
-def _slope(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor | float:
+def _derivative(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor | float:
     """Derivative of what works on each value by itself."""
     if isinstance(layer, nn.ReLU):
         return (y > 0).to(x.dtype)
