@@ -47,6 +47,7 @@ def unfolded(page: Any) -> None:
     """With all its sections open."""
     closed = "details:not([open]):not(.zoom) > summary"  # a thumbnail stays small
     page.locator(closed).evaluate_all("all => all.forEach(one => one.click())")
+    page.locator("img[loading=lazy]").evaluate_all("all => all.forEach(one => { one.loading = 'eager'; })")
 
 
 def asked(images: list[Path]) -> Callable[[Any], None]:
