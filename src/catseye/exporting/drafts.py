@@ -38,7 +38,7 @@ def _open_trusted(path: Path) -> OpenedModel:
 class Draft:
     """A built file or folder that is not proved yet. `write` puts it at a path, with a manifest inside.
 
-    `open` opens it as its users do. `knows_strangers`: whether the format has room for familiarity.
+    `open` opens it as its users do. `more_outputs`: whether the format has room for familiarity and heat maps.
     """
 
     format: str
@@ -47,7 +47,7 @@ class Draft:
     write: Write = field(repr=False)
     limits: ParityLimits = field(default_factory=ParityLimits)
     open: Callable[[Path], OpenedModel] = field(default=_open_trusted, repr=False)
-    knows_strangers: bool = True
+    more_outputs: bool = True
 
 
 @dataclass
@@ -205,7 +205,7 @@ def _hub(source: Source) -> Draft:
     update = {"input_kind": "float", "familiarity_threshold": None}
     manifest = source.manifest.model_copy(update=update)
     write = partial(write_hub_folder, twin_of(source.model, manifest))
-    return Draft("hub", FORMATS["hub"], manifest, write, open=open_hub_folder, knows_strangers=False)
+    return Draft("hub", FORMATS["hub"], manifest, write, open=open_hub_folder, more_outputs=False)
 
 
 def _material(source: Source) -> tuple[HeldOut, HeldOut]:
