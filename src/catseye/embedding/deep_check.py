@@ -6,7 +6,6 @@ those of published weights, kept in a file while they are compared, at most MAX_
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -19,7 +18,8 @@ from catseye.data.check.check import CheckOptions, check
 from catseye.data.check.data_facts import DataFacts
 from catseye.data.check.findings import Example, Finding, Severity, Verdict
 from catseye.data.groups import keep_together
-from catseye.data.sources import Images, ImageSet, Reader
+from catseye.data.sources import Images, ImageSet
+from catseye.data.sources.image_set import take_images
 from catseye.embedding.neighbours import NUM_NEIGHBOURS, find_neighbours, unit_rows
 from catseye.errors import MissingDependency
 from catseye.files import StrPath
@@ -95,7 +95,7 @@ def find_by_features(facts: DataFacts, *, tell: Callable[[str], None]) -> list[F
         asked = np.sort(asked[drawn])
     if len(asked) < 4 * NUM_NEIGHBOURS:
         return []
-    part = _part_of(facts.images, asked)
+    part = take_images(facts.images, asked)
     with tempfile.TemporaryDirectory(prefix="catseye-check-") as folder:
         keep = Path(folder) / "features.npz"
         embed(part, open_backbone(None, part), keep, tell=lambda done: tell(f"features: {done}"))
@@ -105,32 +105,6 @@ def find_by_features(facts: DataFacts, *, tell: Callable[[str], None]) -> list[F
         tell("comparing features")
         unit = centred(np.asarray(found.values))
     return [*unlike_their_class(unit, rows, facts.images), *alike_by_features(unit, rows, facts)]
-
-
-@dataclass(frozen=True)
-class _PartReader:
-    """Reads some of the images of another reader."""
-
-    whole: Reader
-    numbers: NDArray[np.int64]
-
-    def __call__(self, index: int) -> Any:
-        return self.whole(int(self.numbers[index]))
-
-    def size_bytes(self, index: int) -> int:
-        return self.whole.size_bytes(int(self.numbers[index]))
-
-
-def _part_of(images: ImageSet, numbers: NDArray[np.int64]) -> ImageSet:
-    return replace(
-        images,
-        names=[images.names[index] for index in numbers.tolist()],
-        labels=images.labels[numbers],
-        splits=images.splits[numbers],
-        read=_PartReader(images.read, numbers),
-        groups=None,
-        corrected=None,
-    )
 
 
 def centred(features: NDArray[np.float32]) -> NDArray[np.float32]:

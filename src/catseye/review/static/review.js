@@ -72,6 +72,8 @@ function showQuestion() {
   const others = question.covers - 1;
   $("covers").textContent = others > 0 ? `The decision goes for ${question.covers} images that show the same: ${[...question.images, ...question.copies].map((one) => one.name).join(", ")}` : "";
   $("accept").hidden = !question.likely;
+  const unlabelled = question.images[0].label === question.images[0].given && question.kind === "unlabelled";
+  $("keep").hidden = $("merge").hidden = unlabelled; // there is no label that could be right
   $("accept").firstChild.textContent = `It is ${question.likely} `;
   shareList($("shares"), question.probabilities);
   $("nearest").replaceChildren(...question.nearest.flatMap(({ label, images }) => [
