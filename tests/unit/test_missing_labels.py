@@ -17,6 +17,7 @@ from catseye.data.sources.corrections import (
 from catseye.data.sources.image_set import content_digest
 from catseye.data.sources.missing_labels import NO_LABEL, with_unlabelled
 from catseye.data.survey import fingerprint_images
+from catseye.embedding.embed import embed_what_is_new
 from catseye.errors import UsageError
 from catseye.review.desk import Desk
 from catseye.review.items import make_queue
@@ -176,3 +177,22 @@ def test_training_takes_them(data, tmp_path):
     assert [sides[0][side] for side in ("val", "test")] == [sides[1][side] for side in ("val", "test")]
     assert more.run.data["corrections"]["num_labelled"] == 3
     assert more.run.data["corrections"]["data_sha256"] == plain.run.data["sha256"]
+
+
+def test_images_that_came_after_the_first_review_are_embedded_too(folder, tmp_path):
+    backbone, keep = make_frozen().backbone, tmp_path / "features.npz"
+    first = embed_what_is_new(list_data(folder, DataSettings(), None, None), backbone, keep, lambda line: None)
+    (folder / "moss" / "03.png").unlink()
+    write(folder / "moss" / "new.png", "moss", 500)
+    (folder / "rust" / "cut.png").write_bytes(b"\x89PNG")
+    told: list[str] = []
+    images = list_data(folder, DataSettings(), None, None)
+    found = embed_what_is_new(images, backbone, keep, told.append)
+    assert told == ["2 of 2 new images"]
+    assert set(found.names) == {*first.names, "moss/new.png"} - {"moss/03.png"}
+    rows = {name: row for row, name in enumerate(first.names)}
+    for row, name in enumerate(found.names):
+        assert found.digests[row] == content_digest((folder / name).read_bytes()).hex()
+        if name in rows:
+            np.testing.assert_array_equal(found.values[row], first.values[rows[name]])
+        assert images.labels[list(images.names).index(name)] == found.labels[row]

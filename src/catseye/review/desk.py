@@ -5,6 +5,7 @@ threads. Nothing is kept here that the file does not have: a new desk on the sam
 """
 
 import io
+import shlex
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -91,6 +92,9 @@ class Desk:
         return {
             "title": self.title,
             "file": printable(str(self.log.path)),
+            "command": printable(
+                shlex.join(["catseye", "train", self.material.images.source, "--corrections", str(self.log.path)])
+            ),
             "classes": [printable(name) for name in self.classes()],
             "kinds": kinds,
             "items": [

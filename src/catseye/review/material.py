@@ -25,10 +25,9 @@ from catseye.data.sources.corrections import Standing
 from catseye.data.sources.missing_labels import NO_LABEL, with_unlabelled
 from catseye.data.value_range import choose_value_range
 from catseye.embedding.backbone import Backbone
-from catseye.embedding.embed import embed
-from catseye.embedding.features import read_features
+from catseye.embedding.embed import embed_what_is_new
 from catseye.embedding.head import out_of_fold, train_head
-from catseye.errors import DataError, UsageError
+from catseye.errors import UsageError
 from catseye.runs import Run
 from catseye.settings.schema import DataSettings
 
@@ -92,17 +91,8 @@ def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, kee
 def _features(
     images: ImageSet, backbone: Backbone, keep: Path, say: Say
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    found = embed_what_is_new(images, backbone, keep, say)
     number = {name: index for index, name in enumerate(images.names)}
-    found = None
-    if keep.exists():
-        try:
-            found = read_features(keep)
-        except DataError:
-            found = None
-    stale = found is None or found.origin["sha256"] != backbone.sha256 or found.origin["source"] != images.source
-    if found is None or stale or not set(found.names) <= number.keys() or len(found.names) < 0.5 * len(images):
-        embed(images, backbone, keep, tell=say)
-        found = read_features(keep)
     row = np.full(len(images), -1, np.int64)
     for place, name in enumerate(found.names):
         row[number[name]] = place

@@ -59,9 +59,10 @@ function figure(one) {
 function showQuestion() {
   if (!question) {
     $("kind").textContent = "done";
-    $("reason").textContent = state.items.length ? "Every question is answered. Train again with the decisions, then compare the runs." : "Nothing was found that is worth asking about.";
+    $("reason").textContent = state.items.length ? "Every question is answered. Stop catseye with Ctrl-C and open the review once more: what was put right often shows more. Then train again, and compare the runs:" : "Nothing was found that is worth asking about.";
     for (const id of ["stage", "shares", "nearest"]) $(id).replaceChildren();
     $("covers").textContent = "";
+    if (state.items.length) $("stage").append(element("code", { textContent: state.command }));
     $("accept").hidden = true;
     return;
   }
