@@ -22,6 +22,7 @@ from catseye.evaluation.measure import measure
 from catseye.files import StrPath
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
+from catseye.http.shown import require_loopback
 from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
 from catseye.review.app import LabelPages, ReviewPages
 from catseye.review.desk import Desk
@@ -37,7 +38,6 @@ from catseye.review.place import (
     Say,
     page_place,
     print_place,
-    require_loopback,
     say_no_word,
     show_pages,
 )
