@@ -10,27 +10,44 @@ if __name__ == "__main__" and sys.path and os.path.realpath(sys.path[0] or os.cu
     if _here != os.path.realpath(os.curdir):
         del sys.path[0]
 
+import atexit
 import signal
 from types import FrameType
+from typing import NoReturn
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _end(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-# The kernel spares the first process of a container every signal that it does not handle. Without this, a SIGTERM
-# before the verb's own handler is lost, and the container is killed half a minute later.
-if os.getpid() == 1:
-    signal.signal(signal.SIGTERM, _end)
+def _end_unbegun(number: int, _: FrameType | None) -> NoReturn:
+    # Not by an exception: a module that tries whether another one is there may take it for its answer.
+    os.write(2, b"stopped before anything was begun; nothing was saved\n")
+    os._exit(128 + number)
 
-try:
-    from catseye.cli import main
-except BaseException as error:  # Ctrl-C while modules load
-    from catseye.errors import was_interrupted
 
-    if not was_interrupted(error):
-        raise
-    sys.exit(130)
+def run_cli() -> None:
+    """Run the command line and end with its exit code."""
+    # The kernel spares the first process of a container every signal that it does not handle. Without this, a SIGTERM
+    # before the verb's own handler is lost, and the container is killed half a minute later.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _end)
+    heeded = signal.getsignal(signal.SIGINT)
+    if heeded is signal.default_int_handler:  # a shell ignores it for what it runs in the background
+        signal.signal(signal.SIGINT, _end_unbegun)
+    from catseye.cli import main as run
+
+    signal.signal(signal.SIGINT, heeded)
+    try:
+        run()
+    except SystemExit as end:
+        if end.code != 128 + signal.SIGINT:
+            raise
+        # A module that was interrupted while it loaded can crash the interpreter where that takes itself down, or make
+        # it end by the signal instead of by this code.
+        atexit._run_exitfuncs()
+        os._exit(end.code)
+
 
 if __name__ == "__main__":
-    main()
+    run_cli()

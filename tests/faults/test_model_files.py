@@ -52,7 +52,7 @@ def python(code, *words):
 
 
 def catseye_command(*words):
-    return python("import sys; from catseye.__main__ import main; sys.exit(main())", *words)
+    return python("import sys; from catseye.__main__ import run_cli; sys.exit(run_cli())", *words)
 
 
 def test_a_crash_in_the_child_is_a_sentence():

@@ -125,7 +125,9 @@ def test_files_of_the_working_directory_are_no_modules_of_ours(start, tmp_path):
 def _installed(tmp_path) -> tuple:
     """A prefix that runs `python -m catseye serve …` as the command `catseye serve …`."""
     script = tmp_path / "catseye-command"
-    script.write_text("import sys; sys.argv[1:] = sys.argv[4:]; from catseye.__main__ import main; sys.exit(main())\n")
+    script.write_text(
+        "import sys; sys.argv[1:] = sys.argv[4:]; from catseye.__main__ import run_cli; sys.exit(run_cli())\n"
+    )
     return (sys.executable, script)
 
 

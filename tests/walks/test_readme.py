@@ -54,7 +54,9 @@ def serving(words, folder):
         yield json.loads(text)["address"]
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        code = process.wait(30)
+        process.stdout.close()
+        assert code == 0
 
 
 @pytest.mark.timeout(900)  # half a minute, on a machine that has nothing else to do

@@ -247,7 +247,7 @@ def test_a_signal_before_the_first_head_says_how_to_go_on(photos, weights, tmp_p
 
 def test_networks_from_fresh_weights_are_searched_too(tmp_path, monkeypatch):
     monkeypatch.setattr(fresh_rungs, "NUM_ROUNDS", 1)  # each network once
-    monkeypatch.setattr(fresh_rungs, "MOST_EPOCHS", 5)  # enough for these images
+    monkeypatch.setattr(fresh_rungs, "MOST_EPOCHS", 10)  # enough for these images
     data = write_set("tiny", tmp_path / "tiny")
     trained = catseye.train(data, out=tmp_path / "run", time=900, device="cpu")
     decided = auto_json(trained.path)

@@ -131,8 +131,35 @@ def send_to(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
+class NumberedImages:
+    """What every loader does with the numbers of its images; a dataclass that inherits it has the fields."""
+
+    indices: Indices
+    batch_size: int
+    shuffle: bool
+    seed: int
+    shared: Share
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return count_batches(self.indices, self.batch_size, self.shuffle)
+
+    def subset(self, indices: Indices) -> Self:
+        """The same loader on these images only."""
+        return replace(self, indices=indices)  # type: ignore[type-var]
+
+    def share(self, rank: int, world_size: int) -> Self:
+        """The same loader, giving process `rank` of `world_size` its part of every batch."""
+        return replace(self, shared=Share(rank, world_size))  # type: ignore[type-var]
+
+    def order(self, epoch: int) -> list[Indices]:
+        """The numbers of every batch of one epoch."""
+        return epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=epoch)
+
+
 @dataclass
-class MemoryLoader:
+class MemoryLoader(NumberedImages):
     """Batches cut out of one decoded array that all splits share.
 
     `pixels` (M, H, W, C) uint8 and `labels` (M,) lie on the training device; `row` (N,) leads from an
@@ -150,22 +177,9 @@ class MemoryLoader:
     bad: dict[int, str] = field(default_factory=dict)
     shared: Share = field(default_factory=Share)
 
-    @property
-    def num_batches(self) -> int:
-        """Batches per epoch."""
-        return count_batches(self.indices, self.batch_size, self.shuffle)
-
-    def subset(self, indices: Indices) -> Self:
-        """The same loader on these images only."""
-        return replace(self, indices=indices)
-
-    def share(self, rank: int, world_size: int) -> Self:
-        """The same loader, giving process `rank` of `world_size` its part of every batch."""
-        return replace(self, shared=Share(rank, world_size))
-
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
-        order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
+        order = self.order(number)
         for place, whole in enumerate(order[start:], start):
             chosen, first = self.shared.cut(whole)
             rows = send_to(torch.from_numpy(self.row[chosen]), self.pixels.device)
@@ -175,7 +189,7 @@ class MemoryLoader:
 
 
 @dataclass
-class StreamLoader:
+class StreamLoader(NumberedImages):
     """Batches decoded by worker processes, for what does not fit into memory.
 
     An image that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place. Only
@@ -197,19 +211,6 @@ class StreamLoader:
     shared: Share = field(default_factory=Share)
     strict: bool = False
 
-    @property
-    def num_batches(self) -> int:
-        """Batches per epoch."""
-        return count_batches(self.indices, self.batch_size, self.shuffle)
-
-    def subset(self, indices: Indices) -> Self:
-        """The same loader on these images only."""
-        return replace(self, indices=indices)
-
-    def share(self, rank: int, world_size: int) -> Self:
-        """The same loader, giving process `rank` of `world_size` its part of every batch."""
-        return replace(self, shared=Share(rank, world_size))
-
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on.
 
@@ -218,7 +219,7 @@ class StreamLoader:
             WorkerError: a worker process died or hangs.
 
         """
-        order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)[start:]
+        order = self.order(number)[start:]
         decoder = _Decoder(self.images, self.spec, self.min_area, derive(self.seed, "crop", number))
         shares = [self.shared.cut(batch) for batch in order]
         loader = DataLoader(

@@ -8,7 +8,6 @@ into the folder of an unfinished run, and back (kept_features.py).
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Self
 
 import numpy as np
 import torch
@@ -20,10 +19,9 @@ from catseye.data.loaders import (
     Indices,
     Loader,
     MemoryLoader,
+    NumberedImages,
     Share,
     StreamLoader,
-    count_batches,
-    epoch_order,
 )
 from catseye.machine.memory import answered_in_parts
 from catseye.machine.waiting import Waiting
@@ -33,7 +31,7 @@ from catseye.settings.schema import AugmentSettings
 
 
 @dataclass
-class FeatureLoader:
+class FeatureLoader(NumberedImages):
     """Batches of pooled features (N, F, 1, 1) float32 in place of images.
 
     `features` (V, M, F), or (V, M, C, h, w) where they are an inner layer's: V variants of each image, the first one
@@ -52,22 +50,9 @@ class FeatureLoader:
     bad: dict[int, str] = field(default_factory=dict)
     shared: Share = field(default_factory=Share)
 
-    @property
-    def num_batches(self) -> int:
-        """Batches per epoch."""
-        return count_batches(self.indices, self.batch_size, self.shuffle)
-
-    def subset(self, indices: Indices) -> Self:
-        """The same loader on these images only."""
-        return replace(self, indices=indices)
-
-    def share(self, rank: int, world_size: int) -> Self:
-        """The same loader, giving process `rank` of `world_size` its part of every batch."""
-        return replace(self, shared=Share(rank, world_size))
-
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
-        order = epoch_order(self.indices, self.batch_size, shuffle=self.shuffle, seed=self.seed, epoch=number)
+        order = self.order(number)
         num_variants = len(self.features) if self.shuffle else 1
         draw = np.random.default_rng(derive(self.seed, "variant", number)).integers(num_variants, size=len(self.row))
         for place, whole in enumerate(order[start:], start):
