@@ -1,12 +1,13 @@
 """What `make demo` runs: LeNet-5 learns handwritten digits, is measured, and reads a few it has never seen.
 
-Every step is the command a user would type; it is printed before it runs. Works offline.
+Every step is the command a user would type; it is printed before it runs. Works offline, 20 s on two cores.
 """
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +16,7 @@ from catseye.data.sources import open_source
 from catseye.runs import open_run
 
 NUM_SHOWN = 6
+NUM_EPOCHS = "15"
 # So small a network is as fast on one core, and does not mind what else the machine does.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", **os.environ}
 
@@ -45,12 +47,15 @@ def write_held_out(run: Path) -> Path:
 
 
 def main() -> None:
-    """Train, evaluate, predict."""
-    result = json.loads(catseye("train", "digits", "--model", "lenet5", "--epochs", "30", "--json", capture=True))
+    """Train, evaluate, predict; then where to look, and how long it took."""
+    begun = time.perf_counter()
+    result = json.loads(catseye("train", "digits", "--model", "lenet5", "--epochs", NUM_EPOCHS, "--json", capture=True))
     run = Path(result["run"])
     catseye("evaluate", str(run))
     catseye("predict", str(run), str(write_held_out(run)), "--top", "2")
     print(f"\nThe run folder is {run}: settings, data manifest, model, history, curves.png, confusion.png.")
+    print(f"{time.perf_counter() - begun:.0f} s. Open in a browser: {(run / 'report.html').resolve().as_uri()}")
+    print(f"Next: {Path(sys.executable).parent / 'catseye'} lab {run}   (what it has learnt, layer by layer)")
 
 
 if __name__ == "__main__":

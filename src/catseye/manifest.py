@@ -15,6 +15,7 @@ from catseye.preprocess import Preprocessing
 
 METADATA_KEY = "catseye"  # the one metadata entry in safetensors, ONNX, TorchScript and torch.export files
 MAX_MANIFEST_BYTES = 8_000_000
+MAX_EXAMPLE_BYTES, MAX_EXAMPLES = 10_000, 24
 
 
 class Architecture(BaseModel):
@@ -91,6 +92,7 @@ class Parity(_Renamed):
     runtime: str
     accuracy_drop_95_interval: tuple[float, float] | None = None
     familiarity_difference: float | None = None
+    heat_map_difference: float | None = None
 
 
 class Quantisation(_Renamed):
@@ -104,6 +106,16 @@ class Quantisation(_Renamed):
     measured: dict[str, float] = Field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
     max_drop: float
+
+
+class ExampleImage(BaseModel):
+    """An image of a class, to try the model with; only in files that were exported with --examples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+
+    label: str
+    media_type: Literal["image/png", "image/jpeg"]
+    image: bytes = Field(max_length=MAX_EXAMPLE_BYTES, repr=False)
 
 
 class Manifest(BaseModel):
@@ -129,6 +141,7 @@ class Manifest(BaseModel):
     outputs: tuple[str, ...] = ()
     quantisation: Quantisation | None = None
     parity: Parity | None = None
+    examples: tuple[ExampleImage, ...] = Field(default=(), max_length=MAX_EXAMPLES)
 
     @field_validator("classes")
     @classmethod

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from catseye.explanation.figures import write_figures
-from tests.browser.test_page import TOO_WIDE
+from tests.browser.overflow import require_whole
 
 pytestmark = pytest.mark.browser
 
@@ -19,21 +19,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_view(browser, watch, folder, scheme):
-    axe = pytest.importorskip("axe_playwright_python.base", reason="needs axe-playwright-python")
-    page = browser.new_page(color_scheme=scheme)
+def test_the_page_is_whole_at_every_width_and_its_images_open(browser, watch, folder):
+    page = browser.new_page()
     watch(page, "file:", "data:")
     page.goto((folder / "index.html").as_uri())
     assert page.locator("h1").inner_text() == "Feature <maps>"
-    for width in (1280, 768, 360):
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate(TOO_WIDE.replace("'.scroll, ", "'section a, .scroll, ")) == [], width
-    page.evaluate(axe.AXE_SCRIPT)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
-    page.screenshot(path=folder / f"{scheme}.png")
+    require_whole(page)
     page.locator("section a").last.click()
     assert page.evaluate("document.images[0].naturalWidth") == 1100
     page.close()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from catseye.manifest import ExampleImage
+from tests.browser.overflow import require_whole
 from tests.server import models
 from tests.server.running import Starter, noise, png
 
@@ -331,25 +333,41 @@ def test_the_documents_try_and_show_other_languages(open_page):
     sync_api.expect(panel.locator("details pre")).to_contain_text('"class": "red"', timeout=15_000)
 
 
-# At the largest width first: what is loaded once is then looked at in all of them.
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_no_element_is_wider_than_the_view_and_axe_finds_nothing_serious(open_page, path, scheme):
-    axe = pytest.importorskip("axe_playwright_python.base", reason="needs axe-playwright-python")
-    page = open_page(path, color_scheme=scheme)
+def test_the_page_is_whole_at_every_width_and_axe_finds_nothing_serious(open_page, path):
+    page = open_page(path)
     if path == "/":
         upload(page, ("a-file-with-a-rather-long-name-0001234.png", png("red")), ("b.png", png("blue")))
         sync_api.expect(page.locator("#counts button")).to_have_count(3, timeout=15_000)
     else:
         page.wait_for_selector(".operation")
-    for width in (1280, 768, 360):
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate(TOO_WIDE) == [], width
-    page.evaluate(axe.AXE_SCRIPT)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+    require_whole(page)
 
 
-# What scrolls by itself may hold more than it shows.
-TOO_WIDE = """[...document.querySelectorAll('body *')].filter(e => e.offsetParent && !e.closest('.scroll, .strip, pre')
-    && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))"""
+@pytest.fixture(scope="module")
+def with_examples(start, tmp_path_factory):
+    """The same model, with an image of two of its classes inside."""
+    images = {"red": ("image/png", png("red")), NASTY: ("image/jpeg", noise(1, side=120, kind="JPEG"))}
+    examples = [ExampleImage(label=label, media_type=kind, image=image) for label, (kind, image) in images.items()]
+    return start(models.write(tmp_path_factory.mktemp("m") / "m.onnx", models.with_cam(examples=examples)))
+
+
+def test_examples_of_the_file_are_tried_with_a_click(with_examples, open_page):
+    page = open_page(at=with_examples)
+    buttons = page.locator("#example-list button")
+    sync_api.expect(buttons).to_have_count(2)
+    shown = page.locator("#example-list img").evaluate_all("all => all.map(i => [i.naturalWidth, i.alt])")
+    assert shown == [[4, "example 1: red"], [120, f"example 2: {NASTY}"]]
+    buttons.first.click()
+    verdict(page, "red")
+    assert "example-1.png" in page.locator("#caption").inner_text()
+    buttons.nth(1).focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("#strip button")).to_have_count(2)
+    require_whole(page)
+
+
+def test_without_examples_there_is_no_place_for_them(open_page, server):
+    page = open_page()
+    sync_api.expect(page.locator("#examples")).to_be_hidden()
+    assert "examples" not in server.get("/model").json()

@@ -43,7 +43,7 @@ FLAGS = {
     "predict": {
         "--top", "--csv", "--list", "--engine", "--out", "--workers", "--part-size", "--device", "--trust",
     },
-    "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--data", "--device"},
+    "export": {"--to", "--int8", "--max-drop", "--input", "--out", "--golden", "--examples", "--data", "--device"},
     "bench": {"--batch", "--threads", "--seconds", "--rounds", "--data", "--spin", "--trust", "--out"},
     "info": set(),
     "serve": {

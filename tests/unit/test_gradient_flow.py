@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import catseye
 from catseye.errors import UsageError
 from catseye.explanation.gradient_flow import (
     FACTOR,
@@ -122,3 +123,13 @@ def test_depth_counts_the_layers_with_weights(depth):
     assert len(rows) == depth
     with pytest.raises(UsageError, match="4, 6, 8"):
         tower(depth=depth + 1)
+
+
+@pytest.mark.slow
+def test_the_losses_that_explain_shows_are_of_networks_that_learn(tmp_path):
+    """As chapter 5 of the lab: without normalisation neither learns in so few steps."""
+    shown = catseye.explain_gradient_flow(depth=10, steps=15, out=tmp_path)
+    losses = shown.facts["losses_with_norm"]
+    assert losses["residual"][-1] < 0.8 * losses["residual"][0]
+    assert losses["residual"] != shown.facts["residual"]["losses"]
+    assert "normalised, with skips" in (tmp_path / "index.html").read_text()

@@ -15,16 +15,19 @@ import catseye
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.sources import open_source
 from catseye.errors import CatseyeError, DataError, MissingDependency, ModelFileError, UsageError
+from catseye.explanation.cam import grad_cam
 from catseye.exporting import export as export_module
 from catseye.exporting import graph as graph_module
-from catseye.exporting import onnx_file
+from catseye.exporting import head_gradient, onnx_file
 from catseye.exporting.export import export
 from catseye.exporting.held_out import read_held_out
 from catseye.manifest import Architecture, Manifest
 from catseye.models import milestones as timeline
 from catseye.models import registry
-from catseye.preprocess import Preprocessing, preprocess
+from catseye.models.heads import replace_head
+from catseye.preprocess import Preprocessing, normalise, preprocess
 from catseye.runs import Run, load_model, open_run, save_model, write_json
+from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import tensor_of
 from catseye.runtimes.onnx import open_onnx
 from tests.walks.conftest import NETWORKS
@@ -85,7 +88,77 @@ def test_cam_is_there_where_the_head_allows_it_and_adds_up_to_the_logit(runs, ex
     top = outputs["prediction"].argmax(1)
     assert outputs["cam"].shape == (len(pixels), 8, 8)
     np.testing.assert_allclose(outputs["cam"].mean((1, 2)) + bias[top], outputs["prediction"].max(1), rtol=1e-4)
+    # A seventh of LeNet-5's multiply-adds are in its head: a map would make every answer a third dearer.
     assert set(open_onnx(exported["lenet5"].path).run(pixels)) == {"prediction", "probability", "familiarity"}
+
+
+def test_examples_are_in_every_file_that_was_asked_to_have_some(runs, tmp_path):
+    done = export(runs["simple"], to=["onnx", "torchscript"], out=tmp_path, examples=4, device="cpu")
+    for file in done.files:
+        opened = open_model(file.path, trust=True)
+        carried = opened.manifest.examples
+        assert len(carried) == done.num_examples == 4
+        assert len({one.label for one in carried[: len(opened.manifest.classes)]}) == min(
+            4, len(opened.manifest.classes)
+        )
+        classifier = opened.classifier()
+        assert [classifier.predict(one.image).label for one in carried] == [one.label for one in carried]
+    found = catseye.info(done.path)
+    assert found.to_json()["manifest"]["num_examples"] == 4
+    assert "examples" not in found.to_json()["manifest"]
+    assert ("examples", "4 images of the data, for the page of serve") in found.to_rows()
+
+
+@pytest.fixture(scope="session")
+def hidden_layer(runs, tmp_path_factory):
+    """A run with the head of transfer learning before 0.2, trained on the features of its images."""
+    run = tmp_path_factory.mktemp("hidden") / "run"
+    shutil.copytree(runs["residual"], run, ignore=shutil.ignore_patterns("export", ".*"))
+    model, manifest = load_model(run, torch.device("cpu"))
+    replace_head(model, len(manifest.classes), 3, 32, "transfer")
+    held = read_held_out(open_run(run), manifest, 64)
+    labels = torch.from_numpy(held.labels)
+    with torch.no_grad():
+        maps = model.features(torch.from_numpy(normalise(held.pixels(manifest.preprocessing), manifest.preprocessing)))
+    optimizer = torch.optim.Adam(model.head.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model.head(maps.clone()), labels).backward()
+        optimizer.step()
+    options = {**manifest.architecture.options, "head": "transfer"}
+    changes = {"architecture": Architecture(name=manifest.architecture.name, options=options)}
+    changes |= {"familiarity_threshold": None}
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith("familiarity")}
+    save_model(run / "model.safetensors", state, manifest.model_copy(update=changes))
+    return run
+
+
+def test_a_head_with_a_hidden_layer_has_grad_cams_map(hidden_layer, shapes, tmp_path):
+    done = export(hidden_layer, to=["onnx", "torchscript"], out=tmp_path, device="cpu")
+    model, manifest = load_model(hidden_layer, torch.device("cpu"))
+    model.eval()
+    pixels = np.stack([preprocess(path, manifest.preprocessing) for path in sorted(shapes.rglob("*.png"))[::9]])
+    x = torch.from_numpy(normalise(pixels, manifest.preprocessing))
+    for file in done.files:
+        outputs = open_model(file.path, trust=True).run(pixels)
+        seen = grad_cam(model, x, torch.from_numpy(outputs["prediction"].argmax(1))).numpy()
+        np.testing.assert_allclose(np.maximum(outputs["cam"], 0), seen * seen[0].size, atol=1e-3 * seen.max() * 64)
+        assert len({row.tobytes() for row in (outputs["cam"] > 0)}) > 3, "maps differ from image to image"
+        assert file.comparison.heat_map.max_difference < 1e-2
+    assert "heat maps off by at most" in done.comparison.to_line()
+    assert "Heat maps against torch's Grad-CAM" in done.card.read_text()
+    carried = open_model(done.path, trust=True).manifest.parity
+    assert carried.heat_map_difference == done.comparison.heat_map.max_difference
+
+
+def test_a_map_of_the_wrong_layer_is_caught_and_leaves_no_file(hidden_layer, monkeypatch, tmp_path):
+    real = head_gradient._derivative
+    monkeypatch.setattr(
+        head_gradient, "_derivative", lambda layer, x, y: 1.0 if isinstance(layer, torch.nn.ReLU) else real(layer, x, y)
+    )
+    with pytest.raises(CatseyeError, match="does not see classes where the run does"):
+        export(hidden_layer, out=tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

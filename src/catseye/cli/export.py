@@ -36,6 +36,10 @@ def export_verb(
     golden: Annotated[
         int, typer.Option("--golden", min=0, max=256, help="Write so many images with tensors and answers.")
     ] = 0,
+    examples: Annotated[
+        int,
+        typer.Option("--examples", min=0, max=24, help="Put so many held-out images into the file, for serve's page."),
+    ] = 0,
     data: NewPlace = None,
     device: Annotated[str, typer.Option("--device", help="Where the run computes; the file runs on the CPU.")] = "auto",
 ) -> None:
@@ -59,6 +63,7 @@ def export_verb(
         input=input_kind,
         out=out,
         golden=golden,
+        examples=examples,
         data=data,
         device=device,
         say=note,
@@ -70,6 +75,8 @@ def export_verb(
     for file in done.files:
         tell(f"{file.path}: {file.num_bytes / 1e6:.2f} MB")
         tell(file.comparison.to_line())
+    if examples:
+        tell(f"{done.num_examples} of {count(examples, 'example image')} put into each file: who has it can see them")
     names = [str(file.path) for file in done.files] + [str(done.card)] + ([str(done.golden)] if done.golden else [])
     tell(f"written: {', '.join(names)}")
     next_step("catseye", "predict", done.path, "IMAGE…")

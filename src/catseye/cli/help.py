@@ -41,7 +41,7 @@ _VALUES = {
     "RUN": "--teacher --resume",
     "DATA": "--data --against",
     "N": "--epochs --nproc --max-restarts --seed --top --workers --part-size --golden --rounds --channel --depth "
-    "--steps --classes --concurrency --batch-size --max-pixels --max-parts --max-queue --max-connections "
+    "--examples --steps --classes --concurrency --batch-size --max-pixels --max-parts --max-queue --max-connections "
     "--max-per-address --nodes --gpus-per-node --cpus-per-node --min-replicas --max-replicas",
     "N,N…": "--batch --threads",
     "BYTES": "--max-body --max-header",

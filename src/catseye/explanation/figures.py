@@ -110,8 +110,12 @@ def draw_receptive_field(
     return {name: receptive_field_figure(opened.layers(), x, pixels, name, which, row, column)}
 
 
-def draw_gradient_flow(found: GradientFlow) -> Figures:
-    """The gradient at every layer with skips and without, before the steps and after, and the losses in between."""
+def draw_gradient_flow(found: GradientFlow, race: GradientFlow | None = None) -> Figures:
+    """The gradient at every layer with skips and without, before the steps and after, and the losses in between.
+
+    The losses are those of `race` where it is given: the same two networks with batch normalisation.
+    """
+    race = race or found
     trained = found.plain.after is not None
     figure = Figure(figsize=(12 if trained else 8, 4), layout="constrained")
     panels = figure.subplots(1, 3 if trained else 1, squeeze=False)[0]
@@ -129,10 +133,12 @@ def draw_gradient_flow(found: GradientFlow) -> Figures:
         axes.legend(fontsize=8)
     if trained:
         for kind, colour in (("plain", "#d9730d"), ("residual", "#0f6f66")):
-            losses = getattr(found, kind).losses
+            losses = getattr(race, kind).losses
             panels[2].plot(range(1, len(losses) + 1), losses, color=colour, label=kind)
         panels[2].axhline(np.log(10), linestyle=":", color="grey", label="guessing")
-        panels[2].set(xlabel="step", ylabel="loss", title="does it learn?")
+        panels[2].set(
+            xlabel="step", ylabel="loss", title=f"does it learn? {'with' if race.norm else 'without'} batch norm"
+        )
         panels[2].legend(fontsize=8)
     norm = "with" if found.norm else "without"
     figure.suptitle(
@@ -178,22 +184,23 @@ def figure_png(figure: Figure) -> bytes:
 # The look of report and check (data/templates/page.css), and what is of these pages alone.
 _STYLE = """
 header, main { max-width: 1080px; margin: 0 auto; padding: 0 20px; } header { padding-top: 28px; }
-header p { color: var(--soft); margin: 0; font-size: .85rem; letter-spacing: .04em; }
 h1 { font-size: clamp(1.5rem, 4.5vw, 2.3rem); line-height: 1.15; margin: .3rem 0 1.2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 0 0 .6rem; overflow-wrap: anywhere; } main th { width: 12rem; vertical-align: top; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 16px; padding: 18px; margin: 18px 0; }
 section a { display: block; overflow-x: auto; border-radius: 8px; } td { overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 8px; cursor: zoom-in; }
-@media (max-width: 760px) { header, main { padding: 0 12px; } section { padding: 12px; } main th { width: auto; }
+@media (max-width: 760px) { header, main { padding-inline: 12px; } section { padding: 12px; } main th { width: auto; }
   img { min-width: 560px; max-width: none; } }
 """
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="catseye">
+<link rel="icon" href="data:,">
 <title>{title} · catseye</title>
 <style>
 {style}</style></head>
-<body><header><p>catseye explain</p><h1>{title}</h1></header>
+<body><header><p class="brand"><svg viewBox="0 0 32 20" aria-hidden="true"><path d="M1 10Q16-6 31 10Q16 26 1 10Z"/>
+<ellipse cx="16" cy="10" rx="2.6" ry="7.6"/></svg>catseye explain</p><h1>{title}</h1></header>
 <main><section><h2>What is shown</h2><table>{facts}</table></section>{shown}</main></body></html>
 """
 

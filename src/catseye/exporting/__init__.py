@@ -16,9 +16,12 @@ Enters: a run. Leaves: one self-describing file, or an error and no file. Called
     held_out.py         the images of the proof, and those an INT8 file is made with
     parity.py           the gate: run against file
     familiarity_proof.py  the same for familiarity, which tells strangers
+    map_proof.py        the same for heat maps, against torch's Grad-CAM
+    head_gradient.py    Grad-CAM in a graph that has no autograd
     bench.py            files against each other, in turn and repeatedly
     bench_worker.py     one process per measured file
     bench_figure.py     the image of a bench
     model_card.py       export.md
+    examples.py         a few images inside the file, where asked for
     golden.py           images, tensors and answers for ports to other languages
 """

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -20,9 +20,11 @@ from catseye.data.moved import locate_data
 from catseye.data.sources import Images
 from catseye.errors import CatseyeError, MissingDependency, UsageError, refuse_unknown_options
 from catseye.exporting.drafts import Draft, Source, build_drafts
+from catseye.exporting.examples import choose_examples
 from catseye.exporting.golden import write_golden
 from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
+from catseye.exporting.map_proof import NUM_MAPS, compare_maps, torch_maps
 from catseye.exporting.model_card import model_card
 from catseye.exporting.offered import FORMATS, require_formats
 from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
@@ -47,6 +49,7 @@ class ExportOptions(TypedDict, total=False):
     max_drop: float
     data: Images | None
     say: Say
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Exported:
     files: tuple[ExportedFile, ...]
     card: Path
     golden: Path | None
+    num_examples: int = 0
 
     def __fspath__(self) -> str:
         """The first file's path."""
@@ -125,7 +129,8 @@ def export(
     (0.3). `input` is what the graph takes: "uint8", N x H x W x C bytes, or "float", N x C x H x W, normalised.
     The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
-    `data` is where the run's images are now, if they were moved. `say` hears what is being done.
+    `data` is where the run's images are now, if they were moved. `say` hears what is being done. `examples` held-out
+    images go into the files (none by default), for the page of `serve` to be tried with.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
@@ -144,12 +149,14 @@ def export(
     trained = open_model(opened.path, device="cpu", need="layers")
     manifest = trained.manifest.model_copy(update={"input_kind": input})
     images = read_held_out(opened, manifest, NUM_IMAGES_INT8 if int8 else NUM_IMAGES, place)
+    if num := options.get("examples", 0):
+        manifest = manifest.model_copy(update={"examples": choose_examples(reference, images, num)})
     material = read_for_int8(opened, manifest, NUM_CALIBRATION, NUM_SELECTION, place) if int8 else None
     short = NUM_FOR_INT8 - len(images.names)
     more = read_images(opened, manifest, "train", short, "agreement", place) if int8 and short > 0 else None
     folder, name = _target(opened.path, out, formats, int8)
 
-    expected = None
+    expected, maps = None, None
     written: list[tuple[ExportedFile, OpenedModel]] = []
     failures: list[CatseyeError] = []
     source = Source(trained.layers(), manifest, material, max_drop / 100, say)
@@ -160,12 +167,13 @@ def export(
                 continue
             if expected is None:
                 expected = _ask_run(reference, images)
+                maps = _maps(source, images)
             fewer_bits = draft.limits.max_drop is not None
             seen = images if fewer_bits else images.part(0, NUM_IMAGES)
             target = folder / (name or draft.file)
             try:
                 say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
-                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None)
+                proof = Proof(reference, seen, expected.part(len(seen.names)), more if fewer_bits else None, maps)
                 written.append(_prove_and_place(proof, draft, target, say))
             except CatseyeError as error:
                 failures.append(error)
@@ -181,7 +189,7 @@ def export(
     pairs = write_golden(folder / "golden", first_file, images, first.comparison, golden) if golden else None
     if failures:
         raise _one_of(failures, [str(file.path) for file, _ in written])
-    return Exported(tuple(file for file, _ in written), card, pairs)
+    return Exported(tuple(file for file, _ in written), card, pairs, len(manifest.examples))
 
 
 def _hear_nothing(line: str) -> None:
@@ -194,14 +202,24 @@ def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:
         return answers_of(reference, images)
 
 
+def _maps(source: Source, images: HeldOut) -> NDArray[Any] | None:
+    """Torch's own Grad-CAM of the first images, where the files will have maps."""
+    if not source.graph.has_map:
+        return None
+    return torch_maps(source.model, source.manifest.preprocessing, images.part(0, NUM_MAPS))
+
+
 @dataclass(frozen=True)
 class Proof:
-    """What a file is held against: the run, held-out images with the run's answers, and further images for INT8."""
+    """What a file is held against: the run, held-out images with the run's answers, further images for INT8, and
+    torch's Grad-CAM (N, h, w) of the first images where the file has maps.
+    """
 
     reference: Classifier
     images: HeldOut
     expected: RunAnswers
     more: HeldOut | None
+    maps: NDArray[Any] | None = None
 
 
 def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tuple[ExportedFile, OpenedModel]:
@@ -227,6 +245,10 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
             expected=proof.expected,
             more=proof.more,
         )
+        if proof.maps is not None:
+            seen = proof.images.part(0, len(proof.maps))
+            found = file.run(seen.pixels(file.manifest.preprocessing))["cam"]
+            comparison = replace(comparison, heat_map=compare_maps(proof.maps, found, seen.names))
         require(comparison, draft.limits, str(target))
         # The proof goes into the file; the graph that was proved stays as it is. Opened once more, as users do.
         draft.write(candidate, draft.manifest.model_copy(update={"parity": comparison.to_manifest(file.runtime)}))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from catseye.counting import count
 from catseye.exporting.familiarity_proof import FAMILIARITY_TOLERANCE
+from catseye.exporting.map_proof import MAP_TOLERANCE, SHARE_JUDGED
 from catseye.exporting.parity import ParityLimits, ParityResult, Score
 from catseye.manifest import Quantisation
 from catseye.runtimes.model_file import OpenedModel
@@ -125,7 +126,7 @@ def _proof(name: str, model: OpenedModel, comparison: ParityResult) -> str:
 | batch size | equal answers | largest difference of a probability | mean |
 |---|---|---|---|
 {rows}
-{_familiarity(comparison, judged=not fewer_bits)}
+{_familiarity(comparison, judged=not fewer_bits)}{_map(comparison, judged=not fewer_bits)}
 | | accuracy (95% interval) | macro F1 |
 |---|---|---|
 | run | {_accuracy(comparison.run)} | {comparison.run.macro_f1:.4f} |
@@ -140,6 +141,17 @@ def _familiarity(comparison: ParityResult, *, judged: bool) -> str:
     allowed = f"allowed: {FAMILIARITY_TOLERANCE:g}" if judged else "not judged in fewer bits"
     apart = comparison.familiarity.max_difference
     return f"\nFamiliarity, by which strangers are told: off by at most {apart:.1e}; {allowed}.\n"
+
+
+def _map(comparison: ParityResult, *, judged: bool) -> str:
+    if comparison.heat_map is None:
+        return ""
+    found = comparison.heat_map
+    allowed = f"allowed: {MAP_TOLERANCE:g} on {SHARE_JUDGED:.0%} of them" if judged else "not judged in fewer bits"
+    return (
+        f"\nHeat maps against torch's Grad-CAM, in shares of a map's largest value: off by at most "
+        f"{found.max_difference:.1e} on {count(found.num_images, 'image')}; {allowed}.\n"
+    )
 
 
 def _quantised(how: Quantisation | None) -> str:

@@ -18,6 +18,7 @@ from catseye.errors import CatseyeError
 from catseye.evaluation.metrics import Z_95, confusion_matrix, macro_f1, wilson_interval
 from catseye.exporting.familiarity_proof import FamiliarityRow, compare_familiarity, require_familiarity
 from catseye.exporting.held_out import HeldOut
+from catseye.exporting.map_proof import MapRow, require_map
 from catseye.machine.waiting import Waiting
 from catseye.manifest import Parity
 from catseye.preprocess import Pixels, Preprocessing, preprocess
@@ -89,7 +90,7 @@ class ParityResult:
 
     `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same images. Where those are
     few, `more` has the same over them and `num_more` training images, on which a changed answer counts as a loss.
-    `familiarity` is None where the run knows no strangers.
+    `familiarity` is None where the run knows no strangers, `heat_map` where the file has no map.
     """
 
     split: str
@@ -103,6 +104,7 @@ class ParityResult:
     num_more: int = 0
     more: tuple[float, float, float] | None = None
     familiarity: FamiliarityRow | None = None
+    heat_map: MapRow | None = None
 
     @property
     def smallest_drop(self) -> float:
@@ -140,6 +142,7 @@ class ParityResult:
             runtime=runtime,
             accuracy_drop_95_interval=self.drop[1:],
             familiarity_difference=self.familiarity.max_difference if self.familiarity else None,
+            heat_map_difference=self.heat_map.max_difference if self.heat_map else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -159,14 +162,16 @@ class ParityResult:
             "changed_answers_95_interval": list(self.more[1:]) if self.more else None,
             "macro_f1_drop": self.run.macro_f1 - self.file.macro_f1,
             "familiarity": vars(self.familiarity) if self.familiarity else None,
+            "heat_map": vars(self.heat_map) if self.heat_map else None,
         }
 
     def to_line(self) -> str:
         """One line for a terminal."""
+        more = "".join(row.to_line() for row in (self.familiarity, self.heat_map) if row is not None)
         return (
             f"parity on {self.num_images} {self.split} images, from file bytes: {self.agreement:.2%} equal "
             f"answers, |Δp| (difference of a probability) at most {self.max_difference:.1e}, "
-            f"mean {self.mean_difference:.1e}{self.familiarity.to_line() if self.familiarity else ''}"
+            f"mean {self.mean_difference:.1e}{more}"
         )
 
 
@@ -292,6 +297,8 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
     if good:
         if limits.max_drop is None and comparison.familiarity is not None:
             require_familiarity(comparison.familiarity, file)
+        if limits.max_drop is None and comparison.heat_map is not None:
+            require_map(comparison.heat_map, file)
         return
     worst = "".join(
         f"\n  {name}: |Δp| {apart:.4f}, the run says {run}, the file {answer}"

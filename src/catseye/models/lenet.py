@@ -20,9 +20,11 @@ from catseye.models.registry import network
 class ScaledTanh(nn.Module):
     """1.7159 tanh(2x/3): slope and gain such that f(1) = 1 and f(-1) = -1 (appendix A)."""
 
+    GAIN, SLOPE = 1.7159, 2 / 3
+
     def forward(self, x: Tensor) -> Tensor:
         """Shape: any -> the same."""
-        return 1.7159 * torch.tanh(x * (2 / 3))
+        return self.GAIN * torch.tanh(x * self.SLOPE)
 
 
 class LeNet5(nn.Module):

@@ -125,7 +125,7 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> ModelSummary:
                 kind=type(layer).__name__,
                 output_shape=tuple(output.shape[1:]),
                 num_parameters=sum(p.numel() for p in layer.parameters(recurse=False)),
-                num_macs=_macs(layer, output),
+                num_macs=count_macs(layer, output),
                 receptive_px=min(after.size, max(shape[1:])),
                 step_px=after.step,
                 start_px=after.start,
@@ -220,7 +220,7 @@ def _check_formula(name: str, layer: nn.Module, source: Tensor, output: Tensor) 
         assert size == output.shape[2 + axis], f"{name}: formula {size}, forward pass {output.shape[2 + axis]}"
 
 
-def _macs(layer: nn.Module, output: Tensor) -> int:
+def count_macs(layer: nn.Module, output: Tensor) -> int:
     """Multiply-adds for one image; biases, norms and activations do not count, as in the papers."""
     if isinstance(layer, nn.Conv2d):
         per_value = layer.in_channels // layer.groups * math.prod(layer.kernel_size)

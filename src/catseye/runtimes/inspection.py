@@ -8,6 +8,7 @@ Enters: a path. Leaves: `Information`. Called by cli.
 from dataclasses import dataclass
 from typing import Any
 
+from catseye.counting import count
 from catseye.files import StrPath
 from catseye.manifest import Manifest, Parity
 from catseye.runtimes.loading import open_model
@@ -32,7 +33,8 @@ class Information:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
-        return {**vars(self), "manifest": self.manifest.model_dump(mode="json")}
+        said = self.manifest.model_dump(mode="json", exclude={"examples"})
+        return {**vars(self), "manifest": {**said, "num_examples": len(self.manifest.examples)}}
 
     def to_rows(self) -> list[tuple[str, str]]:
         """What a terminal shows."""
@@ -59,6 +61,8 @@ class Information:
         if how := manifest.quantisation:
             kept = f"; in float: {', '.join(how.float_layers)}" if how.float_layers else ""
             rows.append(("INT8", f"{how.tool}, {how.calibration}, {how.num_calibration_images} images{kept}"))
+        if manifest.examples:
+            rows.append(("examples", f"{count(len(manifest.examples), 'image')} of the data, for the page of serve"))
         rows += [("input", _fact_line(one)) for one in self.inputs] + [
             ("output", _fact_line(one)) for one in self.outputs
         ]
@@ -100,6 +104,8 @@ def info(path: StrPath) -> Information:
 def _proof_line(proof: Parity) -> str:
     apart = proof.familiarity_difference
     strangers = "" if apart is None else f", familiarity off by at most {apart:.1e}"
+    if proof.heat_map_difference is not None:
+        strangers += f", heat maps by at most {proof.heat_map_difference:.1e}"
     return (
         f"{proof.agreement:.2%} equal answers on {proof.num_images} {proof.split} images, |Δp| (difference of a "
         f"probability) at most {proof.max_difference:.1e}{strangers} ({proof.runtime})"

@@ -89,6 +89,11 @@ def model_facts(model: ServedModel, body_bytes: int) -> dict[str, Any]:
         "data": said.data_name,
         "runtime": model.runtime,
     }
+    if manifest.examples:
+        card["examples"] = [
+            {"class": one.label, "image": f"data:{one.media_type};base64,{base64.b64encode(one.image).decode()}"}
+            for one in manifest.examples
+        ]
     for side in ("test", "val"):
         if f"{side}_accuracy" in said.metrics:
             low, high = said.metrics.get(f"{side}_accuracy_low"), said.metrics.get(f"{side}_accuracy_high")

@@ -3,6 +3,7 @@
 import { curlCommand, modelCard, predict, Refused, token } from "./api.js";
 import { startCamera } from "./camera.js";
 import { showCard } from "./card.js";
+import { showExamples } from "./examples.js";
 import { dropped, whyRefused } from "./files.js";
 import * as history from "./history.js";
 import { showImage, showResult } from "./result.js";
@@ -94,6 +95,7 @@ async function loadCard() {
   try {
     card = await modelCard();
     showCard(card);
+    showExamples(card.examples, take);
   } catch (error) {
     if (error.status === 401) return askForToken();
     get("model-line").textContent = error.message;

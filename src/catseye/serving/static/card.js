@@ -39,15 +39,16 @@ export function showCard(card) {
   get("model-name").textContent = title(card);
   const accuracy = card.accuracy;
   get("model-line").textContent =
-    `${friendly(card.network)}, ${card.classes.length} classes` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
+    `${friendly(card.network)}, ${card.classes.length} ${card.classes.length === 1 ? "class" : "classes"}` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
   const facts = [];
+  const size = card.num_parameters ? `${(card.num_parameters / 1e6).toFixed(2)} M parameters` : "";
   if (accuracy) {
     const interval = accuracy.interval_95 ? `95% interval ${share(accuracy.interval_95[0])} – ${share(accuracy.interval_95[1])}` : "";
     const count = accuracy.num_images ? `${accuracy.num_images.toLocaleString("en")} ${accuracy.split} images` : `${accuracy.split} split`;
     facts.push(fact("Accuracy", share(accuracy.share), [interval, count].filter(Boolean).join(", ")));
   }
   facts.push(
-    fact("Network", card.network, card.num_parameters ? `${(card.num_parameters / 1e6).toFixed(2)} M parameters` : ""),
+    fact("Network", friendly(card.network), [friendly(card.network) === card.network ? "" : card.network, size].filter(Boolean).join(", ")),
     fact("Input", `${card.input.width_px} × ${card.input.height_px}`, card.input.channels === 1 ? "greyscale" : "colour"),
     fact("File", `${(card.file_bytes / 1e6).toFixed(2)} MB`, `version ${card.version}`),
     fact("Runs on", card.runtime),
@@ -58,7 +59,7 @@ export function showCard(card) {
   }
   if (card.created) facts.push(fact("Trained", card.created.slice(0, 10), card.data ? `on ${card.data}` : ""));
   get("facts").replaceChildren(...facts);
-  get("classes-line").textContent = `${card.classes.length} classes`;
+  get("classes-line").textContent = `${card.classes.length} ${card.classes.length === 1 ? "class" : "classes"}`;
   get("classes").replaceChildren(
     ...card.classes.map((name) => {
       const item = document.createElement("li");

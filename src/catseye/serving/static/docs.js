@@ -139,3 +139,5 @@ list.style.display = "block";
 for (const [path, methods] of Object.entries(said.paths)) {
   for (const [method, operation] of Object.entries(methods)) list.append(draw(said, method, path, operation));
 }
+
+document.documentElement.dataset.ready = "yes";
