@@ -1,57 +1,23 @@
 """The pages of review and label in a headless Chromium: planted wrong labels are put right by keyboard alone."""
 
-import contextlib
-import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import catseye
 from catseye.data.sources.corrections import read_corrections, standing
-from catseye.evaluation.compare import compare
 from tests.browser.overflow import TOO_WIDE, require_whole
+from tests.browser.review_page import WAIT_MS, answer, end, number_of, open_page, start
 from tests.walks.conftest import CLASSES, draw, snapshot
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-WAIT_MS = 120_000
 sync_api.expect.set_options(timeout=WAIT_MS)
-EACH, WRONG = 30, 5  # images of a class; wrong labels in all, more than 5 %
-
-
-@dataclass
-class Page:
-    """A page in a process of its own."""
-
-    process: subprocess.Popen
-    address: str
-
-
-def start(*words: object) -> Page:
-    command = [sys.executable, "-m", "catseye", *words, "--port", 0, "--device", "cpu", "--json"]
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, env=dict(os.environ))
-    text = ""
-    while not text.endswith("}\n"):
-        piece = process.stdout.readline().decode()
-        assert piece, f"the page did not start ({process.wait(60)})"
-        text += piece
-    return Page(process, json.loads(text)["address"])
-
-
-def end(page: Page, how=signal.SIGTERM) -> None:
-    page.process.send_signal(how)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        page.process.wait(30)
-    page.process.kill()
-    page.process.wait()
-    page.process.stdout.close()
+EACH, WRONG = 30, 5  # images of a class; wrong labels in all
 
 
 @pytest.fixture(scope="module")
@@ -70,36 +36,6 @@ def folders(tmp_path_factory):
     by_start = {kind[:2]: kind for kind in CLASSES}
     truth = {str(p.relative_to(root / "wrong")): by_start[p.name[:2]] for p in (root / "wrong").rglob("*.png")}
     return root, truth
-
-
-def open_page(browser, watch, page: Page, **options):
-    opened = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}).new_page()
-    opened.set_default_timeout(WAIT_MS)
-    watch(opened, page.address, "blob:", "data:")
-    opened.goto(page.address)
-    opened.wait_for_selector("html[data-ready]")
-    return opened
-
-
-def number_of(page) -> str:
-    return page.evaluate("document.documentElement.dataset.number")
-
-
-def answer(page, truth) -> None:
-    """Decide the question that is shown, with keys alone."""
-    before = number_of(page)
-    shown = page.locator("#stage figcaption").first
-    said, name = shown.locator("b").inner_text(), page.locator("#queue [aria-current] span").first.inner_text()
-    likely = page.locator("#accept")
-    if said == truth[name]:
-        page.keyboard.press("k")
-    elif likely.is_visible() and truth[name] in likely.inner_text():
-        page.keyboard.press("Enter")
-    else:
-        page.keyboard.press("r")
-        page.keyboard.type(truth[name][:3])
-        page.keyboard.press("Enter")
-    page.wait_for_selector(f"html:not([data-number='{before}'])", state="attached")
 
 
 @pytest.fixture(scope="module")
@@ -144,24 +80,6 @@ def test_the_planted_labels_are_found(corrected, folders):
     planted = {name for name, kind in truth.items() if not name.startswith(kind)}
     assert len(planted) == WRONG
     assert sum(found.get(name) == truth[name] for name in planted) >= WRONG - 1
-
-
-@pytest.mark.slow
-def test_training_again_recovers(corrected, folders):
-    """Accuracy on the true labels, within the interval of the run on clean labels."""
-    root, truth = folders
-    settings = {"training.batch_size": 16, "training.lr": 0.02}
-    options = {"model": "lenet5", "epochs": 12, "device": "cpu"}
-    clean = catseye.train(root / "clean", out=root / "run-clean", settings=settings, **options)
-    catseye.train(root / "wrong", out=root / "run-old", settings=settings, **options)
-    given = {**settings, "data.corrections": str(corrected[2])}
-    new = catseye.train(root / "wrong", out=root / "run-new", settings=given, **options)
-    classifier = catseye.load(new.path)
-    held = list(new.run.data["splits"]["test"])
-    right = sum(classifier.predict(root / "wrong" / name).label == truth[name] for name in held)
-    assert clean.metrics.accuracy_low <= right / len(held)
-    (worth,) = compare([root / "run-old", root / "run-new"], device="cpu").corrections
-    assert worth.num_corrections == len(standing(read_corrections(corrected[2])[0]).by_digest)
 
 
 @pytest.fixture(scope="module")

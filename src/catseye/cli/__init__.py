@@ -4,6 +4,7 @@ Enters: the command line. Leaves: results on stdout, everything else on stderr. 
 the file of its group; heavy imports happen inside the verbs, so that `catseye --help` needs no torch.
 
     verbs.py     a function becomes a verb; options made from the dataclasses that hold the defaults
+    local_page.py  what review, label and teach say while their page opens
     options.py   options that several verbs share
     places.py    files and folders that a verb is given, judged before anything heavy is loaded
     printing.py  results to stdout, everything else to stderr; foreign text is never markup nor an escape

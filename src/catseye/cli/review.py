@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.local_page import show_local_page
 from catseye.cli.options import DataDir, Device, Layout, PageHost, PageOpen, PagePort, several
 from catseye.cli.places import is_model, require_data, require_out_file
-from catseye.cli.printing import asked, cell, next_step, print_json, stderr, tell
+from catseye.cli.printing import asked, next_step, tell
 from catseye.errors import UsageError
 
 Who = Annotated[str, typer.Option("--who", help="Who decides, for the file; the name of this user if left out.")]
@@ -35,18 +36,13 @@ def review_verb(
         raise UsageError("--layout would do nothing here: a run reads its images as it did; leave it out")
     import catseye
 
-    with stderr.status("listing images", spinner="line") as status:
+    def opened(facts: dict[str, Any]) -> None:
+        tell(facts["says"])
+        tell(f"{facts['address']}  the review; Ctrl-C ends it", bold=True)
+        next_step("catseye", "train", "DATA" if is_run else data, "--corrections", out)
 
-        def ready(facts: dict[str, Any]) -> None:
-            status.stop()
-            if asked.json:
-                print_json(facts)
-                return
-            tell(facts["says"])
-            tell(f"{facts['address']}  the review; Ctrl-C ends it", bold=True)
-            next_step("catseye", "train", "DATA" if is_run else data, "--corrections", out)
-
-        code = catseye.open_review(
+    def show(**heard: Any) -> int:
+        return catseye.open_review(
             data,
             out=out,
             who=who,
@@ -56,11 +52,10 @@ def review_verb(
             open=open_browser and not asked.json,
             device=device,
             data_dir=data_dir,
-            ready=ready,
-            tell=lambda said: status.update(cell(said)),
+            **heard,
         )
-    if code:
-        raise typer.Exit(code)
+
+    show_local_page("listing images", opened, show)
 
 
 def label_verb(
@@ -79,18 +74,13 @@ def label_verb(
     require_out_file(out, "--out")
     import catseye
 
-    with stderr.status("listing images", spinner="line") as status:
+    def opened(facts: dict[str, Any]) -> None:
+        tell(facts["says"])
+        tell(f"{facts['address']}  the labelling; Ctrl-C ends it", bold=True)
+        next_step("catseye", "train", out)
 
-        def ready(facts: dict[str, Any]) -> None:
-            status.stop()
-            if asked.json:
-                print_json(facts)
-                return
-            tell(facts["says"])
-            tell(f"{facts['address']}  the labelling; Ctrl-C ends it", bold=True)
-            next_step("catseye", "train", out)
-
-        code = catseye.open_labels(
+    def show(**heard: Any) -> int:
+        return catseye.open_labels(
             folder,
             classes=several(classes),
             out=out,
@@ -99,8 +89,7 @@ def label_verb(
             port=port,
             open=open_browser and not asked.json,
             device=device,
-            ready=ready,
-            tell=lambda said: status.update(cell(said)),
+            **heard,
         )
-    if code:
-        raise typer.Exit(code)
+
+    show_local_page("listing images", opened, show)

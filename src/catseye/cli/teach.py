@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from catseye.cli.local_page import show_local_page
 from catseye.cli.options import Device, PageHost, PageOpen, PagePort, several
 from catseye.cli.places import require_model
-from catseye.cli.printing import asked, cell, print_json, stderr, tell
+from catseye.cli.printing import asked, cell, tell
 
 
 def teach_verb(
@@ -33,18 +34,13 @@ def teach_verb(
         require_model(model, "give a run folder, or leave it out for published weights")
     import catseye
 
-    with stderr.status("opening the network", spinner="line") as status:
+    def opened(facts: dict[str, Any]) -> None:
+        tell(f"features: {cell(facts['backbone'])}")
+        tell(f"{facts['address']}  the camera page; Ctrl-C ends it", bold=True)
+        tell("nothing leaves this machine, and nothing is written until you keep the model")
 
-        def ready(facts: dict[str, Any]) -> None:
-            status.stop()
-            if asked.json:
-                print_json(facts)
-                return
-            tell(f"features: {cell(facts['backbone'])}")
-            tell(f"{facts['address']}  the camera page; Ctrl-C ends it", bold=True)
-            tell("nothing leaves this machine, and nothing is written until you keep the model")
-
-        code = catseye.open_teach(
+    def show(**heard: Any) -> int:
+        return catseye.open_teach(
             model,
             classes=several(classes),
             out=out,
@@ -52,8 +48,7 @@ def teach_verb(
             port=port,
             open=open_browser and not asked.json,
             device=device,
-            ready=ready,
-            tell=lambda said: status.update(cell(said)),
+            **heard,
         )
-    if code:
-        raise typer.Exit(code)
+
+    show_local_page("opening the network", opened, show)

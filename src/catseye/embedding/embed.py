@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 
 from catseye.counting import count
 from catseye.data.sources import ImageSet
+from catseye.data.sources.image_set import take_images
 from catseye.data.survey import fingerprint_images
-from catseye.embedding.backbone import Backbone, Embedded, embed_portion
-from catseye.embedding.features import FEATURE_SUFFIXES, Features, write_features
+from catseye.embedding.backbone import Backbone, Embedded, embed_images, embed_portion
+from catseye.embedding.features import FEATURE_SUFFIXES, Features, read_features, write_features
 from catseye.embedding.neighbours import norms_of
 from catseye.errors import DataError, SaveError, UsageError
 from catseye.files import write_atomically
 
 PORTION = 256  # images between two notes of what is done
 DIGEST_BYTES = 16
+HALF = 0.5  # of the images; where a file has fewer of them, all are made anew, so that a call can be resumed
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,51 @@ def embed(images: ImageSet, backbone: Backbone, out: Path, *, tell: Callable[[st
         raise SaveError(f"{out} cannot be written ({error.strerror}); give another file") from None
     partial.remove()
     return Embedding(out, num - len(partial.bad), partial.width, resumed, partial.bad)
+
+
+def embed_what_is_new(images: ImageSet, backbone: Backbone, keep: Path, tell: Callable[[str], None]) -> Features:
+    """The features of all images that can be read: those that `keep` has by name, and the others, made now and kept.
+
+    Raises:
+        DataError: no image can be read. SaveError: the disk is full.
+
+    """
+    found = _of_this_network(keep, backbone)
+    number = {name: index for index, name in enumerate(images.names)}
+    rows = np.array([row for row, name in enumerate(found.names) if name in number] if found else [], np.int64)
+    if found is None or len(rows) < HALF * len(images):
+        embed(images, backbone, keep, tell=tell)
+        return read_features(keep)
+    there = {found.names[row] for row in rows.tolist()}
+    new = np.array([index for name, index in number.items() if name not in there], np.int64)
+    if not len(new) and len(rows) == len(found.names):
+        return found
+    part = take_images(images, new)
+    made = embed_images(backbone, part, tell=lambda done: tell(f"{done:,} of {count(len(new), 'new image')}"))
+    values = np.concatenate([found.values[rows], made.features.reshape(-1, found.values.shape[1])])
+    numbers = np.array([*(number[found.names[row]] for row in rows.tolist()), *new[made.indices].tolist()], np.int64)
+    joined = Features(
+        values,
+        norms_of(values),
+        [images.names[index] for index in numbers.tolist()],
+        images.labels[numbers],
+        images.splits[numbers],
+        [*(found.digests[row] for row in rows.tolist()), *(digest.hex() for digest in made.digests)],
+        images.classes,
+        {**found.origin, "source": images.source},
+    )
+    write_features(keep, joined)
+    return read_features(keep)
+
+
+def _of_this_network(keep: Path, backbone: Backbone) -> Features | None:
+    if not keep.exists():
+        return None
+    try:
+        found = read_features(keep)
+    except DataError:
+        return None
+    return found if found.origin["sha256"] == backbone.sha256 else None
 
 
 def _collect_rows(images: ImageSet, backbone: Backbone, partial: _Partial) -> Features:

@@ -16,7 +16,8 @@ Enters: connections. Leaves: requests within their limits, responses, refusals, 
     images.py       the images in a body
     responses.py    an answer before it is sent
     refusals.py     a request that is not answered: status, code, sentence
-    local_pages.py  pages for a browser on this machine alone; the one file here that needs Starlette
+    local_pages.py  pages for a browser on this machine alone; this file and the next need Starlette
+    shown.py        such pages from their address to the signal that ends them
     static_files.py files for a browser, with their security headers
     logs.py         one JSON object per line, written by a thread
 """

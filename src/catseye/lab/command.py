@@ -5,20 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from anyio import to_thread
-
-from catseye.errors import UsageError
 from catseye.files import StrPath
-from catseye.http.limits import LOOPBACK, Limits
-from catseye.http.listening import Stopping, listen, run_loop
+from catseye.http.limits import Limits
 from catseye.http.logs import Log
-from catseye.http.rules import Rules
-from catseye.http.sockets import address, bind
+from catseye.http.shown import require_loopback, show_until_signal
 from catseye.lab.app import LabApplication
 from catseye.lab.bench import Workbench
 from catseye.lab.networks import check_model, shown
 
-FINISH_S = 5
 NUM_THREADS = 4  # which answer; each of them may be training
 
 
@@ -66,11 +60,7 @@ def serve_lab(
         CatseyeError: the model, the timeline or the address cannot be used.
 
     """
-    if host not in LOOPBACK:
-        raise UsageError(
-            f"the lab is for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
-            "to see it from elsewhere: ssh -L 8100:localhost:8100 THIS-MACHINE"
-        )
+    require_loopback(host, "the lab is", 8100)
     bench = Workbench(model, timeline)
     if model is not None:
         check_model(model)
@@ -82,24 +72,9 @@ def serve_lab(
 
         read_measured(timeline)
     log = Log(quiet=True)
-    listener = bind(host, port)
-    where = address(listener)
     app = LabApplication(bench, Limits(), log)
 
-    def say() -> None:
+    def heard(where: str) -> None:
         ready({"address": where, "model": model})
-        if open_browser:
-            import webbrowser
 
-            webbrowser.open(where)
-
-    async def run() -> int:
-        to_thread.current_default_thread_limiter().total_tokens = NUM_THREADS
-        await listen(app, listener, Rules(app.limits), log, say, Stopping(drain_s=0.0, finish_s=FINISH_S))
-        return 0
-
-    try:
-        return run_loop(run())
-    finally:
-        listener.close()
-        log.close()
+    return show_until_signal(app, host, port, log, heard, open_browser=open_browser, num_threads=NUM_THREADS)

@@ -160,13 +160,19 @@ def _question_routes(
         question = _as_question(shape, await pages.json_body(request))
         return json_response(await run_in_threadpool(reply, question))
 
-    files = {**read_static(_HERE), "/": html((_HERE / f"{name}.html").read_text(encoding="utf-8"))}
+    files = {**read_static(_HERE), "/": html(_page_of(name))}
     files["/static/icon.svg"] = files["/favicon.ico"] = read_static(SERVING_FILES)["/static/icon.svg"]
     routes = [_file_route(path, file) for path, file in files.items()]
     routes += [
         page_route(f"/api/{word}", partial(answer, shape, reply), "POST") for word, (shape, reply) in asked.items()
     ]
     return routes
+
+
+def _page_of(name: str) -> str:
+    """The head that all pages share, and a page of its own below. Addresses are relative: the lab shows teach too."""
+    head, body = ((_HERE / f"{each}.html").read_text(encoding="utf-8") for each in ("head", name))
+    return head.replace("NAME", name) + body
 
 
 def _file_route(path: str, file: StaticFile) -> Route:

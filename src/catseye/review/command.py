@@ -16,13 +16,13 @@ from catseye.data.moved import locate_data
 from catseye.data.sources.unlabelled import list_unlabelled
 from catseye.data.value_range import choose_value_range
 from catseye.embedding.backbone import open_backbone
-from catseye.embedding.embed import embed
-from catseye.embedding.features import read_features
-from catseye.errors import CatseyeError, UsageError, refuse_unknown_options
+from catseye.embedding.embed import embed_what_is_new
+from catseye.errors import UsageError, refuse_unknown_options
 from catseye.evaluation.measure import measure
 from catseye.files import StrPath
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
+from catseye.http.shown import require_loopback
 from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
 from catseye.review.app import LabelPages, ReviewPages
 from catseye.review.desk import Desk
@@ -38,7 +38,6 @@ from catseye.review.place import (
     Say,
     page_place,
     print_place,
-    require_loopback,
     say_no_word,
     show_pages,
 )
@@ -110,9 +109,7 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
         images = replace(images, value_range=choose_value_range(images, DataSettings()))
         backbone = open_backbone(None, images, device=place.device)
         keep = place.out.with_name(f"{place.out.stem}.features.npz")
-        if not _same_images(keep, list(images.names), backbone.sha256):
-            embed(images, backbone, keep, tell=say)
-        desk = LabelDesk(images, read_features(keep), classes, log)
+        desk = LabelDesk(images, embed_what_is_new(images, backbone, keep, say), classes, log)
         server_log = Log(quiet=True)
         pages = LabelPages(desk, Limits(), server_log)
         num, decided = len(desk.numbers), len(desk.teaching.decided)
@@ -169,13 +166,3 @@ def open_labels(
     place = page_place(out, port, open, who, options)
     ready, say = options.get("ready") or print_place, options.get("tell") or say_no_word
     return serve_labels(Path(folder), tuple(dict.fromkeys(classes)), place, ready, say)
-
-
-def _same_images(keep: Path, names: list[str], sha256: str) -> bool:
-    if not keep.exists():
-        return False
-    try:
-        found = read_features(keep)
-    except CatseyeError:
-        return False
-    return found.origin["sha256"] == sha256 and set(found.names) <= set(names) and len(found.names) > 0.9 * len(names)

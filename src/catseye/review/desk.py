@@ -5,6 +5,7 @@ threads. Nothing is kept here that the file does not have: a new desk on the sam
 """
 
 import io
+import shlex
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from catseye.data.check.findings import printable
 from catseye.data.sources import SPLIT_LABELS
 from catseye.data.sources.corrections import Correction, Standing
 from catseye.data.sources.image_set import content_digest
+from catseye.data.sources.missing_labels import NO_LABEL
 from catseye.embedding.neighbours import unit_rows
 from catseye.errors import UsageError
 from catseye.evaluation.corrected import CorrectionsWorth
@@ -53,9 +55,13 @@ class Desk:
         return self._now
 
     def label(self, index: int) -> str | None:
-        """The class of an image as it is decided now; None where it is left out."""
-        given = self.material.images.classes[self.material.images.labels[index]]
-        return self.decided.label_of(self.digest(index), given)
+        """The class of an image as it is decided now; None where it is left out, "" where it has no label yet."""
+        return self.decided.label_of(self.digest(index), self._given(index))
+
+    def _given(self, index: int) -> str:
+        """The class that DATA gives it."""
+        label = int(self.material.images.labels[index])
+        return "" if label == NO_LABEL else self.material.images.classes[label]
 
     def digest(self, index: int) -> str:
         """The digest of an image's content, also where it is no image.
@@ -86,6 +92,9 @@ class Desk:
         return {
             "title": self.title,
             "file": printable(str(self.log.path)),
+            "command": printable(
+                shlex.join(["catseye", "train", self.material.images.source, "--corrections", str(self.log.path)])
+            ),
             "classes": [printable(name) for name in self.classes()],
             "kinds": kinds,
             "items": [
@@ -142,8 +151,8 @@ class Desk:
         return {
             "index": index,
             "name": self._name(index),
-            "label": "left out" if label is None else printable(label),
-            "given": printable(images.classes[images.labels[index]]),
+            "label": "left out" if label is None else printable(label) or "no label",
+            "given": printable(self._given(index)) or "no label",
             "split": SPLIT_LABELS[side] if side >= 0 else "",
             "width": int(looks.width_px[index]),
             "height": int(looks.height_px[index]),
@@ -195,9 +204,13 @@ class Desk:
         when, who = self.log.stamp(), self.log.who
         if kind == "merge":
             old = self.label(item.images[0])
-            if old is None or old == label:
+            if not old:
+                raise UsageError("this image has no class that could be one with another; press R and say what it is")
+            if old == label:
                 raise UsageError(f"two different classes are merged; got {label} twice; type the other one's name")
             return [Correction("", "", 0, old, label, "merge", who, when)]
+        if kind == "keep" and not self.label(item.images[0]):
+            raise UsageError("this image has no label that could be right; press R and say what it is")
         rows: dict[str, Correction] = {}
         for index in item.covers:
             digest, old = self.digest(index), self.label(index) or ""

@@ -12,6 +12,7 @@ import numpy as np
 from catseye.counting import count
 from catseye.data.check.findings import printable
 from catseye.data.sources import SPLIT_LABELS
+from catseye.data.sources.missing_labels import NO_LABEL
 from catseye.embedding.neighbours import NUM_NEIGHBOURS, find_neighbours
 from catseye.evaluation.label_errors import find_doubted
 from catseye.review.material import Material
@@ -23,6 +24,7 @@ TITLES = {
     "outlier": "unlike their class",
     "odd": "blank, broken and odd images",
     "mistake": "the model's most confident mistakes",
+    "unlabelled": "images without a label",
 }
 MAX_ITEMS = 500  # of one kind; the worst come first
 MAX_OUTLIERS = 0.02  # of the images
@@ -65,6 +67,7 @@ def make_queue(material: Material, mistakes: Sequence[Mistake] = ()) -> list[Ite
         _outliers(material),
         _odd(material),
         _mistakes(material, mistakes),
+        _unlabelled(material),
     )
     for found in makers:
         num = 0
@@ -86,7 +89,8 @@ def _copies(material: Material, index: int) -> tuple[int, ...]:
 def _suspects(material: Material, elsewhere: set[int]) -> Iterator[Item]:
     """Labels that a head which has not seen the image speaks against."""
     classes = material.images.classes
-    asked = np.flatnonzero(~np.isnan(material.probabilities[:, 0])) if len(classes) else np.empty(0, np.int64)
+    known = (material.images.labels != NO_LABEL) & ~np.isnan(material.probabilities).any(1)
+    asked = np.flatnonzero(known) if len(classes) else np.empty(0, np.int64)
     if not len(asked):
         return
     answers, labels = material.probabilities[asked], material.images.labels[asked]
@@ -131,7 +135,7 @@ def _pair_items(material: Material, kind: str) -> Iterator[Item]:
 
 def _outliers(material: Material) -> Iterator[Item]:
     """Images far from all others, by their distance to the nearest ones."""
-    there = np.flatnonzero(material.row >= 0)
+    there = np.flatnonzero((material.row >= 0) & (material.images.labels != NO_LABEL))
     if len(there) < 4 * NUM_NEIGHBOURS:
         return
     features = np.asarray(material.features[material.row[there]])
@@ -165,6 +169,21 @@ def _mistakes(material: Material, mistakes: Sequence[Mistake]) -> Iterator[Item]
         label = material.images.classes[material.images.labels[one.index]]
         says = f"the run says {one.said} ({one.confidence:.0%}); the label is {label}"
         yield Item("mistake", (one.index,), _copies(material, one.index), says, one.said)
+
+
+def _unlabelled(material: Material) -> Iterator[Item]:
+    """Images without a label, first those of which a model that knows the others is least sure: they teach most."""
+    classes = material.images.classes
+    asked = np.flatnonzero((material.images.labels == NO_LABEL) & (material.row >= 0))
+    sure = np.nan_to_num(material.probabilities[asked].max(1), nan=0.0) if len(classes) else np.zeros(len(asked))
+    for index in asked[np.argsort(sure, kind="stable")].tolist():
+        shares = material.probabilities[index]
+        if np.isnan(shares).any():
+            yield Item("unlabelled", (index,), _copies(material, index), "DATA gives it no label: what is it?")
+            continue
+        best = int(shares.argmax())
+        says = f"DATA gives it no label; a model that knows the others says {classes[best]} ({shares[best]:.0%})"
+        yield Item("unlabelled", (index,), _copies(material, index), says, classes[best])
 
 
 def count_kinds(queue: Sequence[Item]) -> str:

@@ -22,12 +22,12 @@ from catseye.data.check.rules import find_faults
 from catseye.data.groups import keep_together
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.data.sources.corrections import Standing
+from catseye.data.sources.missing_labels import NO_LABEL, with_unlabelled
 from catseye.data.value_range import choose_value_range
 from catseye.embedding.backbone import Backbone
-from catseye.embedding.embed import embed
-from catseye.embedding.features import read_features
-from catseye.embedding.head import out_of_fold
-from catseye.errors import DataError, UsageError
+from catseye.embedding.embed import embed_what_is_new
+from catseye.embedding.head import out_of_fold, train_head
+from catseye.errors import UsageError
 from catseye.runs import Run
 from catseye.settings.schema import DataSettings
 
@@ -56,7 +56,7 @@ def list_data(source: str | Path, settings: DataSettings, data_dir: Path | None,
     """The images with the labels that DATA gives them, on the sides where a run has put them."""
     plain = settings.model_copy(update={"corrections": ""})
     images = open_source(source, data_dir=data_dir, settings=plain)
-    images = replace(images, value_range=choose_value_range(images, plain))
+    images = with_unlabelled(replace(images, value_range=choose_value_range(images, plain)))
     if run is None:
         return images
     sides = {name: number for number, side in enumerate(SPLIT_LABELS) for name in run.data["splits"].get(side, {})}
@@ -77,8 +77,9 @@ def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, kee
     first = looks.readable & (equal == np.arange(len(images)))
     lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
     twins = find_copies(images, Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless), first)
-    sides = np.where(looks.readable, images.splits, NOT_SPLIT).astype(np.int8)
-    facts = DataFacts(images, looks.readable, sides, equal, None, twins)
+    labelled = looks.readable & (images.labels != NO_LABEL)
+    sides = np.where(labelled, images.splits, NOT_SPLIT).astype(np.int8)
+    facts = DataFacts(images, labelled, sides, equal, None, twins)
     findings = [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
     groups = keep_together(equal, None, twins.pairs)
     row, features = _features(images, backbone, keep, say)
@@ -90,17 +91,8 @@ def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, kee
 def _features(
     images: ImageSet, backbone: Backbone, keep: Path, say: Say
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    found = embed_what_is_new(images, backbone, keep, say)
     number = {name: index for index, name in enumerate(images.names)}
-    found = None
-    if keep.exists():
-        try:
-            found = read_features(keep)
-        except DataError:
-            found = None
-    stale = found is None or found.origin["sha256"] != backbone.sha256 or found.origin["source"] != images.source
-    if found is None or stale or not set(found.names) <= number.keys() or len(found.names) < 0.5 * len(images):
-        embed(images, backbone, keep, tell=say)
-        found = read_features(keep)
     row = np.full(len(images), -1, np.int64)
     for place, name in enumerate(found.names):
         row[number[name]] = place
@@ -115,18 +107,23 @@ def held_out_answers(
     features: NDArray[np.float32],
     decided: Standing,
 ) -> NDArray[np.float32]:
-    """Out-of-fold probabilities with the labels as they are decided now; NaN for images without label or features.
+    """Out-of-fold probabilities with the labels as they are decided now; an image without one is answered by a head
+    that has seen all others. NaN for images without features.
 
     Shape: (N, K) with K the classes of `images`.
     """
     number = {name: index for index, name in enumerate(images.classes)}
     labels = np.full(len(images), -1, np.int64)
     for index, label in enumerate(images.labels.tolist()):
-        now = decided.label_of(looks.digests[index].hex(), images.classes[label]) if label >= 0 else None
+        now = decided.label_of(looks.digests[index].hex(), images.classes[label] if label != NO_LABEL else "")
         labels[index] = number.get(now, -1) if now is not None else -1
     usable = np.flatnonzero((row >= 0) & (labels >= 0))
     found = np.full((len(images), len(images.classes)), np.nan, np.float32)
     values = np.asarray(features[row[usable]])
     with suppress(UsageError):  # one class, or too few images: nobody is suspected
         found[usable] = out_of_fold(values, labels[usable], len(images.classes), groups=groups[usable])
+        asked = np.flatnonzero((row >= 0) & (images.labels == NO_LABEL) & (labels < 0))
+        if len(asked):
+            head = train_head(values, labels[usable], len(images.classes))
+            found[asked] = head.probabilities(np.asarray(features[row[asked]]))
     return found

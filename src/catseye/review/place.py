@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from catseye.errors import UsageError
 from catseye.files import StrPath
-from catseye.http.limits import LOOPBACK
-from catseye.http.listening import Stopping, listen, run_loop
 from catseye.http.local_pages import LocalPages
 from catseye.http.logs import Log
-from catseye.http.rules import Rules
-from catseye.http.sockets import address, bind
+from catseye.http.shown import show_until_signal
 
-FINISH_S = 5
 Say = Callable[[str], None]
 Ready = Callable[[dict[str, Any]], None]
 
@@ -60,38 +55,10 @@ def say_no_word(line: str) -> None:
     """For callers who want to hear nothing."""
 
 
-def require_loopback(host: str) -> None:
-    """These pages are for this machine alone.
-
-    Raises:
-        UsageError: the host is another one.
-
-    """
-    if host not in LOOPBACK:
-        raise UsageError(
-            f"these pages are for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
-            "to see them from elsewhere: ssh -L 8200:localhost:8200 THIS-MACHINE"
-        )
-
-
 def show_pages(pages: LocalPages, place: PagePlace, ready: Ready, log: Log, facts: dict[str, Any]) -> int:
     """Show pages until a signal, and return the exit code; `ready` hears the address and `facts`."""
-    listener = bind(place.host, place.port)
-    where = address(listener)
 
-    def say() -> None:
+    def heard(where: str) -> None:
         ready({"address": where, "file": str(place.out), **facts})
-        if place.open_browser:
-            import webbrowser
 
-            webbrowser.open(where)
-
-    async def run() -> int:
-        await listen(pages, listener, Rules(pages.limits), log, say, Stopping(drain_s=0.0, finish_s=FINISH_S))
-        return 0
-
-    try:
-        return run_loop(run())
-    finally:
-        listener.close()
-        log.close()
+    return show_until_signal(pages, place.host, place.port, log, heard, open_browser=place.open_browser)

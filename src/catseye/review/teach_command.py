@@ -8,13 +8,13 @@ from catseye.errors import UsageError, refuse_unknown_options
 from catseye.files import StrPath, path_of
 from catseye.http.limits import Limits
 from catseye.http.logs import Log
+from catseye.http.shown import require_loopback
 from catseye.review.app import TeachPages
 from catseye.review.kept import require_empty
 from catseye.review.place import (
     PageOptions,
     PagePlace,
     print_place,
-    require_loopback,
     say_no_word,
     show_pages,
 )

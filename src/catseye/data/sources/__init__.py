@@ -20,6 +20,7 @@ No torch.
     listed_files.py   the files that a list means: other systems' paths, missing suffixes
     labels.py         what is odd about labels: empty, several in a cell, numbers
     corrections.py    decisions of people about labels: read, and applied by content
+    missing_labels.py images that DATA lists without a label: empty cells, a folder named unlabelled
     unlabelled.py     a folder whose images have no label yet
     table.py          a list becomes an `ImageSet`: the contract of all lists, and CSV
     json_lines.py     the same as JSON Lines

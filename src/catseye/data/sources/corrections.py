@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from catseye.data.sources.image_set import Corrected, ImageSet, content_digest, so_many
+from catseye.data.sources.image_set import Corrected, ImageSet, content_digest, so_many, take_images
+from catseye.data.sources.missing_labels import NO_LABEL, with_unlabelled
 from catseye.errors import DataError, ImageError
 from catseye.machine.cores import num_cores
 
@@ -156,7 +157,8 @@ def standing(rows: Iterable[Correction]) -> Standing:
 
 
 def apply_corrections(images: ImageSet, path: Path) -> ImageSet:
-    """The images with the labels that people decided on. What is left out stays listed, in `corrected.left_out`.
+    """The images with the labels that people decided on. What is left out stays listed, in `corrected.left_out`;
+    images without a label that got one stand behind the others.
 
     Raises:
         DataError: the file cannot be read or is none.
@@ -164,27 +166,48 @@ def apply_corrections(images: ImageSet, path: Path) -> ImageSet:
     """
     rows, content = read_corrections(path)
     decided = standing(rows)
-    digests = find_decided(images, decided)
-    names = [images.classes[label] for label in images.labels.tolist()]
+    images, digests = _with_labelled(images, decided)
+    before = images.labels != NO_LABEL
+    names = [images.classes[label] if label != NO_LABEL else "" for label in images.labels.tolist()]
     found = [decided.label_of(digests.get(index, ""), name) for index, name in enumerate(names)]
     left_out = np.array([name is None for name in found], bool)
-    changed = sum(new is not None and new != old for new, old in zip(found, names, strict=True))
+    changed = sum(new is not None and old != "" and new != old for new, old in zip(found, names, strict=True))
     kept = [old if new is None else new for new, old in zip(found, names, strict=True)]
     classes = _order_classes(images.classes, {name for name, out in zip(kept, left_out, strict=True) if not out})
     number = {name: index for index, name in enumerate(classes)}
     labels = np.array([number.get(name, 0) for name in kept], np.int64)
     matched = set(digests.values())
+    added = [name for name in classes if name not in images.classes]
+    given_classes = (*images.classes, *added) if not before.all() else images.classes
+    place = {name: index for index, name in enumerate(given_classes)}
+    now = np.array([place.get(name, 0) for name in kept], np.int64)  # of those that DATA gives no label
     corrected = Corrected(
         source=str(path),
         content=content,
-        given_labels=images.labels,
-        given_classes=images.classes,
+        given_labels=np.where(before, images.labels, now),
+        given_classes=given_classes,
         left_out=left_out,
         num_decisions=len(decided.by_digest) + len(decided.merges),
         num_relabelled=changed,
         num_unmatched=len(decided.by_digest.keys() - matched),
+        num_labelled=int((~before).sum()),
+        num_given_classes=len(images.classes),
     )
     return replace(images, classes=classes, labels=labels, corrected=corrected)
+
+
+def _with_labelled(images: ImageSet, decided: Standing) -> tuple[ImageSet, dict[int, str]]:
+    """The images, behind them those without a label that a decision gives one; and the digests of all decided ones."""
+    whole, num = with_unlabelled(images), len(images)
+    digests = find_decided(whole, decided)
+    if len(whole) == num:
+        return images, digests
+    new = [index for index in range(num, len(whole)) if decided.label_of(digests.get(index, ""), "")]
+    if not new:
+        return images, {index: digest for index, digest in digests.items() if index < num}
+    numbers = np.array([*range(num), *new], np.int64)
+    place = {index: row for row, index in enumerate(numbers.tolist())}
+    return take_images(whole, numbers), {place[each]: digest for each, digest in digests.items() if each in place}
 
 
 def find_decided(images: ImageSet, decided: Standing) -> dict[int, str]:
@@ -220,6 +243,8 @@ def describe_corrections(corrected: Corrected) -> str:
     """What was done, in one sentence."""
     left_out = int(corrected.left_out.sum())
     parts = [f"{so_many(corrected.num_relabelled, 'image')} relabelled", f"{left_out:,} left out"]
+    if num := corrected.num_labelled:
+        parts.insert(0, f"{so_many(num, 'image')} without a label {'has' if num == 1 else 'have'} one now")
     if num := corrected.num_unmatched:
         parts.append(f"{so_many(num, 'decision')} about images that are not here")
     return f"corrections: {so_many(corrected.num_decisions, 'decision')} in {corrected.source}: {', '.join(parts)}"
@@ -232,6 +257,7 @@ def correction_facts(corrected: Corrected) -> dict[str, object]:
         "sha256": sha256(corrected.content).hexdigest(),
         "num_decisions": corrected.num_decisions,
         "num_relabelled": corrected.num_relabelled,
+        "num_labelled": corrected.num_labelled,
         "num_left_out": int(corrected.left_out.sum()),
         "num_unmatched": corrected.num_unmatched,
     }
@@ -242,7 +268,11 @@ def uncorrected(images: ImageSet) -> ImageSet:
     if images.corrected is None:
         return images
     told = images.corrected
-    return replace(images, labels=told.given_labels, classes=told.given_classes, corrected=None)
+    given = replace(images, labels=told.given_labels, classes=told.given_classes, corrected=None)
+    if not told.num_labelled:
+        return given
+    num = len(images) - told.num_labelled
+    return replace(take_images(given, np.arange(num)), classes=told.given_classes[: told.num_given_classes])
 
 
 def read_decided_list(path: Path) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ Called by the other files of this room, and by everything that works with images
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol
 
@@ -49,6 +49,17 @@ class Corrected:
     num_decisions: int
     num_relabelled: int
     num_unmatched: int
+    num_labelled: int = 0  # images without a label in DATA that got one; they stand last
+    num_given_classes: int = 0  # those of DATA; behind them, in `given_classes`, what such images brought
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Images that DATA lists without a label, (U,), with the sides that it gives them."""
+
+    names: Sequence[str]
+    splits: NDArray[np.int8]
+    read: Reader
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class ImageSet:
 
     `labels` (N,) int64 index `classes`; `splits` (N,) int8 hold TRAIN, VAL, TEST or NOT_SPLIT. `notes` say what is
     left out or looks wrong, `remarks` how DATA was understood. `groups` (N,) int64, where a list names groups: images
-    that share a number belong on one side; `group_name` is their column.
+    that share a number belong on one side; `group_name` is their column. `unlabelled` are not among the N.
     """
 
     source: str
@@ -74,6 +85,7 @@ class ImageSet:
     remarks: tuple[str, ...] = ()
     corrected: Corrected | None = None
     value_range: tuple[float, float] | None = None  # black and white, where values have more than 8 bits
+    unlabelled: Unlabelled | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -93,6 +105,35 @@ class ArrayReader:
     def size_bytes(self, index: int) -> int:
         """The size of the pixels."""
         return int(self.pixels[index].nbytes)
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """Reads some of the images of another reader."""
+
+    whole: Reader
+    numbers: NDArray[np.int64]
+
+    def __call__(self, index: int) -> bytes | Pixels:
+        """The image whose number stands at `index`."""
+        return self.whole(int(self.numbers[index]))
+
+    def size_bytes(self, index: int) -> int:
+        """Its size."""
+        return self.whole.size_bytes(int(self.numbers[index]))
+
+
+def take_images(images: ImageSet, numbers: NDArray[np.int64]) -> ImageSet:
+    """Some of the images, in this order, as DATA labels them."""
+    return replace(
+        images,
+        names=[images.names[index] for index in numbers.tolist()],
+        labels=images.labels[numbers],
+        splits=images.splits[numbers],
+        read=PartReader(images.read, numbers),
+        groups=None if images.groups is None else images.groups[numbers],
+        corrected=None,
+    )
 
 
 def content_digest(content: bytes | Pixels) -> bytes:

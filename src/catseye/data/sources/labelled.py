@@ -19,11 +19,13 @@ from catseye.data.sources.image_set import (
     TRAIN,
     ImageSet,
     MakeReader,
+    Unlabelled,
     a_few,
     printable_name,
     so_many,
 )
 from catseye.data.sources.layout import Layout, read_layout
+from catseye.data.sources.missing_labels import names_no_class, note_on_folders, part_unlabelled
 from catseye.data.sources.own_outputs import OwnOutputs, find_own_outputs
 from catseye.data.sources.tree import Folder, grow_tree
 from catseye.errors import DataError
@@ -69,6 +71,9 @@ def label_by_folder(
         advice = _list_advice(source, lists) or offer_names(names) or tell_detection_set(names, others)
         raise type(error)(f"{error}{advice}") from None
     places, said = _place_folders(source, found)
+    names, without = (names, []) if layout == "classes" else part_unlabelled(names, places)
+    notes_on_them = note_on_folders([name for name in without if _folder_of(name) in places])
+    places = {folder: place for folder, place in places.items() if not without or not names_no_class(folder)}
     classes = sorted({name for name, _ in places.values()})
     if len(classes) < 2 and layout == "auto":
         advice = _list_advice(source, lists) or offer_names(names) or tell_detection_set(names, others)
@@ -78,7 +83,7 @@ def label_by_folder(
     coded = {folder: (number[name], side) for folder, (name, side) in places.items()}
     inside = [name for name in names if _folder_of(name) in coded]
     kept = Names(inside)
-    notes = [*own.notes(), *found.notes, *_note_strays(names, inside, places, found)]
+    notes = [*own.notes(), *found.notes, *_note_strays(names, inside, places, found), *notes_on_them]
     own_files = sum(own.covers(name) for name in others)
     if num := len(others) - own_files:
         notes.append(f"{so_many(num, 'file')} {'is' if num == 1 else 'are'} no image by the suffix and left out")
@@ -91,7 +96,13 @@ def label_by_folder(
         read=reader(kept),
         notes=tuple(notes),
         remarks=(*found.remarks, *said, *_empty_folders(found, own), *_lists_beside(source, lists)),
+        unlabelled=_without_label(without, reader),
     )
+
+
+def _without_label(names: list[str], reader: MakeReader) -> Unlabelled | None:
+    kept = Names(names)
+    return Unlabelled(kept, np.full(len(names), NOT_SPLIT, np.int8), reader(kept)) if names else None
 
 
 def _folder_of(name: str) -> str:

@@ -77,6 +77,15 @@ def is_extra(name: str) -> bool:
     return any(word in _EXTRAS for word in words) and all(word in _EXTRAS or word in _FILLERS for word in words)
 
 
+def is_filler(word: str) -> bool:
+    """Whether a word, as `words_of` gives it, says nothing about a folder's content.
+
+    >>> is_filler("images"), is_filler("cat")
+    (True, False)
+    """
+    return word in _FILLERS
+
+
 def mentions_extra(name: str) -> bool:
     """Whether a word of the name is one of those, whatever stands beside it.
 

@@ -21,7 +21,7 @@ from catseye.data.names import Names
 from catseye.data.sources.columns import NO_COLUMN, Columns, choose_columns, has_header, is_one, plain_column
 from catseye.data.sources.corrections import HEADER, read_decided_list
 from catseye.data.sources.folder import FolderReader
-from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, MakeReader, a_few, so_many
+from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, MakeReader, Unlabelled, a_few, so_many
 from catseye.data.sources.json_lines import read_json_rows
 from catseye.data.sources.labels import (
     is_missing,
@@ -70,6 +70,7 @@ class ListOfImages:
     files: FilesOfList
     reader: MakeReader
     named: bool | None = None
+    openable: bool = True  # whether `reader` reads images that the list leaves out
 
     def is_head(self, row: list[str]) -> bool:
         """Whether the first row names the columns."""
@@ -131,6 +132,9 @@ def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:
         note_on_boxes(columns.unused),
     )
     groups, said, ungrouped = _groups_of(columns, rows, labels)
+    without = _without_label_in(rows, listed)
+    if without is not None:
+        said.append("catseye review DATA asks for the labels that are missing")
     return ImageSet(
         source=path,
         classes=tuple(classes),
@@ -142,6 +146,7 @@ def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:
         groups=groups,
         group_name=columns.names[columns.group] if columns.group is not None and groups is not None else "",
         remarks=(*remarks, *said),
+        unlabelled=without,
     )
 
 
@@ -183,7 +188,23 @@ class _ListedRows:
     groups: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     unlabelled: list[int] = field(default_factory=list)  # lines
+    unlabelled_paths: list[str] = field(default_factory=list)
+    unlabelled_sides: list[int] = field(default_factory=list)
     several: list[int] = field(default_factory=list)  # lines with more than one 1
+
+    def leave_out(self, line: int, name: str, split: str) -> None:
+        """Note an image that has no label; what its split's cell says is no matter of training."""
+        self.unlabelled.append(line)
+        self.unlabelled_paths.append(name)
+        side, rest = side_of(split)
+        self.unlabelled_sides.append(NOT_SPLIT if side is None or rest else side)
+
+
+def _without_label_in(rows: _ListedRows, listed: ListOfImages) -> Unlabelled | None:
+    if not rows.unlabelled_paths or not listed.openable:
+        return None
+    names = Names(map(listed.files.name, rows.unlabelled_paths))
+    return Unlabelled(names, np.array(rows.unlabelled_sides, np.int8), listed.reader(names))
 
 
 def _understand(listed: ListOfImages, settings: DataSettings) -> tuple[Columns, list[str]]:
@@ -223,21 +244,22 @@ def _collect(listed: ListOfImages, columns: Columns) -> _ListedRows:
             raise DataError(f"{path} line {line}: the name of the image must not be empty; got {name!r}; fill it in")
         if name.lower().startswith(("http://", "https://", "s3://", "gs://")):
             raise DataError(f"{path} line {line}: {name!r} is an address; fetch the images first and list their files")
+        cell = "" if columns.split is None else row[columns.split].strip()
         if columns.label is not None:
             label = unicodedata.normalize("NFC", row[columns.label].strip())  # macOS writes é as two signs
             if is_missing(label):
-                rows.unlabelled.append(line)
+                rows.leave_out(line, name, cell)
                 continue
         else:
             marked = [column for column in several if is_one(row[column])]
             if len(marked) != 1:
-                (rows.several if marked else rows.unlabelled).append(line)
+                rows.several.append(line) if marked else rows.leave_out(line, name, cell)
                 continue
             label = columns.names[marked[0]]
         rows.paths.append(name)
         rows.labels.append(label)
         rows.lines.append(line)
-        rows.sides.append(NOT_SPLIT if columns.split is None else _side_in_cell(path, line, row[columns.split].strip()))
+        rows.sides.append(_side_in_cell(path, line, cell))
         if columns.group is not None:
             rows.groups.append(row[columns.group].strip())
     if rows.several:
@@ -307,7 +329,8 @@ def _on_unlabelled(rows: _ListedRows) -> list[str]:
         return []
     num = len(rows.unlabelled)
     have, be = ("has", "is") if num == 1 else ("have", "are")
-    return [f"{so_many(num, 'row')} {have} no label (empty or nan) and {be} left out: {_name_lines(rows.unlabelled)}"]
+    said = f"{so_many(num, 'row')} {have} no label (empty or nan) and {be} left out: {_name_lines(rows.unlabelled)}"
+    return [said]
 
 
 def _name_lines(lines: list[int]) -> str:

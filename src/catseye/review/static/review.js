@@ -59,9 +59,10 @@ function figure(one) {
 function showQuestion() {
   if (!question) {
     $("kind").textContent = "done";
-    $("reason").textContent = state.items.length ? "Every question is answered. Train again with the decisions, then compare the runs." : "Nothing was found that is worth asking about.";
+    $("reason").textContent = state.items.length ? "Every question is answered. Stop catseye with Ctrl-C and open the review once more: what was put right often shows more. Then train again, and compare the runs:" : "Nothing was found that is worth asking about.";
     for (const id of ["stage", "shares", "nearest"]) $(id).replaceChildren();
     $("covers").textContent = "";
+    if (state.items.length) $("stage").append(element("code", { textContent: state.command }));
     $("accept").hidden = true;
     return;
   }
@@ -72,6 +73,8 @@ function showQuestion() {
   const others = question.covers - 1;
   $("covers").textContent = others > 0 ? `The decision goes for ${question.covers} images that show the same: ${[...question.images, ...question.copies].map((one) => one.name).join(", ")}` : "";
   $("accept").hidden = !question.likely;
+  const unlabelled = question.images[0].label === question.images[0].given && question.kind === "unlabelled";
+  $("keep").hidden = $("merge").hidden = unlabelled; // there is no label that could be right
   $("accept").firstChild.textContent = `It is ${question.likely} `;
   shareList($("shares"), question.probabilities);
   $("nearest").replaceChildren(...question.nearest.flatMap(({ label, images }) => [
