@@ -14,9 +14,10 @@ let wanted = null; // a place that a chosen patch has left for the maps of its i
 const asked = (more = {}) => ({ network: state.network, image: state.image.name, ...more });
 const shapeText = (shape) => shape.join(" × ");
 
-// Of a network or an image that is no longer chosen nothing is shown, however late it answers.
-const stamp = () => `${state.network} ${state.image?.name}`;
-const current = (work, show) => latest(async () => { const at = stamp(); return { at, answer: await work() }; }, ({ at, answer }) => { if (at === stamp()) show(answer); });
+// Of a network, an image or a layer that is no longer chosen nothing is shown, however late it answers.
+const ofImage = () => `${state.network} ${state.image?.name}`;
+const ofLayer = () => `${ofImage()} ${state.layer}`;
+const current = (work, show, stamp = ofImage) => latest(async () => { const at = stamp(); return { at, answer: await work() }; }, ({ at, answer }) => { if (at === stamp()) show(answer); });
 const PARTS = ["totals", "flow", "maps", "field", "place-facts", "patches", "bars", "cam"];
 
 /** While a network is built: what was shown of the one before is gone, and the page says what it waits for. */
@@ -86,6 +87,8 @@ function markLayer() {
 function choose(layer) {
   Object.assign(state, { layer, channel: -1 });
   markLayer();
+  for (const id of ["field", "place-facts", "patches"]) get(id).replaceChildren();
+  get("part").removeAttribute("src");
   loadMaps();
 }
 
@@ -138,7 +141,7 @@ const loadMaps = current(() => ask("network/maps", asked({ layer: state.layer })
   forgetPatches();
   loadPlace();
   observe({ strongest: seen.maps[0].channel });
-});
+}, ofLayer);
 
 function mapFigure(one) {
   const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": `map of channel ${one.channel}` });
@@ -147,6 +150,7 @@ function mapFigure(one) {
   const spot = el("span", { class: "spot" });
   const button = el("button", { type: "button", class: "map", "data-channel": one.channel, "aria-label": `Channel ${one.channel}, mean ${format(one.strength, 3)}` }, canvas, spot);
   const pick = (row, column) => {
+    if (map.layer !== state.layer) return; // the maps of the chosen layer are still on their way
     const changed = state.channel !== one.channel;
     Object.assign(state, { channel: one.channel, row: Math.max(0, Math.min(rows - 1, row)), column: Math.max(0, Math.min(columns - 1, column)) });
     mark();
@@ -195,7 +199,7 @@ const loadPlace = current(() => ask("network/place", asked({ layer: state.layer,
     ["half of its gradient lies in", `${format(seen.half_px, 0)} × ${format(seen.half_px, 0)} px`, "about the middle of that region"],
   ]);
   observe({ span: span ?? Infinity });
-});
+}, ofLayer);
 
 /** Heat over an image: the hotter, the less of the image shows. */
 function overlay(canvas, rows, strength) {
