@@ -1,13 +1,14 @@
-# make demo   a classifier in a minute      make test        everything fast
-# make check  what CI runs first            make test-slow   everything else
-# make docs   the documents as a site       make format      format and imports
+# make demo   a classifier in a minute      make test        what takes no second each: three minutes
+# make check  what CI runs first            make test-ci     and what takes longer: what CI runs
+# make docs   the documents as a site       make test-slow   what takes minutes each
+# make format format and imports
 # make fuzz   ten minutes of mutated inputs per reader; SECONDS_EACH=120 TARGETS="http zip" choose
 VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo check test test-slow mutants test-deploy fuzz lock format docs gpu bench
+.PHONY: setup demo check test test-ci test-slow mutants test-deploy fuzz lock format docs gpu bench
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -33,8 +34,13 @@ check: setup
 LEAVE_OUT ?=
 # A process that dies ends the run: xdist may wait for ever for the tests that it held.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0 -rs
+QUICK := not slow and not gpu and not network
 test: setup
-	$(BIN)/pytest $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK) and not long" $(addprefix --ignore=,$(LEAVE_OUT))
+
+# With those over a second, which tests/long.txt names: what CI runs.
+test-ci: setup
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)" $(addprefix --ignore=,$(LEAVE_OUT))
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000

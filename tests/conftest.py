@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from catseye.preprocess import Preprocessing
+from tests.long import mark_long
 
 # Batches are tiny in tests: one thread is fastest, also when several processes share the machine. Read by torch
 # when it is first imported, and by every process that a test starts.
@@ -33,12 +35,25 @@ settings.load_profile("house")
 WriteImages = Callable[..., Path]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests are known by a list."""
+    mark_long(items)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object, error: object) -> None:
     """Say how a process that ran tests ended; xdist does not."""
     if error:
         code = node.gateway._io.popen.wait(10)
         print(f"\n{node.gateway.id} ended with code {code} (-15: signal 15), after {error}", file=sys.stderr)
+
+
+def deliver(number: int) -> None:
+    """Call what answers this signal now, as the interpreter would: a signal to the process itself may end all tests."""
+    answer = signal.getsignal(number)
+    assert callable(answer), "it would end the process"
+    assert answer is not signal.default_int_handler
+    answer(number, None)
 
 
 def random_pixels(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:

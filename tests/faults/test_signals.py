@@ -6,6 +6,7 @@ import time
 import pytest
 
 from catseye.errors import Interrupted
+from tests.conftest import deliver
 from tests.faults.conftest import (
     STEPS,
     STREAMED,
@@ -78,7 +79,7 @@ def test_a_signal_to_the_whole_group_takes_no_worker_before_the_run_is_saved(tin
 
 def stopped_at(step, tinted, out, settings, monkeypatch):
     with monkeypatch.context() as patch:
-        at_step(patch.setattr, step, send, signal.SIGINT)
+        at_step(patch.setattr, step, deliver, signal.SIGINT)
         with pytest.raises(Interrupted) as caught:
             train(tinted, out, settings)
     assert caught.value.exit_code == 130
@@ -110,7 +111,7 @@ def test_a_run_stopped_after_every_batch_is_bit_equal(optimizer, tinted, tmp_pat
     stopped_at(0, tinted, tmp_path / "run", settings, monkeypatch)
     for _ in range(2 * STEPS - 1):
         with monkeypatch.context() as patch:
-            at_step(patch.setattr, 0, send, signal.SIGINT)
+            at_step(patch.setattr, 0, deliver, signal.SIGINT)
             with pytest.raises(Interrupted):
                 train(None, None, resume=tmp_path / "run")
     train(None, None, resume=tmp_path / "run")

@@ -21,7 +21,7 @@ from catseye.data.pool import settle_worker
 from catseye.data.sources import open_source
 from catseye.errors import DataError, Interrupted, WorkerError
 from catseye.runs import Run
-from tests.conftest import write_tinted
+from tests.conftest import deliver, write_tinted
 from tests.faults.conftest import STREAMED, assert_same_weights, at_step, in_child, send, small_disk, train, words
 
 CPU = torch.device("cpu")
@@ -121,7 +121,7 @@ def test_a_image_that_is_broken_when_the_run_is_resumed(tinted, tmp_path, monkey
     """Without it the split would be another one, and held-out images might be learnt from."""
     data, out = jpegs(tmp_path / "data"), tmp_path / "run"
     with monkeypatch.context() as patch:
-        at_step(patch.setattr, 5, send, signal.SIGINT)
+        at_step(patch.setattr, 5, deliver, signal.SIGINT)
         with pytest.raises(Interrupted):
             train(data, out)
     name = training_files(out)[5]

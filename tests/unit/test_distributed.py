@@ -22,6 +22,7 @@ from catseye.training.launch import without_launch_options
 from catseye.training.losses import Criterion
 from catseye.training.signals import StopRequest
 from catseye.training.sync_batch_norm import synchronise
+from tests.conftest import deliver
 
 SPEC = Preprocessing(height_px=8, width_px=8, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -173,7 +174,7 @@ def test_a_signal_to_one_process_is_answered_by_all():
         assert stop.agreed == signal.SIGTERM
     with StopRequest() as stop:
         assert stop.asked() is None
-        signal.raise_signal(signal.SIGINT)
+        deliver(signal.SIGINT)
         assert stop.agreed is None  # not before all have been asked
         assert stop.asked() == signal.SIGINT
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -94,12 +95,18 @@ def test_a_stream_that_takes_nothing_more_is_let_go(monkeypatch, capsys):
     assert "stdout cannot be written" in capsys.readouterr().err
 
 
+def heeding(words, folder):
+    """A process that hears Ctrl-C; a shell that runs the tests in its background has it ignored."""
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a signal of the terminal")
 def test_ctrl_c_of_a_real_process_ends_with_130(shapes, tmp_path):
     for started in (False, True):
         # Each module that has loaded is a line on stderr: before ours, the interpreter is not up yet.
         words = [COMMAND[0], "-X", "importtime", *COMMAND[1:], "train", shapes, "--device", "cpu"]
-        process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        process = heeding(words, tmp_path)
         awaited = "classes: " if started else "catseye.cli"
         while awaited not in process.stderr.readline():
             assert process.poll() is None
@@ -117,9 +124,7 @@ def test_ctrl_c_at_any_moment_ends_with_130(shapes, tmp_path):
     moments = random.Random(0)
     for number in range(40):
         words = ["train", shapes, "--device", "cpu", "--model", "lenet5", "--epochs", "1", "--out", f"run-{number}"]
-        process = subprocess.Popen(
-            [COMMAND[0], "-X", "importtime", *COMMAND[1:], *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-        )
+        process = heeding([COMMAND[0], "-X", "importtime", *COMMAND[1:], *words], tmp_path)
         while "catseye.cli" not in process.stderr.readline():
             assert process.poll() is None
         try:

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ import catseye
 from catseye.errors import CatseyeError, Interrupted, ModelFileError, UsageError
 from catseye.runs import open_run
 from tests import doors, forked
+from tests.conftest import deliver
 
 CLASSES = ("<b>plum</b>", "fig", "lime")
 
@@ -248,12 +250,10 @@ def test_a_script_without_a_main_guard_may_use_processes(tmp_path):
 
 def test_an_interrupt_saves_and_the_run_goes_on(data, tmp_path):
     """As the stop button of a notebook: SIGINT in the main thread, in the middle of a run."""
-    import os
-    import signal
 
     def press(row, model):
         if row["epoch"] == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            deliver(signal.SIGINT)
 
     options = {**QUICK, "epochs": 3}
     with pytest.raises(Interrupted):
