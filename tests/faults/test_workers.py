@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -159,6 +160,21 @@ def test_a_worker_that_dies_or_hangs_is_an_error_in_time(number, rule, tmp_path,
     whole, _ = train(tinted, tmp_path / "whole", settings)
     train(None, None, resume=tmp_path / "run")
     assert_same_weights(tmp_path / "run", whole.path)
+
+
+def test_a_worker_that_is_stopped_amid_a_batch_is_ended_in_time(monkeypatch):
+    """Fetching from it has no time-out: what has begun to come is waited for."""
+    monkeypatch.setattr(workers, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(workers, "POLL_S", 0.1)
+    hangs, hung = (
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True),
+        threading.Event(),
+    )
+    hangs.start()
+    with workers._bounded([hangs], hung):
+        hangs.join(20)
+    assert hangs.exitcode == -signal.SIGKILL
+    assert hung.is_set()
 
 
 def test_a_worker_leaves_ctrl_c_to_its_trainer(tmp_path, tinted, monkeypatch):
