@@ -198,7 +198,7 @@ def test_26_a_file_that_never_was_a_model_ends_the_start(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_27_a_signal_with_a_full_queue(start, tmp_path, number):
-    running = start(models.write(tmp_path / "m.onnx", models.slow(20)), "--concurrency", 1, "--batch-size", 2)
+    running = start(models.write(tmp_path / "m.onnx", models.slow(60)), "--concurrency", 1, "--batch-size", 2)
     connections = [running.connect(30) for _ in range(30)]
     for connection in connections:
         connection.sendall(post_bytes(GOOD))
