@@ -174,7 +174,7 @@ def test_the_years_go_by_keys(open_page):  # noqa: F811
     assert page.locator("#block .arrow.skip").count() == 0
     page.get_by_role("button", name="VGG-16").click()
     expect(page, "#extra").to_contain_text("73,728 instead of 102,400 weights")
-    expect(page, "#article").to_contain_text("74.5 %")
+    expect(page, "#article").to_contain_text("74.5%")
     expect(page, "#measured-say").to_contain_text("Recorded by this project")
     assert "now" in page.locator("#row-vgg16").get_attribute("class")
     assert page.locator("#ways a").last.get_attribute("href") == "https://arxiv.org/abs/1409.1556"

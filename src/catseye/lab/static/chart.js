@@ -43,7 +43,7 @@ function scaleOf(axis, values) {
     return { share: (value) => ((value > 0 ? Math.max(Math.log10(value), low) : low) - low) / (high - low), ticks: ticks.map(([at, text]) => [(at - low) / (high - low), text]) };
   }
   if (high <= low) high = low + 1;
-  const show = axis.percent ? (value) => `${format(value * 100, 0)} %` : (value) => format(value, 2);
+  const show = axis.percent ? (value) => `${format(value * 100, 0)}%` : (value) => format(value, 2);
   return {
     share: (value) => (value - low) / (high - low),
     ticks: linearTicks(low, high, axis.ticks ?? 5).filter((value) => !axis.whole || Number.isInteger(value)).map((value) => [(value - low) / (high - low), show(value)]),

@@ -32,7 +32,7 @@ export function complain(error) {
 }
 
 export const calm = () => { $("message").hidden = true; };
-export const percent = (share) => `${(share * 100).toFixed(share > 0.995 || share < 0.1 ? 1 : 0)} %`;
+export const percent = (share) => `${(share * 100).toFixed(share > 0.995 || share < 0.1 ? 1 : 0)}%`;
 
 /** Run one thing at a time: keys that come while Python answers wait for it. */
 export function inTurn() {

@@ -42,7 +42,7 @@ const steps = latest(() => ask("activations/steps", { ...state, image: state.ima
   facts(get("norm-facts"), [
     ["mean", `${round(seen.mean)} → ${round(seen.mean_after)}`],
     ["standard deviation", `${round(seen.sd)} → ${round(seen.sd_after)}`],
-    ["values that still learn", `${format(100 * seen.alive, 1)} %`, "derivative above 0.01", true],
+    ["values that still learn", `${format(100 * seen.alive, 1)}%`, "derivative above 0.01", true],
   ]);
   observe({ alive: seen.alive });
   ready();
@@ -107,7 +107,7 @@ const pool = latest(() => ask("activations/pool", pooling), (seen) => {
 });
 
 const learning = { usual: null, drifted: null };
-const share = (value) => `${format(100 * value, 1)} %`;
+const share = (value) => `${format(100 * value, 1)}%`;
 const observe = tries([
   {
     ask: "Without batch normalisation, all values 3 lower, behind ReLU: how many values still learn?",

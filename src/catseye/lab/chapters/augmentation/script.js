@@ -8,7 +8,7 @@ import { tries } from "./tries.js";
 const state = { image: null, key: "rotate_deg", strengths: {}, on: new Set(["crop_padding_px", "hflip", "brightness", "contrast"]), kind: "mixup", alpha: 1 };
 let transforms = [];
 
-const percent = (share) => `${format(100 * share, 1)} %`;
+const percent = (share) => `${format(100 * share, 1)}%`;
 const seeds = () => ({ seed: Math.max(0, get("seed").valueAsNumber || 0), step: Math.max(0, get("step").valueAsNumber || 0) });
 const chosen = () => transforms.find((one) => one.key === state.key);
 

@@ -195,7 +195,7 @@ const loadPlace = current(() => ask("network/place", asked({ layer: state.layer,
   const value = map.maps.find((one) => one.channel === state.channel).values[state.row][state.column];
   facts(get("place-facts"), [
     ["activation", format(value, 3), `channel ${state.channel}, (${state.row}, ${state.column})`],
-    ["can see", span ? `${span} × ${span} px` : "everything", `${format(100 * seen.share_of_pixels, 1)} % of the image`],
+    ["can see", span ? `${span} × ${span} px` : "everything", `${format(100 * seen.share_of_pixels, 1)}% of the image`],
     ["half of its gradient lies in", `${format(seen.half_px, 0)} × ${format(seen.half_px, 0)} px`, "about the middle of that region"],
   ]);
   observe({ span: span ?? Infinity });
@@ -214,7 +214,7 @@ const loadDecision = current(() => ask("network/decision", asked()), (seen) => {
   get("bars").replaceChildren(...seen.bars.map((one) => {
     const name = el("button", { type: "button", class: "plain", "aria-label": `Where it sees ${one.name}` }, one.name);
     name.onclick = () => { state.target = one.index; loadCam(); };
-    return el("li", {}, name, el("span", { class: "track" }, el("span", { class: "fill", vars: { width: `${100 * one.share}%` } })), el("span", { class: "value" }, `${format(100 * one.share, 1)} %`));
+    return el("li", {}, name, el("span", { class: "track" }, el("span", { class: "fill", vars: { width: `${100 * one.share}%` } })), el("span", { class: "value" }, `${format(100 * one.share, 1)}%`));
   }));
   const best = seen.bars[0];
   get("decision-say").textContent = `Softmax over ${seen.num_classes} logits${seen.temperature !== 1 ? ` divided by the temperature ${format(seen.temperature, 3)}` : ""}; the highest is ${format(best.logit)} for ${best.name}. Choose a class to see where it is seen.`;

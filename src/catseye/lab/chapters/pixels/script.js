@@ -62,7 +62,7 @@ const look = latest(
       [seen.means.length === 3 ? "mean R, G, B" : "mean", seen.means.map((one) => format(one, 1)).join(", ")],
     ]);
     observe({ looked: seen });
-    get("shift").textContent = `Move the image above by one pixel and ${format(100 * seen.changed_by_a_shift, 1)} % of its ${count(seen.num_values)} values change: to a dense layer, which knows a value only by its place in the row, that is another image.`;
+    get("shift").textContent = `Move the image above by one pixel and ${format(100 * seen.changed_by_a_shift, 1)}% of its ${count(seen.num_values)} values change: to a dense layer, which knows a value only by its place in the row, that is another image.`;
   },
 );
 

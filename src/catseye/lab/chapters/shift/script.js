@@ -8,7 +8,7 @@ import { tries } from "./tries.js";
 
 const state = { digit: 0, down: 0, right: 0 };
 const KINDS = { dense: "b", dense_shifted: "rule", convolution: "a" };
-const percent = (share) => `${format(100 * share, 1)} %`;
+const percent = (share) => `${format(100 * share, 1)}%`;
 let found = null;
 let sliders = {};
 
@@ -92,7 +92,7 @@ async function yours() {
     const kept = before.name === after.name ? `the answer stays ${after.name}, ${percent(after.share)} instead of ${percent(before.share)}` : `the answer changes from ${before.name} (${percent(before.share)}) to ${after.name} (${percent(after.share)})`;
     get("yours").textContent = `Moved by ${answer.moved_px} of its ${answer.width_px} px, ${kept}. ${answer.says}`;
   });
-  slider(get("yours-move"), "Moved to the right", { min: -0.25, max: 0.25, step: 0.05, value: moved.right, show: (value) => `${format(100 * value, 0)} %`, changed: (value) => { moved.right = value; look(); } });
+  slider(get("yours-move"), "Moved to the right", { min: -0.25, max: 0.25, step: 0.05, value: moved.right, show: (value) => `${format(100 * value, 0)}%`, changed: (value) => { moved.right = value; look(); } });
   await pickImage(get("images"), (image) => { moved.image = image; look(); });
 }
 

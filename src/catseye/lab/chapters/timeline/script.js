@@ -11,7 +11,7 @@ let rows = [];
 const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
 
 const millions = (value) => (value >= 1e6 ? `${format(value / 1e6, value >= 1e7 ? 1 : 2)} M` : count(value));
-const percent = (share) => `${format(100 * share, 1)} %`;
+const percent = (share) => `${format(100 * share, 1)}%`;
 
 function years() {
   const place = get("years");
@@ -22,7 +22,7 @@ function years() {
   const up = (top1) => height - bottom - ((top1 - 54) / (86 - 54)) * (height - bottom - top);
   const floor = height - bottom;
   const beside = floor + 22; // the band of those that were never measured on ImageNet
-  const parts = [60, 70, 80].flatMap((value) => [svg("line", { class: "gridline", x1: left, x2: width - right, y1: up(value), y2: up(value) }), svg("text", { x: left - 5, y: up(value) + 4, "text-anchor": "end" }, `${value} %`)]);
+  const parts = [60, 70, 80].flatMap((value) => [svg("line", { class: "gridline", x1: left, x2: width - right, y1: up(value), y2: up(value) }), svg("text", { x: left - 5, y: up(value) + 4, "text-anchor": "end" }, `${value}%`)]);
   parts.push(svg("line", { class: "axisline", x1: left, x2: width - right, y1: floor, y2: floor }));
   for (const year of width > 560 ? [1998, 2003, 2008, 2012, 2015, 2019, 2022, 2025] : [1998, 2005, 2012, 2019, 2025]) parts.push(svg("text", { x: across(year), y: height - 22, "text-anchor": "middle" }, String(year)));
   parts.push(svg("text", { x: width - right, y: beside + 4, "text-anchor": "end" }, "never measured on ImageNet"), svg("line", { class: "gridline", x1: left, x2: width - right, y1: height - 40, y2: height - 40 }));
@@ -71,7 +71,7 @@ const take = latest((name) => ask("timeline/milestone", { name }), (found) => {
     ["parameters, counted", count(found.num_parameters), `published: ${millions(one.parameters)}`, true],
     ["multiply-adds, counted", `${format(found.num_macs / 1e9, found.num_macs > 1e8 ? 2 : 5)} G`, `published: ${format(one.gflops, 4)} G at ${one.px} px`],
     ["layers with weights", `${found.num_convolutions} + ${found.num_linear}`, "convolutions + dense"],
-    ["top-1 on ImageNet", one.top1 === null ? "–" : `${format(one.top1)} %`, one.top1_weights ? `torchvision’s weights: ${format(one.top1_weights)} %` : "published"],
+    ["top-1 on ImageNet", one.top1 === null ? "–" : `${format(one.top1)}%`, one.top1_weights ? `torchvision’s weights: ${format(one.top1_weights)}%` : "published"],
   ]);
   drawBlock(get("block"), found.diagram, `${found.diagram.block}, traced from the module that --model ${found.name} trains`);
   silhouette(found);
@@ -132,13 +132,13 @@ function silhouette({ layers, num_macs: whole, input }) {
   const heaviest = Math.max(...layers.map((layer) => layer.num_macs));
   const bars = layers.map((layer, index) => {
     const tall = Math.max(5, Math.sqrt(layer.side / largestSide) * (height - 10));
-    const says = `${layer.name}: ${layer.channels} channels of ${layer.side} × ${layer.side}, ${count(layer.num_parameters)} parameters, ${format((100 * layer.num_macs) / whole, 1)} % of the computing, sees ${layer.sees_px} px`;
+    const says = `${layer.name}: ${layer.channels} channels of ${layer.side} × ${layer.side}, ${count(layer.num_parameters)} parameters, ${format((100 * layer.num_macs) / whole, 1)}% of the computing, sees ${layer.sees_px} px`;
     return svg("rect", { class: `bar-${layer.kind}`, x: index * step, y: (height - tall) / 2, width: Math.max(0.8, step - gap), height: tall, rx: Math.min(3, step / 4), vars: { "--v": (0.25 + 0.75 * (layer.num_macs / heaviest)).toFixed(3) }, onmouseenter: () => { get("layer").textContent = says; } }, svg("title", {}, says));
   });
   place.replaceChildren(svg("svg", { class: "silhouette", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${layers.length} layers, from ${layers[0].side} px down to 1` }, ...bars));
   const heavy = layers.find((layer) => layer.num_macs === heaviest);
   const large = layers.reduce((a, b) => (b.num_parameters > a.num_parameters ? b : a));
-  get("layer").textContent = `Most computing: ${heavy.name}, ${format((100 * heaviest) / whole, 1)} %. Most parameters: ${large.name}, ${count(large.num_parameters)}.`;
+  get("layer").textContent = `Most computing: ${heavy.name}, ${format((100 * heaviest) / whole, 1)}%. Most parameters: ${large.name}, ${count(large.num_parameters)}.`;
 }
 
 function measured(found) {

@@ -17,7 +17,7 @@ let playing = 0;
 
 const drawLoss = chart(get("loss"));
 const drawAccuracy = chart(get("accuracy"));
-const percent = (share, digits = 1) => `${format(100 * share, digits)} %`;
+const percent = (share, digits = 1) => `${format(100 * share, digits)}%`;
 
 function setRate(rate) {
   state.lr = rate;
