@@ -77,7 +77,7 @@ MILESTONES = (
         paper="Krizhevsky, Sutskever, Hinton 2012, NIPS",
         doi="https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks",
         top1_weights=56.522,
-        article="63.3 %: the paper's seven networks averaged, two of them trained on more images",
+        article="63.3%: the paper's seven networks averaged, two of them trained on more images",
     ),
     Milestone(
         name="vgg16",
@@ -90,7 +90,7 @@ MILESTONES = (
         top1_source="the paper's table 3, configuration D, one scale",
         paper="Simonyan, Zisserman 2014, arXiv 1409.1556",
         top1_weights=71.592,
-        article="74.5 %: VGG-19 in the same table",
+        article="74.5%: VGG-19 in the same table",
     ),
     Milestone(
         name="googlenet",
@@ -103,7 +103,7 @@ MILESTONES = (
         top1_source="torchvision's weights; the paper states top-5 only (89.9 %, one network, one crop, table 3)",
         paper="Szegedy et al. 2014, arXiv 1409.4842",
         top1_weights=69.778,
-        article="74.8 %: the later network with batch normalisation (Ioffe, Szegedy 2015, arXiv 1502.03167, BN-x30)",
+        article="74.8%: the later network with batch normalisation (Ioffe, Szegedy 2015, arXiv 1502.03167, BN-x30)",
     ),
     Milestone(
         name="resnet50",
@@ -116,7 +116,7 @@ MILESTONES = (
         top1_source="the paper's table 3, ten crops",
         paper="He et al. 2015, arXiv 1512.03385",
         top1_weights=76.13,
-        article="78.6 %: ResNet-152 in the same table",
+        article="78.6%: ResNet-152 in the same table",
     ),
     Milestone(
         name="efficientnet_b0",
@@ -129,7 +129,7 @@ MILESTONES = (
         top1_source="the paper's table 2",
         paper="Tan, Le 2019, arXiv 1905.11946",
         top1_weights=77.692,
-        article="84.4 %: EfficientNet-B7 in the paper's first version; 77.1 % for B0, as here",
+        article="84.4%: EfficientNet-B7 in the paper's first version; 77.1% for B0, as here",
     ),
     Milestone(
         name="convnext_tiny",
@@ -142,7 +142,7 @@ MILESTONES = (
         top1_source="the paper's table 1, trained on ImageNet-1K",
         paper="Liu et al. 2022, arXiv 2201.03545",
         top1_weights=82.52,
-        article="87.8 %: ConvNeXt-XL at 384 px, pretrained on ImageNet-22K",
+        article="87.8%: ConvNeXt-XL at 384 px, pretrained on ImageNet-22K",
     ),
     Milestone(
         name="econvnext_tiny",
