@@ -32,12 +32,13 @@ def run_cli() -> None:
     # before the verb's own handler is lost, and the container is killed half a minute later.
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _end)
-    heeded = signal.getsignal(signal.SIGINT)
-    if heeded is signal.default_int_handler:  # a shell ignores it for what it runs in the background
+    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's background commands ignore it
+    if heeded:
         signal.signal(signal.SIGINT, _end_unbegun)
     from catseye.cli import main as run
 
-    signal.signal(signal.SIGINT, heeded)
+    if heeded:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         run()
     except SystemExit as end:
