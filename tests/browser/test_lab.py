@@ -228,7 +228,7 @@ def test_another_network_and_the_decision(open_page):
     page.select_option("#network", "residual")
     sync_api.expect(page.locator("#totals")).to_contain_text("residual")
     sync_api.expect(page.locator("#bars li")).to_have_count(10)
-    shares = [float(text.split()[0]) for text in page.locator("#bars .value").all_inner_texts()]
+    shares = [float(text.rstrip("%")) for text in page.locator("#bars .value").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=0.6)
     page.locator("#bars button").nth(3).click()
     wanted = page.locator("#bars button").nth(3).inner_text()
