@@ -105,6 +105,7 @@ def test_a_run_is_stopped_and_two_are_compared(open_page):  # noqa: F811
 
 def test_one_training_at_a_time_and_it_ends_with_its_page(open_page):  # noqa: F811
     first, second = open_page("training"), open_page("training", expect=["status of 409"])
+    first.bring_to_front()  # a page in the background may show its epochs when all of them are over
     learn(first, epochs=100, until="yes")
     expect(first, "#runs").to_contain_text("of 100", timeout=TRAINED_MS)
     second.click("#start")
