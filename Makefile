@@ -34,13 +34,12 @@ check: setup
 LEAVE_OUT ?=
 # A process that dies ends the run: xdist may wait for ever for the tests that it held.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0 -rs
-QUICK := not slow and not gpu and not network
 test: setup
-	$(BIN)/pytest $(PARALLEL) -m "$(QUICK) and not long" $(addprefix --ignore=,$(LEAVE_OUT))
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not network and not long" $(addprefix --ignore=,$(LEAVE_OUT))
 
 # With those over a second, which tests/long.txt names: what CI runs.
 test-ci: setup
-	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)" $(addprefix --ignore=,$(LEAVE_OUT))
+	$(BIN)/pytest $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000

@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from catseye.decoding.boxed import boxed_formats
@@ -249,8 +248,7 @@ def _decode(
                 header = replace(header, width=image.width, height=image.height)
             elif image.size != (header.width, header.height):
                 raise ImageError(f"says two sizes, {header.width} x {header.height} and {image.width} x {image.height}")
-            if isinstance(image, TiffImageFile):
-                refuse_more_channels(image)
+            refuse_more_channels(image)
             box = None
             if image.format in ("JPEG", "MPO"):
                 turn = _orientation(image)

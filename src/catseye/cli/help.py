@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from catseye.cli.early import EXPORTS, INITS, LIBRARIES, MAPS, NETWORKS
+from catseye.settings.typed import TRACKERS
 
 _IMAGES, _SETTINGS, _WEIGHTS = "Images", "Network and settings", "Published weights, another network's answers"
 _LONG, _PLACES, _ALL = "Long runs, several processes", "Where it computes and what it writes", "Every command"
@@ -175,7 +176,7 @@ _COMPLETED: dict[str, Callable[[str], list[str]]] = {
     "--layout": _from("auto", "splits", "classes", "names"),
     "--method": _from(*MAPS),
     "--init": _from(*INITS),
-    "--track": _from("tensorboard", "mlflow", "wandb"),
+    "--track": _from(*TRACKERS),
     "--engine": _from("here", "ray"),
     "--fail-on": _from("error", "warning"),
     "--strategy": _from("auto", "feature-extraction", "fine-tune", "full", "scratch"),

@@ -7,7 +7,7 @@ failures.py.
 import io
 import warnings
 
-from PIL import TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from catseye.errors import UnsupportedPixels
 
@@ -15,13 +15,15 @@ MOST_CHANNELS = 4  # colour and transparency
 _VALUES_PER_PIXEL = 277  # TIFF 6.0, SamplesPerPixel
 
 
-def refuse_more_channels(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Refuse an image of which Pillow would show the first three of many channels and drop the others.
+def refuse_more_channels(image: Image.Image) -> None:
+    """Refuse a TIFF of which Pillow would show the first three of many channels and drop the others.
 
     Raises:
         UnsupportedPixels: it has more than four.
 
     """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
     if (num := image.tag_v2.get(_VALUES_PER_PIXEL, 1)) > MOST_CHANNELS:
         raise UnsupportedPixels(too_many_channels(num))
 

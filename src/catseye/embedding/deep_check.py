@@ -159,9 +159,8 @@ def alike_by_features(unit: NDArray[np.float32], rows: NDArray[np.int64], facts:
     """
     near = find_neighbours(unit, unit, NUM_NEIGHBOURS + 1, own=np.arange(len(unit)))
     steps = near.cosines[:, :-1] - near.cosines[:, 1:]
-    last = np.where((steps >= STANDS_APART) & (near.cosines[:, :-1] >= ALIKE), np.arange(1, steps.shape[1] + 1), 0).max(
-        1
-    )
+    apart = (steps >= STANDS_APART) & (near.cosines[:, :-1] >= ALIKE)
+    last = np.where(apart, np.arange(1, steps.shape[1] + 1), 0).max(axis=1)
     one, place = np.nonzero(np.arange(steps.shape[1]) < last[:, None])
     seen = dict(
         zip(

@@ -1,4 +1,4 @@
-"""Values in the spellings that people type: durations and shapes.
+"""Values in the spellings that people type: durations, trackers and shapes.
 
 Enters: text. Leaves: numbers, or an error that says how it is spelt. Called by cli, and by the rooms that compute with
 them.
@@ -7,6 +7,8 @@ them.
 import re
 
 from catseye.errors import UsageError
+
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
 def parse_duration(text: str, option: str = "--budget") -> float:
@@ -38,9 +40,6 @@ def say_duration(seconds: float) -> str:
     else:
         number, unit = round(seconds / 3600), "hour"
     return f"{number} {unit}{'' if number == 1 else 's'}"
-
-
-TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
 def parse_track(text: str) -> tuple[str, str]:

@@ -376,7 +376,8 @@ def _read_columns(
         reader = remote.reader if remote else _no_reader(source) if folder is None else _folder_reader(folder)
         return read_listed(ListOfImages(source, lines, files, reader, named=True), settings)
     own = settings.model_copy(update={"image_column": IMAGE})
-    found = read_listed(ListOfImages(source, lines, NamedCells(), _not_yet, True, openable=False), own)
+    listed = ListOfImages(source, lines, NamedCells(), _not_yet, named=True, openable=False)
+    found = read_listed(listed, own)
     kept = _kept_rows(found, lines, head)
     return replace(found, read=CellReader(cells(image), kept, found.names, folder))
 

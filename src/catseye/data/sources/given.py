@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catseye.counting import count
-from catseye.data.sources.image_set import NOT_SPLIT, ImageSet, a_few
+from catseye.data.sources.image_set import NOT_SPLIT, ImageSet, PartsReader, a_few
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError, ImageError, UsageError
 from catseye.preprocess import Pixels, read_file
@@ -375,29 +375,5 @@ def _from_sides(source: Mapping[Any, Any]) -> ImageSet:
         names=names,
         labels=np.array([number[part.classes[part.labels[index]]] for part, index in rows], np.int64),
         splits=np.array([side for side, part in parts for _ in range(len(part))], np.int8),
-        read=PartsReader([part for _, part in parts]),
+        read=PartsReader([(len(part), part.read) for _, part in parts]),
     )
-
-
-@dataclass(frozen=True)
-class PartsReader:
-    """Reads the images of several sets as if they were one."""
-
-    parts: Sequence[ImageSet]
-
-    def _find(self, index: int) -> tuple[ImageSet, int]:
-        for part in self.parts:
-            if index < len(part):
-                return part, index
-            index -= len(part)
-        raise IndexError(index)
-
-    def __call__(self, index: int) -> bytes | Pixels:
-        """What the set it comes from reads."""
-        part, number = self._find(index)
-        return part.read(number)
-
-    def size_bytes(self, index: int) -> int:
-        """Its size."""
-        part, number = self._find(index)
-        return part.read.size_bytes(number)

@@ -123,6 +123,30 @@ class PartReader:
         return self.whole.size_bytes(int(self.numbers[index]))
 
 
+@dataclass(frozen=True)
+class PartsReader:
+    """Reads the images of several readers, so many of each, as if they were one."""
+
+    parts: Sequence[tuple[int, Reader]]
+
+    def _find(self, index: int) -> tuple[Reader, int]:
+        for num, reader in self.parts:
+            if index < num:
+                return reader, index
+            index -= num
+        raise IndexError(index)
+
+    def __call__(self, index: int) -> bytes | Pixels:
+        """What the reader that it comes from reads."""
+        reader, number = self._find(index)
+        return reader(number)
+
+    def size_bytes(self, index: int) -> int:
+        """Its size."""
+        reader, number = self._find(index)
+        return reader.size_bytes(number)
+
+
 def take_images(images: ImageSet, numbers: NDArray[np.int64]) -> ImageSet:
     """Some of the images, in this order, as DATA labels them."""
     return replace(

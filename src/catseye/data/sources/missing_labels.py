@@ -6,13 +6,12 @@ them, and one set of both kinds. Called by table.py and labelled.py, by correcti
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, Reader, so_many
+from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, PartsReader, so_many
 from catseye.data.sources.split_names import is_filler, words_of
-from catseye.preprocess import Pixels
 
 NO_LABEL = -1
 _WORDS = {"unlabelled", "unlabeled", "unlabel", "nolabel"}
@@ -57,23 +56,6 @@ def note_on_folders(names: Sequence[str]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class _JoinedReader:
-    """Reads the images of one reader, then those of another."""
-
-    first: Reader
-    num_first: int
-    second: Reader
-
-    def __call__(self, index: int) -> bytes | Pixels:
-        return self.first(index) if index < self.num_first else self.second(index - self.num_first)
-
-    def size_bytes(self, index: int) -> int:
-        if index < self.num_first:
-            return self.first.size_bytes(index)
-        return self.second.size_bytes(index - self.num_first)
-
-
 def with_unlabelled(images: ImageSet) -> ImageSet:
     """The images, then those without a label: theirs is NO_LABEL. Where DATA does not give them a side, they train.
 
@@ -91,7 +73,7 @@ def with_unlabelled(images: ImageSet) -> ImageSet:
         names=[*images.names, *more.names],
         labels=np.concatenate([images.labels, np.full(num, NO_LABEL, np.int64)]),
         splits=np.concatenate([images.splits, np.where(more.splits == NOT_SPLIT, TRAIN, more.splits).astype(np.int8)]),
-        read=_JoinedReader(images.read, len(images), more.read),
+        read=PartsReader([(len(images), images.read), (num, more.read)]),
         groups=groups,
         unlabelled=None,
     )

@@ -329,8 +329,7 @@ def _on_unlabelled(rows: _ListedRows) -> list[str]:
         return []
     num = len(rows.unlabelled)
     have, be = ("has", "is") if num == 1 else ("have", "are")
-    said = f"{so_many(num, 'row')} {have} no label (empty or nan) and {be} left out: {_name_lines(rows.unlabelled)}"
-    return [said]
+    return [f"{so_many(num, 'row')} {have} no label (empty or nan) and {be} left out: {_name_lines(rows.unlabelled)}"]
 
 
 def _name_lines(lines: list[int]) -> str:

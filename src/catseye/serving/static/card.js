@@ -38,8 +38,9 @@ export function showCard(card) {
   document.title = `${title(card)} · catseye`;
   get("model-name").textContent = title(card);
   const accuracy = card.accuracy;
+  const numClasses = `${card.classes.length} ${card.classes.length === 1 ? "class" : "classes"}`;
   get("model-line").textContent =
-    `${friendly(card.network)}, ${card.classes.length} ${card.classes.length === 1 ? "class" : "classes"}` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
+    `${friendly(card.network)}, ${numClasses}` + (accuracy ? `, ${share(accuracy.share)} right on held-out images` : "");
   const facts = [];
   const size = card.num_parameters ? `${(card.num_parameters / 1e6).toFixed(2)} M parameters` : "";
   if (accuracy) {
@@ -59,7 +60,7 @@ export function showCard(card) {
   }
   if (card.created) facts.push(fact("Trained", card.created.slice(0, 10), card.data ? `on ${card.data}` : ""));
   get("facts").replaceChildren(...facts);
-  get("classes-line").textContent = `${card.classes.length} ${card.classes.length === 1 ? "class" : "classes"}`;
+  get("classes-line").textContent = numClasses;
   get("classes").replaceChildren(
     ...card.classes.map((name) => {
       const item = document.createElement("li");
