@@ -22,7 +22,7 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
 
 def _end_unbegun(number: int, _: FrameType | None) -> NoReturn:
     # Not by an exception: a module that tries whether another one is there may take it for its answer.
-    os.write(2, b"stopped before anything was begun; nothing was saved\n")
+    os.write(2, b"stopped before any work began; nothing was saved\n")
     os._exit(128 + number)
 
 

@@ -96,8 +96,8 @@ class Classifier:
 
         """
         pixels = preprocess(image, self.manifest.preprocessing)
-        found = self._answer(pixels[None])[0]
-        return replace(found, pixels=pixels, logits=found.logits if return_logits else None)
+        prediction = self._answer(pixels[None])[0]
+        return replace(prediction, pixels=pixels, logits=prediction.logits if return_logits else None)
 
     def features(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> NDArray[np.float32]:
         """What the network's head sees: the mean of every feature map, as a vector for search, clusters or a new head.
@@ -111,14 +111,14 @@ class Classifier:
         if self.pooled_features is None:
             raise UsageError(f"an exported file has no layers to take features from; got {self.source}; give the run")
         many = isinstance(images, list | tuple)
-        spec, found = self.manifest.preprocessing, []
+        spec, vectors = self.manifest.preprocessing, []
         sources = list(images) if isinstance(images, list | tuple) else [images]
         for start in range(0, len(sources), _AT_ONCE):
             pixels = [preprocess(source, spec) for source in sources[start : start + _AT_ONCE]]
-            found.append(self.pooled_features(np.stack(pixels)))
-        if not found:
+            vectors.append(self.pooled_features(np.stack(pixels)))
+        if not vectors:
             raise UsageError("features wants one image or more; got an empty list")
-        whole: NDArray[np.float32] = np.concatenate(found)
+        whole: NDArray[np.float32] = np.concatenate(vectors)
         return whole if many else whole[0]
 
     def predict_many(self, images: Iterable[ImageSource], *, batch_size: int = 64) -> Iterator[Prediction | ImageError]:

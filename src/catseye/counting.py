@@ -22,13 +22,13 @@ def shortened(text: str, width: int) -> str:
     return f"{text[:front]}…{text[len(text) - max(0, width - front - 1) :]}" if width > 1 else "…"
 
 
-def agree(number: int, one: str, many: str) -> str:
+def agree(number: int, singular: str, plural: str) -> str:
     """The word that goes with the number, a verb as a rule.
 
     >>> agree(1, "has", "have"), agree(3, "has", "have")
     ('has', 'have')
     """
-    return one if number == 1 else many
+    return singular if number == 1 else plural
 
 
 def _plural(noun: str) -> str:

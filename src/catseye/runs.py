@@ -89,11 +89,11 @@ class Run:
     @property
     def settings(self) -> Settings:
         """Everything that decided what the run computed; its corrections are those that the run has kept."""
-        found = read_settings(self.path / "settings.toml")
-        if found.data.corrections:
-            kept = found.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
-            return found.model_copy(update={"data": kept})
-        return found
+        settings = read_settings(self.path / "settings.toml")
+        if settings.data.corrections:
+            kept = settings.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
+            return settings.model_copy(update={"data": kept})
+        return settings
 
     @property
     def history(self) -> EpochRows:
@@ -149,10 +149,10 @@ class Run:
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [("run folder", self.path), ("network", self.settings.model.name)]
         if (self.path / "metrics.json").exists():
-            found = self.metrics
-            low, high = found["accuracy_95_interval"]
-            score = f"{found['accuracy']:.2%} (95% interval {low:.2%} – {high:.2%}, n = {found['num_images']:,})"
-            rows.append((f"accuracy, {found.get('split', 'held-out')} images", score))
+            metrics = self.metrics
+            low, high = metrics["accuracy_95_interval"]
+            score = f"{metrics['accuracy']:.2%} (95% interval {low:.2%} – {high:.2%}, n = {metrics['num_images']:,})"
+            rows.append((f"accuracy, {metrics.get('split', 'held-out')} images", score))
         else:
             rows.append(("epochs finished", f"{len(self.history)} of {self.settings.training.epochs}"))
         shown = html_png(self.path / "curves.png"), html_png(self.path / "confusion.png", 320)
@@ -309,11 +309,11 @@ def _check_header(content: bytes) -> dict[str, str]:
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"it names {twice[:80]!r} twice")
-    return found
+    return entries
 
 
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

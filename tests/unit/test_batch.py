@@ -319,4 +319,4 @@ def test_the_command(model, photos, tmp_path, engine):
     done = CliRunner().invoke(app, ["predict", str(model), "--list", str(tmp_path / "list.txt"), "--json"])
     assert [row["path"] for row in json.loads(done.stdout)] == [str(photos / "00.png"), str(photos / "none.png")]
     done = CliRunner().invoke(app, ["predict", str(model)])
-    assert "what is to be classified" in str(done.exception)
+    assert "nothing to classify" in str(done.exception)

@@ -69,22 +69,22 @@ def needed_modules(start: str = START) -> list[Path]:
 
     What is imported by name only, as in `catseye.load`, is not among them, but for the reader of the function's file.
     """
-    found: set[Path] = set()
+    paths: set[Path] = set()
     waiting = [start, MODEL_FORMATS[".onnx"].module]
     while waiting:
         name = waiting.pop()
         place = SOURCE.joinpath(*name.split(".")[1:])
         path = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
-        if path in found or not path.is_file():  # no file: a name inside a module
+        if path in paths or not path.is_file():  # no file: a name inside a module
             continue
-        found.add(path)
+        paths.add(path)
         waiting += [name.rpartition(".")[0]] if "." in name else []
         for node in ast.walk(_at_run_time(path)):
             if isinstance(node, ast.Import):
                 waiting += [alias.name for alias in node.names if alias.name.startswith("catseye")]
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("catseye"):
                 waiting += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return sorted(found)
+    return sorted(paths)
 
 
 def _at_run_time(path: Path) -> ast.Module:
@@ -97,15 +97,15 @@ def _at_run_time(path: Path) -> ast.Module:
 
 
 def _stack(model: DeployedModel, facts: dict[str, object], *, as_image: bool) -> str:
-    said = model.manifest
+    manifest = model.manifest
     return render_template(
         "aws_lambda/template.yaml",
         facts
         | {
             "as_image": as_image,
             # Quoted, because a model file may come from a stranger.
-            "description": json.dumps(f"{said.architecture.name[:100]}; catseye {catseye.__version__}"),
+            "description": json.dumps(f"{manifest.architecture.name[:100]}; catseye {catseye.__version__}"),
             "version": model.sha256[:12],
-            "num_classes": len(said.classes),
+            "num_classes": len(manifest.classes),
         },
     )

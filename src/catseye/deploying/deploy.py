@@ -125,7 +125,8 @@ def deploy_slurm(
 
 def _of_fields(kind: type[Cluster], options: dict[str, Any]) -> Cluster:
     names = {
-        one.metadata.get("option", f"--{one.name}").removeprefix("--").replace("-", "_"): one for one in fields(kind)
+        field.metadata.get("option", f"--{field.name}").removeprefix("--").replace("-", "_"): field
+        for field in fields(kind)
     }
     for name in options:
         if name not in names:

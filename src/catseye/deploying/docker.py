@@ -67,18 +67,18 @@ def build_context(model: DeployedModel) -> tuple[dict[str, str | bytes | Path], 
 
 def labels(model: DeployedModel) -> tuple[dict[str, str], list[str]]:
     """What an image says of itself to `docker inspect` and registries, and a note where its classes do not fit."""
-    said = model.manifest
-    classes = json.dumps(said.classes)
-    classes_in_words = count(len(said.classes), "class")
+    manifest = model.manifest
+    classes = json.dumps(manifest.classes)
+    classes_in_words = count(len(manifest.classes), "class")
     words = {
         "org.opencontainers.image.title": model.name,
         "org.opencontainers.image.description": f"image classifier, {classes_in_words}, served by catseye",
         "org.opencontainers.image.version": model.sha256[:12],
         "catseye.version": catseye.__version__,
         "catseye.model.sha256": model.sha256,
-        "catseye.model.architecture": said.architecture.name,
-        "catseye.model.created": said.provenance.created,
-        "catseye.model.num-classes": str(len(said.classes)),
+        "catseye.model.architecture": manifest.architecture.name,
+        "catseye.model.created": manifest.provenance.created,
+        "catseye.model.num-classes": str(len(manifest.classes)),
     }
     if len(classes) <= MAX_LABEL_BYTES:
         return {**words, "catseye.model.classes": classes}, []

@@ -132,14 +132,14 @@ def container_command(settings: ServerSettings) -> list[str]:
 
 def _filled(model: DeployedModel, cluster: Cluster) -> Cluster:
     """The cluster with everything said."""
-    found = IMAGE.fullmatch(cluster.image or model.name)
-    assert found is not None
+    match = IMAGE.fullmatch(cluster.image or model.name)
+    assert match is not None
     image = (
-        found["name"]
-        + (f":{found['tag']}" if found["tag"] else "")
-        + (f"@{found['digest']}" if found["digest"] else "")
+        match["name"]
+        + (f":{match['tag']}" if match["tag"] else "")
+        + (f"@{match['digest']}" if match["digest"] else "")
     )
-    if not found["tag"] and not found["digest"]:
+    if not match["tag"] and not match["digest"]:
         image += f":{_model_version(model)}"  # never `latest`: a tag that moves cannot be rolled back to
     secret = "" if cluster.insecure else cluster.token_secret or f"{model.name}-token"
     return replace(cluster, image=image, token_secret=secret)

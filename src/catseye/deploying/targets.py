@@ -129,6 +129,6 @@ class TrainingJob:
         }
 
 
-def _require(text: str, rule: re.Pattern[str], said: str) -> None:
+def _require(text: str, rule: re.Pattern[str], message: str) -> None:
     if text and not rule.fullmatch(text):
-        raise UsageError(f"{said}; got {text!r}")
+        raise UsageError(f"{message}; got {text!r}")

@@ -56,15 +56,15 @@ def _kubernetes_facts(job: TrainingJob, image: str, claim: str, mount: str) -> d
         raise UsageError(f"--claim takes the name of a PersistentVolumeClaim; got {claim!r}")
     if not re.fullmatch(r"[\w.:/@-]+", image):
         raise UsageError(f"--image takes a name such as registry.example/catseye:0.1.0; got {image!r}")
-    where = PurePosixPath(mount)
-    if not where.is_absolute():
+    mount_path = PurePosixPath(mount)
+    if not mount_path.is_absolute():
         raise UsageError(f"--mount takes an absolute path; got {mount!r}")
     for path in [job.run] if job.data in BUILTINS else [job.run, job.data]:
-        if not (where / path).is_relative_to(where) or ".." in PurePosixPath(path).parts:
+        if not (mount_path / path).is_relative_to(mount_path) or ".." in PurePosixPath(path).parts:
             raise UsageError(f"pods see only what lies below {mount}; got {path}; move it there or change --mount")
     return job.facts() | {
         "image": image,
-        "mount": str(where),
+        "mount": str(mount_path),
         "claim": claim,
         "words": job.command,
         "shared_memory": _half(job.memory),

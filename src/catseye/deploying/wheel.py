@@ -46,12 +46,12 @@ def build_wheel() -> tuple[str, bytes]:
 
 
 def _sources(package: Path) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     for path in package.rglob("*"):
         parts = path.relative_to(package).parts
         if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
-            found["/".join(parts)] = path.read_bytes()
-    return found
+            contents["/".join(parts)] = path.read_bytes()
+    return contents
 
 
 def _digest(content: bytes) -> str:

@@ -147,7 +147,7 @@ def _no_mathematics(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def html_mistakes(found: Answered, num: int = 10) -> Html:
+def html_mistakes(answers: Answered, num: int = 10) -> Html:
     """The surest mistakes as a gallery."""
-    rows = found.mistakes(num)
+    rows = answers.mistakes(num)
     return Html(f"<p>{html_of('surest mistakes')}</p>{rows._repr_html_()}") if rows else Html("")

@@ -76,10 +76,10 @@ class Calibrated:
         lines = [f"temperature {temperature:.3f}, from {count:,} validation images"]
         if temperature == 1.0:
             lines = [f"temperature 1: on {count:,} validation images no other clearly lowers the loss, so none is used"]
-        for name, one in (("validation", self.validation), ("test", self.test)):
-            if one is not None:
-                before, after = one.before, one.after
-                vector = f" (vector scaling: {one.vector.ece:.2%})" if one.vector else ""
+        for name, calibration in (("validation", self.validation), ("test", self.test)):
+            if calibration is not None:
+                before, after = calibration.before, calibration.after
+                vector = f" (vector scaling: {calibration.vector.ece:.2%})" if calibration.vector else ""
                 lines.append(
                     f"{name}: ECE {before.ece:.2%} -> {after.ece:.2%}{vector}, "
                     f"Brier {before.brier:.4f} -> {after.brier:.4f}, NLL {before.loss:.4f} -> {after.loss:.4f}"

@@ -72,7 +72,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     if logits.shape[1] < 2:
         return 1.0
     wide = logits.astype(np.float64)
-    chosen = _most_probable(wide, labels)
+    temperature = _most_probable(wide, labels)
     gain = _losses(wide, labels, 1.0)
     if len(labels) < NUM_ENOUGH:
         folds = np.array_split(np.random.default_rng(0).permutation(len(labels)), min(NUM_FOLDS, len(labels)))
@@ -80,9 +80,9 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
             others = np.delete(np.arange(len(labels)), fold)
             gain[fold] -= _losses(wide[fold], labels[fold], _most_probable(wide[others], labels[others]))
     else:
-        gain -= _losses(wide, labels, chosen)
-    gain = np.append(gain, min(0.0, _gain_if_wrong(wide, labels, chosen)))
-    return chosen if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) else 1.0
+        gain -= _losses(wide, labels, temperature)
+    gain = np.append(gain, min(0.0, _gain_if_wrong(wide, labels, temperature)))
+    return temperature if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) else 1.0
 
 
 def _gain_if_wrong(logits: Logits, labels: Labels, temperature: float) -> float:
@@ -200,7 +200,7 @@ def expected_calibration_error(
     0.4
     """
     bins = reliability_bins(confidence, right, num_bins)
-    return sum(one.num_images * abs(one.confidence - one.accuracy) for one in bins) / len(confidence)
+    return sum(each.num_images * abs(each.confidence - each.accuracy) for each in bins) / len(confidence)
 
 
 def brier_score(probabilities: NDArray[np.floating], labels: Labels) -> float:

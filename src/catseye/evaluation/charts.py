@@ -62,8 +62,8 @@ def axis_of(
     label: str, values: Iterable[float], *, percent: bool = False, whole: bool = False, from_zero: bool = False
 ) -> Axis:
     """An axis that just holds the values."""
-    found = [float(value) for value in values]
-    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    numbers = [float(value) for value in values]
+    low, high = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     low = 0.0 if from_zero else low
     return Axis(label, low, high if high > low else low + 1, percent, whole)
 

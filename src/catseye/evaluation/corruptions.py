@@ -103,18 +103,20 @@ def measure_corruptions(measured: MeasuredModel) -> Corruptions:
                 corrupt(pixels, strength, np.random.default_rng(derive(0, name, row)))
                 for pixels, row in zip(clean, kept, strict=True)
             ]
-            found = collect_outputs(measured.model, _loader(np.stack(changed), labels, device), f"{name} {strength}")
-            results[name].append(float((found.logits.argmax(1) == labels).mean()))
+            corrupted = collect_outputs(
+                measured.model, _loader(np.stack(changed), labels, device), f"{name} {strength}"
+            )
+            results[name].append(float((corrupted.logits.argmax(1) == labels).mean()))
     return Corruptions(float((outputs.logits[kept].argmax(1) == labels).mean()), results, len(kept))
 
 
-def corruptions_figure(found: Corruptions) -> Figure:
+def corruptions_figure(corruptions: Corruptions) -> Figure:
     """Accuracy against strength, a line per corruption."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for name, values in found.accuracy.items():
-        axes.plot(range(6), [found.clean, *values], marker=".", label=name)
-    axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1), title=f"n = {found.num_images:,}")
+    for name, values in corruptions.accuracy.items():
+        axes.plot(range(6), [corruptions.clean, *values], marker=".", label=name)
+    axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1), title=f"n = {corruptions.num_images:,}")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

@@ -67,8 +67,8 @@ class Evaluation:
 
     def show_mistakes(self, num: int = 20) -> Figure:
         """The same as a matplotlib figure."""
-        found = self._answers
-        pairs = [(found.pixels_of(row.index), row.line) for row in found.mistakes(num)]
+        answers = self._answers
+        pairs = [(answers.pixels_of(row.index), row.line) for row in answers.mistakes(num)]
         return grid_figure([(pixels, text) for pixels, text in pairs if pixels is not None])
 
     @property
@@ -82,8 +82,8 @@ class Evaluation:
         score = f"{m.accuracy:.2%} (95% interval {m.accuracy_low:.2%} – {m.accuracy_high:.2%}, n = {m.num_images:,})"
         notes = "".join(f"<li>{html_of(note)}</li>" for note in self.notes)
         rows = [
-            (name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", f"{one.support:,}")
-            for name, one in m.per_class.items()
+            (name, f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}", f"{scores.support:,}")
+            for name, scores in m.per_class.items()
         ]
         table = html_table(("class", "precision", "recall", "F1", "images"), rows[:MAX_CLASSES])
         shown = html_mistakes(self.answered) if self.answered else ""
@@ -113,29 +113,31 @@ def evaluate(
         ModelFileError: the model cannot be used. DataError: the images cannot be used.
 
     """
-    found = measure(open_model(model, device=device, trust=trust), data, data_dir=data_dir, strict=strict)
-    if out is None and found.own:
-        out = found.model.path
-    neighbours = score_neighbours(found, data_dir)
+    measured = measure(open_model(model, device=device, trust=trust), data, data_dir=data_dir, strict=strict)
+    if out is None and measured.own:
+        out = measured.model.path
+    neighbours = score_neighbours(measured, data_dir)
     extra: dict[str, Any] = {
-        "data": found.source,
-        "unreadable": list(found.bad.values()),
-        "trained_on": found.trained_on,
+        "data": measured.source,
+        "unreadable": list(measured.bad.values()),
+        "trained_on": measured.trained_on,
     }
     if neighbours is not None:
         extra["k_nn"] = neighbours.to_json()
-    temperature = found.model.manifest.temperature
+    temperature = measured.model.manifest.temperature
     folder = Path(out) if out else None
-    metrics = report(found.outputs, found.images.classes, temperature, folder, extra)
-    corruptions = measure_corruptions(found) if corrupt else None
+    metrics = report(measured.outputs, measured.images.classes, temperature, folder, extra)
+    corruptions = measure_corruptions(measured) if corrupt else None
     if folder is not None:
         if corruptions:
             write_json(folder / "corruptions.json", corruptions.to_json())
             save_figure(corruptions_figure(corruptions), folder / "corruptions.png")
         write_atomically(
-            folder / "report.html", render_report(found, metrics, corruptions, neighbours).encode("utf-8", "replace")
+            folder / "report.html", render_report(measured, metrics, corruptions, neighbours).encode("utf-8", "replace")
         )
-    return Evaluation(metrics, folder, found.notes, corruptions, found.trained_on, neighbours, answered=answered(found))
+    return Evaluation(
+        metrics, folder, measured.notes, corruptions, measured.trained_on, neighbours, answered=answered(measured)
+    )
 
 
 def report(

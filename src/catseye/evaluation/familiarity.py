@@ -77,11 +77,11 @@ def _means(
     return scale, _unit(sums)
 
 
-def _threshold(found: NDArray[np.float64]) -> float:
+def _threshold(similarities: NDArray[np.float64]) -> float:
     """Below the lowest 3 % of the own images; where those are less than one image, as far below the lowest again as a
     fifth of its distance to the middle.
     """
-    ranked = np.sort(found)
+    ranked = np.sort(similarities)
     place = int(REFUSED * len(ranked))
     margin = 0.0 if place else 0.2 * float(np.median(ranked) - ranked[0])
     return max(-1.0, float(ranked[place]) - margin)

@@ -55,7 +55,7 @@ def choose_images(measured: MeasuredModel, probabilities: NDArray[np.float64], s
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     right = right[np.argsort(confidence[right], kind="stable")]
     worst, doubtful = wrong[:NUM_LISTED].tolist(), right[:NUM_LISTED].tolist()
-    suspected = [one.row for one in suspects[:NUM_LISTED]]
+    suspected = [suspect.row for suspect in suspects[:NUM_LISTED]]
     cells: dict[tuple[int, int], list[int]] = {}
     for row in [*wrong.tolist(), *right.tolist()]:
         cell = cells.setdefault((int(labels[row]), int(predicted[row])), [])
@@ -116,15 +116,15 @@ def _add_images(
         if per_cell[cell] > MAX_PER_CELL + NUM_LISTED:
             continue
         try:
-            found = preprocess(
+            image = preprocess(
                 measured.images.read(int(measured.outputs.indices[row])), measured.model.manifest.preprocessing
             )
         except ImageError:
             continue  # it was readable a moment ago; its text stays
-        item["i"] = thumbnail(found)
+        item["i"] = thumbnail(image)
         spent += len(item["i"])
         shown.append(item)
-        pixels.append(found)
+        pixels.append(image)
         if spent > MAX_IMAGE_BYTES:
             break
     if measured.model.network is None or not pixels:

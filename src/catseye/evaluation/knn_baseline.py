@@ -79,8 +79,8 @@ def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -
         reference, labels = collect_features(model.network, train, spec)
     except (DataError, UsageError):  # moved or changed since; the score stands without it
         return None
-    asked, truth = collect_features(model.network, draw_part(measured.loader, most, run.settings.seed), spec)
-    found = find_neighbours(reference, asked, NUM_NEIGHBOURS)
-    hits = int((vote(found, labels, len(model.manifest.classes)).argmax(1) == truth).sum())
+    queries, truth = collect_features(model.network, draw_part(measured.loader, most, run.settings.seed), spec)
+    neighbours = find_neighbours(reference, queries, NUM_NEIGHBOURS)
+    hits = int((vote(neighbours, labels, len(model.manifest.classes)).argmax(1) == truth).sum())
     low, high = wilson_interval(hits, len(truth))
-    return NeighbourScore(hits / len(truth), low, high, len(truth), found.rows.shape[1], len(labels))
+    return NeighbourScore(hits / len(truth), low, high, len(truth), neighbours.rows.shape[1], len(labels))

@@ -48,10 +48,10 @@ def find_doubted(probabilities: NDArray[np.floating], labels: NDArray[np.int64],
     others[rows, labels] = -1.0
     likely = others.argmax(1)
     margin = probabilities[rows, labels] - others[rows, likely]
-    found = {one.row: one for one in find_label_errors(probabilities, labels)}
+    suspects = {suspect.row: suspect for suspect in find_label_errors(probabilities, labels)}
     for row in np.flatnonzero(margin <= -least).tolist():
-        found.setdefault(row, Suspect(row, int(labels[row]), int(likely[row]), float(margin[row])))
-    return sorted(found.values(), key=lambda one: one.margin)
+        suspects.setdefault(row, Suspect(row, int(labels[row]), int(likely[row]), float(margin[row])))
+    return sorted(suspects.values(), key=lambda suspect: suspect.margin)
 
 
 def find_label_errors(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[Suspect]:

@@ -62,7 +62,7 @@ def measure(
         UsageError: no `data`, and no run that says where its images are. DataError: the images cannot be used.
 
     """
-    chosen, overlap = None, Overlap()
+    own_splits, overlap = None, Overlap()
     folder = Path(data_dir) if data_dir else None
     if data is not None:
         overlap = compare_with_training(model.path, model.manifest, data, data_dir, held_out_only=held_out_only)
@@ -76,15 +76,15 @@ def measure(
         data = locate_data(recorded, moved, folder, reading)
         overlap = Overlap(reading=reading)
         sides = [split] if split else list(recorded["splits"])
-        chosen = {name: side for side in sides for name in recorded["splits"][side]}
-        if not chosen:
+        own_splits = {name: side for side in sides for name in recorded["splits"][side]}
+        if not own_splits:
             raise UsageError(f"{model.path} has no {split} images; train with data.{split}_fraction above 0")
     images, loader, notes = prepare_evaluation(
         data,
         model.manifest.preprocessing,
         model.manifest.classes,
         device=torch.device(model.device),
-        chosen=chosen or overlap.chosen,
+        chosen=own_splits or overlap.held_out,
         data_dir=folder,
         strict=strict,
         settings=overlap.reading,
@@ -101,7 +101,7 @@ def measure(
         outputs,
         loader.bad,
         images.source if not is_place(data) else str(data),
-        chosen is not None or overlap.own,
+        own_splits is not None or overlap.own,
         notes,
         loader,
         overlap.trained_on,

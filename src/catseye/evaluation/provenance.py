@@ -28,11 +28,11 @@ from catseye.settings.schema import DataSettings
 class Overlap:
     """What DATA has in common with what trained the model.
 
-    `chosen` is name -> split where DATA holds the run's own held-out images: these alone are scored. Otherwise
+    `held_out` is name -> split where DATA holds the run's own held-out images: these alone are scored. Otherwise
     `trained_on` of `num_images` that are scored also trained the model.
     """
 
-    chosen: dict[str, str] | None = None
+    held_out: dict[str, str] | None = None
     trained_on: int = 0
     num_images: int = 0
     note: str = ""
@@ -69,15 +69,15 @@ def compare_with_training(
     if held is None:
         note = "whether some of these images trained the model is not known: its run recorded no contents"
         return Overlap(note=note, reading=reading)
-    trained, chosen = held
-    if chosen and trained and held_out_only:
-        side = next(iter(chosen.values()))
-        are = agree(len(chosen), "is", "are")
+    trained, held_out = held
+    if held_out and trained and held_out_only:
+        side = next(iter(held_out.values()))
+        are = agree(len(held_out), "is", "are")
         note = (
-            f"DATA holds the run's own images: its {count(len(chosen), f'{side} image')} {are} scored, "
+            f"DATA holds the run's own images: its {count(len(held_out), f'{side} image')} {are} scored, "
             f"not the {count(len(trained), 'image')} that trained the model"
         )
-        return Overlap(chosen, 0, len(chosen), note, reading=reading)
+        return Overlap(held_out, 0, len(held_out), note, reading=reading)
     scored = _scored(images)
     both = len(trained & set(scored.tolist()))
     return Overlap(None, both, len(scored), _warning(both, len(scored)) if both else "", reading=reading)
@@ -121,17 +121,17 @@ def _held_out(images: ImageSet, run: Run) -> tuple[set[int], dict[str, str]] | N
     recorded = run.data
     if str(images.source) == str(recorded["source"]):  # the same place: names say it all
         known = {name: side for side in SPLIT_LABELS for name in recorded["splits"].get(side, {})}
-        where = [known.get(name, "") for name in images.names]
+        side_of = [known.get(name, "") for name in images.names]
     else:
         content = recorded.get("content") or _read_contents(recorded, run.settings.data)
         if content is None:
             return None
         sides = {digest: side for side in reversed(SPLIT_LABELS) for digest in content.get(side, ())}
-        where = [sides.get(_digest_of(images, index), "") for index in range(len(images))]
-    trained = {index for index, side in enumerate(where) if side == "train"}
+        side_of = [sides.get(_digest_of(images, index), "") for index in range(len(images))]
+    trained = {index for index, side in enumerate(side_of) if side == "train"}
     for side in ("test", "val"):
-        if side in where:
-            return trained, {images.names[index]: side for index, own in enumerate(where) if own == side}
+        if side in side_of:
+            return trained, {images.names[index]: side for index, own in enumerate(side_of) if own == side}
     return trained, {}
 
 

@@ -103,9 +103,9 @@ def _report_facts(
     measured: MeasuredModel, metrics: Metrics, calibration: Calibration, suspects: list[Suspect], rows: list[ClassRow]
 ) -> list[tuple[str, str]]:
     """What a person should know before shipping: good, mind or bad, and a sentence."""
-    found: list[tuple[str, str]] = []
+    facts: list[tuple[str, str]] = []
     better = metrics.accuracy_low > metrics.constant_guess
-    found.append(
+    facts.append(
         (
             "good" if better else "bad",
             f"Always guessing the commonest class scores {metrics.constant_guess:.2%}; this model "
@@ -114,7 +114,7 @@ def _report_facts(
     )
     present = [row for row in rows if row.support]
     weakest = min(present, key=lambda row: row.recall)
-    found.append(
+    facts.append(
         (
             "good" if weakest.recall_low > 0.8 else "mind",
             f"The weakest class is {weakest.name}: {weakest.recall:.1%} of its {weakest.support:,} images are "
@@ -123,19 +123,19 @@ def _report_facts(
     )
     missing = [row.name for row in rows if not row.support]
     if missing:
-        found.append(("bad", f"No images of {', '.join(missing[:5])} were measured, so nothing is known of them."))
+        facts.append(("bad", f"No images of {', '.join(missing[:5])} were measured, so nothing is known of them."))
     ece = calibration.after.ece
-    found.append(
+    facts.append(
         (
             "good" if ece < 0.03 else "mind",
             f"Its probabilities are off by {ece:.2%} on average (ECE); at temperature 1 it would be "
             f"{calibration.before.ece:.2%}.",
         )
     )
-    where = measured.model.when_unknown()
-    found.append(
-        ("good", f"It says “unknown” where {where}.")
-        if where
+    condition = measured.model.when_unknown()
+    facts.append(
+        ("good", f"It says “unknown” where {condition}.")
+        if condition
         else ("mind", "It never says “unknown”: an image of something else still gets one of these classes.")
     )
     if suspects:
@@ -144,16 +144,16 @@ def _report_facts(
             if metrics.accuracy > 0.9
             else "but a model that errs so often suspects mostly because of its own mistakes"
         )
-        found.append(
+        facts.append(
             ("mind", f"{count(len(suspects), 'label')} {agree(len(suspects), 'is', 'are')} suspected; {advice}.")
         )
     for note in measured.notes:
         kind = "good" if note.startswith("evaluating on the test") else "mind"
         if measured.trained_on and note.startswith("TRAINED ON"):  # nothing else matters where this is so
-            found.insert(0, ("bad", f"{note}."))
+            facts.insert(0, ("bad", f"{note}."))
             continue
-        found.append((kind, note[:1].upper() + note[1:] + "."))
-    return found
+        facts.append((kind, note[:1].upper() + note[1:] + "."))
+    return facts
 
 
 def _on_neighbours(neighbours: NeighbourScore | None, metrics: Metrics) -> list[tuple[str, str]]:

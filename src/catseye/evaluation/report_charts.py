@@ -25,7 +25,7 @@ def reliability_chart(logits: NDArray[np.float32], labels: NDArray[np.int64], te
     for name, kind, value in (("at temperature 1", "d", 1.0), (f"at temperature {temperature:.2f}", "a", temperature)):
         p = softmax(logits, value)
         bins = reliability_bins(p.max(1), p.argmax(1) == labels, NUM_BINS)
-        lines.append(Line(name, [one.confidence for one in bins], [one.accuracy for one in bins], kind, dots=True))
+        lines.append(Line(name, [each.confidence for each in bins], [each.accuracy for each in bins], kind, dots=True))
     axes = Axis("largest probability", percent=True), Axis("right answers", percent=True)
     return line_chart("Reliability diagram: accuracy against confidence", lines, *axes)
 
@@ -77,12 +77,12 @@ def class_curves(
     )
 
 
-def corruption_chart(found: Corruptions) -> Markup:
+def corruption_chart(corruptions: Corruptions) -> Markup:
     """Accuracy against strength, a line per corruption."""
-    strengths = list(range(len(next(iter(found.accuracy.values()))) + 1))
+    strengths = list(range(len(next(iter(corruptions.accuracy.values()))) + 1))
     lines = [
-        Line(name, strengths, [found.clean, *values], kind, dots=True)
-        for (name, values), kind in zip(found.accuracy.items(), "abcde", strict=True)
+        Line(name, strengths, [corruptions.clean, *values], kind, dots=True)
+        for (name, values), kind in zip(corruptions.accuracy.items(), "abcde", strict=True)
     ]
     strength = Axis("strength", 0, strengths[-1], whole=True)
     return line_chart("Accuracy under corruption", lines, strength, Axis("accuracy", percent=True))

@@ -35,13 +35,15 @@ class ClassRow:
 def class_rows(metrics: Metrics, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[ClassRow]:
     """A line per class, in the order of the classes."""
     rows = []
-    for index, (name, one) in enumerate(metrics.per_class.items()):
+    for index, (name, values) in enumerate(metrics.per_class.items()):
         of_class, scores = labels == index, probabilities[:, index]
-        low, high = wilson_interval(round(one.recall * one.support), one.support) if one.support else (0.0, 1.0)
+        low, high = (
+            wilson_interval(round(values.recall * values.support), values.support) if values.support else (0.0, 1.0)
+        )
         both = of_class.any() and not of_class.all()
         rows.append(
             ClassRow(
-                name, one.precision, one.recall, low, high, one.f1, one.support,
+                name, values.precision, values.recall, low, high, values.f1, values.support,
                 auroc(scores[of_class], scores[~of_class]) if both else None,
                 average_precision(scores, of_class) if of_class.any() else None,
             )

@@ -67,9 +67,9 @@ def paired_interval(first_only: int, second_only: int, total: int) -> tuple[floa
     >>> [round(edge, 3) for edge in paired_interval(2, 9, 100)]
     [0.003, 0.134]
     """
-    num, one, two = total + 2, first_only + 0.5, second_only + 0.5
-    middle = (two - one) / num
-    spread = 1.959964 * math.sqrt((one + two) - (two - one) ** 2 / num) / num
+    num, first, second = total + 2, first_only + 0.5, second_only + 0.5
+    middle = (second - first) / num
+    spread = 1.959964 * math.sqrt((first + second) - (second - first) ** 2 / num) / num
     return max(-1.0, middle - spread), min(1.0, middle + spread)
 
 

@@ -149,7 +149,7 @@ def judge_strangers(
     )
     foreign = collect_outputs(model, loader).logits
     logits, familiarity, split = own
-    inside, outside = (softmax(one, manifest.temperature) for one in (logits, foreign))
+    inside, outside = (softmax(values, manifest.temperature) for values in (logits, foreign))
     strange = familiarity_of(model, loader, fit) if fit is not None else None
     facts: dict[str, Any] = {"refused": None}
     if manifest.unknown_threshold is not None or strange is not None:

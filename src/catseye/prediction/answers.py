@@ -72,8 +72,8 @@ class Predictions(list[PredictionRow]):
         rows = []
         for number, row in enumerate(self[:MAX_SHOWN]):
             answers = ", ".join(f"{name} {value:.1%}" for name, value in row.top)
-            said = f"error: {row.error}" if row.error else f"{'unknown; ' if row.unknown else ''}{answers}"
-            rows.append((self._thumbnail(number), row.path, said))
+            text = f"error: {row.error}" if row.error else f"{'unknown; ' if row.unknown else ''}{answers}"
+            rows.append((self._thumbnail(number), row.path, text))
         return html_table(("image", "path", "answer"), rows)
 
     def _thumbnail(self, number: int) -> Html:
@@ -114,7 +114,7 @@ def predict(
         raise UsageError(f"--top is 1 or more; got {top}")
     names = options.get("list")
     if images is None and names is None:
-        raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
+        raise UsageError("nothing to classify; give images, folders or globs after the model, or --list FILE")
     if engine == "ray":
         if csv or options.get("out") is None:
             raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")
@@ -126,15 +126,15 @@ def predict(
         )
     classifier = model if isinstance(model, Classifier) else load(model, device=device, trust=trust)
     sources = [] if images is None else list(_each(images))
-    if all(isinstance(one, str | os.PathLike) for one in sources):
+    if all(isinstance(source, str | os.PathLike) for source in sources):
         paths = list(_paths(map(os.fspath, sources), names))
-        found = Predictions(predict_files(classifier, paths, top=top), paths)
+        predictions = Predictions(predict_files(classifier, paths, top=top), paths)
     else:
         sources += _paths((), names)
-        found = Predictions(_answers(classifier, sources, top), sources)
+        predictions = Predictions(_answers(classifier, sources, top), sources)
     if csv is not None:
-        write_csv(found, Path(csv))
-    return found
+        write_csv(predictions, Path(csv))
+    return predictions
 
 
 def _each(images: Any) -> Iterable[Any]:
@@ -162,7 +162,7 @@ def _answers(classifier: Classifier, images: Sequence[Any], top: int) -> Iterato
 
 def _with_ray(model: Path, images: Any, workers: RayWorkers, top: int, options: PredictOptions) -> Any:
     sources = [] if images is None else list(_each(images))
-    if not all(isinstance(one, str | os.PathLike) for one in sources):
+    if not all(isinstance(source, str | os.PathLike) for source in sources):
         raise UsageError("--engine ray reads files in other processes, so images are paths; got something else")
     out = options["out"]
     assert out is not None

@@ -31,10 +31,12 @@ def do_part(classifier: Classifier, out: Path, plan: PredictionPlan, part: int) 
     """Classify one part and write it; returns its number, its images and how many of them could not be read."""
     rows = list(predict_files(classifier, plan.images(out, part), top=plan.top))
     num_failed = sum(row.error is not None for row in rows)
-    said = {"part": part, "images": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
+    record = {"part": part, "images": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
     table = to_table(rows, min(plan.top, len(classifier.classes)))
     stream = io.BytesIO()
-    _parquet().write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(said)}), stream, compression="zstd")
+    _parquet().write_table(
+        table.replace_schema_metadata({METADATA_KEY: json.dumps(record)}), stream, compression="zstd"
+    )
     write_atomically(part_path(out, part), stream.getvalue())
     return {"part": part, "images": len(rows), "failed": num_failed}
 
@@ -76,9 +78,9 @@ def _failed(out: Path, plan: PredictionPlan, part: int) -> int | None:
 
     try:
         facts = _parquet().read_metadata(path)  # the end of the file alone
-        said = json.loads(facts.metadata[METADATA_KEY])
-        mine = said["part"] == part and said["model_sha256"] == plan.model_sha256
-        return int(said["failed"]) if mine and facts.num_rows == plan.length(part) else None
+        record = json.loads(facts.metadata[METADATA_KEY])
+        mine = record["part"] == part and record["model_sha256"] == plan.model_sha256
+        return int(record["failed"]) if mine and facts.num_rows == plan.length(part) else None
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None  # cut off or somebody else's: it is computed anew
 

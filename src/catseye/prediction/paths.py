@@ -98,7 +98,7 @@ def _below(prefix: str, above: tuple[str, ...]) -> Iterator[str]:
         yield prefix.rstrip(os.sep) or prefix or "."
         return
     # A folder's name is followed by a slash in every path below it: so sorted, whole paths are in order.
-    for name, is_folder, entry in sorted(seen, key=lambda one: one[0] + os.sep * one[1]):
+    for name, is_folder, entry in sorted(seen, key=lambda item: item[0] + os.sep * item[1]):
         if is_folder:
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], name)  # noqa: PTH118
             if real not in above:

@@ -100,11 +100,13 @@ def read_plan(out: Path) -> PredictionPlan:
 
     """
     try:
-        said = json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))
-        if not isinstance(said, dict):
+        content = json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
             raise ValueError("no JSON object")
-        said = {key.replace("pictures", "images"): value for key, value in said.items()}  # begun by an older version
-        return TypeAdapter(PredictionPlan).validate_python(said)
+        content = {
+            key.replace("pictures", "images"): value for key, value in content.items()
+        }  # begun by an older version
+        return TypeAdapter(PredictionPlan).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

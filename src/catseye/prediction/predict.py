@@ -68,10 +68,10 @@ def predict_in_parts(
         tell(f"{plan.num_images:,} images in {plan.num_parts:,} parts; {len(missing):,} parts to do")
         num_failed, num_now = sum(before.values()), 0
         try:
-            found: Iterable[dict[str, Any]] = ()
+            results: Iterable[dict[str, Any]] = ()
             if missing:
-                found = run_parts(model, out, missing, workers)
-            for number, row in enumerate(found, 1):
+                results = run_parts(model, out, missing, workers)
+            for number, row in enumerate(results, 1):
                 num_now += row["images"]
                 num_failed += row["failed"]
                 rate = num_now / (time.perf_counter() - begun)

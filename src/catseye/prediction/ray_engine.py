@@ -72,9 +72,9 @@ def run_parts(model: Path, out: Path, parts: Sequence[int], workers: RayWorkers)
         raise MissingDependency("ray") from None
     here = {"num_cpus": workers.num or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     elsewhere = bool(os.environ.get("RAY_ADDRESS"))
-    where = {} if elsewhere else {"address": "local", **here}
+    connection = {} if elsewhere else {"address": "local", **here}
     with nullcontext() if elsewhere else _home_of_ray():
-        yield from _run_in_ray(ray, where, model, out, parts, workers)
+        yield from _run_in_ray(ray, connection, model, out, parts, workers)
 
 
 @contextmanager
@@ -99,16 +99,16 @@ def _home_of_ray() -> Iterator[None]:
 
 def _run_in_ray(
     ray: Any,
-    where: dict[str, Any],
+    connection: dict[str, Any],
     model: Path,
     out: Path,
     parts: Sequence[int],
     workers: RayWorkers,
 ) -> Iterator[dict[str, Any]]:
-    ray.init(**where, logging_level="ERROR", log_to_driver=False)
+    ray.init(**connection, logging_level="ERROR", log_to_driver=False)
     try:
-        said = ray.data.DataContext.get_current()
-        said.enable_progress_bars = said.print_on_execution_start = False
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
         num, gpus = _share_out(ray.cluster_resources(), workers.num, len(parts), workers.device)
         done = ray.data.from_items(list(parts), override_num_blocks=len(parts)).map(
             RayWorker,
@@ -145,10 +145,10 @@ def _share_out(there: dict[str, float], workers: int, num_parts: int, device: st
 
 def _in_words(error: BaseException) -> CatseyeError:
     """What a worker raised on purpose, or one line about what it did not."""
-    found: BaseException | None = error
-    while found is not None:
-        if type(found).__module__ == "catseye.errors" and isinstance(found, CatseyeError):
-            return found
-        found = getattr(found, "cause", None) or found.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause).__module__ == "catseye.errors" and isinstance(cause, CatseyeError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
     lines = [line for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
     return WorkerError(f"a worker failed ({lines[-1].strip()[:300]}); what is done stays; say the same again to go on")

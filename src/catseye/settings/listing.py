@@ -57,7 +57,7 @@ def _kinds(kind: Any, limits: list[Any]) -> list[str]:
         return [", ".join(map(str, get_args(kind)))]
     inner, *marks = get_args(kind) if hasattr(kind, "__metadata__") else (kind,)
     if hasattr(kind, "__metadata__"):
-        return _kinds(inner, [*limits, *(each for one in marks for each in getattr(one, "metadata", [one]))])
+        return _kinds(inner, [*limits, *(each for mark in marks for each in getattr(mark, "metadata", [mark]))])
     parts = [each for each in get_args(kind) if each is not type(None)]
     if parts:
         return [word for each in parts for word in _kinds(each, limits)]

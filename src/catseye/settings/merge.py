@@ -144,16 +144,16 @@ def _parse_value(text: str) -> object:
         return text
 
 
-def _require_tables(tables: Mapping[str, Any], where: str) -> None:
+def _require_tables(tables: Mapping[str, Any], source: str) -> None:
     """A group of settings is a table: `model = 1` could not be merged with what a recipe says of the network."""
     for name, field in Settings.model_fields.items():
         if _is_group(field.annotation) and not isinstance(tables.get(name, {}), Mapping):
             raise UsageError(
-                f"{name} in {where} is a table of settings; got {tables[name]!r}; write [{name}] above them"
+                f"{name} in {source} is a table of settings; got {tables[name]!r}; write [{name}] above them"
             )
 
 
-def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:
+def _refuse_unknown(tables: Mapping[str, Any], source: str) -> None:
     groups = {name: field.annotation for name, field in Settings.model_fields.items()}
     known = [name for name, kind in groups.items() if not _is_group(kind)]
     for name, kind in groups.items():
@@ -163,7 +163,7 @@ def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:
         keys = [f"{name}.{key}" for key in value] if isinstance(value, Mapping) else [name]
         for key in keys:
             if key not in known:
-                raise UnknownName(f"setting in {where}:", key, known)
+                raise UnknownName(f"setting in {source}:", key, known)
 
 
 def _is_group(kind: object) -> bool:

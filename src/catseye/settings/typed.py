@@ -21,10 +21,10 @@ def parse_duration(text: str, option: str = "--budget") -> float:
     600.0
 
     """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
-    if not found or float(found[1]) == 0:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    if not match or float(match[1]) == 0:
         raise UsageError(f"{option} is a time above 0 such as 90s, 10m or 1h; got {text!r}")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def say_duration(seconds: float) -> str:

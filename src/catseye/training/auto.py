@@ -94,14 +94,14 @@ def choose_way(facts: Facts) -> Choice:
     else:
         choice = _photo_network(facts)
     if facts.promised_s and choice.recipe != "transfer":
-        told = f"trials for {say_duration(facts.promised_s)} of "
-        choice = Choice(choice.recipe, told + _without_epochs(choice.sentence), choice.values, choice.offer)
+        sentence = f"trials for {say_duration(facts.promised_s)} of "
+        choice = Choice(choice.recipe, sentence + _without_epochs(choice.sentence), choice.values, choice.offer)
     if facts.commonest >= UNEVEN * facts.rarest:
         values = {**choice.values, "training.class_weights": "balanced", "training.best_by": "macro_f1"}
         if choice.recipe == "transfer":  # the last weights are kept, so that nothing is chosen
             del values["training.best_by"]
-        told = f"{choice.sentence}; each class weighs the same, since the largest has {facts.commonest:,} images "
-        choice = Choice(choice.recipe, f"{told}and the smallest {facts.rarest:,}", values, choice.offer)
+        sentence = f"{choice.sentence}; each class weighs the same, since the largest has {facts.commonest:,} images "
+        choice = Choice(choice.recipe, f"{sentence}and the smallest {facts.rarest:,}", values, choice.offer)
     return choice
 
 
@@ -213,12 +213,12 @@ def _cores_in_words(facts: Facts) -> str:
     return "this GPU" if facts.device == "gpu" else f"{facts.num_cores} core{'' if facts.num_cores == 1 else 's'}"
 
 
-def next_thing(chosen: Settings, data: str, input_px: int) -> str:
+def next_thing(settings: Settings, data: str, input_px: int) -> str:
     """What to try where a run has not learnt more than guessing; a sentence that begins with a command or option."""
     check = f"catseye check {shlex.quote(data)} shows whether labels and images fit together"
-    strategy = chosen.transfer.strategy
+    strategy = settings.transfer.strategy
     if strategy == "none" and input_px > SMALL_PX:
         return f"--pretrained starts from published weights ({INSTALL_LINE}); {check}"
     if strategy in ("auto", "feature-extraction"):
         return f"{check}; --pretrained --strategy fine-tune changes the weights too"
-    return f"{check}; --epochs {3 * chosen.training.epochs} trains for longer"
+    return f"{check}; --epochs {3 * settings.training.epochs} trains for longer"

@@ -56,10 +56,10 @@ class FeatureLoader(NumberedImages):
         num_variants = len(self.features) if self.shuffle else 1
         draw = np.random.default_rng(derive(self.seed, "variant", number)).integers(num_variants, size=len(self.row))
         for place, whole in enumerate(order[start:], start):
-            chosen, first = self.shared.cut(whole)
-            rows = torch.from_numpy(self.row[chosen])
-            features = self.features[torch.from_numpy(draw[chosen]), rows]
-            picked = torch.from_numpy(chosen)
+            numbers, first = self.shared.cut(whole)
+            rows = torch.from_numpy(self.row[numbers])
+            features = self.features[torch.from_numpy(draw[numbers]), rows]
+            picked = torch.from_numpy(numbers)
             maps = features[..., None, None] if features.ndim == 2 else features
             yield Batch(maps, self.labels[rows], picked, number, place, first, len(whole))
 

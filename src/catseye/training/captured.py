@@ -89,12 +89,12 @@ class CapturedSteps:
         if fixed is None or self._eager or not fixed.fits(batch):
             return self._take_eagerly(batch)
         if self.graphs and small not in self._launch:
-            found = self.finish()  # what is copied away and put back must stand still
+            results = self.finish()  # what is copied away and put back must stand still
             if self._flying:
-                return found
+                return results
             fixed.fill(batch, s)
             self._launch[small] = self._capture(fixed, small)
-            return [*found, *self.take(batch)]
+            return [*results, *self.take(batch)]
         fixed.fill(batch, s)
         fixed.seed(s)
         if self.graphs:
@@ -111,28 +111,28 @@ class CapturedSteps:
         return self._heard(self._buffers, 0) if self._buffers is not None else []
 
     def _take_eagerly(self, batch: Batch) -> list[StepResult]:
-        found = self.finish()
+        results = self.finish()
         # What is still flying is a step that failed; the next call says so, and this batch is not learnt from.
-        return found if self._flying else [*found, train_step(self.state, batch)]
+        return results if self._flying else [*results, train_step(self.state, batch)]
 
     def _heard(self, fixed: "_Fixed", late: int) -> list[StepResult]:
-        found: list[StepResult] = []
+        results: list[StepResult] = []
         while len(self._flying) > late:
             flight = self._flying[0]
             if flight.arrived is not None:
                 flight.arrived.synchronize()
             loss, num_correct, norm, alive = fixed.ring[flight.row].clone().unbind()
             if not alive:
-                if found:
-                    return found  # these first; the next call says it
+                if results:
+                    return results  # these first; the next call says it
                 self._flying.clear()
                 self.state.step = flight.step
                 fixed.alive.fill_(True)
                 raise why_diverged(float(loss), float(norm), flight.step, self.state.schedule(flight.step)[0])
             self._flying.popleft()
             result = StepResult(loss.float(), num_correct.long(), flight.num_images, flight.place, flight.step + 1)
-            found.append(result)
-        return found
+            results.append(result)
+        return results
 
     def _give_up(self, error: Exception) -> None:
         self._eager = True
@@ -182,7 +182,7 @@ class _Fixed:
         self.indices = torch.zeros(len(batch.labels), dtype=torch.int64, device=device)
         self.generator = RowGenerator(device)
         self.alive = torch.ones((), dtype=torch.bool, device=device)
-        self.told = torch.zeros(4, dtype=torch.float64, device=device)
+        self.report = torch.zeros(4, dtype=torch.float64, device=device)
         pinned = device.type == "cuda"
         self.ring = torch.zeros(RING, 4, dtype=torch.float64, pin_memory=pinned)
         # epoch, momentum, what the average keeps of the old, a rate per group
@@ -233,9 +233,9 @@ class _Fixed:
         torch.manual_seed(derive(s.seed, "dropout", s.step) + s.processes.rank)
 
     def send_back(self, row: int) -> Any:
-        """Copy what is told to the CPU; the event that says when it has arrived."""
-        self.ring[row].copy_(self.told, non_blocking=True)
-        if self.told.device.type != "cuda":
+        """Copy the report to the CPU; returns the event that marks its arrival."""
+        self.ring[row].copy_(self.report, non_blocking=True)
+        if self.report.device.type != "cuda":
             return None
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
@@ -260,8 +260,8 @@ class _Fixed:
         self.update(self.gradients, rates, epoch_momentum_decay[1], self.alive)
         if s.ema is not None:
             s.ema.update_by(s.model, epoch_momentum_decay[2], self.alive)
-        told = [loss, num_correct, norm, self.alive]
-        self.told.copy_(torch.stack([each.double() for each in told]))
+        values = [loss, num_correct, norm, self.alive]
+        self.report.copy_(torch.stack([each.double() for each in values]))
 
     def _learn(self, s: TrainState, *, small: bool) -> tuple[Tensor, Tensor]:
         """Augment, mix, forward, loss, backward; mean loss and right answers, both on the device."""

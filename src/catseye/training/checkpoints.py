@@ -112,15 +112,15 @@ class Checkpoints:
             if not is_out_of_memory(error):
                 raise
             # It may have come amid an update, so what is in memory is not saved.
-            said = f"out of memory ({(str(error) or 'MemoryError').splitlines()[0]})"
-            short = TrainingError(f"{said}; take a smaller training.batch_size, data.input_px or network")
+            reason = f"out of memory ({(str(error) or 'MemoryError').splitlines()[0]})"
+            short = TrainingError(f"{reason}; take a smaller training.batch_size, data.input_px or network")
             raise self._with_advice(short, position) from None
 
     def _with_advice(self, error: CatseyeError, position: TrainingPosition) -> CatseyeError:
-        said = f"{error}. " + (f"The last good state is saved; {self._advice}" if self.run.checkpoints else "")
+        message = f"{error}. " + (f"The last good state is saved; {self._advice}" if self.run.checkpoints else "")
         if position.best_epoch >= 0:
-            said += f"; the weights of epoch {position.best_epoch + 1} are in {self.run.model_path}"
-        return type(error)(said.strip())
+            message += f"; the weights of epoch {position.best_epoch + 1} are in {self.run.model_path}"
+        return type(error)(message.strip())
 
     @property
     def _advice(self) -> str:

@@ -61,9 +61,9 @@ class Processes:
         """The largest value of any process, told over the CPU, so that no GPU is waited for."""
         if self.world_size == 1:
             return value
-        told = torch.tensor(value)
-        distributed.all_reduce(told, distributed.ReduceOp.MAX)
-        return int(told)
+        shared = torch.tensor(value)
+        distributed.all_reduce(shared, distributed.ReduceOp.MAX)
+        return int(shared)
 
     def wait(self) -> None:
         """Go on when all processes have come here."""
@@ -73,9 +73,9 @@ class Processes:
         """The first process's value, on all of them."""
         if self.world_size == 1:
             return value
-        told = [value]
-        distributed.broadcast_object_list(told, src=0)
-        return told[0]
+        shared = [value]
+        distributed.broadcast_object_list(shared, src=0)
+        return shared[0]
 
     def part(self, loader: Loader) -> Loader:
         """The same evaluation loader on this process's part of the images: neighbours, none doubled or dropped."""
@@ -101,9 +101,9 @@ class Processes:
         if self.world_size == 1:
             return collect_logits(model, loader, spec, precision=precision, after_batch=after_batch)
         self._align(model)
-        found: list[Outputs | None] = [None] * self.world_size
-        distributed.all_gather_object(found, self._collect_part(model, loader, spec, precision))
-        parts = [part for part in found if part is not None]
+        gathered: list[Outputs | None] = [None] * self.world_size
+        distributed.all_gather_object(gathered, self._collect_part(model, loader, spec, precision))
+        parts = [part for part in gathered if part is not None]
         if not parts:
             raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
         return Outputs(
@@ -137,23 +137,26 @@ def join(device: str) -> tuple[Processes, torch.device]:
         UsageError: more processes than GPUs, or a device that each process cannot have for itself.
 
     """
-    found = os.environ
-    world_size = int(found.get("WORLD_SIZE", "1"))
-    if world_size == 1 or "RANK" not in found:
+    environment = os.environ
+    world_size = int(environment.get("WORLD_SIZE", "1"))
+    if world_size == 1 or "RANK" not in environment:
         return ALONE, choose_device(device)
     mine = Processes(
-        int(found["RANK"]), world_size, int(found.get("LOCAL_RANK", 0)), int(found.get("LOCAL_WORLD_SIZE", 1))
+        int(environment["RANK"]),
+        world_size,
+        int(environment.get("LOCAL_RANK", 0)),
+        int(environment.get("LOCAL_WORLD_SIZE", 1)),
     )
-    if restarts_allowed() and found.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+    if restarts_allowed() and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UsageError(
             "torchrun's shared store would tell a restarted process where the dead ones were (pytorch issue 135712); "
             "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 and --rdzv-backend=c10d, or leave --max-restarts out"
         )
-    where = _own_device(device, mine)
+    own_device = _own_device(device, mine)
     if not distributed.is_initialized():
         # Small messages go over the CPU beside NCCL: reading them must not wait for the GPU.
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")
-    return mine, where
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if own_device.type == "cuda" else "gloo")
+    return mine, own_device
 
 
 def restarts_allowed() -> bool:
@@ -168,15 +171,15 @@ def _own_device(device: str, mine: Processes) -> torch.device:
         raise UsageError(f"several processes compute on cuda or cpu, each on its own device; got --device {device}")
     if device == "cpu":
         return choose_device(device)
-    found = torch.cuda.device_count()
-    if 0 < found < mine.per_node:
+    num_gpus = torch.cuda.device_count()
+    if 0 < num_gpus < mine.per_node:
         raise UsageError(
-            f"each process needs a GPU of its own; got {mine.per_node} processes and {found} GPUs on this machine; "
-            f"start {found}, or say --device cpu"
+            f"each process needs a GPU of its own; got {mine.per_node} processes and {num_gpus} GPUs on this machine; "
+            f"start {num_gpus}, or say --device cpu"
         )
-    where = choose_device(f"cuda:{mine.local_rank}")
-    torch.cuda.set_device(where)
-    return where
+    gpu = choose_device(f"cuda:{mine.local_rank}")
+    torch.cuda.set_device(gpu)
+    return gpu
 
 
 def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
@@ -226,14 +229,14 @@ def _lost(error: RuntimeError) -> bool:
     return isinstance(error, distributed.DistError) or any(word in str(error) for word in words)
 
 
-def check_sizes(chosen: Settings, processes: Processes) -> None:
+def check_sizes(settings: Settings, processes: Processes) -> None:
     """Every part of a batch needs two images.
 
     Raises:
         UsageError: the batch is too small for so many parts.
 
     """
-    training = chosen.training
+    training = settings.training
     parts = processes.world_size * training.accumulate_steps
     if parts > 1 and training.batch_size < 2 * parts:
         raise UsageError(
@@ -254,10 +257,10 @@ def check_same_data(prepared: Prepared, processes: Processes) -> None:
         return
     facts = (prepared.data_sha256, prepared.splits.tobytes(), prepared.spec.model_dump_json())
     mine = (hashlib.sha256(repr(facts).encode()).hexdigest(), prepared.in_memory)
-    found: list[Any] = [None] * processes.world_size
-    distributed.all_gather_object(found, mine)
-    if len(set(found)) > 1:
-        other = next(rank for rank, theirs in enumerate(found) if theirs != found[0])
+    gathered: list[Any] = [None] * processes.world_size
+    distributed.all_gather_object(gathered, mine)
+    if len(set(gathered)) > 1:
+        other = next(rank for rank, theirs in enumerate(gathered) if theirs != gathered[0])
         raise DataError(
             f"all processes must see the same images; process 0 and process {other} differ; give every machine "
             "the same DATA, and where only the free memory differs, say --set data.storage=stream"

@@ -18,18 +18,20 @@ from catseye.training.auto import Facts
 from catseye.training.request import RunRequest, asked_for
 
 
-def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device: str, num_processes: int = 1) -> Facts:
+def gather_facts(
+    request: RunRequest, images: ImageSet, settings: Settings, device: str, num_processes: int = 1
+) -> Facts:
     """Look at DATA and at this machine. `device` is torch's name of its kind; the processes share its cores.
 
     Raises:
         DataError: there is nothing to look at.
 
     """
-    held_out = chosen.data.test_fraction + chosen.data.val_fraction * (1 - chosen.data.test_fraction)
-    seen = take_glance(images, held_out=held_out, seed=chosen.seed)
+    held_out = settings.data.test_fraction + settings.data.val_fraction * (1 - settings.data.test_fraction)
+    seen = take_glance(images, held_out=held_out, seed=settings.seed)
     counts = seen.class_counts
-    own_px, own = chosen.data.input_px, asked_for(request)
-    promised = chosen.training.time_s > 0
+    own_px, own = settings.data.input_px, asked_for(request)
+    promised = settings.training.time_s > 0
     return Facts(
         num_training=sum(counts),
         num_classes=len(counts),
@@ -41,7 +43,7 @@ def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device
         num_cores=max(1, num_cores() // num_processes),
         fresh_because=_why_fresh(own)
         or ("your augmentation needs the images in every epoch" if request.own.augment else ""),
-        promised_s=chosen.training.time_s,
+        promised_s=settings.training.time_s,
         by_epochs_because="" if promised else _why_epochs(own, num_processes),
     )
 

@@ -41,8 +41,8 @@ def train_in_processes(data: Images | None, options: dict[str, Any]) -> "Trained
             f"training in {num} processes ended with {code}; what was reached is in {os.fspath(folder)}"
         )
     run = open_run(folder)
-    found = run.metrics
-    return TrainedRun(run, metrics_of_json(found), str(found.get("split", "test")))
+    metrics = run.metrics
+    return TrainedRun(run, metrics_of_json(metrics), str(metrics.get("split", "test")))
 
 
 def command_words(data: Images | None, options: Mapping[str, Any]) -> list[str]:
@@ -63,7 +63,9 @@ def command_words(data: Images | None, options: Mapping[str, Any]) -> list[str]:
             continue
         option = f"--{SHORT_NAMES.get(name, name).replace('_', '-')}"
         if name in ("set", "settings", "overrides"):
-            pairs = [f"{key}={_toml(one)}" for key, one in value.items()] if isinstance(value, Mapping) else value
+            pairs = (
+                [f"{key}={_toml(setting)}" for key, setting in value.items()] if isinstance(value, Mapping) else value
+            )
             words += [word for pair in pairs for word in ("--set", pair)]
         elif value is True:
             words.append(option)

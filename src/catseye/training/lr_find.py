@@ -66,10 +66,10 @@ def lr_find(
     request = make_request(with_labels(data, labels), options, LrFindOptions)
     if request.recipe is None:
         request = replace(request, recipe="quick")  # the rate of frozen features is no question
-    chosen = requested_settings(request, {"training.schedule": "constant"})
-    built = assemble(open_session(request, chosen, find_workplace(request, alone=True)))
+    settings = requested_settings(request, {"training.schedule": "constant"})
+    built = assemble(open_session(request, settings, find_workplace(request, alone=True)))
     state = built.state
-    state.schedule = lambda step: (_rate(step, steps), chosen.training.momentum)
+    state.schedule = lambda step: (_rate(step, steps), settings.training.momentum)
     state.model.train()
     losses: list[float] = []
     average, smallest = 0.0, float("inf")

@@ -81,12 +81,12 @@ def orthogonalise_batched(kernels: list[Tensor]) -> list[Tensor]:
     places: dict[tuple[int, int], list[int]] = {}
     for number, kernel in enumerate(kernels):
         places.setdefault((len(kernel), kernel[0].numel()), []).append(number)
-    found = list(kernels)
+    steps = list(kernels)
     for numbers in places.values():
         together = orthogonalise(torch.stack([kernels[number].flatten(1) for number in numbers]))
         for number, matrix in zip(numbers, together, strict=True):
-            found[number] = matrix.view_as(kernels[number])
-    return found
+            steps[number] = matrix.view_as(kernels[number])
+    return steps
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:

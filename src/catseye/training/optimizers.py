@@ -64,8 +64,8 @@ def make_optimizer(groups: Sequence[ParameterGroup], settings: TrainingSettings)
     """
     plain: list[dict[str, Any]] = [{"params": list(g.parameters), "weight_decay": g.weight_decay} for g in groups]
     if settings.optimizer == "muon":
-        told = [{**each, "orthogonal": group.orthogonal} for each, group in zip(plain, groups, strict=True)]
-        return Muon(told, lr=settings.lr, momentum=settings.momentum)
+        muon_groups = [{**each, "orthogonal": group.orthogonal} for each, group in zip(plain, groups, strict=True)]
+        return Muon(muon_groups, lr=settings.lr, momentum=settings.momentum)
     # One kernel for all parameters; on a CPU it was measured to gain nothing (docs/speed.md).
     fused = all(p.is_cuda for group in groups for p in group.parameters)
     if settings.optimizer == "sgd":

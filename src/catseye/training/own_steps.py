@@ -24,10 +24,14 @@ def seeded_augment(augment: OwnAugment | None, seed: int) -> OwnAugment | None:
 
     def own(x: Tensor) -> Tensor:
         torch.manual_seed(seed)
-        found: Any = augment(x)
-        if not isinstance(found, Tensor) or found.shape != x.shape or not torch.is_floating_point(found):
-            got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        augmented: Any = augment(x)
+        if not isinstance(augmented, Tensor) or augmented.shape != x.shape or not torch.is_floating_point(augmented):
+            got = (
+                f"{augmented.dtype} {tuple(augmented.shape)}"
+                if isinstance(augmented, Tensor)
+                else type(augmented).__name__
+            )
             raise UsageError(f"augment(x) gives floats of the shape that it got, {tuple(x.shape)}; got {got}")
-        return found
+        return augmented
 
     return own

@@ -106,5 +106,7 @@ def name_unreadable(loaders: Mapping[str, Loader], console: Console) -> None:
     """Say how many images have become unreadable, and the last one."""
     bad = {number: reason for loader in loaders.values() for number, reason in loader.bad.items()}
     are = agree(len(bad), "is", "are")
-    said = f"- {count(len(bad), 'image')} can no longer be read and {are} left out, the last: {list(bad.values())[-1]}"
-    console.print(said, highlight=False, soft_wrap=True, markup=False)
+    message = (
+        f"- {count(len(bad), 'image')} can no longer be read and {are} left out, the last: {list(bad.values())[-1]}"
+    )
+    console.print(message, highlight=False, soft_wrap=True, markup=False)

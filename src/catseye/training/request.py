@@ -131,7 +131,7 @@ class RunRequest:
         return Path(self.data_dir) if self.data_dir else None
 
 
-_FIELDS = frozenset(one.name for one in fields(RunRequest)) - {"data", "own", "model"}
+_FIELDS = frozenset(each.name for each in fields(RunRequest)) - {"data", "own", "model"}
 
 
 def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any]) -> RunRequest:
@@ -176,21 +176,21 @@ def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any
 
 def _settings_of(options: Mapping[str, Any]) -> dict[str, object]:
     """The settings that options of other names stand for."""
-    found: dict[str, object] = {**reading_values(options)}
+    settings: dict[str, object] = {**reading_values(options)}
     if options.get("no_skip"):
-        found["model.skip"] = False
+        settings["model.skip"] = False
     if options.get("strict"):
-        found["data.strict"] = True
+        settings["data.strict"] = True
     if options.get("corrections"):
-        found["data.corrections"] = str(path_of(options["corrections"]).absolute())
+        settings["data.corrections"] = str(path_of(options["corrections"]).absolute())
     for option, key in (
         ("strategy", "transfer.strategy"),
         ("weights", "transfer.weights"),
         ("teacher", "distillation.teacher"),
     ):
         if options.get(option):
-            found[key] = str(path_of(options[option])) if option != "strategy" else options[option]
-    return found
+            settings[key] = str(path_of(options[option])) if option != "strategy" else options[option]
+    return settings
 
 
 def requested_settings(

@@ -127,7 +127,7 @@ class RunSession:
         return {**described, "parts": dict(self.parts)} if self.parts else described
 
 
-def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> RunSession:
+def open_session(request: RunRequest, settings: Settings, place: Workplace) -> RunSession:
     """A new session on the images of a request.
 
     Raises:
@@ -136,13 +136,13 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
     """
     if request.data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
-    images = _list_images(request.data, chosen, place, request.images_dir)
+    images = _list_images(request.data, settings, place, request.images_dir)
     for sentence in request.own.sentences():
         place.say(f"- {sentence}")
     decided = None
-    if chosen.recipe == UNDECIDED:
-        chosen, decided = _decide_way(request, images, chosen, place)
-    undecided = _gather(images, chosen, place, request.images_dir)
+    if settings.recipe == UNDECIDED:
+        settings, decided = _decide_way(request, images, settings, place)
+    undecided = _gather(images, settings, place, request.images_dir)
     decision = decide(undecided)
     for sentence in decision.sentences:
         place.say(f"- {sentence}")
@@ -150,17 +150,17 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
 
 
 def _decide_way(
-    request: RunRequest, images: ImageSet, chosen: Settings, place: Workplace
+    request: RunRequest, images: ImageSet, settings: Settings, place: Workplace
 ) -> tuple[Settings, dict[str, Any]]:
     """The settings that `auto` takes for these images, and what auto.json says of it. All processes decide alike."""
-    facts = gather_facts(request, images, chosen, place.device.type, place.processes.per_node)
+    facts = gather_facts(request, images, settings, place.device.type, place.processes.per_node)
     facts = Facts(**place.processes.tell(vars(facts)))
     choice = choose_way(facts)
     place.say(f"auto: {choice.sentence}")
     if choice.offer:
         place.say(f"- {choice.offer}")
-    found = requested_settings(request, recipe=choice.recipe, decided=choice.values)
-    return found.model_copy(update={"recipe": UNDECIDED}), {"facts": dict(vars(facts)), "choice": choice.to_json()}
+    decided = requested_settings(request, recipe=choice.recipe, decided=choice.values)
+    return decided.model_copy(update={"recipe": UNDECIDED}), {"facts": dict(vars(facts)), "choice": choice.to_json()}
 
 
 def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSession:
@@ -170,14 +170,14 @@ def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSessio
         UsageError: the images have changed. DataError: they are gone, or are others at the new place.
 
     """
-    recorded, chosen = run.data, run.settings
+    recorded, settings = run.data, run.settings
     if "near_copies" not in recorded:  # a run of before 0.2, whose split did not look at them
-        chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"near_copies": "ignore"})})
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"near_copies": "ignore"})})
     folder = request.images_dir or (Path(recorded["data_dir"]) if recorded["data_dir"] else None)
-    source = locate_data(recorded, request.data, folder, chosen.data)
-    images = _list_images(source, chosen, place, folder)
+    source = locate_data(recorded, request.data, folder, settings.data)
+    images = _list_images(source, settings, place, folder)
     request.own.require_same(read_json(run.path / OWN_CODE) if (run.path / OWN_CODE).exists() else {})
-    session = replace(_gather(images, chosen, place, folder), own=request.own).with_parts(recorded.get("parts", {}))
+    session = replace(_gather(images, settings, place, folder), own=request.own).with_parts(recorded.get("parts", {}))
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
         raise UsageError(_what_changed(images.source, recorded, splits))
@@ -229,61 +229,61 @@ def decide(session: RunSession) -> Decision:
         UsageError: an option would do nothing, or nothing is held out.
 
     """
-    chosen, prepared, sentences = session.settings, session.prepared, []
-    if chosen.recipe and chosen.augment.hflip and not prepared.images.mirror_safe:
+    settings, prepared, sentences = session.settings, session.prepared, []
+    if settings.recipe and settings.augment.hflip and not prepared.images.mirror_safe:
         sentences.append("images are not mirrored: a mirrored digit is a different symbol")
         unmirrored = {"hflip": 0.0, "hflip_alternate": False}
-        chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update=unmirrored)})
-    if chosen.augment.saturation and prepared.spec.channels == 1:
+        settings = settings.model_copy(update={"augment": settings.augment.model_copy(update=unmirrored)})
+    if settings.augment.saturation and prepared.spec.channels == 1:
         raise UsageError("augment.saturation would do nothing here: the images are grey; leave it out")
-    if not prepared.counts["val"] and chosen.training.keep == "best":
-        default = type(chosen.training)()
+    if not prepared.counts["val"] and settings.training.keep == "best":
+        default = type(settings.training)()
         for key in ("patience", "best_by"):
-            if getattr(chosen.training, key) != getattr(default, key):
+            if getattr(settings.training, key) != getattr(default, key):
                 raise UsageError(
                     f"training.{key} would do nothing here: there is no validation split (data.val_fraction)"
                 )
     if not prepared.counts["val"] and not prepared.counts["test"]:
         raise UsageError("nothing is held out: give data.val_fraction or data.test_fraction a value above 0")
-    return Decision(chosen, tuple(sentences))
+    return Decision(settings, tuple(sentences))
 
 
-def _list_images(source: Images, chosen: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
+def _list_images(source: Images, settings: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
     """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
-    images = open_source(source, data_dir=data_dir, settings=chosen.data)
+    images = open_source(source, data_dir=data_dir, settings=settings.data)
     place.say(name_classes(images.classes))
     if images.corrected is not None:
         place.say(describe_corrections(images.corrected))
     return images
 
 
-def _gather(images: ImageSet, chosen: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
+def _gather(images: ImageSet, settings: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
     """Weights and images. What is missing or unknown is told before minutes go into decoding."""
-    check_sizes(chosen, place.processes)
-    registry.entry(chosen.model.name)
-    published = _find_weights(chosen, place)
+    check_sizes(settings, place.processes)
+    registry.entry(settings.model.name)
+    published = _find_weights(settings, place)
     prepared = prepare(
         images,
-        chosen.data,
-        batch_size=chosen.training.batch_size,
-        seed=chosen.seed,
+        settings.data,
+        batch_size=settings.training.batch_size,
+        seed=settings.seed,
         device=place.device,
-        min_area=chosen.augment.crop_scale,
+        min_area=settings.augment.crop_scale,
         expected=published.expected if published else None,
         num_sharing=place.processes.per_node,
     )
     _say_what_was_found(prepared, place)
     check_same_data(prepared, place.processes)
-    return RunSession(chosen, prepared, place, published, data_dir)
+    return RunSession(settings, prepared, place, published, data_dir)
 
 
-def _find_weights(chosen: Settings, place: Workplace) -> Published | None:
-    transfer = chosen.transfer
+def _find_weights(settings: Settings, place: Workplace) -> Published | None:
+    transfer = settings.transfer
     if transfer.strategy == "none":
         return None
     if transfer.strategy == "scratch":
-        return Published({}, expected_input(chosen.model.name, given=True), "none, fresh ones")
-    published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
+        return Published({}, expected_input(settings.model.name, given=True), "none, fresh ones")
+    published = find_published(settings.model.name, Path(transfer.weights) if transfer.weights else None)
     place.say(f"weights: {published.source}")
     return published
 

@@ -29,8 +29,8 @@ class StopRequest:
         # Python delivers signals to the main thread only; elsewhere (a notebook's worker) there is nothing to catch.
         if threading.current_thread() is threading.main_thread():
             # `nohup` ignores SIGHUP on purpose, and so it stays.
-            asked = (signal.SIGINT, signal.SIGTERM)
-            heard = [each for each in _SIGNALS if each in asked or signal.getsignal(each) != signal.SIG_IGN]
+            always = (signal.SIGINT, signal.SIGTERM)
+            heard = [each for each in _SIGNALS if each in always or signal.getsignal(each) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._remember) for number in heard}
         return self
 

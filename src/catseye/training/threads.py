@@ -49,9 +49,9 @@ def measured_threads(run: Run, built: Assembled) -> Iterator[int]:
     before = torch.get_num_threads()
     threads = _recorded(run) or before
     if threads == before and _may_choose(built) and not (run.path / THREADS_FILE).exists():
-        found = measure_steps(built, before)
-        threads = 1 if found.one_s < CLEARLY_FASTER * found.all_s and found.processor_s < SMALL_STEP_S else before
-        write_json(run.path / THREADS_FILE, {"threads": threads, **asdict(found)})
+        times = measure_steps(built, before)
+        threads = 1 if times.one_s < CLEARLY_FASTER * times.all_s and times.processor_s < SMALL_STEP_S else before
+        write_json(run.path / THREADS_FILE, {"threads": threads, **asdict(times)})
     torch.set_num_threads(threads)
     try:
         yield threads
@@ -62,7 +62,7 @@ def measured_threads(run: Run, built: Assembled) -> Iterator[int]:
 def measure_steps(built: Assembled, num_threads: int) -> StepTimes:
     """A forward and backward pass with one thread and with all, in turn; a large network is not measured to the end."""
     before = torch.get_num_threads()
-    one, every, processor = [math.inf], [math.inf], [math.inf]
+    single, every, processor = [math.inf], [math.inf], [math.inf]
     with torch.random.fork_rng(devices=[]):
         model = copy.deepcopy(built.state.model).train()
         x = _batch(built)
@@ -75,10 +75,10 @@ def measure_steps(built: Assembled, num_threads: int) -> StepTimes:
                 torch.set_num_threads(num_threads)
                 all_s, _ = _step_s(model, x)
                 if number:  # the first round prepares memory and kernels
-                    one, every, processor = [*one, wall_s], [*every, all_s], [*processor, spent_s]
+                    single, every, processor = [*single, wall_s], [*every, all_s], [*processor, spent_s]
         finally:
             torch.set_num_threads(before)
-    return StepTimes(min(one), min(every), min(processor))
+    return StepTimes(min(single), min(every), min(processor))
 
 
 def _step_s(model: nn.Module, x: Tensor) -> tuple[float, float]:
@@ -100,9 +100,9 @@ def _batch(built: Assembled) -> Tensor:
 
 def _may_choose(built: Assembled) -> bool:
     """Whether there is a choice: on a CPU, alone, with several threads that nobody has asked for."""
-    device = next((one.device.type for one in built.state.model.parameters()), "cpu")
-    asked = "OMP_NUM_THREADS" in os.environ
-    return device == "cpu" and torch.get_num_threads() > 1 and built.state.processes.world_size == 1 and not asked
+    device = next((parameter.device.type for parameter in built.state.model.parameters()), "cpu")
+    is_set = "OMP_NUM_THREADS" in os.environ
+    return device == "cpu" and torch.get_num_threads() > 1 and built.state.processes.world_size == 1 and not is_set
 
 
 def _recorded(run: Run) -> int | None:

@@ -65,7 +65,7 @@ class Timeline:
 
     def plot(self) -> Figure:
         """Accuracy over the years, as a matplotlib figure."""
-        return timeline_figure(self.results, sum(one.training_s for one in self.results) / len(self.results))
+        return timeline_figure(self.results, sum(result.training_s for result in self.results) / len(self.results))
 
     def _repr_html_(self) -> str:
         rows = [
@@ -115,10 +115,10 @@ def run_timeline(
             raise UnknownName("milestone", name, [milestone.name for milestone in MILESTONES])
     milestones = [milestone for milestone in MILESTONES if milestone.name in names or not (names or milestone.extra)]
     request = replace(make_request(data, options, TimelineOptions), recipe="timeline")
-    chosen = requested_settings(request)
-    if chosen.transfer.strategy != "none":
+    settings = requested_settings(request)
+    if settings.transfer.strategy != "none":
         raise UsageError("transfer.strategy would do nothing here: a timeline trains from fresh weights; leave it out")
-    session = open_session(request, chosen, find_workplace(request, alone=True))
+    session = open_session(request, settings, find_workplace(request, alone=True))
     session = session.with_parts({session.held_out: MAX_TEST})
     folder = create_run(request.out, f"{Path(session.prepared.images.source).stem}-timeline").path
     results = []
@@ -165,14 +165,14 @@ def _measure(
 
 def _affordable(milestone: Milestone, shared: RunSession, budget_s: float) -> RunSession:
     """The session of one network, with as many epochs, or as large a part of the images, as the time allows."""
-    chosen = shared.settings
-    chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"name": milestone.name})})
-    session = replace(shared, settings=chosen)
+    settings = shared.settings
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"name": milestone.name})})
+    session = replace(shared, settings=settings)
     num_images = len(session.loaders["train"].indices)
-    affordable = max(2 * chosen.training.batch_size, int(budget_s / _time_per_image(session, budget_s)))
+    affordable = max(2 * settings.training.batch_size, int(budget_s / _time_per_image(session, budget_s)))
     epochs = max(1, min(MAX_EPOCHS, affordable // num_images))
-    chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
-    return replace(session, settings=chosen).with_parts({"train": affordable // epochs})
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": epochs})})
+    return replace(session, settings=settings).with_parts({"train": affordable // epochs})
 
 
 def _time_per_image(session: RunSession, budget_s: float) -> float:
@@ -193,8 +193,10 @@ def _time_per_image(session: RunSession, budget_s: float) -> float:
                 return spent / images
 
 
-def _write_timeline(folder: Path, results: list[MilestoneResult], data: str, budget_s: float, chosen: Settings) -> None:
-    facts: dict[str, Any] = {"data": data, "budget_s": budget_s, "seed": chosen.seed, "environment": environment()}
+def _write_timeline(
+    folder: Path, results: list[MilestoneResult], data: str, budget_s: float, settings: Settings
+) -> None:
+    facts: dict[str, Any] = {"data": data, "budget_s": budget_s, "seed": settings.seed, "environment": environment()}
     write_json(folder / "timeline.json", {**facts, "results": [asdict(result) for result in results]})
     write_atomically(folder / "timeline.md", timeline_markdown(results))
     save_figure(timeline_figure(results, budget_s), folder / "timeline.png")

@@ -195,9 +195,9 @@ def _numbers_of_row(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _results(run: Run) -> dict[str, float]:
-    found = run.metrics
-    split = found.get("split", "test")
-    return {f"{split}_accuracy": found["accuracy"], f"{split}_macro_f1": found["macro"]["f1"]}
+    metrics = run.metrics
+    split = metrics.get("split", "test")
+    return {f"{split}_accuracy": metrics["accuracy"], f"{split}_macro_f1": metrics["macro"]["f1"]}
 
 
 def _files(run: Run) -> list[Path]:

@@ -118,7 +118,7 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
 
 
 def build_pretrained(
-    chosen: Settings, prepared: Prepared, published: Published, where: torch.device, *, head: HeadKind = "linear"
+    settings: Settings, prepared: Prepared, published: Published, device: torch.device, *, head: HeadKind = "linear"
 ) -> tuple[nn.Module, TransferPlan]:
     """The network with published weights, a fresh head, and frozen as the plan says.
 
@@ -126,14 +126,14 @@ def build_pretrained(
         ModelFileError: the weights are another network's.
 
     """
-    spec, wanted = prepared.spec, chosen.transfer.strategy
-    options = pretrained_options(chosen)
-    if chosen.transfer.strategy == "scratch":
+    spec, wanted = prepared.spec, settings.transfer.strategy
+    options = pretrained_options(settings)
+    if settings.transfer.strategy == "scratch":
         num_published = 1_000  # nothing is loaded; the head is replaced all the same
     else:
         with torch.device("meta"):
             empty = registry.create(
-                chosen.model.name,
+                settings.model.name,
                 num_classes=2,
                 in_channels=spec.channels,
                 input_px=(spec.height_px, spec.width_px),
@@ -141,12 +141,12 @@ def build_pretrained(
             )
         num_published = count_published_classes(empty, published.state)
     model = registry.create(
-        chosen.model.name,
+        settings.model.name,
         num_classes=num_published,
         in_channels=spec.channels,
         input_px=(spec.height_px, spec.width_px),
         **options,
-    ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if wanted != "scratch":
         load_published(model, published.state)
     if wanted == "trials":
@@ -157,7 +157,7 @@ def build_pretrained(
         plan = TransferPlan(strategy, stages, reason, round(likeness, 4), published.source)
     else:
         assert wanted != "none"  # whoever asks for no transfer does not come here
-        plan = TransferPlan(wanted, chosen.transfer.stages, "as set", None, published.source)
+        plan = TransferPlan(wanted, settings.transfer.stages, "as set", None, published.source)
     replace_head(model, len(prepared.images.classes), spec.channels, min(spec.height_px, spec.width_px), head)
     if plan.strategy == "feature-extraction":
         freeze(model.get_submodule("features"))
@@ -171,10 +171,10 @@ def build_pretrained(
     return model, plan
 
 
-def pretrained_options(chosen: Settings) -> dict[str, Any]:
+def pretrained_options(settings: Settings) -> dict[str, Any]:
     """The network's options; its stem is the published one, also for small images, unless the user says otherwise."""
-    options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
-    if "stem" in registry.entry(chosen.model.name).options:
+    options = settings.model.model_dump(exclude_none=True, exclude={"name"})
+    if "stem" in registry.entry(settings.model.name).options:
         options.setdefault("stem", "standard")
     return options
 
@@ -245,7 +245,7 @@ def _has_weights(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def transfer_groups(model: nn.Module, chosen: Settings, steps_per_epoch: int) -> list[ParameterGroup]:
+def transfer_groups(model: nn.Module, settings: Settings, steps_per_epoch: int) -> list[ParameterGroup]:
     """The optimizer's groups: the head at `training.lr`, the backbone lower, and lower still with each stage down.
 
     With `transfer.gradual_epochs` each stage waits longer than the one above it.
@@ -256,16 +256,16 @@ def transfer_groups(model: nn.Module, chosen: Settings, steps_per_epoch: int) ->
     Source: Howard and Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3: discriminative rates, gradual unfreezing.
 
     """
-    if chosen.training.optimizer == "muon":
+    if settings.training.optimizer == "muon":
         raise UsageError("training.optimizer = muon trains from fresh weights; with --pretrained use adamw or sgd")
-    settings = chosen.transfer
-    groups = _with_and_without_decay(model.get_submodule("head"), chosen.training.weight_decay, 1.0, 0)
-    base = settings.backbone_lr / chosen.training.lr
+    transfer = settings.transfer
+    groups = _with_and_without_decay(model.get_submodule("head"), settings.training.weight_decay, 1.0, 0)
+    base = transfer.backbone_lr / settings.training.lr
     for depth, unit in enumerate(reversed(backbone_units(model))):
-        scale = base * settings.layer_decay**depth
-        first_step = depth * settings.gradual_epochs * steps_per_epoch
+        scale = base * transfer.layer_decay**depth
+        first_step = depth * transfer.gradual_epochs * steps_per_epoch
         for layer in unit:
-            groups += _with_and_without_decay(layer, chosen.training.weight_decay, scale, first_step)
+            groups += _with_and_without_decay(layer, settings.training.weight_decay, scale, first_step)
     return groups
 
 
