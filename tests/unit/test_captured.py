@@ -250,7 +250,7 @@ def test_what_cannot_be_captured_is_told():
     state.optimizer = torch.optim.AdamW(state.model.parameters())
     assert choose_captured(state, cuda, wanted=True, say=said.append) is None
     assert said == [
-        "- steps are not captured as a graph: which of MixUp and CutMix a batch gets is drawn by the CPU",
+        "- steps are not captured as a graph: the CPU draws whether a batch gets MixUp or CutMix",
         "- steps are not captured as a graph: the optimizer is AdamW, and only SGD and Muon are captured",
     ]
 

@@ -1,4 +1,4 @@
-"""Every setting as a row: key, default, what it may be, what it means. Read from the schema itself.
+"""Every setting as a row: key, default, range, meaning. Read from the schema itself.
 
 Enters: nothing. Leaves: rows. Called by `catseye settings`, by the completion of `--set` and by the documents.
 """
@@ -27,7 +27,7 @@ class SettingRow:
 
 
 def list_settings(group: str = "") -> list[SettingRow]:
-    """All settings in the order of the schema; those of one table, where it is named.
+    """All settings in the order of the schema, or those of one table.
 
     >>> [row for row in list_settings("training") if row.key == "training.epochs"][0].values
     'whole number, 1 – 100,000'

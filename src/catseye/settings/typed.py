@@ -1,7 +1,6 @@
-"""Values in the spellings that people type: durations, trackers and shapes.
+"""Durations, trackers and shapes, read from what people type.
 
-Enters: text. Leaves: numbers, or an error that says how it is spelt. Called by cli, and by the rooms that compute with
-them.
+Enters: text. Leaves: values, or an error that gives the format. Called by cli and by the rooms that use them.
 """
 
 import re
@@ -15,7 +14,7 @@ def parse_duration(text: str, option: str = "--budget") -> float:
     """Seconds of a duration such as 90s, 10m, 1.5h or plain seconds.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not a duration.
 
     >>> parse_duration("10m")
     600.0
@@ -43,10 +42,10 @@ def say_duration(seconds: float) -> str:
 
 
 def parse_track(text: str) -> tuple[str, str]:
-    """Who else is told of a run, and where: an address for MLflow, a project for Weights & Biases.
+    """A tracker and its place: an address for MLflow, a project for Weights & Biases.
 
     Raises:
-        UsageError: it is none of them.
+        UsageError: there is no such tracker.
 
     >>> parse_track("mlflow:http://127.0.0.1:5000"), parse_track("wandb")
     (('mlflow', 'http://127.0.0.1:5000'), ('wandb', ''))

@@ -1,4 +1,4 @@
-"""The facts that the recipe `auto` decides from: a glance at the images, the machine, the weights at hand.
+"""The facts on which the recipe `auto` decides: a sample of the images, the machine, the available weights.
 
 Enters: a request. Leaves: `Facts`. Called by session.py; auto.py decides. No image is kept and nothing is downloaded.
 """
@@ -21,10 +21,10 @@ from catseye.training.request import RunRequest, asked_for
 def gather_facts(
     request: RunRequest, images: ImageSet, settings: Settings, device: str, num_processes: int = 1
 ) -> Facts:
-    """Look at DATA and at this machine. `device` is torch's name of its kind; the processes share its cores.
+    """Look at DATA and at this machine. `device` is torch's name for its type; the processes share its cores.
 
     Raises:
-        DataError: there is nothing to look at.
+        DataError: there are no images.
 
     """
     held_out = settings.data.test_fraction + settings.data.val_fraction * (1 - settings.data.test_fraction)
@@ -56,7 +56,7 @@ def _weights() -> str:
 
 
 def _why_epochs(own: Mapping[str, Any], num_processes: int) -> str:
-    """What rules trials out: the user says how training is done, or several processes train one network."""
+    """What rules out trials: the user prescribes how to train, or several processes train one network."""
     if num_processes > 1:
         return f"{num_processes} processes train one network"
     setting = search_decides(own)
@@ -64,7 +64,7 @@ def _why_epochs(own: Mapping[str, Any], num_processes: int) -> str:
 
 
 def _why_fresh(own: Mapping[str, Any]) -> str:
-    """What in the user's own settings rules published weights out."""
+    """Which of the user's own settings rules out published weights."""
     model = own.get("model", {})
     if model.get("name"):
         return f"{model['name']} was named and --pretrained was not"
@@ -73,7 +73,7 @@ def _why_fresh(own: Mapping[str, Any]) -> str:
     if own.get("data", {}).get("channels") == 1:
         return "data.channels is 1 and published weights take colour"
     if own.get("distillation", {}).get("teacher"):
-        return "a teacher answers images, not features"
+        return "a teacher needs images, not features"
     if own.get("transfer", {}).get("strategy") == "none":
         return "transfer.strategy is none"
     return ""

@@ -1,7 +1,7 @@
 """The network of a run: fresh or with published weights, frozen or not, on its device.
 
-Enters: a `RunSession`. Leaves: `RunNetwork`, with the loaders that feed it and the groups its parameters are trained
-in. Called by assemble.py. The strategy of transfer learning is chosen in transfer.py.
+Enters: a `RunSession`. Leaves: `RunNetwork`, with the loaders that feed it and its parameter groups. Called by
+assemble.py. The strategy of transfer learning is chosen in transfer.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ from catseye.training.session import RunSession
 from catseye.training.sync_batch_norm import synchronise
 from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
 
-SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: less than every network's program takes
-FIRST_LOOK = 5_000  # images that a network which begins from the data is shown, of 32 px; fewer where they are larger
+SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: small beside the program itself
+FIRST_LOOK = 5_000  # images of 32 px shown to a network that is initialised from data; fewer if they are larger
 
 
 @dataclass(frozen=True)
 class RunNetwork:
-    """What is trained. `model` is the head alone where a frozen backbone was run once; `frozen` is the rest then."""
+    """What is trained. After a frozen backbone was run once, `model` is the head alone and `frozen` the rest."""
 
     model: nn.Module
     groups: Sequence[ParameterGroup]
@@ -42,8 +42,8 @@ class RunNetwork:
     architecture: Architecture
     plan: TransferPlan | None = None
     frozen: dict[str, Tensor] = field(default_factory=dict)
-    features_key: str = ""  # of loaders that give features, what those depend on
-    num_parts: int = 1  # a batch is computed in so many, to stay within the memory allowed
+    features_key: str = ""  # digest of what cached features depend on
+    num_parts: int = 1  # parts in which a batch is computed, to stay within the memory allowed
 
 
 def build_network(session: RunSession) -> RunNetwork:
@@ -84,9 +84,9 @@ def _pretrained(session: RunSession, published: Published) -> RunNetwork:
     if plan.strategy != "feature-extraction":
         return RunNetwork(model, groups, session.loaders, architecture, plan)
     if session.own.augment:
-        raise UsageError("augment= needs images in every epoch, feature extraction has none; say strategy='fine-tune'")
+        raise UsageError("augment= needs images in every epoch, feature extraction has none; use strategy='fine-tune'")
     if settings.distillation.teacher:
-        raise UsageError("distillation.teacher needs images, feature extraction has none; say --strategy fine-tune")
+        raise UsageError("distillation.teacher needs images, feature extraction has none; use --strategy fine-tune")
     loaders = _cache(model, session)
     frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
     key = _features_key(session)
@@ -123,7 +123,7 @@ def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
     loaders = session.prepared.loaders
     before = find_features(session.features_file, _features_key(session)) if session.features_file else None
     if before is not None:
-        session.place.say("- features of the frozen backbone: those the run began with")
+        session.place.say("- features of the frozen backbone: restored from the run folder")
         batch_size, device = settings.training.batch_size, session.place.device
         again = restore(before, loaders, batch_size=batch_size, seed=settings.seed, device=device)
         return {**again, "train": again["train"].share(processes.rank, processes.world_size)}
@@ -138,15 +138,15 @@ def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
     )
     plain_s = cached.plain_epoch_s * settings.training.epochs
     session.place.say(
-        f"- features of the frozen backbone computed once, {cached.seconds_s:.1f} s; at this speed the plain loop "
-        f"would spend {plain_s:.0f} s on them in {settings.training.epochs} epochs"
+        f"- features of the frozen backbone computed once in {cached.seconds_s:.1f} s; computing them in each of "
+        f"{settings.training.epochs} epochs would take {plain_s:.0f} s"
     )
     train = cached.loaders["train"].share(processes.rank, processes.world_size)
     return {**cached.loaders, "train": train}
 
 
 def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
-    """Into how many parts a batch is cut so that a run on a CPU stays within its memory."""
+    """The number of parts of a batch with which a run on a CPU stays within its memory."""
     training, spec, place = session.settings.training, session.prepared.spec, session.place
     batch_size = min(training.batch_size, len(network.loaders["train"].indices))
     per_process = max(1, batch_size // place.processes.world_size)
@@ -159,7 +159,7 @@ def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
     if num_parts > training.accumulate_steps:
         place.say(
             f"- a batch of {per_process} is computed in {num_parts} parts: at {needs.training_bytes / 1e6:,.0f} MB an "
-            f"image it would leave the {training.memory_gb:g} GB that training.memory_gb allows beside the images; the "
+            f"image it would exceed the {training.memory_gb:g} GB of training.memory_gb beside the images; the "
             "updates are the same, batch-norm statistics are those of a part"
         )
     return num_parts

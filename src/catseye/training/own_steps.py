@@ -1,4 +1,4 @@
-"""The caller's augmentation inside a training step: seeded, and held to what it promises.
+"""The caller's augmentation inside a training step: seeded, its result checked.
 
 Enters: a callable of `OwnCode`. Leaves: what step.py calls. Called by step.py.
 """
@@ -13,10 +13,10 @@ from catseye.training.own_code import OwnAugment
 
 
 def seeded_augment(augment: OwnAugment | None, seed: int) -> OwnAugment | None:
-    """The caller's augmentation, drawing from `seed`, so that a resumed run draws the same; its answer is checked.
+    """The caller's augmentation, seeded, so that a resumed run draws the same numbers; its result is checked.
 
     Raises:
-        UsageError: when it is called, and gives another shape, or no floats.
+        UsageError: when called, if it returns another shape, or no floats.
 
     """
     if augment is None:

@@ -1,11 +1,11 @@
-"""One session of training: settings, published weights, images, and what was decided once all of them are known.
+"""A training session: settings, published weights, images, and the decisions once all are known.
 
-Enters: a request, or a run to be continued. Leaves: a `RunSession`. `catseye train`, its --resume, `lr-find` and
-`timeline` all begin here, so that what one of them knows (--data-dir, the other processes) the others know too.
+Enters: a request, or a run to continue. Leaves: a `RunSession`. `catseye train`, its --resume, `lr-find` and `timeline`
+all begin here, so that all of them support the same options (--data-dir, several processes).
 
-    open_session    settings (for `auto`, after a glance at the images) → weights → images → `decide` → session
+    open_session    settings (for `auto`, from a sample of the images) → weights → images → `decide` → session
     reopen_session  the same from a run folder, whose decisions are kept
-    decide          the one place where settings may still change, before anything is built
+    decide          the only place where settings may still change before anything is built
 """
 
 import contextlib
@@ -45,7 +45,7 @@ OLD_HEAD = {"model.6.weight", "model.head.6.weight"}  # its second linear layer,
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a run computes, with whom, and where it speaks; the console of all processes but the first is quiet."""
+    """The device, processes and console of a run; the console of every process but the first is quiet."""
 
     device: torch.device
     console: Console
@@ -57,7 +57,7 @@ class Workplace:
 
 
 def find_workplace(request: RunRequest, *, alone: bool = False) -> Workplace:
-    """The device that was asked for, and the other processes that torchrun started, unless the verb works `alone`."""
+    """The requested device, and the processes that torchrun started, unless the verb works `alone`."""
     processes, device = (ALONE, choose_device(request.device)) if alone else join(request.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -67,7 +67,7 @@ def find_workplace(request: RunRequest, *, alone: bool = False) -> Workplace:
 
 @dataclass(frozen=True)
 class RunSession:
-    """Everything a run is built from. `parts`: of these splits only so many images, drawn from the seed, are used."""
+    """Everything a run is built from. `parts`: splits of which only this many images, drawn from the seed, are used."""
 
     settings: Settings
     prepared: Prepared
@@ -78,7 +78,7 @@ class RunSession:
     parts: Mapping[str, int] = field(default_factory=dict)
     own: OwnCode = field(default_factory=OwnCode)
     head: HeadKind = "linear"  # of transfer learning
-    features_file: Path | None = None  # where a run that goes on may find the features it began with
+    features_file: Path | None = None  # cached features of a run that is continued
 
     @property
     def loaders(self) -> Mapping[str, Loader]:
@@ -92,7 +92,7 @@ class RunSession:
         return "test" if self.prepared.counts["test"] else "val"
 
     def with_parts(self, parts: Mapping[str, int]) -> "RunSession":
-        """The same session on at most so many images of some splits; the others belong to no split any more."""
+        """The same session on at most this many images of some splits; the others leave their split."""
         loaders, splits, drawn = dict(self.prepared.loaders), self.prepared.splits.copy(), dict(self.parts)
         for side, num_images in parts.items():
             whole = loaders[side]
@@ -152,7 +152,7 @@ def open_session(request: RunRequest, settings: Settings, place: Workplace) -> R
 def _decide_way(
     request: RunRequest, images: ImageSet, settings: Settings, place: Workplace
 ) -> tuple[Settings, dict[str, Any]]:
-    """The settings that `auto` takes for these images, and what auto.json says of it. All processes decide alike."""
+    """The settings that `auto` chooses for these images, and the content of auto.json, equal in all processes."""
     facts = gather_facts(request, images, settings, place.device.type, place.processes.per_node)
     facts = Facts(**place.processes.tell(vars(facts)))
     choice = choose_way(facts)
@@ -164,14 +164,14 @@ def _decide_way(
 
 
 def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSession:
-    """The session of an unfinished run, on the images it began with; the request may say where they are now.
+    """The session of an unfinished run, on its original images; the request may say where they are now.
 
     Raises:
-        UsageError: the images have changed. DataError: they are gone, or are others at the new place.
+        UsageError: the images have changed. DataError: they are missing, or the new place holds others.
 
     """
     recorded, settings = run.data, run.settings
-    if "near_copies" not in recorded:  # a run of before 0.2, whose split did not look at them
+    if "near_copies" not in recorded:  # a run from before 0.2, whose split ignored them
         settings = settings.model_copy(update={"data": settings.data.model_copy(update={"near_copies": "ignore"})})
     folder = request.images_dir or (Path(recorded["data_dir"]) if recorded["data_dir"] else None)
     source = locate_data(recorded, request.data, folder, settings.data)
@@ -185,7 +185,7 @@ def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSessio
 
 
 def _decided_before(run: Run) -> Mapping[str, Any] | None:
-    """What `auto` decided when the run began; None where the user did."""
+    """What `auto` decided when the run began; None if the user chose the recipe."""
     path = run.path / "auto.json"
     content = read_json(path) if path.exists() else {}
     return {key: content[key] for key in DECIDED if key in content} or None
@@ -194,14 +194,14 @@ def _decided_before(run: Run) -> Mapping[str, Any] | None:
 def _head_of(run: Run) -> HeadKind:
     """The head that an unfinished run trains; before 0.2 it had two linear layers."""
     for path in run.checkpoints:
-        with contextlib.suppress(ModelFileError):  # load_newest says which are damaged
+        with contextlib.suppress(ModelFileError):  # load_newest reports damaged ones
             names = read_tensors(path, sealed=True)[0]
             return "transfer" if OLD_HEAD & names.keys() else "linear"
     return "linear"
 
 
 def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:
-    """The same session for a second attempt, after the loss of the first one grew without bound."""
+    """The same session for a second attempt, after the first one diverged."""
     training, transfer = session.settings.training, session.settings.transfer
     slower = {
         "training": training.model_copy(update={"lr": training.lr / 10, "vector_lr": training.vector_lr / 10}),
@@ -213,7 +213,7 @@ def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:
 
 @dataclass(frozen=True)
 class Decision:
-    """The settings a run is built with, and a sentence for each that is not as it was asked for."""
+    """The settings a run is built with, and a sentence for each one that was changed."""
 
     settings: Settings
     sentences: tuple[str, ...] = ()
@@ -222,8 +222,8 @@ class Decision:
 def decide(session: RunSession) -> Decision:
     """The settings for these images, on this machine, with these weights; nothing has been built yet.
 
-    A resumed run does not come here: it keeps what was decided. What decides how images are decoded and split (the
-    table `data`, `augment.crop_scale`, `training.batch_size`) has been read already.
+    Not for a resumed run, which keeps its decisions. Settings that affect how images are decoded and split (the table
+    `data`, `augment.crop_scale`, `training.batch_size`) have been used already.
 
     Raises:
         UsageError: an option would do nothing, or nothing is held out.
@@ -249,7 +249,7 @@ def decide(session: RunSession) -> Decision:
 
 
 def _list_images(source: Images, settings: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
-    """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
+    """List DATA and print its classes, so that the first line shows whether it was read as intended."""
     images = open_source(source, data_dir=data_dir, settings=settings.data)
     place.say(name_classes(images.classes))
     if images.corrected is not None:
@@ -258,7 +258,7 @@ def _list_images(source: Images, settings: Settings, place: Workplace, data_dir:
 
 
 def _gather(images: ImageSet, settings: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
-    """Weights and images. What is missing or unknown is told before minutes go into decoding."""
+    """Weights and images. Missing or unknown ones are reported before decoding, which takes minutes."""
     check_sizes(settings, place.processes)
     registry.entry(settings.model.name)
     published = _find_weights(settings, place)
@@ -300,7 +300,7 @@ def _say_what_was_found(prepared: Prepared, place: Workplace) -> None:
 
 
 def _what_changed(source: str, recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
-    """The sentence for images that are not those of data.json any more."""
+    """The error for images that differ from those in data.json."""
     before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
-    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
+    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class differs")
     return f"{source} has changed since the run began ({first}); put it back or start a new run"

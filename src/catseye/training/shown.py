@@ -24,13 +24,13 @@ from catseye.seeds import derive
 
 
 def show_batch(run: StrPath, num_images: int = 16, *, epoch: int = 0, data: Images | None = None) -> Figure:
-    """Some training images of a run, cropped, mirrored and coloured as its settings do it, each with its class.
+    """Some training images of a run, augmented as its settings say, each with its class.
 
-    What is drawn is drawn anew for every `epoch`, from the run's seed. Mixing (mixup, cutmix) and an augmentation of
+    Each `epoch` draws other images and transforms, from the run's seed. Mixing (mixup, cutmix) and an augmentation of
     your own are not shown. `data` is where the run's images are now, if they were moved.
 
     Raises:
-        ModelFileError: it is no run with weights. DataError: the images are gone.
+        ModelFileError: it is not a run with weights. DataError: the images are missing.
 
     """
     opened = open_run(run)
@@ -65,7 +65,7 @@ def show_batch(run: StrPath, num_images: int = 16, *, epoch: int = 0, data: Imag
 
 
 def _shown(x: torch.Tensor, spec: Preprocessing) -> list[Pixels]:
-    """Normalised tensors as pixels again.
+    """Normalised tensors converted back to pixels.
 
     Shape: (N, C, H, W) float -> N of (H, W, C) uint8.
     """

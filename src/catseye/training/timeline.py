@@ -1,4 +1,4 @@
-"""`catseye timeline`: the history of CNNs measured, not quoted: seven networks, the same images, the same time.
+"""`catseye timeline`: the history of CNNs, measured: seven networks, the same images, the same time.
 
 Enters: DATA and a budget per network. Leaves: timeline.json, timeline.md, timeline.png and a run folder each.
 Called by cli. The published figures beside the measured ones come from models/milestones.py.
@@ -31,9 +31,9 @@ from catseye.training.step import train_step
 from catseye.training.train import train_to_the_end
 
 MAX_EPOCHS = 200
-MAX_TEST = 2_000  # held-out images for the slow ones too
+MAX_TEST = 2_000  # held-out images at most, so that slow networks finish too
 WARMUP_STEPS = 2
-TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough that the first steps' slowness does not count
+TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough to make slow first steps negligible
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def run_timeline(
 ) -> tuple[Path, list[MilestoneResult]]:
     """Train each milestone for `budget_s` seconds on the same images; returns the folder and the results.
 
-    The time is turned into steps beforehand, from a few timed ones, so the schedule ends where the budget
-    ends. Where it does not buy one epoch, a random part of the training images is used. The options are those of
+    The number of steps is computed beforehand from a few timed ones, so the schedule ends with the budget.
+    If that is less than an epoch, a random part of the training images is used. The options are those of
     `catseye.train`: `overrides`, `seed`, `out`, `device`, `data_dir`, `console`.
 
     Raises:
@@ -164,7 +164,7 @@ def _measure(
 
 
 def _affordable(milestone: Milestone, shared: RunSession, budget_s: float) -> RunSession:
-    """The session of one network, with as many epochs, or as large a part of the images, as the time allows."""
+    """The session of one network, with the epochs, or the part of the images, that the time allows."""
     settings = shared.settings
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"name": milestone.name})})
     session = replace(shared, settings=settings)
@@ -176,7 +176,7 @@ def _affordable(milestone: Milestone, shared: RunSession, budget_s: float) -> Ru
 
 
 def _time_per_image(session: RunSession, budget_s: float) -> float:
-    """Seconds of training per image, from a few real steps of a network that is then thrown away."""
+    """Seconds of training per image, from a few real steps of a network that is then discarded."""
     built = assemble(session)
     built.state.model.train()
     begun, images, number = time.perf_counter(), 0, 0
