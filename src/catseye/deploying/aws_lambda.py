@@ -1,7 +1,7 @@
 """The model as an AWS Lambda function: a folder that builds its own zip or container image, with the stacks for both.
 
 Enters: a model file. Leaves: the files by name. Called by cli (`catseye deploy lambda`). catseye is on no package
-index, so the few modules that the function needs are copied beside it.
+index, so the few modules that the function needs are copied too.
 """
 
 import ast
@@ -14,7 +14,7 @@ from catseye.deploying.rendering import DeployedModel, Written, render_template,
 from catseye.errors import UsageError
 from catseye.runtimes.formats import MODEL_FORMATS
 
-# Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is older than what the wheels of onnxruntime need.
+# Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is too old for the wheels of onnxruntime.
 PYTHONS = ("3.12", "3.13", "3.14")
 START = "catseye.serving.aws_lambda"
 SOURCE = Path(catseye.__file__).parent
@@ -40,7 +40,7 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
     """Everything of the folder, by name.
 
     Raises:
-        UsageError: Lambda has no such Python, or none that runs this.
+        UsageError: Lambda has no such Python, or it cannot run this.
 
     """
     if python not in PYTHONS:
@@ -65,9 +65,9 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
 
 
 def needed_modules(start: str = START) -> list[Path]:
-    """The files of this package that a module imports, and those that they import, in order of name.
+    """The files of this package that a module imports, directly or indirectly, sorted by name.
 
-    What is imported by name only, as in `catseye.load`, is not among them, but for the reader of the function's file.
+    Lazy imports by name, as in `catseye.load`, are not found; the reader of ONNX files is added.
     """
     paths: set[Path] = set()
     waiting = [start, MODEL_FORMATS[".onnx"].module]
@@ -88,7 +88,7 @@ def needed_modules(start: str = START) -> list[Path]:
 
 
 def _at_run_time(path: Path) -> ast.Module:
-    """A module without what only a type checker reads."""
+    """A module without the blocks for type checkers."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [
         node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
@@ -103,7 +103,7 @@ def _stack(model: DeployedModel, facts: dict[str, object], *, as_image: bool) ->
         facts
         | {
             "as_image": as_image,
-            # Quoted, because a model file may come from a stranger.
+            # Quoted, because the model file may come from a stranger.
             "description": json.dumps(f"{manifest.architecture.name[:100]}; catseye {catseye.__version__}"),
             "version": model.sha256[:12],
             "num_classes": len(manifest.classes),

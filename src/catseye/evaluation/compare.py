@@ -1,4 +1,4 @@
-"""`catseye compare RUN RUN …`: runs asked about the same images, side by side, and what of it is noise.
+"""`catseye compare RUN RUN …`: runs measured on the same images, side by side, and which differences are noise.
 
 Enters: runs, or exported files with DATA. Leaves: `RunComparison`. Called by cli.
 """
@@ -37,7 +37,7 @@ MAX_DISAGREEMENTS = 12
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One model on the common images. Shares 0 to 1; `group` numbers runs that differ in their seed alone."""
+    """One model on the common images. Shares 0 to 1; `group` is shared by runs that differ only in their seed."""
 
     name: str
     network: str
@@ -51,7 +51,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Pair:
-    """The first model against another: images that one of them alone has right, p after Holm, and the verdict."""
+    """The first model against another: images that only one of them has right, p after Holm, and the verdict."""
 
     other: str
     difference: float
@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that differ in their seed alone: mean accuracy and its standard deviation."""
+    """Runs that differ only in their seed: mean accuracy and its standard deviation."""
 
     names: tuple[str, ...]
     mean: float
@@ -81,7 +81,9 @@ class RunComparison:
     groups: tuple[RunGroup, ...]
     notes: tuple[str, ...]
     corrections: tuple[CorrectionsWorth, ...] = ()
-    disagreements: AnsweredImages | None = field(default=None, repr=False)  # images that not all models have right
+    disagreements: AnsweredImages | None = field(
+        default=None, repr=False
+    )  # images that some models have right and others wrong
 
     def _repr_html_(self) -> str:
         rows = [
@@ -127,10 +129,10 @@ def compare(
     device: str = "auto",
     data_dir: StrPath | None = None,
 ) -> RunComparison:
-    """Ask two or more models about the same held-out images.
+    """Measure two or more models on the same held-out images.
 
-    Without `data`: the images that none of the runs was trained or chosen on. Their splits differ where their seeds
-    do, so these may be fewer than each run's own.
+    Without `data`: the images that no run was trained or selected on. Splits differ with the seed, so these may be
+    fewer than each run's own.
 
     Raises:
         UsageError: fewer than two models, other classes, other data, or no image in common.
@@ -138,7 +140,7 @@ def compare(
     """
     models = [path_of(model) for model in models]
     if len(models) < 2:
-        raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
+        raise UsageError(f"compare takes two models or more; got {len(models)}: catseye compare RUN RUN …")
     if len(set(models)) < len(models):
         raise UsageError("compare was given the same model twice")
     measurements = [
@@ -151,13 +153,15 @@ def compare(
         same = other.images.classes == reference.images.classes
         # Corrections may merge classes, make new ones and leave others without images.
         if not same and (decisions_of(reference.model.path) is None or (column < 0).all()):
-            raise UsageError(f"{other.model.path} knows other classes than {first.model.path}; compare equal tasks")
+            raise UsageError(
+                f"{other.model.path} has other classes than {first.model.path}; compare models of the same classes"
+            )
         hashes = {data_without_corrections(measurement.model.path) for measurement in (first, other)}
         if data is None and len(hashes) > 1:
-            raise UsageError(f"{other.model.path} was trained on other data; name the images: --data DATA")
+            raise UsageError(f"{other.model.path} was trained on other data; give the images: --data DATA")
     names = sorted(set.intersection(*(set(measurement.names) for measurement in measurements)))
     if not names:
-        raise UsageError("the runs hold out no image in common; name images that are new to all: --data DATA")
+        raise UsageError("the runs have no held-out image in common; give images that are new to all: --data DATA")
     answers, labels = _aligned(measurements, names, columns, reference)
     notes = (
         []
@@ -230,14 +234,14 @@ def _comparison_row(
 
 
 def _group(measurements: list[MeasuredModel]) -> list[int]:
-    """Equal numbers for runs with equal settings but for the seed."""
+    """Equal numbers for runs whose settings differ only in the seed."""
     seen: list[Any] = []
     numbers = []
     for measurement in measurements:
         settings = open_run(measurement.model.path).settings if measurement.model.path.is_dir() else None
         key: Any = str(measurement.model.path)
         if settings:
-            plain = settings.data.model_copy(update={"corrections": ""})  # the name of a file says nothing of its rows
+            plain = settings.data.model_copy(update={"corrections": ""})  # a file's name says nothing about its rows
             decided = decisions_of(measurement.model.path)
             key = settings.model_copy(update={"seed": 0, "data": plain}), decided and decided[1]
         if key not in seen:
@@ -272,14 +276,16 @@ def _pairs(
 
 
 def _verdict(difference: float, p: float, same_settings: bool, spread: float | None) -> str:
-    """McNemar judges the images, the spread of seeds judges the training; a difference has to pass both."""
+    """McNemar's test covers chance in the images, the spread of seeds that in training; a difference must pass both."""
     points = f"{abs(difference) * 100:.2f} points"
     if p >= ALPHA:
-        return f"noise: {points} are what chance does with so many images (p = {p:.2g})"
+        return f"noise: {points} are within chance for this many images (p = {p:.2g})"
     if same_settings:
-        return f"noise: {points} between seeds of the same settings, though these two networks do differ (p = {p:.2g})"
+        return (
+            f"noise: {points} between seeds of the same settings, although these two networks do differ (p = {p:.2g})"
+        )
     if spread is not None and abs(difference) < 2 * spread:
-        return f"noise: {points} are less than twice what another seed changes (sd {spread * 100:.2f} points)"
+        return f"noise: {points} are less than twice the spread between seeds (sd {spread * 100:.2f} points)"
     better = "better" if difference > 0 else "worse"
     sure = "" if spread is not None else "; one seed each, so another seed may change it"
     return f"real: {points} {better} (p = {p:.2g}{sure})"

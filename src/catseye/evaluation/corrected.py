@@ -1,6 +1,6 @@
-"""Runs that were trained with and without corrections, judged on the same corrected images.
+"""Runs trained with and without corrections, measured on the same corrected images.
 
-Enters: what each run recorded of its data, and its answers. Leaves: labels as people corrected them, answers in the
+Enters: each run's data.json, and its answers. Leaves: labels as people corrected them, answers in the
 same classes, and a sentence that says what the corrections changed. Called by compare.py.
 """
 
@@ -43,7 +43,7 @@ class CorrectionsWorth:
 
 
 def data_without_corrections(path: Path) -> str:
-    """The fingerprint of a run's DATA as it was given, whatever corrections were applied; empty for a file."""
+    """The fingerprint of a run's DATA before any corrections; empty for a file."""
     if not path.is_dir():
         return ""
     recorded = open_run(path).data
@@ -60,7 +60,7 @@ def decisions_of(path: Path) -> tuple[int, Standing] | None:
 
 
 def latest_corrected(measurements: Sequence[MeasuredModel]) -> int:
-    """The number of the run with most decisions: its labels are the ones that all are held to."""
+    """The number of the run with most decisions, whose labels are used for all."""
     sizes = [(decisions_of(measurement.model.path) or (0, None))[0] for measurement in measurements]
     return int(np.argmax(sizes))
 
@@ -76,7 +76,7 @@ def in_classes_of(measurement: MeasuredModel, reference: MeasuredModel) -> NDArr
 def worth_of_corrections(
     measurements: Sequence[MeasuredModel], right: Sequence[NDArray[np.bool_]], common: int
 ) -> list[CorrectionsWorth]:
-    """One result for each neighbouring pair of which the second run has decisions that the first one has not."""
+    """One result for each neighbouring pair of runs whose second one has decisions that the first has not."""
     results: list[CorrectionsWorth] = []
     for old, new in zip(range(len(measurements) - 1), range(1, len(measurements)), strict=True):
         before, after = decisions_of(measurements[old].model.path), decisions_of(measurements[new].model.path)

@@ -1,4 +1,4 @@
-"""How a model bears images that are worse than those it was tested on: five corruptions at five strengths.
+"""Accuracy on images worse than those of the test: five corruptions at five strengths.
 
 Enters: what was measured on clean images. Leaves: `Corruptions`. Corruptions act on the decoded image of the
 network's input size, so that a strength means the same for every source. Called by `evaluate.py`.
@@ -21,7 +21,7 @@ from catseye.evaluation.measure import MeasuredModel, collect_outputs
 from catseye.preprocess import Pixels, preprocess
 from catseye.seeds import derive
 
-MAX_IMAGES = 2000  # 25 passes over more would take minutes and move the shares by less than their interval
+MAX_IMAGES = 2000  # with more, 25 passes take minutes, and change the shares by less than their interval
 Corrupt = Callable[[Pixels, int, np.random.Generator], Pixels]
 
 
@@ -83,7 +83,7 @@ CORRUPTIONS: dict[str, Corrupt] = {
 
 
 def measure_corruptions(measured: MeasuredModel) -> Corruptions:
-    """Accuracy on at most 2,000 of the same images, clean and corrupted; the draws hang on the image alone."""
+    """Accuracy on at most 2,000 of the same images, clean and corrupted; the random draws depend only on the image."""
     outputs, images, device = measured.outputs, measured.images, torch.device(measured.model.device)
     rows = np.sort(np.random.default_rng(0).permutation(len(outputs.labels))[:MAX_IMAGES])
     clean, kept = [], []
@@ -93,7 +93,7 @@ def measure_corruptions(measured: MeasuredModel) -> Corruptions:
             clean.append(preprocess(source, measured.model.manifest.preprocessing))
             kept.append(row)
         except ImageError:
-            continue  # it was readable a moment ago; it counts for none of the passes
+            continue  # no longer readable; it counts in none of the passes
     labels = outputs.labels[kept]
     results: dict[str, list[float]] = {}
     for name, corrupt in CORRUPTIONS.items():

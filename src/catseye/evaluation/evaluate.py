@@ -32,13 +32,13 @@ MAX_CLASSES = 200  # rows of the table that a notebook shows
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result, where it was written (if anywhere), the sentences that belong to it, the answer to every image."""
+    """The result, the folder it was written to (if any), its notes, the answer to every image."""
 
     metrics: Metrics
     out: Path | None
     notes: list[str]
     corruptions: Corruptions | None = None
-    trained_on: int = 0  # images of the score that are known to have trained the model
+    trained_on: int = 0  # images in the score that are known to have trained the model
     neighbours: NeighbourScore | None = None
     answered: Answered | None = field(default=None, repr=False)
 
@@ -62,7 +62,7 @@ class Evaluation:
         return confusion_figure(self.metrics)
 
     def mistakes(self, num: int = 20) -> AnsweredImages:
-        """The wrong answers, the surest first, at most `num` of them; a notebook shows the images."""
+        """The wrong answers, most confident first, at most `num` of them; a notebook shows the images."""
         return self._answers.mistakes(num)
 
     def show_mistakes(self, num: int = 20) -> Figure:
@@ -104,10 +104,10 @@ def evaluate(
     """Measure a run folder, a model.safetensors or an exported file of any format on held-out images.
 
     Without `data`, a run is measured on its own held-out images: exactly those that did not train
-    it. With `data`, on the test split of that, else its validation split, else all of it; where
-    `data` holds the run's own images (moved, say), on those that did not train it. Writes metrics.json,
-    report.html and confusion.png to `out`; a run's own folder is the default where it is measured on its own images.
-    `corrupt` measures it under noise, blur, JPEG, brightness and rotation too, into corruptions.json and .png.
+    it. With `data`, on its test split, else its validation split, else all of it; if `data` holds the run's own
+    images (perhaps moved), on those that did not train it. Writes metrics.json,
+    report.html and confusion.png to `out`; by default to the run's folder if it is measured on its own images.
+    `corrupt` also measures it under noise, blur, JPEG, brightness and rotation, into corruptions.json and .png.
 
     Raises:
         ModelFileError: the model cannot be used. DataError: the images cannot be used.

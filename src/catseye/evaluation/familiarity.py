@@ -1,10 +1,10 @@
-"""When is an image none of what a network knows? Fitted on pooled features of training images, out of fold.
+"""When is an image unlike all that a network knows? Fitted on pooled features of training images, out of fold.
 
-Enters: features (N, F) and labels. Leaves: spread, class means and the threshold that at most a few of the own images
-fall below. NumPy only. Called by training when a run ends, and by `calibrate`.
+Enters: features (N, F) and labels. Leaves: spread, class means and a threshold below which only a few of the run's own
+images fall. NumPy only. Called by training when a run ends, and by `calibrate`.
 
-Why features: a network is sure of its classes far away from them too (Hein et al. 2019), so its probabilities do not
-tell strangers apart; what the layers before the head answer does.
+Why features: a network is confident even far away from its classes (Hein et al. 2019), so probabilities do not reveal
+foreign images; the features before the head do.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Features = NDArray[np.floating]
-REFUSED = 0.03  # of the own images; the target is 0.05, and a threshold from few images is off by a point or two
+REFUSED = 0.03  # of the run's own images; the target is 0.05, and a threshold from few images is off by a point or two
 NUM_FOLDS = 10
 NUM_UNSEEN = 10
-PRIOR_IMAGES = 30  # the spread of each feature begins as that of all features, worth so many images
+PRIOR_IMAGES = 30  # weight of the prior: the spread of all features, as if seen in this many images
 
 
 @dataclass(frozen=True)
 class FamiliarityFit:
-    """`scale` (F,), `centres` (K, F) unit vectors, and the cosine below which an image is a stranger."""
+    """`scale` (F,), `centres` (K, F) unit vectors, and the cosine below which an image is foreign."""
 
     scale: NDArray[np.float32]
     centres: NDArray[np.float32]
@@ -31,10 +31,10 @@ class FamiliarityFit:
 def fit_familiarity(
     features: Features, labels: NDArray[np.int64], num_classes: int, *, unseen: Features | None = None
 ) -> FamiliarityFit | None:
-    """Class means and a threshold, chosen on images that took no part in the means they are held against.
+    """Class means and a threshold, chosen on images that took no part in the means they are compared with.
 
-    `unseen` are images that the network was not trained on: where they lie further off than those it was trained on,
-    they decide. None where a class has no image, or where there are fewer than four images in all.
+    `unseen` are images that the network was not trained on: if they lie further away than training images, they set
+    the threshold. None if a class has no image, or there are fewer than four images in all.
 
     Shape: (N, F), (N,), unseen (M, F).
     Source: the cosine to class means is the nearest-class-mean rule of Mensink et al. 2013, with cosines as in Gidaris
@@ -67,7 +67,7 @@ def cosines(features: Features, scale: Features, centres: Features) -> NDArray[n
 def _means(
     features: NDArray[np.float64], labels: NDArray[np.int64], num_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Spread and class means. A class that this fold left out has no mean: its row is zero, which is near nothing."""
+    """Spread and class means. A class without images in this fold has a zero row, which is close to nothing."""
     num, variance = len(features), features.var(0)
     typical = float(variance.mean()) or 1.0
     scale = np.sqrt((num * variance + PRIOR_IMAGES * typical) / (num + PRIOR_IMAGES))
@@ -78,8 +78,8 @@ def _means(
 
 
 def _threshold(similarities: NDArray[np.float64]) -> float:
-    """Below the lowest 3 % of the own images; where those are less than one image, as far below the lowest again as a
-    fifth of its distance to the middle.
+    """The 3 % quantile of the run's own images. If 3 % are less than one image: below the lowest, by a fifth of its
+    distance to the median.
     """
     ranked = np.sort(similarities)
     place = int(REFUSED * len(ranked))

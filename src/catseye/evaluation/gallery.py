@@ -1,7 +1,7 @@
-"""The images that a report shows: which ones, small, with probabilities and class activation maps.
+"""The images in a report: their choice, thumbnails, probabilities and class activation maps.
 
-Enters: what was measured. Leaves: `Gallery`, plain data that the page's script draws. The whole stays within a budget,
-whatever the number of images. Called by `report.py`.
+Enters: what was measured. Leaves: `Gallery`, plain data that the page's script draws. The total size stays
+within a budget, whatever the number of images. Called by `report.py`.
 """
 
 import base64
@@ -33,7 +33,7 @@ THUMBNAIL_PX = 96
 class Gallery:
     """`items` are images: n name, t true class, p predicted class, q best classes, i image, h map.
 
-    `cells` leads from "true,predicted" to items; `heat_size` is (h, w) of the maps, or None without any.
+    `cells` maps "true,predicted" to items; `heat_size` is (h, w) of the maps, or None without any.
     """
 
     items: list[dict[str, Any]]
@@ -120,7 +120,7 @@ def _add_images(
                 measured.images.read(int(measured.outputs.indices[row])), measured.model.manifest.preprocessing
             )
         except ImageError:
-            continue  # it was readable a moment ago; its text stays
+            continue  # no longer readable; its text stays
         item["i"] = thumbnail(image)
         spent += len(item["i"])
         shown.append(item)
@@ -141,7 +141,7 @@ def _add_maps(measured: MeasuredModel, shown: list[dict[str, Any]], pixels: list
         maps = grad_cam(measured.model.network, x, target)  # type: ignore[arg-type]
         size = (maps.shape[1], maps.shape[2])
         if size[0] * size[1] < 2:
-            return None  # a single value shows no place
+            return None  # a single value shows no position
         values = (scale(maps) * 255).round().to(torch.uint8).cpu().numpy()
         for item, heat in zip(shown[start : start + 64], values, strict=True):
             item["h"] = base64.b64encode(heat.tobytes()).decode()

@@ -42,7 +42,7 @@ class Metrics:
     num_images: int
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types; a class that never occurs has null where 0/0 would stand."""
+        """As plain JSON types; null stands for 0/0, in a class that never occurs."""
         return {
             "num_images": self.num_images,
             "accuracy": self.accuracy,

@@ -1,6 +1,6 @@
 """The charts of report.html, one function each.
 
-Enters: what was measured. Leaves: SVG as text that needs no more escaping. Called by `report.py`.
+Enters: what was measured. Leaves: SVG as text, already escaped. Called by `report.py`.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def reliability_chart(logits: NDArray[np.float32], labels: NDArray[np.int64], te
 
 
 def confidence_chart(probabilities: NDArray[np.float64]) -> Markup:
-    """How many images get which largest probability."""
+    """Histogram of the largest probability."""
     counts, _ = np.histogram(probabilities.max(1), bins=20, range=(0, 1))
     shares = counts / len(probabilities)
     y = axis_of("share of images", shares, percent=True, from_zero=True)
@@ -45,7 +45,7 @@ def risk_chart(probabilities: NDArray[np.float64], labels: NDArray[np.int64], th
     x, y = thin((coverage, risk), 160)
     answered = Axis("share answered", percent=True)
     mark = None if threshold is None else float((confidence >= threshold).mean())
-    # Among the few surest answers one error is a high share: they do not set the scale.
+    # Among a few most confident answers one error is a high share: they do not set the scale.
     above = axis_of("errors among them", risk[coverage >= 0.05], percent=True, from_zero=True)
     return line_chart("Risk against coverage", [Line("risk", x.tolist(), y.tolist())], answered, above, mark_x=mark)
 

@@ -62,8 +62,8 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
       per GPU; `max_restarts`: how often they may restart from the checkpoint.
     - `track`: "tensorboard", "mlflow", "mlflow:URI" or "wandb" records the run too; nothing is uploaded by default.
       `tensorboard=True` is short for the first. `console`: where lines are printed, by default standard error.
-      `progress=None` is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command began, for the
-      line that says how long it took.
+      `progress=None` is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command
+      began, for the line that says how long it took.
 
     Started by torchrun, all processes train one network together, and the first one writes the run folder.
 
