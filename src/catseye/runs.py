@@ -1,14 +1,14 @@
-"""The run folder: where a training run lives, and the way from it back to a model.
+"""The run folder: the files of a training run, and loading a model from it.
 
-    settings.toml     every setting          data.json         which image was on which side
+    settings.toml     every setting          data.json         the split of every image
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
-    curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
-    threads.json      torch's threads, where there was a choice
+    curves.png, confusion.png               corrections.csv   decisions about labels, if any
+    threads.json      torch's threads, if there was a choice
 
 and checkpoint.safetensors, checkpoint.previous.safetensors, features*.safetensors while training is unfinished. Every
-file is written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
-weights carries a sha256 over them, so a bit that the disk changed is found.
+file is written beside its place, synced and renamed, so a reader never sees part of one (files.py); files with
+weights contain a sha256 over them, so a bit changed on disk is detected.
 Called by training, evaluation and cli.
 """
 
@@ -53,17 +53,17 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.safetensors"
 HUB_CONFIG = "config.json"  # beside it in a folder for the Hugging Face Hub
 CHECKPOINT_FILE = "checkpoint.safetensors"
-OWN_CODE = "own_code.json"  # import paths of what the caller brought as code
+OWN_CODE = "own_code.json"  # import paths of the caller's code
 CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
 FEATURES_FILE = "features.safetensors"
-MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
+MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8 MB, and JSON in JSON is longer
 _SEAL = "sha256"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. It stands for its path wherever a model is asked for."""
+    """A run folder. It can be passed wherever the path of a model is expected."""
 
     path: Path
 
@@ -78,17 +78,17 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """The saved states of an unfinished run that are there, the newest first."""
+        """The existing checkpoints of an unfinished run, newest first."""
         return [path for name in (CHECKPOINT_FILE, PREVIOUS_FILE) if (path := self.path / name).exists()]
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end: environment.json is the last file it writes."""
+        """Whether the run is finished: environment.json is the last file it writes."""
         return (self.path / "environment.json").exists() and not self.checkpoints
 
     @property
     def settings(self) -> Settings:
-        """Everything that decided what the run computed; its corrections are those that the run has kept."""
+        """Everything that decided what the run computed, with the corrections file that the run has kept."""
         settings = read_settings(self.path / "settings.toml")
         if settings.data.corrections:
             kept = settings.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
@@ -125,7 +125,7 @@ class Run:
     def model(self) -> nn.Module:
         """The network with the run's weights, on the CPU, in evaluation mode: (N, C, H, W) float -> (N, K) logits.
 
-        It takes what `catseye.preprocess` makes, as floats, normalised by `classifier.manifest.preprocessing`.
+        Its input is the output of `catseye.preprocess` as floats, normalised by `classifier.manifest.preprocessing`.
 
         Raises:
             ModelFileError: there are no weights yet, or they are damaged.
@@ -135,7 +135,7 @@ class Run:
 
     @cached_property
     def classifier(self) -> "Classifier":
-        """The model, ready to be asked about images: `run.classifier.predict("cat.jpg")`."""
+        """The model, ready to classify images: `run.classifier.predict("cat.jpg")`."""
         import catseye
 
         return catseye.load(self)
@@ -160,10 +160,10 @@ class Run:
 
 
 def open_run(path: StrPath) -> Run:
-    """An existing run folder; what `catseye.train` returned will do too.
+    """An existing run folder, given as a path or as the result of `catseye.train`.
 
     Raises:
-        ModelFileError: it is none.
+        ModelFileError: it is not a run folder.
 
     """
     run = Run(path_of(path))
@@ -173,7 +173,7 @@ def open_run(path: StrPath) -> Run:
 
 
 def create_run(out: StrPath | None, name: str) -> Run:
-    """A new run folder: `out`, or runs/DATE-NAME with a number added where that is taken.
+    """A new run folder: `out`, or runs/DATE-NAME, with a number added if that exists.
 
     Raises:
         UsageError: `out` is not empty, or cannot be made.
@@ -201,7 +201,7 @@ def create_run(out: StrPath | None, name: str) -> Run:
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Hold the run folder against a second trainer; what a killed one had half written is removed.
+    """Lock the run folder against a second trainer; unfinished files of a killed one are removed.
 
     Raises:
         UsageError: another process holds it.
@@ -225,7 +225,7 @@ def locked(run: Run) -> Iterator[None]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write indented JSON; NaN is refused, because JSON has none."""
+    """Write indented JSON; NaN is an error, because JSON has none."""
     write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -248,7 +248,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, previous: Path | None = None
 ) -> None:
-    """One safetensors file with a sha256 over all it holds, written atomically; `previous` keeps the old one."""
+    """Write a safetensors file with a sha256 over its content, atomically; `previous` keeps the old one."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = render_tensors(plain, {**metadata, _SEAL: _seal(plain, metadata)})
     write_atomically(path, content, previous=previous)
@@ -257,7 +257,7 @@ def write_tensors(
 def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; nothing in it is ever executed.
 
-    A sha256 in it has to be right; with `sealed` there has to be one.
+    A sha256 in it must match; with `sealed` there must be one.
 
     Raises:
         ModelFileError: it is missing, damaged or of another format.
@@ -267,7 +267,7 @@ def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
 
 
 def _content_of(path: Path) -> bytes:
-    """Once: what is checked is what is used and what is hashed."""
+    """Read once, so that the same bytes are checked, used and hashed."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -284,18 +284,18 @@ def _tensors_of(content: bytes, path: Path, *, sealed: bool = False) -> tuple[di
         raise ModelFileError(f"{path} is no valid safetensors file (its header is not what it should be)") from None
     seal = metadata.pop(_SEAL, None)
     if (seal is not None or sealed) and seal != _seal(tensors, metadata):
-        raise ModelFileError(f"{path} is damaged: its content is not what its sha256 was taken of; use another copy")
+        raise ModelFileError(f"{path} is damaged: its content does not match its sha256; use another copy")
     return tensors, metadata
 
 
 def _check_header(content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file whose header names everything once and gives every byte to one tensor.
+    """The metadata of a safetensors file whose header has unique names and assigns every byte to one tensor.
 
-    Two readers could see two models in any other file; the safetensors library takes the last of equal names.
+    Two readers could see different models in any other file; the safetensors library takes the last of equal names.
     """
     size = int.from_bytes(content[:8], "little")
     if not 2 <= size <= min(MAX_HEADER_BYTES, len(content) - 8):
-        raise ValueError(f"a header has 2 to {MAX_HEADER_BYTES:,} bytes and lies in the file; got {size:,}")
+        raise ValueError(f"a header has 2 to {MAX_HEADER_BYTES:,} bytes inside the file; got {size:,}")
     header = json.loads(content[8 : 8 + size], object_pairs_hook=_named_once)
     metadata: dict[str, str] = dict(header.pop("__metadata__", None) or {})
     place = 0
@@ -317,7 +317,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """A sha256 over metadata, names, types, shapes and bytes, whatever order the file has them in."""
+    """A sha256 over metadata, names, types, shapes and bytes, whatever their order in the file."""
     digest = sha256(json.dumps(sorted(metadata.items())).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -342,7 +342,7 @@ def load_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest
 
 
 def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
-    """As `load_model`, with the sha256 and the size of the very bytes that the network was built from."""
+    """As `load_model`, with the sha256 and size of the bytes from which the network was built."""
     file = path = path_of(path)
     if file.is_dir() and (file / HUB_CONFIG).exists() and (file / MODEL_FILE).exists():
         file = file / MODEL_FILE  # a folder for the Hub
@@ -356,7 +356,7 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
     del content
     manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
     try:
-        # First without memory: a file that names a network of 30 GB must not be able to ask for them.
+        # First without memory: a file that names a network of 30 GB must not allocate it.
         with torch.device("meta"):
             fresh = _build_network(manifest, tensors)
         tensors = _under_own_names(tensors, fresh)
@@ -366,7 +366,7 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
         model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
     except (UsageError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        # A network's options are a stranger's words: infinity as a width, a text as a depth.
+        # A network's options may be anything: infinity as a width, a text as a depth.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
@@ -391,7 +391,7 @@ def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Modu
 
 
 def _under_own_names(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A file for the Hub has the names of the library that the network is from."""
+    """Rename the tensors of a file for the Hub, which has the names of the network's library."""
     names = names_in_library(model) if hasattr(model, "published_names") else {}
     if set(names.values()) != tensors.keys():
         return dict(tensors)

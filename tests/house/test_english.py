@@ -21,6 +21,19 @@ IDIOMS = {
     "answer may stand": "no answer is rejected",
     "give another folder": "choose a different folder",
     "pages to touch": "interactive pages",
+    "begun anew": "restarted",
+    "anything was begun": "any work began",
+    "whole or not there": "complete or absent",
+    "hears of it": "is reported to it",
+    "hears no more": "gets no more",
+    "an own image": "an image of the run",
+    "numbers any more": "contain NaN",
+    "nobody knows": "unknown",
+    "catseye to work elsewhere": "run catseye on other platforms",
+    "whose likes": "the image to search with",
+    "said in its row": "gets a row with its error",
+    "mean what they say": "calibrated",
+    "images sent to do harm": "malicious images",
 }
 # In front of a count that a program puts in, only counting.py makes a noun of one or several.
 COUNTED = re.compile(r"\{(?:len|num|count)[^{}]*\} (?:images|classes|files|labels|pairs)\b")

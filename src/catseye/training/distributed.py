@@ -37,7 +37,7 @@ LOST_S = 6.0  # a connection is lost because another process ended: its message 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together; `per_node` of them share a machine."""
+    """The place of this process among those that train together; `per_node` of them share a machine."""
 
     rank: int = 0
     world_size: int = 1
