@@ -186,10 +186,14 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
     from timm.data import create_transform, resolve_model_data_config
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
+    from PIL import ImageOps
     from torch.utils.data import DataLoader, Dataset
 
     from catseye.models.pretrained import find_published
 
+    # Pillow 13 refuses to keep 0 bits, which timm's augmentation asks for at times.
+    posterize = ImageOps.posterize
+    ImageOps.posterize = lambda image, bits: posterize(image, max(1, bits))
     torch.manual_seed(seed)
     files, labels, classes = listed(data, "train")
     model = timm.create_model(BACKBONE, num_classes=len(classes))
