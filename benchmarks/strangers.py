@@ -183,10 +183,10 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
     """
     import timm
     import torch
+    from PIL import ImageOps
     from timm.data import create_transform, resolve_model_data_config
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
-    from PIL import ImageOps
     from torch.utils.data import DataLoader, Dataset
 
     from catseye.models.pretrained import find_published
