@@ -311,7 +311,7 @@ def torch_save(content: object) -> bytes:
 @pytest.mark.parametrize("size", [2**64 - 1, 2**63, 2**40, 101_000_000])
 def test_a_header_that_claims_to_be_huge_is_refused(size, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(size.to_bytes(8, "little") + b"{}" + bytes(100))
-    with pytest.raises(ModelFileError, match=f"a header has 2 to 32,000,000 bytes and lies in the file; got {size:,}"):
+    with pytest.raises(ModelFileError, match=f"a header has 2 to 32,000,000 bytes inside the file; got {size:,}"):
         load_model(tmp_path / "m.safetensors", CPU)
 
 
