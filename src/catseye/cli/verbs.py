@@ -72,7 +72,7 @@ def _option(field: Field[Any], kind: Any) -> inspect.Parameter:
     if field.default is MISSING:
         return _parameter(field.name, Annotated[kind, typer.Argument(**metadata)], inspect.Parameter.empty)
     if get_origin(kind) is tuple:  # tuple[str, ...]: an option that may be repeated
-        repeated: Any = Annotated[list[get_args(kind)[0]], typer.Option(name, **metadata)]
+        repeated: Any = Annotated[list[get_args(kind)[0]], typer.Option(name, **metadata)]  # type: ignore[misc]
         return _parameter(field.name, repeated, list(field.default))
     if field.default is None:
         metadata.setdefault("show_default", False)

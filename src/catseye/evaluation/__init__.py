@@ -11,8 +11,8 @@ exporting and cli.
     measure.py        a model and images in, logits out
     provenance.py     whether the images of a measurement trained the model
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
-    familiarity.py    centres of each class's features, and the threshold below which an image is a stranger
-    strangers.py      images of something else told from a run's own, by three scores
+    familiarity.py    centres of each class's features, and the threshold below which an image is foreign
+    strangers.py      how well three scores separate foreign images from a run's own
     rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy
     statistics.py     bootstrap, McNemar's test, Holm
     label_errors.py   confident learning

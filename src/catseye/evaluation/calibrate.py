@@ -94,7 +94,7 @@ class Calibrated:
                 f"{self.familiarity_threshold:.4f}, {how}"
             )
         else:
-            lines.append("strangers are not told by their features: the training images are too few")
+            lines.append("foreign images are not recognised by their features: there are too few training images")
         if self.test_coverage is not None:
             lines.append(f"on test images: {self.test_coverage:.2%} answered, {self.test_risk:.2%} of those wrongly")
         return [*lines, *(self.strangers.to_lines() if self.strangers else [])]
