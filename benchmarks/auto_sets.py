@@ -21,7 +21,8 @@ from typing import Any
 
 from train_result import commit
 
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))

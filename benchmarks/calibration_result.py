@@ -17,10 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from train_result import commit
 
+from catseye.environment import environment
 from catseye.evaluation.calibrate import calibrate
 from catseye.evaluation.label_errors import find_label_errors
 from catseye.evaluation.rejection import parse_share
-from catseye.runs import environment, open_run, write_json
+from catseye.runs import open_run, write_json
 
 ROOT = Path(__file__).parents[1]
 NUM_FLIPPED = 90

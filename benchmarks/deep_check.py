@@ -21,7 +21,8 @@ from deep_check_sets import CHANGES, Planted, plant
 from train_result import commit
 
 import catseye
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 Table = dict[str, Any]

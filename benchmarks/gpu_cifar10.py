@@ -30,8 +30,9 @@ from rich.console import Console
 from rich.table import Table
 from train_result import commit
 
+from catseye.environment import environment
 from catseye.machine.devices import choose_device
-from catseye.runs import create_run, environment, write_json
+from catseye.runs import create_run, write_json
 from catseye.settings.merge import load_settings
 from catseye.training.assemble import assemble
 from catseye.training.checkpoints import TrainingPosition

@@ -22,7 +22,8 @@ from train_result import commit
 
 from catseye.data.sources import open_source
 from catseye.embedding.teaching import Teaching
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 Table = dict[str, Any]

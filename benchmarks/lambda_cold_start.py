@@ -38,7 +38,8 @@ MEMORY_MB = 1769
 def main() -> None:
     from train_result import commit, spread
 
-    from catseye.runs import environment, write_json
+    from catseye.environment import environment
+    from catseye.runs import write_json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -20,13 +20,14 @@ from strangers_unknown import draw_slice
 from train_result import commit
 
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.environment import environment
 from catseye.evaluation.metrics import wilson_interval
 from catseye.models import registry
 from catseye.models.folding import fold_norms
 from catseye.models.pretrained import find_published
 from catseye.models.zoo import load_published
 from catseye.preprocess import FILE_SUFFIXES, Preprocessing, preprocess
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 from catseye.training.trials.folds import draw_trial_folds
 from catseye.training.trials.linear_head import FeatureTable, fit_logistic
 

@@ -36,10 +36,11 @@ from train_result import commit
 
 import catseye
 from catseye.classifier import softmax
+from catseye.environment import environment
 from catseye.evaluation.calibration import expected_calibration_error
 from catseye.evaluation.metrics import wilson_interval
 from catseye.preprocess import FILE_SUFFIXES
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))

@@ -13,25 +13,18 @@ Called by training, evaluation and cli.
 """
 
 import json
-import os
-import platform
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load as parse_tensors
-from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
 from catseye.epochs import EpochRows
@@ -44,6 +37,7 @@ from catseye.models.timm_twins import names_in_library
 from catseye.notebook import Html, html_png, html_table
 from catseye.settings.merge import read_settings
 from catseye.settings.schema import Settings
+from catseye.tensor_files import parse_tensor_file, read_whole, write_tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +51,6 @@ OWN_CODE = "own_code.json"  # import paths of the caller's code
 CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
 FEATURES_FILE = "features.safetensors"
-MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8 MB, and JSON in JSON is longer
-_SEAL = "sha256"
 
 
 @dataclass(frozen=True)
@@ -245,87 +237,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, previous: Path | None = None
-) -> None:
-    """Write a safetensors file with a sha256 over its content, atomically; `previous` keeps the old one."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = render_tensors(plain, {**metadata, _SEAL: _seal(plain, metadata)})
-    write_atomically(path, content, previous=previous)
-
-
-def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; nothing in it is ever executed.
-
-    A sha256 in it must match; with `sealed` there must be one.
-
-    Raises:
-        ModelFileError: it is missing, damaged or of another format.
-
-    """
-    return _tensors_of(_content_of(path), path, sealed=sealed)
-
-
-def _content_of(path: Path) -> bytes:
-    """Read once, so that the same bytes are checked, used and hashed."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror})") from None
-
-
-def _tensors_of(content: bytes, path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        metadata = _check_header(content)
-        tensors = parse_tensors(content)
-    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
-    except (TypeError, KeyError, AttributeError):
-        raise ModelFileError(f"{path} is no valid safetensors file (its header is not what it should be)") from None
-    seal = metadata.pop(_SEAL, None)
-    if (seal is not None or sealed) and seal != _seal(tensors, metadata):
-        raise ModelFileError(f"{path} is damaged: its content does not match its sha256; use another copy")
-    return tensors, metadata
-
-
-def _check_header(content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file whose header has unique names and assigns every byte to one tensor.
-
-    Two readers could see different models in any other file; the safetensors library takes the last of equal names.
-    """
-    size = int.from_bytes(content[:8], "little")
-    if not 2 <= size <= min(MAX_HEADER_BYTES, len(content) - 8):
-        raise ValueError(f"a header has 2 to {MAX_HEADER_BYTES:,} bytes inside the file; got {size:,}")
-    header = json.loads(content[8 : 8 + size], object_pairs_hook=_named_once)
-    metadata: dict[str, str] = dict(header.pop("__metadata__", None) or {})
-    place = 0
-    for begin, end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
-        if begin != place or end < begin:
-            raise ValueError(f"its tensors overlap or leave a gap at byte {min(begin, place)}")
-        place = end
-    if place != len(content) - 8 - size:
-        raise ValueError(f"its tensors end at byte {place:,} of {len(content) - 8 - size:,}")
-    return metadata
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"it names {twice[:80]!r} twice")
-    return entries
-
-
-def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """A sha256 over metadata, names, types, shapes and bytes, whatever their order in the file."""
-    digest = sha256(json.dumps(sorted(metadata.items())).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def save_model(path: Path, state: Mapping[str, Tensor], manifest: Manifest) -> None:
     """Weights and manifest in one file."""
     write_tensors(path, state, {METADATA_KEY: manifest.to_json()})
@@ -350,9 +261,9 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
         file = open_run(file).model_path
         if not file.exists():
             raise ModelFileError(f"{path} has no {MODEL_FILE} yet; finish it with `catseye train --resume {path}`")
-    content = _content_of(file)
+    content = read_whole(file)
     digest, num_bytes = sha256(content).hexdigest(), len(content)
-    tensors, metadata = _tensors_of(content, file)
+    tensors, metadata = parse_tensor_file(content, file)
     del content
     manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
     try:
@@ -405,34 +316,3 @@ def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Te
         if mine != theirs:
             return f"{name}: the network has {mine}, the file {theirs}"
     return ""
-
-
-def environment() -> dict[str, Any]:
-    """Versions, processor and time, for the run folder and for benchmark results."""
-    return {
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {name: _version(name) for name in ("catseye", "torch", "torchvision", "numpy", "pillow")},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()

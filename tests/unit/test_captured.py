@@ -223,7 +223,8 @@ def test_a_run_that_diverges_is_saved_before_the_step(images, tmp_path, without_
     data = images({"cat": 40, "dog": 40}, height=32, width=32)
     with pytest.raises(Diverged, match=r"at step 3 .*The last good state is saved"):
         short_run(data, tmp_path / "run")
-    from catseye.runs import CHECKPOINT_FILE, read_tensors
+    from catseye.runs import CHECKPOINT_FILE
+    from catseye.tensor_files import read_tensors
 
     tensors, said = read_tensors(tmp_path / "run" / CHECKPOINT_FILE, sealed=True)
     assert '"batch":3' in said["position"]

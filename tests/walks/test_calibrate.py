@@ -15,8 +15,8 @@ from catseye.evaluation.calibrate import calibrate
 from catseye.evaluation.rejection import choose_threshold
 from catseye.exporting.export import export
 from catseye.manifest import METADATA_KEY
-from catseye.runs import read_tensors, write_tensors
 from catseye.runtimes.loading import open_model
+from catseye.tensor_files import read_tensors, write_tensors
 from tests.stranger_sets import write_set
 
 

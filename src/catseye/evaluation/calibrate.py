@@ -28,8 +28,9 @@ from catseye.evaluation.strangers import (
 from catseye.files import StrPath
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.notebook import Html, html_of
-from catseye.runs import open_run, read_tensors, write_json, write_tensors
+from catseye.runs import open_run, write_json
 from catseye.runtimes.loading import open_model
+from catseye.tensor_files import read_tensors, write_tensors
 
 LEGEND = (
     "ECE: how far a probability is off on average; Brier: its mean squared error; NLL: minus the logarithm of the true "

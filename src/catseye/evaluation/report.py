@@ -16,6 +16,7 @@ from markupsafe import Markup
 from catseye import __version__
 from catseye.classifier import softmax
 from catseye.counting import agree, count
+from catseye.environment import environment
 from catseye.evaluation.calibration import Calibration, judge
 from catseye.evaluation.corruptions import Corruptions
 from catseye.evaluation.gallery import Gallery, choose_images
@@ -33,7 +34,7 @@ from catseye.evaluation.report_charts import (
 )
 from catseye.evaluation.report_tables import ClassRow, class_rows, confused_pairs, read_trials, shaded_matrix
 from catseye.evaluation.statistics import bootstrap_macro_f1
-from catseye.runs import Run, environment, open_run, read_json
+from catseye.runs import Run, open_run, read_json
 
 MAX_MATRIX = 40  # classes; with more, only the table of confused pairs is shown
 

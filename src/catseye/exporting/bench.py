@@ -17,13 +17,14 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from matplotlib.figure import Figure
 
+from catseye.environment import environment
 from catseye.errors import UsageError, refuse_unknown_options
 from catseye.evaluation.figures import save_figure
 from catseye.exporting.bench_worker import Ask, BenchWorker, start_worker
 from catseye.files import StrPath, path_of
 from catseye.machine.cores import num_cores
 from catseye.notebook import html_table
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 from catseye.runtimes.formats import is_model_file
 
 Say = Callable[[str], None]

@@ -20,8 +20,9 @@ from catseye.exporting.hub_card import hub_card
 from catseye.files import make_folder, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models.timm_twins import TimmTwin, find_twin, open_timm_folder
-from catseye.runs import MODEL_FILE, read_tensors, write_tensors
+from catseye.runs import MODEL_FILE
 from catseye.runtimes.model_file import OpenedModel, image_and_answers
+from catseye.tensor_files import read_tensors, write_tensors
 
 # The names that timm has for what happens to an image that is not of the input's proportions.
 CROP_MODES = {"pad": "border", "crop": "center", "squash": "squash"}

@@ -16,13 +16,14 @@ import numpy as np
 
 from catseye.data.sources import SPLIT_LABELS, ImageSet, open_source
 from catseye.data.survey import fingerprint_images
+from catseye.environment import environment
 from catseye.errors import SaveError, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.predict import Outputs
 from catseye.files import sync_folder, write_atomically
 from catseye.manifest import Manifest
 from catseye.review.taught import FrozenNetwork, Taught
-from catseye.runs import MODEL_FILE, environment, save_model, write_json
+from catseye.runs import MODEL_FILE, save_model, write_json
 from catseye.settings.merge import load_settings, to_toml
 from catseye.settings.schema import Settings
 

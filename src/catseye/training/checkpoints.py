@@ -18,7 +18,8 @@ from torch import Tensor
 
 from catseye.errors import CatseyeError, DataError, Interrupted, ModelFileError, TrainingError, WorkerError
 from catseye.machine.devices import is_out_of_memory, release_freed_memory
-from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, read_tensors, write_tensors
+from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run
+from catseye.tensor_files import read_tensors, write_tensors
 from catseye.training.kept_features import drop_features
 from catseye.training.signals import StopRequest
 from catseye.training.step import TrainState

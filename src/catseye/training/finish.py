@@ -19,6 +19,7 @@ from torch import nn
 from catseye.classifier import Classifier
 from catseye.data.loaders import Loader, draw_part
 from catseye.data.sources import ImageSet
+from catseye.environment import environment
 from catseye.epochs import EpochRows
 from catseye.evaluation.calibration import fit_temperature
 from catseye.evaluation.evaluate import report
@@ -28,7 +29,7 @@ from catseye.evaluation.predict import Outputs
 from catseye.evaluation.strangers import learn_familiarity
 from catseye.manifest import Manifest
 from catseye.models.familiarity import attach_familiarity
-from catseye.runs import Run, environment, load_model, save_model, write_json
+from catseye.runs import Run, load_model, save_model, write_json
 from catseye.settings.schema import Settings
 from catseye.training.assemble import Assembled
 from catseye.training.cached_features import FeatureLoader, in_order

@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from catseye.errors import ModelFileError
-from catseye.runs import FEATURES_FILE, read_tensors, write_tensors
+from catseye.runs import FEATURES_FILE
+from catseye.tensor_files import read_tensors, write_tensors
 
 MOST_BYTES = 1_000_000_000  # larger ones are computed again: writing them takes too long
 _KEY = "of"

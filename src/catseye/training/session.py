@@ -30,9 +30,10 @@ from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
 from catseye.models.heads import HeadKind
 from catseye.models.pretrained import Published, expected_input, find_published
-from catseye.runs import FEATURES_FILE, OWN_CODE, Run, read_json, read_tensors
+from catseye.runs import FEATURES_FILE, OWN_CODE, Run, read_json
 from catseye.settings.merge import UNDECIDED
 from catseye.settings.schema import Settings
+from catseye.tensor_files import read_tensors
 from catseye.training.auto import Facts, choose_way
 from catseye.training.distributed import ALONE, Processes, check_same_data, check_sizes, join
 from catseye.training.facts import gather_facts

@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from catseye.data.sources import Images, with_labels
+from catseye.environment import environment
 from catseye.errors import UnknownName, UsageError
 from catseye.evaluation.figures import save_figure
 from catseye.files import write_atomically
 from catseye.models.milestones import MILESTONES, Milestone
 from catseye.models.summary import summarise
 from catseye.notebook import html_table
-from catseye.runs import create_run, environment, load_model, write_json
+from catseye.runs import create_run, load_model, write_json
 from catseye.settings.schema import Settings
 from catseye.settings.typed import parse_duration
 from catseye.training.assemble import assemble

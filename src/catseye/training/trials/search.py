@@ -17,7 +17,8 @@ from catseye.data.loaders import Indices, Loader
 from catseye.data.sources import TRAIN, VAL
 from catseye.errors import ModelFileError
 from catseye.manifest import Manifest
-from catseye.runs import CHECKPOINT_FILE, Run, read_tensors, save_model, write_json, write_tensors
+from catseye.runs import CHECKPOINT_FILE, Run, save_model, write_json
+from catseye.tensor_files import read_tensors, write_tensors
 from catseye.training.losses import balanced_weights
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
