@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Features = NDArray[np.floating]
-REFUSED = 0.03  # of the own images; the target is 0.05, and a threshold from few images is off by a point or two
+REFUSED = 0.025  # of the own images; the target is 0.05, and a threshold from few images is off by a point or two
 NUM_FOLDS = 10
 NUM_UNSEEN = 10
-CENTRES_PER_CLASS = 8  # one class shows several things: dogs from the front and from the side
-IMAGES_PER_CENTRE = 4  # at least
+CENTRES_PER_CLASS = 4  # one class shows several things: dogs from the front and from the side
+IMAGES_PER_CENTRE = 10  # at least
 MOST_CENTRES = 2_000  # of all classes together: 10 MB where there are 1,280 features
 ROUNDS = 10  # of k-means
 PRIOR_IMAGES = 30  # the spread of each feature begins as that of all features, worth so many images
@@ -35,7 +35,7 @@ class FamiliarityFit:
 def fit_familiarity(
     features: Features, labels: NDArray[np.int64], num_classes: int, *, unseen: Features | None = None
 ) -> FamiliarityFit | None:
-    """Up to eight centres per class, and a threshold from images that took no part in the centres beside them.
+    """Up to four centres per class, and a threshold from images that took no part in the centres beside them.
 
     `unseen` are images that the network was not trained on: where they lie further off than those it was trained on,
     they decide. None where a class has no image, or where there are fewer than four images in all.
@@ -95,7 +95,7 @@ def _cluster(units: NDArray[np.float64], most: int) -> NDArray[np.float64]:
 
 
 def _threshold(found: NDArray[np.float64]) -> float:
-    """Below the lowest 3 % of the own images; where those are less than one image, as far below the lowest again as a
+    """Below the lowest 2.5% of the own images; where those are less than one image, as far below the lowest again as a
     fifth of its distance to the middle.
     """
     ranked = np.sort(found)
