@@ -146,7 +146,7 @@ def test_a_image_is_taken_and_shown(ask):
     [
         (b"no image", 415, "send one JPEG, PNG, WebP, BMP or GIF"),
         (encode(random_pixels(2))[:-30], 400, "cannot be decoded completely"),
-        (b"", 400, "an image has bytes; got 0"),
+        (b"", 400, "an image has at least one byte; got 0"),
         (encode(np.zeros((1200, 1200), np.uint8)), 413, "1200 x 1200 pixels; at most 1,000,000"),
     ],
 )
