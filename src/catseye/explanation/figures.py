@@ -110,25 +110,25 @@ def draw_receptive_field(
     return {name: receptive_field_figure(opened.layers(), x, pixels, name, which, row, column)}
 
 
-def draw_gradient_flow(measured: GradientFlow, race: GradientFlow | None = None) -> Figures:
+def draw_gradient_flow(flows: GradientFlow, race: GradientFlow | None = None) -> Figures:
     """The gradient at every layer with skips and without, before the steps and after, and the losses in between.
 
     The losses are those of `race` if it is given: the same two networks with batch normalisation.
     """
-    race = race or measured
-    trained = measured.plain.after is not None
+    race = race or flows
+    trained = flows.plain.after is not None
     figure = Figure(figsize=(12 if trained else 8, 4), layout="constrained")
     panels = figure.subplots(1, 3 if trained else 1, squeeze=False)[0]
     for axes, when in zip(panels, ("start", "after"), strict=False):
         for kind, colour in (("plain", "#d9730d"), ("residual", "#0f6f66")):
-            flow = getattr(getattr(measured, kind), when)
+            flow = getattr(getattr(flows, kind), when)
             layers = np.arange(1, len(flow.signal) + 1)
             values = np.array(flow.signal) / (flow.signal[-1] or 1)
             axes.semilogy(layers, values, color=colour, label=f"{kind}: {flow.share:.2g} at layer 1")
         rule = FACTOR ** (layers[-1] - layers)
         axes.semilogy(layers, rule, "--", color="#2f6fd0", label=f"× {FACTOR} a layer")
         axes.set(xlabel="layer", ylabel="gradient, last convolution = 1")
-        axes.set_title("before training" if when == "start" else f"after {measured.num_steps} steps")
+        axes.set_title("before training" if when == "start" else f"after {flows.num_steps} steps")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     if trained:
@@ -140,9 +140,9 @@ def draw_gradient_flow(measured: GradientFlow, race: GradientFlow | None = None)
             xlabel="step", ylabel="loss", title=f"does it learn? {'with' if race.norm else 'without'} batch norm"
         )
         panels[2].legend(fontsize=8)
-    norm = "with" if measured.norm else "without"
+    norm = "with" if flows.norm else "without"
     figure.suptitle(
-        f"{measured.depth} layers, {norm} batch normalisation; {FACTOR}^{measured.depth - 1} = {measured.arithmetic:.2g}"
+        f"{flows.depth} layers, {norm} batch normalisation; {FACTOR}^{flows.depth - 1} = {flows.arithmetic:.2g}"
     )
     return {"gradient-flow": figure}
 

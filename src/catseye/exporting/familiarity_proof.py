@@ -60,6 +60,6 @@ def require_familiarity(row: FamiliarityRow, file: str) -> None:
     file_value = "no number" if row.file is None else f"{row.file:.4f}"
     raise CatseyeError(
         f"the exported file does not detect unknown images as the run does, so {file} was not written; its "
-        f"familiarity may differ by {FAMILIARITY_TOLERANCE:g}; got {row.max_difference:.4g} for {row.name}: the run says "
-        f"{row.run:.4f}, the file {file_value}; try another format with --to"
+        f"familiarity may differ by {FAMILIARITY_TOLERANCE:g}; got {row.max_difference:.4g} for {row.name}: the run "
+        f"says {row.run:.4f}, the file {file_value}; try another format with --to"
     )
