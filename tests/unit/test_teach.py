@@ -168,7 +168,7 @@ def test_a_name_that_can_be_no_folder_is_refused(desk, name):
 
 
 def test_names_differ_also_where_a_is_like_capital_a(desk):
-    with pytest.raises(UsageError, match="a name of its own"):
+    with pytest.raises(UsageError, match="needs a different name"):
         desk.rename(0, "PEN")
     desk.rename(1, "PEN")
     for number in range(MAX_CLASSES - 3):
