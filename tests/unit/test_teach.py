@@ -178,7 +178,7 @@ def test_names_differ_also_where_a_is_like_capital_a(desk):
 
 
 def test_what_the_command_refuses(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="for this machine alone"):
+    with pytest.raises(UsageError, match="for this machine only"):
         open_teach(host="0.0.0.0")
     with pytest.raises(UsageError, match="2 to 12 classes; got 1"):
         open_teach(classes=["a"])
