@@ -385,8 +385,8 @@ def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Modu
         input_px=(spec.height_px, spec.width_px),
         **options,
     )
-    if (scale := tensors.get("familiarity.scale")) is not None and scale.ndim == 1:
-        model.familiarity = Familiarity(len(scale), len(manifest.classes))
+    if (centres := tensors.get("familiarity.centres")) is not None and centres.ndim == 2:
+        model.familiarity = Familiarity(centres.shape[1], len(centres))
     return model
 
 

@@ -11,7 +11,7 @@ exporting and cli.
     measure.py        a model and images in, logits out
     provenance.py     whether images to be measured on are ones that trained the model
     calibration.py    temperature and vector scaling; ECE, Brier score, loss
-    familiarity.py    class means of features, and the threshold below which an image is a stranger
+    familiarity.py    centres of each class's features, and the threshold below which an image is a stranger
     strangers.py      images of something else told from a run's own, by three scores
     rejection.py      risk and coverage, a threshold for "unknown", AUROC, energy
     statistics.py     bootstrap, McNemar's test, Holm

@@ -90,11 +90,11 @@ class Calibrated:
         if self.familiarity_threshold is not None:
             how = "fitted now to training and validation images" if self.familiarity_is_new else "as the run has it"
             lines.append(
-                f"“unknown” below a familiarity (cosine of an image's features to the nearest class mean) of "
+                f"“unknown” below a familiarity (cosine of an image's features to the nearest centre of a class) of "
                 f"{self.familiarity_threshold:.4f}, {how}"
             )
         else:
-            lines.append("strangers are not told by their features: the training images are too few for class means")
+            lines.append("strangers are not told by their features: the training images are too few")
         if self.test_coverage is not None:
             lines.append(f"on test images: {self.test_coverage:.2%} answered, {self.test_risk:.2%} of those wrongly")
         return [*lines, *(self.strangers.to_lines() if self.strangers else [])]

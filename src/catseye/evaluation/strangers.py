@@ -27,7 +27,7 @@ from catseye.preprocess import Preprocessing
 from catseye.runs import Run
 from catseye.runtimes.model_file import OpenedModel
 
-NUM_TRAINING = 2000  # images that the class means are made from, at most
+NUM_TRAINING = 2000  # images that the centres are made from, at most
 
 Logits = NDArray[np.floating]
 
@@ -72,10 +72,10 @@ class Strangers:
 def learn_familiarity(
     layers: nn.Module, train: Loader, unseen: Loader | None, spec: Preprocessing, num_classes: int
 ) -> FamiliarityFit | None:
-    """Class means and threshold of a finished network; None where the images are too few.
+    """Centres and threshold of a finished network; None where the images are too few.
 
-    The means come from training images, seen as they are evaluated; the threshold also from `unseen`, which the network
-    has not been trained on. Loaders of features that are known already are taken as they are.
+    The centres come from training images, seen as they are evaluated; the threshold also from `unseen`, which the
+    network has not been trained on. Loaders of features that are known already are taken as they are.
     """
     features, labels = collect_features(layers, train, spec)
     others = collect_features(layers, unseen, spec)[0] if unseen is not None and len(unseen.indices) else None

@@ -129,7 +129,7 @@ def _write_run(beside: Path, folder: Path, taught: Taught, frozen: FrozenNetwork
 def _taught_settings(frozen: FrozenNetwork) -> Settings:
     architecture = frozen.architecture
     values: dict[str, object] = {"model.name": architecture.name, "data.resize": frozen.backbone.spec.resize}
-    values |= {f"model.{key}": value for key, value in architecture.options.items() if key != "head"}
+    values |= {f"model.{key}": value for key, value in architecture.options.items() if key not in ("head", "views")}
     values |= {"transfer.strategy": "feature-extraction"}
     return load_settings("transfer", values=values)
 

@@ -70,7 +70,7 @@ def _schemas(model: ServedModel) -> dict[str, Any]:
                 "minimum": -1,
                 "maximum": 1,
                 "description": "Only with unknown: the image looks like none of the training images; the cosine of its "
-                "features to the nearest class mean is below the model's familiarity_threshold",
+                "features to the nearest centre of a class is below the model's familiarity_threshold",
             },
             "cam": {"type": "string", "description": "data: URL of a PNG to lay over the image"},
         },
