@@ -4,7 +4,7 @@
 
 Writes benchmarks/results/calibration.json: per run ECE, Brier score and loss before and after, coverage and risk at the
 threshold, AUROC against the images of AGAINST; and precision and recall of suspected label errors on scikit-learn's
-digits, 5 % of whose labels are flipped on purpose. The runs' model files get the temperature and the threshold.
+digits, 5% of whose labels are flipped on purpose. The runs' model files get the temperature and the threshold.
 """
 
 import argparse

@@ -123,7 +123,7 @@ class Tools:
     def start(self, package: Path, **environment: str) -> Iterator["Emulated"]:
         """The emulator with this package; the function itself starts with its first call."""
         port, inner = free_port(), free_port()
-        said = {
+        environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(self.client),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -138,7 +138,7 @@ class Tools:
         )
         command = [self.emulator, *addresses, shutil.which(self.python), "-m", "awslambdaric", "handler.handler"]
         with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen(command, cwd=package, env=said, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, cwd=package, env=environment, stdout=log, stderr=subprocess.STDOUT)
             try:
                 wait_for(port, process)
                 yield Emulated(port, process, log)

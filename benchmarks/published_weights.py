@@ -87,12 +87,12 @@ def features(files: list[Path], network: str, px: int) -> torch.Tensor:
 def measure(name: str, cifar10: Path) -> list[dict[str, object]]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        (files, labels), (asked, truth) = sides(name, cifar10, Path(folder))
+        (files, labels), (test_files, truth) = sides(name, cifar10, Path(folder))
         folds = np.stack([draw_trial_folds(labels, np.arange(len(labels)), 4, seed) for seed in range(3)])
         known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for network, sizes in NETWORKS.items():
             for px in sizes:
-                known[f"{network} {px}"] = (features(files, network, px), features(asked, network, px))
+                known[f"{network} {px}"] = (features(files, network, px), features(test_files, network, px))
         both = [torch.cat([known["lite0 288"][side], known["lite2 288"][side]], 1) for side in (0, 1)]
         known["lite0 288 + lite2 288"] = (both[0], both[1])
         for what, (train, test) in known.items():

@@ -1,10 +1,10 @@
-"""When is an image unlike all that a network knows? Fitted on pooled features of training images, out of fold.
+"""When is an image none of what a network knows? Fitted on pooled features of training images, out of fold.
 
 Enters: features (N, F) and labels. Leaves: spread, centres and a threshold below which only a few of the run's own
 images fall. NumPy only. Called by training when a run ends, and by `calibrate`.
 
-Why features: a network is confident even far away from its classes (Hein et al. 2019), so probabilities do not reveal
-foreign images; the features before the head do.
+Why features: a network is sure of its classes far away from them too (Hein et al. 2019), so its probabilities do not
+tell strangers apart; what the layers before the head answer does.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Features = NDArray[np.floating]
-REFUSED = 0.03  # of the run's own images; the target is 0.05, and a threshold from few images is off by a point or two
+REFUSED = 0.025  # of the run's own images; the target is 0.05, and a threshold from few images is off by a point or two
 NUM_FOLDS = 10
 NUM_UNSEEN = 10
-CENTRES_PER_CLASS = 8  # a class varies: dogs from the front and from the side
-IMAGES_PER_CENTRE = 4  # at least
-MOST_CENTRES = 2_000  # of all classes together: 10 MB with 1,280 features
+CENTRES_PER_CLASS = 4  # one class shows several things: dogs from the front and from the side
+IMAGES_PER_CENTRE = 10  # at least
+MOST_CENTRES = 2_000  # of all classes together: 10 MB where there are 1,280 features
 ROUNDS = 10  # of k-means
-PRIOR_IMAGES = 30  # weight of the prior: the spread of all features, as if seen in this many images
+PRIOR_IMAGES = 30  # the spread of each feature begins as that of all features, worth so many images
 
 
 @dataclass(frozen=True)
 class FamiliarityFit:
-    """`scale` (F,), `centres` (C, F) unit vectors, and the cosine below which an image is foreign."""
+    """`scale` (F,), `centres` (C, F) unit vectors, and the cosine below which an image is a stranger."""
 
     scale: NDArray[np.float32]
     centres: NDArray[np.float32]
@@ -35,10 +35,10 @@ class FamiliarityFit:
 def fit_familiarity(
     features: Features, labels: NDArray[np.int64], num_classes: int, *, unseen: Features | None = None
 ) -> FamiliarityFit | None:
-    """Up to eight centres per class, and a threshold from images that took no part in their centres.
+    """Up to four centres per class, and a threshold from images that took no part in the centres beside them.
 
-    `unseen` are images that the network was not trained on: if they lie further away than training images, they set
-    the threshold. None if a class has no image, or there are fewer than four images in all.
+    `unseen` are images that the network was not trained on: where they lie further off than those it was trained on,
+    they decide. None where a class has no image, or where there are fewer than four images in all.
 
     Shape: (N, F), (N,), unseen (M, F).
     Source: the nearest class mean of Mensink et al. 2013, which also has several centres per class by k-means (section
@@ -71,7 +71,7 @@ def cosines(features: Features, scale: Features, centres: Features) -> NDArray[n
 def _centres(
     features: NDArray[np.float64], labels: NDArray[np.int64], num_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Spread and centres; a class without images in this fold has no centre."""
+    """Spread and centres. A class that this fold left out has none."""
     num, variance = len(features), features.var(0)
     typical = float(variance.mean()) or 1.0
     scale = np.sqrt((num * variance + PRIOR_IMAGES * typical) / (num + PRIOR_IMAGES))
@@ -82,7 +82,7 @@ def _centres(
 
 
 def _cluster(units: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Spherical k-means: the centres of one class, as unit vectors. Shape: (n, F) -> (c, F)."""
+    """Spherical k-means: the unit vectors that the images of one class lie around. Shape: (n, F) -> (c, F)."""
     num = max(1, min(most, len(units) // IMAGES_PER_CENTRE))
     centres = units[np.random.default_rng(0).permutation(len(units))[:num]]
     for _ in range(ROUNDS):
@@ -95,8 +95,8 @@ def _cluster(units: NDArray[np.float64], most: int) -> NDArray[np.float64]:
 
 
 def _threshold(similarities: NDArray[np.float64]) -> float:
-    """The 3 % quantile of the run's own images. If 3 % are less than one image: below the lowest, by a fifth of its
-    distance to the median.
+    """Below the lowest 2.5% of the own images; where those are less than one image, as far below the lowest again as a
+    fifth of its distance to the middle.
     """
     ranked = np.sort(similarities)
     place = int(REFUSED * len(ranked))

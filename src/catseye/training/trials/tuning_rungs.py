@@ -129,6 +129,8 @@ class _Workshop:
         if search.done_before(name):
             return search.trials[-1].score
         recipe = Recipe(plan, epochs)
+        if plan not in self._step_s and not search.budget.fits(self._least_s(recipe)):
+            return None
         forecast = self.forecast_s(plan, epochs, len(jury.tuned_on), len(jury.asked))
         # It, or what is kept so far, would be tuned once more, on all training images.
         reserved = max(self._again_s((recipe,)), self._again_s(self._kept))
@@ -198,6 +200,15 @@ class _Workshop:
         judging_s = pace.forecast_s(num_judges, plan.px)
         front_s = pace.forecast_s(2 * num_training, plan.px) if plan.stages else 0.0
         return epochs * num_training * self._per_image_s(plan) + judging_s + front_s
+
+    def _least_s(self, recipe: Recipe) -> float:
+        """What tuning takes at least, known without a measured step: measuring one would take seconds itself."""
+        jury, pace, plan = self.search.jury, self.search.pace_of(self.backbone.session), recipe.plan
+        assert jury is not None
+        num = len(jury.tuned_on) + (0 if jury.by_validation else len(self._training()))
+        passes = 2 if plan.stages else 2 * recipe.epochs  # backward takes as long as forward, or longer
+        measured = BATCH * TIMED_STEPS * (1 if plan.stages else 2)
+        return pace.forecast_s(passes * num + measured + len(jury.asked), plan.px)
 
     def tune(self, plan: TuningPlan, epochs: int, training: Indices, judges: Indices, limit_s: float) -> Tuned:
         """Train a plan on some images and ask the network about others, all of it in `limit_s` seconds.
