@@ -316,9 +316,8 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.cycle is None or not self._in_head or self._head_bytes:  # a new connection is about to send a request
             self._read_by = min(self._read_by, self.loop.time() + LAST_CHANCE_S)
         else:
-            self.loop.call_later(
-                LAST_LOOK_S, self._close_if_idle
-            )  # bytes that are already in the socket are read first
+            # Bytes that are already in the socket are read first.
+            self.loop.call_later(LAST_LOOK_S, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
         if self.transport.is_closing():  # the client closed it first
