@@ -34,6 +34,14 @@ IDIOMS = {
     "said in its row": "gets a row with its error",
     "mean what they say": "calibrated",
     "images sent to do harm": "malicious images",
+    "by which strangers are told": "that strangers are recognised by",
+    "where it saw the class": "the part of the image that the class rests on",
+    "signs of life": "heartbeats",
+    "restart me": "restart the server",
+    "load the page anew": "reload the page",
+    "for whoever": "for anyone who",
+    "some bytes lost on the way": "damaged",
+    "what it makes of": "its answer to",
 }
 # In front of a count that a program puts in, only counting.py makes a noun of one or several.
 COUNTED = re.compile(r"\{(?:len|num|count)[^{}]*\} (?:images|classes|files|labels|pairs)\b")
