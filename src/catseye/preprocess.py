@@ -533,4 +533,4 @@ def _to_eight_bit(image: Image.Image, value_range: Ranges | Literal["own"] | Non
         value_range = None
     if value_range is not None and isinstance(value_range[0], tuple):
         raise UnsupportedPixels(channels_differ(1, len(value_range)))
-    return to_grey(image, value_range)  # type: ignore[arg-type]
+    return to_grey(image, value_range)

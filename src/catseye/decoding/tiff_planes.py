@@ -53,8 +53,8 @@ def read_planes(content: bytes) -> Values:
     dtype = tiff_dtype(found)
     if dtype is None:
         raise UnsupportedPixels(
-            f"is a TIFF of several channels with {found.get(tags.BITS, (1,))[0]} bits per value; whole numbers of 8 and "
-            "16 bits and floating point of 32 are read"
+            f"is a TIFF of several channels with {found.get(tags.BITS, (1,))[0]} bits per value; whole numbers of 8 "
+            "and 16 bits and floating point of 32 are read"
         )
     compression = found.get(tags.COMPRESSION, (1,))[0]
     if compression not in _COMPRESSIONS:
