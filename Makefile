@@ -37,9 +37,11 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0 -
 test: setup
 	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not network and not long" $(addprefix --ignore=,$(LEAVE_OUT))
 
-# With those over a second, which tests/long.txt names: what CI runs.
+# What CI runs: the same under coverage, whose floor pyproject.toml has, then those over a second (tests/long.txt).
 test-ci: setup
-	$(BIN)/pytest $(PARALLEL) $(addprefix --ignore=,$(LEAVE_OUT))
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not network and not long" --cov --cov-report= \
+	  $(addprefix --ignore=,$(LEAVE_OUT))
+	$(BIN)/pytest $(PARALLEL) -m "long and not slow and not gpu and not network" $(addprefix --ignore=,$(LEAVE_OUT))
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 3000

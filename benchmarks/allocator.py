@@ -147,7 +147,8 @@ def main() -> None:
         return
     from train_result import commit
 
-    from catseye.runs import environment, write_json
+    from catseye.environment import environment
+    from catseye.runs import write_json
 
     variants = list(dict.fromkeys([BASELINE, *options.variants]))
     runs = run_rounds(variants, options.workloads, options.rounds)

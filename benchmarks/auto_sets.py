@@ -21,7 +21,8 @@ from typing import Any
 
 from train_result import commit
 
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -46,11 +47,11 @@ def train(data: Path, seed: int, words: list[str]) -> dict[str, Any]:
         ]
         begun = time.perf_counter()
         process = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        said, told, usage = read_to_the_end(process)
+        output, errors, usage = read_to_the_end(process)
         wall_s = time.perf_counter() - begun
         if process.returncode:
-            raise SystemExit(told)
-        metrics = json.loads(said)
+            raise SystemExit(errors)
+        metrics = json.loads(output)
         decided = out / "auto.json"
         return {
             "seed": seed,
@@ -69,14 +70,14 @@ def train(data: Path, seed: int, words: list[str]) -> dict[str, Any]:
 
 def read_to_the_end(process: subprocess.Popen[str]) -> tuple[str, str, resource.struct_rusage]:
     """Both streams, and the process's own use of the machine, which Popen.wait would throw away."""
-    told: list[str] = []
-    reader = Thread(target=lambda: told.append(process.stderr.read()))
+    errors: list[str] = []
+    reader = Thread(target=lambda: errors.append(process.stderr.read()))
     reader.start()
-    said = process.stdout.read()
+    output = process.stdout.read()
     reader.join()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return said, told[0], usage
+    return output, errors[0], usage
 
 
 def main() -> None:

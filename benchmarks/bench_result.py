@@ -48,9 +48,9 @@ def main() -> None:
         proofs = {path.name: proof(path) for path in files}
         measured = catseye("bench", options.run, *files, *data, "--trust", *words)
     base = options.run.name or str(options.run)
-    said = options.say or " ".join(["RUN FILES", *data])
+    shown = options.say or " ".join(["RUN FILES", *data])
     result = {
-        "command": f"catseye bench {said} --trust {' '.join(words)}",
+        "command": f"catseye bench {shown} --trust {' '.join(words)}",
         "n": measured["rounds"],
         "seeds": [open_run(options.run).settings.seed],
         "network": architecture(options.run),
@@ -114,7 +114,7 @@ def ratios(measured: dict, base: str) -> dict:
         setting = (row["threads"], row["calls"])
         rates.setdefault(row["file"], {}).setdefault(row["batch"], {})[setting] = row["images_per_s"]
     against = rates.pop(base, {})
-    found: dict[str, dict] = {}
+    per_base: dict[str, dict] = {}
     for name, batches in rates.items() if against else ():
         best = {f"batch {batch}": max(own.values()) / max(against[batch].values()) for batch, own in batches.items()}
         same = {
@@ -122,8 +122,8 @@ def ratios(measured: dict, base: str) -> dict:
             for batch, own in batches.items()
             for (threads, calls), rate in own.items()
         }
-        found[name] = {"best": rounded(best), "same": rounded(same)}
-    return found
+        per_base[name] = {"best": rounded(best), "same": rounded(same)}
+    return per_base
 
 
 def rounded(values: dict[str, float]) -> dict[str, float]:

@@ -4,7 +4,7 @@
 
 Writes benchmarks/results/calibration.json: per run ECE, Brier score and loss before and after, coverage and risk at the
 threshold, AUROC against the images of AGAINST; and precision and recall of suspected label errors on scikit-learn's
-digits, 5 % of whose labels are flipped on purpose. The runs' model files get the temperature and the threshold.
+digits, 5% of whose labels are flipped on purpose. The runs' model files get the temperature and the threshold.
 """
 
 import argparse
@@ -17,10 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from train_result import commit
 
+from catseye.environment import environment
 from catseye.evaluation.calibrate import calibrate
 from catseye.evaluation.label_errors import find_label_errors
 from catseye.evaluation.rejection import parse_share
-from catseye.runs import environment, open_run, write_json
+from catseye.runs import open_run, write_json
 
 ROOT = Path(__file__).parents[1]
 NUM_FLIPPED = 90

@@ -31,9 +31,10 @@ from catseye.data.check.duplicates import (
 )
 from catseye.data.check.looks import make_thumb
 from catseye.data.sources import open_source
+from catseye.environment import environment
 from catseye.errors import ImageError
 from catseye.preprocess import open_image
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = 1000

@@ -23,7 +23,8 @@ from train_result import commit
 
 from catseye.data.check.check import check
 from catseye.data.check.findings import Verdict
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -2,7 +2,7 @@
 
     python benchmarks/deep_check.py [--seeds 2 3] [--ants-bees FOLDER]
 
-Each set gets images of another kind (1.5 %) and changed copies of its own (6 %: cropped, mirrored, turned, brighter;
+Each set gets images of another kind (1.5%) and changed copies of its own (6%: cropped, mirrored, turned, brighter;
 see deep_check_sets.py); the whole check runs on it. `copies_found` counts those that its look at every image finds too,
 `by_features` only what `--deep` adds; a false alarm is an image or a pair that was not planted. Writes
 benchmarks/results/deep-check.json.
@@ -21,7 +21,8 @@ from deep_check_sets import CHANGES, Planted, plant
 from train_result import commit
 
 import catseye
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 Table = dict[str, Any]

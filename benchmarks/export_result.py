@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from train_result import commit
 
-from catseye.runs import environment, load_model, write_json
+from catseye.environment import environment
+from catseye.runs import load_model, write_json
 
 ROOT = Path(__file__).parents[1]
 

@@ -30,8 +30,9 @@ from rich.console import Console
 from rich.table import Table
 from train_result import commit
 
+from catseye.environment import environment
 from catseye.machine.devices import choose_device
-from catseye.runs import create_run, environment, write_json
+from catseye.runs import create_run, write_json
 from catseye.settings.merge import load_settings
 from catseye.training.assemble import assemble
 from catseye.training.checkpoints import TrainingPosition
@@ -85,18 +86,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         os.environ |= {"CATSEYE_CACHE_DIR": f"{temporary}/cache", "CATSEYE_NO_CACHE": ""}
         folder = options.folder or generate(Path(temporary) / "images")
-        where = choose_device("cpu" if options.dry else "cuda")
-        measure(folder, where, options, Path(temporary))
+        device = choose_device("cpu" if options.dry else "cuda")
+        measure(folder, device, options, Path(temporary))
 
 
-def measure(folder: Path, where: torch.device, options: argparse.Namespace, temporary: Path) -> None:
+def measure(folder: Path, device: torch.device, options: argparse.Namespace, temporary: Path) -> None:
     begun = time.monotonic()
     left_s = 60 * options.minutes
     result: dict[str, Any] = {
         "command": f"python benchmarks/gpu_cifar10.py {'--dry' if options.dry else 'cifar10/'} --seeds {options.seeds}",
         "n": options.seeds,
         "seeds": list(range(options.seeds)),
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu, dry run",
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu, dry run",
         "seconds_to_the_images": {},
         "parts": [],
         "commit": commit(),
@@ -105,7 +106,7 @@ def measure(folder: Path, where: torch.device, options: argparse.Namespace, temp
     target = options.out or (None if options.dry else RESULT)
     for part in PARTS:
         ends = begun + left_s * sum(each.share for each in PARTS[: PARTS.index(part) + 1])
-        result["parts"].append(run_part(part, folder, where, options, temporary, ends, result))
+        result["parts"].append(run_part(part, folder, device, options, temporary, ends, result))
         if target:
             write_json(target, result)
     Console().print(table(result["parts"]))
@@ -114,7 +115,7 @@ def measure(folder: Path, where: torch.device, options: argparse.Namespace, temp
 def run_part(
     part: Part,
     folder: Path,
-    where: torch.device,
+    device: torch.device,
     options: argparse.Namespace,
     temporary: Path,
     ends: float,
@@ -123,9 +124,9 @@ def run_part(
     begun = time.monotonic()
     dry = {"training.epochs": 1, "training.batch_size": 25} if options.dry else {}
     small = {"model.width": 0.125} if options.dry and part.recipe == "speed" else {}
-    chosen = load_settings(part.recipe, values={**part.settings, **dry, **small})
-    told = io.StringIO()
-    session = open_session(RunRequest(folder), chosen, Workplace(where, Console(file=told, width=200)))
+    settings = load_settings(part.recipe, values={**part.settings, **dry, **small})
+    output = io.StringIO()
+    session = open_session(RunRequest(folder), settings, Workplace(device, Console(file=output, width=200)))
     epochs, num_images = session.settings.training.epochs, len(session.loaders["train"].indices)
     opened_s = time.monotonic() - begun
     first = one_run(session, 1000, 1, temporary)  # warm-up: kernels are chosen, memory is taken, a graph is captured
@@ -141,8 +142,8 @@ def run_part(
         last_s = time.monotonic() - before
         print(part.name, runs[-1], flush=True)
     accuracies, seconds = [run["accuracy"] for run in runs], [run["training_s"] for run in runs]
-    reasons = [line.removeprefix(NOT_CAPTURED) for line in told.getvalue().splitlines() if NOT_CAPTURED in line]
-    captured = where.type == "cuda" and session.settings.training.capture and not reasons
+    reasons = [line.removeprefix(NOT_CAPTURED) for line in output.getvalue().splitlines() if NOT_CAPTURED in line]
+    captured = device.type == "cuda" and session.settings.training.capture and not reasons
     return {
         "name": part.name,
         "settings": {**part.settings, "recipe": part.recipe},
@@ -159,12 +160,12 @@ def run_part(
 
 
 def one_run(session: RunSession, seed: int, epochs: int, temporary: Path) -> dict[str, Any]:
-    chosen, prepared = session.settings, session.prepared
-    training = chosen.training.model_copy(update={"epochs": epochs})
+    settings, prepared = session.settings, session.prepared
+    training = settings.training.model_copy(update={"epochs": epochs})
     loaders = {**prepared.loaders, "train": replace(prepared.loaders["train"], seed=seed)}  # type: ignore[type-var]
     session = replace(
         session,
-        settings=chosen.model_copy(update={"seed": seed, "training": training}),
+        settings=settings.model_copy(update={"seed": seed, "training": training}),
         prepared=replace(prepared, loaders=loaders),
     )
     built = assemble(session)

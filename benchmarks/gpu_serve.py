@@ -71,7 +71,7 @@ def main() -> None:
 def summary(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     from train_result import commit
 
-    from catseye.runs import environment
+    from catseye.environment import environment
 
     by = {row["clients"]: row for row in rows}
     ratios = {row["clients"]: row["gpu"]["requests_per_s"] / max(row["cpu"]["requests_per_s"], 1e-9) for row in rows}

@@ -37,7 +37,8 @@ def main() -> None:
     # Only now: what these bring along is none of the listing's memory.
     from train_result import ROOT, commit, spread
 
-    from catseye.runs import environment, write_json
+    from catseye.environment import environment
+    from catseye.runs import write_json
 
     result = {
         "command": f"python benchmarks/index_names.py --files {options.files} --classes {options.classes}",

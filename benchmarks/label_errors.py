@@ -27,8 +27,9 @@ from train_result import commit
 from catseye.data.sources import NOT_SPLIT, ArrayReader, ImageSet, open_source
 from catseye.embedding.backbone import embed_images, open_backbone
 from catseye.embedding.head import out_of_fold
+from catseye.environment import environment
 from catseye.evaluation.label_errors import find_label_errors
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 CIFAR_IMAGES = 4_000

@@ -22,7 +22,8 @@ from train_result import commit
 
 from catseye.data.sources import open_source
 from catseye.embedding.teaching import Teaching
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 Table = dict[str, Any]
@@ -37,10 +38,10 @@ def annotate(
     drawn = iter(np.random.default_rng([seed, 1]).permutation(options.pool).tolist())
     curve, times = [], []
     for num in range(1, options.decisions + 1):
-        asked = next(drawn) if at_random else teaching.next()
-        assert asked is not None
+        row = next(drawn) if at_random else teaching.next()
+        assert row is not None
         begun, spent = time.perf_counter(), time.process_time()
-        teaching.decide({asked: int(truth[pool][asked])})
+        teaching.decide({row: int(truth[pool][row])})
         times.append((time.perf_counter() - begun, time.process_time() - spent))
         if teaching.head is None:
             continue
@@ -79,7 +80,7 @@ def main() -> None:
     begun = time.perf_counter()
     features, truth = features_of("ants-bees", open_source(options.ants_bees), options.cache)
     seeds = list(range(options.annotators))
-    asked = [annotate(features, truth, options, seed, at_random=False) for seed in seeds]
+    by_teaching = [annotate(features, truth, options, seed, at_random=False) for seed in seeds]
     at_random = [annotate(features, truth, options, seed, at_random=True) for seed in seeds]
     words = ["FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:]]
     result = {
@@ -88,8 +89,8 @@ def main() -> None:
         "seeds": seeds,
         "pool": options.pool,
         "decisions": options.decisions,
-        "summary": {"asked": summarise(asked), "random": summarise(at_random)},
-        "asked": asked,
+        "summary": {"asked": summarise(by_teaching), "random": summarise(at_random)},
+        "asked": by_teaching,
         "random": at_random,
         "wall_s": time.perf_counter() - begun,
         "features_from_cache": options.cache is not None,

@@ -26,9 +26,10 @@ from catseye.data.sources import NOT_SPLIT, ArrayReader, ImageSet, open_source
 from catseye.data.sources.corrections import Correction
 from catseye.embedding.features import Features
 from catseye.embedding.neighbours import norms_of
+from catseye.environment import environment
 from catseye.review.label_desk import LabelDesk
 from catseye.review.log import CorrectionLog
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 FIRST, LATE = 40, 10

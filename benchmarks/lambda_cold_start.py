@@ -38,7 +38,8 @@ MEMORY_MB = 1769
 def main() -> None:
     from train_result import commit, spread
 
-    from catseye.runs import environment, write_json
+    from catseye.environment import environment
+    from catseye.runs import write_json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -122,7 +123,7 @@ class Tools:
     def start(self, package: Path, **environment: str) -> Iterator["Emulated"]:
         """The emulator with this package; the function itself starts with its first call."""
         port, inner = free_port(), free_port()
-        said = {
+        environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(self.client),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -137,7 +138,7 @@ class Tools:
         )
         command = [self.emulator, *addresses, shutil.which(self.python), "-m", "awslambdaric", "handler.handler"]
         with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen(command, cwd=package, env=said, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, cwd=package, env=environment, stdout=log, stderr=subprocess.STDOUT)
             try:
                 wait_for(port, process)
                 yield Emulated(port, process, log)

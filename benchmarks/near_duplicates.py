@@ -22,7 +22,8 @@ from catseye.data.check.copies import Glances, find_copies
 from catseye.data.check.duplicates import find_twins
 from catseye.data.check.looks import make_thumb
 from catseye.data.sources import ImageSet
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 SEED = 0

@@ -40,8 +40,9 @@ from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.decode import decode_all
 from catseye.data.loaders import Batch, MemoryLoader, StreamLoader
 from catseye.data.sources import open_source
+from catseye.environment import environment
 from catseye.preprocess import Preprocessing, preprocess
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 
 SIDE, BATCH = 224, 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

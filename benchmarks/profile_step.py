@@ -20,7 +20,8 @@ from train_result import commit
 from train_speed import link_some, shown_command
 from train_variants import ENVIRONMENT, make_steps, parse, set_process
 
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 HERE = Path(__file__).parent
 

@@ -20,13 +20,14 @@ from strangers_unknown import draw_slice
 from train_result import commit
 
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.environment import environment
 from catseye.evaluation.metrics import wilson_interval
 from catseye.models import registry
 from catseye.models.folding import fold_norms
 from catseye.models.pretrained import find_published
 from catseye.models.zoo import load_published
 from catseye.preprocess import FILE_SUFFIXES, Preprocessing, preprocess
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 from catseye.training.trials.folds import draw_trial_folds
 from catseye.training.trials.linear_head import FeatureTable, fit_logistic
 
@@ -86,12 +87,12 @@ def features(files: list[Path], network: str, px: int) -> torch.Tensor:
 def measure(name: str, cifar10: Path) -> list[dict[str, object]]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        (files, labels), (asked, truth) = sides(name, cifar10, Path(folder))
+        (files, labels), (test_files, truth) = sides(name, cifar10, Path(folder))
         folds = np.stack([draw_trial_folds(labels, np.arange(len(labels)), 4, seed) for seed in range(3)])
         known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         for network, sizes in NETWORKS.items():
             for px in sizes:
-                known[f"{network} {px}"] = (features(files, network, px), features(asked, network, px))
+                known[f"{network} {px}"] = (features(files, network, px), features(test_files, network, px))
         both = [torch.cat([known["lite0 288"][side], known["lite2 288"][side]], 1) for side in (0, 1)]
         known["lite0 288 + lite2 288"] = (both[0], both[1])
         for what, (train, test) in known.items():

@@ -23,7 +23,8 @@ import numpy as np
 from train_result import commit
 
 from catseye.embedding.features import Features, write_features
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 PROBE = """

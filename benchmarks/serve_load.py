@@ -135,7 +135,7 @@ def one_round(case: Case, seconds: int) -> None:
 
 
 def result_of(asked: argparse.Namespace, cases: list[Case], rounds: int, limits: dict) -> dict:
-    from catseye.runs import environment
+    from catseye.environment import environment
 
     names = " ".join(file.name for file in asked.files)
     photos = " ".join(file.name for file in asked.photos[2:])

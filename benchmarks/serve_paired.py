@@ -64,7 +64,7 @@ def one_round(asked: argparse.Namespace, forms: Path, *, swapped: bool) -> dict:
 
 
 def result_of(asked: argparse.Namespace, images: str, rounds: list[dict]) -> dict:
-    from catseye.runs import environment
+    from catseye.environment import environment
 
     words = f"{' '.join(map(str, asked.clients))} --seconds {asked.seconds} --rounds {asked.rounds}"
     return {

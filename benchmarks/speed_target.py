@@ -29,9 +29,10 @@ from train_result import commit
 from train_speed import shown_command
 from train_variants import CPU
 
+from catseye.environment import environment
 from catseye.evaluation.predict import Outputs, collect_logits
 from catseye.machine.devices import choose_precision
-from catseye.runs import environment, load_model, open_run, write_json
+from catseye.runs import load_model, open_run, write_json
 from catseye.training.request import RunRequest
 from catseye.training.session import Workplace, open_session
 

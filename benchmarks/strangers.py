@@ -12,7 +12,8 @@ Sets: ants-bees (FOLDER has train/CLASS and val/CLASS; measured on val), cifar10
 test images; FOLDER has train/CLASS and test/CLASS), photos, drawings and textures (tests/stranger_sets.py), digits
 (scikit-learn's). Generated sets are cut into train and test folders once, so that all parts are measured on the same
 images. Accuracy with Wilson's interval, seconds and peak memory of the whole process; processor time too, which tells
-how busy the machine was. Every part adds its row to benchmarks/results/strangers.json at once.
+how busy the machine was. Of a and b also the expected calibration error before and after the temperature. Every part
+adds its row to benchmarks/results/strangers.json at once.
 """
 
 import argparse
@@ -33,9 +34,13 @@ from sklearn.datasets import load_digits
 from strangers_unknown import draw_slice
 from train_result import commit
 
+import catseye
+from catseye.classifier import softmax
+from catseye.environment import environment
+from catseye.evaluation.calibration import expected_calibration_error
 from catseye.evaluation.metrics import wilson_interval
 from catseye.preprocess import FILE_SUFFIXES
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -92,11 +97,35 @@ def catseye_part(*words: str) -> Callable[[Path, int], Table]:
             command = [sys.executable, "-m", "catseye", "train", str(data), *words, "--seed", str(seed)]
             found = as_process([*command, "--out", str(out), "--json"])
             decided = json.loads((out / "auto.json").read_text())
+            calibration = judge_calibration(out, data)
         metrics = json.loads(found.pop("said"))
         kept = {key: decided.get(key) for key in ("kept", "trials")}
-        return {**found, **kept, "accuracy": metrics["accuracy"], "num_images": metrics["num_images"]}
+        return {**found, **kept, "accuracy": metrics["accuracy"], "num_images": metrics["num_images"], **calibration}
 
     return run
+
+
+def judge_calibration(out: Path, data: Path) -> Table:
+    """ECE of the held-out images without and with the run's temperature; 95 % bootstrap interval of the difference."""
+    classifier = catseye.load(out, device="cpu")
+    files, labels, classes = listed(data, held_out(data))
+    if tuple(classes) != tuple(classifier.classes):
+        raise SystemExit(f"classes of the run {classifier.classes}, of the folder {classes}")
+    answers = [classifier.predict(path, return_logits=True).logits for path in files]
+    logits, temperature = np.stack(answers), classifier.manifest.temperature
+    right = logits.argmax(1) == labels
+    before, after = (softmax(logits, value).max(1) for value in (1.0, temperature))
+    rng, differences = np.random.default_rng(0), []
+    for _ in range(1_000):
+        drawn = rng.integers(0, len(labels), len(labels))
+        each = [expected_calibration_error(confidence[drawn], right[drawn]) for confidence in (before, after)]
+        differences.append(each[1] - each[0])
+    return {
+        "temperature": temperature,
+        "ece_before": expected_calibration_error(before, right),
+        "ece": expected_calibration_error(after, right),
+        "ece_difference_interval": np.quantile(differences, [0.025, 0.975]).tolist(),
+    }
 
 
 def peer_part(part: str) -> Callable[[Path, int], Table]:
@@ -183,6 +212,7 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
     """
     import timm
     import torch
+    from PIL import ImageOps
     from timm.data import create_transform, resolve_model_data_config
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
@@ -190,6 +220,9 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
 
     from catseye.models.pretrained import find_published
 
+    # Pillow 13 refuses to keep 0 bits, which timm's augmentation asks for at times.
+    posterize = ImageOps.posterize
+    ImageOps.posterize = lambda image, bits: posterize(image, max(1, bits))
     torch.manual_seed(seed)
     files, labels, classes = listed(data, "train")
     model = timm.create_model(BACKBONE, num_classes=len(classes))

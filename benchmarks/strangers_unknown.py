@@ -30,11 +30,12 @@ from train_result import commit
 
 import catseye
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.environment import environment
 from catseye.evaluation.familiarity import cosines
 from catseye.evaluation.rejection import auroc
 from catseye.evaluation.strangers import stored_fit
 from catseye.preprocess import FILE_SUFFIXES, preprocess
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from train_result import commit
 
+from catseye.environment import environment
 from catseye.evaluation import calibration
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
 TRUE = (1.0, 0.6, 1.5, 2.5)

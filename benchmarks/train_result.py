@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from catseye.runs import environment, open_run, write_json
+from catseye.environment import environment
+from catseye.runs import open_run, write_json
 
 ROOT = Path(__file__).parents[1]
 

@@ -25,7 +25,8 @@ from rich.table import Table
 from train_result import commit
 from train_variants import ENVIRONMENT, parse
 
-from catseye.runs import environment, write_json
+from catseye.environment import environment
+from catseye.runs import write_json
 
 HERE = Path(__file__).parent
 BASELINE = "article"

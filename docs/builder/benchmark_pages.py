@@ -67,26 +67,26 @@ def sentence(text: str) -> str:
 
 def provenance(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Commit, n, seeds, machine and versions, in sentences of one cell."""
-    where = result["environment"]
+    environment = result["environment"]
     machine = ", ".join(
         str(part)
         for part in (
-            where.get("processor"),
-            f"{where['cpus']} cores" if "cpus" in where else None,
-            f"threads used: {where['threads']}" if "threads" in where else None,
-            where.get("gpu") or "no GPU",
+            environment.get("processor"),
+            f"{environment['cpus']} cores" if "cpus" in environment else None,
+            f"threads used: {environment['threads']}" if "threads" in environment else None,
+            environment.get("gpu") or "no GPU",
         )
         if part
     )
-    versions = ", ".join(f"{name} {version}" for name, version in where.get("packages", {}).items())
+    versions = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     return [
         ("n", number(result["n"])),
         ("seeds", cell(result["seeds"])),
         ("commit", code(str(result["commit"])[:12])),
-        ("measured", escape(str(where.get("created", "")))),
+        ("measured", escape(str(environment.get("created", "")))),
         ("machine", escape(machine)),
-        ("system", escape(str(where.get("platform", "")))),
-        ("versions", escape(f"Python {where.get('python', '?')}, {versions}")),
+        ("system", escape(str(environment.get("platform", "")))),
+        ("versions", escape(f"Python {environment.get('python', '?')}, {versions}")),
     ]
 
 

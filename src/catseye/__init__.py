@@ -7,8 +7,8 @@
     print(catseye.export(run).path)
 
 Whatever takes a model takes a path, what `train` or `open_run` returns, what `load` returns, or what `export` returns.
-Every verb of the command line is one of these functions, with options of the same names. They are loaded when they are
-first used, so that `import catseye` costs nothing and needs no torch.
+Every verb of the command line is one of these functions, with options of the same names. They are loaded when
+first used, so that `import catseye` is fast and needs no torch.
 """
 
 import os
@@ -60,11 +60,11 @@ if TYPE_CHECKING:
     from catseye.training.train import train as train
 
 # ONNX Runtime's official builds (1.32, on Linux too) send usage data to Microsoft and keep an identifier in the user's
-# cache folder; this, said before it is loaded, is its own switch (its Privacy.md). Whoever wants it says 0.
+# cache folder; this is its own switch (its Privacy.md), set before it is loaded. To allow it, set 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# OpenVINO's Python package and NNCF send usage data to Google Analytics and write an id into the home folder as soon as
-# they are imported, where they find this package; without it both fall back to their own stubs, which do nothing.
+# If this package can be imported, OpenVINO and NNCF send usage data to Google Analytics and write an id into the home
+# folder as soon as they are imported; without it both fall back to their own stubs, which do nothing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"
@@ -122,10 +122,10 @@ __all__ = [
 
 
 class _Package(ModuleType):
-    """The package itself. A public name keeps its meaning when a file of the same name is imported."""
+    """The package itself. A public function is not replaced when a module of the same name is imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, unless the import system would put a file in the place of a public function."""
+        """Set an attribute, unless a module would replace a public function."""
         if not (name in _HOMES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

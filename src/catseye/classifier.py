@@ -1,6 +1,6 @@
-"""A trained model, ready to be asked. No torch in this file: the way to compute logits is handed in.
+"""A trained model, ready to classify images. No torch in this file: the function that computes logits is passed in.
 
-Enters: images as paths, bytes, arrays or Pillow images. Leaves: `Prediction`s in the order asked.
+Enters: images as paths, bytes, arrays or Pillow images. Leaves: `Prediction`s in the same order.
 Called by users (`catseye.load(...)`), cli and serving.
 """
 
@@ -26,9 +26,8 @@ _AT_ONCE = 64
 class Prediction:
     """The answer for one image. `probabilities` (K,) is in the order of `classes` and sums to 1.
 
-    `familiarity`, -1 to 1, is how much the image looks like those of training, where the model tells. `logits` (K,) are
-    there where `predict(..., return_logits=True)` asked for them. `pixels` (H, W, C) is the image as the network got
-    it, for a notebook to show.
+    `familiarity`, -1 to 1, is how similar the image is to those of training, where the model measures it. `logits` (K,)
+    are set by `predict(..., return_logits=True)`. `pixels` (H, W, C) is the network's input, for a notebook to show.
     """
 
     classes: tuple[str, ...]
@@ -62,11 +61,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with its manifest. It stands for its path wherever a model is asked for.
+    """A model with its manifest. It can be passed wherever the path of a model is expected.
 
     `logits` maps (N, H, W, C) uint8 pixels to (N, K) float32; `logits_and_familiarity`, where the model has both, to
-    those and how familiar each image is (N,); `pooled_features`, where its layers are there, to (N, F). `source` is
-    the path it was opened from, `trusted` whether somebody vouched for that.
+    logits and familiarity (N,); `pooled_features`, where the model has layers, to (N, F). `source` is the path it was
+    opened from, `trusted` whether the caller vouched for that file.
     """
 
     manifest: Manifest
@@ -97,11 +96,11 @@ class Classifier:
 
         """
         pixels = preprocess(image, self.manifest.preprocessing)
-        found = self._answer(pixels[None])[0]
-        return replace(found, pixels=pixels, logits=found.logits if return_logits else None)
+        prediction = self._answer(pixels[None])[0]
+        return replace(prediction, pixels=pixels, logits=prediction.logits if return_logits else None)
 
     def features(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> NDArray[np.float32]:
-        """What the network's head sees: the mean of every feature map, as a vector for search, clusters or a new head.
+        """The input of the head: the mean of every feature map, as a vector for search, clustering or a new head.
 
         Shape: one image -> (F,), a list of N images -> (N, F) float32.
 
@@ -112,20 +111,20 @@ class Classifier:
         if self.pooled_features is None:
             raise UsageError(f"an exported file has no layers to take features from; got {self.source}; give the run")
         many = isinstance(images, list | tuple)
-        spec, found = self.manifest.preprocessing, []
+        spec, vectors = self.manifest.preprocessing, []
         sources = list(images) if isinstance(images, list | tuple) else [images]
         for start in range(0, len(sources), _AT_ONCE):
             pixels = [preprocess(source, spec) for source in sources[start : start + _AT_ONCE]]
-            found.append(self.pooled_features(np.stack(pixels)))
-        if not found:
-            raise UsageError("features wants one image or more; got an empty list")
-        whole: NDArray[np.float32] = np.concatenate(found)
+            vectors.append(self.pooled_features(np.stack(pixels)))
+        if not vectors:
+            raise UsageError("features takes one image or more; got an empty list")
+        whole: NDArray[np.float32] = np.concatenate(vectors)
         return whole if many else whole[0]
 
     def predict_many(self, images: Iterable[ImageSource], *, batch_size: int = 64) -> Iterator[Prediction | ImageError]:
         """Classify many images in batches; one answer per image, in order.
 
-        An image that cannot be read yields its error in its own place and disturbs no other.
+        An image that cannot be read yields its error in its place; the others are not affected.
         """
         batch: list[Pixels | ImageError] = []
         for image in images:

@@ -1,4 +1,4 @@
-"""Counts that agree with their nouns: "1 image", "2 images"; names that fit. Used by whatever writes for people."""
+"""Counts that agree with their nouns: "1 image", "2 images"; shortened names. Used for every text that people read."""
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -11,7 +11,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """A name of at most that many characters: its ends are kept, for they tell it from its neighbours.
+    """A name of at most that many characters; both ends are kept, because they distinguish it from others.
 
     >>> shortened("timm:tf_efficientnet_lite0", 16), shortened("conv1", 16)
     ('timm:tf_…t_lite0', 'conv1')
@@ -22,13 +22,13 @@ def shortened(text: str, width: int) -> str:
     return f"{text[:front]}…{text[len(text) - max(0, width - front - 1) :]}" if width > 1 else "…"
 
 
-def agree(number: int, one: str, many: str) -> str:
-    """The word that goes with the number, a verb as a rule.
+def agree(number: int, singular: str, plural: str) -> str:
+    """The form that agrees with the number, usually of a verb.
 
     >>> agree(1, "has", "have"), agree(3, "has", "have")
     ('has', 'have')
     """
-    return one if number == 1 else many
+    return singular if number == 1 else plural
 
 
 def _plural(noun: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run says of its epochs: rows that can be read, tabulated and drawn.
+"""The epochs of a run: rows that can be read, tabulated and drawn.
 
 Enters: the rows of history.jsonl. Leaves: `EpochRows`, a figure. Called by runs.py and training/finish.py. No torch.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class EpochRows(list[dict[str, Any]]):
     """One row per finished epoch: `epoch` from 1, losses in nats, accuracies 0 to 1, `lr`, `seconds`, `images_per_s`.
 
-    A number that was none in training is None.
+    A value that was not finite in training is None.
     """
 
     def plot(self) -> "Figure":

@@ -2,13 +2,13 @@
 
     CatseyeError            1   anything below
     ├── UsageError          2   the command line or a setting is wrong
-    │   └── UnknownName     2   a name nobody knows; the nearest known ones are suggested
+    │   └── UnknownName     2   an unknown name; the nearest known ones are suggested
     ├── DataError           1   the labelled images cannot be used as they are
     │   └── ImageError      1   one image cannot be read
-    │       ├── ImageTooLarge  1   it has more pixels than are read
+    │       ├── ImageTooLarge  1   it has more pixels than the limit
     │       ├── ImageCutOff    1   its last pixels are missing
-    │       ├── UnsupportedPixels 1   its kind of pixels is not read
-    │       └── UnknownFormat    1   it is in no format that is read
+    │       ├── UnsupportedPixels 1   its kind of pixels is not supported
+    │       └── UnknownFormat    1   its format is not supported
     ├── ModelFileError      1   a model file or run folder cannot be used
     ├── SaveError           1   a file cannot be written (full disk, ...); the old one is intact
     ├── WorkerError         1   a process that decodes images died or hangs
@@ -26,8 +26,8 @@ import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-# The smallest extra of pyproject.toml that brings each package, by the name it is imported with. A test holds both to
-# each other, and every import of the package to this table.
+# The smallest extra of pyproject.toml that installs each package, by import name. Tests compare both, and check every
+# import of catseye against this table.
 EXTRA_OF = {
     "httptools": "serve", "prometheus_client": "serve", "uvicorn": "serve", "uvloop": "serve",
     "anyio": "lab", "markdown_it": "lab", "starlette": "lab",
@@ -77,7 +77,7 @@ class UnknownName(UsageError):
 
 
 def refuse_unknown_options(options: Iterable[str], kind: type) -> None:
-    """Keyword arguments that `kind`, a TypedDict, does not know.
+    """Refuse keyword arguments that `kind`, a TypedDict, does not have.
 
     Raises:
         UnknownName: there is one.
@@ -98,7 +98,7 @@ class ImageError(DataError):
 
 
 class ImageTooLarge(ImageError):
-    """One image has more pixels than are read."""
+    """One image has more pixels than the limit."""
 
 
 class ImageCutOff(ImageError):
@@ -106,11 +106,11 @@ class ImageCutOff(ImageError):
 
 
 class UnsupportedPixels(ImageError):
-    """One image is whole, but of a kind of pixels that is not read."""
+    """One image is complete, but its kind of pixels is not supported."""
 
 
 class UnknownFormat(ImageError):
-    """One file is no image in a format that is read."""
+    """One file is not an image in a supported format."""
 
 
 class ModelFileError(CatseyeError):
@@ -118,7 +118,7 @@ class ModelFileError(CatseyeError):
 
 
 class SaveError(CatseyeError):
-    """A file cannot be written; the one it was to replace is as it was."""
+    """A file cannot be written; the one it should replace is unchanged."""
 
 
 class WorkerError(CatseyeError):
@@ -134,11 +134,11 @@ class Diverged(TrainingError):
 
 
 class OutOfMemory(CatseyeError, MemoryError):
-    """Decoding an image takes more memory than there is. No `ImageError`: nothing is said about the image."""
+    """Decoding an image takes more memory than there is. Not an `ImageError`: the image may be good."""
 
 
 class MissingDependency(CatseyeError):
-    """A command needs a package that is not installed; the extra that has it is named."""
+    """A command needs a package that is not installed; the message names the extra."""
 
     def __init__(self, module: str) -> None:
         name = module.partition(".")[0]
@@ -156,14 +156,14 @@ class Interrupted(CatseyeError):
 
 
 def __getattr__(name: str) -> type[CatseyeError]:
-    if name == "PictureTooLarge":  # its name up to 0.1; goes with the next release
+    if name == "PictureTooLarge":  # its name up to 0.1; removed in the next release
         warnings.warn("PictureTooLarge is now called ImageTooLarge", DeprecationWarning, stacklevel=2)
         return ImageTooLarge
     raise AttributeError(f"catseye.errors has no {name!r}")
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C lies under the error: Python 3.11 wraps what is raised while a class is made (`__set_name__`)."""
+    """Whether Ctrl-C caused the error: Python 3.11 wraps what is raised while a class is created (`__set_name__`)."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True

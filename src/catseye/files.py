@@ -1,7 +1,7 @@
-"""Files that are whole or not there at all: written beside their place, synced, renamed, the folder synced.
+"""Files that are complete or absent: written beside their place, synced, renamed, then the folder is synced.
 
 Enters: a path and everything the file is to hold. Leaves: that file, or the old one and a `SaveError`.
-Called by runs.py and by whatever writes into a run folder. `path_of` is for whatever is given a model.
+Called by runs.py and everything that writes into a run folder. `path_of` is for everything that takes a model.
 """
 
 import errno
@@ -14,14 +14,14 @@ from pathlib import Path
 from catseye.errors import SaveError, UsageError
 
 StrPath = str | os.PathLike[str]
-"""A path, or an object that stands for one: a run, what `train` returns, a loaded classifier, an exported file."""
+"""A path, or an object that has one: a run, what `train` returns, a loaded classifier, an exported file."""
 RETRY_AFTER_S = 0.2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _held: set[int] = set()
 
 
 def path_of(model: StrPath) -> Path:
-    """The path that stands behind a model.
+    """The path of a model.
 
     Raises:
         UsageError: it is neither a path nor an object that has one.
@@ -39,8 +39,8 @@ def path_of(model: StrPath) -> Path:
 def write_atomically(path: Path, content: bytes | str, *, previous: Path | None = None) -> None:
     """Write beside the place, sync, rename: afterwards the file is the new one or still the old one.
 
-    With `previous`, what stood there before is kept under that name. A disk that answers with an
-    input/output error is asked once more.
+    With `previous`, the old file is kept under that name. After an input/output error of the disk,
+    the step is tried once more.
 
     Raises:
         SaveError: the disk is full, fails twice, or the folder may not be written to.
@@ -51,7 +51,7 @@ def write_atomically(path: Path, content: bytes | str, *, previous: Path | None 
     try:
         _twice(lambda: _write_synced(beside, whole))
         if previous is not None and path.exists():
-            # Between this and the next line the newest file has the older name: readers look at both.
+            # Between this and the next line the newest file has the older name: readers check both.
             _twice(lambda: path.replace(previous))
         _twice(lambda: beside.replace(path))
         _twice(lambda: sync_folder(path.parent))
@@ -81,7 +81,7 @@ def _twice(act: Callable[[], object]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last, as fsync does for the bytes of a file."""
+    """Make the names in a folder durable, as fsync does for the bytes of a file."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -91,7 +91,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, so that they outlast a power cut.
+    """Make a folder and those above it, so that they survive a power failure.
 
     Raises:
         OSError: it cannot be made.
@@ -105,9 +105,9 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes that ask the same; unlike a lock file, nobody can delete what is held.
+    """Lock a folder against other processes that do the same; unlike a lock file, this lock cannot be deleted.
 
-    Where the system locks no folders (Windows, some network file systems) this does nothing.
+    Where the system cannot lock folders (Windows, some network file systems) this does nothing.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -129,13 +129,13 @@ def hold_folder(folder: Path) -> Iterator[None]:
             pass
         yield
     finally:
-        if descriptor in _held:  # in a forked process it is closed already
+        if descriptor in _held:  # a forked process has closed it already
             _held.remove(descriptor)
             os.close(descriptor)
 
 
 def _let_go() -> None:
-    # A loader process that outlives a killed trainer for a moment must not hold its folder.
+    # A loader process that briefly outlives a killed trainer must not keep its folder locked.
     while _held:
         os.close(_held.pop())
 
@@ -145,7 +145,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process had begun to write."""
+    """Remove unfinished files of a killed process."""
     for path in folder.glob(".*.new"):
         with suppress(OSError):
             path.unlink()

@@ -1,7 +1,7 @@
-"""What every model file carries inside itself, in every format: enough to be used by a stranger.
+"""The manifest inside every model file, in every format: all that a stranger needs to use it.
 
 Classes, preprocessing, temperature, the threshold below which the answer is "unknown", the network
-that made it and where it came from. Written by runs and exporting, read by everything after them.
+and its provenance. Written by runs and exporting, read by everything after them.
 """
 
 from typing import Any, Literal
@@ -28,7 +28,7 @@ class Architecture(BaseModel):
 
 
 class _Renamed(BaseModel):
-    """A table whose older files say "pictures" where it now says "images"."""
+    """A table that older files wrote with "pictures" in place of "images"."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +60,7 @@ class Provenance(BaseModel):
         return {name.replace("pictures", "images"): value for name, value in metrics.items()}
 
     def metric_texts(self) -> list[tuple[str, str]]:
-        """Each metric's name and value as a person reads them: shares in percent, counts as counts.
+        """Each metric's name and value for people: shares in percent, counts as whole numbers.
 
         >>> Provenance(metrics={"test_accuracy": 0.975, "test_num_images": 1359.0}).metric_texts()
         [('test accuracy', '97.50%'), ('test images', '1,359')]
@@ -73,7 +73,7 @@ class Provenance(BaseModel):
 
 
 class Parity(_Renamed):
-    """How an exported file was proved equal to the run it came from: same images, file bytes to probabilities.
+    """How an exported file was compared with its run: the same images, from file bytes to probabilities.
 
     Differences are of probabilities, over all images, classes and batch sizes. Accuracies are shares, 0 to 1; the
     interval is that of run minus file on the same images.
@@ -96,7 +96,7 @@ class Parity(_Renamed):
 
 
 class Quantisation(_Renamed):
-    """How an INT8 file was made: whose quantiser, what chose the ranges, and what was left in float by measurement."""
+    """How an INT8 file was made: the quantiser, what chose the ranges, and which layers measurements kept in float."""
 
     tool: str
     calibration: str
@@ -109,7 +109,7 @@ class Quantisation(_Renamed):
 
 
 class ExampleImage(BaseModel):
-    """An image of a class, to try the model with; only in files that were exported with --examples."""
+    """An image of a class to try the model with; only in files exported with --examples."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -119,11 +119,11 @@ class ExampleImage(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything a model file says of itself.
+    """Everything a model file states about itself.
 
     `input_kind` is what the graph of an exported file takes: uint8 (N, H, W, C), or normalised float
     (N, C, H, W). It and `parity` are None in a run's own weights, which have no graph. `outputs` names what a graph
-    returns, in the formats whose files do not. `quantisation` is None but in INT8 files. An image is "unknown" where
+    returns, in formats whose files do not say so. `quantisation` is set only in INT8 files. An image is "unknown" where
     its largest probability is below `unknown_threshold`, or its familiarity below `familiarity_threshold`.
     """
 
@@ -173,7 +173,7 @@ class Manifest(BaseModel):
         """Read what `to_json` wrote.
 
         Raises:
-            ModelFileError: there is none, it is too large or a field is wrong; names `source`.
+            ModelFileError: there is none, it is too large or a field is wrong; the message names `source`.
 
         """
         if not text:

@@ -1,7 +1,7 @@
-"""What a notebook shows of our objects: tables and small images, as HTML in which all foreign text is escaped; frames.
+"""Tables and small images of our objects for a notebook, as HTML with all foreign text escaped; data frames.
 
-Enters: texts, numbers, arrays, PNG files. Leaves: HTML for `_repr_html_`. Called by whatever has one. No torch, no
-script, nothing from elsewhere: a page that is sent on shows the same.
+Enters: texts, numbers, arrays, PNG files. Leaves: HTML for `_repr_html_`. Called by every class that has one. No
+torch, no script, nothing from elsewhere: a page that is passed on shows the same.
 """
 
 import base64
@@ -29,7 +29,7 @@ class Html(str):
 
 
 def html_of(value: object) -> str:
-    """A value as HTML: escaped, unless it is `Html`; a byte that is no UTF-8 becomes a question mark.
+    """A value as HTML: escaped, unless it is `Html`; a byte that is not UTF-8 becomes a question mark.
 
     >>> html_of("<b>"), html_of(Html("<b>"))
     ('&lt;b&gt;', '<b>')
@@ -76,7 +76,7 @@ def html_bytes(png: bytes, title: str = "") -> Html:
 
 
 def html_png(path: Path, width_px: int = 480) -> Html:
-    """A PNG of a run folder; nothing where it is not there."""
+    """A PNG of a run folder; empty if it does not exist."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -91,7 +91,7 @@ def _inline(png: bytes, title: str, more: str = "") -> Html:
 
 
 def html_gallery(pairs: Iterable[tuple[NDArray[Any], str]]) -> Html:
-    """Small images side by side, each with a line below.
+    """Small images side by side, each with a caption.
 
     Shape: each (H, W, 1) or (H, W, 3) uint8.
     """
@@ -104,7 +104,7 @@ def html_gallery(pairs: Iterable[tuple[NDArray[Any], str]]) -> Html:
 
 
 def as_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Any:
-    """Rows as a pandas DataFrame, which is imported here and nowhere else.
+    """Rows as a pandas DataFrame; pandas is imported only here.
 
     Raises:
         MissingDependency: pandas is not installed.
@@ -118,7 +118,7 @@ def as_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
 
 
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this program; IPython in a terminal is a terminal."""
+    """Whether a Jupyter kernel runs this program; IPython in a terminal does not count."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and getattr(shell, "kernel", None) is not None

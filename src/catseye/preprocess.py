@@ -313,8 +313,8 @@ def _open_planes(
         return _decode_planes(source, name, formats, facts, max_pixels, value_range, channels)
     header, cost = decoding_cost(source, None)
     with naming(name, source, formats, cost), quiet_pillow():
-        if header and header.width:
-            require_affordable(header, num_bytes=cost, max_pixels=max_pixels)
+        if header is not None and header.width:
+            require_affordable(header, cost, max_pixels)
         with Image.open(io.BytesIO(source), formats=formats) as image:
             header = Header(image.format or "", *image.size, image.mode)
             require_affordable(header, decoding_bytes(header, len(source)), max_pixels)

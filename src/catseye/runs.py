@@ -1,37 +1,30 @@
-"""The run folder: where a training run lives, and the way from it back to a model.
+"""The run folder: the files of a training run, and loading a model from it.
 
-    settings.toml     every setting          data.json         which image was on which side
+    settings.toml     every setting          data.json         the split of every image
     model.safetensors weights + manifest     history.jsonl     one line an epoch
     metrics.json      held-out results       environment.json  versions, hardware, time
-    curves.png, confusion.png               corrections.csv   decisions about labels, where there were some
-    threads.json      torch's threads, where there was a choice
+    curves.png, confusion.png               corrections.csv   decisions about labels, if any
+    threads.json      torch's threads, if there was a choice
 
 and checkpoint.safetensors, checkpoint.previous.safetensors, features*.safetensors while training is unfinished. Every
-file is written beside its place, synced and renamed, so a reader never sees half of one (files.py); what holds
-weights carries a sha256 over them, so a bit that the disk changed is found.
+file is written beside its place, synced and renamed, so a reader never sees part of one (files.py); files with
+weights contain a sha256 over them, so a bit changed on disk is detected.
 Called by training, evaluation and cli.
 """
 
 import json
-import os
-import platform
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load as parse_tensors
-from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
 from catseye.epochs import EpochRows
@@ -44,6 +37,7 @@ from catseye.models.timm_twins import names_in_library
 from catseye.notebook import Html, html_png, html_table
 from catseye.settings.merge import read_settings
 from catseye.settings.schema import Settings
+from catseye.tensor_files import parse_tensor_file, read_whole, write_tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,17 +47,15 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.safetensors"
 HUB_CONFIG = "config.json"  # beside it in a folder for the Hugging Face Hub
 CHECKPOINT_FILE = "checkpoint.safetensors"
-OWN_CODE = "own_code.json"  # import paths of what the caller brought as code
+OWN_CODE = "own_code.json"  # import paths of the caller's code
 CORRECTIONS_FILE = "corrections.csv"
 PREVIOUS_FILE = "checkpoint.previous.safetensors"
 FEATURES_FILE = "features.safetensors"
-MAX_HEADER_BYTES = 32_000_000  # a manifest may have 8, and JSON in JSON is longer
-_SEAL = "sha256"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. It stands for its path wherever a model is asked for."""
+    """A run folder. It can be passed wherever the path of a model is expected."""
 
     path: Path
 
@@ -78,22 +70,22 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """The saved states of an unfinished run that are there, the newest first."""
+        """The existing checkpoints of an unfinished run, newest first."""
         return [path for name in (CHECKPOINT_FILE, PREVIOUS_FILE) if (path := self.path / name).exists()]
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end: environment.json is the last file it writes."""
+        """Whether the run is finished: environment.json is the last file it writes."""
         return (self.path / "environment.json").exists() and not self.checkpoints
 
     @property
     def settings(self) -> Settings:
-        """Everything that decided what the run computed; its corrections are those that the run has kept."""
-        found = read_settings(self.path / "settings.toml")
-        if found.data.corrections:
-            kept = found.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
-            return found.model_copy(update={"data": kept})
-        return found
+        """Everything that decided what the run computed, with the corrections file that the run has kept."""
+        settings = read_settings(self.path / "settings.toml")
+        if settings.data.corrections:
+            kept = settings.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
+            return settings.model_copy(update={"data": kept})
+        return settings
 
     @property
     def history(self) -> EpochRows:
@@ -125,7 +117,7 @@ class Run:
     def model(self) -> nn.Module:
         """The network with the run's weights, on the CPU, in evaluation mode: (N, C, H, W) float -> (N, K) logits.
 
-        It takes what `catseye.preprocess` makes, as floats, normalised by `classifier.manifest.preprocessing`.
+        Its input is the output of `catseye.preprocess` as floats, normalised by `classifier.manifest.preprocessing`.
 
         Raises:
             ModelFileError: there are no weights yet, or they are damaged.
@@ -135,7 +127,7 @@ class Run:
 
     @cached_property
     def classifier(self) -> "Classifier":
-        """The model, ready to be asked about images: `run.classifier.predict("cat.jpg")`."""
+        """The model, ready to classify images: `run.classifier.predict("cat.jpg")`."""
         import catseye
 
         return catseye.load(self)
@@ -149,10 +141,10 @@ class Run:
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [("run folder", self.path), ("network", self.settings.model.name)]
         if (self.path / "metrics.json").exists():
-            found = self.metrics
-            low, high = found["accuracy_95_interval"]
-            score = f"{found['accuracy']:.2%} (95% interval {low:.2%} – {high:.2%}, n = {found['num_images']:,})"
-            rows.append((f"accuracy, {found.get('split', 'held-out')} images", score))
+            metrics = self.metrics
+            low, high = metrics["accuracy_95_interval"]
+            score = f"{metrics['accuracy']:.2%} (95% interval {low:.2%} – {high:.2%}, n = {metrics['num_images']:,})"
+            rows.append((f"accuracy, {metrics.get('split', 'held-out')} images", score))
         else:
             rows.append(("epochs finished", f"{len(self.history)} of {self.settings.training.epochs}"))
         shown = html_png(self.path / "curves.png"), html_png(self.path / "confusion.png", 320)
@@ -160,10 +152,10 @@ class Run:
 
 
 def open_run(path: StrPath) -> Run:
-    """An existing run folder; what `catseye.train` returned will do too.
+    """An existing run folder, given as a path or as the result of `catseye.train`.
 
     Raises:
-        ModelFileError: it is none.
+        ModelFileError: it is not a run folder.
 
     """
     run = Run(path_of(path))
@@ -173,7 +165,7 @@ def open_run(path: StrPath) -> Run:
 
 
 def create_run(out: StrPath | None, name: str) -> Run:
-    """A new run folder: `out`, or runs/DATE-NAME with a number added where that is taken.
+    """A new run folder: `out`, or runs/DATE-NAME, with a number added if that exists.
 
     Raises:
         UsageError: `out` is not empty, or cannot be made.
@@ -201,7 +193,7 @@ def create_run(out: StrPath | None, name: str) -> Run:
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Hold the run folder against a second trainer; what a killed one had half written is removed.
+    """Lock the run folder against a second trainer; unfinished files of a killed one are removed.
 
     Raises:
         UsageError: another process holds it.
@@ -225,7 +217,7 @@ def locked(run: Run) -> Iterator[None]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write indented JSON; NaN is refused, because JSON has none."""
+    """Write indented JSON; NaN is an error, because JSON has none."""
     write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -245,87 +237,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, previous: Path | None = None
-) -> None:
-    """One safetensors file with a sha256 over all it holds, written atomically; `previous` keeps the old one."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = render_tensors(plain, {**metadata, _SEAL: _seal(plain, metadata)})
-    write_atomically(path, content, previous=previous)
-
-
-def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; nothing in it is ever executed.
-
-    A sha256 in it has to be right; with `sealed` there has to be one.
-
-    Raises:
-        ModelFileError: it is missing, damaged or of another format.
-
-    """
-    return _tensors_of(_content_of(path), path, sealed=sealed)
-
-
-def _content_of(path: Path) -> bytes:
-    """Once: what is checked is what is used and what is hashed."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror})") from None
-
-
-def _tensors_of(content: bytes, path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        metadata = _check_header(content)
-        tensors = parse_tensors(content)
-    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
-    except (TypeError, KeyError, AttributeError):
-        raise ModelFileError(f"{path} is no valid safetensors file (its header is not what it should be)") from None
-    seal = metadata.pop(_SEAL, None)
-    if (seal is not None or sealed) and seal != _seal(tensors, metadata):
-        raise ModelFileError(f"{path} is damaged: its content is not what its sha256 was taken of; use another copy")
-    return tensors, metadata
-
-
-def _check_header(content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file whose header names everything once and gives every byte to one tensor.
-
-    Two readers could see two models in any other file; the safetensors library takes the last of equal names.
-    """
-    size = int.from_bytes(content[:8], "little")
-    if not 2 <= size <= min(MAX_HEADER_BYTES, len(content) - 8):
-        raise ValueError(f"a header has 2 to {MAX_HEADER_BYTES:,} bytes and lies in the file; got {size:,}")
-    header = json.loads(content[8 : 8 + size], object_pairs_hook=_named_once)
-    metadata: dict[str, str] = dict(header.pop("__metadata__", None) or {})
-    place = 0
-    for begin, end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
-        if begin != place or end < begin:
-            raise ValueError(f"its tensors overlap or leave a gap at byte {min(begin, place)}")
-        place = end
-    if place != len(content) - 8 - size:
-        raise ValueError(f"its tensors end at byte {place:,} of {len(content) - 8 - size:,}")
-    return metadata
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"it names {twice[:80]!r} twice")
-    return found
-
-
-def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """A sha256 over metadata, names, types, shapes and bytes, whatever order the file has them in."""
-    digest = sha256(json.dumps(sorted(metadata.items())).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def save_model(path: Path, state: Mapping[str, Tensor], manifest: Manifest) -> None:
     """Weights and manifest in one file."""
     write_tensors(path, state, {METADATA_KEY: manifest.to_json()})
@@ -342,7 +253,7 @@ def load_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest
 
 
 def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
-    """As `load_model`, with the sha256 and the size of the very bytes that the network was built from."""
+    """As `load_model`, with the sha256 and size of the bytes from which the network was built."""
     file = path = path_of(path)
     if file.is_dir() and (file / HUB_CONFIG).exists() and (file / MODEL_FILE).exists():
         file = file / MODEL_FILE  # a folder for the Hub
@@ -350,13 +261,13 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
         file = open_run(file).model_path
         if not file.exists():
             raise ModelFileError(f"{path} has no {MODEL_FILE} yet; finish it with `catseye train --resume {path}`")
-    content = _content_of(file)
+    content = read_whole(file)
     digest, num_bytes = sha256(content).hexdigest(), len(content)
-    tensors, metadata = _tensors_of(content, file)
+    tensors, metadata = parse_tensor_file(content, file)
     del content
     manifest = Manifest.from_json(metadata.get(METADATA_KEY), str(file))
     try:
-        # First without memory: a file that names a network of 30 GB must not be able to ask for them.
+        # First without memory: a file that names a network of 30 GB must not allocate it.
         with torch.device("meta"):
             fresh = _build_network(manifest, tensors)
         tensors = _under_own_names(tensors, fresh)
@@ -366,7 +277,7 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
         model = _build_network(manifest, tensors)
         model.load_state_dict(tensors)
     except (UsageError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        # A network's options are a stranger's words: infinity as a width, a text as a depth.
+        # A network's options may be anything: infinity as a width, a text as a depth.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
@@ -385,13 +296,13 @@ def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Modu
         input_px=(spec.height_px, spec.width_px),
         **options,
     )
-    if (scale := tensors.get("familiarity.scale")) is not None and scale.ndim == 1:
-        model.familiarity = Familiarity(len(scale), len(manifest.classes))
+    if (centres := tensors.get("familiarity.centres")) is not None and centres.ndim == 2:
+        model.familiarity = Familiarity(centres.shape[1], len(centres))
     return model
 
 
 def _under_own_names(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A file for the Hub has the names of the library that the network is from."""
+    """Rename the tensors of a file for the Hub, which has the names of the network's library."""
     names = names_in_library(model) if hasattr(model, "published_names") else {}
     if set(names.values()) != tensors.keys():
         return dict(tensors)
@@ -405,34 +316,3 @@ def _first_difference(wanted: Mapping[str, torch.Size], tensors: Mapping[str, Te
         if mine != theirs:
             return f"{name}: the network has {mine}, the file {theirs}"
     return ""
-
-
-def environment() -> dict[str, Any]:
-    """Versions, processor and time, for the run folder and for benchmark results."""
-    return {
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {name: _version(name) for name in ("catseye", "torch", "torchvision", "numpy", "pillow")},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()

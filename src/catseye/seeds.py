@@ -1,8 +1,8 @@
 """One seed in, an independent seed per purpose out.
 
-Nothing in catseye draws from a generator that another part has advanced: every draw starts from
-`derive(seed, purpose, position)`. That is why a resumed run continues with the very numbers it
-would have drawn, whatever the number of workers. Called by data and training.
+No part of catseye draws from a generator that another part has advanced: every draw starts from
+`derive(seed, purpose, position)`. That is why a resumed run continues with the same numbers as an
+uninterrupted one, whatever the number of workers. Called by data and training.
 """
 
 from hashlib import blake2b

@@ -285,7 +285,7 @@ def test_many_images_are_a_table_that_filters_and_is_saved(open_page):
         ("empty.jpg", b"", "0 bytes"),
         ("phone.jpg", b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
         ("paper.png", b"%PDF-1.7", "this is a PDF"),
-        ("large.png", b"\x89PNG" + bytes(20_000_001), "20 MB are taken"),
+        ("large.png", b"\x89PNG" + bytes(20_000_001), "20 MB are accepted"),
     ],
 )
 def test_what_would_be_refused_is_not_sent(name, content, reason, open_page):

@@ -27,8 +27,9 @@ from catseye.files import write_atomically
 from catseye.manifest import Architecture, Manifest
 from catseye.models import registry
 from catseye.preprocess import Preprocessing
-from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, load_model, locked, read_tensors, save_model
+from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, load_model, locked, save_model
 from catseye.settings.schema import AugmentSettings
+from catseye.tensor_files import read_tensors
 from catseye.training.checkpoints import Checkpoints, TrainingPosition, load_newest
 from catseye.training.ema import EMA
 from catseye.training.history import History

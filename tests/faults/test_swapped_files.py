@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from catseye import runs
+from catseye import runs, tensor_files
 from catseye.exporting.drafts import Graph
 from catseye.exporting.openvino_ir import convert, write_ir
 from catseye.exporting.torch_export import build_torch_export
@@ -29,7 +29,7 @@ JUDGES = {
     ".xml": (openvino_runtime, "read_ir"),
     ".torchscript": (torch_runtime, "read_archive"),
     ".pt2": (torch_runtime, "read_archive"),
-    ".safetensors": (runs, "_check_header"),
+    ".safetensors": (tensor_files, "_check_header"),
 }
 
 

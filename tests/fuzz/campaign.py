@@ -155,7 +155,7 @@ def write_down(path: Path, asked: argparse.Namespace, row: Found) -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from train_result import commit
 
-    from catseye.runs import environment
+    from catseye.environment import environment
 
     before = json.loads(path.read_text())["targets"] if path.exists() else {}
     facts = {key: value for key, value in asdict(row).items() if key != "target"}

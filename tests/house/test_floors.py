@@ -12,7 +12,7 @@ FLOORS = (
     {"decoding", "notebook"},
     {"files", "settings", "machine", "preprocess", "http", "epochs"},
     {"manifest", "data", "models"},
-    {"classifier"},
+    {"classifier", "tensor_files", "environment"},
     {"runs"},
     {"runtimes"},
     {"explanation", "embedding"},

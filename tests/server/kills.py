@@ -207,7 +207,7 @@ def _result(asked: argparse.Namespace, found: dict[str, dict[str, int]], seconds
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from train_result import commit
 
-    from catseye.runs import environment
+    from catseye.environment import environment
 
     return {
         "command": f"python -m tests.server.kills --kills {asked.kills} --stops {asked.stops}",

@@ -121,7 +121,7 @@ def test_a_image_beyond_six_megabytes_is_told_why(function, front):
     told = json.loads(found["body"])
     assert (found["statusCode"], told["code"]) == (413, "body-too-large")
     assert "base64" in told["error"]
-    assert "costs a third" in told["error"]
+    assert "a third longer" in told["error"]
     assert "4,500,001" in told["error"]
 
 

@@ -95,7 +95,7 @@ def test_a_unix_socket(start, tmp_path, workers):
     (tmp_path / "cat.png").write_bytes(png("blue"))
     command = ["curl", "-s", "--unix-socket", path, "-F", f"file=@{tmp_path}/cat.png", "http://any.example/predict"]
     assert '"class":"blue"' in subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    with pytest.raises(CatseyeError, match="cannot be had"):
+    with pytest.raises(CatseyeError, match="cannot be used"):
         bind_path(path)  # somebody is listening
     assert running.stop() == 0
     assert not path.exists()
@@ -133,7 +133,7 @@ def test_of_two_servers_on_one_port_one_says_ready(start, tmp_path):
         (lost,) = [one for one, code in zip(both, codes, strict=True) if code is not None]
         said, why = lost.communicate()
         assert (lost.returncode, said) == (1, b"")
-        assert b"cannot be had" in why
+        assert b"cannot be used" in why
     finally:
         for one in both:
             if one.poll() is None:

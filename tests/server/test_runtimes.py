@@ -144,7 +144,7 @@ def test_a_plan_is_measured_and_can_be_fixed(path):
     assert plan.images_per_s > 0
     fixed = tuning.choose(model, concurrency=3, batch_size=5)
     assert (fixed.concurrency, fixed.batch_size, fixed.measured) == (3, 5, {})
-    assert str(fixed) == "3 call(s) side by side, up to 5 image(s) each"
+    assert str(fixed) == "3 calls at a time, up to 5 images each"
 
 
 def test_a_slow_model_is_not_given_large_batches(tmp_path):

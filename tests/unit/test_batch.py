@@ -240,7 +240,7 @@ def test_control_c_keeps_what_is_done(model, photos, tmp_path, engine):
     from catseye.errors import Interrupted
 
     engine.stop_after = 2
-    with pytest.raises(Interrupted, match="say the same again") as stopped:
+    with pytest.raises(Interrupted, match="repeat the same command") as stopped:
         walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out", part_size=3)
     assert stopped.value.exit_code == 130
     engine.stop_after = 10**9
@@ -250,7 +250,7 @@ def test_control_c_keeps_what_is_done(model, photos, tmp_path, engine):
 
 
 def test_two_calls_at_a_time_are_one_too_many(model, photos, tmp_path, engine):
-    with walk._alone(tmp_path / "out"), pytest.raises(UsageError, match="another call works on"):
+    with walk._alone(tmp_path / "out"), pytest.raises(UsageError, match="another process is writing to"):
         walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out")
     assert engine.done == []
     walk.predict_in_parts(model, walk_images([str(photos)]), tmp_path / "out")
@@ -299,9 +299,9 @@ def test_without_the_extra(monkeypatch, model, photos, tmp_path):
         (["--engine", "rai"], "unknown engine 'rai'"),
         (["--engine", "ray"], "got no --out"),
         (["--engine", "ray", "--out", "o", "--csv", "c"], "got --csv"),
-        (["--out", "o"], "--out goes with --engine ray"),
-        (["--workers", "2"], "--workers goes with --engine ray"),
-        (["--part-size", "2"], "--part-size goes with --engine ray"),
+        (["--out", "o"], "--out needs --engine ray"),
+        (["--workers", "2"], "--workers needs --engine ray"),
+        (["--part-size", "2"], "--part-size needs --engine ray"),
     ],
 )
 def test_words_that_do_not_fit(model, photos, words, message):
@@ -319,4 +319,4 @@ def test_the_command(model, photos, tmp_path, engine):
     done = CliRunner().invoke(app, ["predict", str(model), "--list", str(tmp_path / "list.txt"), "--json"])
     assert [row["path"] for row in json.loads(done.stdout)] == [str(photos / "00.png"), str(photos / "none.png")]
     done = CliRunner().invoke(app, ["predict", str(model)])
-    assert "what is to be classified" in str(done.exception)
+    assert "nothing to classify" in str(done.exception)

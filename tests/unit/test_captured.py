@@ -223,7 +223,8 @@ def test_a_run_that_diverges_is_saved_before_the_step(images, tmp_path, without_
     data = images({"cat": 40, "dog": 40}, height=32, width=32)
     with pytest.raises(Diverged, match=r"at step 3 .*The last good state is saved"):
         short_run(data, tmp_path / "run")
-    from catseye.runs import CHECKPOINT_FILE, read_tensors
+    from catseye.runs import CHECKPOINT_FILE
+    from catseye.tensor_files import read_tensors
 
     tensors, said = read_tensors(tmp_path / "run" / CHECKPOINT_FILE, sealed=True)
     assert '"batch":3' in said["position"]
@@ -250,7 +251,7 @@ def test_what_cannot_be_captured_is_told():
     state.optimizer = torch.optim.AdamW(state.model.parameters())
     assert choose_captured(state, cuda, wanted=True, say=said.append) is None
     assert said == [
-        "- steps are not captured as a graph: which of MixUp and CutMix a batch gets is drawn by the CPU",
+        "- steps are not captured as a graph: the CPU draws whether a batch gets MixUp or CutMix",
         "- steps are not captured as a graph: the optimizer is AdamW, and only SGD and Muon are captured",
     ]
 

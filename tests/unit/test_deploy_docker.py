@@ -404,7 +404,7 @@ def test_the_verbs_write_and_say_what_is_next(target, model, tmp_path, capsys):
 @pytest.mark.parametrize("target", ["docker", "compose"])
 def test_a_folder_with_something_in_it_is_left_alone(target, model, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty; choose another folder, or --force"):
+    with pytest.raises(UsageError, match="is not empty; choose another folder, or overwrite files with --force"):
         deploy(target, model.path, "--out", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     deploy(target, model.path, "--out", tmp_path, "--force")

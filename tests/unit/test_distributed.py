@@ -122,7 +122,7 @@ def test_a_share_without_a_readable_image_is_told(images):
 def test_a_batch_has_two_images_for_every_part():
     chosen = load_settings("quick", values={"training.batch_size": 15, "training.accumulate_steps": 2})
     check_sizes(chosen, Processes(0, 3))
-    with pytest.raises(UsageError, match=r"got 15; say --set training\.batch_size=16"):
+    with pytest.raises(UsageError, match=r"got 15; use --set training\.batch_size=16"):
         check_sizes(chosen, Processes(0, 4))
     check_sizes(Settings(training={"batch_size": 1}), ALONE)
 

@@ -39,6 +39,20 @@ def test_own_images_pass_and_strangers_do_not(num):
     assert np.mean(refused_strangers) >= 0.95
 
 
+def test_a_class_that_shows_two_things_has_a_centre_for_each():
+    """Its mean lies between them, where a stranger may be."""
+    rng = np.random.default_rng(0)
+    sides, strangers = np.zeros((400, NUM_FEATURES)), np.zeros((200, NUM_FEATURES))
+    sides[::2, 0], sides[1::2, 1], strangers[:, :2] = 4.0, 4.0, 2.8
+    other = np.zeros((100, NUM_FEATURES))
+    other[:, 2] = 4.0
+    features = np.concatenate([sides, other])
+    features, strangers = (each + rng.normal(0, 0.05, each.shape) for each in (features, strangers))
+    fit = fit_familiarity(features, np.repeat([0, 1], [400, 100]), 2)
+    assert (cosines(strangers, fit.scale, fit.centres) < fit.threshold).mean() > 0.95
+    assert (cosines(features, fit.scale, fit.centres) < fit.threshold).mean() < 0.05
+
+
 def test_images_that_chose_the_means_do_not_choose_the_threshold():
     """With fewer images than features every image is close to a mean that it helped to make.
 
@@ -88,7 +102,7 @@ def test_the_module_computes_what_was_fitted():
     draw = world(3)
     features, labels = draw(60, [0, 1, 2])
     fit = fit_familiarity(features, labels, 3)
-    module = Familiarity(NUM_FEATURES, 3)
+    module = Familiarity(NUM_FEATURES, len(fit.centres))
     module.load_state_dict({"scale": torch.from_numpy(fit.scale), "centres": torch.from_numpy(fit.centres)})
     maps = torch.from_numpy(features).float()[:, :, None, None] * torch.ones(1, 1, 2, 3)
     np.testing.assert_allclose(module(maps).numpy(), cosines(features, fit.scale, fit.centres), atol=1e-5)

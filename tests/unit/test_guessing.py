@@ -39,7 +39,7 @@ def test_an_uneven_set_is_judged_image_by_image():
     assert beats_guessing(right)
     few = metrics([[100, 0], [0, 2]])
     assert not beats_guessing(few)
-    assert guessing_sentence(few).endswith("2 held-out images of all other classes are too few to tell")
+    assert guessing_sentence(few).endswith("2 held-out images of all other classes are too few to decide")
     assert "1 held-out image of" in guessing_sentence(metrics([[100, 0], [0, 1]]))
 
 

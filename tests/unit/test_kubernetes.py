@@ -464,7 +464,7 @@ def test_the_command_writes_and_says_what_comes_next(model, tmp_path):
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     assert {Path(path) for path in said["written"]} == {path for path in (tmp_path / "k").rglob("*") if path.is_file()}
-    assert "may ask" in said["notes"][0]
+    assert "can send requests" in said["notes"][0]
     pod = yaml.safe_load((tmp_path / "k" / "base" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 20 + 0.5 + 15 + 3 + 0.5
     with pytest.raises(UsageError, match="is not empty"):

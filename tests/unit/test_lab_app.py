@@ -21,7 +21,7 @@ from catseye.lab.chapters.table import CHAPTERS
 from catseye.lab.command import serve_lab
 from catseye.lab.images import LONGEST_PX, MAX_DROPPED, LabImages, built_in
 from catseye.lab.page_files import read_pages
-from catseye.lab.questions import Asked, Question, find
+from catseye.lab.questions import Question, QuestionFields, find
 from tests.conftest import encode, random_pixels
 
 
@@ -90,7 +90,7 @@ def test_own_pages_may(ask):
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"image": "gone"}, "the lab has no image 'gone'; it may have been started anew"),
+        ({"image": "gone"}, "the lab has no image 'gone'; it may have been restarted"),
         ({"image": "eye", "side": 99}, "side: input should be less than or equal to 16; got 99"),
         ({"image": "eye", "colour": 1}, "colour: extra inputs are not permitted"),
         ([], "the question: input should be a valid dictionary"),
@@ -146,7 +146,7 @@ def test_a_image_is_taken_and_shown(ask):
     [
         (b"no image", 415, "send one JPEG, PNG, WebP, BMP or GIF"),
         (encode(random_pixels(2))[:-30], 400, "cannot be decoded completely"),
-        (b"", 400, "an image has bytes; got 0"),
+        (b"", 400, "an image has at least one byte; got 0"),
         (encode(np.zeros((1200, 1200), np.uint8)), 413, "1200 x 1200 pixels; at most 1,000,000"),
     ],
 )
@@ -160,7 +160,7 @@ def test_only_the_latest_dropped_images_are_kept():
     images = LabImages()
     names = [images.add(encode(random_pixels(seed)), 10**6).name for seed in range(MAX_DROPPED + 2)]
     assert images.add(encode(random_pixels(5)), 10**6).name == names[5]  # the same bytes are the same image
-    with pytest.raises(UsageError, match="drop it once more"):
+    with pytest.raises(UsageError, match="drop the image again"):
         images.get(names[0])
     assert images.get(names[-1]).pixels.shape == (8, 8, 3)
 
@@ -187,7 +187,7 @@ def test_a_streamed_answer_ends_and_tells_what_went_wrong(ask, monkeypatch):
         yield {"step": 2}
         raise UsageError("enough")
 
-    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, count_up))
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(QuestionFields, count_up))
     text = ask("GET", "/api/network/any").text
     assert [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")] == [
         {"step": 1}, {"step": 2}, {"error": "enough"},
@@ -216,7 +216,7 @@ class Endless:
 def test_a_stream_ends_when_the_browser_hangs_up(monkeypatch, num_events):
     """At whatever event, also before the first one: what computes it is told."""
     endless = Endless()
-    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, lambda bench, asked: endless))
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(QuestionFields, lambda bench, asked: endless))
     app = LabApplication(Workbench("lenet5"), Limits(), Log(io.StringIO(), quiet=True))
     scope = {"type": "http", "method": "GET", "path": "/api/network/any", "query_string": b"",
              "headers": [(b"host", b"localhost")], "asgi": {"spec_version": "2.3"}}  # fmt: skip
@@ -244,7 +244,7 @@ def test_a_stream_ends_when_the_browser_hangs_up(monkeypatch, num_events):
 
 def test_a_stream_ends_when_the_lab_stops(monkeypatch):
     endless = Endless()
-    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, lambda bench, asked: endless))
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(QuestionFields, lambda bench, asked: endless))
     app = LabApplication(Workbench("lenet5"), Limits(), Log(io.StringIO(), quiet=True))
     app.draining = True
 
@@ -262,7 +262,7 @@ def test_a_fault_is_told_without_its_inside(ask, monkeypatch):
     def broken(bench, asked):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(Asked, broken))
+    monkeypatch.setattr(lab_app, "find", lambda chapter, name: Question(QuestionFields, broken))
     answer = ask("POST", "/api/network/any", json={})
     assert answer.status_code == 500
     assert "secret" not in answer.text
@@ -316,7 +316,7 @@ def test_filters_and_slides(ask):
 
 
 def test_the_lab_listens_on_this_machine_only():
-    with pytest.raises(UsageError, match="for this machine alone"):
+    with pytest.raises(UsageError, match="for this machine only"):
         serve_lab(None, print, host="0.0.0.0")
     with pytest.raises(UsageError, match="give the run it was exported from"):
         serve_lab("model.onnx", print)

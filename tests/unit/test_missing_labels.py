@@ -146,9 +146,9 @@ def test_review_asks_for_them_last_and_takes_labels(desk, data, tmp_path):
     assert told["images"][0]["label"] == told["images"][0]["given"] == "no label"
     assert told["likely"] in ("moss", "rust")
     assert told["likely"] in told["reason"]
-    with pytest.raises(UsageError, match="press R and say what it is"):
+    with pytest.raises(UsageError, match="press R and choose its class"):
         desk.decide(numbers[0], "keep")
-    with pytest.raises(UsageError, match="press R and say what it is"):
+    with pytest.raises(UsageError, match="press R and choose its class"):
         desk.decide(numbers[0], "merge", "moss")
     desk.decide(numbers[0], "relabel", "slate")
     desk.decide(numbers[1], "drop")

@@ -64,7 +64,7 @@ def test_few_images_without_an_error_assure_little_and_that_is_said():
     assert (found.threshold, found.is_assured) == (None, False)
     line = found.to_line()
     assert line.startswith("no error was seen among all 60 validation images (95% interval up to 6.02%)")
-    assert "cannot assure 2.00%: that takes 189 answers without an error" in line
+    assert "cannot assure 2.00%: that needs 189 answers without an error" in line
     for count, assured in ((188, False), (189, True)):
         assert choose_threshold(np.linspace(0.5, 1, count), np.ones(count, bool), 0.02).is_assured == assured
 

@@ -148,4 +148,4 @@ def test_a_perfect_and_a_useless_model_have_a_page(tmp_path, wrong):
 
 def test_one_image_of_one_class_has_a_page(tmp_path):
     page = render(measured(tmp_path, 1))
-    assert "so nothing is known of them" in page
+    assert "so nothing is known about them" in page

@@ -235,7 +235,7 @@ def test_what_is_refused(ask, desk, method, path, more, status):
 
 def test_only_loopback(tmp_path):
     place = PagePlace(tmp_path / "c.csv", host="0.0.0.0")
-    with pytest.raises(UsageError, match="this machine alone"):
+    with pytest.raises(UsageError, match="this machine only"):
         serve_review("digits", place, print, print)
     with pytest.raises(UsageError, match="two classes"):
         serve_labels(tmp_path, ("a",), PagePlace(tmp_path / "c.csv"), print, print)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from catseye import runs
+from catseye import runs, tensor_files
+from catseye.environment import environment
 from catseye.errors import CatseyeError, ModelFileError, UsageError
 from catseye.files import hold_folder, make_folder
 from catseye.manifest import METADATA_KEY, Architecture, Manifest
@@ -24,20 +25,18 @@ from catseye.runs import (
     MODEL_FILE,
     Run,
     create_run,
-    environment,
     load_model,
     locked,
     open_run,
     read_json,
-    read_tensors,
     save_model,
     write_atomically,
     write_json,
-    write_tensors,
 )
 from catseye.runtimes.loading import load
 from catseye.settings.merge import to_toml
 from catseye.settings.schema import Settings
+from catseye.tensor_files import read_tensors, write_tensors
 from tests.conftest import random_pixels
 
 CPU = torch.device("cpu")
@@ -311,13 +310,13 @@ def torch_save(content: object) -> bytes:
 @pytest.mark.parametrize("size", [2**64 - 1, 2**63, 2**40, 101_000_000])
 def test_a_header_that_claims_to_be_huge_is_refused(size, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(size.to_bytes(8, "little") + b"{}" + bytes(100))
-    with pytest.raises(ModelFileError, match=f"a header has 2 to 32,000,000 bytes and lies in the file; got {size:,}"):
+    with pytest.raises(ModelFileError, match=f"a header has 2 to 32,000,000 bytes inside the file; got {size:,}"):
         load_model(tmp_path / "m.safetensors", CPU)
 
 
 def test_a_header_that_is_huge_is_not_parsed(tmp_path, monkeypatch):
     """JSON of a hundred megabytes takes a gigabyte to read."""
-    monkeypatch.setattr(runs, "MAX_HEADER_BYTES", 1000)
+    monkeypatch.setattr(tensor_files, "MAX_HEADER_BYTES", 1000)
     for filling, is_read in ((500, True), (2000, False)):
         content = save({"a": torch.zeros(2)}, {"filling": "x" * filling})
         (tmp_path / "m.safetensors").write_bytes(content)

@@ -168,7 +168,7 @@ def test_a_name_that_can_be_no_folder_is_refused(desk, name):
 
 
 def test_names_differ_also_where_a_is_like_capital_a(desk):
-    with pytest.raises(UsageError, match="a name of its own"):
+    with pytest.raises(UsageError, match="needs a different name"):
         desk.rename(0, "PEN")
     desk.rename(1, "PEN")
     for number in range(MAX_CLASSES - 3):
@@ -178,7 +178,7 @@ def test_names_differ_also_where_a_is_like_capital_a(desk):
 
 
 def test_what_the_command_refuses(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="for this machine alone"):
+    with pytest.raises(UsageError, match="for this machine only"):
         open_teach(host="0.0.0.0")
     with pytest.raises(UsageError, match="2 to 12 classes; got 1"):
         open_teach(classes=["a"])

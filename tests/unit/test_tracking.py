@@ -82,7 +82,7 @@ def test_a_tracker_that_fails_costs_its_own_record_only(tmp_path, heard, capsys)
         for epoch in (1, 2, 3):
             one.tell_row({"epoch": epoch})
     assert [row["epoch"] for row in tracker.rows] == [1]
-    assert said == ["- tensorboard hears no more of this run (the server); training goes on"]
+    assert said == ["- tensorboard gets no more of this run (the server); training continues"]
     assert not tracker.ends, "it is not asked again"
 
 

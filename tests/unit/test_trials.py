@@ -1,5 +1,8 @@
 """The parts of a search for the best model: clock, folds, scores, halving, heads; none of them trains a network."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from catseye.errors import UsageError
 from catseye.settings.promise import promised_s, refuse_beside_time, search_decides
 from catseye.settings.typed import parse_duration, say_duration
 from catseye.training.trials.folds import draw_trial_folds
+from catseye.training.trials.frozen_rungs import _fit_without_judges
 from catseye.training.trials.halving import halve
 from catseye.training.trials.linear_head import (
     FeatureTable,
@@ -18,7 +22,10 @@ from catseye.training.trials.linear_head import (
     vote_neighbours,
 )
 from catseye.training.trials.scores import judge_beside, score_answers
+from catseye.training.trials.search import Jury
 from catseye.training.trials.time_budget import LEAVE_S, Pace, TimeBudget
+from catseye.training.trials.trial_features import _copy_of
+from catseye.training.trials.tuning_rungs import average_states
 
 
 class Clock:
@@ -272,6 +279,38 @@ def test_neighbours_of_the_same_group_have_no_vote():
     assert (apart.argmax(1) == labels.numpy()).mean() < 0.75
     blind = vote_neighbours(table, np.arange(120))
     assert (blind.argmax(1) == labels.numpy()).mean() > (apart.argmax(1) == labels.numpy()).mean()
+
+
+def test_tuning_begins_from_a_head_that_has_not_seen_its_judges(table):
+    numbers = 1_000 + np.arange(len(table.labels))  # of a larger data set
+    judges = numbers[table.folds[0] == 0]
+    jury = Jury(numbers, table.folds, np.setdiff1d(numbers, judges), judges, by_validation=False)
+    search = SimpleNamespace(jury=jury)
+    weight, bias = _fit_without_judges(search, table, fit_logistic)
+    others = table.features.clone()
+    others[:, table.folds[0] == 0] = 100.0
+    same, _ = _fit_without_judges(search, replace(table, features=others), fit_logistic)
+    torch.testing.assert_close(weight, same)
+    everything = fit_logistic(table)
+    assert not torch.allclose(weight, everything.weight)
+    assert weight.shape == everything.weight.shape
+    assert bias.shape == everything.bias.shape
+
+
+def test_the_mean_of_networks_leaves_counters_alone():
+    one = {"weight": torch.tensor([1.0, 3.0]), "num_batches": torch.tensor(4)}
+    other = {"weight": torch.tensor([3.0, 3.0]), "num_batches": torch.tensor(9)}
+    mean = average_states([one, other])
+    assert mean["weight"].tolist() == [2.0, 3.0]
+    assert mean["num_batches"].item() == 4
+
+
+def test_an_enlarged_copy_shows_the_middle():
+    x = torch.zeros(1, 1, 20, 30)
+    x[:, :, 2:18, 3:27] = 1.0
+    assert _copy_of(x, "enlarged").min() > 0.999
+    assert _copy_of(x, "enlarged").shape == x.shape
+    assert _copy_of(torch.arange(3.0).reshape(1, 1, 1, 3), "mirrored").flatten().tolist() == [2, 1, 0]
 
 
 def test_a_class_that_weighs_more_is_found_more_often():

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from catseye.cli.options import several, whole_numbers
-from catseye.cli.printing import asked
+from catseye.cli.printing import common_options
 from catseye.cli.verbs import as_verb, options_of
 from catseye.deploying.targets import Cluster
 from catseye.errors import UsageError
@@ -37,7 +37,7 @@ def call():
     found = []
 
     def verb(outer: Outer, extra: str = "none") -> None:
-        found.append((outer, extra, asked.json, asked.debug))
+        found.append((outer, extra, common_options.json, common_options.debug))
 
     app = typer.Typer()
     app.command()(as_verb(verb))

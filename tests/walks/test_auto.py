@@ -135,7 +135,7 @@ def test_a_runaway_loss_is_begun_anew_once_with_a_tenth_of_the_rate(tinted, tmp_
     runaway(monkeypatch, attempts=1)
     trained, said = train(tinted, tmp_path / "run", epochs=4)
     assert "more than 10 times its start" in said
-    assert "auto: begun anew with a tenth of the learning rate, 0.000625" in said
+    assert "auto: restarted with a tenth of the learning rate, 0.000625" in said
     assert trained.run.settings.training.lr == pytest.approx(0.000625)
     assert auto_json(trained.path)["begun_anew_with_a_tenth_of_the_rate"]
     assert [row["epoch"] for row in trained.run.history] == [1, 2, 3, 4]

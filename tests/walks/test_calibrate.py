@@ -15,8 +15,8 @@ from catseye.evaluation.calibrate import calibrate
 from catseye.evaluation.rejection import choose_threshold
 from catseye.exporting.export import export
 from catseye.manifest import METADATA_KEY
-from catseye.runs import read_tensors, write_tensors
 from catseye.runtimes.loading import open_model
+from catseye.tensor_files import read_tensors, write_tensors
 from tests.stranger_sets import write_set
 
 
@@ -51,7 +51,7 @@ def test_the_run_and_its_export_say_unknown_alike(run, shapes):
     assert done.familiarity_threshold == before.familiarity_threshold == manifest.familiarity_threshold
     assert not done.familiarity_is_new
     told = "\n".join(done.to_lines())
-    assert "AUROC (chance that an own image scores above a stranger" in told
+    assert "AUROC (chance that an image of the run scores above a foreign one" in told
     assert "vector scaling: a factor and an offset per class" in told
     assert "every answer may stand" not in told
     file = export(run, device="cpu").path

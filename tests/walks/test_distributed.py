@@ -160,7 +160,7 @@ def test_errors_are_told_once(tmp_path, catseye_command):
     assert "Traceback" not in done.stderr
     done = catseye_command("train", "digits", *OPTIONS, "--set", "training.batch_size=3", "--nproc", "2")
     assert done.returncode == 2
-    assert "say --set training.batch_size=4" in done.stderr
+    assert "use --set training.batch_size=4" in done.stderr
     done = catseye_command("train", "digits", *OPTIONS, "--nproc", "2", "--max-restarts", "1", "--epochs", "1")
     assert done.returncode == 2
     assert "--max-restarts needs --out" in done.stderr

@@ -72,7 +72,7 @@ def test_what_is_said_of_ctrl_c_outside_of_a_verb(wrapped, capsys):
     assert end_with(error) == 130
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err == "stopped before anything was begun; nothing was saved\n"
+    assert told.err == "stopped before any work began; nothing was saved\n"
 
 
 def test_a_reader_that_has_gone_is_told_nothing(capsys):
@@ -243,4 +243,4 @@ def test_a_fault_of_ours_is_still_called_one(command, monkeypatch):
     monkeypatch.setattr(cli.printing, "stdout", None)
     code, _, said = command("models")
     assert code == 1
-    assert "this looks like a fault in catseye; --debug shows where" in said
+    assert "this looks like a bug in catseye; --debug shows the traceback" in said

@@ -156,7 +156,7 @@ def test_a_map_of_the_wrong_layer_is_caught_and_leaves_no_file(hidden_layer, mon
     monkeypatch.setattr(
         head_gradient, "_derivative", lambda layer, x, y: 1.0 if isinstance(layer, torch.nn.ReLU) else real(layer, x, y)
     )
-    with pytest.raises(CatseyeError, match="does not see classes where the run does"):
+    with pytest.raises(CatseyeError, match="the heat maps of the exported file differ from the run's"):
         export(hidden_layer, out=tmp_path, device="cpu")
     assert not list(tmp_path.iterdir())
 
@@ -268,7 +268,7 @@ def leave_out_familiarity(monkeypatch):
 @pytest.mark.parametrize("break_it", [forget_the_spread, leave_out_familiarity], ids=lambda f: f.__name__)
 def test_a_file_that_would_refuse_other_strangers_is_not_written(break_it, runs, monkeypatch):
     break_it(monkeypatch)
-    with pytest.raises(CatseyeError, match="does not know strangers as the run does"):
+    with pytest.raises(CatseyeError, match="does not detect unknown images as the run does"):
         export(runs["simple"], device="cpu")
     assert not (runs["simple"] / "export").exists()
 
@@ -353,7 +353,7 @@ def test_bad_requests(runs, tmp_path, monkeypatch):
         export(run, max_drop=-1)
     with pytest.raises(CatseyeError, match="unknown option 'max_dorp'; did you mean max_drop"):
         export(run, max_dorp=1)
-    with pytest.raises(UsageError, match="several are to be written; give a folder"):
+    with pytest.raises(UsageError, match="several will be written; give a folder"):
         export(run, to=["onnx", "torchscript"], out=tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"ends in \.xml"):
         export(run, to="openvino", out=tmp_path / "m.onnx")

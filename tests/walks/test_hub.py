@@ -203,7 +203,7 @@ def test_an_edited_card_is_kept(timm_run, tmp_path):
     written = card.read_text()
     export(timm_run, to="hub", out=tmp_path, device="cpu")
     assert not card.with_name("README.md.bak").exists()
-    card.write_text(written.replace("# license: which one?", "license: mit #"))
+    card.write_text(written.replace("# license: choose one;", "license: mit #"))
     export(timm_run, to="hub", out=tmp_path, device="cpu")
     assert card.read_text() == written
     assert "license: mit" in card.with_name("README.md.bak").read_text()

@@ -12,7 +12,8 @@ import catseye
 from catseye.errors import DataError, Interrupted, UnknownName
 from catseye.evaluation.calibrate import calibrate
 from catseye.manifest import METADATA_KEY
-from catseye.runs import open_run, read_tensors, write_tensors
+from catseye.runs import open_run
+from catseye.tensor_files import read_tensors, write_tensors
 from catseye.training.signals import StopRequest
 from tests.conftest import write_tinted
 

@@ -350,7 +350,7 @@ def test_another_process_needs_the_code_and_says_so(data, tmp_path):
 def test_a_file_runs_no_code_that_the_program_has_not_imported(run, tmp_path):
     """A stranger's file may name anything; what is no network, or was not imported, is not called."""
     from catseye.manifest import METADATA_KEY
-    from catseye.runs import read_tensors, write_tensors
+    from catseye.tensor_files import read_tensors, write_tensors
 
     tensors, _ = read_tensors(run.run.model_path)
     manifest = catseye.info(run).manifest

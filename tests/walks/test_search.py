@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import catseye
 from catseye.errors import Interrupted, UsageError
@@ -18,7 +18,14 @@ from catseye.evaluation.predict import collect_logits
 from catseye.models.pretrained import Published, expected_input
 from catseye.runs import open_run
 from catseye.runtimes.loading import open_model
-from catseye.training.trials import fresh_rungs, frozen_rungs, ladder, more_weights, tuning_rungs
+from catseye.training.trials import (
+    fresh_rungs,
+    frozen_rungs,
+    ladder,
+    more_weights,
+    trial_features,
+    tuning_rungs,
+)
 from catseye.training.trials import search as search_module
 from catseye.training.trials.scores import Comparison
 from tests.forked import Forked
@@ -85,6 +92,7 @@ def test_every_trial_is_told_with_score_interval_and_seconds(searched):
     assert names[0].startswith("nearest neighbours")
     assert names[1].startswith("logistic regression")
     assert any("tuned" in name for name in names)
+    assert any("mean weights of the two best tuned" in name for name in names)
     for trial in decided["trials"]:
         assert 0 <= trial["score_low"] <= trial["score"] <= trial["score_high"] <= 1
         assert trial["seconds"] >= 0
@@ -113,7 +121,7 @@ def test_a_searched_run_is_finished_and_every_verb_opens_it(searched, tmp_path):
     evaluated = catseye.evaluate(trained.path, device="cpu")
     assert evaluated.metrics.accuracy == pytest.approx(trained.metrics.accuracy)
     page = (trained.path / "report.html").read_text()
-    assert "What was tried" in page
+    assert "<h3>Trials</h3>" in page
     for trial in auto_json(trained.path)["trials"]:
         assert trial["name"] in page
     assert catseye.load(trained.path, device="cpu").manifest.familiarity_threshold is not None
@@ -161,16 +169,16 @@ def test_after_a_power_cut_the_best_so_far_is_a_model_and_features_are_not_compu
     catseye.export(out, out=tmp_path / "export")
 
     passes = []
-    real = frozen_rungs._pass
+    real = trial_features._compute_features
 
-    def counted(search, backbone, session, side, numbers, **more):
-        passes.append((session.prepared.spec.height_px, more.get("mirrored", False)))
-        return real(search, backbone, session, side, numbers, **more)
+    def counted(search, backbone, session, side, numbers, copies):
+        passes.append((session.prepared.spec.height_px, copies))
+        return real(search, backbone, session, side, numbers, copies)
 
-    monkeypatch.setattr(frozen_rungs, "_pass", counted)
+    monkeypatch.setattr(trial_features, "_compute_features", counted)
     resumed = catseye.train(resume=out, device="cpu")
     assert resumed.run.finished
-    assert (64, False) not in passes, "the features that were there already were computed again"
+    assert (64, "") not in passes, "the features that were there already were computed again"
     assert not list(out.glob("features*"))
 
 
@@ -341,7 +349,7 @@ def two_weights(tmp_path, monkeypatch):
 def test_other_weights_on_this_machine_are_tried_and_kept_where_they_pay(two_weights, photos, tmp_path):
     trained = catseye.train(photos, **options(two_weights, tmp_path / "run", time=600))
     trials = auto_json(trained.path)["trials"]
-    (tried,) = (trial for trial in trials if trial["name"].startswith("logistic regression on test_efficientnet"))
+    (tried,) = (trial for trial in trials if "on test_efficientnet" in trial["name"])
     assert tried["verdict"] == "kept"
     (both,) = (trial for trial in trials if "both networks" in trial["name"])
     assert both["verdict"] == "not kept", "a network that answers the same to every image adds nothing"
@@ -351,9 +359,9 @@ def test_other_weights_on_this_machine_are_tried_and_kept_where_they_pay(two_wei
 
 def test_two_networks_side_by_side_are_a_model_like_any_other(two_weights, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(search_module, "judge_beside", lambda *_: Comparison(True, 0.0, 0.0, 1))  # the last one is kept
-    monkeypatch.setattr(ladder, "more_frozen_rungs", lambda search, backbone: None)
+    monkeypatch.setattr(ladder, "copy_rungs", lambda search, backbone: None)
     trained = catseye.train(photos, **options(two_weights, tmp_path / "run", time=600))
-    assert auto_json(trained.path)["kept"] == "logistic regression on both networks, 64 px"
+    assert auto_json(trained.path)["kept"] == "linear discriminants on both networks, 64 px"
     classifier = catseye.load(trained)
     assert classifier.manifest.architecture.name == "timm:test_efficientnet+test_resnet"
     file = catseye.export(trained, out=tmp_path / "model.onnx")
@@ -362,13 +370,39 @@ def test_two_networks_side_by_side_are_a_model_like_any_other(two_weights, photo
 
 
 def test_without_a_promised_time_no_second_network_makes_answers_slower(two_weights, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(ladder, "more_frozen_rungs", lambda search, backbone: None)
+    monkeypatch.setattr(ladder, "copy_rungs", lambda search, backbone: None)
     settings = {"transfer.strategy": "trials"}
     words = options(two_weights, tmp_path / "run")
     trained = catseye.train(photos, **{**words, "settings": {**words["settings"], **settings}})
     names = [trial["name"] for trial in auto_json(trained.path)["trials"]]
     assert any("test_efficientnet" in name for name in names)
     assert not any("both networks" in name for name in names)
+
+
+def test_both_mirror_images_are_a_model_like_any_other(weights, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_module, "judge_beside", lambda *_: Comparison(True, 0.0, 0.0, 1))  # the last one is kept
+    monkeypatch.setattr(ladder, "tuning_rungs", lambda search, backbone: None)
+    trained = catseye.train(photos, **options(weights, tmp_path / "run", time=600))
+    assert auto_json(trained.path)["kept"] == "linear discriminants on both mirror images, 64 px"
+    classifier = catseye.load(trained)
+    assert classifier.manifest.architecture.options["views"] == "mirrored"
+    image = Image.open(next(photos.rglob("*.png"))).convert("RGB").resize((64, 64))
+    one, other = (classifier.predict(each).probabilities for each in (image, ImageOps.mirror(image)))
+    assert one == pytest.approx(other, abs=1e-5)
+    file = catseye.export(trained, out=tmp_path / "model.onnx")
+    assert "cam" in {name for name, _, _ in open_model(file.path).outputs}
+    assert catseye.evaluate(trained, device="cpu").metrics.accuracy == trained.metrics.accuracy
+    assert catseye.explain(trained, image, out=tmp_path / "explained")
+
+
+def test_without_a_promised_time_no_second_view_makes_answers_slower(weights, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, "tuning_rungs", lambda search, backbone: None)
+    words = options(weights, tmp_path / "run")
+    settings = {**words["settings"], "transfer.strategy": "trials"}
+    trained = catseye.train(photos, **{**words, "settings": settings})
+    names = [trial["name"] for trial in auto_json(trained.path)["trials"]]
+    assert any(name.endswith("with enlarged copies, 64 px") for name in names)
+    assert not any("both mirror images" in name for name in names)
 
 
 def test_a_network_that_the_user_named_stays_the_only_one(searched):

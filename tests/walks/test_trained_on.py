@@ -74,7 +74,7 @@ def test_the_headline_the_json_and_the_page_say_that_a_score_is_trained_on(run, 
     assert json.loads(command("evaluate", run.path, tmp_path / "new", "--json")[1])["trained_on"] == 30
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<span>accuracy, trained on</span>" in page
-    assert "30 of 30 images also trained the model: too high" in page
+    assert "too high: 30 of 30 images are training images" in page
     facts = page[page.index('<ul class="facts">') :]
     assert facts.index('<li class="bad">TRAINED ON: 30 of 30') < facts.index("Always guessing")
 

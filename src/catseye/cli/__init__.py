@@ -4,14 +4,14 @@ Enters: the command line. Leaves: results on stdout, everything else on stderr. 
 the file of its group; heavy imports happen inside the verbs, so that `catseye --help` needs no torch.
 
     verbs.py     a function becomes a verb; options made from the dataclasses that hold the defaults
-    local_page.py  what review, label and teach say while their page opens
+    local_page.py  what review, label and teach print while their page opens
     options.py   options that several verbs share
-    places.py    files and folders that a verb is given, judged before anything heavy is loaded
+    places.py    files and folders given to a verb, checked before anything heavy is loaded
     printing.py  results to stdout, everything else to stderr; foreign text is never markup nor an escape
     endings.py   errors to one sentence and an exit code
-    early.py     names, devices and settings, likewise
+    early.py     names, devices and settings, checked as early
     help.py      groups, examples and completion of options
-    habits.py    words of other tools, and the line that was meant
+    habits.py    options and verbs of other tools, and the command that was meant
     check.py     check
     train.py     train, lr-find, timeline
     evaluate.py  evaluate, calibrate, compare
@@ -53,7 +53,7 @@ from catseye.cli import (
 )
 from catseye.cli.endings import end_with
 from catseye.cli.help import add_examples
-from catseye.cli.printing import accept_any_encoding, asked, tell
+from catseye.cli.printing import accept_any_encoding, common_options, tell
 from catseye.cli.verbs import as_verb
 
 VERBS: tuple[Callable[..., None], ...] = (
@@ -105,17 +105,17 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def _options_of_all(
     version: Annotated[
-        bool, typer.Option("--version", help="Say which catseye this is.", callback=_say_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line and turn what it ends with into an exit code."""
-    asked.json = asked.debug = False
+    """Run the command line and turn its result into an exit code."""
+    common_options.json = common_options.debug = False
     accept_any_encoding()
-    # The figures' font has no sign for every class name; the warning would print the name as it is, escapes and all.
+    # The figures' font lacks characters of some class names; matplotlib's warning would print such a name unescaped.
     warnings.filterwarnings("ignore", r"Glyph \d+ ")
     try:
         # typer returns the code of a verb that ends by typer.Exit, and 130 after Ctrl-C.

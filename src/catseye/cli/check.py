@@ -1,4 +1,4 @@
-"""`catseye check`: what is wrong with labelled images, before anything is trained on them."""
+"""`catseye check`: problems in labelled images, reported before anything is trained on them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from catseye.cli.options import (
     SplitColumn,
 )
 from catseye.cli.places import require_data, require_out_folder
-from catseye.cli.printing import asked, cell, next_step, print_json, show, stderr, tell
+from catseye.cli.printing import cell, common_options, next_step, print_json, show, stderr, tell
 from catseye.counting import count
 from catseye.errors import CatseyeError, UsageError
 
@@ -23,16 +23,18 @@ from catseye.errors import CatseyeError, UsageError
 def check_verb(
     data: Annotated[str, typer.Argument(help="As in train.")],
     group_by: Annotated[
-        str, typer.Option("--group-by", help="Regular expression: file names with one first group stay together.")
+        str,
+        typer.Option("--group-by", help="Regular expression: files whose names share its first group stay together."),
     ] = "",
     fail_on: Annotated[
-        str | None, typer.Option("--fail-on", help="error or warning: exit code 1 where one is found.")
+        str | None, typer.Option("--fail-on", help="error or warning: exit with code 1 if there is one.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write check.json and check.html here.", show_default=False)
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Compare features too: unlike their class, alike in another framing.")
+        bool,
+        typer.Option("--deep", help="Also compare features: finds outliers of a class, and copies framed differently."),
     ] = False,
     layout: Layout = "auto",
     image_column: ImageColumn = "",
@@ -42,7 +44,7 @@ def check_verb(
     data_dir: DataDir = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Say what is wrong with labelled images before anything is trained on them."""
+    """Report problems in labelled images before anything is trained on them."""
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on is error or warning; got {fail_on!r}")
     require_data(data)
@@ -62,9 +64,9 @@ def check_verb(
             label_column=label_column,
             split_column=split_column,
             group_column=group_column,
-            tell=lambda said: status.update(cell(said)),
+            tell=lambda message: status.update(cell(message)),
         )
-    if asked.json:
+    if common_options.json:
         print_json(verdict.to_json())
     else:
         tell(name_classes(verdict.classes))
@@ -87,7 +89,7 @@ def _findings_table(verdict: Any) -> Any:
     table = Table("severity", "count", "what", box=None)
     table.columns[1].justify = "right"
     table.columns[2].overflow = "fold"
-    for found in verdict.findings:
-        severity = cell(found.severity, colours[found.severity])
-        table.add_row(severity, f"{found.count:,}", cell(found.title + verdict.first_case(found)))
+    for finding in verdict.findings:
+        severity = cell(finding.severity, colours[finding.severity])
+        table.add_row(severity, f"{finding.count:,}", cell(finding.title + verdict.first_case(finding)))
     return table

@@ -1,4 +1,4 @@
-"""`catseye deploy`: the files that put catseye to work elsewhere, one verb per target."""
+"""`catseye deploy`: the files that run catseye on other platforms, one verb per target."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catseye.cli.places import require_model, require_out_folder
-from catseye.cli.printing import asked, command_line, note, print_json, tell
+from catseye.cli.printing import command_line, common_options, note, print_json, tell
 from catseye.cli.verbs import as_verb
 from catseye.counting import count
 from catseye.deploying.targets import Cluster, TrainingJob
@@ -14,14 +14,18 @@ from catseye.deploying.targets import Cluster, TrainingJob
 if TYPE_CHECKING:
     from catseye.deploying.rendering import Written
 
-deploy = typer.Typer(help="Write the files that put catseye to work elsewhere.", no_args_is_help=True)
+deploy = typer.Typer(
+    help="Write the files that run catseye in Docker, Kubernetes, AWS Lambda or Slurm.", no_args_is_help=True
+)
 
-TrainOptions = Annotated[str, typer.Option("--options", help='More of `catseye train`: "--model resnet18 -e 90".')]
+TrainOptions = Annotated[
+    str, typer.Option("--options", help='More options of `catseye train`: "--model resnet18 -e 90".')
+]
 Folder = Annotated[Path, typer.Option("--out", help="The folder that the file is written to.")]
 ModelToDeploy = Annotated[Path, typer.Argument(help="An .onnx file that `catseye export` wrote.")]
 NewFolder = Annotated[Path, typer.Option("--out", help="An empty or new folder.")]
-ServiceName = Annotated[str, typer.Option("--name", help="Of everything that is made.")]
-Force = Annotated[bool, typer.Option("--force", help="Write over what has the same name.")]
+ServiceName = Annotated[str, typer.Option("--name", help="Name of everything that is created.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
 @deploy.command("docker")
@@ -44,7 +48,7 @@ def deploy_compose_verb(
     name: ServiceName = "cnn-classifier",
     cpus: Annotated[int, typer.Option("--cpus", min=1, max=256, help="Processors for the classifier.")] = 2,
     memory: Annotated[
-        str, typer.Option("--memory", help="For the classifier, such as 2G; auto: the most it can need.")
+        str, typer.Option("--memory", help="Memory of the classifier, such as 2G; auto: the most it can need.")
     ] = "auto",
     force: Force = False,
 ) -> None:
@@ -77,7 +81,7 @@ def deploy_lambda_verb(
     model: ModelToDeploy,
     out: NewFolder,
     name: ServiceName = "cnn-classifier",
-    python: Annotated[str, typer.Option("--python", help="Of the function, and of whoever runs build.py.")] = "3.13",
+    python: Annotated[str, typer.Option("--python", help="Python version of the function and of build.py.")] = "3.13",
     force: Force = False,
 ) -> None:
     """Write an AWS Lambda function: its package, as zip or image, and a CloudFormation stack for each."""
@@ -93,7 +97,7 @@ def deploy_kubernetes_job_verb(
     job: TrainingJob,
     image: Annotated[str, typer.Option("--image", help="An image with catseye\\[train] and torchrun in it.")],
     claim: Annotated[str, typer.Option("--claim", help="The PersistentVolumeClaim with DATA and room for the run.")],
-    mount: Annotated[str, typer.Option("--mount", help="Where the pods see that claim.")] = "/work",
+    mount: Annotated[str, typer.Option("--mount", help="Where the pods mount that claim.")] = "/work",
     options: TrainOptions = "",
     kind: Annotated[str, typer.Option("--kind", help="job, or trainjob: Kubeflow Trainer's.")] = "job",
     out: Folder = Path(),
@@ -111,8 +115,10 @@ def deploy_kubernetes_job_verb(
 @as_verb
 def deploy_slurm_verb(
     job: TrainingJob,
-    time: Annotated[str, typer.Option("--time", help="The most that the job may take, HH:MM:SS.")] = "24:00:00",
-    setup: Annotated[str, typer.Option("--setup", help="A line of shell that makes torchrun and catseye known.")] = "",
+    time: Annotated[str, typer.Option("--time", help="Time limit of the job, HH:MM:SS.")] = "24:00:00",
+    setup: Annotated[
+        str, typer.Option("--setup", help="A shell line that puts torchrun and catseye on the PATH.")
+    ] = "",
     options: TrainOptions = "",
     out: Folder = Path(),
 ) -> None:
@@ -128,7 +134,7 @@ def _require_model_and_folder(model: Path, out: Path) -> None:
 
 
 def _tell_file(path: Path, *words: str) -> None:
-    if asked.json:
+    if common_options.json:
         print_json({"written": [str(path)]})
         return
     tell(f"written: {path}")
@@ -136,7 +142,7 @@ def _tell_file(path: Path, *words: str) -> None:
 
 
 def _report(written: "Written", out: Path) -> None:
-    if asked.json:
+    if common_options.json:
         print_json({"written": [str(path) for path in written.files], "notes": written.notes, "next": written.next})
         return
     tell(f"written: {count(len(written.files), 'file')} below {out}")

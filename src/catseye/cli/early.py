@@ -1,7 +1,7 @@
-"""What the words of a command allow to be judged before torch is loaded: names, devices, settings, images.
+"""Checks of names, devices, settings and images that need no torch.
 
-Enters: values as typed. Leaves: nothing, or the error that would come half a minute later otherwise. The lists are
-those of rooms that import torch; a test holds the two together.
+Enters: values as typed. Leaves: nothing, or the error that would otherwise come half a minute later. The lists repeat
+those of rooms that import torch; a test compares them.
 """
 
 import re
@@ -28,10 +28,10 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 def require_name(kind: str, name: str | None, known: Iterable[str], *, see: str = "") -> None:
-    """Refuse a name that is in no list; None was not given.
+    """Refuse a name that is not in the list; None means that none was given.
 
     Raises:
-        UnknownName: otherwise.
+        UnknownName: it is not in the list.
 
     """
     known = list(known)
@@ -40,10 +40,10 @@ def require_name(kind: str, name: str | None, known: Iterable[str], *, see: str 
 
 
 def require_network(name: str | None) -> None:
-    """Refuse a network that nobody knows; those of timm are found by timm.
+    """Refuse an unknown network; timm looks up its own.
 
     Raises:
-        UnknownName: otherwise.
+        UnknownName: there is no such network.
 
     """
     if name is None or not name.startswith(LIBRARIES):
@@ -51,10 +51,10 @@ def require_network(name: str | None) -> None:
 
 
 def require_device(name: str) -> None:
-    """Refuse what cannot be a device; whether this machine has it is seen later.
+    """Refuse what cannot be a device; whether this machine has it is checked later.
 
     Raises:
-        UsageError: otherwise.
+        UsageError: it is no device name.
 
     """
     if not _DEVICE.fullmatch(name):
@@ -62,10 +62,10 @@ def require_device(name: str) -> None:
 
 
 def require_settings(data: str | None, options: Mapping[str, Any]) -> None:
-    """Refuse settings that are wrong, unknown or idle, a recipe or a network that is not known.
+    """Refuse wrong, unknown or idle settings, and unknown recipes and networks.
 
     Raises:
-        UsageError: otherwise.
+        UsageError: there is one.
 
     """
     from catseye.training.request import TrainOptions, make_request, refuse_with_resume, requested_settings
@@ -81,7 +81,7 @@ def require_image(path: Path) -> None:
     """Refuse a file that is no image.
 
     Raises:
-        ImageError: otherwise.
+        ImageError: it cannot be read as an image.
 
     """
     from catseye.preprocess import open_image

@@ -1,4 +1,4 @@
-"""`catseye embed` and `catseye search`: images as vectors, and the images that are most like one."""
+"""`catseye embed` and `catseye search`: images as vectors, and the images most similar to one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from catseye.cli.options import DataDir, Device, Layout
 from catseye.cli.places import is_model, require_data, require_model, require_out_file
-from catseye.cli.printing import asked, cell, next_step, note, print_json, show, stderr, tell
+from catseye.cli.printing import cell, common_options, next_step, note, print_json, show, stderr, tell
 from catseye.counting import count
 from catseye.errors import UsageError
 
@@ -26,7 +26,7 @@ def embed_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Turn images into feature vectors, one row each, in a file."""
+    """Turn images into feature vectors, one row per image, in a file."""
     model, data = _model_and_data(words, pretrained)
     if model is not None:
         require_model(Path(model), "give a run folder, or --pretrained in its place")
@@ -35,7 +35,7 @@ def embed_verb(
     import catseye
 
     with stderr.status("opening images", spinner="line") as status:
-        made = catseye.embed(
+        embedding = catseye.embed(
             model,
             data,
             out=out,
@@ -43,18 +43,23 @@ def embed_verb(
             layout=layout,
             device=device,
             data_dir=data_dir,
-            tell=lambda said: status.update(cell(said)),
+            tell=lambda message: status.update(cell(message)),
         )
-    for why in list(made.bad.values())[:10]:
+    for why in list(embedding.bad.values())[:10]:
         note(f"left out: {why}")
-    if asked.json:
-        facts = {"num_images": made.num_images, "num_features": made.num_features, "num_resumed": made.num_resumed}
-        print_json({"file": str(made.path), **facts, "left_out": list(made.bad.values())})
+    if common_options.json:
+        facts = {
+            "num_images": embedding.num_images,
+            "num_features": embedding.num_features,
+            "num_resumed": embedding.num_resumed,
+        }
+        print_json({"file": str(embedding.path), **facts, "left_out": list(embedding.bad.values())})
         return
-    if made.num_resumed:
-        note(f"from an earlier call: {count(made.num_resumed, 'image')}")
+    if embedding.num_resumed:
+        note(f"from an earlier call: {count(embedding.num_resumed, 'image')}")
     tell(
-        f"{count(made.num_images, 'image')}, {made.num_features:,} features each, from {model or 'published weights'}",
+        f"{count(embedding.num_images, 'image')}, {embedding.num_features:,} features each, "
+        f"from {model or 'published weights'}",
         bold=True,
     )
     tell(f"written: {out}")
@@ -75,25 +80,25 @@ def _model_and_data(words: list[str], pretrained: bool) -> tuple[str | None, str
     if pretrained:
         raise UsageError(f"with --pretrained there is no run, only DATA; got {' '.join(words)}")
     if len(words) == 1 and not is_model(Path(words[0])):
-        raise UsageError(f"embed wants a network before DATA; got {words[0]} alone; add a run, or say --pretrained")
-    raise UsageError(f"embed wants RUN DATA; got {' '.join(words)}; for example catseye embed first-run photos")
+        raise UsageError(f"embed takes a network before DATA; got {words[0]} alone; add a run, or --pretrained")
+    raise UsageError(f"embed takes RUN DATA; got {' '.join(words)}; for example catseye embed first-run photos")
 
 
 def search_verb(
     features: Annotated[Path, typer.Argument(metavar="FEATURES", help="A file that catseye embed wrote.")],
-    image: Annotated[Path, typer.Argument(help="The image whose likes are wanted.")],
-    top: Annotated[int, typer.Option("--top", min=1, help="So many images.")] = 20,
+    image: Annotated[Path, typer.Argument(help="The image to search with.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many images to show.")] = 20,
     model: Annotated[
         Path | None,
-        typer.Option("--model", metavar="RUN", help="Where the run that made the file is now.", show_default=False),
+        typer.Option("--model", metavar="RUN", help="The run that made the file, if it was moved.", show_default=False),
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Find the images of a file of features that are most like one image."""
+    """Find the images in a feature file that are most similar to one image."""
     import catseye
 
     hits = catseye.search(features, image, top=top, model=model, device=device)
-    if asked.json:
+    if common_options.json:
         print_json([vars(hit) for hit in hits])
         return
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""How a call ends: every error becomes one sentence on stderr and an exit code (2 usage, 1 failure, 128 + signal)."""
+"""How a command ends: each error becomes a sentence on stderr and an exit code (2 usage, 1 failure, 128 + signal)."""
 
 import errno
 import sys
@@ -7,13 +7,13 @@ import traceback
 import typer
 
 from catseye.cli.habits import line_of_keywords, right_line
-from catseye.cli.printing import asked, say_error, stderr
+from catseye.cli.printing import common_options, say_error, stderr
 from catseye.errors import CatseyeError, DataError, Interrupted, MissingDependency, ModelFileError, was_interrupted
 
 _ADVICE = {
-    errno.EACCES: "choose a place that you may write to, or ask its owner",
-    errno.EPERM: "choose a place that you may write to, or ask its owner",
-    errno.EROFS: "choose a place that may be written to",
+    errno.EACCES: "choose a folder that you may write to, or ask its owner",
+    errno.EPERM: "choose a folder that you may write to, or ask its owner",
+    errno.EROFS: "choose a writable folder",
     errno.ENOSPC: "free some space and run the command again",
     errno.EDQUOT: "free some space and run the command again",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
@@ -22,19 +22,19 @@ _ADVICE = {
 
 def end_with(error: BaseException) -> int:
     """Say what went wrong and return the exit code; only --debug shows the traceback."""
-    if asked.debug and not isinstance(error, Interrupted):
+    if common_options.debug and not isinstance(error, Interrupted):
         traceback.print_exception(error)
     try:
         return _say(error)
     except (OSError, CatseyeError):
-        return 1  # stderr is lost too: the exit code says all there is to say
+        return 1  # stderr is gone too: only the exit code is left
     finally:
         _drop_lost_streams()
 
 
 def _say(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
-        return 1  # the reader of our output is gone; there is nobody left to tell
+        return 1  # whoever read our output has gone
     if isinstance(error, typer.TyperException):
         return _say_usage(error)
     if isinstance(error, CatseyeError):
@@ -42,7 +42,7 @@ def _say(error: BaseException) -> int:
         say_error(f"{error}; {advice}" if advice and isinstance(error, ModelFileError | DataError) else error)
         return error.exit_code
     if was_interrupted(error):
-        stderr.print("stopped before anything was begun; nothing was saved")
+        stderr.print("stopped before any work began; nothing was saved")
         return 130
     if isinstance(error, ModuleNotFoundError):
         say_error(MissingDependency(error.name or "a package"))
@@ -51,7 +51,7 @@ def _say(error: BaseException) -> int:
         say_error(_of_the_system(error))
         return 1
     say_error(f"{type(error).__name__}: {error}")
-    stderr.print("this looks like a fault in catseye; --debug shows where")
+    stderr.print("this looks like a bug in catseye; --debug shows the traceback")
     return 1
 
 
@@ -61,18 +61,18 @@ def _say_usage(error: typer.TyperException) -> int:
     advice = right_line(error, sys.argv[1:])
     if option := getattr(error, "option_name", None):
         near = "" if advice else " or ".join(getattr(error, "possibilities", None) or [])
-        said = f"there is no option {option}{f'; did you mean {near}?' if near else ''}"
+        message = f"there is no option {option}{f'; did you mean {near}?' if near else ''}"
     elif (value := _value_of(error)) is not None:
-        said = f"{error.param.opts[0]}: {error.message.partition(', unable')[0].rstrip('.')}; got {value!r}"  # type: ignore[attr-defined]
+        message = f"{error.param.opts[0]}: {error.message.partition(', unable')[0].rstrip('.')}; got {value!r}"  # type: ignore[attr-defined]
     else:
-        said = error.format_message().rstrip(".")
-    if said:  # without one, the help was asked for by giving no words, and stands on stdout
-        say_error(f"{said}; {advice or f'see {place} --help'}")
+        message = error.format_message().rstrip(".")
+    if message:  # empty where a command without words has printed its help
+        say_error(f"{message}; {advice or f'see {place} --help'}")
     return 2
 
 
 def _value_of(error: typer.TyperException) -> str | None:
-    """The word that an option of the command line cannot take."""
+    """The value that an option refused."""
     options = getattr(getattr(error, "param", None), "opts", ())
     for number, word in enumerate(sys.argv[:-1]):
         if word in options and isinstance(error, typer.BadParameter) and error.message:
@@ -81,17 +81,17 @@ def _value_of(error: typer.TyperException) -> str | None:
 
 
 def _of_the_system(error: OSError) -> str:
-    """A rule of the operating system that a file or stream met: never a fault of ours."""
+    """The message for an error of the operating system: never a bug of ours."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     what = " and ".join(names) if names else "a file or stream"
     advice = _ADVICE.get(error.errno or 0, "")
     if "temporary directory" in str(error.strerror):
-        what, advice = "the folder for temporary files", "set TMPDIR to a folder that may be written to"
+        what, advice = "the folder for temporary files", "set TMPDIR to a writable folder"
     return f"{what} cannot be used ({error.strerror}){'; ' + advice if advice else ''}"
 
 
 def _drop_lost_streams() -> None:
-    """Flush what is left; a stream that cannot take it is let go, or Python would complain of it at the very end."""
+    """Flush both streams; drop one that fails, or Python would report it once more at exit."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

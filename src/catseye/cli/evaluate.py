@@ -1,4 +1,4 @@
-"""`catseye evaluate`, `calibrate` and `compare`: what a trained model is worth."""
+"""`catseye evaluate`, `calibrate` and `compare`: how good a trained model is."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from catseye.cli.early import require_device
 from catseye.cli.options import DataDir, Device, NewPlace, NoCache, Out, Strict, Trust
 from catseye.cli.places import one_data, require_data, require_model, require_order, require_out_folder
-from catseye.cli.printing import asked, cell, headline, next_step, note, print_json, show, tell
+from catseye.cli.printing import cell, common_options, headline, next_step, note, print_json, show, tell
 from catseye.errors import UsageError
 
 
@@ -17,7 +17,7 @@ def evaluate_verb(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
     data: Annotated[str | None, typer.Argument(help="Labelled images; a run's own held-out ones if left out.")] = None,
     place: Annotated[
-        str | None, typer.Option("--data", help="The same as DATA: new images, or the run's own, moved.")
+        str | None, typer.Option("--data", help="The same as DATA: new images, or the new place of the run's own.")
     ] = None,
     out: Out = None,
     device: Device = "auto",
@@ -25,7 +25,8 @@ def evaluate_verb(
     strict: Strict = False,
     trust: Trust = False,
     corrupt: Annotated[
-        bool, typer.Option("--corrupt", help="Also under noise, blur, JPEG, brightness, rotation; 25 passes more.")
+        bool,
+        typer.Option("--corrupt", help="Also test under noise, blur, JPEG, brightness and rotation: 25 more passes."),
     ] = False,
     no_cache: NoCache = False,
 ) -> None:
@@ -35,7 +36,7 @@ def evaluate_verb(
     require_order(model, [data] if data else [])
     require_data(data)
     require_device(device)
-    # A run measured on its own images keeps the report itself.
+    # The report of a run on its own images goes into the run folder.
     require_out_folder(out, model if data is None and model.is_dir() else None)
     import catseye
 
@@ -44,7 +45,7 @@ def evaluate_verb(
     )
     for line in result.notes:
         note(line)
-    if asked.json:
+    if common_options.json:
         corruptions = {"corruptions": result.corruptions.to_json()} if result.corruptions else {}
         near = {"k_nn": result.neighbours.to_json()} if result.neighbours else {}
         print_json({**result.metrics.to_json(), "trained_on": result.trained_on, **near, **corruptions})
@@ -68,10 +69,10 @@ def calibrate_verb(
     run: Annotated[Path, typer.Argument(help="A run folder with validation images.")],
     max_risk: Annotated[
         str | None,
-        typer.Option("--max-risk", help="Errors allowed among the answers, e.g. 2%; the rest is “unknown”."),
+        typer.Option("--max-risk", help="Share of errors allowed among the answers, e.g. 2%; the rest is “unknown”."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="Images of something else: are they told apart?")
+        str | None, typer.Option("--against", help="Images of other things: how many are recognised as unknown?")
     ] = None,
     data: NewPlace = None,
     device: Device = "auto",
@@ -88,7 +89,7 @@ def calibrate_verb(
     import catseye
 
     done = catseye.calibrate(run, max_risk=risk, against=against, data=data, device=device, data_dir=data_dir)
-    if asked.json:
+    if common_options.json:
         print_json(done.to_json())
         return
     for line in done.to_lines():
@@ -100,7 +101,7 @@ def calibrate_verb(
 def compare_verb(
     models: Annotated[list[Path], typer.Argument(help="Two run folders or more; .onnx files with --data.")],
     data: Annotated[
-        str | None, typer.Option("--data", help="Labelled images; those that all runs hold out if left out.")
+        str | None, typer.Option("--data", help="Labelled images; those that every run held out if left out.")
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -112,22 +113,22 @@ def compare_verb(
     require_data(data)
     require_device(device)
     if len(models) < 2:
-        raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
+        raise UsageError(f"compare takes two models or more; got {len(models)}: catseye compare RUN RUN …")
     from rich.table import Table
 
     import catseye
 
-    found = catseye.compare(models, data, device=device, data_dir=data_dir)
-    if asked.json:
-        print_json(found.to_json())
+    comparison = catseye.compare(models, data, device=device, data_dir=data_dir)
+    if common_options.json:
+        print_json(comparison.to_json())
         return
     table = Table("model", "network", "seed", "accuracy", "95% interval", "macro F1", box=None)
-    for row in found.rows:
+    for row in comparison.rows:
         interval = f"{row.low:.2%} – {row.high:.2%}"
         cells = (row.network, str(row.seed), f"{row.accuracy:.2%}", interval, f"{row.macro_f1:.3f}")
         table.add_row(cell(row.name), *cells)
     show(table)
-    for line in found.to_lines():
+    for line in comparison.to_lines():
         tell(line)
 
 
@@ -147,12 +148,12 @@ def _class_table(metrics: Any) -> Any:
     return table
 
 
-def _corruption_table(found: Any) -> Any:
+def _corruption_table(corruptions: Any) -> Any:
     from rich.table import Table
 
     table = Table("accuracy under", *map(str, range(1, 6)), box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, values in found.accuracy.items():
+    for name, values in corruptions.accuracy.items():
         table.add_row(name, *(f"{value:.1%}" for value in values))
     return table

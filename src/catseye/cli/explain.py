@@ -10,17 +10,17 @@ from typer.core import TyperGroup
 from catseye.cli.early import INITS, MAPS, require_device, require_image, require_name
 from catseye.cli.options import Device
 from catseye.cli.places import require_model, require_order, require_out_folder
-from catseye.cli.printing import asked, print_json, tell
+from catseye.cli.printing import common_options, print_json, tell
 from catseye.cli.verbs import as_verb
 from catseye.errors import ImageError, UsageError
 from catseye.settings.typed import parse_place
 
 
 class CamByDefault(TyperGroup):
-    """The verbs of explain; what is no verb is a run, and its map is drawn."""
+    """The verbs of explain; any other first word is a run, for `cam`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `cam` before a run; what nearly is a verb stays, so that its right name is suggested."""
+        """Put `cam` before a run; a misspelt verb stays, so that the right one is suggested."""
         first = args[0] if args else ""
         is_verb = first in self.commands or first in ("-h", "--help")
         misspelt = not Path(first).exists() and get_close_matches(first, self.commands)
@@ -63,25 +63,25 @@ def explain_cam_verb(
     require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)
     import catseye
 
-    found = catseye.explain(run, image, method=method, target=target, out=out, device=device)
-    if asked.json:
-        facts = {"class": found.label, "probability": found.probability, "method": found.method}
-        print_json({**facts, "path": str(found.path), "worth": vars(found.worth)})
+    result = catseye.explain(run, image, method=method, target=target, out=out, device=device)
+    if common_options.json:
+        facts = {"class": result.label, "probability": result.probability, "method": result.method}
+        print_json({**facts, "path": str(result.path), "worth": vars(result.worth)})
         return
-    worth = found.worth
-    tell(f"{found.label} {found.probability:.1%}, {found.method}")
+    worth = result.worth
+    tell(f"{result.label} {result.probability:.1%}, {result.method}")
     tell(
         f"deletion {worth.deletion:.3f} (random places {worth.deletion_random:.3f}; smaller is better), "
         f"insertion {worth.insertion:.3f} (random places {worth.insertion_random:.3f}; larger is better)"
     )
-    tell(f"written: {found.path}")
+    tell(f"written: {result.path}")
 
 
 @explain.command("kernels")
 @as_verb
 def explain_kernels_verb(
     run: Run,
-    image: Annotated[Path | None, typer.Argument(help="An image, to see what the filters make of it.")] = None,
+    image: Annotated[Path | None, typer.Argument(help="An image, to show what the filters respond to.")] = None,
     out: OutFolder = None,
     device: Device = "auto",
 ) -> None:
@@ -102,7 +102,7 @@ def explain_feature_maps_verb(
     out: OutFolder = None,
     device: Device = "auto",
 ) -> None:
-    """Draw what the layers make of an image, the strongest maps first."""
+    """Draw the feature maps of an image, the strongest first."""
     _require_both(run, image, device)
     require_out_folder(out, Path(f"{image.stem}-feature-maps"))
     import catseye
@@ -127,15 +127,17 @@ def explain_receptive_field_verb(
     out: OutFolder = None,
     device: Device = "auto",
 ) -> None:
-    """Draw the region of an image that one activation can see, and where it does look."""
+    """Draw the region of an image that one activation can see, and which part of it counts."""
     _require_both(run, image, device)
-    where = None if place is None else parse_place(place)
+    position = None if place is None else parse_place(place)
     require_out_folder(out, Path(f"{image.stem}-receptive-field"))
     import catseye
 
     folder = out or Path(f"{image.stem}-receptive-field")
     _tell_written(
-        catseye.explain_receptive_field(run, image, layer=layer, channel=channel, at=where, out=folder, device=device)
+        catseye.explain_receptive_field(
+            run, image, layer=layer, channel=channel, at=position, out=folder, device=device
+        )
     )
 
 
@@ -145,8 +147,10 @@ def explain_gradient_flow_verb(
     depth: Annotated[int, typer.Option("--depth", help="Layers with weights, an even number from 10 to 100.")] = 50,
     norm: Annotated[bool, typer.Option("--norm", help="Batch normalisation after every convolution.")] = False,
     initialisation: Annotated[str, typer.Option("--init", help="pytorch, glorot or he.")] = "pytorch",
-    steps: Annotated[int, typer.Option("--steps", min=0, max=1000, help="Steps of training in between.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and images.")] = 0,
+    steps: Annotated[
+        int, typer.Option("--steps", min=0, max=1000, help="Training steps between the two measurements.")
+    ] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights and images.")] = 0,
     out: OutFolder = None,
 ) -> None:
     """Measure how much of the gradient reaches each layer of a deep network, with skips and without."""
@@ -157,13 +161,13 @@ def explain_gradient_flow_verb(
     require_out_folder(out, folder)
     import catseye
 
-    found = catseye.explain_gradient_flow(
+    result = catseye.explain_gradient_flow(
         depth=depth, norm=norm, init=initialisation, steps=steps, seed=seed, out=folder
     )
-    if not asked.json:
-        for key, value in found.lines.items():
+    if not common_options.json:
+        for key, value in result.lines.items():
             tell(f"{key}: {value}")
-    _tell_written(found)
+    _tell_written(result)
 
 
 def _require_both(run: Path, image: Path | None, device: str) -> None:
@@ -176,8 +180,8 @@ def _require_both(run: Path, image: Path | None, device: str) -> None:
         require_image(image)
 
 
-def _tell_written(found: Any) -> None:
-    if asked.json:
-        print_json({**found.facts, "written": [str(path) for path in found.written]})
+def _tell_written(result: Any) -> None:
+    if common_options.json:
+        print_json({**result.facts, "written": [str(path) for path in result.written]})
         return
-    tell(f"written: {found.written[-1]} and {len(found.written) - 1} PNG")
+    tell(f"written: {result.written[-1]} and {len(result.written) - 1} PNG")

@@ -1,7 +1,7 @@
-"""Words that people type by the habit of other tools, and the line of catseye that does what they meant.
+"""Options and verbs of other tools, and the catseye command that does what was meant.
 
-Enters: an error of the parser and the words that were typed. Leaves: advice, or nothing. Called when a call has failed
-already (`endings.py`), so nothing in here is paid by a call that is right.
+Enters: a parser error and the words typed. Leaves: advice, or nothing. Called only after a command has failed
+(`endings.py`), so a correct command pays nothing for it.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any
 
 from catseye.cli.printing import command_line
 
-# Names of Ultralytics, timm, Keras and Hugging Face, and what they are here: an option, or a setting by its key.
+# Names of Ultralytics, timm, Keras and Hugging Face, and their equivalents here: an option, or a setting by its key.
 MEANT = {
     "learning_rate": "training.lr", "lr0": "training.lr", "wd": "training.weight_decay",
     "batch": "training.batch_size", "bs": "training.batch_size", "per_device_train_batch_size": "training.batch_size",
@@ -29,7 +29,7 @@ MEANT = {
     "early_stopping": "training.patience", "gpus": "--nproc", "num_gpus": "--nproc", "topk": "--top", "top_k": "--top",
     "b": "training.batch_size", "j": "data.workers", "o": "--out", "d": "DATA", "p": "--port",
 }  # fmt: skip
-# What has no value in other tools, or another one than here.
+# Flags that take no value in other tools, or other values than here.
 FLAGS = {
     "amp": "training.precision=fastest", "fp16": "training.precision=fastest", "half": "training.precision=fastest",
     "bf16": "training.precision=bf16", "class_weights": "training.class_weights=balanced", "cuda": "--device cuda",
@@ -48,7 +48,7 @@ _COMMAS = {"export": ("--to",), "bench": ("--batch", "--threads")}
 
 
 def right_line(error: Exception, words: list[str]) -> str:
-    """`type: catseye …` where the words can be put right, else ""."""
+    """`type: catseye …` where the command can be corrected, else ""."""
     context: Any = getattr(error, "ctx", None)
     if context is None or not words:
         return ""
@@ -58,9 +58,14 @@ def right_line(error: Exception, words: list[str]) -> str:
     too_many = "unexpected extra argument" in str(error)
     if too_many and (rows := in_rows(words, _COMMAS.get(verb, ()))) != words:
         return f"several values are separated by commas; type: {command_line('catseye', *rows)}"
-    known = {name for one in context.command.params for name in one.opts if name.startswith("-")}
+    known = {name for parameter in context.command.params for name in parameter.opts if name.startswith("-")}
     known.update(context.help_option_names)
-    takes = {name for one in context.command.params if not getattr(one, "is_flag", False) for name in one.opts}
+    takes = {
+        name
+        for parameter in context.command.params
+        if not getattr(parameter, "is_flag", False)
+        for name in parameter.opts
+    }
     meant = list(_meant(words, known, takes))
     if meant == words and too_many and "--model" in known:
         meant = _with_model(words, takes)
@@ -74,7 +79,7 @@ def line_of_keywords(words: list[str]) -> str:
 
 
 def _other_verb(words: list[str], context: Any) -> str:
-    """The advice where the verb is none: another tool's word for it, or what stands before it there."""
+    """The advice for an unknown verb: another tool's name for it, or a word that precedes it there."""
     verbs = set(getattr(context.command, "commands", ()))
     rest = [word for word in words if word not in TASKS] if words[0] in TASKS[1:] or words[1:2] else words
     if words[0] in TASKS and rest and (rest[0] in verbs or rest[0] in SAME_VERBS):
@@ -82,9 +87,14 @@ def _other_verb(words: list[str], context: Any) -> str:
     verb = SAME_VERBS.get(words[0], words[0])
     if verb not in verbs and words[0] not in SAME_VERBS:
         return ""
-    chosen = context.command.commands.get(verb)
-    known = {name for one in getattr(chosen, "params", ()) for name in one.opts if name.startswith("-")}
-    takes = {name for one in getattr(chosen, "params", ()) if not getattr(one, "is_flag", False) for name in one.opts}
+    command = context.command.commands.get(verb)
+    known = {name for parameter in getattr(command, "params", ()) for name in parameter.opts if name.startswith("-")}
+    takes = {
+        name
+        for parameter in getattr(command, "params", ())
+        if not getattr(parameter, "is_flag", False)
+        for name in parameter.opts
+    }
     return f"type: {command_line('catseye', *_meant([verb, *words[1:]], known, takes))}"
 
 
@@ -106,21 +116,21 @@ def _with_model(words: list[str], takes: set[str]) -> list[str]:
 
 def in_rows(words: list[str], options: tuple[str, ...]) -> list[str]:
     """The words with the values that follow an option joined by commas: `--to onnx openvino`."""
-    found: list[str] = []
+    joined: list[str] = []
     row = False
     for number, word in enumerate(words):
         if row and not word.startswith("-"):
-            found[-1] += f",{word}"
+            joined[-1] += f",{word}"
             continue
-        found.append(word)
+        joined.append(word)
         row = number > 0 and words[number - 1] in options
-    return found
+    return joined
 
 
 def _meant(words: list[str], known: set[str], takes: set[str]) -> Iterator[str]:
-    """The words in the way of catseye; those that are known, or that nobody can read, stay as they are.
+    """The words translated to catseye; known and unreadable ones stay as they are.
 
-    A model that is named by a keyword comes first, as the verbs that ask one want it.
+    A model given by a keyword comes first, where the verbs expect it.
     """
     keys = _settings() if words[0] in _TAKES_SETTINGS else {}
     first: list[str] = []
@@ -151,7 +161,7 @@ def _meant(words: list[str], known: set[str], takes: set[str]) -> Iterator[str]:
 
 
 def _flag(key: str, keys: dict[str, str], known: set[str]) -> list[str] | None:
-    """The words for a flag of another tool; none for what needs no flag here."""
+    """The words for another tool's flag; empty where none is needed here."""
     target = FLAGS.get(key)
     if target is None or ("." in target and not keys) or (target.startswith("--") and target.split()[0] not in known):
         return None
@@ -179,11 +189,11 @@ def _next(waiting: Iterator[str]) -> Iterator[str]:
 
 
 def _settings() -> dict[str, str]:
-    """Every setting by the last part of its key, where that names one alone."""
+    """Every setting by the last part of its key, where that is unambiguous."""
     from catseye.settings.schema import Settings
 
-    found: dict[str, list[str]] = {}
+    keys_of: dict[str, list[str]] = {}
     for group, field in Settings.model_fields.items():
         for name in getattr(field.annotation, "model_fields", {}):
-            found.setdefault(name, []).append(f"{group}.{name}")
-    return {name: keys[0] for name, keys in found.items() if len(keys) == 1}
+            keys_of.setdefault(name, []).append(f"{group}.{name}")
+    return {name: keys[0] for name, keys in keys_of.items() if len(keys) == 1}

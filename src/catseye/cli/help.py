@@ -1,7 +1,7 @@
-"""What help and shell say beside an option's own sentence: its group, the word for its value, examples, completion.
+"""What `--help` and the shell add to an option: its group, its value's name, examples, completion.
 
 Enters: the parameters of a verb, and the groups of verbs. Leaves: the same, described. Called by `verbs.py` and the
-package itself. A test parses every example, and wants one for every verb.
+package itself. A test parses every example and requires one for every verb.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from catseye.cli.early import EXPORTS, INITS, LIBRARIES, MAPS, NETWORKS
 from catseye.settings.typed import TRACKERS
 
 _IMAGES, _SETTINGS, _WEIGHTS = "Images", "Network and settings", "Published weights, another network's answers"
-_LONG, _PLACES, _ALL = "Long runs, several processes", "Where it computes and what it writes", "Every command"
+_LONG, _PLACES, _ALL = "Long runs, several processes", "Device and output", "Every command"
 _ADDRESS, _COMPUTING, _LIMITS = "Address and access", "Computing", "Limits"
 _GROUPS = {
     _IMAGES: "--data --layout --image-column --label-column --split-column --group-column --group-by --strict "
@@ -114,42 +114,42 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def described(parameter: inspect.Parameter, verb: str) -> inspect.Parameter:
-    """The parameter of a verb, in its group and with the word for its value."""
+    """The parameter of a verb, with its group and the name of its value."""
     if get_origin(parameter.annotation) is not Annotated:
         return parameter
     kind, *marks = get_args(parameter.annotation)
-    told: Any = next((one for one in marks if isinstance(one, typer.models.ParameterInfo)), None)
-    if told is None:
+    info: Any = next((mark for mark in marks if isinstance(mark, typer.models.ParameterInfo)), None)
+    if info is None:
         return parameter
-    names = [str(told.default), *(told.param_decls or ())]  # in Annotated, the first name stands where a default does
+    names = [str(info.default), *(info.param_decls or ())]  # in Annotated, typer keeps the first name as the default
     option = next((name for name in names if name.startswith("--")), "")
     if not option:
-        told.metavar = told.metavar or _ARGUMENTS.get(parameter.name)
+        info.metavar = info.metavar or _ARGUMENTS.get(parameter.name)
         return parameter
     groups = _GROUPS_OF_SERVE if verb == "serve" else _GROUPS
-    told.rich_help_panel = next((title for title, names in groups.items() if option in names.split()), None)
+    info.rich_help_panel = next((title for title, names in groups.items() if option in names.split()), None)
     if kind is not bool:
-        told.metavar = told.metavar or _OF_ONE_VERB.get((verb, option)) or _METAVAR_OF.get(option) or _plain(kind)
-    told.autocompletion = told.autocompletion or _COMPLETED.get(option)
+        info.metavar = info.metavar or _OF_ONE_VERB.get((verb, option)) or _METAVAR_OF.get(option) or _plain(kind)
+    info.autocompletion = info.autocompletion or _COMPLETED.get(option)
     return parameter
 
 
 def _plain(kind: Any) -> str:
-    """The word for a value of an option that is in no table."""
+    """The value's name for an option that is in no table."""
     words = {"Path": "FILE", "float": "NUMBER", "int": "N"}
     return next((word for name, word in words.items() if name in str(kind)), "TEXT")
 
 
 def add_examples(groups: Iterable[tuple[str, typer.Typer]]) -> None:
-    """Put the examples below the help of every verb of `(words before it, group)`."""
+    """Add the examples to the help of every verb in each `(words before it, group)`."""
     for before, group in groups:
-        for one in group.registered_commands:
-            lines = EXAMPLES.get(f"{before}{one.name}", ())
-            one.epilog = "\n".join([f"Example{'s' * (len(lines) > 1)}:", *lines]) if lines else None
+        for command in group.registered_commands:
+            lines = EXAMPLES.get(f"{before}{command.name}", ())
+            command.epilog = "\n".join([f"Example{'s' * (len(lines) > 1)}:", *lines]) if lines else None
 
 
 def _from(*names: str) -> Callable[[str], list[str]]:
-    def complete(incomplete: str) -> list[str]:  # typer asks for this parameter by its name
+    def complete(incomplete: str) -> list[str]:  # typer passes this parameter by name
         return [name for name in names if name.startswith(incomplete)]
 
     return complete

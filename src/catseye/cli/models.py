@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from catseye.cli.early import require_name, require_network
-from catseye.cli.printing import asked, print_json, show, stdout, tell
+from catseye.cli.printing import common_options, print_json, show, stdout, tell
 from catseye.settings.typed import parse_shape
 
 
@@ -13,11 +13,11 @@ def models_verb() -> None:
     """List the networks: the timeline with its published facts, then all others by name."""
     import catseye
 
-    found = catseye.list_models()
-    if asked.json:
-        print_json(found.to_json())
+    networks = catseye.list_models()
+    if common_options.json:
+        print_json(networks.to_json())
         return
-    for part in found.tables():
+    for part in networks.tables():
         show(part, wrap=True)
 
 
@@ -41,7 +41,7 @@ def summary_verb(
     from catseye.models.summary import summary_table
 
     result = catseye.summary(model, input=shape, classes=classes, no_skip=no_skip, stem=stem)
-    if asked.json:
+    if common_options.json:
         print_json(result.to_json())
         return
     show(summary_table(result, stdout.width))

@@ -8,28 +8,33 @@ import typer
 
 from catseye.errors import UsageError
 
-Out = Annotated[Path | None, typer.Option("--out", help="Where results go.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="The folder for the results.", show_default=False)]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where built-in data sets lie or go.", show_default=False)
+    Path | None, typer.Option("--data-dir", help="The folder of the built-in data sets.", show_default=False)
 ]
 NewPlace = Annotated[
     str | None, typer.Option("--data", help="Where the run's images are now, if they were moved.", show_default=False)
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Split, weights, order, augmentation.", show_default=False)]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of split, weights, order and augmentation.", show_default=False)
+]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not a warning.")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they are programs; only your own.")
+    bool,
+    typer.Option("--trust", help="Open TorchScript, .pt2 and TensorRT files: they can run code, so only your own."),
 ]
-# Of pages on which a person works.
-PageHost = Annotated[str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page is for this machine.")]
-PagePort = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")]
+# For pages on which a person works.
+PageHost = Annotated[
+    str, typer.Option("--host", help="127.0.0.1, localhost or ::1: the page serves this machine only.")
+]
+PagePort = Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port.")]
 PageOpen = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")]
 
 
-def _switch_cache_off(asked: bool) -> None:
-    # In the environment, where the processes of --nproc hear of it too.
-    if asked:
+def _switch_cache_off(no_cache: bool) -> None:
+    # In the environment, so that the processes of --nproc inherit it.
+    if no_cache:
         from catseye.data.cache import OFF
 
         os.environ[OFF] = "1"
@@ -37,9 +42,7 @@ def _switch_cache_off(asked: bool) -> None:
 
 NoCache = Annotated[
     bool,
-    typer.Option(
-        "--no-cache", callback=_switch_cache_off, help="Decode all images anew, and keep none of them for later."
-    ),
+    typer.Option("--no-cache", callback=_switch_cache_off, help="Decode all images again, and cache none."),
 ]
 Layout = Annotated[
     str,
@@ -48,11 +51,15 @@ Layout = Annotated[
         help="What the folders of DATA are: auto, splits (train, test …) or classes; names: files are cat.0.jpg.",
     ),
 ]
-ImageColumn = Annotated[str, typer.Option("--image-column", help="Column of a .csv with the files; else guessed.")]
-LabelColumn = Annotated[str, typer.Option("--label-column", help="Column of a .csv with the class; else guessed.")]
+ImageColumn = Annotated[
+    str, typer.Option("--image-column", help="Column of a .csv with the files; guessed if left out.")
+]
+LabelColumn = Annotated[
+    str, typer.Option("--label-column", help="Column of a .csv with the class; guessed if left out.")
+]
 SplitColumn = Annotated[str, typer.Option("--split-column", help="Column with train, val, test; or none.")]
 GroupColumn = Annotated[
-    str, typer.Option("--group-column", help="Column whose equal values stay on one side; or none.")
+    str, typer.Option("--group-column", help="Column whose equal values stay in one split; or none.")
 ]
 
 
@@ -62,20 +69,20 @@ def several(values: list[str] | None) -> list[str]:
     >>> several(["onnx,openvino", "tensorrt"])
     ['onnx', 'openvino', 'tensorrt']
     """
-    return [value.strip() for one in values or [] for value in one.split(",") if value.strip()]
+    return [value.strip() for text in values or [] for value in text.split(",") if value.strip()]
 
 
 def whole_numbers(values: list[str] | None, option: str) -> list[int]:
     """The same for whole numbers.
 
     Raises:
-        UsageError: one is no whole number.
+        UsageError: a value is not a whole number.
 
     """
-    found = several(values)
-    for value in found:
+    texts = several(values)
+    for value in texts:
         if not (value.isascii() and value.isdigit()):
             raise UsageError(
                 f"{option} takes whole numbers with commas between them; got {value!r}; for example {option} 1,8"
             )
-    return [int(value) for value in found]
+    return [int(value) for value in texts]

@@ -1,7 +1,7 @@
-"""Files and folders that a verb is given, judged before anything heavy is loaded or computed.
+"""Files and folders given to a verb, checked before anything heavy is loaded or computed.
 
-Enters: paths as typed. Leaves: nothing, or an error that says what to type instead. No torch. Nothing is left behind:
-what is tried out in a folder has no name.
+Enters: paths as typed. Leaves: nothing, or an error that says what to type instead. No torch. To test a folder, a
+file without a name is written to it, so nothing is left behind.
 """
 
 import os
@@ -17,10 +17,10 @@ _RUN_FILES = ("settings.toml", "model.safetensors")
 
 
 def require_model(path: Path, what: str = "give a run folder, a model.safetensors or an exported file") -> None:
-    """Refuse a model that is not there.
+    """Refuse a model that does not exist.
 
     Raises:
-        ModelFileError: otherwise.
+        ModelFileError: it does not exist.
 
     """
     if not _exists(path):
@@ -28,10 +28,10 @@ def require_model(path: Path, what: str = "give a run folder, a model.safetensor
 
 
 def require_data(data: str | None) -> None:
-    """Refuse labelled images that are not there, in the words of data/sources/open_data.py.
+    """Refuse labelled images that do not exist, with the message of data/sources/open_data.py.
 
     Raises:
-        DataError: otherwise.
+        DataError: they do not exist.
 
     """
     from catseye.data.builtin import NAMES
@@ -44,10 +44,10 @@ def require_data(data: str | None) -> None:
 
 
 def require_paths(paths: Sequence[str]) -> None:
-    """Refuse images of which none is there; of several, what is missing is said in its row.
+    """Refuse images none of which exists; one that is missing among others gets a row with its error.
 
     Raises:
-        ImageError: otherwise.
+        ImageError: none exists.
 
     """
     if paths and not any(_exists(Path(path)) or any(sign in path for sign in "*?[") for path in paths):
@@ -70,7 +70,7 @@ def require_order(model: Path, others: Sequence[str]) -> None:
     """Refuse `predict IMAGE RUN`: the model comes first.
 
     Raises:
-        UsageError: another word is a model and this one is none.
+        UsageError: another word is a model and this one is not.
 
     """
     if is_model(model):
@@ -88,7 +88,7 @@ def require_order(model: Path, others: Sequence[str]) -> None:
 
 
 def is_model(path: Path) -> bool:
-    """Whether this is an exported file, a run folder or a model.safetensors, by its name and what lies in it."""
+    """Whether this is an exported file, a run folder or a model.safetensors, by its name and content."""
     from catseye.runtimes.formats import is_model_file
 
     if path.is_dir():
@@ -97,16 +97,16 @@ def is_model(path: Path) -> bool:
 
 
 def require_out_folder(out: Path | None, default: Path | None = None) -> None:
-    """Refuse a folder that cannot be made or written to: `out`, else where results go without --out.
+    """Refuse a folder that cannot be made or written to: `out`, else the default.
 
     Raises:
-        UsageError: otherwise.
+        UsageError: it cannot be made or written to.
 
     """
     folder = out or default
     if folder is None:
         return
-    what, advice = (str(folder), "say where results go: --out DIR")
+    what, advice = (str(folder), "choose a folder: --out DIR")
     if out:
         what, advice = f"--out {out}", "choose a different folder"
     existing = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
@@ -119,7 +119,7 @@ def require_out_file(path: Path | None, option: str) -> None:
     """Refuse a file that cannot be written.
 
     Raises:
-        UsageError: otherwise.
+        UsageError: it cannot be written.
 
     """
     if path is None:

@@ -8,7 +8,7 @@ import typer
 from catseye.cli.early import require_device, require_name
 from catseye.cli.options import Device, Trust
 from catseye.cli.places import require_model, require_order, require_out_file, require_out_folder, require_paths
-from catseye.cli.printing import asked, note, print_json, tell
+from catseye.cli.printing import common_options, note, print_json, tell
 from catseye.counting import count
 from catseye.errors import CatseyeError, UsageError
 
@@ -23,9 +23,11 @@ def predict_verb(
     from_list: Annotated[
         Path | None, typer.Option("--list", help="A text file with one path per line.", show_default=False)
     ] = None,
-    engine: Annotated[str, typer.Option("--engine", help="here, or ray: millions of images, into Parquet.")] = "here",
+    engine: Annotated[
+        str, typer.Option("--engine", help="here: in this process; ray: millions of images, into Parquet files.")
+    ] = "here",
     out: Annotated[
-        Path | None, typer.Option("--out", help="ray: the folder of Parquet files; one half done is continued.")
+        Path | None, typer.Option("--out", help="ray: the folder of Parquet files; an unfinished one is continued.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="ray: processes; 0: one per core.")] = 0,
     part_size: Annotated[
@@ -38,7 +40,7 @@ def predict_verb(
     require_name("engine", engine, ENGINES)
     require_device(device)
     if not paths and from_list is None:
-        raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
+        raise UsageError("nothing to classify; give images, folders or globs after the model, or --list FILE")
     require_model(model)
     require_order(model, paths or [])
     require_paths(paths or [])
@@ -47,7 +49,7 @@ def predict_verb(
         require_out_folder(out)
     import catseye
 
-    found = catseye.predict(
+    result = catseye.predict(
         model,
         paths or None,
         top=top,
@@ -62,13 +64,13 @@ def predict_verb(
         tell=note,
     )
     if engine == "ray":
-        _tell_parts(found, out)
+        _tell_parts(result, out)
     else:
-        _tell_rows(found)
+        _tell_rows(result)
 
 
 def _tell_rows(rows: Any) -> None:
-    if asked.json:
+    if common_options.json:
         print_json([row.to_json() for row in rows])
     else:
         for row in rows:
@@ -78,7 +80,7 @@ def _tell_rows(rows: Any) -> None:
 
 
 def _tell_parts(done: Any, out: Path | None) -> None:
-    if asked.json:
+    if common_options.json:
         print_json(done.to_json())
     else:
         now = (

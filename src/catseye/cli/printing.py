@@ -1,8 +1,8 @@
-"""Where results and remarks go: results to stdout, everything else to stderr; `--json` bypasses rich.
+"""Where output goes: results to stdout, everything else to stderr; `--json` bypasses rich.
 
-Paths, class names and what a model file says of itself were written by others. Nothing printed here is read as markup,
-and no character of it reaches the terminal that could move the cursor, set the title, write the clipboard or begin a
-line of its own. Called by every verb; the two consoles are handed to the rooms that report while they work.
+Paths, class names and texts in model files were written by others. Nothing printed here is read as markup, and every
+character that could move the cursor, set the title, write the clipboard or begin a new line is escaped. Called by every
+verb; rooms that report while they work are handed one of the two consoles.
 """
 
 import codecs
@@ -30,17 +30,17 @@ PLACEHOLDER = re.compile(r"[A-Z]+…?")
 
 @dataclass
 class CommonOptions:
-    """What the options that every verb has were set to; `verbs.py` reads them, once per call."""
+    """The options that every verb has; `verbs.py` sets them once per command."""
 
     json: bool = False
     debug: bool = False
 
 
-asked = CommonOptions()
+common_options = CommonOptions()
 
 
 def plain(text: object) -> str:
-    r"""Foreign text as one line that a terminal shows and does not obey.
+    r"""Foreign text as one line, its control characters escaped.
 
     >>> plain("cat\x1b]0;title\x07\nerror: none")
     'cat\\x1b]0;title\\x07\\nerror: none'
@@ -48,18 +48,18 @@ def plain(text: object) -> str:
     return _UNSAFE.sub(_escaped, str(text))
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
 
 
 class Terminal(Console):
-    """A console on which text is never markup and never an escape, and whose full disk is said plainly."""
+    """A console that never takes text for markup or escapes, and reports a full disk."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is shown, with every character in it that a terminal would obey made visible."""
+        """The segments, with their control characters made visible."""
         for segment in super().render(renderable, options):
             if segment.control or not _UNSAFE_BUT_NEW_LINES.search(segment.text):
                 yield segment
@@ -99,12 +99,12 @@ def cell(text: object, style: str = "") -> Text:
 
 
 def note(line: object) -> None:
-    """Say something beside the results, on stderr."""
+    """Print a remark on stderr."""
     stderr.print(f"- {plain(line)}")
 
 
 def say_error(message: object) -> None:
-    """Say on stderr why a call fails. Further lines are indented: none of them can pass for an error of its own."""
+    """Print on stderr why a command fails; further lines are indented, so that none looks like an error of its own."""
     stderr.print(Text("error:", "bold red"), "\n  ".join(plain(line) for line in str(message).split("\n")))
 
 
@@ -114,7 +114,7 @@ def next_step(*words: object) -> None:
 
 
 def command_line(*words: object) -> str:
-    r"""Words as a shell reads them; placeholders such as IMAGE… stay as they are.
+    r"""Words quoted for a shell; placeholders such as IMAGE… stay as they are.
 
     >>> command_line("catseye", "evaluate", "my run [v2]"), command_line("predict", "IMAGE…", "-x\x1b")
     ("catseye evaluate 'my run [v2]'", "predict IMAGE… $'-x\\x1b'")
@@ -143,7 +143,7 @@ def print_json(content: Any) -> None:
         return
     is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
     text = json.dumps(content, indent=2, ensure_ascii=not is_utf8, allow_nan=False)
-    text = _UNSAFE_BUT_NEW_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = _UNSAFE_BUT_NEW_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -152,9 +152,9 @@ def print_json(content: Any) -> None:
 
 
 def headline(metrics: Any, trained_on: int = 0) -> str:
-    """The one number of a measurement, with its interval and how many images it rests on.
+    """The accuracy with its interval and number of images, in one line.
 
-    Where it is not above guessing, or so many of the images have trained the model, that comes first.
+    A warning comes first where it is no better than guessing, or where some of the images trained the model.
     """
     from catseye.evaluation.guessing import guessing_sentence, trained_on_sentence
 
@@ -165,7 +165,7 @@ def headline(metrics: Any, trained_on: int = 0) -> str:
 
 
 def accept_any_encoding() -> None:
-    """Let streams that cannot write a character write something like it, whatever their encoding (ascii, cp437, …)."""
+    """Replace characters that a stream's encoding (ascii, cp437, …) lacks by similar ones."""
     codecs.register_error("catseye", _nearest)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -176,7 +176,10 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     unwritable = error.object[error.start : error.end]
-    near = "".join(_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode("ascii") for one in unwritable)
+    near = "".join(
+        _ASCII.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
+        for character in unwritable
+    )
     return near, error.end
 
 

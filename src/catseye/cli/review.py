@@ -1,4 +1,4 @@
-"""`catseye review` and `catseye label`: pages on which a person puts labels right, or gives them."""
+"""`catseye review` and `catseye label`: pages on which a person corrects labels, or assigns them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,10 +8,10 @@ import typer
 from catseye.cli.local_page import show_local_page
 from catseye.cli.options import DataDir, Device, Layout, PageHost, PageOpen, PagePort, several
 from catseye.cli.places import is_model, require_data, require_out_file
-from catseye.cli.printing import asked, next_step, tell
+from catseye.cli.printing import common_options, next_step, tell
 from catseye.errors import UsageError
 
-Who = Annotated[str, typer.Option("--who", help="Who decides, for the file; the name of this user if left out.")]
+Who = Annotated[str, typer.Option("--who", help="Name recorded with each decision; this user's if left out.")]
 
 
 def review_verb(
@@ -27,13 +27,13 @@ def review_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Look at what is probably wrong with the labels, and decide: one key each. No image is touched."""
+    """Review labels that are probably wrong, with one key per decision. No image is changed."""
     is_run = is_model(Path(data))
     if not is_run:
         require_data(data)
     require_out_file(out, "--out")
     if is_run and layout != "auto":
-        raise UsageError("--layout would do nothing here: a run reads its images as it did; leave it out")
+        raise UsageError("--layout would do nothing here: a run keeps its own layout; leave it out")
     import catseye
 
     def opened(facts: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def review_verb(
             layout=layout,
             host=host,
             port=port,
-            open=open_browser and not asked.json,
+            open=open_browser and not common_options.json,
             device=device,
             data_dir=data_dir,
             **heard,
@@ -60,7 +60,9 @@ def review_verb(
 
 def label_verb(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of images without labels, or with some.")],
-    classes: Annotated[list[str], typer.Option("--classes", metavar="NAME,NAME…", help="Their names: cat,dog.")],
+    classes: Annotated[
+        list[str], typer.Option("--classes", metavar="NAME,NAME…", help="Names of the classes: cat,dog.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The list to write; train takes it as DATA.")
     ] = Path("labels.csv"),
@@ -70,7 +72,7 @@ def label_verb(
     open_browser: PageOpen = True,
     device: Device = "auto",
 ) -> None:
-    """Label a folder with few decisions: the page proposes, and asks about the image that teaches most."""
+    """Label a folder with few decisions: the page proposes labels and asks about the most useful image."""
     require_out_file(out, "--out")
     import catseye
 
@@ -87,7 +89,7 @@ def label_verb(
             who=who,
             host=host,
             port=port,
-            open=open_browser and not asked.json,
+            open=open_browser and not common_options.json,
             device=device,
             **heard,
         )

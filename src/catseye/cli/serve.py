@@ -4,19 +4,19 @@ from typing import Any
 
 import typer
 
-from catseye.cli.printing import asked, print_json, tell
+from catseye.cli.printing import common_options, print_json, tell
 from catseye.serving.settings import ServerSettings
 
 
 def serve_verb(settings: ServerSettings) -> None:
-    """Answer over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics."""
+    """Serve a model over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics."""
     import catseye
 
     def ready(facts: dict[str, Any]) -> None:
-        if asked.json:
+        if common_options.json:
             print_json(facts)
             return
-        tell(f"{facts['address']}  the page; /docs says how to ask", bold=True)
+        tell(f"{facts['address']}  the page; /docs describes the API", bold=True)
         tell(f"curl -X POST -F file=@cat.jpg {facts['address']}/predict")
 
     code = catseye.serve(settings, ready=ready)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from catseye.cli.early import require_name
-from catseye.cli.printing import asked, cell, print_json, show, tell
+from catseye.cli.printing import cell, common_options, print_json, show, tell
 
 
 def settings_verb(
@@ -21,7 +21,7 @@ def settings_verb(
 
     require_name("table of the settings", group, setting_groups())
     rows = catseye.list_settings(group or "")
-    if asked.json:
+    if common_options.json:
         print_json([row.to_json() for row in rows])
         return
     table = Table("key", "default", "values and meaning", box=None)
@@ -29,4 +29,4 @@ def settings_verb(
         table.add_row(cell(row.key), cell(row.default), cell(row.values))
         table.add_row("", "", cell(row.meaning, "dim"))
     show(table, wrap=True)
-    tell("the default is what stands where the recipe says nothing; a run's settings.toml shows what it used")
+    tell("a recipe overrides these defaults; a run's settings.toml shows what it used")

@@ -8,7 +8,7 @@ import typer
 from catseye.cli.local_page import show_local_page
 from catseye.cli.options import Device, PageHost, PageOpen, PagePort, several
 from catseye.cli.places import require_model
-from catseye.cli.printing import asked, cell, tell
+from catseye.cli.printing import cell, common_options, tell
 
 
 def teach_verb(
@@ -46,7 +46,7 @@ def teach_verb(
             out=out,
             host=host,
             port=port,
-            open=open_browser and not asked.json,
+            open=open_browser and not common_options.json,
             device=device,
             **heard,
         )

@@ -1,4 +1,4 @@
-"""`catseye train`, and the two verbs that train briefly to learn something: `lr-find` and `timeline`."""
+"""`catseye train`, and the two verbs that train in order to measure: `lr-find` and `timeline`."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ from catseye.cli.options import (
     Strict,
 )
 from catseye.cli.places import one_data, require_data, require_model, require_out_folder
-from catseye.cli.printing import asked, headline, next_step, print_json, show, stderr, tell
+from catseye.cli.printing import common_options, headline, next_step, print_json, show, stderr, tell
 from catseye.errors import UsageError
 from catseye.machine.cores import process_age_s
 from catseye.settings.merge import own_settings
@@ -42,9 +42,11 @@ def train_verb(
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="Short for --set training.epochs.")] = None,
     time_limit: Annotated[
         str | None,
-        typer.Option("--time", help="90s, 10m, 1h: the best model in that time, found by trials that are told."),
+        typer.Option("--time", help="90s, 10m, 1h: the best model that trials find in that time."),
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="Your settings, on top of the recipe.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A file of your settings, which override the recipe.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. training.lr=0.05.")] = None,
     no_skip: Annotated[bool, typer.Option("--no-skip", help="residual or tower without skips.")] = False,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from published ImageNet weights.")] = False,
@@ -53,25 +55,27 @@ def train_verb(
         typer.Option("--strategy", help="With --pretrained: auto, feature-extraction, fine-tune, full, scratch."),
     ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="A local file of published weights.")] = None,
-    teacher: Annotated[Path | None, typer.Option("--teacher", help="Learn from this run's answers too.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="Also learn from this run's answers (distillation).")
+    ] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this interrupted run.")] = None,
     place: Annotated[
         str | None, typer.Option("--data", help="With --resume: where the run's images are now, if they were moved.")
     ] = None,
     corrections: Annotated[
         Path | None,
-        typer.Option("--corrections", help="Decisions of `catseye review`, applied by content.", show_default=False),
+        typer.Option("--corrections", help="Decisions of `catseye review`, matched by content.", show_default=False),
     ] = None,
     track: Annotated[
         str | None,
         typer.Option(
-            "--track", help="tensorboard, mlflow[:URI] or wandb[:PROJECT] hears of it too.", show_default=False
+            "--track", help="Also report to tensorboard, mlflow[:URI] or wandb[:PROJECT].", show_default=False
         ),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Short for --track tensorboard.")] = False,
     nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes of this machine, one per GPU.")] = 1,
     max_restarts: Annotated[
-        int, typer.Option("--max-restarts", min=0, help="With --nproc: go on from the checkpoint so often.")
+        int, typer.Option("--max-restarts", min=0, help="With --nproc: restart from the checkpoint at most this often.")
     ] = 0,
     layout: Layout = "auto",
     image_column: ImageColumn = "",
@@ -102,7 +106,7 @@ def train_verb(
         if strategy:
             own.setdefault("transfer", {})["strategy"] = strategy
         refuse_beside_time({**named, "recipe": recipe, "nproc": nproc}, own)
-    asked_options: dict[str, Any] = {
+    options: dict[str, Any] = {
         "recipe": recipe,
         "model": model,
         "epochs": epochs,
@@ -125,7 +129,7 @@ def train_verb(
         "split_column": split_column,
         "group_column": group_column,
     }
-    require_settings(data, asked_options)
+    require_settings(data, options)
     if max_restarts and nproc == 1:
         raise UsageError("--max-restarts would do nothing without --nproc 2 or more; leave it out")
     if nproc > 1:
@@ -139,7 +143,7 @@ def train_verb(
 
     trained = catseye.train(
         data,
-        **asked_options,
+        **options,
         max_restarts=max_restarts,
         device=device,
         data_dir=data_dir,
@@ -151,7 +155,7 @@ def train_verb(
     )
     if not trained.first:
         return
-    if asked.json:
+    if common_options.json:
         print_json({"run": str(trained.path), "split": trained.side, **trained.metrics.to_json()})
         return
     tell(f"{headline(trained.metrics)} on the {trained.side} split", bold=True)
@@ -167,7 +171,7 @@ def lr_find_verb(
     model: Annotated[str | None, typer.Option("--model", "-m", help="A name from `catseye models`.")] = None,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="quick, transfer, classic or a TOML file.")] = "quick",
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, as in train.")] = None,
-    steps: Annotated[int, typer.Option("--steps", min=10, max=10_000, help="At most so many steps.")] = 100,
+    steps: Annotated[int, typer.Option("--steps", min=10, max=10_000, help="Largest number of steps.")] = 100,
     out: Out = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -195,7 +199,7 @@ def lr_find_verb(
     )
     folder = create_run(out, f"{Path(data).stem}-lr-find").path
     save_figure(curve.plot(), folder / "lr-find.png")
-    if asked.json:
+    if common_options.json:
         points = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
         print_json({"suggestion": curve.suggestion, **points})
         return
@@ -224,7 +228,7 @@ def timeline_verb(
     import catseye
     from catseye.training.timeline import timeline_table
 
-    found = catseye.timeline(
+    timeline = catseye.timeline(
         data,
         budget=budget,
         model=models or [],
@@ -235,8 +239,8 @@ def timeline_verb(
         data_dir=data_dir,
         console=stderr,
     )
-    if asked.json:
-        print_json([vars(result) for result in found.results])
+    if common_options.json:
+        print_json([vars(result) for result in timeline.results])
         return
-    show(timeline_table(found.results))
-    tell(f"written: {found.folder / 'timeline.json'}, timeline.md, timeline.png")
+    show(timeline_table(timeline.results))
+    tell(f"written: {timeline.folder / 'timeline.json'}, timeline.md, timeline.png")

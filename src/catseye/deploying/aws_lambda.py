@@ -1,7 +1,7 @@
 """The model as an AWS Lambda function: a folder that builds its own zip or container image, with the stacks for both.
 
 Enters: a model file. Leaves: the files by name. Called by cli (`catseye deploy lambda`). catseye is on no package
-index, so the few modules that the function needs are copied beside it.
+index, so the few modules that the function needs are copied too.
 """
 
 import ast
@@ -14,7 +14,7 @@ from catseye.deploying.rendering import DeployedModel, Written, render_template,
 from catseye.errors import UsageError
 from catseye.runtimes.formats import MODEL_FORMATS
 
-# Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is older than what the wheels of onnxruntime need.
+# Lambda's Python 3.11 runs on Amazon Linux 2, whose glibc is too old for the wheels of onnxruntime.
 PYTHONS = ("3.12", "3.13", "3.14")
 START = "catseye.serving.aws_lambda"
 SOURCE = Path(catseye.__file__).parent
@@ -40,7 +40,7 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
     """Everything of the folder, by name.
 
     Raises:
-        UsageError: Lambda has no such Python, or none that runs this.
+        UsageError: Lambda has no such Python, or it cannot run this.
 
     """
     if python not in PYTHONS:
@@ -65,30 +65,30 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
 
 
 def needed_modules(start: str = START) -> list[Path]:
-    """The files of this package that a module imports, and those that they import, in order of name.
+    """The files of this package that a module imports, directly or indirectly, sorted by name.
 
-    What is imported by name only, as in `catseye.load`, is not among them, but for the reader of the function's file.
+    Lazy imports by name, as in `catseye.load`, are not found; the reader of ONNX files is added.
     """
-    found: set[Path] = set()
+    paths: set[Path] = set()
     waiting = [start, MODEL_FORMATS[".onnx"].module]
     while waiting:
         name = waiting.pop()
         place = SOURCE.joinpath(*name.split(".")[1:])
         path = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
-        if path in found or not path.is_file():  # no file: a name inside a module
+        if path in paths or not path.is_file():  # no file: a name inside a module
             continue
-        found.add(path)
+        paths.add(path)
         waiting += [name.rpartition(".")[0]] if "." in name else []
         for node in ast.walk(_at_run_time(path)):
             if isinstance(node, ast.Import):
                 waiting += [alias.name for alias in node.names if alias.name.startswith("catseye")]
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("catseye"):
                 waiting += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return sorted(found)
+    return sorted(paths)
 
 
 def _at_run_time(path: Path) -> ast.Module:
-    """A module without what only a type checker reads."""
+    """A module without the blocks for type checkers."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [
         node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
@@ -97,15 +97,15 @@ def _at_run_time(path: Path) -> ast.Module:
 
 
 def _stack(model: DeployedModel, facts: dict[str, object], *, as_image: bool) -> str:
-    said = model.manifest
+    manifest = model.manifest
     return render_template(
         "aws_lambda/template.yaml",
         facts
         | {
             "as_image": as_image,
-            # Quoted, because a model file may come from a stranger.
-            "description": json.dumps(f"{said.architecture.name[:100]}; catseye {catseye.__version__}"),
+            # Quoted, because the model file may come from a stranger.
+            "description": json.dumps(f"{manifest.architecture.name[:100]}; catseye {catseye.__version__}"),
             "version": model.sha256[:12],
-            "num_classes": len(said.classes),
+            "num_classes": len(manifest.classes),
         },
     )

@@ -1,6 +1,6 @@
-"""What one server needs, derived from its own settings: time to stop, memory, and the requests that are one too many.
+"""What one server needs, derived from its settings: time to stop, memory, and the load it can answer.
 
-Enters: the settings that `catseye serve` will run with, and the model. Leaves: numbers for whoever starts and stops it.
+Enters: the settings that `catseye serve` will run with, and the model. Leaves: numbers for the platform that runs it.
 Called by the targets of this room.
 """
 
@@ -18,15 +18,15 @@ from catseye.serving.lanes import ORDINARY_BYTES, decoders_bytes
 from catseye.serving.settings import ServerSettings
 
 MIB = 2**20
-IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server with a model of no size: measured 98
-BUSY = 0.7  # above it waiting times grow faster than the load
-MOST_REQUESTS = 500  # per process: reading and answering HTTP takes one thread about so far whatever the model
+IDLE_BYTES = 160 * MIB  # Python, ONNX Runtime and the server without a model: measured 98
+BUSY = 0.7  # above this, waiting times grow faster than the load
+MOST_REQUESTS = 500  # per process: the limit of one thread that handles HTTP, whatever the model
 TRIAL_S = 0.2
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The seconds from "stop" to the end: others are told, "not ready" is said, what was accepted is answered."""
+    """The seconds of a shutdown: balancers learn of it, readiness fails, accepted requests are answered."""
 
     prestop_s: int
     drain_s: float
@@ -35,18 +35,18 @@ class Stop:
 
     @property
     def grace_s(self) -> int:
-        """After it a server that still runs is killed."""
+        """After this time a server that is still running is killed."""
         return math.ceil(self.prestop_s + self.drain_s + self.finish_s + self.reserve_s)
 
 
 def stop_of(settings: ServerSettings, prestop_s: int = 0) -> Stop:
-    """How long a server with these settings takes to stop in good order."""
+    """How long a server with these settings takes to stop cleanly."""
     return Stop(prestop_s, settings.drain_s, settings.finish_s)
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """MiB: what a server has at work, and what it takes when every limit of its settings is used up at once."""
+    """MiB: what a server usually needs, and what it needs if all limits of its settings are reached at once."""
 
     usual_mib: int
     most_mib: int
@@ -56,12 +56,12 @@ class MemoryBudget:
 def memory_of(model: DeployedModel, settings: ServerSettings, cpus: int) -> MemoryBudget:
     """Memory of a server that decodes and computes with `cpus` threads each.
 
-    `most_mib` is the limit of its container: `tests/server/test_memory_limit.py` sends the worst of what is accepted
-    into a server that runs in a memory group of this size.
+    `most_mib` is the limit of its container: `tests/server/test_memory_limit.py` sends the worst accepted requests
+    to a server in a memory group of this size.
     """
     limits, spec = settings.limits, model.manifest.preprocessing
     row_bytes = spec.height_px * spec.width_px * spec.channels * (1 if model.manifest.input_kind == "uint8" else 4)
-    loaded = IDLE_BYTES + 3 * model.num_bytes  # the bytes, the weights, and the weights as laid out for speed
+    loaded = IDLE_BYTES + 3 * model.num_bytes  # the file, the weights, and the weights rearranged for speed
     queued = limits.max_queued * row_bytes
     decoded = decoders_bytes(cpus, limits.max_pixels)
     most = _mib(loaded + queued + limits.buffered_bytes + decoded)
@@ -73,7 +73,7 @@ def memory_of(model: DeployedModel, settings: ServerSettings, cpus: int) -> Memo
 
 
 def requests_per_s(model: DeployedModel, cpus: int) -> int:
-    """What `cpus` threads of this machine answer per second, times `BUSY`: 640 x 480 JPEGs, one after the other."""
+    """Requests per second that `cpus` threads of this machine answer, times `BUSY`; measured on 640 x 480 JPEGs."""
     classifier = open_model(model.path, threads=1).classifier()
     stream = io.BytesIO()
     smooth = np.linspace(0, 255, 640 * 480 * 3, dtype=np.uint8).reshape(480, 640, 3)

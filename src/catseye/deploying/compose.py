@@ -1,4 +1,4 @@
-"""`catseye deploy compose`: the server, Prometheus and Grafana on one machine, with dashboard and alerts in place.
+"""`catseye deploy compose`: the server, Prometheus and Grafana on one machine, with dashboard and alerts.
 
 Enters: a model file. Leaves: a folder for `docker compose up`, with the build context of `deploy docker` inside.
 Called by cli.
@@ -16,7 +16,7 @@ from catseye.deploying.rendering import DeployedModel, Written, render_template,
 from catseye.errors import UsageError
 from catseye.serving.settings import ServerSettings
 
-# Long-supported or recent releases, pinned; change them here.
+# Recent or long-supported releases, pinned; change them here.
 PROMETHEUS = "prom/prometheus:v3.5.0"
 GRAFANA = "grafana/grafana:12.1.0"
 MEMORY = re.compile(r"[1-9][0-9]{0,5}[MG]")
@@ -26,12 +26,12 @@ PASSWORD = "secrets/grafana-password"  # noqa: S105 - a path
 def write_compose(
     model: DeployedModel, out: Path, *, cpus: int = 2, memory: str = "auto", force: bool = False
 ) -> Written:
-    """Write the folder. The password of Grafana's administrator is drawn anew each time.
+    """Write the folder. Each call draws a new password for Grafana's administrator.
 
     `memory` is the limit of the classifier's container; auto: what its limits allow at most.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given; or the memory is no size.
+        UsageError: the folder holds something already and `force` was not given; or the memory is not a size.
         SaveError: it cannot be written.
 
     """
@@ -43,7 +43,7 @@ def write_compose(
     context, notes = build_context(model)
     if int(memory[:-1]) * (1024 if memory.endswith("G") else 1) < most_mib:
         notes.append(
-            f"images sent to do harm can take {most_mib}M, more than --memory {memory}; the kernel would end it"
+            f"malicious images can take {most_mib}M, more than --memory {memory}; the kernel would kill the server"
         )
     facts = {
         "name": model.name,
@@ -65,8 +65,8 @@ def write_compose(
     }
     content |= {f"classifier/{name}": file for name, file in context.items()}
     files = write_folder(out, content, force=force)
-    # Grafana reads the file as a user of its own; other users of this machine do not get past the folder.
+    # Grafana reads the file as another user; the folder keeps other users of this machine out.
     (out / PASSWORD).parent.chmod(0o700)
     (out / PASSWORD).chmod(0o444)
-    steps = [f"cd {shlex.quote(str(out))}", "docker compose up --build --detach", "look at http://127.0.0.1:3000"]
+    steps = [f"cd {shlex.quote(str(out))}", "docker compose up --build --detach", "open http://127.0.0.1:3000"]
     return Written(files, notes, steps)

@@ -1,6 +1,6 @@
 """`catseye deploy`: one function per target, for a program and for cli.
 
-Enters: a model file and facts of the place. Leaves: `Written`: files, notes, what to type next. The options of a
+Enters: a model file and facts about the platform. Leaves: `Written`: files, notes, the next commands. The options of a
 cluster and of a job are the fields of `Cluster` and `TrainingJob`.
 """
 
@@ -24,7 +24,7 @@ NAME = "cnn-classifier"
 def deploy_docker(model: StrPath, *, out: StrPath, name: str = NAME, force: bool = False) -> Written:
     """Write a folder for `docker build`: a small image of this model's server, for CPU or GPU.
 
-    `out` is an empty or new folder; with `force`, what has the same name is written over.
+    `out` is an empty or new folder; with `force`, existing files are overwritten.
 
     Raises:
         UsageError: a name or the folder cannot be used. ModelFileError: the model cannot.
@@ -73,7 +73,7 @@ def deploy_lambda(
 ) -> Written:
     """Write an AWS Lambda function: its package, as zip or image, and a CloudFormation stack for each.
 
-    `python` is the version of the function, and of whoever runs build.py.
+    `python` is the version for the function and for build.py.
 
     Raises:
         UsageError: a name or the folder cannot be used. ModelFileError: the model cannot.
@@ -94,7 +94,7 @@ def deploy_kubernetes_job(
 ) -> Path:
     """Write a Kubernetes Indexed Job, or a Kubeflow TrainJob (`kind="trainjob"`), that trains on several machines.
 
-    `options` are further words of `catseye train`; `claim` is the volume claim that every pod sees at `mount`.
+    `options` are further options of `catseye train`; `claim` is the volume claim that every pod sees at `mount`.
 
     Raises:
         UsageError: a value is not what Kubernetes takes, or `out` cannot be written to.
@@ -112,8 +112,8 @@ def deploy_slurm(
 ) -> Path:
     """Write a Slurm script that trains on several machines.
 
-    `time` is the most that the job may take; `setup` a line of shell that makes torchrun and catseye known; `options`
-    are further words of `catseye train`.
+    `time` is the time limit of the job; `setup` a shell line that puts torchrun and catseye on the PATH; `options`
+    are further options of `catseye train`.
 
     Raises:
         UsageError: a value cannot be used, or `out` cannot be written to.
@@ -125,7 +125,8 @@ def deploy_slurm(
 
 def _of_fields(kind: type[Cluster], options: dict[str, Any]) -> Cluster:
     names = {
-        one.metadata.get("option", f"--{one.name}").removeprefix("--").replace("-", "_"): one for one in fields(kind)
+        field.metadata.get("option", f"--{field.name}").removeprefix("--").replace("-", "_"): field
+        for field in fields(kind)
     }
     for name in options:
         if name not in names:

@@ -1,4 +1,4 @@
-"""`catseye deploy docker`: a folder that `docker build` turns into a server of one model, on the CPU or a GPU.
+"""`catseye deploy docker`: a folder that `docker build` turns into a server for one model, on the CPU or a GPU.
 
 Enters: a model file. Leaves: a build context with the model, catseye itself, pinned and hashed requirements, a bill of
 materials for each variant and the Dockerfile. The templates lie in templates/docker. Called by cli and compose.
@@ -66,31 +66,31 @@ def build_context(model: DeployedModel) -> tuple[dict[str, str | bytes | Path], 
 
 
 def labels(model: DeployedModel) -> tuple[dict[str, str], list[str]]:
-    """What an image says of itself to `docker inspect` and registries, and a note where its classes do not fit."""
-    said = model.manifest
-    classes = json.dumps(said.classes)
-    classes_in_words = count(len(said.classes), "class")
+    """The labels of an image for `docker inspect` and registries, and a note if its classes do not fit."""
+    manifest = model.manifest
+    classes = json.dumps(manifest.classes)
+    classes_in_words = count(len(manifest.classes), "class")
     words = {
         "org.opencontainers.image.title": model.name,
         "org.opencontainers.image.description": f"image classifier, {classes_in_words}, served by catseye",
         "org.opencontainers.image.version": model.sha256[:12],
         "catseye.version": catseye.__version__,
         "catseye.model.sha256": model.sha256,
-        "catseye.model.architecture": said.architecture.name,
-        "catseye.model.created": said.provenance.created,
-        "catseye.model.num-classes": str(len(said.classes)),
+        "catseye.model.architecture": manifest.architecture.name,
+        "catseye.model.created": manifest.provenance.created,
+        "catseye.model.num-classes": str(len(manifest.classes)),
     }
     if len(classes) <= MAX_LABEL_BYTES:
         return {**words, "catseye.model.classes": classes}, []
     note = (
-        f"a label takes at most {MAX_LABEL_BYTES:,} bytes and the names of all {classes_in_words} have "
-        f"{len(classes):,}, so the image is labelled with their number only; GET /model lists them"
+        f"a label takes at most {MAX_LABEL_BYTES:,} bytes and the names of all {classes_in_words} take "
+        f"{len(classes):,}, so the label has only their number; GET /model lists them"
     )
     return words, [note]
 
 
 def quoted(text: str) -> str:
-    r"""A value for LABEL: in quotes, and with nothing left that Docker would replace.
+    r"""A value for LABEL: quoted, with everything escaped that Docker would replace.
 
     >>> print(quoted('["5 $ note", "a \\"b\\""]'))
     "[\"5 \$ note\", \"a \\\"b\\\"\"]"

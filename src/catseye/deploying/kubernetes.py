@@ -1,7 +1,7 @@
-"""`catseye deploy kubernetes`: a Kustomize base, components and overlays that put one model's server into a cluster.
+"""`catseye deploy kubernetes`: a Kustomize base, components and overlays that run one model's server in a cluster.
 
-Enters: a model file and what the cluster is like. Leaves: a folder for `kubectl apply -k`. Every number comes from the
-server's own settings (budget.py). The templates lie in templates/kubernetes. Called by cli.
+Enters: a model file and a description of the cluster. Leaves: a folder for `kubectl apply -k`. Every number comes from
+the server's own settings (budget.py). The templates lie in templates/kubernetes. Called by cli.
 """
 
 import json
@@ -45,16 +45,17 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
     if _annotated_classes(model) is None:
         notes.append(
             f"the names of all {count(len(model.manifest.classes), 'class')} are too long for an annotation "
-            f"(at most {MAX_CLASSES_BYTES:,} bytes), so the Deployment says their number; GET /model lists them"
+            f"(at most {MAX_CLASSES_BYTES:,} bytes), so the Deployment has only their number; GET /model lists them"
         )
     if cluster.insecure:
         notes.append(
-            "--insecure: whoever the NetworkPolicy lets in may ask; the overlays ingress and gateway let in all"
+            "--insecure: any client that the NetworkPolicy admits can send requests; the overlays ingress and gateway "
+            "admit all"
         )
     files = write_folder(out, render_all(model, cluster), force=force)
     name, space = model.name, f" -n {cluster.namespace}" if cluster.namespace else ""
     steps = []
-    if "@" not in cluster.image:  # what has a digest has been pushed
+    if "@" not in cluster.image:  # an image with a digest has been pushed
         steps.append(f"docker tag {name} {cluster.image} && docker push {cluster.image}")
     if not cluster.insecure:
         steps.append(
@@ -116,13 +117,13 @@ def render_all(model: DeployedModel, cluster: Cluster) -> dict[str, str | bytes 
 
 
 def server_settings(cluster: Cluster) -> ServerSettings:
-    """What the server in the container is told."""
+    """The settings of the server in the container."""
     token_file = None if cluster.insecure else Path(TOKEN_FOLDER) / "token"
     return ServerSettings(Path(MODEL), host="0.0.0.0", port=PORT, token_file=token_file, insecure=cluster.insecure)  # noqa: S104
 
 
 def container_command(settings: ServerSettings) -> list[str]:
-    """The container's command. What the time to stop is made of is said in full, whatever later defaults are."""
+    """The container's command, with explicit times for stopping, independent of later defaults."""
     guard = ["--insecure"] if settings.token_file is None else ["--token-file", str(settings.token_file)]
     return [
         *("catseye", "serve", str(settings.model), "--host", settings.host, "--port", str(settings.port)),
@@ -131,16 +132,16 @@ def container_command(settings: ServerSettings) -> list[str]:
 
 
 def _filled(model: DeployedModel, cluster: Cluster) -> Cluster:
-    """The cluster with everything said."""
-    found = IMAGE.fullmatch(cluster.image or model.name)
-    assert found is not None
+    """The cluster with all defaults filled in."""
+    match = IMAGE.fullmatch(cluster.image or model.name)
+    assert match is not None
     image = (
-        found["name"]
-        + (f":{found['tag']}" if found["tag"] else "")
-        + (f"@{found['digest']}" if found["digest"] else "")
+        match["name"]
+        + (f":{match['tag']}" if match["tag"] else "")
+        + (f"@{match['digest']}" if match["digest"] else "")
     )
-    if not found["tag"] and not found["digest"]:
-        image += f":{_model_version(model)}"  # never `latest`: a tag that moves cannot be rolled back to
+    if not match["tag"] and not match["digest"]:
+        image += f":{_model_version(model)}"  # never `latest`: one cannot roll back to a moving tag
     secret = "" if cluster.insecure else cluster.token_secret or f"{model.name}-token"
     return replace(cluster, image=image, token_secret=secret)
 
@@ -165,9 +166,9 @@ def _template_facts(model: DeployedModel, cluster: Cluster) -> dict[str, Any]:
         "memory_why": f"MiB at most: {memory.why}",
         **{"min_replicas": cluster.min_replicas, "max_replicas": cluster.max_replicas},
         "requests_per_pod": measured,
-        "requests_why": "said"
+        "requests_why": "given"
         if cluster.requests_per_pod
-        else "70 % of what this many processors answered where this file was made",
+        else "70 % of what this many processors answered on the machine that made this file",
         **{"monitoring_namespace": cluster.monitoring_namespace, "release": cluster.release},
         "body_megabytes": -(-settings.limits.body_bytes // 1_000_000),
         **{"token_secret": cluster.token_secret, "token_folder": TOKEN_FOLDER},

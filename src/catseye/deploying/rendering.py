@@ -1,4 +1,4 @@
-"""What every target shares: the model that is put to work, templates, and an output folder that is whole or not there.
+"""What every target shares: the model, templates, and writing the output folder.
 
 Enters: a model file and the folder to write. Leaves: `DeployedModel` and the files on disk. Called by the targets of
 this room (docker, kubernetes, aws_lambda, compose) and by training_job. No torch.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeployedModel:
-    """The one file that all targets carry, and what it says of itself."""
+    """The model file that all targets contain, and its manifest."""
 
     path: Path
     manifest: Manifest
@@ -36,7 +36,7 @@ class DeployedModel:
 
 @dataclass(frozen=True)
 class Written:
-    """The files, what the user should know of them, and the commands that come next."""
+    """The files, notes for the user, and the next commands."""
 
     files: list[Path]
     notes: list[str] = field(default_factory=list)
@@ -44,11 +44,11 @@ class Written:
 
 
 def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:
-    """Open the file as the server will, so that what cannot be served is refused before anything is written.
+    """Open the file as the server will, so that an unusable one is refused before anything is written.
 
     Raises:
-        ModelFileError: it is no ONNX file, damaged, or has no manifest.
-        UsageError: the name is not what Docker and Kubernetes take.
+        ModelFileError: it is not an ONNX file, is damaged, or has no manifest.
+        UsageError: the name is not valid for Docker and Kubernetes.
 
     """
     if not NAME.fullmatch(name):
@@ -60,19 +60,19 @@ def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:
 
 
 def render_template(template: str, facts: Mapping[str, object]) -> str:
-    """Fill in templates/`template`; a fact that is missing is an error of ours (jinja2.UndefinedError)."""
+    """Fill in templates/`template`; a missing fact is a bug of ours (jinja2.UndefinedError)."""
     return _environment().get_template(template).render(facts)
 
 
 @cache
 def _environment() -> "Environment":
-    """Jinja2 with @{name} in place of {{ name }}, which Prometheus and Grafana use themselves; {% if … %} as ever."""
+    """Jinja2 with @{name} in place of {{ name }}, which Prometheus and Grafana use themselves; {% if … %} as usual."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
         raise MissingDependency("jinja2") from None
 
-    # What is rendered is YAML, Dockerfiles and scripts: what goes into them is quoted by whoever renders.
+    # The output is YAML, Dockerfiles and scripts: the templates and callers quote the values.
     environment = Environment(  # noqa: S701
         loader=FileSystemLoader(str(resources.files("catseye.deploying").joinpath("templates"))),
         undefined=StrictUndefined,
@@ -89,7 +89,7 @@ def _environment() -> "Environment":
 
 
 def _argument(text: str) -> str:
-    """A quoted scalar. Kubernetes replaces $(NAME) in arguments, so the user's own is doubled to stay as it is."""
+    """A quoted scalar. Kubernetes replaces $(NAME) in arguments, so the user's own is doubled to be kept."""
     return json.dumps(text.replace("$(", "$$("), ensure_ascii=False)
 
 
@@ -102,7 +102,7 @@ def write_folder(out: Path, files: Mapping[str, str | bytes | Path], *, force: b
 
     """
     if out.is_dir() and any(out.iterdir()) and not force:
-        raise UsageError(f"{out} is not empty; choose another folder, or --force writes over what has the same name")
+        raise UsageError(f"{out} is not empty; choose another folder, or overwrite files with --force")
     written = []
     for name, content in sorted(files.items()):
         path = out / name

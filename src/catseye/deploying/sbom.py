@@ -1,7 +1,7 @@
-"""What is inside an image, as CycloneDX 1.6 JSON: the model, catseye and every pinned package.
+"""The contents of an image, as CycloneDX 1.6 JSON: the model, catseye and every pinned package.
 
 Enters: the model, the wheel and the text of a lock file. Leaves: the text of a bill of materials, the same for the same
-image. The base image's own packages are not in it, and it says so. Called by docker.
+image. It does not list the base image's packages, and says so. Called by docker.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def bill_of_materials(model: DeployedModel, lock: str, *, catseye: str, wheel: b
     """The text of sbom.cdx.json."""
     image = f"container:{model.name}@{model.sha256[:12]}"
     parts = [_model(model), _application(catseye, wheel), *(_library(*pin) for pin in sorted(pins(lock).items()))]
-    # Derived from what is listed, so that equal images have equal bills.
+    # Derived from the content, so that equal images have equal bills.
     serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(parts, sort_keys=True))
     bill = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",

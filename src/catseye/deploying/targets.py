@@ -1,4 +1,4 @@
-"""What the user says of the place that catseye is put to work in: a cluster, or machines for a training.
+"""The user's description of a platform: a cluster, or machines for training.
 
 Enters: values as typed. Leaves: `Cluster` or `TrainingJob`, or an error. A field whose metadata has a `help` is an
 option of `catseye deploy` (cli/verbs.py), which is why nothing heavy is imported here. Called by kubernetes.py,
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from catseye.errors import UsageError
 
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")  # room is left in the 63 characters for what is added to it
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")  # leaves room for suffixes within 63 characters
 SIZE = re.compile(r"[1-9][0-9]{0,5}(Mi|Gi|Ti)")
 RESTARTS = 3  # of a training, from its checkpoint
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -27,24 +27,28 @@ IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the cluster is like and what it should do. "" and 0 are filled in from the model."""
+    """The cluster and the deployment in it. "" and 0 are filled in from the model."""
 
     image: str = field(
-        default="", metadata={"show_default": "NAME", "help": "As pushed; without a tag the model's version is one."}
+        default="",
+        metadata={"show_default": "NAME", "help": "The image as pushed; without a tag, the model's version is used."},
     )
-    namespace: str = field(default="", metadata={"show_default": False, "help": "Else that of kubectl."})
-    min_replicas: int = field(default=2, metadata={"min": 1, "max": 1000, "help": "At night."})
-    max_replicas: int = field(default=10, metadata={"min": 1, "max": 1000, "help": "At most."})
+    namespace: str = field(
+        default="", metadata={"show_default": False, "help": "Namespace; kubectl's own if left out."}
+    )
+    min_replicas: int = field(default=2, metadata={"min": 1, "max": 1000, "help": "Fewest replicas."})
+    max_replicas: int = field(default=10, metadata={"min": 1, "max": 1000, "help": "Most replicas."})
     cpus: int = field(default=2, metadata={"min": 1, "max": 256, "help": "Processors per replica."})
     requests_per_pod: int = field(
-        default=0, metadata={"min": 0, "help": "Per second, before there are more replicas; 0: measured."}
+        default=0,
+        metadata={"min": 0, "help": "Requests per second and replica, above which replicas are added; 0: measured."},
     )
     token_secret: str = field(
         default="", metadata={"show_default": "NAME-token", "help": "The Secret with the key `token`."}
     )
-    insecure: bool = field(default=False, metadata={"help": "Ask nobody for a token."})
+    insecure: bool = field(default=False, metadata={"help": "Accept requests without a token."})
     host: str = field(default="", metadata={"help": "DNS name of Ingress and Gateway, with https."})
-    gateway_class: str = field(default="istio", metadata={"help": "As in kubectl get gatewayclass."})
+    gateway_class: str = field(default="istio", metadata={"help": "A name from kubectl get gatewayclass."})
     monitoring_namespace: str = field(default="monitoring", metadata={"help": "Where Prometheus runs."})
     release: str = field(
         default="kube-prometheus-stack", metadata={"help": "The Helm release of the Prometheus operator."}
@@ -55,7 +59,7 @@ class Cluster:
             "option": "--prestop",
             "min": 1,
             "max": 600,
-            "help": "Seconds until every load balancer has heard of a stop.",
+            "help": "Seconds for load balancers to learn of a stop.",
         },
     )
 
@@ -73,7 +77,7 @@ class Cluster:
         _require(self.release, LABEL_VALUE, "--release becomes a label: letters, digits, '-', '_', '.', at most 63")
         if self.min_replicas > self.max_replicas:
             raise UsageError(
-                f"--min-replicas is at most --max-replicas; got {self.min_replicas} and {self.max_replicas}; swap them?"
+                f"--min-replicas is at most --max-replicas; got {self.min_replicas} and {self.max_replicas}; swap them"
             )
         if self.insecure and self.token_secret:
             raise UsageError(f"--insecure means no token; got --token-secret {self.token_secret} too; leave one out")
@@ -81,17 +85,17 @@ class Cluster:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What runs where. With no GPUs one process per machine computes on the CPU."""
+    """The training and its machines. Without GPUs, one process per machine computes on the CPU."""
 
     data: str = field(metadata={"help": "DATA as in train, as the machines see it."})
-    run: str = field(metadata={"help": "The run folder, as the machines see it; continued if half done."})
-    nodes: int = field(default=2, metadata={"min": 1, "max": 1000, "help": "Machines."})
+    run: str = field(metadata={"help": "The run folder, as the machines see it; an unfinished run is continued."})
+    nodes: int = field(default=2, metadata={"min": 1, "max": 1000, "help": "Number of machines."})
     gpus_per_node: int = field(
         default=1, metadata={"min": 0, "max": 64, "help": "Processes per machine; 0: one, on the CPU."}
     )
     cpus_per_node: int = field(default=8, metadata={"min": 1, "max": 1024, "help": "Cores per machine."})
-    memory: str = field(default="32Gi", metadata={"help": "Per machine, such as 32Gi."})
-    name: str = field(default="catseye-train", metadata={"help": "Of the job."})
+    memory: str = field(default="32Gi", metadata={"help": "Memory per machine, such as 32Gi."})
+    name: str = field(default="catseye-train", metadata={"help": "Name of the job."})
     words: tuple[str, ...] = ()  # further words of `catseye train`
 
     def __post_init__(self) -> None:
@@ -102,7 +106,7 @@ class TrainingJob:
         for word in self.words:
             option = word.partition("=")[0]
             if option in ("--out", "--resume", "--nproc", "--max-restarts"):
-                raise UsageError(f"--options cannot hold {option}: torchrun and RUN say it already; leave it out")
+                raise UsageError(f"--options cannot hold {option}: torchrun and RUN set it already; leave it out")
 
     @property
     def processes(self) -> int:
@@ -116,7 +120,7 @@ class TrainingJob:
         return ["train", self.data, "--out", self.run, *device, *self.words]
 
     def facts(self) -> dict[str, object]:
-        """What every template says."""
+        """The facts for every template."""
         return {
             "name": self.name,
             "nodes": self.nodes,
@@ -129,6 +133,6 @@ class TrainingJob:
         }
 
 
-def _require(text: str, rule: re.Pattern[str], said: str) -> None:
+def _require(text: str, rule: re.Pattern[str], message: str) -> None:
     if text and not rule.fullmatch(text):
-        raise UsageError(f"{said}; got {text!r}")
+        raise UsageError(f"{message}; got {text!r}")

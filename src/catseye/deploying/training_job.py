@@ -1,7 +1,7 @@
 """A training run over several machines: a Kubernetes job, a Kubeflow TrainJob or a Slurm script.
 
-Enters: what to train on how many machines. Leaves: the text of one file. Called by cli (`catseye deploy`).
-The templates lie beside this file; everything of the user's is quoted before it is put into them.
+Enters: the training and its machines. Leaves: the text of one file. Called by cli (`catseye deploy`).
+The templates lie beside this file; the user's values are quoted before they are inserted.
 """
 
 import re
@@ -17,7 +17,7 @@ PORT = 29500
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Words as a shell would see them.
+    """Words split as by a shell.
 
     Raises:
         UsageError: a quote is left open.
@@ -26,7 +26,7 @@ def split_words(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise UsageError(f"--options is no command line ({error}); got {text!r}") from None
+        raise UsageError(f"--options is not a command line ({error}); got {text!r}") from None
 
 
 def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str:
@@ -40,7 +40,7 @@ def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> s
 
 
 def kubeflow_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str:
-    """A TrainingRuntime and a TrainJob of Kubeflow Trainer, as YAML. Trainer sets PET_MASTER_ADDR and its like.
+    """A TrainingRuntime and a TrainJob of Kubeflow Trainer, as YAML. Trainer sets variables such as PET_MASTER_ADDR.
 
     Source: kubeflow.org/docs/components/trainer; its migration guide says that TrainJob replaces PyTorchJob.
 
@@ -56,15 +56,15 @@ def _kubernetes_facts(job: TrainingJob, image: str, claim: str, mount: str) -> d
         raise UsageError(f"--claim takes the name of a PersistentVolumeClaim; got {claim!r}")
     if not re.fullmatch(r"[\w.:/@-]+", image):
         raise UsageError(f"--image takes a name such as registry.example/catseye:0.1.0; got {image!r}")
-    where = PurePosixPath(mount)
-    if not where.is_absolute():
+    mount_path = PurePosixPath(mount)
+    if not mount_path.is_absolute():
         raise UsageError(f"--mount takes an absolute path; got {mount!r}")
     for path in [job.run] if job.data in BUILTINS else [job.run, job.data]:
-        if not (where / path).is_relative_to(where) or ".." in PurePosixPath(path).parts:
-            raise UsageError(f"pods see only what lies below {mount}; got {path}; move it there or change --mount")
+        if not (mount_path / path).is_relative_to(mount_path) or ".." in PurePosixPath(path).parts:
+            raise UsageError(f"pods can read only below {mount}; got {path}; move it there or change --mount")
     return job.facts() | {
         "image": image,
-        "mount": str(where),
+        "mount": str(mount_path),
         "claim": claim,
         "words": job.command,
         "shared_memory": _half(job.memory),
@@ -94,4 +94,4 @@ def _half(memory: str) -> str:
 
 
 KINDS = {"job": ("train-job.yaml", kubernetes_job), "trainjob": ("train-trainjob.yaml", kubeflow_job)}
-"""What `catseye deploy kubernetes-job --kind` takes: the file's name and who writes it."""
+"""What `catseye deploy kubernetes-job --kind` takes: the file's name and the function that writes it."""

@@ -1,6 +1,6 @@
-"""The installed catseye as a wheel, so that a build context is whole whether or not this version was ever published.
+"""The installed catseye as a wheel, so that a build context is complete even for an unpublished version.
 
-Enters: the package as it runs here. Leaves: a wheel's name and bytes, the same for the same sources. Called by docker.
+Enters: the installed package. Leaves: a wheel's name and bytes, the same for the same sources. Called by docker.
 """
 
 import base64
@@ -13,7 +13,7 @@ from pathlib import Path
 import catseye
 from catseye.errors import CatseyeError
 
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can say: no two builds differ by theirs
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file, so that builds do not differ by date
 WHEEL = "Wheel-Version: 1.0\nGenerator: catseye\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 DIST_INFO_FILES = ("METADATA", "entry_points.txt", "licenses/LICENSE")
 
@@ -22,14 +22,14 @@ def build_wheel() -> tuple[str, bytes]:
     """Name and content.
 
     Raises:
-        CatseyeError: catseye is not installed but only found on a path, so that nothing says what it needs.
+        CatseyeError: catseye is not installed but only found on a path, so its requirements are unknown.
 
     """
     try:
         installed = metadata.distribution("catseye")
     except metadata.PackageNotFoundError:
         raise CatseyeError(
-            "deploy packs the installed catseye; got one that is only on the path; pip install it first"
+            "deploy packs the installed catseye; got one that is only on the import path; install it with pip first"
         ) from None
     stem = f"catseye-{installed.version}"
     files = {f"catseye/{name}": content for name, content in _sources(Path(catseye.__file__).parent).items()}
@@ -46,12 +46,12 @@ def build_wheel() -> tuple[str, bytes]:
 
 
 def _sources(package: Path) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     for path in package.rglob("*"):
         parts = path.relative_to(package).parts
         if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
-            found["/".join(parts)] = path.read_bytes()
-    return found
+            contents["/".join(parts)] = path.read_bytes()
+    return contents
 
 
 def _digest(content: bytes) -> str:

@@ -1,7 +1,7 @@
-"""What an evaluation knows of every single image: answers as a table, mistakes with the images themselves.
+"""The answers of an evaluation, image by image: as a table, and the mistakes with their images.
 
-Enters: a `MeasuredModel`. Leaves: `Answered`, which keeps logits and names but no pixels: an image that is to be shown
-is read again. Called by `evaluate.py` and `compare.py`.
+Enters: a `MeasuredModel`. Leaves: `Answered`, which keeps logits and names but no pixels: an image is read again
+to be shown. Called by `evaluate.py` and `compare.py`.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ class AnsweredImage:
 
     @property
     def line(self) -> str:
-        """What is written below it."""
+        """The caption."""
         return f"{self.predicted} {self.confidence:.0%}, is {self.label}"
 
 
 class AnsweredImages(list[AnsweredImage]):
-    """Some images with their answers; a notebook shows them."""
+    """Some images with their answers, shown by a notebook."""
 
     def __init__(self, rows: Sequence[AnsweredImage], answered: "Answered") -> None:
         super().__init__(rows)
@@ -54,7 +54,7 @@ class AnsweredImages(list[AnsweredImage]):
 
 @dataclass(frozen=True)
 class Answered:
-    """Logits (N, K), labels (N,) and numbers (N,) of the images of an evaluation, with what reads the images again."""
+    """Logits (N, K), labels (N,) and numbers (N,) of an evaluation's images, and what is needed to read them again."""
 
     images: ImageSet = field(repr=False)
     logits: NDArray[np.float32] = field(repr=False)
@@ -91,7 +91,7 @@ class Answered:
         return frame.join(more)
 
     def mistakes(self, num: int = 20) -> AnsweredImages:
-        """The wrong answers, the surest first, at most `num` of them."""
+        """The wrong answers, most confident first, at most `num` of them."""
         shares = self.probabilities
         best, sure = shares.argmax(1), shares.max(1)
         wrong = np.flatnonzero(best != self.labels)
@@ -118,7 +118,7 @@ class Answered:
 
 
 def answered(measured: MeasuredModel) -> Answered:
-    """What is kept of a measurement."""
+    """The answers of a measurement."""
     manifest, outputs = measured.model.manifest, measured.outputs
     return Answered(
         measured.images, outputs.logits, outputs.labels, outputs.indices, manifest.preprocessing, manifest.temperature
@@ -143,11 +143,11 @@ def grid_figure(pairs: Sequence[tuple[Pixels, str]], columns: int = 5) -> Figure
 
 
 def _no_mathematics(text: str) -> str:
-    """Matplotlib would read what stands between two dollar signs as mathematics."""
+    """Escape dollar signs, between which matplotlib would read mathematics."""
     return text.replace("$", r"\$")
 
 
-def html_mistakes(found: Answered, num: int = 10) -> Html:
-    """The surest mistakes as a gallery."""
-    rows = found.mistakes(num)
-    return Html(f"<p>{html_of('surest mistakes')}</p>{rows._repr_html_()}") if rows else Html("")
+def html_mistakes(answers: Answered, num: int = 10) -> Html:
+    """The most confident mistakes as a gallery."""
+    rows = answers.mistakes(num)
+    return Html(f"<p>{html_of('most confident mistakes')}</p>{rows._repr_html_()}") if rows else Html("")

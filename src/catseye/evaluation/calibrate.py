@@ -1,7 +1,7 @@
 """`catseye calibrate`: a run's validation images in, its temperature and thresholds for "unknown" out.
 
-Called by cli. Training fits temperature and familiarity itself when a run ends; this walk does it for a run that has
-none, chooses the threshold of the probability, and measures all on images that chose none.
+Called by cli. Training fits temperature and familiarity when a run ends; this command does it for a run that has
+none, chooses a threshold of the probability, and measures the result on images that took no part in the choice.
 """
 
 from dataclasses import dataclass, replace
@@ -28,8 +28,9 @@ from catseye.evaluation.strangers import (
 from catseye.files import StrPath
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.notebook import Html, html_of
-from catseye.runs import open_run, read_tensors, write_json, write_tensors
+from catseye.runs import open_run, write_json
 from catseye.runtimes.loading import open_model
+from catseye.tensor_files import read_tensors, write_tensors
 
 LEGEND = (
     "ECE: how far a probability is off on average; Brier: its mean squared error; NLL: minus the logarithm of the true "
@@ -41,7 +42,7 @@ LEGEND = (
 class Calibrated:
     """What was chosen on validation images, and what it did on test images (None where there are none).
 
-    `familiarity_threshold` is None where the run cannot tell strangers; `familiarity_is_new` where it could not before.
+    `familiarity_threshold` is None if the run cannot recognise foreign images; `familiarity_is_new`: fitted just now.
     """
 
     validation: Calibration
@@ -75,11 +76,11 @@ class Calibrated:
         temperature = self.validation.temperature
         lines = [f"temperature {temperature:.3f}, from {count:,} validation images"]
         if temperature == 1.0:
-            lines = [f"temperature 1: on {count:,} validation images no other clearly lowers the loss, so none is used"]
-        for name, one in (("validation", self.validation), ("test", self.test)):
-            if one is not None:
-                before, after = one.before, one.after
-                vector = f" (vector scaling: {one.vector.ece:.2%})" if one.vector else ""
+            lines = [f"temperature 1: on {count:,} validation images no other value clearly lowers the loss"]
+        for name, calibration in (("validation", self.validation), ("test", self.test)):
+            if calibration is not None:
+                before, after = calibration.before, calibration.after
+                vector = f" (vector scaling: {calibration.vector.ece:.2%})" if calibration.vector else ""
                 lines.append(
                     f"{name}: ECE {before.ece:.2%} -> {after.ece:.2%}{vector}, "
                     f"Brier {before.brier:.4f} -> {after.brier:.4f}, NLL {before.loss:.4f} -> {after.loss:.4f}"
@@ -90,11 +91,11 @@ class Calibrated:
         if self.familiarity_threshold is not None:
             how = "fitted now to training and validation images" if self.familiarity_is_new else "as the run has it"
             lines.append(
-                f"“unknown” below a familiarity (cosine of an image's features to the nearest class mean) of "
+                f"“unknown” below a familiarity (cosine of an image's features to the nearest centre of a class) of "
                 f"{self.familiarity_threshold:.4f}, {how}"
             )
         else:
-            lines.append("strangers are not told by their features: the training images are too few for class means")
+            lines.append("foreign images are not recognised by their features: there are too few training images")
         if self.test_coverage is not None:
             lines.append(f"on test images: {self.test_coverage:.2%} answered, {self.test_risk:.2%} of those wrongly")
         return [*lines, *(self.strangers.to_lines() if self.strangers else [])]
@@ -112,12 +113,12 @@ def calibrate(
     """Fit the temperature of a run on its validation images and store it in its model file.
 
     With `max_risk`, 0 to 1 or "2%", also the probability below which the answer is "unknown"; without it, none is
-    stored. A run that cannot tell strangers by their features learns to; one that can keeps what it has. `against`
-    names images of something else, to measure how well they are recognised as that. `data` is where the run's images
-    are now, if they were moved. Exported files made before do not change: export again. Writes calibration.json.
+    stored. A run without familiarity gets one; an existing one is kept. `against` names images of other things, to
+    measure how many are recognised as such. `data` is where the run's images are now, if they were moved. Files
+    exported earlier do not change: export again. Writes calibration.json.
 
     Raises:
-        UsageError: the run has no validation images. DataError: they are gone, or `data` holds others.
+        UsageError: the run has no validation images. DataError: they are missing, or `data` holds others.
         CatseyeError: `max_risk` is out of reach.
 
     """
@@ -174,7 +175,7 @@ def calibrate(
 
 
 def _as_tensors(fit: FamiliarityFit) -> dict[str, torch.Tensor]:
-    """Under the names that the network saves them by."""
+    """With the names under which the network saves them."""
     return {
         "familiarity.scale": torch.from_numpy(fit.scale).contiguous(),
         "familiarity.centres": torch.from_numpy(fit.centres).contiguous(),
@@ -189,7 +190,7 @@ def _confidence(logits: Any, labels: Any, temperature: float) -> tuple[Any, Any]
 def _apply(
     test: MeasuredModel | None, manifest: Manifest, familiarity: NDArray[Any] | None
 ) -> tuple[float | None, float | None]:
-    """Share of the test images that both thresholds let pass, and of errors among those."""
+    """Share of the test images that pass both thresholds, and of errors among them."""
     if test is None or (manifest.unknown_threshold is None and familiarity is None):
         return None, None
     probabilities = softmax(test.outputs.logits, manifest.temperature)

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature and vector scaling, and the scores that judge them.
+"""Calibrated probabilities: temperature and vector scaling, and the scores that measure them.
 
 Enters: logits (N, K) and labels (N,) of validation images for fitting, of others for judging. Leaves: a
 temperature, `Scores`, reliability bins. Nothing is ever fitted on test images. Called by training, `calibrate.py`
@@ -59,11 +59,11 @@ class Calibration:
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """The temperature T at which softmax(logits / T) is most probable, 0.05 to 20; 1 unless that clearly helps.
+    """The most probable temperature T, 0.05 to 20; 1 unless another one clearly helps.
 
-    Few images say little about T: a prior on log T, normal around 0, keeps it near 1 until they say more. Whether T
-    helps is then judged on images that did not choose it, in five folds: the loss has to fall by more than its
-    standard error, else T stays 1. From 2,000 images on, one number cannot overfit them, and they judge it themselves.
+    A few images say little about T: a prior on log T, normal around 0, keeps it near 1 unless the images outweigh it.
+    Whether T helps is then tested in five folds, on images that did not choose it: the loss has to fall by more than
+    its standard error, else T stays 1. One number cannot overfit 2,000 images or more, so they test it directly.
 
     Shape: logits (N, K), labels (N,).
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 9. The prior's width and the rule of
@@ -72,7 +72,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     if logits.shape[1] < 2:
         return 1.0
     wide = logits.astype(np.float64)
-    chosen = _most_probable(wide, labels)
+    temperature = _most_probable(wide, labels)
     gain = _losses(wide, labels, 1.0)
     if len(labels) < NUM_ENOUGH:
         folds = np.array_split(np.random.default_rng(0).permutation(len(labels)), min(NUM_FOLDS, len(labels)))
@@ -80,15 +80,15 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
             others = np.delete(np.arange(len(labels)), fold)
             gain[fold] -= _losses(wide[fold], labels[fold], _most_probable(wide[others], labels[others]))
     else:
-        gain -= _losses(wide, labels, chosen)
-    gain = np.append(gain, min(0.0, _gain_if_wrong(wide, labels, chosen)))
-    return chosen if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) else 1.0
+        gain -= _losses(wide, labels, temperature)
+    gain = np.append(gain, min(0.0, _gain_if_wrong(wide, labels, temperature)))
+    return temperature if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) else 1.0
 
 
 def _gain_if_wrong(logits: Logits, labels: Labels, temperature: float) -> float:
-    """What T would gain on one more image that is answered wrongly, by the narrowest margin seen here.
+    """What T would gain on one more image, answered wrongly by the narrowest margin seen here.
 
-    Without it a few images that are all right would make a network more certain, each of them a little better off.
+    Without it, a few correctly answered images would make a network more confident, each gaining a little.
     """
     ranked = np.sort(logits, 1)
     closest = int(np.argmin(ranked[:, -1] - ranked[:, -2]))
@@ -98,7 +98,7 @@ def _gain_if_wrong(logits: Logits, labels: Labels, temperature: float) -> float:
 
 
 def _most_probable(logits: Logits, labels: Labels) -> float:
-    """The mode of T given the images and the prior: a coarse grid finds its valley, golden sections its bottom."""
+    """The mode of T given the images and the prior: a coarse grid, then golden-section search."""
 
     def cost(log_t: float) -> float:
         prior = (log_t / PRIOR_SD) ** 2 / 2
@@ -134,7 +134,7 @@ def _losses(logits: Logits, labels: Labels, temperature: float) -> NDArray[np.fl
 
 
 def fit_vector(logits: Logits, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A factor and an offset per class, the most likely ones; a small penalty keeps them near 1 and 0.
+    """The most likely factor and offset per class; a small penalty keeps them near 1 and 0.
 
     Shape: logits (N, K), labels (N,) -> factors (K,), offsets (K,).
     Source: Guo et al. 2017, section 4.2; the penalty is Kull et al. 2019, arXiv 1910.12656, section 3.2.
@@ -179,7 +179,7 @@ def judge(
 def reliability_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS) -> list[Bin]:
     """Images in order of confidence, cut into bins of equally many.
 
-    Equal mass rather than equal width: a bin of three images says nothing, and most answers are confident.
+    Equal mass rather than equal width: most answers are confident, and a bin of three images says nothing.
 
     Shape: (N,), (N,).
     Source: Nguyen, O'Connor 2015, Posterior Calibration, section 3.2.
@@ -200,7 +200,7 @@ def expected_calibration_error(
     0.4
     """
     bins = reliability_bins(confidence, right, num_bins)
-    return sum(one.num_images * abs(one.confidence - one.accuracy) for one in bins) / len(confidence)
+    return sum(each.num_images * abs(each.confidence - each.accuracy) for each in bins) / len(confidence)
 
 
 def brier_score(probabilities: NDArray[np.floating], labels: Labels) -> float:

@@ -1,4 +1,4 @@
-"""Charts as SVG text, for a page that has no network and no library. Colours come from the page's own CSS.
+"""Charts as SVG text, for a page without network or library. Colours come from the page's own CSS.
 
 Enters: numbers. Leaves: `Markup`, with every text in it escaped. Called by `report_charts.py`.
 """
@@ -36,7 +36,7 @@ class Axis:
     whole: bool = False
 
     def place(self, value: float, start: float, end: float) -> float:
-        """Where a value lies between two pixels; values outside stop at the ends."""
+        """The pixel of a value between two pixels; values outside are clipped."""
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return start + min(1.0, max(0.0, share)) * (end - start)
 
@@ -61,15 +61,15 @@ class Axis:
 def axis_of(
     label: str, values: Iterable[float], *, percent: bool = False, whole: bool = False, from_zero: bool = False
 ) -> Axis:
-    """An axis that just holds the values."""
-    found = [float(value) for value in values]
-    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    """The smallest axis that contains the values."""
+    numbers = [float(value) for value in values]
+    low, high = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     low = 0.0 if from_zero else low
     return Axis(label, low, high if high > low else low + 1, percent, whole)
 
 
 def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, *, mark_x: float | None = None) -> Markup:
-    """Curves over axes, with a legend for the named ones; `mark_x` draws an upright line.
+    """Curves over axes, with a legend for the named ones; `mark_x` draws a vertical line.
 
     >>> "&lt;b&gt;" in line_chart("<b>", [], Axis("x"), Axis("y"))
     True
@@ -99,7 +99,7 @@ def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, *, mark_x: f
 
 
 def bar_chart(title: str, heights: Sequence[float], x: Axis, y: Axis) -> Markup:
-    """Upright bars of equal width from the left end of the x axis to its right end."""
+    """Vertical bars of equal width along the whole x axis."""
     parts = [*_frame(x, y)]
     width = (WIDTH - LEFT - RIGHT) / max(1, len(heights))
     for number, height in enumerate(heights):

@@ -1,4 +1,4 @@
-"""`catseye compare RUN RUN …`: runs asked about the same images, side by side, and what of it is noise.
+"""`catseye compare RUN RUN …`: runs measured on the same images, side by side, and which differences are noise.
 
 Enters: runs, or exported files with DATA. Leaves: `RunComparison`. Called by cli.
 """
@@ -37,7 +37,7 @@ MAX_DISAGREEMENTS = 12
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One model on the common images. Shares 0 to 1; `group` numbers runs that differ in their seed alone."""
+    """One model on the common images. Shares 0 to 1; `group` is shared by runs that differ only in their seed."""
 
     name: str
     network: str
@@ -51,7 +51,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Pair:
-    """The first model against another: images that one of them alone has right, p after Holm, and the verdict."""
+    """The first model against another: images that only one of them has right, p after Holm, and the verdict."""
 
     other: str
     difference: float
@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that differ in their seed alone: mean accuracy and its standard deviation."""
+    """Runs that differ only in their seed: mean accuracy and its standard deviation."""
 
     names: tuple[str, ...]
     mean: float
@@ -81,7 +81,9 @@ class RunComparison:
     groups: tuple[RunGroup, ...]
     notes: tuple[str, ...]
     corrections: tuple[CorrectionsWorth, ...] = ()
-    disagreements: AnsweredImages | None = field(default=None, repr=False)  # images that not all models have right
+    disagreements: AnsweredImages | None = field(
+        default=None, repr=False
+    )  # images that some models have right and others wrong
 
     def _repr_html_(self) -> str:
         rows = [
@@ -117,7 +119,7 @@ class RunComparison:
             f"{pair.first_only}"
             for pair in self.pairs
         ]
-        return [*lines, *pairs, *(one.sentence() for one in self.corrections)]
+        return [*lines, *pairs, *(worth.sentence() for worth in self.corrections)]
 
 
 def compare(
@@ -127,10 +129,10 @@ def compare(
     device: str = "auto",
     data_dir: StrPath | None = None,
 ) -> RunComparison:
-    """Ask two or more models about the same held-out images.
+    """Measure two or more models on the same held-out images.
 
-    Without `data`: the images that none of the runs was trained or chosen on. Their splits differ where their seeds
-    do, so these may be fewer than each run's own.
+    Without `data`: the images that no run was trained or selected on. Splits differ with the seed, so these may be
+    fewer than each run's own.
 
     Raises:
         UsageError: fewer than two models, other classes, other data, or no image in common.
@@ -138,37 +140,45 @@ def compare(
     """
     models = [path_of(model) for model in models]
     if len(models) < 2:
-        raise UsageError(f"compare wants two models or more; got {len(models)}: catseye compare RUN RUN …")
+        raise UsageError(f"compare takes two models or more; got {len(models)}: catseye compare RUN RUN …")
     if len(set(models)) < len(models):
         raise UsageError("compare was given the same model twice")
-    found = [measure(open_model(path, device=device), data, data_dir=data_dir, held_out_only=False) for path in models]
-    first = found[0]
-    reference = found[latest_corrected(found)]
-    columns = [in_classes_of(one, reference) for one in found]
-    for other, column in zip(found, columns, strict=True):
+    measurements = [
+        measure(open_model(path, device=device), data, data_dir=data_dir, held_out_only=False) for path in models
+    ]
+    first = measurements[0]
+    reference = measurements[latest_corrected(measurements)]
+    columns = [in_classes_of(measurement, reference) for measurement in measurements]
+    for other, column in zip(measurements, columns, strict=True):
         same = other.images.classes == reference.images.classes
         # Corrections may merge classes, make new ones and leave others without images.
         if not same and (decisions_of(reference.model.path) is None or (column < 0).all()):
-            raise UsageError(f"{other.model.path} knows other classes than {first.model.path}; compare equal tasks")
-        hashes = {data_without_corrections(one.model.path) for one in (first, other)}
+            raise UsageError(
+                f"{other.model.path} has other classes than {first.model.path}; compare models of the same classes"
+            )
+        hashes = {data_without_corrections(measurement.model.path) for measurement in (first, other)}
         if data is None and len(hashes) > 1:
-            raise UsageError(f"{other.model.path} was trained on other data; name the images: --data DATA")
-    names = sorted(set.intersection(*(set(one.names) for one in found)))
+            raise UsageError(f"{other.model.path} was trained on other data; give the images: --data DATA")
+    names = sorted(set.intersection(*(set(measurement.names) for measurement in measurements)))
     if not names:
-        raise UsageError("the runs hold out no image in common; name images that are new to all: --data DATA")
-    answers, labels = _aligned(found, names, columns, reference)
+        raise UsageError("the runs have no held-out image in common; give images that are new to all: --data DATA")
+    answers, labels = _aligned(measurements, names, columns, reference)
     notes = (
         []
         if len(names) == len(first.names)
         else [f"only {count(len(names), 'image')} {agree(len(names), 'is', 'are')} held out by every run"]
     )
-    notes += [f"{one.model.path}: {one.trained_on:,} of these images trained it" for one in found if one.trained_on]
-    groups = _group(found)
+    notes += [
+        f"{measurement.model.path}: {measurement.trained_on:,} of these images trained it"
+        for measurement in measurements
+        if measurement.trained_on
+    ]
+    groups = _group(measurements)
     rows = tuple(
-        _comparison_row(one, group, right, labels, len(reference.images.classes))
-        for one, group, right in zip(found, groups, answers, strict=True)
+        _comparison_row(measurement, group, right, labels, len(reference.images.classes))
+        for measurement, group, right in zip(measurements, groups, answers, strict=True)
     )
-    worth = worth_of_corrections(found, [each == labels for each in answers], len(names)) if data is None else []
+    worth = worth_of_corrections(measurements, [each == labels for each in answers], len(names)) if data is None else []
     return RunComparison(
         len(names),
         rows,
@@ -184,55 +194,55 @@ def _disagreements(
     reference: MeasuredModel, names: list[str], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> AnsweredImages:
     """Some of the images that some models have right and others wrong; the answers are in the order of the models."""
-    right = np.stack([one == labels for one in answers])
+    right = np.stack([predicted == labels for predicted in answers])
     rows = np.flatnonzero(right.any(0) & ~right.all(0))[:MAX_DISAGREEMENTS].tolist()
     number, classes = {name: index for index, name in enumerate(reference.images.names)}, reference.images.classes
-    said = [" / ".join(classes[int(one[row])] for one in answers) for row in rows]
+    texts = [" / ".join(classes[int(predicted[row])] for predicted in answers) for row in rows]
     return AnsweredImages(
         [
             AnsweredImage(names[row], classes[int(labels[row])], text, float(right[:, row].mean()), number[names[row]])
-            for row, text in zip(rows, said, strict=True)
+            for row, text in zip(rows, texts, strict=True)
         ],
         answered(reference),
     )
 
 
 def _aligned(
-    found: list[MeasuredModel], names: list[str], columns: list[NDArray[np.int64]], reference: MeasuredModel
+    measurements: list[MeasuredModel], names: list[str], columns: list[NDArray[np.int64]], reference: MeasuredModel
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
     """Every model's answers in the classes of the reference, and its labels, name by name."""
     answers = []
     labels = np.empty(0, np.int64)
-    for one, column in zip(found, columns, strict=True):
-        place = {name: row for row, name in enumerate(one.names)}
+    for measurement, column in zip(measurements, columns, strict=True):
+        place = {name: row for row, name in enumerate(measurement.names)}
         rows = np.array([place[name] for name in names])
-        answers.append(column[one.outputs.logits[rows].argmax(1)])
-        if one is reference:
-            labels = one.outputs.labels[rows]
+        answers.append(column[measurement.outputs.logits[rows].argmax(1)])
+        if measurement is reference:
+            labels = measurement.outputs.labels[rows]
     return answers, labels
 
 
 def _comparison_row(
-    one: MeasuredModel, group: int, answers: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
+    measurement: MeasuredModel, group: int, answers: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int
 ) -> ComparisonRow:
     hits = int((answers == labels).sum())
     low, high = wilson_interval(hits, len(labels))
-    manifest = one.model.manifest
+    manifest = measurement.model.manifest
     score = macro_f1(confusion_matrix(labels, answers, num_classes))
-    name, seed = str(one.model.path), manifest.provenance.seed
+    name, seed = str(measurement.model.path), manifest.provenance.seed
     return ComparisonRow(name, manifest.architecture.name, seed, group, hits / len(labels), low, high, score)
 
 
-def _group(found: list[MeasuredModel]) -> list[int]:
-    """Equal numbers for runs with equal settings but for the seed."""
+def _group(measurements: list[MeasuredModel]) -> list[int]:
+    """Equal numbers for runs whose settings differ only in the seed."""
     seen: list[Any] = []
     numbers = []
-    for one in found:
-        settings = open_run(one.model.path).settings if one.model.path.is_dir() else None
-        key: Any = str(one.model.path)
+    for measurement in measurements:
+        settings = open_run(measurement.model.path).settings if measurement.model.path.is_dir() else None
+        key: Any = str(measurement.model.path)
         if settings:
-            plain = settings.data.model_copy(update={"corrections": ""})  # the name of a file says nothing of its rows
-            decided = decisions_of(one.model.path)
+            plain = settings.data.model_copy(update={"corrections": ""})  # a file's name says nothing about its rows
+            decided = decisions_of(measurement.model.path)
             key = settings.model_copy(update={"seed": 0, "data": plain}), decided and decided[1]
         if key not in seen:
             seen.append(key)
@@ -241,18 +251,18 @@ def _group(found: list[MeasuredModel]) -> list[int]:
 
 
 def _seed_spread(rows: Sequence[ComparisonRow]) -> tuple[RunGroup, ...]:
-    found = []
+    groups = []
     for number in sorted({row.group for row in rows}):
         mine = [row for row in rows if row.group == number]
-        found.append(RunGroup(tuple(row.name for row in mine), *mean_and_spread([row.accuracy for row in mine])))
-    return tuple(found)
+        groups.append(RunGroup(tuple(row.name for row in mine), *mean_and_spread([row.accuracy for row in mine])))
+    return tuple(groups)
 
 
 def _pairs(
     rows: Sequence[ComparisonRow], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> tuple[Pair, ...]:
-    right = [one == labels for one in answers]
-    counts = [(int((right[0] & ~one).sum()), int((one & ~right[0]).sum())) for one in right[1:]]
+    right = [predicted == labels for predicted in answers]
+    counts = [(int((right[0] & ~other).sum()), int((other & ~right[0]).sum())) for other in right[1:]]
     p_values = holm([mcnemar(*count) for count in counts])
     numbers = sorted({row.group for row in rows})
     spreads = {number: group.spread for number, group in zip(numbers, _seed_spread(rows), strict=True)}
@@ -266,14 +276,16 @@ def _pairs(
 
 
 def _verdict(difference: float, p: float, same_settings: bool, spread: float | None) -> str:
-    """McNemar judges the images, the spread of seeds judges the training; a difference has to pass both."""
+    """McNemar's test covers chance in the images, the spread of seeds that in training; a difference must pass both."""
     points = f"{abs(difference) * 100:.2f} points"
     if p >= ALPHA:
-        return f"noise: {points} are what chance does with so many images (p = {p:.2g})"
+        return f"noise: {points} are within chance for this many images (p = {p:.2g})"
     if same_settings:
-        return f"noise: {points} between seeds of the same settings, though these two networks do differ (p = {p:.2g})"
+        return (
+            f"noise: {points} between seeds of the same settings, although these two networks do differ (p = {p:.2g})"
+        )
     if spread is not None and abs(difference) < 2 * spread:
-        return f"noise: {points} are less than twice what another seed changes (sd {spread * 100:.2f} points)"
+        return f"noise: {points} are less than twice the spread between seeds (sd {spread * 100:.2f} points)"
     better = "better" if difference > 0 else "worse"
     sure = "" if spread is not None else "; one seed each, so another seed may change it"
     return f"real: {points} {better} (p = {p:.2g}{sure})"

@@ -1,6 +1,6 @@
-"""Runs that were trained with and without corrections, judged on the same corrected images.
+"""Runs trained with and without corrections, measured on the same corrected images.
 
-Enters: what each run recorded of its data, and its answers. Leaves: labels as people corrected them, answers in the
+Enters: each run's data.json, and its answers. Leaves: labels as people corrected them, answers in the
 same classes, and a sentence that says what the corrections changed. Called by compare.py.
 """
 
@@ -43,7 +43,7 @@ class CorrectionsWorth:
 
 
 def data_without_corrections(path: Path) -> str:
-    """The fingerprint of a run's DATA as it was given, whatever corrections were applied; empty for a file."""
+    """The fingerprint of a run's DATA before any corrections; empty for a file."""
     if not path.is_dir():
         return ""
     recorded = open_run(path).data
@@ -59,35 +59,35 @@ def decisions_of(path: Path) -> tuple[int, Standing] | None:
     return len(decided.by_digest) + len(decided.merges), decided
 
 
-def latest_corrected(found: Sequence[MeasuredModel]) -> int:
-    """The number of the run with most decisions: its labels are the ones that all are held to."""
-    sizes = [(decisions_of(one.model.path) or (0, None))[0] for one in found]
+def latest_corrected(measurements: Sequence[MeasuredModel]) -> int:
+    """The number of the run with most decisions, whose labels are used for all."""
+    sizes = [(decisions_of(measurement.model.path) or (0, None))[0] for measurement in measurements]
     return int(np.argmax(sizes))
 
 
-def in_classes_of(one: MeasuredModel, reference: MeasuredModel) -> NDArray[np.int64]:
+def in_classes_of(measurement: MeasuredModel, reference: MeasuredModel) -> NDArray[np.int64]:
     """The class that each column of `one` is in the reference, by name and by its merges; -1 where it is none."""
     names = reference.model.manifest.classes
-    told = decisions_of(reference.model.path)
-    merged = [told[1].label_of("", name) if told else name for name in one.model.manifest.classes]
+    decisions = decisions_of(reference.model.path)
+    merged = [decisions[1].label_of("", name) if decisions else name for name in measurement.model.manifest.classes]
     return np.array([names.index(name) if name in names else -1 for name in merged], np.int64)
 
 
 def worth_of_corrections(
-    found: Sequence[MeasuredModel], right: Sequence[NDArray[np.bool_]], common: int
+    measurements: Sequence[MeasuredModel], right: Sequence[NDArray[np.bool_]], common: int
 ) -> list[CorrectionsWorth]:
-    """One result for each neighbouring pair of which the second run has decisions that the first one has not."""
+    """One result for each neighbouring pair of runs whose second one has decisions that the first has not."""
     results: list[CorrectionsWorth] = []
-    for old, new in zip(range(len(found) - 1), range(1, len(found)), strict=True):
-        before, after = decisions_of(found[old].model.path), decisions_of(found[new].model.path)
+    for old, new in zip(range(len(measurements) - 1), range(1, len(measurements)), strict=True):
+        before, after = decisions_of(measurements[old].model.path), decisions_of(measurements[new].model.path)
         if after is None or (before is not None and before[0] == after[0]):
             continue
         first_only, second_only = int((right[old] & ~right[new]).sum()), int((right[new] & ~right[old]).sum())
         low, high = paired_interval(first_only, second_only, common)
         results.append(
             CorrectionsWorth(
-                str(found[old].model.path),
-                str(found[new].model.path),
+                str(measurements[old].model.path),
+                str(measurements[new].model.path),
                 after[0] - (before[0] if before else 0),
                 common,
                 float(right[old].mean()),
@@ -102,4 +102,4 @@ def worth_of_corrections(
 
 def plain_worth(results: Sequence[CorrectionsWorth]) -> list[dict[str, Any]]:
     """As plain JSON types."""
-    return [{**vars(one), "sentence": one.sentence()} for one in results]
+    return [{**vars(result), "sentence": result.sentence()} for result in results]

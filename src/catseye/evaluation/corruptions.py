@@ -1,4 +1,4 @@
-"""How a model bears images that are worse than those it was tested on: five corruptions at five strengths.
+"""Accuracy on images worse than those of the test: five corruptions at five strengths.
 
 Enters: what was measured on clean images. Leaves: `Corruptions`. Corruptions act on the decoded image of the
 network's input size, so that a strength means the same for every source. Called by `evaluate.py`.
@@ -22,7 +22,7 @@ from catseye.evaluation.measure import MeasuredModel, collect_outputs
 from catseye.preprocess import Pixels, preprocess
 from catseye.seeds import derive
 
-MAX_IMAGES = 2000  # 25 passes over more would take minutes and move the shares by less than their interval
+MAX_IMAGES = 2000  # with more, 25 passes take minutes, and change the shares by less than their interval
 Corrupt = Callable[[Pixels, int, np.random.Generator], Pixels]
 
 
@@ -84,7 +84,7 @@ CORRUPTIONS: dict[str, Corrupt] = {
 
 
 def measure_corruptions(measured: MeasuredModel) -> Corruptions:
-    """Accuracy on at most 2,000 of the same images, clean and corrupted; the draws hang on the image alone."""
+    """Accuracy on at most 2,000 of the same images, clean and corrupted; the random draws depend only on the image."""
     outputs, images, device = measured.outputs, measured.images, torch.device(measured.model.device)
     if (channels := measured.model.manifest.preprocessing.channels) not in PLAIN_CHANNELS:
         raise UsageError(
@@ -98,7 +98,7 @@ def measure_corruptions(measured: MeasuredModel) -> Corruptions:
             clean.append(preprocess(source, measured.model.manifest.preprocessing))
             kept.append(row)
         except ImageError:
-            continue  # it was readable a moment ago; it counts for none of the passes
+            continue  # no longer readable; it counts in none of the passes
     labels = outputs.labels[kept]
     results: dict[str, list[float]] = {}
     for name, corrupt in CORRUPTIONS.items():
@@ -108,18 +108,20 @@ def measure_corruptions(measured: MeasuredModel) -> Corruptions:
                 corrupt(pixels, strength, np.random.default_rng(derive(0, name, row)))
                 for pixels, row in zip(clean, kept, strict=True)
             ]
-            found = collect_outputs(measured.model, _loader(np.stack(changed), labels, device), f"{name} {strength}")
-            results[name].append(float((found.logits.argmax(1) == labels).mean()))
+            corrupted = collect_outputs(
+                measured.model, _loader(np.stack(changed), labels, device), f"{name} {strength}"
+            )
+            results[name].append(float((corrupted.logits.argmax(1) == labels).mean()))
     return Corruptions(float((outputs.logits[kept].argmax(1) == labels).mean()), results, len(kept))
 
 
-def corruptions_figure(found: Corruptions) -> Figure:
+def corruptions_figure(corruptions: Corruptions) -> Figure:
     """Accuracy against strength, a line per corruption."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for name, values in found.accuracy.items():
-        axes.plot(range(6), [found.clean, *values], marker=".", label=name)
-    axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1), title=f"n = {found.num_images:,}")
+    for name, values in corruptions.accuracy.items():
+        axes.plot(range(6), [corruptions.clean, *values], marker=".", label=name)
+    axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1), title=f"n = {corruptions.num_images:,}")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

@@ -11,7 +11,7 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def roc_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Curve:
-    """False-positive rate and true-positive rate, from (0, 0) to (1, 1), a point per different score.
+    """False-positive rate and true-positive rate, from (0, 0) to (1, 1), one point per distinct score.
 
     Shape: (N,), (N,); at least one image of each kind.
     """

@@ -32,13 +32,13 @@ MAX_CLASSES = 200  # rows of the table that a notebook shows
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result, where it was written (if anywhere), the sentences that belong to it, the answer to every image."""
+    """The result, the folder it was written to (if any), its notes, the answer to every image."""
 
     metrics: Metrics
     out: Path | None
     notes: list[str]
     corruptions: Corruptions | None = None
-    trained_on: int = 0  # images of the score that are known to have trained the model
+    trained_on: int = 0  # images in the score that are known to have trained the model
     neighbours: NeighbourScore | None = None
     answered: Answered | None = field(default=None, repr=False)
 
@@ -62,13 +62,13 @@ class Evaluation:
         return confusion_figure(self.metrics)
 
     def mistakes(self, num: int = 20) -> AnsweredImages:
-        """The wrong answers, the surest first, at most `num` of them; a notebook shows the images."""
+        """The wrong answers, most confident first, at most `num` of them; a notebook shows the images."""
         return self._answers.mistakes(num)
 
     def show_mistakes(self, num: int = 20) -> Figure:
         """The same as a matplotlib figure."""
-        found = self._answers
-        pairs = [(found.pixels_of(row.index), row.line) for row in found.mistakes(num)]
+        answers = self._answers
+        pairs = [(answers.pixels_of(row.index), row.line) for row in answers.mistakes(num)]
         return grid_figure([(pixels, text) for pixels, text in pairs if pixels is not None])
 
     @property
@@ -82,8 +82,8 @@ class Evaluation:
         score = f"{m.accuracy:.2%} (95% interval {m.accuracy_low:.2%} – {m.accuracy_high:.2%}, n = {m.num_images:,})"
         notes = "".join(f"<li>{html_of(note)}</li>" for note in self.notes)
         rows = [
-            (name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", f"{one.support:,}")
-            for name, one in m.per_class.items()
+            (name, f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}", f"{scores.support:,}")
+            for name, scores in m.per_class.items()
         ]
         table = html_table(("class", "precision", "recall", "F1", "images"), rows[:MAX_CLASSES])
         shown = html_mistakes(self.answered) if self.answered else ""
@@ -104,38 +104,40 @@ def evaluate(
     """Measure a run folder, a model.safetensors or an exported file of any format on held-out images.
 
     Without `data`, a run is measured on its own held-out images: exactly those that did not train
-    it. With `data`, on the test split of that, else its validation split, else all of it; where
-    `data` holds the run's own images (moved, say), on those that did not train it. Writes metrics.json,
-    report.html and confusion.png to `out`; a run's own folder is the default where it is measured on its own images.
-    `corrupt` measures it under noise, blur, JPEG, brightness and rotation too, into corruptions.json and .png.
+    it. With `data`, on its test split, else its validation split, else all of it; if `data` holds the run's own
+    images (perhaps moved), on those that did not train it. Writes metrics.json,
+    report.html and confusion.png to `out`; by default to the run's folder if it is measured on its own images.
+    `corrupt` also measures it under noise, blur, JPEG, brightness and rotation, into corruptions.json and .png.
 
     Raises:
         ModelFileError: the model cannot be used. DataError: the images cannot be used.
 
     """
-    found = measure(open_model(model, device=device, trust=trust), data, data_dir=data_dir, strict=strict)
-    if out is None and found.own:
-        out = found.model.path
-    neighbours = score_neighbours(found, data_dir)
+    measured = measure(open_model(model, device=device, trust=trust), data, data_dir=data_dir, strict=strict)
+    if out is None and measured.own:
+        out = measured.model.path
+    neighbours = score_neighbours(measured, data_dir)
     extra: dict[str, Any] = {
-        "data": found.source,
-        "unreadable": list(found.bad.values()),
-        "trained_on": found.trained_on,
+        "data": measured.source,
+        "unreadable": list(measured.bad.values()),
+        "trained_on": measured.trained_on,
     }
     if neighbours is not None:
         extra["k_nn"] = neighbours.to_json()
-    temperature = found.model.manifest.temperature
+    temperature = measured.model.manifest.temperature
     folder = Path(out) if out else None
-    metrics = report(found.outputs, found.images.classes, temperature, folder, extra)
-    corruptions = measure_corruptions(found) if corrupt else None
+    metrics = report(measured.outputs, measured.images.classes, temperature, folder, extra)
+    corruptions = measure_corruptions(measured) if corrupt else None
     if folder is not None:
         if corruptions:
             write_json(folder / "corruptions.json", corruptions.to_json())
             save_figure(corruptions_figure(corruptions), folder / "corruptions.png")
         write_atomically(
-            folder / "report.html", render_report(found, metrics, corruptions, neighbours).encode("utf-8", "replace")
+            folder / "report.html", render_report(measured, metrics, corruptions, neighbours).encode("utf-8", "replace")
         )
-    return Evaluation(metrics, folder, found.notes, corruptions, found.trained_on, neighbours, answered=answered(found))
+    return Evaluation(
+        metrics, folder, measured.notes, corruptions, measured.trained_on, neighbours, answered=answered(measured)
+    )
 
 
 def report(

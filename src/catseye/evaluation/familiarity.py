@@ -1,7 +1,7 @@
 """When is an image none of what a network knows? Fitted on pooled features of training images, out of fold.
 
-Enters: features (N, F) and labels. Leaves: spread, class means and the threshold that at most a few of the own images
-fall below. NumPy only. Called by training when a run ends, and by `calibrate`.
+Enters: features (N, F) and labels. Leaves: spread, centres and a threshold below which only a few of the run's own
+images fall. NumPy only. Called by training when a run ends, and by `calibrate`.
 
 Why features: a network is sure of its classes far away from them too (Hein et al. 2019), so its probabilities do not
 tell strangers apart; what the layers before the head answer does.
@@ -13,15 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Features = NDArray[np.floating]
-REFUSED = 0.03  # of the own images; the target is 0.05, and a threshold from few images is off by a point or two
+REFUSED = 0.025  # of the run's own images; the target is 0.05, and a threshold from few images is off by a point or two
 NUM_FOLDS = 10
 NUM_UNSEEN = 10
+CENTRES_PER_CLASS = 4  # one class shows several things: dogs from the front and from the side
+IMAGES_PER_CENTRE = 10  # at least
+MOST_CENTRES = 2_000  # of all classes together: 10 MB where there are 1,280 features
+ROUNDS = 10  # of k-means
 PRIOR_IMAGES = 30  # the spread of each feature begins as that of all features, worth so many images
 
 
 @dataclass(frozen=True)
 class FamiliarityFit:
-    """`scale` (F,), `centres` (K, F) unit vectors, and the cosine below which an image is a stranger."""
+    """`scale` (F,), `centres` (C, F) unit vectors, and the cosine below which an image is a stranger."""
 
     scale: NDArray[np.float32]
     centres: NDArray[np.float32]
@@ -31,14 +35,14 @@ class FamiliarityFit:
 def fit_familiarity(
     features: Features, labels: NDArray[np.int64], num_classes: int, *, unseen: Features | None = None
 ) -> FamiliarityFit | None:
-    """Class means and a threshold, chosen on images that took no part in the means they are held against.
+    """Up to four centres per class, and a threshold from images that took no part in the centres beside them.
 
     `unseen` are images that the network was not trained on: where they lie further off than those it was trained on,
     they decide. None where a class has no image, or where there are fewer than four images in all.
 
     Shape: (N, F), (N,), unseen (M, F).
-    Source: the cosine to class means is the nearest-class-mean rule of Mensink et al. 2013, with cosines as in Gidaris
-    and Komodakis 2018; the threshold is a cross-conformal quantile (Vovk 2015).
+    Source: the nearest class mean of Mensink et al. 2013, which also has several centres per class by k-means (section
+    3.3); cosines as in Gidaris and Komodakis 2018; the threshold is a cross-conformal quantile (Vovk 2015).
     """
     num = len(labels)
     if num < 4 or len(np.unique(labels)) < num_classes:
@@ -47,8 +51,8 @@ def fit_familiarity(
     left_out = np.empty(num)
     for fold in np.array_split(np.random.default_rng(0).permutation(num), min(NUM_FOLDS, num)):
         others = np.setdiff1d(np.arange(num), fold)
-        left_out[fold] = cosines(wide[fold], *_means(wide[others], labels[others], num_classes))
-    scale, centres = _means(wide, labels, num_classes)
+        left_out[fold] = cosines(wide[fold], *_centres(wide[others], labels[others], num_classes))
+    scale, centres = _centres(wide, labels, num_classes)
     threshold = _threshold(left_out)
     if unseen is not None and len(unseen) >= NUM_UNSEEN:
         threshold = min(threshold, _threshold(cosines(unseen, scale, centres)))
@@ -56,32 +60,45 @@ def fit_familiarity(
 
 
 def cosines(features: Features, scale: Features, centres: Features) -> NDArray[np.float64]:
-    """The cosine to the nearest class mean; what `models.familiarity.Familiarity` computes from feature maps.
+    """The cosine to the nearest centre; what `models.familiarity.Familiarity` computes from feature maps.
 
-    Shape: (N, F), (F,), (K, F) -> (N,).
+    Shape: (N, F), (F,), (C, F) -> (N,).
     """
     nearest: NDArray[np.float64] = (_unit(features / scale) @ centres.T).max(1)
     return nearest
 
 
-def _means(
+def _centres(
     features: NDArray[np.float64], labels: NDArray[np.int64], num_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Spread and class means. A class that this fold left out has no mean: its row is zero, which is near nothing."""
+    """Spread and centres. A class that this fold left out has none."""
     num, variance = len(features), features.var(0)
     typical = float(variance.mean()) or 1.0
     scale = np.sqrt((num * variance + PRIOR_IMAGES * typical) / (num + PRIOR_IMAGES))
     units = _unit(features / scale)
-    sums = np.zeros((num_classes, features.shape[1]))
-    np.add.at(sums, labels, units)
-    return scale, _unit(sums)
+    most = max(1, min(CENTRES_PER_CLASS, MOST_CENTRES // num_classes))
+    groups = (units[labels == label] for label in range(num_classes))
+    return scale, np.concatenate([_cluster(group, most) for group in groups if len(group)])
 
 
-def _threshold(found: NDArray[np.float64]) -> float:
-    """Below the lowest 3 % of the own images; where those are less than one image, as far below the lowest again as a
+def _cluster(units: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Spherical k-means: the unit vectors that the images of one class lie around. Shape: (n, F) -> (c, F)."""
+    num = max(1, min(most, len(units) // IMAGES_PER_CENTRE))
+    centres = units[np.random.default_rng(0).permutation(len(units))[:num]]
+    for _ in range(ROUNDS):
+        nearest = (units @ centres.T).argmax(1)
+        sums = np.zeros_like(centres)
+        np.add.at(sums, nearest, units)
+        empty = np.bincount(nearest, minlength=num) == 0
+        centres = np.where(empty[:, None], centres, _unit(sums))
+    return centres
+
+
+def _threshold(similarities: NDArray[np.float64]) -> float:
+    """Below the lowest 2.5% of the own images; where those are less than one image, as far below the lowest again as a
     fifth of its distance to the middle.
     """
-    ranked = np.sort(found)
+    ranked = np.sort(similarities)
     place = int(REFUSED * len(ranked))
     margin = 0.0 if place else 0.2 * float(np.median(ranked) - ranked[0])
     return max(-1.0, float(ranked[place]) - margin)

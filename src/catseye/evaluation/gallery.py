@@ -1,7 +1,7 @@
-"""The images that a report shows: which ones, small, with probabilities and class activation maps.
+"""The images in a report: their choice, thumbnails, probabilities and class activation maps.
 
-Enters: what was measured. Leaves: `Gallery`, plain data that the page's script draws. The whole stays within a budget,
-whatever the number of images. Called by `report.py`.
+Enters: what was measured. Leaves: `Gallery`, plain data that the page's script draws. The total size stays
+within a budget, whatever the number of images. Called by `report.py`.
 """
 
 import base64
@@ -34,7 +34,7 @@ THUMBNAIL_PX = 96
 class Gallery:
     """`items` are images: n name, t true class, p predicted class, q best classes, i image, h map.
 
-    `cells` leads from "true,predicted" to items; `heat_size` is (h, w) of the maps, or None without any.
+    `cells` maps "true,predicted" to items; `heat_size` is (h, w) of the maps, or None without any.
     """
 
     items: list[dict[str, Any]]
@@ -56,7 +56,7 @@ def choose_images(measured: MeasuredModel, probabilities: NDArray[np.float64], s
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     right = right[np.argsort(confidence[right], kind="stable")]
     worst, doubtful = wrong[:NUM_LISTED].tolist(), right[:NUM_LISTED].tolist()
-    suspected = [one.row for one in suspects[:NUM_LISTED]]
+    suspected = [suspect.row for suspect in suspects[:NUM_LISTED]]
     cells: dict[tuple[int, int], list[int]] = {}
     for row in [*wrong.tolist(), *right.tolist()]:
         cell = cells.setdefault((int(labels[row]), int(predicted[row])), [])
@@ -117,15 +117,15 @@ def _add_images(
         if per_cell[cell] > MAX_PER_CELL + NUM_LISTED:
             continue
         try:
-            found = preprocess(
+            image = preprocess(
                 measured.images.read(int(measured.outputs.indices[row])), measured.model.manifest.preprocessing
             )
         except ImageError:
-            continue  # it was readable a moment ago; its text stays
-        item["i"] = thumbnail(found)
+            continue  # no longer readable; its text stays
+        item["i"] = thumbnail(image)
         spent += len(item["i"])
         shown.append(item)
-        pixels.append(found)
+        pixels.append(image)
         if spent > MAX_IMAGE_BYTES:
             break
     if measured.model.network is None or not pixels:
@@ -142,7 +142,7 @@ def _add_maps(measured: MeasuredModel, shown: list[dict[str, Any]], pixels: list
         maps = grad_cam(measured.model.network, x, target)  # type: ignore[arg-type]
         size = (maps.shape[1], maps.shape[2])
         if size[0] * size[1] < 2:
-            return None  # a single value shows no place
+            return None  # a single value shows no position
         values = (scale(maps) * 255).round().to(torch.uint8).cpu().numpy()
         for item, heat in zip(shown[start : start + 64], values, strict=True):
             item["h"] = base64.b64encode(heat.tobytes()).decode()

@@ -1,6 +1,6 @@
-"""What a headline says before the score: that it is not above guessing, or that its images trained the model.
+"""The warnings before a score: that it is not above guessing, or that its images trained the model.
 
-Enters: `Metrics`. Leaves: a verdict and sentences. Called by the command line, for the headline, and by the report.
+Enters: `Metrics`. Leaves: a verdict and sentences. Called by the command line and by the report.
 """
 
 from catseye.counting import agree, count
@@ -13,7 +13,7 @@ SURE = 0.05
 def beats_guessing(metrics: Metrics) -> bool:
     """Whether accuracy is above that of the constant guess: by its interval, or by McNemar's test on the same images.
 
-    The test is the finer one where one class has nearly all images: there the interval of a perfect score may well
+    The test is more sensitive if one class has nearly all images: the interval of even a perfect score may then
     reach below the guess.
     """
     if metrics.accuracy_low > metrics.constant_guess:
@@ -26,7 +26,7 @@ def beats_guessing(metrics: Metrics) -> bool:
 
 
 def guessing_sentence(metrics: Metrics) -> str:
-    """What the headline says where nothing is shown to be learnt; empty where it is."""
+    """The warning for a model that is not shown to be better than guessing; else empty."""
     if beats_guessing(metrics):
         return ""
     commonest = max(metrics.per_class, key=lambda name: metrics.per_class[name].support)
@@ -34,12 +34,12 @@ def guessing_sentence(metrics: Metrics) -> str:
     sentence = f"not above always answering {commonest!r}, which is right for {metrics.constant_guess:.2%}"
     if metrics.accuracy > metrics.constant_guess and rest < 20:
         images = f"{rest} held-out image{'' if rest == 1 else 's'}"
-        return f"{sentence}: {images} of all other classes are too few to tell"
+        return f"{sentence}: {images} of all other classes are too few to decide"
     return sentence
 
 
 def trained_on_sentence(trained_on: int, num_images: int) -> str:
-    """What the headline says where images of the score also trained the model; empty where none did.
+    """The warning that images in the score also trained the model; empty if none did.
 
     >>> trained_on_sentence(30, 40), trained_on_sentence(0, 40)
     ('trained on 30 of these 40 images, so the score is too high', '')

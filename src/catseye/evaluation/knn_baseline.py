@@ -1,8 +1,7 @@
-"""What the simplest classifier scores on a run's own features: the nearest training images vote.
+"""The score of the simplest classifier on a run's own features: a vote of the nearest training images.
 
-Enters: a measured run. Leaves: `NeighbourScore`, or nothing where its training images are not at hand. Called by
-evaluate.py. A head that does no better than this has learnt little from being trained; one that does worse was trained
-badly.
+Enters: a measured run. Leaves: `NeighbourScore`, or None if its training images are not available. Called by
+evaluate.py. A head that is no better than this has learnt little; a worse one was trained badly.
 """
 
 from dataclasses import dataclass
@@ -27,12 +26,12 @@ NUM_SMALL, NUM_LARGE, SMALL_PX = (
     2000,
     500,
     64,
-)  # images of either side that are looked at once more, by the input's side
+)  # images used from each split, by the side of the input
 
 
 @dataclass(frozen=True)
 class NeighbourScore:
-    """Accuracy 0 to 1 with its interval, of so many neighbours among so many training images."""
+    """Accuracy 0 to 1 with its interval, and the number of neighbours and of training images searched."""
 
     accuracy: float
     low: float
@@ -55,7 +54,7 @@ class NeighbourScore:
 
 
 def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -> NeighbourScore | None:
-    """Ask the nearest training images of a run about the images it was measured on; of many, about a part of them."""
+    """Classify the measured images (a sample, if many) by a run's nearest training images."""
     model = measured.model
     if model.network is None or not model.path.is_dir():
         return None
@@ -66,7 +65,7 @@ def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -
     try:
         source = locate_data(recorded, None, folder, reading)
         names = list(recorded["splits"].get("train", {}))
-        step = max(1, len(names) // most)  # spread over all of them; names are sorted by class as a rule
+        step = max(1, len(names) // most)  # spread over all of them; names are usually sorted by class
         _, train, _ = prepare_evaluation(
             source,
             spec,
@@ -77,10 +76,10 @@ def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -
             settings=reading,
         )
         reference, labels = collect_features(model.network, train, spec)
-    except (DataError, UsageError):  # moved or changed since; the score stands without it
+    except (DataError, UsageError):  # moved or changed since; the report goes without
         return None
-    asked, truth = collect_features(model.network, draw_part(measured.loader, most, run.settings.seed), spec)
-    found = find_neighbours(reference, asked, NUM_NEIGHBOURS)
-    hits = int((vote(found, labels, len(model.manifest.classes)).argmax(1) == truth).sum())
+    queries, truth = collect_features(model.network, draw_part(measured.loader, most, run.settings.seed), spec)
+    neighbours = find_neighbours(reference, queries, NUM_NEIGHBOURS)
+    hits = int((vote(neighbours, labels, len(model.manifest.classes)).argmax(1) == truth).sum())
     low, high = wilson_interval(hits, len(truth))
-    return NeighbourScore(hits / len(truth), low, high, len(truth), found.rows.shape[1], len(labels))
+    return NeighbourScore(hits / len(truth), low, high, len(truth), neighbours.rows.shape[1], len(labels))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Suspect:
-    """A row of the probabilities, the class that its label says, the class that the network is sure of.
+    """A row of the probabilities, the class of its label, and the class the network is confident of.
 
     `margin` is the probability of the label minus that of the likely class, -1 to 0.
     """
@@ -24,7 +24,7 @@ class Suspect:
 
 
 def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How sure the network is of a class on images that carry its label; infinite for a class that never occurs.
+    """Mean confidence in a class over the images with its label; infinite for a class that never occurs.
 
     Shape: (N, K), (N,) -> (K,).
     """
@@ -36,10 +36,10 @@ def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int
 
 
 def find_doubted(probabilities: NDArray[np.floating], labels: NDArray[np.int64], least: float = 0.5) -> list[Suspect]:
-    """The suspects of confident learning, and labels that another class beats by `least` or more; by margin.
+    """The suspects of confident learning, and labels that another class exceeds by `least` or more; by margin.
 
-    Where classes are easy, the thresholds of confident learning lie so high that half of the wrong labels pass below
-    them; a person who looks wants those too.
+    For easy classes, the thresholds of confident learning are so high that half of the wrong labels stay below them; a
+    reviewer wants to see those too.
 
     Shape: (N, K), (N,).
     """
@@ -48,17 +48,17 @@ def find_doubted(probabilities: NDArray[np.floating], labels: NDArray[np.int64],
     others[rows, labels] = -1.0
     likely = others.argmax(1)
     margin = probabilities[rows, labels] - others[rows, likely]
-    found = {one.row: one for one in find_label_errors(probabilities, labels)}
+    suspects = {suspect.row: suspect for suspect in find_label_errors(probabilities, labels)}
     for row in np.flatnonzero(margin <= -least).tolist():
-        found.setdefault(row, Suspect(row, int(labels[row]), int(likely[row]), float(margin[row])))
-    return sorted(found.values(), key=lambda one: one.margin)
+        suspects.setdefault(row, Suspect(row, int(labels[row]), int(likely[row]), float(margin[row])))
+    return sorted(suspects.values(), key=lambda suspect: suspect.margin)
 
 
 def find_label_errors(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[Suspect]:
     """The off-diagonal of the confident joint, ordered by margin.
 
-    An image counts for the most probable class among those whose threshold its probability reaches; where that is
-    not its label, it is a suspect. Images that reach no threshold count for nothing.
+    An image counts for the most probable class among those whose threshold its probability reaches; if that is not
+    its label, it is a suspect. Images that reach no threshold are ignored.
 
     Shape: (N, K), (N,).
     Source: Northcutt, Jiang, Chuang 2021, Confident Learning, eq. 1 and 2, and "prune by the off-diagonals of the

@@ -1,4 +1,4 @@
-"""A trained model and labelled images in, logits and everything that judges them out.
+"""A trained model and labelled images in; logits, and all that is needed to score them, out.
 
 Called by `evaluate.py`, `calibrate.py`, `compare.py` and `corruptions.py`.
 """
@@ -23,7 +23,7 @@ from catseye.runtimes.model_file import OpenedModel
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """The answers of a model to images, with the sentences that belong to them. `own`: the run's own images."""
+    """A model's answers to images, with notes. `own`: these are the run's own images."""
 
     model: OpenedModel
     images: ImageSet
@@ -53,16 +53,16 @@ def measure(
 ) -> MeasuredModel:
     """One pass over held-out images.
 
-    Without `data`, a run is asked about its own: test, else validation, or `split` alone. With `data`, about the test
-    split of that, else its validation split, else all of it; if it holds images of the run, about those that did not
-    train it (provenance.py). `moved` is where a run's own images are now. Without `held_out_only`,
-    `data` is asked about as if the run did not know it.
+    Without `data`, a run is measured on its own images: test, else validation, or only `split`. With `data`, on its
+    test split, else its validation split, else all of it; if it holds images of the run, on those that did not train
+    it (provenance.py). `moved` is where a run's own images are now. Without `held_out_only`, all of `data` is used
+    as if the run had not seen it.
 
     Raises:
         UsageError: no `data`, and no run that says where its images are. DataError: the images cannot be used.
 
     """
-    chosen, overlap = None, Overlap()
+    own_splits, overlap = None, Overlap()
     folder = Path(data_dir) if data_dir else None
     if data is not None:
         overlap = compare_with_training(model.path, model.manifest, data, data_dir, held_out_only=held_out_only)
@@ -76,15 +76,15 @@ def measure(
         data = locate_data(recorded, moved, folder, reading)
         overlap = Overlap(reading=reading)
         sides = [split] if split else list(recorded["splits"])
-        chosen = {name: side for side in sides for name in recorded["splits"][side]}
-        if not chosen:
+        own_splits = {name: side for side in sides for name in recorded["splits"][side]}
+        if not own_splits:
             raise UsageError(f"{model.path} has no {split} images; train with data.{split}_fraction above 0")
     images, loader, notes = prepare_evaluation(
         data,
         model.manifest.preprocessing,
         model.manifest.classes,
         device=torch.device(model.device),
-        chosen=chosen or overlap.chosen,
+        chosen=own_splits or overlap.held_out,
         data_dir=folder,
         strict=strict,
         settings=overlap.reading,
@@ -101,7 +101,7 @@ def measure(
         outputs,
         loader.bad,
         images.source if not is_place(data) else str(data),
-        chosen is not None or overlap.own,
+        own_splits is not None or overlap.own,
         notes,
         loader,
         overlap.trained_on,
@@ -109,7 +109,7 @@ def measure(
 
 
 def collect_outputs(model: OpenedModel, loader: Loader, what: str = "asking the model") -> Outputs:
-    """Every image's logits; by the network itself where there is one, in halves where memory is short."""
+    """Every image's logits; by the network itself if there is one, in halves if memory is short."""
     if model.network is None:
         return collect_answers(model, loader, what)
     return collect_logits(model.network, loader, model.manifest.preprocessing, what=what)

@@ -42,7 +42,7 @@ class Metrics:
     num_images: int
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types; a class that never occurs has null where 0/0 would stand."""
+        """As plain JSON types; null stands for 0/0, in a class that never occurs."""
         return {
             "num_images": self.num_images,
             "accuracy": self.accuracy,
@@ -57,21 +57,21 @@ class Metrics:
         }
 
 
-def metrics_of_json(found: dict[str, Any]) -> Metrics:
+def metrics_of_json(content: dict[str, Any]) -> Metrics:
     """What `to_json` wrote."""
-    low, high = found["accuracy_95_interval"]
+    low, high = content["accuracy_95_interval"]
     return Metrics(
-        accuracy=found["accuracy"],
+        accuracy=content["accuracy"],
         accuracy_low=low,
         accuracy_high=high,
-        constant_guess=found["constant_guess_accuracy"],
-        top_k={int(k): value for k, value in found["top_k_accuracy"].items()},
-        loss=found["loss"],
-        per_class={name: ClassMetrics(**values) for name, values in found["per_class"].items()},
-        macro=ClassMetrics(**found["macro"]),
-        weighted=ClassMetrics(**found["weighted"]),
-        confusion=np.array(found["confusion"], np.int64),
-        num_images=found["num_images"],
+        constant_guess=content["constant_guess_accuracy"],
+        top_k={int(k): value for k, value in content["top_k_accuracy"].items()},
+        loss=content["loss"],
+        per_class={name: ClassMetrics(**values) for name, values in content["per_class"].items()},
+        macro=ClassMetrics(**content["macro"]),
+        weighted=ClassMetrics(**content["weighted"]),
+        confusion=np.array(content["confusion"], np.int64),
+        num_images=content["num_images"],
     )
 
 

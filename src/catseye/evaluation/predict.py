@@ -42,17 +42,17 @@ def collect_logits(
     after_batch: Callable[[], None] | None = None,
     what: str = "",
 ) -> Outputs:
-    """Run the network in evaluation mode over all images of a loader; the last, smaller batch counts.
+    """Run the network in evaluation mode on all images of a loader, including the last, smaller batch.
 
-    The model's training mode is as before when this returns. `after_batch` may end the pass by an error. Where `what`
-    is done is said, a line tells how far it is.
+    The model's training mode is restored. `after_batch` may end the pass with an error. `what` names the work for a
+    progress line; empty: none.
     """
     training = model.training
     model.eval()
     logits: list[Tensor] = []
     labels: list[Tensor] = []
     indices: list[Tensor] = []
-    for batch in _told(loader, what):
+    for batch in _with_progress(loader, what):
         cached = batch.pixels.is_floating_point()  # features of a frozen backbone, for its head alone
         x = batch.pixels if cached else normalise_batch(to_unit(batch.pixels), spec)
         with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
@@ -68,7 +68,7 @@ def collect_logits(
 
 
 def _forward_logits(model: nn.Module, x: Tensor) -> Tensor:
-    """The answers, in halves where memory does not allow the whole batch."""
+    """The logits, computed in halves if memory does not allow the whole batch."""
     try:
         answers: Tensor = model(x)
         return answers
@@ -79,8 +79,8 @@ def _forward_logits(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([_forward_logits(model, half) for half in x.tensor_split(2)])
 
 
-def _told(loader: Loader, what: str) -> Iterator[Batch]:
-    """The batches of a pass, with a line of progress where `what` is done is said."""
+def _with_progress(loader: Loader, what: str) -> Iterator[Batch]:
+    """The batches of a pass, with a progress line if `what` names the work."""
     if not what:
         yield from loader.epoch(0)
         return
@@ -94,16 +94,16 @@ def _told(loader: Loader, what: str) -> Iterator[Batch]:
 def collect_features(
     model: nn.Module, loader: Loader, spec: Preprocessing
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Pooled features (N, F) and labels (N,) of all images of a loader; features that it has already pass through.
+    """Pooled features (N, F) and labels (N,) of all images of a loader; features already in it are used as they are.
 
-    The model's training mode is as before when this returns.
+    The model's training mode is restored.
     """
     training = model.training
     model.eval()
     backbone = model.get_submodule("features")
     features: list[Tensor] = []
     labels: list[Tensor] = []
-    for batch in _told(loader, "computing features"):
+    for batch in _with_progress(loader, "computing features"):
         cached = batch.pixels.is_floating_point()
         maps = batch.pixels if cached else _forward_logits(backbone, normalise_batch(to_unit(batch.pixels), spec))
         features.append(maps.float().mean((2, 3)))
@@ -119,7 +119,7 @@ def collect_answers(model: OpenedModel, loader: Loader, what: str = "asking the 
     logits: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int64]] = []
     indices: list[NDArray[np.int64]] = []
-    for batch in _told(loader, what):
+    for batch in _with_progress(loader, what):
         logits.append(model.logits(np.ascontiguousarray(batch.pixels.permute(0, 2, 3, 1).cpu().numpy())))
         labels.append(batch.labels.cpu().numpy())
         indices.append(batch.indices.numpy())

@@ -1,7 +1,7 @@
-"""Whether the images that a model is to be measured on are ones that trained it.
+"""Whether the images on which a model is measured were used to train it.
 
 Enters: a run's data.json or a file's manifest, and DATA. Leaves: `Overlap`. Called by `measure.py`. Images are compared
-by content, so that neither a new folder nor new names hide them.
+by content, so that they are recognised in a new folder or under new names.
 """
 
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ from catseye.settings.schema import DataSettings
 
 @dataclass(frozen=True)
 class Overlap:
-    """What DATA has in common with what trained the model.
+    """The overlap of DATA with the images that trained the model.
 
-    `chosen` is name -> split where DATA holds the run's own held-out images: these alone are scored. Otherwise
-    `trained_on` of `num_images` that are scored also trained the model.
+    `held_out` is name -> split where DATA holds the run's own held-out images: these alone are scored. Otherwise
+    `trained_on` of the `num_images` scored images also trained the model.
     """
 
-    chosen: dict[str, str] | None = None
+    held_out: dict[str, str] | None = None
     trained_on: int = 0
     num_images: int = 0
     note: str = ""
-    own: bool = False  # DATA is what the run recorded, wherever it lies
-    reading: DataSettings | None = None  # how DATA was read: as the run reads its own, or by guess
+    own: bool = False  # DATA is the run's own, wherever it is now
+    reading: DataSettings | None = None  # how DATA was read: with the run's settings, or None: guessed
 
 
 def compare_with_training(
@@ -56,7 +56,7 @@ def compare_with_training(
         images = open_for_classes(data, manifest.classes, folder, None)
         same = manifest.provenance.data_sha256 and fingerprint_images(images) == manifest.provenance.data_sha256
         num = len(_scored(images))
-        if not same or num < len(images):  # a given test split did not train
+        if not same or num < len(images):  # a test split of the data itself did not train
             return Overlap()
         return Overlap(None, num, num, _warning(num, num, "all of these images went into its training and its tests"))
     run = open_run(path)
@@ -67,17 +67,17 @@ def compare_with_training(
         return Overlap(dict.fromkeys(recorded["splits"][side], side), own=True, reading=reading)
     held = _held_out(images, run)
     if held is None:
-        note = "whether some of these images trained the model is not known: its run recorded no contents"
+        note = "it is unknown whether some of these images trained the model: its run recorded no contents"
         return Overlap(note=note, reading=reading)
-    trained, chosen = held
-    if chosen and trained and held_out_only:
-        side = next(iter(chosen.values()))
-        are = agree(len(chosen), "is", "are")
+    trained, held_out = held
+    if held_out and trained and held_out_only:
+        side = next(iter(held_out.values()))
+        are = agree(len(held_out), "is", "are")
         note = (
-            f"DATA holds the run's own images: its {count(len(chosen), f'{side} image')} {are} scored, "
+            f"DATA holds the run's own images: its {count(len(held_out), f'{side} image')} {are} scored, "
             f"not the {count(len(trained), 'image')} that trained the model"
         )
-        return Overlap(chosen, 0, len(chosen), note, reading=reading)
+        return Overlap(held_out, 0, len(held_out), note, reading=reading)
     scored = _scored(images)
     both = len(trained & set(scored.tolist()))
     return Overlap(None, both, len(scored), _warning(both, len(scored)) if both else "", reading=reading)
@@ -86,7 +86,7 @@ def compare_with_training(
 def _read_as_the_run(
     run: Run, manifest: Manifest, data: Images, data_dir: Path | None
 ) -> tuple[ImageSet, bool, DataSettings | None]:
-    """DATA, whether it is the run's own, and how it was read: as the run reads it where it is that, else by guess."""
+    """DATA, whether it is the run's own, and the settings it was read with: the run's, or None: guessed."""
     recorded, reading = run.data, run.settings.data
     same_place = is_place(data) and Path(recorded["source"]).absolute() == Path(data).absolute()
     try:
@@ -109,7 +109,7 @@ def _warning(both: int, total: int, why: str = "") -> str:
 
 
 def _scored(images: ImageSet) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The numbers of the images that are measured: test, else validation, else all."""
+    """The numbers of the images to measure: test, else validation, else all."""
     for side in (TEST, VAL):
         if (images.splits == side).any():
             return np.flatnonzero(images.splits == side)
@@ -117,26 +117,26 @@ def _scored(images: ImageSet) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _held_out(images: ImageSet, run: Run) -> tuple[set[int], dict[str, str]] | None:
-    """The numbers of images that trained, and name -> split of the held-out ones; None where nothing tells them."""
+    """The numbers of training images, and name -> split of held-out ones; None if nothing identifies them."""
     recorded = run.data
-    if str(images.source) == str(recorded["source"]):  # the same place: names say it all
+    if str(images.source) == str(recorded["source"]):  # the same place: names are enough
         known = {name: side for side in SPLIT_LABELS for name in recorded["splits"].get(side, {})}
-        where = [known.get(name, "") for name in images.names]
+        side_of = [known.get(name, "") for name in images.names]
     else:
         content = recorded.get("content") or _read_contents(recorded, run.settings.data)
         if content is None:
             return None
         sides = {digest: side for side in reversed(SPLIT_LABELS) for digest in content.get(side, ())}
-        where = [sides.get(_digest_of(images, index), "") for index in range(len(images))]
-    trained = {index for index, side in enumerate(where) if side == "train"}
+        side_of = [sides.get(_digest_of(images, index), "") for index in range(len(images))]
+    trained = {index for index, side in enumerate(side_of) if side == "train"}
     for side in ("test", "val"):
-        if side in where:
-            return trained, {images.names[index]: side for index, own in enumerate(where) if own == side}
+        if side in side_of:
+            return trained, {images.names[index]: side for index, own in enumerate(side_of) if own == side}
     return trained, {}
 
 
 def _read_contents(recorded: Mapping[str, Any], reading: DataSettings) -> dict[str, list[str]] | None:
-    """The contents of a run's images, read where they still are; for runs that did not record them."""
+    """The contents of a run's images, read from disk; for runs that did not record them."""
     try:
         folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
         images = open_source(recorded["source"], data_dir=folder, settings=reading)

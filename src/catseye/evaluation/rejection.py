@@ -1,4 +1,4 @@
-"""The right to say "unknown": risk against coverage, a threshold for a risk, and how well strangers are told apart.
+"""Answering "unknown": risk against coverage, a threshold for a risk, and AUROC on foreign images.
 
 Enters: confidences and whether the answers were right. Leaves: curves, a `Rejection`, an AUROC. NumPy only. Called by
 `calibrate.py` and the report.
@@ -21,8 +21,8 @@ Values = NDArray[np.floating]
 class Rejection:
     """A threshold and what it did on the images that chose it: shares 0 to 1, the risk with its 95 % interval.
 
-    `threshold` is None where every image may be answered. Few images cannot show that errors are rare: where even the
-    end of the risk's interval, `risk_high`, is at most `max_risk`, the images assure it.
+    `threshold` is None if every image may be answered. A few images cannot show that errors are rare: the risk is
+    assured only if the upper end of its interval, `risk_high`, is at most `max_risk`.
     """
 
     threshold: float | None
@@ -34,7 +34,7 @@ class Rejection:
 
     @property
     def is_assured(self) -> bool:
-        """Whether the images are enough to say that the risk is at most `max_risk`."""
+        """Whether the images show that the risk is at most `max_risk`."""
         return self.risk_high <= self.max_risk
 
     def to_json(self) -> dict[str, Any]:
@@ -57,11 +57,11 @@ class Rejection:
             )
         if self.is_assured:
             return line
-        return line + f"; so few images cannot assure {self.max_risk:.2%}: {_how_many(self.max_risk)}"
+        return line + f"; this many images cannot assure {self.max_risk:.2%}: {_how_many(self.max_risk)}"
 
 
 def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Answer the n most confident images only, n = 1 … N: the share answered, and the share of errors among them.
+    """For the n most confident images, n = 1 … N: the share answered, and the share of errors among them.
 
     Shape: (N,), (N,) -> coverage (N,), risk (N,).
     Source: El-Yaniv, Wiener 2010, On the Foundations of Noise-free Selective Classification, section 2.
@@ -74,13 +74,12 @@ def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray
 def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: float) -> Rejection:
     """The threshold that answers most images with at most this share of errors among the answers.
 
-    The share counts with the upper end of its interval. Where the images are too few for that, however few of them are
-    answered, it counts as it was seen, and `Rejection` says so. The threshold lies halfway between the last image
-    answered and the first one refused, so that the rounding of an exported file's probabilities cannot move an image
-    across it.
+    The limit applies to the upper end of the share's interval. If no threshold satisfies that, for lack of images, it
+    applies to the observed share, and `Rejection` says so. The threshold lies halfway between the last image answered
+    and the first one refused, so that rounding in an exported file cannot move an image across it.
 
     Raises:
-        CatseyeError: not even the most confident answers are that good.
+        CatseyeError: even the most confident answers have more errors.
 
     """
     coverage, risk = risk_coverage(confidence, right)
@@ -90,8 +89,8 @@ def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: flo
     if not len(good):
         best = int(np.flatnonzero(ends)[risk[ends].argmin()])
         raise CatseyeError(
-            f"--max-risk {max_risk:.2%} is out of reach: the best that refusing can do on {len(right)} validation "
-            f"images is {risk[best]:.2%} errors among the {coverage[best]:.1%} most confident answers; "
+            f"--max-risk {max_risk:.2%} is out of reach: the lowest risk on {len(right)} validation images is "
+            f"{risk[best]:.2%} errors among the {coverage[best]:.1%} most confident answers; "
             "allow more, or train longer"
         )
     sure = [place for place in good.tolist() if _upper_end(risk, place) <= max_risk]
@@ -109,8 +108,8 @@ def _upper_end(risk: NDArray[np.float64], last: int) -> float:
 def _how_many(max_risk: float) -> str:
     """How many answers without an error would assure a risk: where Wilson's interval of 0 errors ends at it."""
     if max_risk <= 0:
-        return "no number of images would"
-    return f"that takes {math.ceil(Z_95**2 * (1 - max_risk) / max_risk):,} answers without an error"
+        return "no number of images could"
+    return f"that needs {math.ceil(Z_95**2 * (1 - max_risk) / max_risk):,} answers without an error"
 
 
 def energy(logits: Values, temperature: float = 1.0) -> NDArray[np.float64]:

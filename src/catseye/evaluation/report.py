@@ -1,7 +1,7 @@
-"""report.html: everything that was measured, on one page that opens from disk without a network.
+"""report.html: all measurements on one page that opens from disk, without a network.
 
-Enters: what was measured and its metrics. Leaves: HTML. Every text goes through Jinja's escaping, and the page's own
-policy lets only its own script run. Called by `evaluate.py`.
+Enters: what was measured and its metrics. Leaves: HTML. Jinja escapes every text, and the page's
+content policy allows only its own script. Called by `evaluate.py`.
 """
 
 import base64
@@ -16,6 +16,7 @@ from markupsafe import Markup
 from catseye import __version__
 from catseye.classifier import softmax
 from catseye.counting import agree, count
+from catseye.environment import environment
 from catseye.evaluation.calibration import Calibration, judge
 from catseye.evaluation.corruptions import Corruptions
 from catseye.evaluation.gallery import Gallery, choose_images
@@ -33,9 +34,9 @@ from catseye.evaluation.report_charts import (
 )
 from catseye.evaluation.report_tables import ClassRow, class_rows, confused_pairs, read_trials, shaded_matrix
 from catseye.evaluation.statistics import bootstrap_macro_f1
-from catseye.runs import Run, environment, open_run, read_json
+from catseye.runs import Run, open_run, read_json
 
-MAX_MATRIX = 40  # classes; with more, the table of confused pairs has to do
+MAX_MATRIX = 40  # classes; with more, only the table of confused pairs is shown
 
 
 def render_report(
@@ -102,19 +103,19 @@ def _payload(gallery: Gallery) -> dict[str, Any]:
 def _report_facts(
     measured: MeasuredModel, metrics: Metrics, calibration: Calibration, suspects: list[Suspect], rows: list[ClassRow]
 ) -> list[tuple[str, str]]:
-    """What a person should know before shipping: good, mind or bad, and a sentence."""
-    found: list[tuple[str, str]] = []
+    """What to know before shipping: good, mind or bad, and a sentence."""
+    facts: list[tuple[str, str]] = []
     better = metrics.accuracy_low > metrics.constant_guess
-    found.append(
+    facts.append(
         (
             "good" if better else "bad",
             f"Always guessing the commonest class scores {metrics.constant_guess:.2%}; this model "
-            + (f"scores {metrics.accuracy:.2%}." if better else "is not certainly better than that."),
+            + (f"scores {metrics.accuracy:.2%}." if better else "is not clearly better."),
         )
     )
     present = [row for row in rows if row.support]
     weakest = min(present, key=lambda row: row.recall)
-    found.append(
+    facts.append(
         (
             "good" if weakest.recall_low > 0.8 else "mind",
             f"The weakest class is {weakest.name}: {weakest.recall:.1%} of its {weakest.support:,} images are "
@@ -123,37 +124,37 @@ def _report_facts(
     )
     missing = [row.name for row in rows if not row.support]
     if missing:
-        found.append(("bad", f"No images of {', '.join(missing[:5])} were measured, so nothing is known of them."))
+        facts.append(("bad", f"No images of {', '.join(missing[:5])} were measured, so nothing is known about them."))
     ece = calibration.after.ece
-    found.append(
+    facts.append(
         (
             "good" if ece < 0.03 else "mind",
             f"Its probabilities are off by {ece:.2%} on average (ECE); at temperature 1 it would be "
             f"{calibration.before.ece:.2%}.",
         )
     )
-    where = measured.model.when_unknown()
-    found.append(
-        ("good", f"It says “unknown” where {where}.")
-        if where
+    condition = measured.model.when_unknown()
+    facts.append(
+        ("good", f"It says “unknown” where {condition}.")
+        if condition
         else ("mind", "It never says “unknown”: an image of something else still gets one of these classes.")
     )
     if suspects:
         advice = (
-            "look at the clearest: the score can only be as right as the labels"
+            "look at the clearest: a score is only as good as its labels"
             if metrics.accuracy > 0.9
-            else "but a model that errs so often suspects mostly because of its own mistakes"
+            else "but with this many errors, most are the model's own mistakes"
         )
-        found.append(
+        facts.append(
             ("mind", f"{count(len(suspects), 'label')} {agree(len(suspects), 'is', 'are')} suspected; {advice}.")
         )
     for note in measured.notes:
         kind = "good" if note.startswith("evaluating on the test") else "mind"
-        if measured.trained_on and note.startswith("TRAINED ON"):  # nothing else matters where this is so
-            found.insert(0, ("bad", f"{note}."))
+        if measured.trained_on and note.startswith("TRAINED ON"):  # this outweighs everything else
+            facts.insert(0, ("bad", f"{note}."))
             continue
-        found.append((kind, note[:1].upper() + note[1:] + "."))
-    return found
+        facts.append((kind, note[:1].upper() + note[1:] + "."))
+    return facts
 
 
 def _on_neighbours(neighbours: NeighbourScore | None, metrics: Metrics) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """The charts of report.html, one function each.
 
-Enters: what was measured. Leaves: SVG as text that needs no more escaping. Called by `report.py`.
+Enters: what was measured. Leaves: SVG as text, already escaped. Called by `report.py`.
 """
 
 import numpy as np
@@ -25,13 +25,13 @@ def reliability_chart(logits: NDArray[np.float32], labels: NDArray[np.int64], te
     for name, kind, value in (("at temperature 1", "d", 1.0), (f"at temperature {temperature:.2f}", "a", temperature)):
         p = softmax(logits, value)
         bins = reliability_bins(p.max(1), p.argmax(1) == labels, NUM_BINS)
-        lines.append(Line(name, [one.confidence for one in bins], [one.accuracy for one in bins], kind, dots=True))
+        lines.append(Line(name, [each.confidence for each in bins], [each.accuracy for each in bins], kind, dots=True))
     axes = Axis("largest probability", percent=True), Axis("right answers", percent=True)
     return line_chart("Reliability diagram: accuracy against confidence", lines, *axes)
 
 
 def confidence_chart(probabilities: NDArray[np.float64]) -> Markup:
-    """How many images get which largest probability."""
+    """Histogram of the largest probability."""
     counts, _ = np.histogram(probabilities.max(1), bins=20, range=(0, 1))
     shares = counts / len(probabilities)
     y = axis_of("share of images", shares, percent=True, from_zero=True)
@@ -45,7 +45,7 @@ def risk_chart(probabilities: NDArray[np.float64], labels: NDArray[np.int64], th
     x, y = thin((coverage, risk), 160)
     answered = Axis("share answered", percent=True)
     mark = None if threshold is None else float((confidence >= threshold).mean())
-    # Among the few surest answers one error is a high share: they do not set the scale.
+    # Among a few most confident answers one error is a high share: they do not set the scale.
     above = axis_of("errors among them", risk[coverage >= 0.05], percent=True, from_zero=True)
     return line_chart("Risk against coverage", [Line("risk", x.tolist(), y.tolist())], answered, above, mark_x=mark)
 
@@ -77,12 +77,12 @@ def class_curves(
     )
 
 
-def corruption_chart(found: Corruptions) -> Markup:
+def corruption_chart(corruptions: Corruptions) -> Markup:
     """Accuracy against strength, a line per corruption."""
-    strengths = list(range(len(next(iter(found.accuracy.values()))) + 1))
+    strengths = list(range(len(next(iter(corruptions.accuracy.values()))) + 1))
     lines = [
-        Line(name, strengths, [found.clean, *values], kind, dots=True)
-        for (name, values), kind in zip(found.accuracy.items(), "abcde", strict=True)
+        Line(name, strengths, [corruptions.clean, *values], kind, dots=True)
+        for (name, values), kind in zip(corruptions.accuracy.items(), "abcde", strict=True)
     ]
     strength = Axis("strength", 0, strengths[-1], whole=True)
     return line_chart("Accuracy under corruption", lines, strength, Axis("accuracy", percent=True))

@@ -1,4 +1,4 @@
-"""The tables of report.html: per class, and which classes are taken for which.
+"""The tables of report.html: per class, and which classes are confused.
 
 Enters: metrics, probabilities, labels. Leaves: rows. Called by `report.py`.
 """
@@ -35,13 +35,15 @@ class ClassRow:
 def class_rows(metrics: Metrics, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> list[ClassRow]:
     """A line per class, in the order of the classes."""
     rows = []
-    for index, (name, one) in enumerate(metrics.per_class.items()):
+    for index, (name, values) in enumerate(metrics.per_class.items()):
         of_class, scores = labels == index, probabilities[:, index]
-        low, high = wilson_interval(round(one.recall * one.support), one.support) if one.support else (0.0, 1.0)
+        low, high = (
+            wilson_interval(round(values.recall * values.support), values.support) if values.support else (0.0, 1.0)
+        )
         both = of_class.any() and not of_class.all()
         rows.append(
             ClassRow(
-                name, one.precision, one.recall, low, high, one.f1, one.support,
+                name, values.precision, values.recall, low, high, values.f1, values.support,
                 auroc(scores[of_class], scores[~of_class]) if both else None,
                 average_precision(scores, of_class) if of_class.any() else None,
             )
@@ -50,7 +52,7 @@ def class_rows(metrics: Metrics, probabilities: NDArray[np.float64], labels: NDA
 
 
 def read_trials(run: Run) -> list[dict[str, Any]]:
-    """What a search has tried, from auto.json: none where there was no search."""
+    """The trials of a search, from auto.json; empty if there was no search."""
     path = run.path / "auto.json"
     rows = read_json(path).get("trials", []) if path.exists() else []
     keys = {"name", "score", "score_low", "score_high", "num_images", "seconds", "verdict"}
@@ -58,7 +60,7 @@ def read_trials(run: Run) -> list[dict[str, Any]]:
 
 
 def shaded_matrix(metrics: Metrics) -> list[list[tuple[int, float]]]:
-    """Per cell the count and the strength of its colour, 0 to 1; the root lets small shares show."""
+    """Per cell the count and the strength of its colour, 0 to 1; the square root makes small shares visible."""
     shares = metrics.confusion / np.maximum(metrics.confusion.sum(1, keepdims=True), 1)
     strength = np.sqrt(shares)
     return [

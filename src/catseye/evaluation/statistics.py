@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap for macro F1, McNemar's test for two models, Holm for several tests.
+"""Uncertainty: bootstrap for macro F1, McNemar's test for two models, Holm for several tests.
 
 NumPy and the standard library; SciPy and scikit-learn are the oracles in the tests. Wilson's interval for a share is
 in `metrics.py`. Called by the report and `compare.py`.
@@ -41,8 +41,8 @@ def bootstrap_macro_f1(confusion: Matrix, *, num_resamples: int = NUM_RESAMPLES,
 def mcnemar(first_only: int, second_only: int) -> float:
     """Exact two-sided p of McNemar's test.
 
-    `first_only` images are right in the first model alone, `second_only` in the second alone. Where the models are
-    equally good, each such image is a coin toss.
+    Only the first model has `first_only` images right, only the second `second_only`. If the models are equally
+    good, each such image is a coin toss.
 
     Source: McNemar 1947; Dietterich 1998, Approximate Statistical Tests, section 3.1; exact, not by chi-squared.
 
@@ -67,14 +67,14 @@ def paired_interval(first_only: int, second_only: int, total: int) -> tuple[floa
     >>> [round(edge, 3) for edge in paired_interval(2, 9, 100)]
     [0.003, 0.134]
     """
-    num, one, two = total + 2, first_only + 0.5, second_only + 0.5
-    middle = (two - one) / num
-    spread = 1.959964 * math.sqrt((one + two) - (two - one) ** 2 / num) / num
+    num, first, second = total + 2, first_only + 0.5, second_only + 0.5
+    middle = (second - first) / num
+    spread = 1.959964 * math.sqrt((first + second) - (second - first) ** 2 / num) / num
     return max(-1.0, middle - spread), min(1.0, middle + spread)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values of several tests, raised so that the chance of any false alarm stays what one test promises.
+    """P values of several tests, adjusted so that the chance of any false alarm stays that of one test.
 
     Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
 

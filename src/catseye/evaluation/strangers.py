@@ -1,4 +1,4 @@
-"""How well a run tells images of something else from its own; and how a network learns what it knows.
+"""How well a run separates foreign images from its own, and fitting its familiarity.
 
 Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`, and by training when
 a run ends.
@@ -27,14 +27,14 @@ from catseye.preprocess import Preprocessing
 from catseye.runs import Run
 from catseye.runtimes.model_file import OpenedModel
 
-NUM_TRAINING = 2000  # images that the class means are made from, at most
+NUM_TRAINING = 2000  # images for the centres, at most
 
 Logits = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Strangers:
-    """How well three scores tell the run's images from those of other data, and what its thresholds refuse: 0 to 1.
+    """How well three scores separate the run's images from foreign ones, and what its thresholds refuse: 0 to 1.
 
     `refused` and `own_refused` count images that are "unknown" by either threshold; None where there is none.
     """
@@ -55,7 +55,7 @@ class Strangers:
         scores = "" if self.auroc_familiarity is None else f"familiarity {self.auroc_familiarity:.3f}, "
         scores += f"largest probability {self.auroc_probability:.3f}, energy {self.auroc_energy:.3f}"
         lines = [
-            f"AUROC (chance that an own image scores above a stranger: 0.5 is guessing, 1 perfect) against "
+            f"AUROC (chance that an image of the run scores above a foreign one: 0.5 is guessing, 1 perfect) against "
             f"{self.num_images:,} images of {self.source}: {scores}"
         ]
         if self.refused is None:
@@ -63,8 +63,8 @@ class Strangers:
         parts = {"familiarity": self.refused_by_familiarity, "the largest probability": self.refused_by_probability}
         by = ", ".join(f"{share:.1%} by {name}" for name, share in parts.items() if share is not None)
         lines.append(
-            f"“unknown” are {self.refused:.1%} of those ({by}) and {self.own_refused:.1%} of the run's own "
-            f"{self.own_split} images"
+            f"“unknown” is the answer for {self.refused:.1%} of those ({by}) and {self.own_refused:.1%} of the run's "
+            f"own {self.own_split} images"
         )
         return lines
 
@@ -72,10 +72,10 @@ class Strangers:
 def learn_familiarity(
     layers: nn.Module, train: Loader, unseen: Loader | None, spec: Preprocessing, num_classes: int
 ) -> FamiliarityFit | None:
-    """Class means and threshold of a finished network; None where the images are too few.
+    """Centres and threshold of a finished network; None if there are too few images.
 
-    The means come from training images, seen as they are evaluated; the threshold also from `unseen`, which the network
-    has not been trained on. Loaders of features that are known already are taken as they are.
+    The centres come from training images without augmentation; the threshold also from `unseen`, on which the network
+    was not trained. Loaders of cached features are used as they are.
     """
     features, labels = collect_features(layers, train, spec)
     others = collect_features(layers, unseen, spec)[0] if unseen is not None and len(unseen.indices) else None
@@ -83,10 +83,10 @@ def learn_familiarity(
 
 
 def training_images(model: OpenedModel, run: Run, validation: MeasuredModel, data_dir: StrPath | None) -> Loader | None:
-    """Some of the training images of a run that has no familiarity yet; None where it names none.
+    """Some training images of a run that has no familiarity yet; None if it names none.
 
     Raises:
-        DataError: the training images are gone, or cannot be read.
+        DataError: the training images are missing, or cannot be read.
 
     """
     recorded = run.data
@@ -101,7 +101,9 @@ def training_images(model: OpenedModel, run: Run, validation: MeasuredModel, dat
         model.manifest.preprocessing,
         model.manifest.classes,
         device=torch.device(model.device),
-        chosen={names[index]: "val" for index in drawn.tolist()},  # of the splits named here it takes the held-out one
+        chosen={
+            names[index]: "val" for index in drawn.tolist()
+        },  # prepare_evaluation takes the held-out split of these
         data_dir=folder,
         settings=run.settings.data if (run.path / "settings.toml").is_file() else None,
     )
@@ -118,7 +120,7 @@ def familiarity_of(model: OpenedModel, loader: Loader, fit: FamiliarityFit) -> N
 
 
 def stored_fit(model: OpenedModel) -> FamiliarityFit | None:
-    """The familiarity that a run carries already."""
+    """The familiarity that a run already has."""
     threshold = model.manifest.familiarity_threshold
     if threshold is None or not model.knows_strangers:
         return None
@@ -135,7 +137,7 @@ def judge_strangers(
     source: Images,
     data_dir: StrPath | None,
 ) -> Strangers:
-    """Ask the model about images of something else. `manifest` has the thresholds and the temperature that count.
+    """Measure the model on foreign images. `manifest` has the thresholds and the temperature to use.
 
     `own` has logits (N, K), familiarity (N,) where there is one, and the split of the run's images.
 
@@ -149,7 +151,7 @@ def judge_strangers(
     )
     foreign = collect_outputs(model, loader).logits
     logits, familiarity, split = own
-    inside, outside = (softmax(one, manifest.temperature) for one in (logits, foreign))
+    inside, outside = (softmax(values, manifest.temperature) for values in (logits, foreign))
     strange = familiarity_of(model, loader, fit) if fit is not None else None
     facts: dict[str, Any] = {"refused": None}
     if manifest.unknown_threshold is not None or strange is not None:

@@ -1,8 +1,8 @@
 """Class activation maps of any registered network, through `features` and `head` alone.
 
-Enters: a network and normalised images (N, C, H, W). Leaves: maps (N, h, w) of the size of the feature map;
-`upsample` brings them to the image's. No hooks and no table of layers: the forward pass is head(features(x)). Called
-by `explain.py` and the report.
+Enters: a network and normalised images (N, C, H, W). Leaves: maps (N, h, w) of the size of the feature map; `upsample`
+scales them to the image's. No hooks and no table of layers: the forward pass is head(features(x)). Called by
+`explain.py` and the report.
 """
 
 from collections.abc import Callable
@@ -33,14 +33,14 @@ def cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
     """
     linear = last_linear(model.head)
     if linear is None:
-        raise UsageError("cam wants a head of average pooling and one linear layer; say --method gradcam")
+        raise UsageError("cam needs a head of average pooling and one linear layer; use --method gradcam")
     with torch.no_grad():
         maps = model.features(x)
         return torch.einsum("nfhw,nf->nhw", maps, linear.weight[target])
 
 
 def grad_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """Feature maps weighted by the mean gradient of the class's logit; what speaks against the class is cut off.
+    """Feature maps weighted by the mean gradient of the class's logit; negative values are cut off.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w), at least 0.
     Source: Selvaraju et al. 2017, Grad-CAM, eq. 1 and 2.
@@ -50,7 +50,7 @@ def grad_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
 
 
 def grad_cam_plus_plus(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """As Grad-CAM, but every place weighs for itself, so that several objects of a class all show.
+    """As Grad-CAM, but with a weight per place, so that all objects of a class show.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w), at least 0.
     Source: Chattopadhay et al. 2018, Grad-CAM++, eq. 19 with exp as the last function, so that the derivatives are
@@ -65,9 +65,9 @@ def grad_cam_plus_plus(model: "Network", x: Tensor, target: Tensor) -> Tensor:
 
 
 def eigen_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """The feature maps' first principal component; it knows nothing of the class, `target` is not used.
+    """The feature maps' first principal component. It does not depend on the class; `target` is not used.
 
-    The sign of a component is free; that with the larger sum is taken, so that bright means active.
+    The sign of a component is arbitrary; the one with the larger sum is taken, so that bright means active.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w).
     Source: Muhammad, Yeasin 2020, Eigen-CAM, eq. 2 to 4; without centring, as there.
@@ -76,9 +76,9 @@ def eigen_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
         maps = model.features(x).float()
         flat = maps.flatten(2).transpose(1, 2)  # (N, hw, F)
         _, _, right = torch.linalg.svd(flat, full_matrices=False)
-        found = (flat @ right[:, :1].transpose(1, 2)).squeeze(2)
-        found = found * torch.where(found.sum(1, keepdim=True) < 0, -1.0, 1.0)
-        result: Tensor = found.reshape(len(maps), *maps.shape[2:])
+        component = (flat @ right[:, :1].transpose(1, 2)).squeeze(2)
+        component = component * torch.where(component.sum(1, keepdim=True) < 0, -1.0, 1.0)
+        result: Tensor = component.reshape(len(maps), *maps.shape[2:])
         return result
 
 

@@ -27,10 +27,10 @@ def summary(
     """Layer, output shape, parameters, multiply-adds and receptive field of every layer, from a real forward pass.
 
     `model` is a name of `list_models`, a run, its path, or a `torch.nn.Module`. `input` is (C, H, W) or "3x32x32"; left
-    out, a run's own, else 3 x 32 x 32. `classes`, `no_skip` and `stem` build a network that is given by name.
+    out, a run's own, else 3 x 32 x 32. `classes`, `no_skip` and `stem` are for a network given by name.
 
     Raises:
-        UnknownName: no such network. UsageError: a shape that is none, an option that the network does not have.
+        UnknownName: no such network. UsageError: an invalid shape, or an option that the network does not have.
 
     """
     if isinstance(model, nn.Module):

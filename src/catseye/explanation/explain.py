@@ -31,9 +31,9 @@ _VIRIDIS = (
 
 @dataclass(frozen=True)
 class Explanation:
-    """The class explained, its probability (0 to 1), the map (H, W) 0 to 1, its worth, and where the PNG is.
+    """The class, its probability (0 to 1), the map (H, W) 0 to 1, its scores, and the path of the PNG.
 
-    `path` is None where the image was no file and no `out` was named. `pixels` (H, W, C) uint8 lie under the map.
+    `path` is None if the image was no file and `out` was left out. `pixels` (H, W, C) uint8 are the image.
     """
 
     label: str
@@ -45,7 +45,7 @@ class Explanation:
     pixels: Pixels = field(repr=False)
 
     def plot(self) -> Figure:
-        """The image and, beside it, the image under its map, as a matplotlib figure."""
+        """The image, and the image under its map, as a matplotlib figure."""
         figure = Figure(figsize=(7, 3.8), layout="constrained")
         both = (self.pixels, overlay(self.pixels, self.heat))
         for axes, shown in zip(figure.subplots(1, 2), both, strict=True):
@@ -69,30 +69,30 @@ def explain(
     out: StrPath | None = None,
     device: str = "auto",
 ) -> Explanation:
-    """Where the network sees class `target` in an image, else its own answer: a map, its worth, and a PNG of both.
+    """Map the part of an image that class `target` rests on, else the network's own answer.
 
     `method` is gradcam, gradcam++, eigencam or cam. The PNG goes to `out`, a folder or a file; left out, to
-    IMAGE-METHOD.png where the image is a file.
+    IMAGE-METHOD.png if the image is a file.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
-        UsageError: the network's feature map shows no place, or it is an exported file, which has no layers.
+        UsageError: the network's feature map has a single place, or it is an exported file, which has no layers.
 
     """
     opened = open_model(run, device=device, need="layers")
-    found = map_image(opened, image, method, target)
-    worth = measure_worth(opened.layers(), found.x[0], found.heat, found.index)
-    values = found.heat.cpu().numpy()
+    image_map = map_image(opened, image, method, target)
+    worth = measure_worth(opened.layers(), image_map.x[0], image_map.heat, image_map.index)
+    values = image_map.heat.cpu().numpy()
     path = None
     if out is not None or isinstance(image, str | Path):
-        stem = Path(image).stem if isinstance(image, str | Path) else found.label
+        stem = Path(image).stem if isinstance(image, str | Path) else image_map.label
         path = _png_path(out, f"{stem}-{method}.png")
-        write_atomically(path, side_by_side(found.pixels, values))
-    return Explanation(found.label, found.probability, method, values, worth, path, found.pixels)
+        write_atomically(path, side_by_side(image_map.pixels, values))
+    return Explanation(image_map.label, image_map.probability, method, values, worth, path, image_map.pixels)
 
 
 def _png_path(out: StrPath | None, name: str) -> Path:
-    """Where the PNG goes: `out` itself, or `name` in the folder that `out` is."""
+    """The path of the PNG: `out` itself, or `name` in the folder `out`."""
     if out is None:
         return Path(name)
     path = Path(out)
@@ -105,7 +105,7 @@ def _png_path(out: StrPath | None, name: str) -> Path:
 
 
 def side_by_side(pixels: Pixels, heat: NDArray[np.float32]) -> bytes:
-    """The image and, beside it, the image under its map, as the bytes of a PNG.
+    """The image, and the image under its map, as the bytes of a PNG.
 
     Shape: (H, W, C) uint8, (H, W) 0 to 1.
     """
@@ -124,7 +124,9 @@ def overlay(pixels: Pixels, heat: NDArray[np.float32], strength: float = 0.55) -
     Shape: (H, W, C) uint8, (H, W) 0 to 1 -> (H, W, 3) uint8.
     """
     steps = np.linspace(0, 1, len(_VIRIDIS))
-    colours = np.stack([np.interp(heat, steps, [one[channel] for one in _VIRIDIS]) for channel in range(3)], axis=2)
+    colours = np.stack(
+        [np.interp(heat, steps, [colour[channel] for colour in _VIRIDIS]) for channel in range(3)], axis=2
+    )
     grey = _colour(pixels).mean(2, keepdims=True)
     mixed: Pixels = ((1 - strength) * grey + strength * colours).round().clip(0, 255).astype(np.uint8)
     return mixed

@@ -1,8 +1,8 @@
-"""What each layer of a network makes of an image, and which images excite one channel most.
+"""The output of each layer for an image, and the images that activate a channel most.
 
-Enters: a network in evaluation mode and normalised images (N, C, H, W). Leaves: maps by layer, strongest first, and
-the places of a data set where a channel answers loudest. The network is not changed: what a layer gives is read by a
-hook and copied, because the next layer may work in place. Called by the lab and by the verbs of explain.
+Enters: a network in evaluation mode and normalised images (N, C, H, W). Leaves: maps by layer, strongest first, and the
+places of a data set where a channel is most active. The network is not changed: a hook reads and copies a layer's
+output, because the next layer may work in place. Called by the lab and by the verbs of explain.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from catseye.errors import UnknownName, UsageError
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Maps (C, h, w) of one image behind one layer; `order` (C,) has the strongest channel first.
+    """Maps (C, h, w) of one image after one layer; `order` (C,) has the strongest channel first.
 
     `strength` (C,) is a channel's mean absolute value.
     """
@@ -30,7 +30,7 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class Patch:
-    """A place of a data set: the image's number in the order it came, the place in the map, and the value there."""
+    """A place of a data set: the image's index, the place in the map, and the value there."""
 
     image: int
     row: int
@@ -52,9 +52,9 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
 
 
 def output_of(model: nn.Module, x: Tensor, layer: str) -> Tensor:
-    """What a layer gives when x passes through; with its graph where x has one.
+    """The output of a layer for x; with its autograd graph if x has one.
 
-    Shape: (N, C, H, W) -> (N, c, h, w), or (N, c) behind a dense layer.
+    Shape: (N, C, H, W) -> (N, c, h, w), or (N, c) after a dense layer.
 
     Raises:
         UnknownName: no such layer. UsageError: the images do not pass through it.
@@ -68,12 +68,14 @@ def output_of(model: nn.Module, x: Tensor, layer: str) -> Tensor:
     finally:
         hook.remove()
     if not seen:
-        raise UsageError(f"the layer {layer} is there, but images do not pass through it; take another one")
+        raise UsageError(f"the layer {layer} exists, but images do not pass through it; choose another layer")
     return channels_first(seen[-1])
 
 
 def channels_first(values: Tensor) -> Tensor:
-    """Some layers of ConvNeXt and Swin keep the channels last; maps of square images are square, which tells them.
+    """Move the channels to the front, which some layers of ConvNeXt and Swin keep last.
+
+    Square maps show which axis they are.
 
     Shape: (N, C, h, w) or (N, h, h, C) -> (N, C, h, w); other numbers of axes stay.
     """
@@ -83,12 +85,12 @@ def channels_first(values: Tensor) -> Tensor:
 
 
 def feature_maps(model: nn.Module, x: Tensor, layer: str) -> FeatureMaps:
-    """The maps of one image behind one layer, strongest first. A dense layer's values are maps of one value each.
+    """The maps of one image after one layer, strongest first. A dense layer has maps of one value each.
 
     Shape: x (1, C, H, W).
 
     Raises:
-        UnknownName: no such layer. UsageError: what it gives is no map.
+        UnknownName: no such layer. UsageError: its output is no map.
 
     """
     with torch.no_grad():
@@ -96,13 +98,15 @@ def feature_maps(model: nn.Module, x: Tensor, layer: str) -> FeatureMaps:
     if values.dim() == 1:
         values = values[:, None, None]
     if values.dim() != 3:
-        raise UsageError(f"the layer {layer} gives {tuple(values.shape)}, which is no map (C, h, w); take another one")
+        raise UsageError(
+            f"a feature map has the shape (C, h, w); the layer {layer} has {tuple(values.shape)}; choose another layer"
+        )
     strength = values.abs().mean((1, 2))
     return FeatureMaps(layer, values, strength, strength.argsort(descending=True, stable=True))
 
 
 def top_patches(model: nn.Module, batches: Iterable[Tensor], layer: str, channel: int, count: int = 9) -> list[Patch]:
-    """Where in many images one channel has its highest values, one place an image at most.
+    """Where in many images one channel has its highest values, at most one place per image.
 
     Shape: batches of (N, C, H, W), normalised.
     Source: Zeiler and Fergus 2013, arXiv 1311.2901, section 4: the top nine activations of a feature map.
@@ -111,7 +115,7 @@ def top_patches(model: nn.Module, batches: Iterable[Tensor], layer: str, channel
         UnknownName: no such layer. UsageError: it has no such channel.
 
     """
-    found: list[Patch] = []
+    patches: list[Patch] = []
     start = 0
     for batch in batches:
         with torch.no_grad():
@@ -122,18 +126,18 @@ def top_patches(model: nn.Module, batches: Iterable[Tensor], layer: str, channel
             raise UsageError(f"the layer {layer} has the channels 0 to {values.shape[1] - 1}; got {channel}")
         width = values.shape[3]
         highest, place = values[:, channel].float().flatten(1).max(1)
-        found += [
-            Patch(start + index, int(where) // width, int(where) % width, float(value))
-            for index, (value, where) in enumerate(zip(highest, place, strict=True))
+        patches += [
+            Patch(start + index, int(position) // width, int(position) % width, float(value))
+            for index, (value, position) in enumerate(zip(highest, place, strict=True))
         ]
-        # The sort is stable: of equal values the earlier image stays.
-        found = sorted(found, key=lambda one: -one.value)[:count]
+        # The sort is stable: of equal values the earlier image is kept.
+        patches = sorted(patches, key=lambda patch: -patch.value)[:count]
         start += len(batch)
-    return found
+    return patches
 
 
 def feature_map_figure(maps: FeatureMaps, *, count: int = 16) -> Figure:
-    """The strongest maps side by side, each on a grey scale of its own, with channel and strength above."""
+    """The strongest maps side by side, each with its own grey scale, with channel and strength above."""
     shown = maps.order[:count].tolist()
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)

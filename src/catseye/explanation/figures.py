@@ -1,7 +1,7 @@
-"""Figures for notebooks and for `catseye explain`: one function a question, each returns matplotlib figures.
+"""Figures for notebooks and for `catseye explain`, one function for each kind.
 
-Enters: a run folder or a model.safetensors, and an image. Leaves: figures by name; `write_figures` makes PNGs of them
-and one small page. In a notebook: `figures.draw_feature_maps("first-run", "cat.jpg")["features.0"]`.
+Enters: a run folder or a model.safetensors, and an image. Leaves: matplotlib figures by name; `write_figures` writes
+them as PNGs and a small page. In a notebook: `figures.draw_feature_maps("first-run", "cat.jpg")["features.0"]`.
 """
 
 import io
@@ -33,7 +33,7 @@ NUM_LAYERS = 6
 
 
 def draw_kernels(run: StrPath, image: ImageSource | None = None, *, device: str = "auto") -> Figures:
-    """The filters of the first convolution and, with an image, what each makes of it.
+    """The filters of the first convolution and, with an image, their outputs.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UsageError: there is no convolution.
@@ -41,15 +41,15 @@ def draw_kernels(run: StrPath, image: ImageSource | None = None, *, device: str 
     """
     opened = open_model(run, device=device, need="layers")
     filters = first_filters(opened.layers())
-    found = {"kernels": filter_figure(filters)}
+    figures = {"kernels": filter_figure(filters)}
     if image is not None:
         _, x = see_image(opened, image)
-        found["answers"] = feature_map_figure(maps_of(opened.layers(), x, filters.layer))
-    return found
+        figures["answers"] = feature_map_figure(maps_of(opened.layers(), x, filters.layer))
+    return figures
 
 
 def draw_feature_maps(run: StrPath, image: ImageSource, *, layer: str | None = None, device: str = "auto") -> Figures:
-    """The strongest maps behind a layer, or behind six convolutions from the first to the last.
+    """The strongest maps after a layer, or after six convolutions from the first to the last.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
@@ -64,19 +64,19 @@ def draw_feature_maps(run: StrPath, image: ImageSource, *, layer: str | None = N
 def draw_cam(
     run: StrPath, image: ImageSource, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
 ) -> Figures:
-    """The image, and over it where the network sees class `target`, else its own answer.
+    """The image, and the image under the map of class `target`, else of the network's own answer.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
 
     """
-    found = map_image(open_model(run, device=device, need="layers"), image, method, target)
+    image_map = map_image(open_model(run, device=device, need="layers"), image, method, target)
     figure = Figure(figsize=(7, 3.8), layout="constrained")
-    both = (found.pixels, overlay(found.pixels, found.heat.cpu().numpy()))
+    both = (image_map.pixels, overlay(image_map.pixels, image_map.heat.cpu().numpy()))
     for axes, shown in zip(figure.subplots(1, 2), both, strict=True):
         axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.axis("off")
-    figure.suptitle(f"{found.label} {found.probability:.1%}, {method}")
+    figure.suptitle(f"{image_map.label} {image_map.probability:.1%}, {method}")
     return {method: figure}
 
 
@@ -91,7 +91,7 @@ def draw_receptive_field(
 ) -> Figures:
     """What one activation can see of the image, and where it does look.
 
-    Left out are the last convolution that still has a map, its strongest channel, and its highest value there.
+    The defaults are the last convolution that still has a map, its strongest channel, and the highest value there.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
@@ -110,25 +110,25 @@ def draw_receptive_field(
     return {name: receptive_field_figure(opened.layers(), x, pixels, name, which, row, column)}
 
 
-def draw_gradient_flow(found: GradientFlow, race: GradientFlow | None = None) -> Figures:
+def draw_gradient_flow(flows: GradientFlow, race: GradientFlow | None = None) -> Figures:
     """The gradient at every layer with skips and without, before the steps and after, and the losses in between.
 
-    The losses are those of `race` where it is given: the same two networks with batch normalisation.
+    The losses are those of `race` if it is given: the same two networks with batch normalisation.
     """
-    race = race or found
-    trained = found.plain.after is not None
+    race = race or flows
+    trained = flows.plain.after is not None
     figure = Figure(figsize=(12 if trained else 8, 4), layout="constrained")
     panels = figure.subplots(1, 3 if trained else 1, squeeze=False)[0]
     for axes, when in zip(panels, ("start", "after"), strict=False):
         for kind, colour in (("plain", "#d9730d"), ("residual", "#0f6f66")):
-            flow = getattr(getattr(found, kind), when)
+            flow = getattr(getattr(flows, kind), when)
             layers = np.arange(1, len(flow.signal) + 1)
             values = np.array(flow.signal) / (flow.signal[-1] or 1)
             axes.semilogy(layers, values, color=colour, label=f"{kind}: {flow.share:.2g} at layer 1")
         rule = FACTOR ** (layers[-1] - layers)
         axes.semilogy(layers, rule, "--", color="#2f6fd0", label=f"× {FACTOR} a layer")
         axes.set(xlabel="layer", ylabel="gradient, last convolution = 1")
-        axes.set_title("before training" if when == "start" else f"after {found.num_steps} steps")
+        axes.set_title("before training" if when == "start" else f"after {flows.num_steps} steps")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     if trained:
@@ -140,15 +140,15 @@ def draw_gradient_flow(found: GradientFlow, race: GradientFlow | None = None) ->
             xlabel="step", ylabel="loss", title=f"does it learn? {'with' if race.norm else 'without'} batch norm"
         )
         panels[2].legend(fontsize=8)
-    norm = "with" if found.norm else "without"
+    norm = "with" if flows.norm else "without"
     figure.suptitle(
-        f"{found.depth} layers, {norm} batch normalisation; {FACTOR}^{found.depth - 1} = {found.arithmetic:.2g}"
+        f"{flows.depth} layers, {norm} batch normalisation; {FACTOR}^{flows.depth - 1} = {flows.arithmetic:.2g}"
     )
     return {"gradient-flow": figure}
 
 
-def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, str] | None = None) -> list[Path]:
-    """A PNG for each figure, and index.html that shows them all; `lines` are facts below the title.
+def write_figures(folder: Path, title: str, figures: Figures, lines: Mapping[str, str] | None = None) -> list[Path]:
+    """Write a PNG for each figure, and an index.html with all of them; `lines` are facts below the title.
 
     Raises:
         UsageError: the folder cannot be made.
@@ -159,14 +159,14 @@ def write_figures(folder: Path, title: str, found: Figures, lines: Mapping[str, 
     except OSError as error:
         raise UsageError(f"--out {folder} cannot be made ({error.strerror}); choose a different folder") from None
     written = []
-    for name, figure in found.items():
+    for name, figure in figures.items():
         written.append(folder / f"{name.replace('/', '-')}.png")
         write_atomically(written[-1], figure_png(figure))
     facts = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in (lines or {}).items())
     shown = "".join(
-        f'<section><h2>{escape(name)}</h2><a href="{quote(path.name)}" title="open it in its full size">'
+        f'<section><h2>{escape(name)}</h2><a href="{quote(path.name)}" title="open at full size">'
         f'<img src="{quote(path.name)}" alt="{escape(name)}"></a></section>'
-        for name, path in zip(found, written, strict=True)
+        for name, path in zip(figures, written, strict=True)
     )
     style = resources.files("catseye.data").joinpath("templates", "page.css").read_text("utf-8") + _STYLE
     page = folder / "index.html"
@@ -181,7 +181,7 @@ def figure_png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-# The look of report and check (data/templates/page.css), and what is of these pages alone.
+# Added to the style of report and check (data/templates/page.css).
 _STYLE = """
 header, main { max-width: 1080px; margin: 0 auto; padding: 0 20px; } header { padding-top: 28px; }
 h1 { font-size: clamp(1.5rem, 4.5vw, 2.3rem); line-height: 1.15; margin: .3rem 0 1.2rem; overflow-wrap: anywhere; }
@@ -206,16 +206,16 @@ _PAGE = """<!doctype html>
 
 
 def _convolutions(opened: OpenedModel) -> list[str]:
-    """The convolutions that give a map of more than one place, in the order in which the image meets them."""
+    """The convolutions with a map of more than one place, in order."""
     spec = opened.manifest.preprocessing
     rows = summarise(opened.layers(), (spec.channels, spec.height_px, spec.width_px)).rows
-    found = [row.name for row in rows if row.kind == "Conv2d" and row.output_shape[-1] > 1]
-    if not found:
-        raise UsageError("this network has no convolution that leaves a map; there is nothing to show")
-    return found
+    names = [row.name for row in rows if row.kind == "Conv2d" and row.output_shape[-1] > 1]
+    if not names:
+        raise UsageError("this network has no convolution with a map, so there is nothing to show")
+    return names
 
 
 def _spread(names: list[str], count: int) -> list[str]:
-    """At most `count` of them, evenly spread, the first and the last among them."""
+    """At most `count` of them, evenly spread, including the first and the last."""
     places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
     return [names[place] for place in places]

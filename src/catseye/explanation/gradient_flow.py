@@ -1,8 +1,8 @@
 """Why skips: how much of the gradient reaches each layer of a deep network, with skips and without.
 
 Enters: a depth. Leaves: `GradientFlow`: gradient norms per layer of a plain and a residual tower (models/tower.py) with
-the same seed on the same images, before training and after a few steps. Computed anew at every call, in double
-precision, so that a gradient of 1e-41 is a number and not 0. Called by cli and lab.
+the same seed on the same images, before training and after a few steps. Computed at every call, in double precision,
+so that a gradient of 1e-41 does not become 0. Called by cli and lab.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ from catseye.models import registry
 from catseye.models.tower import CHANNELS
 
 FACTOR = 0.8
-"""What one layer leaves of a gradient in the textbook's arithmetic: 0.8 to the power of 49 is 0.000018."""
+"""The share of a gradient that passes one layer in the textbook's arithmetic: 0.8 to the power of 49 is 0.000018."""
 
 INITIALISATIONS: dict[str, str] = {
     "pytorch": "PyTorch's default for a convolution: uniform, variance 1 / (3 · fan in)",
     "glorot": "Glorot, Bengio 2010: variance 2 / (fan in + fan out), made for tanh",
     "he": "He et al. 2015: variance 2 / fan in, made for ReLU",
 }
-NUM_CHANNELS = 8  # of every layer: enough to learn digits, and depth 100 answers in a second
+NUM_CHANNELS = 8  # of every layer: enough to learn digits, and depth 100 takes a second
 NUM_IMAGES = 32
 NUM_CLASSES = 10
 LR, MOMENTUM, CLIP_NORM = 0.05, 0.9, 1.0
@@ -44,18 +44,18 @@ class Flow:
 
     @property
     def share(self) -> float:
-        """What of the last layer's signal arrives at the first."""
+        """The share of the last layer's signal that arrives at the first."""
         return self.signal[0] / self.signal[-1] if self.signal[-1] else 0.0
 
     @property
     def per_layer(self) -> float:
-        """The factor that, layer after layer, would give that share: a geometric mean."""
+        """The factor per layer that gives this share: a geometric mean."""
         return float(self.share ** (1 / (len(self.signal) - 1)))
 
 
 @dataclass(frozen=True)
 class TrainedTower:
-    """A network before and after its steps, and the loss at each. `after` is None where nothing was trained."""
+    """A network before and after its steps, and the loss at each. `after` is None if nothing was trained."""
 
     start: Flow
     after: Flow | None
@@ -64,7 +64,7 @@ class TrainedTower:
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """Both networks of one depth; all else about them is equal."""
+    """Both networks of one depth, otherwise equal."""
 
     depth: int
     norm: bool
@@ -76,7 +76,7 @@ class GradientFlow:
 
     @property
     def arithmetic(self) -> float:
-        """0.8 to the power of depth - 1: what the textbook says is left at layer 1."""
+        """0.8 to the power of depth - 1: the share at layer 1 by the textbook."""
         return arithmetic(self.depth)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,17 +89,17 @@ class GradientFlow:
             "arithmetic": self.arithmetic,
             **{
                 kind: {
-                    "start": _flow_json(one.start),
-                    "after": _flow_json(one.after) if one.after else None,
-                    "losses": list(one.losses),
+                    "start": _flow_json(tower.start),
+                    "after": _flow_json(tower.after) if tower.after else None,
+                    "losses": list(tower.losses),
                 }
-                for kind, one in both.items()
+                for kind, tower in both.items()
             },
         }
 
 
 def arithmetic(depth: int, factor: float = FACTOR) -> float:
-    """What is left of a gradient at layer 1 of `depth` if every layer on the way multiplies it by `factor`.
+    """The share of a gradient left at layer 1 of `depth` if every layer multiplies it by `factor`.
 
     >>> f"{arithmetic(50):.2g}"
     '1.8e-05'
@@ -136,7 +136,7 @@ def gradient_flow(
 def layer_gradients(model: nn.Module, x: Tensor, labels: Tensor) -> Flow:
     """One forward and one backward pass; the mean cross-entropy's gradient at every convolution of `features`.
 
-    A layer's output is taken behind its ReLU. Weights and buffers stay as they are.
+    A layer's output is taken after its ReLU. Weights and buffers stay unchanged.
 
     Shape: x (N, C, H, W), labels (N,).
     """
@@ -152,13 +152,13 @@ def layer_gradients(model: nn.Module, x: Tensor, labels: Tensor) -> Flow:
     try:
         with torch.enable_grad():
             loss = F.cross_entropy(model(x), labels)
-            found = torch.autograd.grad(loss, [*outputs, *kernels])
+            gradients = torch.autograd.grad(loss, [*outputs, *kernels])
     finally:
         for hook in hooks:
             hook.remove()
         for name, value in model.named_buffers():
             value.copy_(buffers[name])
-    norms = [float(torch.linalg.vector_norm(one)) for one in found]
+    norms = [float(torch.linalg.vector_norm(gradient)) for gradient in gradients]
     return Flow(tuple(norms[: len(outputs)]), tuple(norms[len(outputs) :]))
 
 
@@ -188,7 +188,7 @@ def _tower(depth: int, skip: bool, norm: bool, initialisation: str, seed: int) -
 
 def _measure_flow(model: nn.Module, num_steps: int, seed: int) -> TrainedTower:
     batches = _batches(seed)
-    x, labels = next(batches)  # measured before and after; the steps see other digits
+    x, labels = next(batches)  # measured before and after; training uses other digits
     start = layer_gradients(model, x, labels)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     losses = []
@@ -196,7 +196,7 @@ def _measure_flow(model: nn.Module, num_steps: int, seed: int) -> TrainedTower:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(pixels), truth)
         loss.backward()  # type: ignore[no-untyped-call]
-        # Where gradients explode, an unclipped step would end in NaN and show nothing.
+        # If gradients explode, an unclipped step would give NaN and show nothing.
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -211,7 +211,7 @@ def _digit_batches() -> tuple[Tensor, Tensor]:
 
 
 def _batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches of digits in an order that the seed gives.
+    """Endless batches of digits in an order given by the seed.
 
     Shape: (NUM_IMAGES, 1, 8, 8), (NUM_IMAGES,).
     """
@@ -220,8 +220,8 @@ def _batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         order = torch.randperm(len(x), generator=generator)
         for start in range(0, len(x) - NUM_IMAGES + 1, NUM_IMAGES):
-            chosen = order[start : start + NUM_IMAGES]
-            yield x[chosen], labels[chosen]
+            indices = order[start : start + NUM_IMAGES]
+            yield x[indices], labels[indices]
 
 
 def _flow_json(flow: Flow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The filters of a network's first convolution: the only ones that lie on the image itself.
+"""The filters of a network's first convolution: the only ones applied to the image itself.
 
 Enters: a network. Leaves: its weights (F, C, k, k), and a figure of them. Called by the lab and the verbs of explain.
 """
@@ -35,13 +35,13 @@ def first_filters(model: nn.Module) -> Filters:
             padding = layer.padding[0] if isinstance(layer.padding, tuple) else 0
             weights = layer.weight.detach().float().cpu().numpy()
             return Filters(name, weights, layer.stride[0], int(padding))
-    raise UsageError(f"{type(model).__name__} has no convolution, so it has no filters to look at")
+    raise UsageError(f"{type(model).__name__} has no convolution, so it has no filters to show")
 
 
 def filter_image(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """One filter as a small image: 0.5 is a weight of 0, the largest weight of the filter reaches 0 or 1.
 
-    Shape: (C, k, k) -> (k, k, 3) in 0 to 1. Three channels are R, G, B; of other numbers the mean is shown in grey.
+    Shape: (C, k, k) -> (k, k, 3) in 0 to 1. Three channels are R, G, B; otherwise their mean is shown in grey.
     """
     shown = weights if weights.shape[0] == 3 else weights.mean(0, keepdims=True).repeat(3, 0)
     largest = max(float(np.abs(shown).max()), 1e-12)

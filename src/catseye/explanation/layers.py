@@ -1,6 +1,7 @@
-"""`catseye explain kernels`, `feature-maps`, `receptive-field`, `gradient-flow`, for a notebook and for cli.
+"""`catseye explain kernels`, `feature-maps`, `receptive-field`, `gradient-flow`.
 
-Enters: a run, an image. Leaves: `Drawn`, figures by name, and PNGs with a page where a folder is named.
+Enters: a run, an image. Leaves: `Drawn`, figures by name, and PNGs with a page if a folder is named. Called by users
+in notebooks and by cli.
 """
 
 from collections.abc import Mapping
@@ -28,8 +29,10 @@ from catseye.settings.typed import parse_place
 class Drawn(dict[str, Figure]):
     """Figures by name; `lines` are facts in words, `written` the files, `facts` the numbers behind them."""
 
-    def __init__(self, found: Mapping[str, Figure], title: str, lines: Mapping[str, str], out: StrPath | None) -> None:
-        super().__init__(found)
+    def __init__(
+        self, figures: Mapping[str, Figure], title: str, lines: Mapping[str, str], out: StrPath | None
+    ) -> None:
+        super().__init__(figures)
         self.lines = dict(lines)
         self.facts: dict[str, Any] = {}
         self.written = write_figures(Path(out), title, self, self.lines) if out is not None else []
@@ -42,7 +45,7 @@ class Drawn(dict[str, Figure]):
 def explain_kernels(
     run: StrPath, image: ImageSource | None = None, *, out: StrPath | None = None, device: str = "auto"
 ) -> Drawn:
-    """Draw the filters of the first convolution and, with an image, what each makes of it.
+    """Draw the filters of the first convolution and, with an image, their outputs.
 
     With `out`, PNGs and an index.html go into that folder.
 
@@ -50,21 +53,21 @@ def explain_kernels(
         ModelFileError, ImageError: run or image cannot be used. UsageError: there is no convolution.
 
     """
-    found = draw_kernels(run, image, device=device)
-    return Drawn(found, "The first filters", {"model": _name(run)}, out)
+    figures = draw_kernels(run, image, device=device)
+    return Drawn(figures, "The first filters", {"model": _name(run)}, out)
 
 
 def explain_feature_maps(
     run: StrPath, image: ImageSource, *, layer: str | None = None, out: StrPath | None = None, device: str = "auto"
 ) -> Drawn:
-    """Draw the strongest maps behind a layer, or behind six convolutions from the first to the last.
+    """Draw the strongest maps after a layer, or after six convolutions from the first to the last.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
 
     """
-    found = draw_feature_maps(run, image, layer=layer, device=device)
-    return Drawn(found, "Feature maps", {"model": _name(run), "image": _name(image)}, out)
+    figures = draw_feature_maps(run, image, layer=layer, device=device)
+    return Drawn(figures, "Feature maps", {"model": _name(run), "image": _name(image)}, out)
 
 
 def explain_receptive_field(
@@ -79,8 +82,8 @@ def explain_receptive_field(
 ) -> Drawn:
     """Draw the region of an image that one activation can see, and where it does look.
 
-    `at` is (row, column) in the map, or "ROW,COLUMN". Left out are the last convolution that still has a map, its
-    strongest channel, and its highest value there.
+    `at` is (row, column) in the map, or "ROW,COLUMN". The defaults are the last convolution that still has a map, its
+    strongest channel, and the highest value there.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
@@ -88,8 +91,8 @@ def explain_receptive_field(
 
     """
     place = parse_place(at) if isinstance(at, str) else at
-    found = draw_receptive_field(run, image, layer=layer, channel=channel, place=place, device=device)
-    return Drawn(found, "Receptive field", {"model": _name(run), "image": _name(image)}, out)
+    figures = draw_receptive_field(run, image, layer=layer, channel=channel, place=place, device=device)
+    return Drawn(figures, "Receptive field", {"model": _name(run), "image": _name(image)}, out)
 
 
 def explain_gradient_flow(
@@ -103,36 +106,38 @@ def explain_gradient_flow(
 ) -> Drawn:
     """Measure how much of the gradient reaches each layer of a deep network, with skips and without.
 
-    `depth`: layers with weights, an even number from 10 to 100. `init`: pytorch, glorot or he. `steps` of training lie
-    between the two measurements. Without batch normalisation neither network learns in so few steps, so the losses are
-    those of the same two with it, as in the paper. `facts` of what is returned has the numbers.
+    `depth`: layers with weights, an even number from 10 to 100. `init`: pytorch, glorot or he. The gradient is measured
+    before and after `steps` of training. Without batch normalisation neither network learns in so few steps, so the
+    losses are those of the same two networks with it, as in the paper. `facts` of the result has the numbers.
 
     Raises:
         UsageError: a value is out of range.
 
     """
-    found = gradient_flow(depth, norm=norm, initialisation=init, num_steps=steps, seed=seed)
-    plain, residual = found.plain.start, found.residual.start
+    measured = gradient_flow(depth, norm=norm, initialisation=init, num_steps=steps, seed=seed)
+    plain, residual = measured.plain.start, measured.residual.start
     lines = {
         "layers": str(depth),
-        f"0.8 to the power of {depth - 1}": f"{found.arithmetic:.2g}",
+        f"0.8 to the power of {depth - 1}": f"{measured.arithmetic:.2g}",
         "left at layer 1 without skips": f"{plain.share:.2g}, × {plain.per_layer:.3f} a layer",
         "left at layer 1 with skips": f"{residual.share:.2g}, × {residual.per_layer:.3f} a layer",
     }
     race = (
-        found if norm or not steps else gradient_flow(depth, norm=True, initialisation=init, num_steps=steps, seed=seed)
+        measured
+        if norm or not steps
+        else gradient_flow(depth, norm=True, initialisation=init, num_steps=steps, seed=seed)
     )
     if steps:
         for name, tower in (("without", race.plain), ("with", race.residual)):
             lines[f"loss, normalised, {name} skips"] = f"{tower.losses[0]:.2f} → {tower.losses[-1]:.2f}"
-    drawn = Drawn(draw_gradient_flow(found, race), "Gradient flow", lines, out)
+    drawn = Drawn(draw_gradient_flow(measured, race), "Gradient flow", lines, out)
     normalised = {"plain": list(race.plain.losses), "residual": list(race.residual.losses)}
-    drawn.facts = {**found.to_json(), "losses_with_norm": normalised}
+    drawn.facts = {**measured.to_json(), "losses_with_norm": normalised}
     return drawn
 
 
 def _name(what: object) -> str:
-    """A path as it was given, or what kind of thing it was."""
+    """A path as it was given, or "given in Python"."""
     if isinstance(what, np.ndarray) or not (isinstance(what, str) or hasattr(what, "__fspath__")):
         return "given in Python"
     return str(Path(what))

@@ -1,4 +1,4 @@
-"""A model with layers and one image, ready to be looked into; and the one place that computes a map for the two.
+"""An image as a model sees it, and the map of a class on it.
 
 Enters: an opened model and an image. Leaves: its pixels as the network gets them, and `ImageMap`. Called by
 `explain.py` and `figures.py`.
@@ -20,7 +20,7 @@ from catseye.runtimes.model_file import OpenedModel
 
 @dataclass(frozen=True)
 class ImageMap:
-    """Where a network sees class `index`: `heat` (H, W) is 0 to 1, on the device of `x` (1, C, H, W), the input."""
+    """The map of class `index`: `heat` (H, W) is 0 to 1, on the device of `x` (1, C, H, W), the input."""
 
     pixels: Pixels
     x: Tensor
@@ -44,11 +44,11 @@ def see_image(opened: OpenedModel, image: ImageSource) -> tuple[Pixels, Tensor]:
 
 
 def map_image(opened: OpenedModel, image: ImageSource, method: str, target: str | None = None) -> ImageMap:
-    """Where the network sees class `target`, else its own answer.
+    """The map of class `target`, else of the network's own answer.
 
     Raises:
         ImageError: the image cannot be read. UnknownName: no such class or method.
-        UsageError: the network's feature map shows no place.
+        UsageError: the network's feature map has a single place.
 
     """
     network, classes = opened.layers(), opened.manifest.classes

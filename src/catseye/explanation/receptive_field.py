@@ -1,7 +1,7 @@
 """The region of the image behind one activation: how far it can see, and where it does look.
 
-Enters: a network in evaluation mode, an image, a layer and a place in its map. Leaves: the box that the sizes of the
-windows allow, and the gradient inside it. Called by the lab and the verbs of explain.
+Enters: a network in evaluation mode, an image, a layer and a place in its map. Leaves: the box given by the sizes of
+the windows, and the gradient inside it. Called by the lab and the verbs of explain.
 """
 
 import math
@@ -20,7 +20,7 @@ from catseye.preprocess import Pixels
 
 @dataclass(frozen=True)
 class Box:
-    """Pixels from (top, left) up to, not with, (bottom, right), cut at the image's edges; `side_px` before it."""
+    """Pixels from (top, left) to (bottom, right), exclusive, cut at the image's edges; `side_px` is uncut."""
 
     top: int
     left: int
@@ -32,37 +32,37 @@ class Box:
 def receptive_field(summary: ModelSummary, layer: str, row: int, column: int, side_px: int | tuple[int, int]) -> Box:
     """The box that one activation can see, from the sizes, strides and paddings of the layers before it.
 
-    Where paths meet in a sum, it is that of the widest path. `side_px` is the side of the input, or
-    its (height, width).
+    If paths meet in a sum, it is the box of the widest path. `side_px` is the side of the input, or its
+    (height, width).
     Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2 to 4.
 
     Raises:
-        UnknownName: `summarise` met no such layer. UsageError: its map has no such place.
+        UnknownName: the summary has no such layer. UsageError: its map has no such place.
 
     """
-    found = row_of(summary, layer)
+    layer_row = row_of(summary, layer)
     height_px, width_px = (side_px, side_px) if isinstance(side_px, int) else side_px
-    if len(found.output_shape) != 3:
-        return Box(0, 0, height_px, width_px, found.span_px)
-    rows, columns = map_size(found, height_px / width_px)
+    if len(layer_row.output_shape) != 3:
+        return Box(0, 0, height_px, width_px, layer_row.span_px)
+    rows, columns = map_size(layer_row, height_px / width_px)
     if not (0 <= row < rows and 0 <= column < columns):
         raise UsageError(
             f"the map of {layer} has rows 0 to {rows - 1} and columns 0 to {columns - 1}; got ({row}, {column})"
         )
 
     def cut(place: int, side: int) -> tuple[int, int]:
-        first = found.start_px + place * found.step_px
-        return max(0, math.floor(first)), min(side, math.ceil(first + found.span_px))
+        first = layer_row.start_px + place * layer_row.step_px
+        return max(0, math.floor(first)), min(side, math.ceil(first + layer_row.span_px))
 
     (top, bottom), (left, right) = cut(row, height_px), cut(column, width_px)
-    return Box(top, left, bottom, right, found.span_px)
+    return Box(top, left, bottom, right, layer_row.span_px)
 
 
 def row_of(summary: ModelSummary, layer: str) -> LayerRow:
-    """The line of a layer.
+    """The row of a layer in the summary.
 
     Raises:
-        UnknownName: it has none.
+        UnknownName: there is none.
 
     """
     for row in summary.rows:
@@ -86,7 +86,7 @@ def map_size(row: LayerRow, ratio: float) -> tuple[int, int]:
 
 
 def gradient_field(model: nn.Module, x: Tensor, layer: str, channel: int, row: int, column: int) -> Tensor:
-    """How much each pixel moves one activation: |d activation / d pixel|, summed over the channels.
+    """How much each pixel changes one activation: |d activation / d pixel|, summed over the channels.
 
     Shape: x (1, C, H, W) -> (H, W), at least 0.
     Source: Luo, Li, Urtasun, Zemel 2016, Understanding the Effective Receptive Field, section 2.

@@ -1,4 +1,4 @@
-"""What a class activation map is worth: take away the places it names, and put them back.
+"""How good a class activation map is: remove the places it marks, and insert them again.
 
 Enters: a network, a normalised image, a map. Leaves: two curves and their areas. Called by `explain.py`.
 """
@@ -15,7 +15,7 @@ NUM_STEPS = 20
 class Worth:
     """Areas under the class's probability, 0 to 1. `deletion`: small is good; `insertion`: large is good.
 
-    `deletion_random` and `insertion_random` are those of places in random order: what a worthless map gets.
+    `deletion_random` and `insertion_random` are those of places in random order, that is of a worthless map.
     """
 
     deletion: float
@@ -28,7 +28,7 @@ class Worth:
 def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, blank: Tensor) -> Tensor:
     """The class's probability while the hottest places are replaced by `blank`, in 20 equal steps.
 
-    With x and blank exchanged it is the insertion curve.
+    With x and blank swapped it is the insertion curve.
 
     Shape: x (C, H, W), heat (H, W), blank (C, H, W) -> (21,).
     Source: Petsiuk, Das, Saenko 2018, RISE, section 4.1.
@@ -44,9 +44,9 @@ def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, blank
 
 
 def measure_worth(model: nn.Module, x: Tensor, heat: Tensor, target: int, *, seed: int = 0) -> Worth:
-    """Both areas of a map, and of a random one, on a blank of the normalised mean, which is 0.
+    """Both areas of a map and of a random one, with the normalised mean, 0, as the blank.
 
-    The original inserts into a blurred image; the mean is taken here for both, so that the two share their ends.
+    The paper inserts into a blurred image; here both use the mean, so that the two curves share their ends.
 
     Shape: x (C, H, W), heat (H, W).
     """
@@ -55,7 +55,7 @@ def measure_worth(model: nn.Module, x: Tensor, heat: Tensor, target: int, *, see
     noise = torch.rand(heat.shape, generator=generator).to(heat.device)
     areas = [
         float(torch.trapezoid(deletion_curve(model, *pair, target, other)) / NUM_STEPS)
-        for one in (heat, noise)
-        for pair, other in (((x, one), blank), ((blank, one), x))
+        for heat_map in (heat, noise)
+        for pair, other in (((x, heat_map), blank), ((blank, heat_map), x))
     ]
     return Worth(areas[0], areas[1], areas[2], areas[3])

@@ -1,9 +1,9 @@
-"""`catseye bench`: how fast each file answers, in turn and repeatedly, with its accuracy beside it.
+"""`catseye bench`: the speed of each file, measured in turn and repeatedly, and its accuracy.
 
 Enters: model files and, for the ratio to eager torch, a run. Leaves: `Bench` with a row per file, batch size and thread
-setting. Every file computes in a process of its own; the cells take turns, several rounds, so that whatever else the
-machine does meets them all. Threads that wait sleep instead of spinning: with more programs than cores, spinning ones
-steal from each other. Called by cli.
+setting. Every file has its own process; the cells take turns for several rounds, so that other load on the machine
+affects all of them. Waiting threads sleep instead of spinning: spinning ones slow each other down when there are more
+programs than cores. Called by cli.
 """
 
 import itertools
@@ -17,13 +17,14 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from matplotlib.figure import Figure
 
+from catseye.environment import environment
 from catseye.errors import UsageError, refuse_unknown_options
 from catseye.evaluation.figures import save_figure
 from catseye.exporting.bench_worker import Ask, BenchWorker, start_worker
 from catseye.files import StrPath, path_of
 from catseye.machine.cores import num_cores
 from catseye.notebook import html_table
-from catseye.runs import environment, write_json
+from catseye.runs import write_json
 from catseye.runtimes.formats import is_model_file
 
 Say = Callable[[str], None]
@@ -31,7 +32,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BenchGrid:
-    """What is measured: each batch size in each thread setting, for `seconds` in each of `rounds`.
+    """What to measure: each batch size with each thread setting, for `seconds` in each of `rounds`.
 
     Raises:
         UsageError: a number is out of range.
@@ -54,13 +55,13 @@ class BenchGrid:
 
     @property
     def asks(self) -> list[Ask]:
-        """Every cell. A thread setting above 1 is tried as one call and as so many calls."""
+        """Every cell. N threads are tried as one call with N threads and as N calls with one thread."""
         pairs = dict.fromkeys(pair for count in self.threads for pair in ((count, 1), (1, count)))
-        return [Ask(batch, one, calls) for batch in self.batches for one, calls in pairs]
+        return [Ask(batch, threads, calls) for batch in self.batches for threads, calls in pairs]
 
 
 class BenchOptions(TypedDict, total=False):
-    """What else `bench` takes by name."""
+    """The further keyword arguments of `bench`."""
 
     spin: bool
     trust: bool
@@ -73,8 +74,8 @@ class BenchOptions(TypedDict, total=False):
 class BenchRow:
     """One file at one batch size and thread setting.
 
-    `calls` are made at the same time, each computed by `threads`. Latency is that of one call; images per second are
-    those of all calls together: the median round, with the slowest and fastest. `ratio` is to the first file's row.
+    `calls` are made at the same time, each computed by `threads`. Latency is of one call; images per second are of all
+    calls together: the median round, with the slowest and fastest. `ratio` is to the first file's row.
     """
 
     file: str
@@ -93,7 +94,7 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file is and how right it answers: on `num_images`, from the proof inside it or measured now."""
+    """A file and its accuracy on `num_images`, from the proof inside it or measured now."""
 
     file: str
     format: str
@@ -140,8 +141,8 @@ class Bench:
             "rounds": self.rounds,
             "seconds_per_cell_and_round": self.seconds,
             "threads_spin": self.spin,
-            "files": [asdict(one) for one in self.files],
-            "rows": [asdict(one) for one in self.rows],
+            "files": [asdict(file) for file in self.files],
+            "rows": [asdict(row) for row in self.rows],
             "environment": environment(),
         }
 
@@ -158,12 +159,13 @@ def bench(
 ) -> Bench:
     """Measure files against each other: latency, images per second and accuracy, in turn and repeatedly.
 
-    `batch`: images per call. `threads`: above 1 as one call and as so many one-thread calls; left out, 1 and all cores,
-    at most 8. Each cell is measured for `seconds` in each of `rounds`; `grid` says the four in one object. With `spin`,
-    waiting threads burn their core. `out`: a folder for bench.json and bench.png. `say` hears what is being done.
+    `batch`: images per call. `threads`: N is measured as one call with N threads and as N calls with one thread; left
+    out, 1 and all cores, at most 8. Each cell is measured for `seconds` in each of `rounds`; `grid` holds the four in
+    one object. With `spin`, waiting threads spin. `out`: a folder for bench.json and bench.png. `say` gets progress
+    messages.
 
-    A run among `models` stands for eager torch and is the base of the ratios; else the first file is. With `data` each
-    model's accuracy is measured on its held-out images; else it is the one in the file's own proof.
+    A run among `models` means eager torch and is the base of the ratios; without one, the first file is. With `data`
+    each model's accuracy is measured on its held-out images; else it is taken from the proof in the file.
 
     Raises:
         UsageError: there is no file. ModelFileError: a file cannot be opened.
@@ -179,14 +181,16 @@ def bench(
     )
     models = [models] if isinstance(models, str | os.PathLike) else models
     if not models:
-        raise UsageError("bench needs a model file or a run; got none; name one, as first-run/export/model.onnx")
+        raise UsageError(
+            "bench needs a model file or a run; got none; name one, for example first-run/export/model.onnx"
+        )
     paths = sorted(map(path_of, models), key=is_model_file)  # runs first, else as given
     asks = grid.asks
     workers: list[BenchWorker] = []
     try:
         for path in paths:
-            alone = [one.name for one in paths].count(path.name) == 1
-            name = path.name if alone and path.name else str(path)
+            is_unique = [other.name for other in paths].count(path.name) == 1
+            name = path.name if is_unique and path.name else str(path)
             workers.append(start_worker(path, name, asks, spin=spin, trust=trust))
             say(f"{path}: opened, {workers[-1].format}")
         files = tuple(_facts(worker, data, trust) for worker in workers)
@@ -202,19 +206,19 @@ def bench(
     rows = tuple(
         _row(worker, ask, measured[index, ask], base[ask]) for index, worker in enumerate(workers) for ask in asks
     )
-    found = Bench(rows, files, files[0].file, grid.rounds, grid.seconds, spin)
+    result = Bench(rows, files, files[0].file, grid.rounds, grid.seconds, spin)
     if (out := options.get("out")) is not None:
-        found.save(Path(out))
-    return found
+        result.save(Path(out))
+    return result
 
 
 def _say_nothing(line: str) -> None:
-    """For callers who want to hear nothing."""
+    """The default for `say`: no messages."""
 
 
-def _row(worker: BenchWorker, ask: Ask, found: list[tuple[float, list[float]]], base: float) -> BenchRow:
-    rates = [rate for rate, _ in found]
-    times = np.array([time for _, times in found for time in times])
+def _row(worker: BenchWorker, ask: Ask, rounds: list[tuple[float, list[float]]], base: float) -> BenchRow:
+    rates = [rate for rate, _ in rounds]
+    times = np.array([time for _, times in rounds for time in times])
     return BenchRow(
         file=worker.name,
         format=worker.format,

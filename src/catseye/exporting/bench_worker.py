@@ -1,6 +1,6 @@
-"""One process per measured file: it opens the file, answers calls as fast as it can and reports the times.
+"""One process per measured file: it opens the file, runs it as fast as it can and reports the times.
 
-Enters: a path and what will be asked. Leaves: images per second and the latency of every call. Called by `bench.py`.
+Enters: a path and the cells. Leaves: images per second and the latency of every call. Called by `bench.py`.
 """
 
 import multiprocessing
@@ -58,8 +58,8 @@ class BenchWorker:
 
         """
         self.pipe.send((ask, seconds))
-        found = _receive(self.pipe, self.path, OPENING_S + 10 * seconds)
-        return found  # type: ignore[no-any-return]
+        rate_and_times = _receive(self.pipe, self.path, OPENING_S + 10 * seconds)
+        return rate_and_times  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         """End the process."""
@@ -70,7 +70,7 @@ class BenchWorker:
 
 
 def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trust: bool) -> BenchWorker:
-    """Start a process and wait until it has opened the file for every thread setting; `name` stands in the results.
+    """Start a process and wait until it has opened the file for every thread setting; `name` labels the results.
 
     Raises:
         ModelFileError: the file cannot be opened.
@@ -78,7 +78,7 @@ def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trus
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    # OpenMP reads this once, when torch is loaded; the process gets it from here.
+    # OpenMP reads this once, when the process loads torch.
     before = os.environ.get("OMP_WAIT_POLICY")
     os.environ["OMP_WAIT_POLICY"] = "active" if spin else "passive"
     try:
@@ -98,7 +98,7 @@ def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trus
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """A spawned process would run the caller's script anew, from its first line; ours needs nothing of it."""
+    """Hide `__main__`: a spawned process would otherwise run the caller's script again."""
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
     main.__dict__.pop("__file__", None)
@@ -113,16 +113,16 @@ def _receive(pipe: Connection, path: Path, patience_s: float) -> Any:
     try:
         if not pipe.poll(patience_s):
             raise ModelFileError(f"{path} did not answer within {patience_s:.0f} s")
-        found = pipe.recv()
+        message = pipe.recv()
     except (EOFError, OSError):
         raise ModelFileError(f"{path}: its process ended without an answer") from None
-    if isinstance(found, Exception):
-        raise found
-    return found
+    if isinstance(message, Exception):
+        raise message
+    return message
 
 
 def _work(pipe: Connection, path: Path, settings: Sequence[tuple[int, int]], spin: bool, trust: bool) -> None:
-    """The process: open, report, then measure whatever is asked until the other end closes."""
+    """The process: open, report, then measure cells until the other end closes."""
     device = "auto" if is_model_file(path) else "cpu"
     try:
         calls: dict[tuple[int, int], Call] = {}
@@ -145,7 +145,7 @@ def _work(pipe: Connection, path: Path, settings: Sequence[tuple[int, int]], spi
         pixels = rng.integers(0, 256, shape, np.uint8)
         try:
             pipe.send(_measure_file(calls[ask.threads, ask.calls], pixels, ask, seconds))
-        except Exception as error:  # noqa: BLE001 - whatever the runtime raised goes to the other process
+        except Exception as error:  # noqa: BLE001 - any exception of the runtime goes to the other process
             pipe.send(ModelFileError(f"{path} failed while it was measured ({error})"))
 
 
@@ -153,7 +153,7 @@ def _measure_file(call: Call, pixels: Pixels, ask: Ask, seconds: float) -> tuple
     def loop(_: int) -> list[float]:
         _set_torch_threads(ask.threads)
         for _ in range(2):
-            call(pixels)  # warm: caches are filled, TorchScript has specialised
+            call(pixels)  # fills caches, and TorchScript specialises
         times: list[float] = []
         end = time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
@@ -162,11 +162,11 @@ def _measure_file(call: Call, pixels: Pixels, ask: Ask, seconds: float) -> tuple
             times.append(time.perf_counter() - begun)
         return times
 
-    # Each caller's own rate, summed: they do not begin and end at quite the same time.
+    # The sum of each caller's own rate: they do not begin and end at quite the same time.
     with ThreadPoolExecutor(ask.calls) as pool:
-        found = list(pool.map(loop, range(ask.calls)))
-    rate = sum(len(times) * ask.batch / sum(times) for times in found)
-    return rate, [one for times in found for one in times]
+        per_caller = list(pool.map(loop, range(ask.calls)))
+    rate = sum(len(times) * ask.batch / sum(times) for times in per_caller)
+    return rate, [seconds for times in per_caller for seconds in times]
 
 
 def _set_torch_threads(threads: int) -> None:

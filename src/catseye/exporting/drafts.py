@@ -1,7 +1,7 @@
-"""The formats: what each is called, how its draft is built, and what its proof allows.
+"""The formats: the name of each, how its draft is built, and the tolerance of its proof.
 
-Enters: a network, its manifest and, for INT8, images. Leaves: a `Draft` per file, or the error that stands for it.
-Called by `export.py`.
+Enters: a network, its manifest and, for INT8, images. Leaves: a `Draft` per file, or the error in its place. Called by
+`export.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +36,9 @@ def _open_trusted(path: Path) -> OpenedModel:
 
 @dataclass(frozen=True)
 class Draft:
-    """A built file or folder that is not proved yet. `write` puts it at a path, with a manifest inside.
+    """A file or folder that is built but not proved yet. `write` puts it at a path, with a manifest inside.
 
-    `open` opens it as its users do. `more_outputs`: whether the format has room for familiarity and heat maps.
+    `open` opens it as its users do. `more_outputs`: whether the format can have familiarity and heat maps.
     """
 
     format: str
@@ -52,7 +52,7 @@ class Draft:
 
 @dataclass
 class Source:
-    """What drafts are made from; what several of them need is computed once."""
+    """What drafts are made from; anything that several of them need is computed once."""
 
     model: nn.Module
     manifest: Manifest
@@ -82,7 +82,7 @@ class Source:
 
 
 def build_drafts(source: Source, formats: Sequence[str]) -> Iterator[Draft | CatseyeError]:
-    """Each format's float draft, then its INT8 draft where images for it are given; a failure does not end it."""
+    """Each format's float draft, then its INT8 draft if there are images for it; a failure does not end it."""
     builders = {
         "onnx": _onnx,
         "torchscript": _torchscript,
@@ -194,14 +194,14 @@ def _draft_engine(name: str, file: str, plan: bytes, source: Source, update: dic
     def write(path: Path, manifest: Manifest) -> None:
         write_atomically(path, join_engine(plan, manifest))
 
-    # float16: its probabilities differ in the third digit, so the accuracy decides.
+    # float16 changes the third digit of probabilities, so the accuracy decides.
     return Draft(name, file, source.named(update), write, _budget(source))
 
 
 def _hub(source: Source) -> Draft:
     from catseye.exporting.hub import open_hub_folder, twin_of, write_hub_folder
 
-    # Familiarity is no part of timm's network; normalised floats are what it takes.
+    # timm's network has no familiarity and takes normalised floats.
     update = {"input_kind": "float", "familiarity_threshold": None}
     manifest = source.manifest.model_copy(update=update)
     write = partial(write_hub_folder, twin_of(source.model, manifest))

@@ -1,7 +1,7 @@
 """A few images for the page of `catseye serve`: `catseye export RUN --examples 6` puts them into the file.
 
-Only where they were asked for: a model file travels, and images of a data set may be nobody else's business. Enters:
-the run and its held-out images. Leaves: `ExampleImage`s for the manifest. Called by `export.py`.
+Only on request: a model file is passed on, and the images of a data set may be private. Enters: the run and its
+held-out images. Leaves: `ExampleImage`s for the manifest. Called by `export.py`.
 """
 
 import io
@@ -18,29 +18,29 @@ from catseye.manifest import MAX_EXAMPLE_BYTES, ExampleImage
 from catseye.preprocess import open_image
 
 SIDES_PX = (320, 256, 192, 128, 96)
-SMALL_PX = 64  # such images are kept pixel for pixel
+SMALL_PX = 64  # smaller images are kept unchanged
 QUALITIES = (85, 70, 55)
-TRIES = 16  # of each class: where none of so many is recognised, the class has no example
+TRIES = 16  # images per class: if none of these is recognised, the class has no example
 
 
 def choose_examples(reference: Classifier, images: HeldOut, num: int) -> tuple[ExampleImage, ...]:
-    """At most `num` images that the run recognises, of every class one before any has two; small, without metadata."""
+    """At most `num` small images that the run recognises, one of each class before any gets two; without metadata."""
     waiting = deque(_recognised(reference, images, label) for label in range(len(reference.classes)))
-    found: list[ExampleImage] = []
-    while waiting and len(found) < num:
+    examples: list[ExampleImage] = []
+    while waiting and len(examples) < num:
         of_class = waiting.popleft()
         example = next(of_class, None)
         if example is not None:
-            found.append(example)
+            examples.append(example)
             waiting.append(of_class)
-    return tuple(found)
+    return tuple(examples)
 
 
 def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[ExampleImage]:
-    """The images of a class that the run knows still as they will be in the file."""
+    """The images of a class that the run still recognises in the form that goes into the file."""
     name, spec = reference.classes[label], reference.manifest.preprocessing
     for index in np.flatnonzero(images.labels == label)[:TRIES].tolist():
-        # What is opened here has no metadata any more: not where a photo was taken, nor by whom.
+        # An opened image has no metadata: neither where a photo was taken nor by whom.
         small = shrink(open_image(images.contents[index], value_range=spec.value_range))
         if small is None:
             continue
@@ -51,7 +51,7 @@ def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[
 
 
 def shrink(image: Image.Image) -> tuple[Literal["image/png", "image/jpeg"], bytes] | None:
-    """At most `MAX_EXAMPLE_BYTES`: a PNG where the image is tiny, else a JPEG. None where no size is small enough."""
+    """At most `MAX_EXAMPLE_BYTES`: a PNG if the image is tiny, else a JPEG. None if no size is small enough."""
     if max(image.size) <= SMALL_PX and len(encoded := _encode(image, "PNG")) <= MAX_EXAMPLE_BYTES:
         return "image/png", encoded
     for side in SIDES_PX:

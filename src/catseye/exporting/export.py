@@ -1,7 +1,7 @@
 """`catseye export`: a run in, one proved file per format out.
 
-load run -> build the formats -> write a candidate of each -> ask run and candidate about the same images -> rename
-into place. No parity, no file. Called by cli and `catseye.export`.
+load run -> build the formats -> write a candidate of each -> compare run and candidate on the same images -> rename
+into place. Without parity no file is written. Called by cli and `catseye.export`.
 """
 
 import os
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from catseye.classifier import Classifier
+from catseye.counting import count
 from catseye.data.moved import locate_data
 from catseye.data.sources import Images
 from catseye.errors import CatseyeError, MissingDependency, UsageError, refuse_unknown_options
@@ -36,15 +37,15 @@ from catseye.runtimes.formats import EXPORTED
 from catseye.runtimes.loading import open_model
 from catseye.runtimes.model_file import OpenedModel
 
-NUM_IMAGES = 256  # enough to meet every class; all there are where a run holds fewer out
+NUM_IMAGES = 256  # or all, if a run holds out fewer
 NUM_IMAGES_INT8 = 2048  # a budget of 0.3 points is less than one image of 256
-NUM_FOR_INT8 = 512  # where fewer are held out, training images show whether the file still answers alike
+NUM_FOR_INT8 = 512  # if fewer are held out, training images are added to compare the answers
 
 Say = Callable[[str], None]
 
 
 class ExportOptions(TypedDict, total=False):
-    """What else `export` takes by name."""
+    """The further keyword arguments of `export`."""
 
     max_drop: float
     data: Images | None
@@ -63,7 +64,7 @@ class ExportedFile:
     comparison: ParityResult
 
     def __fspath__(self) -> str:
-        """The path: an exported file stands for it wherever a model is asked for."""
+        """The path, so that an exported file can be passed wherever a model's path is expected."""
         return str(self.path)
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +75,7 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. `path`, `num_bytes`, `sha256` and `comparison` are the first file's: often there is but one."""
+    """The written files. `path`, `num_bytes`, `sha256` and `comparison` are those of the first."""
 
     files: tuple[ExportedFile, ...]
     card: Path
@@ -86,7 +87,7 @@ class Exported:
         return str(self.path)
 
     def _repr_html_(self) -> str:
-        rows = ((one.path, f"{one.num_bytes / 1e6:.2f} MB", one.comparison.to_line()) for one in self.files)
+        rows = ((file.path, f"{file.num_bytes / 1e6:.2f} MB", file.comparison.to_line()) for file in self.files)
         return html_table(("file", "size", "proof"), rows)
 
     @property
@@ -121,21 +122,21 @@ def export(
     device: str = "auto",
     **options: Unpack[ExportOptions],
 ) -> Exported:
-    """Export a run to files of the formats in `to`, each proved to answer as the run does.
+    """Export a run to files of the formats in `to`, each proved to give the run's answers.
 
-    The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export; export.md, a model
-    card of all of them, goes beside, and `golden` images with their tensors and expected probabilities below. With
-    `int8`, ONNX, OpenVINO and TensorRT files come as INT8 too; such a file may lose `max_drop` points of accuracy
-    (0.3). `input` is what the graph takes: "uint8", N x H x W x C bytes, or "float", N x C x H x W, normalised.
-    The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
+    The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export, together with
+    export.md, a model card of all of them, and a folder of `golden` images with their tensors and expected
+    probabilities. With `int8`, ONNX, OpenVINO and TensorRT files are also written as INT8; such a file may lose
+    `max_drop` points of accuracy (0.3). `input` is the graph's input: "uint8", N x H x W x C bytes, or "float",
+    N x C x H x W, normalised. The run computes on `device`; the files on the CPU, TensorRT's on the GPU.
 
-    `data` is where the run's images are now, if they were moved. `say` hears what is being done. `examples` held-out
-    images go into the files (none by default), for the page of `serve` to be tried with.
+    `data` is where the run's images are now, if they were moved. `say` gets progress messages. `examples` held-out
+    images go into the files (none by default), for the page of `serve`.
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
         DataError: the held-out images are gone, or `data` are others. CatseyeError: a file was not written, because it
-            has no parity or its format cannot be made here; those before and after it were.
+            has no parity or its format cannot be built here; the other files were.
 
     """
     refuse_unknown_options(options, ExportOptions)
@@ -172,7 +173,7 @@ def export(
             seen = images if fewer_bits else images.part(0, NUM_IMAGES)
             target = folder / (name or draft.file)
             try:
-                say(f"asking run and {target.name} about {len(seen.names)} {seen.split} images")
+                say(f"comparing the run and {target.name} on {count(len(seen.names), f'{seen.split} image')}")
                 answers = expected.part(len(seen.names), familiarity=draft.more_outputs)
                 shown = maps if draft.more_outputs else None
                 proof = Proof(reference, seen, answers, more if fewer_bits else None, shown)
@@ -182,7 +183,7 @@ def export(
     finally:
         if out is None:
             with suppress(OSError):
-                folder.rmdir()  # only where it is empty: nothing was written
+                folder.rmdir()  # fails unless it is empty, that is, nothing was written
     if not written:
         raise _one_of(failures)
     card = folder / "export.md"
@@ -195,17 +196,17 @@ def export(
 
 
 def _hear_nothing(line: str) -> None:
-    """For callers who want to hear nothing."""
+    """The default for `say`: no messages."""
 
 
 def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:
-    # TF32 rounds to 10 bits: a GPU's reference would be further off than the file.
+    # TF32 rounds to 10 bits: a reference computed with it would be less exact than the file.
     with torch.backends.cudnn.flags(allow_tf32=False):
         return answers_of(reference, images)
 
 
 def _maps(source: Source, images: HeldOut) -> NDArray[Any] | None:
-    """Torch's own Grad-CAM of the first images, where the files will have maps."""
+    """Torch's own Grad-CAM of the first images, if the files will have maps."""
     if not source.graph.has_map:
         return None
     return torch_maps(source.model, source.manifest.preprocessing, images.part(0, NUM_MAPS))
@@ -213,8 +214,10 @@ def _maps(source: Source, images: HeldOut) -> NDArray[Any] | None:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a file is held against: the run, held-out images with the run's answers, further images for INT8, and
-    torch's Grad-CAM (N, h, w) of the first images where the file has maps.
+    """The reference for a file.
+
+    The run, held-out images with the run's answers, further images for INT8, and torch's Grad-CAM (N, h, w) of the
+    first images if the file has maps.
     """
 
     reference: Classifier
@@ -249,10 +252,10 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
         )
         if proof.maps is not None:
             seen = proof.images.part(0, len(proof.maps))
-            found = file.run(seen.pixels(file.manifest.preprocessing))["cam"]
-            comparison = replace(comparison, heat_map=compare_maps(proof.maps, found, seen.names))
+            maps = file.run(seen.pixels(file.manifest.preprocessing))["cam"]
+            comparison = replace(comparison, heat_map=compare_maps(proof.maps, maps, seen.names))
         require(comparison, draft.limits, str(target))
-        # The proof goes into the file; the graph that was proved stays as it is. Opened once more, as users do.
+        # The proof goes into the file; the proved graph stays unchanged. Opened once more, as users do.
         draft.write(candidate, draft.manifest.model_copy(update={"parity": comparison.to_manifest(file.runtime)}))
         final = draft.open(candidate)
         for part in sorted(beside.iterdir(), key=lambda part: part == candidate):
@@ -264,7 +267,7 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tupl
 
 
 def _move(part: Path, place: Path) -> None:
-    """Put a proved file in its place, or the files of a proved folder; a card that the user may have edited is kept."""
+    """Move a proved file into place, or the files of a proved folder; a card that the user has edited is kept."""
     if not part.is_dir():
         part.replace(place)
         return
@@ -277,17 +280,17 @@ def _move(part: Path, place: Path) -> None:
 
 
 def _one_of(failures: Sequence[CatseyeError], written: Sequence[str] = ()) -> CatseyeError:
-    """One error for all files that were not written; it says which were."""
+    """One error for all files that were not written; it also names the written ones."""
     if len(failures) == 1 and not written:
         return failures[0]
     if all(isinstance(error, MissingDependency) for error in failures) and not written:
         return failures[0]
-    told = "\n".join(str(error) for error in failures)
-    return CatseyeError(told + (f"\nwritten and proved: {', '.join(written)}" if written else ""))
+    reasons = "\n".join(str(error) for error in failures)
+    return CatseyeError(reasons + (f"\nwritten and proved: {', '.join(written)}" if written else ""))
 
 
 def _target(run: Path, out: StrPath | None, formats: Sequence[str], int8: bool) -> tuple[Path, str | None]:
-    """The folder, and the file's name where the user gave one."""
+    """The folder, and the file's name if the user gave one."""
     path = Path(out) if out is not None else run / "export"
     name = None
     if path.suffix.lower() in EXPORTED:
@@ -295,7 +298,7 @@ def _target(run: Path, out: StrPath | None, formats: Sequence[str], int8: bool) 
         if formats == ["hub"]:
             raise UsageError(f"--to hub writes a folder; got --out {path}, the name of a file; give a folder")
         if len(formats) > 1 or int8:
-            raise UsageError(f"--out {path} is one file, and several are to be written; give a folder")
+            raise UsageError(f"--out {path} is one file, but several will be written; give a folder")
         if not path.name.lower().endswith(Path(wanted).suffix):
             raise UsageError(
                 f"--out {path} does not fit --to {formats[0]}; give a name that ends in {Path(wanted).suffix}"

@@ -1,7 +1,7 @@
-"""Does the exported file call the same images strangers? Its familiarity is held against the run's, image by image.
+"""Compares the familiarity of the exported file with the run's, image by image.
 
-Enters: both familiarities of the proof's images. Leaves: `FamiliarityRow`; `require_familiarity` raises where they lie
-too far apart. Called by `parity.py`. Files of fewer bits are not judged: rounding moves every feature a little.
+Enters: both familiarities of the proof's images. Leaves: `FamiliarityRow`; `require_familiarity` raises if they differ
+too much. Called by `parity.py`. Files of fewer bits are not judged: rounding changes every feature a little.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from catseye.errors import CatseyeError
 
-FAMILIARITY_TOLERANCE = 1e-3  # of a cosine; between own images and strangers lie some hundredths and more
-LARGEST = 2.0  # difference of two cosines: what an answer that is no number, or is missing, counts as
+FAMILIARITY_TOLERANCE = 1e-3  # of a cosine; known and unknown images differ by several hundredths or more
+LARGEST = 2.0  # the largest difference of two cosines; also counted for NaN or a missing value
 
 
 @dataclass(frozen=True)
 class FamiliarityRow:
-    """The largest difference of a familiarity over all batch sizes, and the image that has it.
+    """The largest difference of a familiarity over all batch sizes, and its image.
 
-    `file` is None where the file gives no number for it.
+    `file` is None if the file gives no finite number for it.
     """
 
     max_difference: float
@@ -36,30 +36,30 @@ class FamiliarityRow:
 def compare_familiarity(
     run: NDArray[np.float64], file: Sequence[NDArray[np.floating] | None], names: Sequence[str]
 ) -> FamiliarityRow:
-    """`file` has what the file says, once per batch size; None where it has no such output.
+    """Compare; `file` has the file's familiarities per batch size, or None if it has no such output.
 
     Shape: (N,) each.
     """
-    rows = [np.full(len(run), np.nan) if one is None else one.astype(np.float64) for one in file]
+    rows = [np.full(len(run), np.nan) if values is None else values.astype(np.float64) for values in file]
     apart = np.nan_to_num(np.abs(np.stack(rows) - run), nan=LARGEST, posinf=LARGEST)
     batch, image = np.unravel_index(int(apart.argmax()), apart.shape)
-    said = float(rows[int(batch)][image])
-    finite = said if np.isfinite(said) else None
+    file_value = float(rows[int(batch)][image])
+    finite = file_value if np.isfinite(file_value) else None
     return FamiliarityRow(float(apart[batch, image]), names[int(image)], float(run[image]), finite)
 
 
-def require_familiarity(found: FamiliarityRow, file: str) -> None:
-    """Raise unless the file says "unknown" where the run does.
+def require_familiarity(row: FamiliarityRow, file: str) -> None:
+    """Raise unless the file's familiarity equals the run's within the tolerance.
 
     Raises:
         CatseyeError: it does not; names the worst image.
 
     """
-    if found.max_difference <= FAMILIARITY_TOLERANCE:
+    if row.max_difference <= FAMILIARITY_TOLERANCE:
         return
-    said = "no number" if found.file is None else f"{found.file:.4f}"
+    file_value = "no number" if row.file is None else f"{row.file:.4f}"
     raise CatseyeError(
-        f"the exported file does not know strangers as the run does, so {file} was not written; its familiarity may "
-        f"differ by {FAMILIARITY_TOLERANCE:g}; got {found.max_difference:.4g} for {found.name}: the run says "
-        f"{found.run:.4f}, the file {said}; try another format with --to"
+        f"the exported file does not detect unknown images as the run does, so {file} was not written; its "
+        f"familiarity may differ by {FAMILIARITY_TOLERANCE:g}; got {row.max_difference:.4g} for {row.name}: the run "
+        f"says {row.run:.4f}, the file {file_value}; try another format with --to"
     )

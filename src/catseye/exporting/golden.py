@@ -1,7 +1,7 @@
-"""Golden pairs: images, their tensors and the answers expected for them, for whoever uses the file elsewhere.
+"""Golden pairs: images, their tensors and the expected answers, to test ports of the model.
 
-A port to C#, Java, Swift or a device is right when its preprocessing makes these tensors of these images and its
-runtime these probabilities of these tensors. Called by `export.py`.
+A port to C#, Java, Swift or a device is correct if its preprocessing turns these images into these tensors and its
+runtime turns these tensors into these probabilities. Called by `export.py`.
 """
 
 import io
@@ -21,7 +21,7 @@ from catseye.runtimes.model_file import OpenedModel, tensor_of
 def write_golden(folder: Path, model: OpenedModel, images: HeldOut, comparison: ParityResult, num_pairs: int) -> Path:
     """Write the first `num_pairs` images of the proof and `golden.json`, which lists them.
 
-    Shape: each tensor is what `image` takes for a batch of one: (1, H, W, C) uint8 or (1, C, H, W) float32.
+    Shape: each tensor is a batch of one for `image`: (1, H, W, C) uint8 or (1, C, H, W) float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = model.manifest

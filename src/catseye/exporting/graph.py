@@ -1,4 +1,4 @@
-"""The network between what a caller has and what a caller wants: the same module behind every format.
+"""The network from image bytes to probabilities: the same module behind every format.
 
 Enters: a network and its manifest. Leaves: `Graph`, which the exporters trace. Called by the files of the formats.
 """
@@ -15,17 +15,16 @@ from catseye.manifest import Manifest
 from catseye.models.heads import last_linear
 from catseye.models.summary import count_macs
 
-# Measured with ONNX Runtime, one image, one thread: maps of LeNet-5 (head: 14 % of the multiply-adds) and of `simple`
-# (10 %) made every answer 38 and 40 % dearer, of mobilenet_v3_small at 96 px (5 %) 12 %.
+# Of the multiply-adds. The map repeats the work of the head for every image, so a larger head would slow every answer.
 MAX_HEAD_SHARE = 0.02
 
 
 class Graph(nn.Module):
-    """The network between what a caller has and what a caller wants.
+    """The network with normalisation and all outputs.
 
     Shape: image (N, H, W, C) uint8, or (N, C, H, W) normalised float -> prediction (N, K) logits, probability (N, K);
-    cam (N, h, w) where the head is one linear layer behind average pooling or `head_gradient` has rules for all of its
-    layers and the head is a small part of the work, familiarity (N,) where the network has one.
+    cam (N, h, w) if the head is one linear layer after average pooling, or if `head_gradient` has rules for all of its
+    layers and the head is a small part of the work; familiarity (N,) if the network has it.
     """
 
     def __init__(self, model: nn.Module, manifest: Manifest) -> None:
@@ -45,11 +44,11 @@ class Graph(nn.Module):
 
     @property
     def has_map(self) -> bool:
-        """Whether it says where it saw the class."""
+        """Whether it has a class-activation map as an output."""
         return self.linear is not None or self.gradient is not None
 
     def _gradient(self) -> HeadGradient | None:
-        """The way back through the head, where it is cheap. Runtimes compute every output, asked for or not."""
+        """The gradient through the head, if it is cheap: runtimes compute every output, requested or not."""
         macs = dict.fromkeys((self.features, self.head), 0)
         hooks = [
             layer.register_forward_hook(partial(_count, macs, part))
@@ -57,7 +56,7 @@ class Graph(nn.Module):
             for layer in part.modules()
             if next(layer.children(), None) is None
         ]
-        self.eval()  # else norms would learn from the example
+        self.eval()  # else batch norm would update its statistics
         with torch.no_grad():
             maps = self.features(self._normalised(self.example()[:1]))
             self.head(maps.clone())
@@ -71,7 +70,7 @@ class Graph(nn.Module):
         if self.manifest.input_kind != "uint8":
             return image
         # The same two functions as in training and evaluation, so that there is one normalisation.
-        # Float before the turn: TensorRT turns no bytes.
+        # Float before the permutation: TensorRT cannot permute bytes.
         return normalise_batch(to_unit(image.float().permute(0, 3, 1, 2)), self.manifest.preprocessing)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -113,5 +112,5 @@ def class_activation_map(features: Tensor, logits: Tensor, weight: Tensor) -> Te
     Shape: features (N, F, h, w), logits (N, K), weight (K, F) -> (N, h, w).
     Source: Zhou et al. 2016, Learning Deep Features for Discriminative Localization, eq. 2.
     """
-    chosen = F.embedding(logits.argmax(1), weight)  # (N, F)
-    return (chosen[:, :, None, None] * features).sum(1)
+    weights = F.embedding(logits.argmax(1), weight)  # (N, F)
+    return (weights[:, :, None, None] * features).sum(1)

@@ -1,9 +1,8 @@
-"""Grad-CAM inside an exported graph: the gradient of a head, walked backwards layer by layer, for runtimes that have
-no autograd.
+"""Grad-CAM inside an exported graph, for runtimes without autograd.
 
-Enters: a head and the shape of its feature maps. Leaves: `HeadGradient`, or None where a layer has no rule here. Called
-by `graph.py`. For pooling and one linear layer this is the class activation map of Zhou et al.; with a hidden layer,
-W2 · diag(relu') · W1, which differs from image to image.
+The gradient of the head is computed backwards, layer by layer. Enters: a head and the shape of its feature maps.
+Leaves: `HeadGradient`, or None if a layer has no rule here. Called by `graph.py`. For pooling and one linear layer this
+is the class activation map of Zhou et al.; with a hidden layer, W2 · diag(relu') · W1, which depends on the image.
 """
 
 import math
@@ -19,7 +18,7 @@ MAX_WEIGHTS = 8_000_000  # VGG's dense layers would be read twice for every imag
 
 
 class HeadGradient(nn.Module):
-    """A head's logits, and where the most probable class was seen.
+    """A head's logits, and the map of the most probable class.
 
     Shape: features (N, F, h, w) -> logits (N, K), map (N, h, w): the feature maps weighted by the sum of the class's
     gradient over their places, h · w times Grad-CAM's before its ReLU.
@@ -34,7 +33,7 @@ class HeadGradient(nn.Module):
         """Shape: see the class."""
         passed = [features]
         for layer in self.layers:
-            # Some layers work in place, and their input is needed on the way back.
+            # Some layers work in place, but their input is needed for the gradient.
             passed.append(F.relu(passed[-1]) if isinstance(layer, nn.ReLU) else _layer_answer(layer, passed[-1]))
         logits = passed[-1]
         places = torch.arange(logits.shape[1], device=logits.device)
@@ -46,7 +45,7 @@ class HeadGradient(nn.Module):
 
 
 def head_gradient(head: nn.Module, maps: tuple[int, ...]) -> HeadGradient | None:
-    """The module for a head whose feature maps have the shape (F, h, w), or None where it has no map to show."""
+    """The module for a head whose feature maps have the shape (F, h, w), or None if it can have no map."""
     layers = _layers_in_order(head)
     num_weights = sum(value.numel() for layer in layers for value in layer.parameters())
     if math.prod(maps[1:]) < 2 or num_weights > MAX_WEIGHTS:
@@ -63,7 +62,7 @@ def head_gradient(head: nn.Module, maps: tuple[int, ...]) -> HeadGradient | None
 
 
 def _layers_in_order(head: nn.Module) -> list[nn.Module]:
-    """The layers in order, out of however many boxes."""
+    """The layers in order, out of nested `Sequential`s."""
     if isinstance(head, nn.Sequential):
         return [layer for part in head for layer in _layers_in_order(part)]
     return [head]
@@ -103,7 +102,7 @@ def _gradient_before(layer: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -
 
 
 def _derivative(layer: nn.Module, x: Tensor, y: Tensor) -> Tensor | float:
-    """Derivative of what works on each value by itself."""
+    """The derivative of a layer that works on each value separately."""
     if isinstance(layer, nn.ReLU):
         return (y > 0).to(x.dtype)
     if isinstance(layer, nn.Tanh):

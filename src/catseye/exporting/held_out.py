@@ -1,4 +1,4 @@
-"""The images on which an exported file is proved, and those an INT8 file is made with, as the bytes of their files.
+"""The images to prove an exported file with, and to calibrate INT8, as the bytes of their files.
 
 Enters: a run. Leaves: `HeldOut`. Called by `export.py`.
 """
@@ -42,7 +42,7 @@ class HeldOut:
 
 
 def read_held_out(run: Run, manifest: Manifest, num_images: int, source: Images | None = None) -> HeldOut:
-    """Test images of a run, validation images where it has none: all, or `num_images` drawn from its seed.
+    """Test images of a run, or validation images if it has none: all, or `num_images` drawn from its seed.
 
     `source`: as in `read_images`.
 
@@ -53,16 +53,16 @@ def read_held_out(run: Run, manifest: Manifest, num_images: int, source: Images 
     splits = run.data["splits"]
     split = next((side for side in ("test", "val") if splits.get(side)), None)
     if split is None:
-        raise DataError(f"{run.path} has no held-out images, and without them no file can be proved")
+        raise DataError(f"{run.path} has no held-out images, and they are needed to prove an exported file")
     return read_images(run, manifest, split, num_images, "parity", source)
 
 
 def read_for_int8(
     run: Run, manifest: Manifest, num_calibration: int, num_selection: int, source: Images | None = None
 ) -> tuple[HeldOut, HeldOut]:
-    """Training images to calibrate on, and others to choose by, neither of which the proof will see.
+    """Training images to calibrate on, and others to choose by; the proof uses neither.
 
-    The others are validation images where those are not the proof's, else training images of their own. `source`: as in
+    The others are validation images if the proof uses test images, else further training images. `source`: as in
     `read_images`.
 
     Raises:
@@ -83,8 +83,8 @@ def read_images(
 ) -> HeldOut:
     """Images of one split of a run: all, or `num_images` drawn from its seed for a purpose.
 
-    Images of the built-in sets, which have no files, become PNGs: that loses nothing, and the proof goes through
-    the decoder as it does for files. `source` is where they are now (`locate_data`), if not where the run expects them.
+    Images of the built-in sets, which have no files, become PNGs: that is lossless, and the proof includes the
+    decoder. `source` is where they are now (`locate_data`), if they are not where the run expects them.
 
     Raises:
         DataError: the images are gone, or none of them can be read.
@@ -93,7 +93,7 @@ def read_images(
     recorded = run.data
     wanted: dict[str, str] = recorded["splits"].get(split) or {}
     data_dir = recorded.get("data_dir")
-    reading = run.settings.data if (run.path / "settings.toml").is_file() else None  # how train read them
+    reading = run.settings.data if (run.path / "settings.toml").is_file() else None  # how training read them
     place = locate_data(recorded) if source is None else source
     images = open_source(place, data_dir=Path(data_dir) if data_dir else None, settings=reading)
     number = {name: index for index, name in enumerate(images.names)}

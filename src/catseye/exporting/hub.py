@@ -1,7 +1,7 @@
-"""A folder for the Hugging Face Hub: README.md, config.json and model.safetensors, as timm's users know them.
+"""A folder for the Hugging Face Hub: README.md, config.json and model.safetensors, in timm's layout.
 
-Enters: a network that timm has too, and its manifest. Leaves: the folder, and a way to ask it through timm, which is
-what the proof does. Nothing is sent anywhere: `hf upload` is the user's own command. Called by `drafts.py`.
+Enters: a network that timm has too, and its manifest. Leaves: the folder, and the model opened by timm for the proof.
+Nothing is uploaded: the user runs `hf upload`. Called by `drafts.py`.
 """
 
 import json
@@ -22,15 +22,16 @@ from catseye.exporting.hub_card import hub_card
 from catseye.files import make_folder, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.models.timm_twins import TimmTwin, find_twin, open_timm_folder
-from catseye.runs import MODEL_FILE, read_tensors, write_tensors
+from catseye.runs import MODEL_FILE
 from catseye.runtimes.model_file import OpenedModel, image_and_answers
+from catseye.tensor_files import read_tensors, write_tensors
 
-# The names that timm has for what happens to an image that is not of the input's proportions.
+# timm's names for how an image of other proportions is fitted to the input.
 CROP_MODES = {"pad": "border", "crop": "center", "squash": "squash"}
 
 
 def twin_of(model: nn.Module, manifest: Manifest) -> TimmTwin:
-    """The network as timm has it.
+    """The same network in timm.
 
     Raises:
         UsageError: timm has no such network. MissingDependency: timm is not installed.
@@ -46,7 +47,7 @@ def twin_of(model: nn.Module, manifest: Manifest) -> TimmTwin:
 
 
 def write_hub_folder(twin: TimmTwin, path: Path, manifest: Manifest) -> None:
-    """Write the three files; the weights last, because they are what makes the folder a model."""
+    """Write the three files; the weights last, because they make the folder a model."""
     make_folder(path)
     write_atomically(path / "README.md", hub_card(manifest, twin.architecture))
     write_atomically(path / "config.json", json.dumps(timm_config(twin, manifest), indent=2) + "\n")
@@ -54,7 +55,7 @@ def write_hub_folder(twin: TimmTwin, path: Path, manifest: Manifest) -> None:
 
 
 def timm_config(twin: TimmTwin, manifest: Manifest) -> dict[str, Any]:
-    """What timm reads: how the network is built, what its classes are called, and what it expects of an image.
+    """The configuration for timm: how the network is built, its class names and its preprocessing.
 
     Source: the layout of timm's `save_config_for_hf` (timm 1.0.31, timm/models/_hub.py).
     """
@@ -82,7 +83,7 @@ def timm_config(twin: TimmTwin, manifest: Manifest) -> dict[str, Any]:
 
 
 def open_hub_folder(path: Path) -> OpenedModel:
-    """The folder as timm's users open it; normalisation and temperature are those of the manifest in it.
+    """The folder opened by timm; normalisation and temperature come from the manifest in it.
 
     Raises:
         CatseyeError: timm cannot load it.

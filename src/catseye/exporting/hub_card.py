@@ -1,6 +1,6 @@
-"""README.md of a folder for the Hugging Face Hub: what the Hub indexes, and what a stranger needs for using the model.
+"""README.md of a folder for the Hugging Face Hub: metadata for the Hub, and how to use the model.
 
-Enters: a manifest. Leaves: Markdown behind a YAML head. Called by `hub.py`.
+Enters: a manifest. Leaves: Markdown after a YAML head. Called by `hub.py`.
 """
 
 import json
@@ -19,15 +19,15 @@ _FITTED = {
 
 
 def hub_card(manifest: Manifest, architecture: str) -> str:
-    """The model card. The licence stays open: only who trained the model knows what it may be.
+    """The model card. The licence stays open: only the person who trained the model can choose it.
 
     Source: Hugging Face Hub, Model Cards (metadata: library_name, pipeline_tag, tags, model-index).
     """
     origin, spec = manifest.provenance, manifest.preprocessing
     name = f"{architecture} on {_without_markup(origin.data_name)}"
     return f"""---
-# license: which one? https://huggingface.co/docs/hub/repositories-licenses lists the names; yours to choose. Weights
-# that began from published ones, and the images themselves, may set terms.
+# license: choose one; https://huggingface.co/docs/hub/repositories-licenses lists the names. Published weights that
+# training started from, and the images themselves, may set terms.
 library_name: timm
 pipeline_tag: image-classification
 tags:
@@ -53,7 +53,7 @@ The images are from the same source as those of training; others may be harder.{
 
 ## Use it
 
-From this folder, or from the Hub with `hf-hub:USER/NAME` in the place of `local-dir:FOLDER`:
+From this folder, or from the Hub with `hf-hub:USER/NAME` instead of `local-dir:FOLDER`:
 
 ```python
 import numpy as np
@@ -83,11 +83,11 @@ To publish it: `hf upload USER/NAME FOLDER`.
 
 def _model_index(manifest: Manifest, name: str) -> str:
     """The results in the Hub's own form. JSON is YAML."""
-    split, found = _scores(manifest)
-    if not found:
+    split, scores = _scores(manifest)
+    if not scores:
         return ""
     metrics = [
-        {"type": kind, "value": value, "name": f"{_METRICS[kind]}, {split} images"} for kind, value in found.items()
+        {"type": kind, "value": value, "name": f"{_METRICS[kind]}, {split} images"} for kind, value in scores.items()
     ]
     result = {
         "task": {"type": "image-classification"},
@@ -107,16 +107,16 @@ def _scores(manifest: Manifest) -> tuple[str, dict[str, float]]:
 
 def _measured(manifest: Manifest) -> str:
     metrics = manifest.provenance.metrics
-    split, found = _scores(manifest)
-    if not found:
+    split, scores = _scores(manifest)
+    if not scores:
         return "Nothing was recorded."
     rows = []
-    if "accuracy" in found:
+    if "accuracy" in scores:
         low, high = metrics.get(f"{split}_accuracy_low"), metrics.get(f"{split}_accuracy_high")
         interval = f"{low:.2%} – {high:.2%}" if low is not None and high is not None else "-"
-        rows.append(f"| accuracy | {found['accuracy']:.2%} | {interval} |")
-    if "f1" in found:
-        rows.append(f"| macro F1 | {found['f1']:.2%} | - |")
+        rows.append(f"| accuracy | {scores['accuracy']:.2%} | {interval} |")
+    if "f1" in scores:
+        rows.append(f"| macro F1 | {scores['f1']:.2%} | - |")
     num = metrics.get(f"{split}_num_images")
     on = f"On {count(int(num), 'image')}" if num else "On the images"
     return f"""{on} held out from training (split: {split}):
@@ -143,7 +143,7 @@ def _classes_as_code(manifest: Manifest) -> str:
 
 
 def _without_markup(name: str) -> str:
-    """A folder's name may hold what Markdown takes for something else."""
+    """A name without characters that are special in Markdown."""
     return " ".join("".join(" " if sign in "`|<>[]\\" else sign for sign in name).split())
 
 

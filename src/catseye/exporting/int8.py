@@ -1,9 +1,9 @@
-"""A float ONNX file as an INT8 one: static quantisation with QDQ pairs, weights per channel, ONNX Runtime's quantiser.
+"""Quantises a float ONNX file to INT8 with ONNX Runtime: static, QDQ pairs, weights per channel.
 
-Enters: the float file, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the
-graph and `Quantisation`, which says what was measured. Ranges are chosen by entropy and by percentile; what moves the
-answers less is kept. Where it costs more accuracy than the budget, layers are ranked by what each alone does to the
-answers, and the worst stay in float until the budget holds. Called by `export.py`.
+Enters: the float file, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the graph and
+`Quantisation`, which records the measurements. Ranges are chosen by entropy and by percentile, whichever changes the
+answers less. If that costs more accuracy than the budget, layers are ranked by how much each alone changes the answers,
+and the most sensitive stay in float until the loss is within the budget. Called by `drafts.py`.
 
 Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference; Migacz 2017, 8-bit
 Inference with TensorRT (entropy); onnxruntime.ai, Quantize ONNX models.
@@ -36,17 +36,15 @@ if TYPE_CHECKING:
 METHODS = ("entropy", "percentile")
 PERCENTILE = 99.99
 NUM_CALIBRATION, NUM_SELECTION, NUM_RANKING = 128, 512, 32
-BATCH = 8  # the calibrators hold every layer's answer to a batch in memory
+BATCH = 8  # the calibrators hold every layer's output for a batch in memory
 WEIGHTED = ("Conv", "Gemm", "MatMul")
-# Layers with INT8 kernels, and those that pass integers through; the rest computes in float between them.
+# Layers with INT8 kernels, and those that pass integers through; the others compute in float between them.
 QUANTISED = (*WEIGHTED, "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Flatten")
 
 
 @dataclass(frozen=True)
 class QuantisationLoss:
-    """What a quantised graph does on the selection images: lost accuracy (a share) and the lower end of its 95 %
-    interval, mean |Δp| against float.
-    """
+    """A quantised graph on the selection images: lost accuracy, the lower end of its 95% interval, mean |Δp|."""
 
     drop: float
     least: float
@@ -74,12 +72,12 @@ class Workshop:
         return self.folder / "float.onnx"
 
     def measure(self, proto: "ModelProto") -> QuantisationLoss:
-        """Ask a draft about the selection images."""
+        """Measure a draft on the selection images."""
         draft = self.folder / "draft.onnx"
         draft.write_bytes(render_onnx(proto, self.manifest))
-        found = _probabilities(open_model(draft, trust=True), self.selection)
-        drop, least, _ = paired_drop(self.expected.argmax(1) == self.labels, found.argmax(1) == self.labels)
-        return QuantisationLoss(drop, least, float(np.abs(found - self.expected).mean()))
+        probabilities = _probabilities(open_model(draft, trust=True), self.selection)
+        drop, least, _ = paired_drop(self.expected.argmax(1) == self.labels, probabilities.argmax(1) == self.labels)
+        return QuantisationLoss(drop, least, float(np.abs(probabilities - self.expected).mean()))
 
 
 def quantise(
@@ -92,10 +90,10 @@ def quantise(
     *,
     symmetric: bool = False,
 ) -> tuple["ModelProto", Quantisation]:
-    """The INT8 graph that answers most like the float one; `symmetric` as TensorRT wants its ranges.
+    """The INT8 graph closest to the float one; `symmetric` ranges are for TensorRT.
 
     Raises:
-        CatseyeError: with no set of float layers does the accuracy stay within `max_drop` (a share) on the selection.
+        CatseyeError: no set of float layers keeps the loss of accuracy within `max_drop` (a share) on the selection.
 
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -105,19 +103,19 @@ def quantise(
         tried = []
         for method in METHODS:
             proto = _draft(shop, method)
-            found = shop.measure(proto)
-            say(f"INT8 by {method}: {100 * found.drop:+.2f} points lost, probabilities off by {found.difference:.1e}")
-            measured |= {f"{method} drop": found.drop, f"{method} mean difference": found.difference}
-            tried.append((found.difference, found.least, method, proto))
-        # Not by `drop`: on so few images it is mostly chance, and a draft that is far off may even gain.
+            loss = shop.measure(proto)
+            say(f"INT8 by {method}: {100 * loss.drop:+.2f} points lost, probabilities off by {loss.difference:.1e}")
+            measured |= {f"{method} drop": loss.drop, f"{method} mean difference": loss.difference}
+            tried.append((loss.difference, loss.least, method, proto))
+        # Not by `drop`: on so few images it is mostly chance, and even a poor draft may gain.
         _, least, method, proto = min(tried, key=lambda row: row[0])
         left_out: tuple[str, ...] = ()
-        if least > max_drop:  # one image of sixty is no reason for a search of minutes
+        if least > max_drop:  # the certain loss: one image of sixty does not justify a search of minutes
             ranked = _rank(shop, method)
             say(f"INT8 by {method} loses more than {100 * max_drop:g} points; most sensitive: {', '.join(ranked[:3])}")
-            proto, left_out, found = _leave_out(shop, method, ranked, max_drop)
-            measured |= {"kept drop": found.drop, "kept mean difference": found.difference}
-            say(f"{len(left_out)} of {len(ranked)} layers stay in float: {100 * found.drop:+.2f} points lost")
+            proto, left_out, loss = _leave_out(shop, method, ranked, max_drop)
+            measured |= {"kept drop": loss.drop, "kept mean difference": loss.difference}
+            say(f"{len(left_out)} of {len(ranked)} layers stay in float: {100 * loss.drop:+.2f} points lost")
     return proto, Quantisation(
         tool=f"onnxruntime {version('onnxruntime')}",
         calibration=f"percentile {PERCENTILE}" if method == "percentile" else method,
@@ -139,7 +137,7 @@ def _open_workshop(
         raise MissingDependency(error.name or "onnx") from None
     (folder / "float.onnx").write_bytes(float_bytes)
     proto = onnx.load_model_from_string(float_bytes)
-    # Else the quantiser advises a step that torch's exporter has done: shapes inferred, batch norm folded.
+    # Otherwise the quantiser advises steps that torch's exporter has done: infer shapes, fold batch norm.
     proto.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     opened = open_model(folder / "float.onnx", trust=True)
     (folder / "float.onnx").write_bytes(proto.SerializeToString())
@@ -164,14 +162,14 @@ def _open_workshop(
 def _needed_by(proto: "ModelProto", output: str) -> set[str]:
     """Names of the nodes that an output depends on."""
     makers = {name: node for node in proto.graph.node for name in node.output}
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [output]
     while waiting:
         node = makers.get(waiting.pop())
-        if node is not None and node.name not in found:
-            found.add(node.name)
+        if node is not None and node.name not in names:
+            names.add(node.name)
             waiting += node.input
-    return found
+    return names
 
 
 def _draft(shop: Workshop, method: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> "ModelProto":
@@ -191,7 +189,7 @@ def _draft(shop: Workshop, method: str, *, only: Sequence[str] = (), without: Se
             nodes_to_quantize=list(only) or None,
             nodes_to_exclude=[*shop.outside, *without],
             per_channel=True,
-            # What x86 (VNNI) and Arm multiply fastest: unsigned activations, signed symmetric weights.
+            # x86 (VNNI) and Arm multiply these fastest: unsigned activations, signed symmetric weights.
             activation_type=QuantType.QInt8 if shop.symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod[method.capitalize()],
@@ -206,8 +204,8 @@ def _draft(shop: Workshop, method: str, *, only: Sequence[str] = (), without: Se
 def _find_ranges(shop: Workshop, method: str) -> Path:
     from onnxruntime.quantization import CalibrationMethod, create_calibrator, save_tensors_data
 
-    # By default both would make every range symmetric, and half of it stay empty behind a ReLU. 128 bins, the
-    # default, leave entropy nothing to choose.
+    # By default both methods make every range symmetric, which wastes half of it after a ReLU. 128 bins, the default,
+    # leave entropy nothing to choose.
     options: dict[str, Any] = {"symmetric": False}
     options |= {"percentile": PERCENTILE} if method == "percentile" else {"num_bins": 1024}
     calibrator = create_calibrator(
@@ -219,7 +217,7 @@ def _find_ranges(shop: Workshop, method: str) -> Path:
         extra_options=options,
     )
     path = shop.folder / f"{method}.json"
-    # It reports its progress on stdout, where results stand.
+    # It reports its progress on stdout, which is for results.
     with contextlib.redirect_stdout(io.StringIO()):
         for start in range(0, len(shop.calibration), BATCH):
             calibrator.collect_data(_Reader(tensor_of(shop.calibration[start : start + BATCH], shop.manifest)))
@@ -228,7 +226,7 @@ def _find_ranges(shop: Workshop, method: str) -> Path:
 
 
 class _Reader:
-    """One batch, in the way that ONNX Runtime's calibrators ask for it."""
+    """One batch, in the interface that ONNX Runtime's calibrators need."""
 
     def __init__(self, image: NDArray[Any]) -> None:
         self.batches = [{"image": image}]
@@ -239,33 +237,33 @@ class _Reader:
 
 
 def _rank(shop: Workshop, method: str) -> list[str]:
-    """Layers with weights, the one first whose quantisation alone moves the answers most."""
+    """Layers with weights, sorted by how much the quantisation of each alone changes the answers."""
     few = min(NUM_RANKING, len(shop.selection))
     moved = {}
     draft = shop.folder / "draft.onnx"
     for name in shop.weighted:
         draft.write_bytes(render_onnx(_draft(shop, method, only=[name]), shop.manifest))
-        found = _probabilities(open_model(draft, trust=True), shop.selection[:few])
-        moved[name] = float(np.square(found - shop.expected[:few]).mean())
+        probabilities = _probabilities(open_model(draft, trust=True), shop.selection[:few])
+        moved[name] = float(np.square(probabilities - shop.expected[:few]).mean())
     return sorted(moved, key=lambda name: -moved[name])
 
 
 def _leave_out(
     shop: Workshop, method: str, ranked: Sequence[str], max_drop: float
 ) -> tuple["ModelProto", tuple[str, ...], QuantisationLoss]:
-    """Leave 1, 2, 3, 5, 8 … of the most sensitive layers in float, until the budget holds."""
+    """Leave 1, 2, 3, 5, 8 … of the most sensitive layers in float, until the loss is within the budget."""
     count, following = 1, 2
-    found = QuantisationLoss(1.0, 1.0, 1.0)
+    loss = QuantisationLoss(1.0, 1.0, 1.0)
     while count < len(ranked):
         left_out = tuple(ranked[:count])
         proto = _draft(shop, method, without=left_out)
-        found = shop.measure(proto)
-        if found.drop <= max_drop:  # stricter than the search's beginning: it has begun, and with reason
-            return proto, left_out, found
+        loss = shop.measure(proto)
+        if loss.drop <= max_drop:  # stricter than the condition for starting the search
+            return proto, left_out, loss
         count, following = following, count + following
     raise CatseyeError(
-        f"INT8 costs more than the allowed {100 * max_drop:g} points of accuracy (--max-drop), also with most layers "
-        f"in float ({100 * found.drop:.2f} points); allow more, or leave --int8 out"
+        f"INT8 costs more than the allowed {100 * max_drop:g} points of accuracy (--max-drop), even with most layers "
+        f"in float ({100 * loss.drop:.2f} points); allow more, or leave --int8 out"
     )
 
 

@@ -1,8 +1,8 @@
-"""An OpenVINO model as an INT8 one, by NNCF: static quantisation with bias correction, the network alone.
+"""Quantises an OpenVINO model to INT8 with NNCF: static, with bias correction, the network only.
 
 Enters: the float model, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the
 quantised model and `Quantisation`. The range of an activation is taken from all calibration images or averaged over
-them; the way that moves the answers less is kept. Called by `drafts.py`.
+them, whichever changes the answers less. Called by `drafts.py`.
 
 Source: NNCF 3.4, `nncf.quantize` and `nncf.quantize_with_accuracy_control`.
 """
@@ -38,13 +38,13 @@ def quantise_openvino(
     max_drop: float,
     say: Callable[[str], None],
 ) -> tuple[Any, Quantisation]:
-    """The INT8 model that answers most like the float one; above `max_drop` (a share), NNCF gives layers back.
+    """The INT8 model closest to the float one; above `max_drop` (a share), NNCF leaves layers in float.
 
     Raises:
         MissingDependency: NNCF is not installed. CatseyeError: NNCF cannot quantise the network.
 
     """
-    # Read when nncf is imported: no usage data is sent from here.
+    # nncf reads this when it is imported, and then sends no usage data.
     os.environ.setdefault("NNCF_CI", "1")
     try:
         import nncf
@@ -52,9 +52,9 @@ def quantise_openvino(
         raise MissingDependency(error.name or "nncf") from None
     nncf.set_log_level(logging.ERROR)
     spec = manifest.preprocessing
-    images = [tensor_of(one[None], manifest) for one in calibration.pixels(spec)]
-    chosen = tensor_of(selection.pixels(spec), manifest)
-    outside = kept_in_float(model)  # familiarity has a matrix product of its own, which no answer needs
+    images = [tensor_of(image[None], manifest) for image in calibration.pixels(spec)]
+    selected = tensor_of(selection.pixels(spec), manifest)
+    outside = kept_in_float(model)  # familiarity has a matrix product of its own, which no prediction needs
     options: dict[str, Any] = {
         "preset": nncf.QuantizationPreset.MIXED,  # ranges need not be symmetric, as in int8.py
         "subset_size": len(images),
@@ -63,16 +63,16 @@ def quantise_openvino(
     measured: dict[str, float] = {}
     tried = []
     try:
-        # Progress bars would stand among the results on stdout.
+        # Progress bars would mix with the results on stdout.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = _openvino_probabilities(model, chosen)
+            expected = _openvino_probabilities(model, selected)
 
             def measure(draft: Any, name: str) -> tuple[float, float]:
-                found = _openvino_probabilities(draft, chosen)
-                hits = [values.argmax(1) == selection.labels for values in (expected, found)]
+                probabilities = _openvino_probabilities(draft, selected)
+                hits = [values.argmax(1) == selection.labels for values in (expected, probabilities)]
                 drop, least, _ = paired_drop(*hits)
-                difference = float(np.abs(found - expected).mean())
+                difference = float(np.abs(probabilities - expected).mean())
                 measured.update({f"{name} drop": drop, f"{name} mean difference": difference})
                 say(f"INT8 by NNCF, {name}: {100 * drop:+.2f} points lost, probabilities off by {difference:.1e}")
                 return least, difference
@@ -81,14 +81,14 @@ def quantise_openvino(
                 draft = nncf.quantize(model, nncf.Dataset(images), advanced_parameters=_ranges(name), **options)
                 least, difference = measure(draft, name)
                 tried.append((difference, least, name, draft))
-            # Not by `drop`: on so few images it is mostly chance, and a draft that is far off may even gain.
+            # Not by `drop`: on so few images it is mostly chance, and even a poor draft may gain.
             _, least, name, quantised = min(tried, key=lambda row: row[0])
             if least > max_drop:
                 say(f"that is more than {100 * max_drop:g} points; NNCF looks for layers to leave in float")
                 quantised = nncf.quantize_with_accuracy_control(
                     model,
                     calibration_dataset=nncf.Dataset(images),
-                    validation_dataset=nncf.Dataset(list(zip(chosen, selection.labels, strict=True)), _image),
+                    validation_dataset=nncf.Dataset(list(zip(selected, selection.labels, strict=True)), _image),
                     validation_fn=_validate_openvino,
                     max_drop=max_drop,
                     drop_type=nncf.DropType.ABSOLUTE,
@@ -96,14 +96,14 @@ def quantise_openvino(
                     **options,
                 )
                 measure(quantised, "kept")
-    except Exception as error:  # NNCF wraps whatever its passes raise
+    except Exception as error:  # NNCF wraps the exceptions of its passes
         raise CatseyeError(f"NNCF cannot quantise {manifest.architecture.name} ({first_line(error)})") from error
     return quantised, Quantisation(
         tool=f"nncf {version('nncf')}",
         calibration=f"{name}, with bias correction",
         num_calibration_images=len(images),
         selection_split=selection.split,
-        num_selection_images=len(chosen),
+        num_selection_images=len(selected),
         measured=measured,
         float_layers=tuple(name for name in _float_layers(quantised) if name not in outside),
         max_drop=max_drop,
@@ -111,7 +111,7 @@ def quantise_openvino(
 
 
 def _ranges(name: str) -> Any:
-    """How NNCF finds the range of an activation. `mean min/max` is its default: it cuts off what is rare."""
+    """How NNCF finds the range of an activation. `mean min/max`, its default, cuts off rare values."""
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -132,7 +132,7 @@ def _image(row: tuple[NDArray[Any], np.int64]) -> NDArray[Any]:
 
 
 def _validate_openvino(compiled: Any, rows: Iterable[tuple[NDArray[Any], np.int64]]) -> tuple[float, list[float]]:
-    """Accuracy, and for each image whether it is right, as NNCF's search for sensitive layers wants it."""
+    """Accuracy, and for each image whether it is right: the form that NNCF's search for sensitive layers needs."""
     hits = [float(compiled(_image(row))["probability"].argmax() == row[1]) for row in rows]
     return float(np.mean(hits)), hits
 
@@ -140,10 +140,10 @@ def _validate_openvino(compiled: Any, rows: Iterable[tuple[NDArray[Any], np.int6
 def kept_in_float(model: Any) -> list[str]:
     """Nodes before the first layer with weights, those that `prediction` does not need, and sums of two branches.
 
-    NNCF would quantise every operator that takes integers: the normalisation, the maps of `cam`, and the logits on
-    their way through the temperature, where 256 steps make ties. Sums, because OpenVINO 2026.4 fuses a convolution with
-    the sum behind it: where both summands are quantised results of convolutions, as in a block with a projection, an
-    eighth of the sum's values is off by a step (brgconv, AVX-512).
+    NNCF would quantise every operator that takes integers: the normalisation, the maps of `cam`, and the logits divided
+    by the temperature, where 256 steps make ties. Sums, because OpenVINO 2026.4 fuses a convolution with the following
+    sum: if both summands are quantised results of convolutions, as in a block with a projection, some values of the sum
+    are off by a step (brgconv, AVX-512).
     """
     behind_weights: set[str] = set()
     needed: set[str] = set()
@@ -157,12 +157,12 @@ def kept_in_float(model: Any) -> list[str]:
     for node in model.get_ordered_ops():
         name, kind = node.get_friendly_name(), node.get_type_name()
         sources = [value.get_node() for value in node.input_values()]
-        if kind in WEIGHTED or any(one.get_friendly_name() in behind_weights for one in sources):
+        if kind in WEIGHTED or any(source.get_friendly_name() in behind_weights for source in sources):
             behind_weights.add(name)
         inside = name in needed and name in behind_weights
         # Other sums add a bias.
         branches = kind == "Add" and all(
-            one.get_friendly_name() in behind_weights and not _is_constant(one) for one in sources
+            source.get_friendly_name() in behind_weights and not _is_constant(source) for source in sources
         )
         if kind not in ("Parameter", "Constant", "Result") and (branches or not inside):
             left.append(name)
@@ -170,7 +170,7 @@ def kept_in_float(model: Any) -> list[str]:
 
 
 def _is_constant(node: Any) -> bool:
-    """Whether it is a constant, also one that is turned into the shape or type of what it meets."""
+    """Whether it is a constant, also after a change of its shape or type."""
     while node.get_type_name() in ("Reshape", "Unsqueeze", "Convert", "Broadcast"):
         node = node.input_value(0).get_node()
     return bool(node.get_type_name() == "Constant")

@@ -1,7 +1,7 @@
-"""Does the exported file see a class where the run sees it? Its maps are held against torch's own Grad-CAM.
+"""Compares the heat maps of the exported file with torch's own Grad-CAM.
 
-Enters: the run's network, the opened file, the first images of the proof. Leaves: `MapRow`; `require_map` raises where
-they differ. Called by `export.py`. Files of fewer bits are not judged: rounding moves every feature a little.
+Enters: the run's network, the opened file, the first images of the proof. Leaves: `MapRow`; `require_map` raises if
+they differ. Called by `export.py`. Files of fewer bits are not judged: rounding changes every feature a little.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from catseye.exporting.held_out import HeldOut
 from catseye.models.registry import Network
 from catseye.preprocess import Preprocessing, normalise
 
-NUM_MAPS = 32  # torch computes them once more, in float and with gradients
+NUM_MAPS = 32  # torch computes them again, in float and with gradients
 BATCH = 8
 MAP_TOLERANCE = 1e-2  # of a map's largest value
 # A hidden unit at zero may be on in one runtime and off in the other, which changes that image's map by a step.
@@ -30,7 +30,7 @@ SHARE_JUDGED = 0.95
 class MapRow:
     """Differences between the file's maps and torch's Grad-CAM, in shares of the largest value of each map.
 
-    `judged` is the difference that 95 % of the images keep; `name` is the image with the largest.
+    `judged` is the difference that 95% of the images do not exceed; `name` is the image with the largest.
     """
 
     num_images: int
@@ -57,13 +57,12 @@ def torch_maps(network: nn.Module, spec: Preprocessing, images: HeldOut) -> NDAr
     return np.concatenate(parts)
 
 
-def compare_maps(expected: NDArray[Any], found: NDArray[Any], names: Sequence[str]) -> MapRow:
-    """Grad-CAM against the file's maps, which are its sums over places rather than means, before what speaks against
-    the class is cut off.
+def compare_maps(expected: NDArray[Any], maps: NDArray[Any], names: Sequence[str]) -> MapRow:
+    """Compare Grad-CAM with the file's maps, which are sums over places instead of means, before the ReLU.
 
     Shape: (N, h, w) each.
     """
-    run, file = expected.astype(np.float64) * expected[0].size, found.astype(np.float64)
+    run, file = expected.astype(np.float64) * expected[0].size, maps.astype(np.float64)
     scale = np.maximum(np.abs(file).max(axis=(1, 2)), run.max(axis=(1, 2)))
     apart = np.abs(np.maximum(file, 0) - run).max(axis=(1, 2)) / np.maximum(scale, np.finfo(np.float64).tiny)
     apart = np.nan_to_num(apart, nan=1.0)
@@ -72,17 +71,17 @@ def compare_maps(expected: NDArray[Any], found: NDArray[Any], names: Sequence[st
     return MapRow(len(apart), float(apart[worst]), judged, names[worst])
 
 
-def require_map(found: MapRow, file: str) -> None:
-    """Raise unless the file's heat maps are the run's.
+def require_map(row: MapRow, file: str) -> None:
+    """Raise unless the file's heat maps equal the run's within the tolerance.
 
     Raises:
         CatseyeError: they are not; names the worst image.
 
     """
-    if found.judged <= MAP_TOLERANCE:
+    if row.judged <= MAP_TOLERANCE:
         return
     raise CatseyeError(
-        f"the exported file does not see classes where the run does, so {file} was not written; on {SHARE_JUDGED:.0%} "
-        f"of {found.num_images} images its heat map may differ from Grad-CAM by {MAP_TOLERANCE:g} of its largest "
-        f"value; got {found.judged:.4g}, most for {found.name}; try another format with --to"
+        f"the heat maps of the exported file differ from the run's, so {file} was not written; on {SHARE_JUDGED:.0%} "
+        f"of {row.num_images} images its heat map may differ from Grad-CAM by {MAP_TOLERANCE:g} of its largest "
+        f"value; got {row.judged:.4g}, most for {row.name}; try another format with --to"
     )

@@ -1,4 +1,4 @@
-"""export.md: what the exported files are, what for, what they were measured on, and where they end.
+"""export.md: what the exported files are, their purpose, measurements and limits.
 
 Enters: the opened files and the comparisons that proved them. Leaves: Markdown. Called by `export.py`.
 """
@@ -21,7 +21,7 @@ _WHERE = {
     "ONNX": "the file's metadata, under the key `catseye`",
     "OpenVINO IR": "the .xml's `rt_info`, under the key `catseye`",
     "timm folder": "the metadata of `model.safetensors`, under the key `catseye`",
-    "TensorRT engine": "front of the plan: 4 bytes of length, then JSON",
+    "TensorRT engine": "the start of the plan: 4 bytes of length, then JSON",
 }
 
 Proved = Sequence[tuple[str, OpenedModel, ParityResult]]
@@ -36,17 +36,17 @@ def model_card(files: Proved) -> str:
     manifest = model.manifest
     origin = manifest.provenance
     measured = ", ".join(f"{name} {value}" for name, value in origin.metric_texts())
-    where = model.when_unknown()
+    condition = model.when_unknown()
     threshold = (
-        f"The answer is “unknown” where {where}."
-        if where
+        f"The answer is “unknown” where {condition}."
+        if condition
         else "An object of no known class still gets one of them: no threshold for “unknown” is set."
     )
     made_by = f"catseye {origin.catseye} with torch {origin.torch}"
     marks = f"seed {origin.seed}, settings `{origin.settings_sha256[:12]}`, data `{origin.data_sha256[:12]}`"
     classes = ", ".join(manifest.classes[:100]) + (" …" if len(manifest.classes) > 100 else "")
-    rows = "\n".join(_file_row(name, one) for name, one, _ in files)
-    proofs = "\n".join(_proof(name, one, comparison) for name, one, comparison in files)
+    rows = "\n".join(_file_row(name, opened) for name, opened, _ in files)
+    proofs = "\n".join(_proof(name, opened, comparison) for name, opened, comparison in files)
     return f"""# {title if len(files) == 1 else manifest.architecture.name}
 
 **What.** `{manifest.architecture.name}`, made by {made_by} from a run of {origin.created} ({marks}).
@@ -70,8 +70,8 @@ def model_card(files: Proved) -> str:
 
 ## Parity with the run
 
-From file bytes to probabilities: the run in torch, each file in its own runtime, with the preprocessing that the file
-itself carries. A file that does not keep what is allowed would not exist.
+From file bytes to probabilities: the run in torch, each file in its own runtime, with the preprocessing stored in the
+file. A file outside the tolerance is never written.
 {proofs}"""
 
 
@@ -99,8 +99,8 @@ convert to {colour}; {resize}; {spec.width_px} x {spec.height_px}, {spec.filter}
 
 def _more_outputs(files: Proved) -> str:
     named = {name for _, model, _ in files for name, _, _ in model.outputs}
-    cam = "; `cam` (N, h, w), where the most probable class was seen" if "cam" in named else ""
-    return cam + ("; `familiarity` (N,), the lower the stranger" if "familiarity" in named else "")
+    cam = "; `cam` (N, h, w), the class-activation map of the most probable class" if "cam" in named else ""
+    return cam + ("; `familiarity` (N,), low for unknown images" if "familiarity" in named else "")
 
 
 def _places(files: Proved) -> str:
@@ -141,17 +141,17 @@ def _familiarity(comparison: ParityResult, *, judged: bool) -> str:
         return ""
     allowed = f"allowed: {FAMILIARITY_TOLERANCE:g}" if judged else "not judged in fewer bits"
     apart = comparison.familiarity.max_difference
-    return f"\nFamiliarity, by which strangers are told: off by at most {apart:.1e}; {allowed}.\n"
+    return f"\nFamiliarity, which detects unknown images: off by at most {apart:.1e}; {allowed}.\n"
 
 
 def _map(comparison: ParityResult, *, judged: bool) -> str:
     if comparison.heat_map is None:
         return ""
-    found = comparison.heat_map
+    row = comparison.heat_map
     allowed = f"allowed: {MAP_TOLERANCE:g} on {SHARE_JUDGED:.0%} of them" if judged else "not judged in fewer bits"
     return (
         f"\nHeat maps against torch's Grad-CAM, in shares of a map's largest value: off by at most "
-        f"{found.max_difference:.1e} on {count(found.num_images, 'image')}; {allowed}.\n"
+        f"{row.max_difference:.1e} on {count(row.num_images, 'image')}; {allowed}.\n"
     )
 
 

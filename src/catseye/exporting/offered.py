@@ -1,6 +1,6 @@
-"""What export can write, and the refusal of anything else. No torch: the command line asks before that is loaded.
+"""The formats that export can write. No torch: the command line checks them before torch is loaded.
 
-Enters: what was asked for. Leaves: nothing, or a `UsageError`. Called by export.py and cli/export.py; drafts.py builds
+Enters: the user's options. Leaves: nothing, or a `UsageError`. Called by export.py and cli/export.py; drafts.py builds
 the formats.
 """
 
@@ -27,9 +27,9 @@ def require_formats(formats: Sequence[str], *, int8: bool, max_drop: float, inpu
         UsageError: an unknown format or kind of input, INT8 for a format without it, or a budget out of range.
 
     """
-    for one in formats:
-        if one not in FORMATS:
-            raise UsageError(f"--to is one of: {', '.join(FORMATS)}; got {one!r}")
+    for name in formats:
+        if name not in FORMATS:
+            raise UsageError(f"--to is one of: {', '.join(FORMATS)}; got {name!r}")
     if not formats:
         raise UsageError(f"--to needs a format: {', '.join(FORMATS)}")
     if input_kind not in ("uint8", "float"):

@@ -17,7 +17,7 @@ from catseye.manifest import METADATA_KEY, Manifest
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSET = 18  # the lowest one the exporter writes without a conversion step; every runtime of 2023 and later reads it
+OPSET = 18  # the lowest that the exporter writes without conversion; every runtime since 2023 reads it
 MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 
@@ -31,13 +31,13 @@ def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401 - torch.onnx needs it and would say so less clearly
+        import onnxscript  # noqa: F401 - torch.onnx needs it, and its own error is less clear
     except ImportError as error:
         raise MissingDependency(error.name or "onnx") from None
     graph = Graph(model.cpu(), manifest).eval()
     try:
         with warnings.catch_warnings():
-            # torch 2.11 meets its own deprecation.
+            # torch 2.11 triggers its own deprecation warning.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
             program = torch.onnx.export(
                 graph,
@@ -50,7 +50,7 @@ def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
                 external_data=False,
                 verbose=False,
             )
-    except Exception as error:  # torch.onnx wraps whatever any of its passes raises
+    except Exception as error:  # torch.onnx wraps the exceptions of its passes
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CatseyeError(f"torch cannot express {manifest.architecture.name} in ONNX ({first[:300]})") from error
     if program is None:
@@ -62,16 +62,16 @@ def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
 
 
 def _remove_traces(proto: "ModelProto") -> None:
-    """Take out what torch notes beside each node: lines and paths of source files, which concern nobody else."""
+    """Remove torch's notes on each node: lines and paths of source files."""
     from catseye import __version__
 
     proto.producer_name, proto.producer_version = "catseye", __version__
     del proto.metadata_props[:]
     graph = proto.graph
     for values in (graph.node, graph.value_info, graph.initializer, graph.input, graph.output):
-        for one in values:
-            del one.metadata_props[:]
-            one.doc_string = ""
+        for value in values:
+            del value.metadata_props[:]
+            value.doc_string = ""
     del graph.metadata_props[:]
 
 
@@ -79,7 +79,7 @@ def render_onnx(proto: "ModelProto", manifest: Manifest) -> bytes:
     """The file: graph, weights and manifest.
 
     Raises:
-        CatseyeError: it would be larger than one protobuf message may be.
+        CatseyeError: it would exceed the size limit of a protobuf message.
 
     """
     del proto.metadata_props[:]

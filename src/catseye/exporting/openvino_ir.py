@@ -1,4 +1,4 @@
-"""An ONNX graph as an OpenVINO IR: MODEL.xml, which carries the manifest and the hash of MODEL.bin beside it.
+"""An ONNX graph as an OpenVINO IR: MODEL.xml with the manifest and the hash of MODEL.bin.
 
 Enters: the bytes of an ONNX file, or an OpenVINO model made from one. Leaves: the two files. Called by `drafts.py`.
 """
@@ -34,7 +34,7 @@ def convert(onnx_bytes: bytes) -> Any:
 
 
 def write_ir(model: Any, path: Path, manifest: Manifest) -> None:
-    """Write `path` and, before it, the .bin beside it: an .xml without its .bin is refused, never misread."""
+    """Write the .bin first, then `path`: an .xml without its .bin is refused, never misread."""
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
@@ -44,8 +44,8 @@ def write_ir(model: Any, path: Path, manifest: Manifest) -> None:
     root = ElementTree.fromstring(xml)  # noqa: S314 - OpenVINO has just written it
     info = root.find("rt_info")
     info = ElementTree.SubElement(root, "rt_info") if info is None else info
-    for one in [one for one in info if one.tag in ("framework", METADATA_KEY, WEIGHTS_KEY)]:
-        info.remove(one)  # the ONNX file's own metadata
+    for entry in [entry for entry in info if entry.tag in ("framework", METADATA_KEY, WEIGHTS_KEY)]:
+        info.remove(entry)  # the ONNX file's own metadata
     ElementTree.SubElement(info, METADATA_KEY, value=manifest.to_json())
     ElementTree.SubElement(info, WEIGHTS_KEY, value=sha256(weights).hexdigest())
     write_atomically(path.with_suffix(".bin"), weights)

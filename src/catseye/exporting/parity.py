@@ -1,7 +1,7 @@
-"""The parity gate: an exported file answers as the run does, from the same file bytes, through its own path.
+"""The parity gate: an exported file gives the run's answers for the same file bytes.
 
-Enters: the run's `Classifier`, a way to ask the file, and held-out images. Leaves: `ParityResult`; `require`
-raises where it is not good enough. Called by `export.py`.
+Enters: the run's `Classifier`, a function that runs the file, and held-out images. Leaves: `ParityResult`; `require`
+raises if it is not good enough. Called by `export.py`.
 """
 
 import math
@@ -28,29 +28,29 @@ NUM_WORST = 5
 
 Answers = NDArray[np.float64]
 Ask = Callable[[Pixels], tuple[NDArray[np.floating], ...]]
-"""(N, H, W, C) uint8 -> logits (N, K), probabilities (N, K), and familiarity (N,) where the file has it, as a format's
-own runtime gives them."""
+"""(N, H, W, C) uint8 -> logits (N, K), probabilities (N, K), and familiarity (N,) if the file has it, computed by the
+format's own runtime."""
 
 
 class RunAnswers(NamedTuple):
-    """What the run says: probabilities (N, K), and familiarity (N,) where it knows strangers."""
+    """The run's probabilities (N, K), and its familiarity (N,) if it has that."""
 
     probabilities: Answers
     familiarity: Answers | None = None
 
     def part(self, stop: int, *, familiarity: bool = True) -> "RunAnswers":
-        """Those of the first images; without `familiarity` for a format that has no room for it."""
+        """Those of the first images; without `familiarity` for a format that cannot have it."""
         kept = None if self.familiarity is None or not familiarity else self.familiarity[:stop]
         return RunAnswers(self.probabilities[:stop], kept)
 
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """What a format must reach: share of equal top-1 answers, and largest difference of a probability.
+    """The tolerance of a format: share of equal top-1 answers, and largest difference of a probability.
 
-    Where `max_drop` is set, the file computes in fewer bits and its probabilities do differ: then the accuracy may
-    fall by so much (a share: 0.003 are 0.3 points), and the other two do not count. Few images cannot show so small a
-    loss, so a file is refused where the loss is certain to be larger: its 95 % interval begins above the budget.
+    `max_drop` is set for a file that computes in fewer bits, so that its probabilities differ: then the accuracy may
+    fall by that much (a share: 0.003 is 0.3 points), and the other two do not count. Few images cannot show so small a
+    loss, so a file is refused only if the loss is certainly larger: its 95% interval begins above the budget.
     """
 
     agreement: float = 1.0
@@ -58,7 +58,7 @@ class ParityLimits:
     max_drop: float | None = None
 
     def to_line(self) -> str:
-        """What is allowed, in words."""
+        """The tolerance in words."""
         if self.max_drop is not None:
             return f"an accuracy at most {100 * self.max_drop:g} points below the run's"
         return f"{self.agreement:.0%} equal answers, |Δp| ≤ {self.max_difference:g} (difference of a probability)"
@@ -76,7 +76,7 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class Score:
-    """How right the answers are: accuracy with its 95 % interval, and macro F1."""
+    """Accuracy with its 95% interval, and macro F1."""
 
     accuracy: float
     low: float
@@ -88,9 +88,9 @@ class Score:
 class ParityResult:
     """Run against file. `worst` has the images that differ most: name, difference, run's and file's answer.
 
-    `drop` is the run's accuracy minus the file's, with its 95 % interval; both saw the same images. Where those are
-    few, `more` has the same over them and `num_more` training images, on which a changed answer counts as a loss.
-    `familiarity` is None where the run knows no strangers, `heat_map` where the file has no map.
+    `drop` is the run's accuracy minus the file's, with its 95% interval; both saw the same images. If those are few,
+    `more` is the same with `num_more` training images added, on which a changed answer counts as a loss. `familiarity`
+    is None if the run has none, `heat_map` if the file has no map.
     """
 
     split: str
@@ -108,7 +108,7 @@ class ParityResult:
 
     @property
     def smallest_drop(self) -> float:
-        """The loss of accuracy that is certain: the higher lower end of the two intervals."""
+        """The loss of accuracy that is certain: the larger of the two intervals' lower ends."""
         return max(self.drop[1], self.more[1] if self.more else -1.0)
 
     @property
@@ -186,19 +186,21 @@ def compare_answers(
     expected: RunAnswers | Answers | None = None,
     more: HeldOut | None = None,
 ) -> ParityResult:
-    """Ask the run once (not at all where `expected` has its answers) and the file at every batch size.
+    """Run the run once (not at all if `expected` has its answers) and the file at every batch size.
 
-    `spec` and `temperature` are the ones that the file itself carries. The file's probabilities are taken twice,
-    from its own output and from its logits, at a temperature above 1 also without it; the largest difference counts.
-    `more` are images whose labels do not count, asked once: does the file answer them as the run does?
+    `spec` and `temperature` come from the file itself. The file's probabilities are taken twice, from its own output
+    and from its logits, at a temperature above 1 also without it; the largest difference counts. For the images in
+    `more` only equal answers count, not labels.
     """
-    asked = answers_of(reference, images) if expected is None else expected
-    expected, run_familiarity = asked if isinstance(asked, RunAnswers) else RunAnswers(asked)
+    reference_answers = answers_of(reference, images) if expected is None else expected
+    expected, run_familiarity = (
+        reference_answers if isinstance(reference_answers, RunAnswers) else RunAnswers(reference_answers)
+    )
     pixels = np.stack([preprocess(content, spec) for content in images.contents])
     rows = []
     largest = np.zeros(len(pixels))
     answers = expected.argmax(1)
-    found = answers
+    file_answers = answers
     familiarity: list[NDArray[np.floating] | None] = []
     waiting = Waiting("asking the file", len(pixels) * len(batch_sizes))
     for batch_size in batch_sizes:
@@ -210,20 +212,20 @@ def compare_answers(
         logits, probabilities, *others = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         familiarity.append(others[0] if others else None)
         apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
-        if temperature > 1:  # a hot temperature must not hide what the logits show
+        if temperature > 1:  # a high temperature must not hide differences of the logits
             apart = np.maximum(apart, np.abs(softmax(logits) - _at_one(expected, temperature)))
-        apart = np.where(np.isnan(apart), 1.0, apart)  # an answer that is no number agrees with nothing
-        found = logits.argmax(1)
+        apart = np.where(np.isnan(apart), 1.0, apart)  # NaN agrees with nothing
+        file_answers = logits.argmax(1)
         largest = np.maximum(largest, apart.max(1))
-        agreement = float((found == answers).mean())
+        agreement = float((file_answers == answers).mean())
         rows.append(BatchRow(batch_size, float(apart.max()), float(apart.mean()), agreement))
     names = reference.classes
     worst = [
-        (images.names[index], float(largest[index]), names[answers[index]], names[found[index]])
+        (images.names[index], float(largest[index]), names[answers[index]], names[file_answers[index]])
         for index in np.argsort(-largest, kind="stable")[:NUM_WORST]
     ]
-    scores = [_score(chosen, images.labels, len(names)) for chosen in (answers, found)]
-    before, after = answers == images.labels, found == images.labels
+    scores = [_score(predicted, images.labels, len(names)) for predicted in (answers, file_answers)]
+    before, after = answers == images.labels, file_answers == images.labels
     result = ParityResult(
         images.split,
         len(pixels),
@@ -250,7 +252,7 @@ def _ask_once(ask: Ask, pixels: Pixels) -> NDArray[np.int64]:
 
 
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """How much smaller the share of hits has become, with its 95 % interval, on the same N images.
+    """By how much the share of hits has fallen, with its 95% interval, on the same N images.
 
     Source: Agresti and Min 2005, Simple improved confidence intervals for comparing matched proportions: Wald's
     interval after adding 1/2 to each cell of the 2 x 2 table.
@@ -267,7 +269,7 @@ def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[fl
 
 
 def _at_one(probabilities: Answers, temperature: float) -> Answers:
-    """What the probabilities were before the temperature.
+    """The probabilities at temperature 1.
 
     Shape: (N, K) -> (N, K).
     """
@@ -275,10 +277,10 @@ def _at_one(probabilities: Answers, temperature: float) -> Answers:
 
 
 def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
-    """Raise unless the file answers as the run does.
+    """Raise unless the file's answers equal the run's within the limits.
 
     Raises:
-        CatseyeError: it does not; names the worst images.
+        CatseyeError: they do not; names the worst images.
 
     """
     advice = ""
@@ -311,7 +313,7 @@ def require(comparison: ParityResult, limits: ParityLimits, file: str) -> None:
 
 
 def answers_of(reference: Classifier, images: HeldOut) -> RunAnswers:
-    """What the run says, from the bytes of the files."""
+    """The run's answers, from the bytes of the files."""
     rows, familiarity = [], []
     with Waiting("asking the run", len(images.contents)) as waiting:
         for answer in reference.predict_many(images.contents):
@@ -331,7 +333,7 @@ def _score(answers: NDArray[np.int64], labels: NDArray[np.int64], num_classes: i
 
 
 def __getattr__(name: str) -> type[Any]:
-    """The names of 0.1, for one release."""
+    """The old names of version 0.1, for one release."""
     renamed = {"Comparison": ParityResult, "Limits": ParityLimits}
     if name not in renamed:
         raise AttributeError(f"{__name__} has no {name!r}")

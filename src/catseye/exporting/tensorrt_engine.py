@@ -1,7 +1,7 @@
-"""An ONNX graph as a TensorRT engine, on the machine whose GPU will run it; elsewhere TensorRT-RTX's parser as a check.
+"""An ONNX graph as a TensorRT engine; on a machine without a GPU only checked by TensorRT-RTX.
 
-Enters: the bytes of an ONNX file: float, or with symmetric QDQ pairs. Leaves: manifest and plan as one file's bytes.
-Called by `drafts.py`. The check runs without a GPU; building for and on a GPU was not run by the authors.
+Enters: the bytes of an ONNX file: float, or with symmetric QDQ pairs. Leaves: the bytes of a file with manifest and
+plan. Called by `drafts.py`. An engine is built on the GPU that will run it; the authors have not run that step.
 
 Source: docs.nvidia.com/deeplearning/tensorrt, Python API; the file's layout (length, JSON, plan) is Ultralytics'.
 """
@@ -28,22 +28,22 @@ def shapes(manifest: Manifest) -> list[tuple[int, ...]]:
 
 
 def trtexec_command(manifest: Manifest) -> str:
-    """What makes an engine of the ONNX file on a machine with a GPU, without catseye."""
+    """The command that builds an engine from the ONNX file on a machine with a GPU, without catseye."""
     sizes = zip(("min", "opt", "max"), shapes(manifest), strict=True)
     words = [f"--{which}Shapes=image:{'x'.join(map(str, shape))}" for which, shape in sizes]
     return f"trtexec --onnx=model.onnx --saveEngine=model.plan --fp16 {' '.join(words)}"
 
 
 def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
-    """The plan, in float16 (and INT8 where the graph has QDQ pairs) for this machine's GPU.
+    """The plan for this machine's GPU, in float16, and INT8 if the graph has QDQ pairs.
 
     Raises:
-        CatseyeError: no GPU is here, or TensorRT cannot build the network.
+        CatseyeError: there is no GPU, or TensorRT cannot build the network.
 
     """
     if not torch.cuda.is_available():
         checked = check_with_rtx(onnx_bytes, manifest)
-        # model.int8.onnx has the unsigned ranges of CPUs, which TensorRT refuses: so no trtexec for INT8.
+        # model.int8.onnx has the unsigned ranges of CPUs, which TensorRT refuses: so trtexec cannot build INT8.
         other = "" if int8 else f", or: {trtexec_command(manifest)}"
         raise CatseyeError(
             f"TensorRT builds {'an INT8' if int8 else 'an'} engine on the GPU that will run it, and no NVIDIA GPU is "
@@ -57,7 +57,7 @@ def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
 
 
 def check_with_rtx(onnx_bytes: bytes, manifest: Manifest) -> str:
-    """Parse the graph with TensorRT-RTX and build an engine for an RTX 30 card, which needs no GPU; say how it went.
+    """Parse the graph with TensorRT-RTX and build an engine for an RTX 30 card, without a GPU; returns a report.
 
     Raises:
         CatseyeError: its parser or builder refuses the graph.
@@ -74,7 +74,7 @@ def check_with_rtx(onnx_bytes: bytes, manifest: Manifest) -> str:
 
 
 def _build_engine(trt: Any, onnx_bytes: bytes, manifest: Manifest, *, compute_capability: str | None) -> bytes:
-    # The logger writes to stderr whatever TensorRT's own log level lets through; errors come as exceptions below.
+    # TensorRT logs to stderr at this level; errors become exceptions below.
     logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
     try:
         builder = trt.Builder(logger)

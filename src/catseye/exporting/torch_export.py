@@ -27,7 +27,7 @@ def build_torch_export(graph: Graph) -> bytes:
     program = _program(graph)
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        # It notes that a part of a larger tensor is saved, and saves what is needed.
+        # torch warns that it saves a part of a larger tensor; that part is enough.
         warnings.filterwarnings("ignore", "No complete tensor found")
         torch.export.save(program, stream)
     return stream.getvalue()
@@ -37,7 +37,7 @@ def build_aotinductor(graph: Graph) -> bytes:
     """The program compiled for this machine's processor; needs a C++ compiler and about a minute.
 
     Raises:
-        CatseyeError: torch cannot express the network, or no compiler is here.
+        CatseyeError: torch cannot express the network, or there is no compiler.
 
     """
     program = _program(graph)
@@ -45,7 +45,7 @@ def build_aotinductor(graph: Graph) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
         try:
-            # Else the number of threads of this process would be compiled in.
+            # Otherwise the number of threads of this process would be compiled in.
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(path), inductor_configs={"cpp.dynamic_threads": True}
             )
@@ -64,6 +64,6 @@ def _program(graph: Graph) -> torch.export.ExportedProgram:
             return torch.export.export(
                 graph, (graph.example(),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
             )
-    except Exception as error:  # torch.export wraps whatever any of its passes raises
+    except Exception as error:  # torch.export wraps the exceptions of its passes
         name = graph.manifest.architecture.name
         raise CatseyeError(f"torch.export cannot express {name} ({first_line(error)})") from error

@@ -14,8 +14,8 @@ from catseye.exporting.graph import Graph
 from catseye.runtimes.model_file import first_line
 
 WARNING = (
-    "torch calls TorchScript deprecated: it gets no new operators and may leave a coming release. For new "
-    "programs take --to torch-export (Python), aotinductor (C++) or onnx"
+    "TorchScript is deprecated in torch: it gets no new operators, and a later release may drop it. For new "
+    "programs use --to torch-export (Python), aotinductor (C++) or onnx"
 )
 
 
@@ -29,11 +29,11 @@ def build_torchscript(graph: Graph) -> bytes:
     stream = io.BytesIO()
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            # Said to the user as WARNING; the tracer's notes on shapes are what the proof at three batch sizes is for.
+            # The user gets WARNING instead; the proof at three batch sizes covers the tracer's warnings about shapes.
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(graph, (graph.example(),), check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.save(torch.jit.freeze(traced), stream)
-    except Exception as error:  # the tracer wraps whatever the network raises
+    except Exception as error:  # the tracer wraps the network's exceptions
         name = graph.manifest.architecture.name
         raise CatseyeError(f"torch cannot express {name} in TorchScript ({first_line(error)})") from error
     return stream.getvalue()

@@ -1,7 +1,7 @@
 """A request's body, read within limits of size and memory.
 
-Enters: an ASGI request. Leaves: bytes. What is too large is refused before it is read where the client says its
-length, and at the limit where it does not. Time limits are kept by `protocol.py`. Called by app and inference_v2.
+Enters: an ASGI request. Leaves: bytes. A body that is too large is refused before it is read if the client sends its
+length, else at the limit. `protocol.py` keeps the time limits. Called by app and inference_v2.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from catseye.http.refusals import Refusal
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-# Keys of the scope: what to call when the client has hung up; a way to send a whole answer at once (protocol.py).
+# Keys of the scope: what to call when the client disconnects; a function that sends a whole response (protocol.py).
 GONE, AT_ONCE = "catseye.gone", "catseye.at-once"
 
 LINGER_S = 2.0
-# Drawn once from the system: a call of it for each request would let other threads run, and wait for them.
+# Seeded once by the system: a system call per request would yield to other threads and wait for them.
 _ids = random.Random(secrets.randbits(128))  # noqa: S311 - nothing is kept secret by them
 
 
 @dataclass(slots=True)
 class Request:
-    """One request. `route` is a fixed word for metrics and logs, whatever path the client sent."""
+    """One request. `route` is a fixed name for metrics and logs, whatever path the client sent."""
 
     scope: Scope
     receive: Receive
@@ -43,17 +43,17 @@ class Request:
 
     @property
     def content_type(self) -> bytes:
-        """Empty where the client sent none."""
+        """Empty if the client sent none."""
         return self.headers.get(b"content-type", b"")
 
 
 def new_request_id() -> str:
-    """16 digits that the log, the answer and nothing else know a request by."""
+    """16 digits that name a request in the log and in its response, and nowhere else."""
     return f"{_ids.getrandbits(64):016x}"
 
 
 def when_gone(request: Request, forget: Callable[[], None]) -> None:
-    """Call `forget` once, if the client hangs up before it has its answer."""
+    """Call `forget` once, if the client disconnects before it has its response."""
 
     def gone() -> None:
         request.facts["gone"] = True
@@ -63,18 +63,18 @@ def when_gone(request: Request, forget: Callable[[], None]) -> None:
 
 
 class BodyMemory(Protocol):
-    """Whoever knows how many bytes of bodies are held at the moment."""
+    """Counts the bytes of all bodies in memory."""
 
     buffered_bytes: int
 
 
 class Gone(Exception):
-    """The client hung up; there is nobody to answer."""
+    """The client has disconnected; there is nobody to answer."""
 
 
 @contextlib.contextmanager
 def body_held(memory: BodyMemory, request: Request) -> Iterator[None]:
-    """Give back the memory that `read_body` took, once its images are answered."""
+    """Release the memory that `read_body` counted, once the request is answered."""
     try:
         yield
     finally:
@@ -86,13 +86,13 @@ async def read_body(request: Request, limits: Limits, memory: BodyMemory) -> byt
     """The whole body.
 
     Raises:
-        Refusal: 413 too long, 415 compressed, 503 too many bytes are held already. Gone: the client hung up.
+        Refusal: 413 too long, 415 compressed, 503 too many bytes in memory. Gone: the client has disconnected.
 
     """
     require_plain(request.headers.get(b"content-encoding", b"identity"))
-    said = request.headers.get(b"content-length")
-    if said is not None and int(said) > limits.body_bytes:
-        raise _too_long(limits, f"{int(said):,} bytes")
+    length = request.headers.get(b"content-length")
+    if length is not None and int(length) > limits.body_bytes:
+        raise _too_long(limits, f"{int(length):,} bytes")
     chunks: list[bytes] = []
     while not request.body_read:
         message = await request.receive()
@@ -118,7 +118,7 @@ def _too_long(limits: Limits, got: str) -> Refusal:
 
 
 async def drain(request: Request, limits: Limits) -> None:
-    """Read on for a moment after a refusal: a connection closed on unread bytes would lose the refusal itself."""
+    """Keep reading for a moment after a refusal: closing with unread bytes would lose the refusal itself."""
     left = 4 * limits.body_bytes
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):

@@ -1,6 +1,6 @@
-"""Who is connected: how many in all and by address, who is idle, who came when the house was full.
+"""Limits the number of connections, in all and by address.
 
-Enters: connections. Leaves: whether one is taken in; idle ones that had to go for it are closed. Called by
+Enters: connections. Leaves: whether one has a place; idle connections are closed to make room for it. Called by
 `protocol.py`.
 """
 
@@ -13,32 +13,33 @@ from catseye.http.limits import Limits
 
 
 class Guest(Protocol):
-    """One connection, as far as the door knows it."""
+    """What the door needs to know of a connection."""
 
     address: str | None
 
     def dismiss(self) -> None:
-        """Close it: it waits for nothing."""
+        """Close it: it is idle."""
         ...
 
 
 class Door:
     """Counts the connections of one process.
 
-    When all places are taken, or all of one address, the connection that has been idle longest is closed for the new
-    one. Where none is idle, the new one is let in "on top": it may ask for health and metrics, all else is answered
-    503. There are few places on top, and whoever has stood there longest makes room: nobody can hold them.
+    When all places are taken, or all places of one address, the connection that has been idle longest is closed for the
+    new one. If none is idle, the new one is accepted "on top": it may request health and metrics, anything else is
+    answered with 503. There are few places on top, and the oldest connection there is closed for a new one, so nobody
+    can occupy them.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._inside: Counter[str | None] = Counter()
         self._num_inside = 0
-        self._idle: dict[Guest, None] = {}  # the longest first
+        self._idle: dict[Guest, None] = {}  # idle longest first
         self._on_top: dict[Guest, None] = {}
 
     def enter(self, guest: Guest) -> bool:
-        """Whether it has a place of its own; else it stands on top."""
+        """Whether it has a regular place; else it is on top."""
         limits, address = self.limits, guest.address
         if address is not None and self._inside[address] >= limits.per_address:
             has_place = self._dismiss_idle(address)
@@ -57,7 +58,7 @@ class Door:
         return False
 
     def leave(self, guest: Guest, *, had_place: bool) -> None:
-        """It has gone, or was sent away; told once."""
+        """It was closed, by either side; called once."""
         self._on_top.pop(guest, None)
         self._idle.pop(guest, None)
         if had_place:
@@ -67,11 +68,11 @@ class Door:
                 del self._inside[guest.address]
 
     def busy(self, guest: Guest) -> None:
-        """It has begun to ask."""
+        """Its request has begun."""
         self._idle.pop(guest, None)
 
     def idle(self, guest: Guest) -> None:
-        """It was answered, and may ask again or not."""
+        """Its request has been answered."""
         if guest not in self._on_top:
             self._idle[guest] = None
 
@@ -85,7 +86,7 @@ class Door:
 
 @lru_cache(maxsize=4096)
 def place_of(host: str) -> str:
-    """What counts as one address: of IPv6 the network of 64 bits, which one subscriber has to himself.
+    """What counts as one address: for IPv6 the /64 network, because it belongs to one subscriber.
 
     >>> place_of("::ffff:10.1.2.3"), place_of("2001:db8::1") == place_of("2001:db8::2")
     ('10.1.2.3', True)

@@ -1,6 +1,6 @@
-"""The parameters behind a header's value, read in order: `form-data; filename="a; name=b.png"; name="file"`.
+"""The parameters of a header's value: `form-data; filename="a; name=b.png"; name="file"`.
 
-Enters: bytes. Leaves: the first word, small letters, and the parameters. Called by `multipart.py`.
+Enters: bytes. Leaves: the first word in lower case, and the parameters. Called by `multipart.py`.
 
 Source: RFC 9110 sections 5.6.4 (quoted strings) and 5.6.6 (parameters: names in any case).
 """
@@ -11,7 +11,7 @@ _PARAMETER = re.compile(rb"""[ \t]*;[ \t]*(?:([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"
 
 
 def read_field(value: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
-    """The word and its parameters; None where it is no such value or names one of them twice.
+    """The word and its parameters; None if it is no such value or has a parameter twice.
 
     >>> read_field(b'Form-Data; filename="a; name=x.png"; NAME=file')
     (b'form-data', {b'filename': b'a; name=x.png', b'name': b'file'})
@@ -19,17 +19,17 @@ def read_field(value: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
     """
     word, _, _ = value.partition(b";")
     position = len(word)
-    found: dict[bytes, bytes] = {}
+    parameters: dict[bytes, bytes] = {}
     value = value.rstrip(b" \t")
     while position < len(value):
-        one = _PARAMETER.match(value, position)
-        if one is None:
+        match = _PARAMETER.match(value, position)
+        if match is None:
             return None
-        position = one.end()
-        if one[1] is None:  # "; ;" and a semicolon at the end
+        position = match.end()
+        if match[1] is None:  # "; ;" and a semicolon at the end
             continue
-        name = one[1].lower()
-        if name in found:
+        name = match[1].lower()
+        if name in parameters:
             return None
-        found[name] = one[2] if one[2] is not None else one[3]
-    return word.strip().lower(), found
+        parameters[name] = match[2] if match[2] is not None else match[3]
+    return word.strip().lower(), parameters

@@ -1,4 +1,4 @@
-"""What is wrong with a request's head that a parser of HTTP/1.1 lets pass.
+"""Faults in a request's head that an HTTP/1.1 parser accepts.
 
 Enters: version, method, target and headers of one request. Leaves: nothing, or the `Refusal`. Called by `protocol.py`.
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from catseye.http.refusals import Refusal
 
-# Of two that differ, the next server on the way could take the other one.
+# If two differ, the next server on the way could use the other one.
 _ONCE = {
     b"authorization", b"content-encoding", b"content-length", b"content-type", b"host",
     b"inference-header-content-length", b"transfer-encoding",
@@ -24,24 +24,24 @@ _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._~%!$&'()*+;=-]{0,255}
 def head_fault(
     version: str, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], hosts: frozenset[str] | None
 ) -> Refusal | None:
-    """The refusal of this head, if there is one. `hosts` are the names we answer by, None: any."""
-    said = dict(headers)
+    """The refusal of this head, or None. `hosts` are the accepted host names, None: any."""
+    by_name = dict(headers)
     if version not in ("1.1", "1.0"):
-        return _refusal(400, "http-version", "the server takes HTTP/1.1", f"HTTP/{version}", "curl --http1.1 speaks it")
+        return _refusal(400, "http-version", "the server accepts HTTP/1.1", f"HTTP/{version}", "use curl --http1.1")
     if method == b"CONNECT":
         return _refusal(400, "no-tunnel", "this server is no proxy", "CONNECT", "send GET or POST")
-    if len(said) != len(headers):
+    if len(by_name) != len(headers):
         names = [name for name, _ in headers]
-        for name in _ONCE & said.keys():
+        for name in _ONCE & by_name.keys():
             if names.count(name) > 1:
                 word = name.decode()
-                return _refusal(400, "doubled-header", f"the header {word} stands once", "several", "send one")
-    coding = said.get(b"transfer-encoding")
+                return _refusal(400, "doubled-header", f"the header {word} may appear once", "several", "send one")
+    coding = by_name.get(b"transfer-encoding")
     if coding is not None and (coding.strip().lower() != b"chunked" or version == "1.0"):
         return _refusal(
-            400, "transfer-encoding", "a body comes with its length or chunked", "another coding", "send it as it is"
+            400, "transfer-encoding", "a body has a Content-Length or is chunked", "another coding", "send it unencoded"
         )
-    return _host_fault(version, url, said.get(b"host"), hosts)
+    return _host_fault(version, url, by_name.get(b"host"), hosts)
 
 
 def _host_fault(version: str, url: bytes, host: bytes | None, hosts: frozenset[str] | None) -> Refusal | None:
@@ -49,7 +49,7 @@ def _host_fault(version: str, url: bytes, host: bytes | None, hosts: frozenset[s
         return _refusal(400, "no-host", "a request of HTTP/1.1 has the header Host", "none", "add Host: NAME")
     name = host_name(host or b"")
     if name is not None and not url.startswith((b"/", b"*")):
-        name = _authority(url)  # an absolute target outdoes the header
+        name = _authority(url)  # an absolute target takes precedence over the header
     if name is None:
         return _refusal(400, "bad-host", "Host is a name with at most a port", "something else", "send one name")
     if hosts is not None and name not in hosts and host is not None and not _is_address(name):
@@ -66,21 +66,21 @@ def _host_fault(version: str, url: bytes, host: bytes | None, hosts: frozenset[s
 
 @lru_cache(maxsize=1024)
 def host_name(value: bytes) -> str | None:
-    """The name in a Host header, small letters, without port and brackets; None where it is no name.
+    """The name in a Host header, in lower case, without port and brackets; None if it is no name.
 
     >>> host_name(b"LocalHost:8000"), host_name(b"[::1]:8000"), host_name(b"a, b")
     ('localhost', '::1', None)
 
     """
-    found = _HOST.fullmatch(value.strip())
-    if found is None:
+    match = _HOST.fullmatch(value.strip())
+    if match is None:
         return None
-    return found[1].decode("ascii").lower().strip("[]").removesuffix(".")
+    return match[1].decode("ascii").lower().strip("[]").removesuffix(".")
 
 
 @lru_cache(maxsize=1024)
 def _is_address(name: str) -> bool:
-    """A page at an address was loaded from there: nobody can make it point elsewhere, as a name can."""
+    """Whether it is an IP address, which, unlike a name, nobody can point elsewhere."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The images in a request's body, whichever way it came: through the server's socket or in an event of Lambda.
+"""The images in the body of a request to the server or to the Lambda function.
 
 Enters: Content-Type and body. Leaves: the bytes of each image. Called by app and aws_lambda.
 """
@@ -20,7 +20,7 @@ def one_image(content_type: bytes, body: bytes, limits: Limits) -> bytes:
     images = images_of(content_type, body, limits)
     if len(images) != 1:
         raise Refusal(
-            400, "one-image", f"one image is classified here; got {len(images)}; send several to /predict/batch"
+            400, "one-image", f"this path classifies one image; got {len(images)}; send several to /predict/batch"
         )
     return images[0]
 
@@ -46,7 +46,7 @@ def images_of(content_type: bytes, body: bytes, limits: Limits) -> list[bytes]:
         )
     for image in images:
         if not image:
-            raise Refusal(400, "empty-image", "an image has bytes; got 0; check the file and send it again")
+            raise Refusal(400, "empty-image", "an image has at least one byte; got 0; check the file and send it again")
     return images
 
 
@@ -58,4 +58,4 @@ def require_plain(encoding: bytes) -> None:
 
     """
     if encoding.strip().lower() not in (b"identity", b""):
-        raise Refusal(415, "encoded-body", "a body is sent as it is; got a content-encoding; leave that header out")
+        raise Refusal(415, "encoded-body", "a body must not be encoded; got a content-encoding; leave that header out")

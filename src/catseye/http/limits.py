@@ -1,24 +1,24 @@
-"""What one caller may ask of a server of catseye, and the names of this machine. Read by every file of this room."""
+"""The limits of a server, and the names of this machine. Read by every file of this room."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-MOST_BY_ONE = 2  # one address may hold a half of all connections, unless --max-per-address says otherwise
-RESERVED = 16  # one connection in so many is kept, on top, for health and metrics
+MOST_BY_ONE = 2  # one address may hold half of all connections, unless --max-per-address is set
+RESERVED = 16  # one extra connection per this many is reserved for health and metrics
 
 
 def flag(name: str, text: str, **more: Any) -> dict[str, Any]:
-    """What a field is called on the command line, what its help says, and the bounds of its values (cli/verbs.py)."""
+    """The metadata of a field that is an option: its name, its help and its bounds (cli/verbs.py)."""
     return {"option": name, "help": text, **more}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one caller may ask for; the defaults suit photographs.
+    """The limits of a server; the defaults suit photographs.
 
-    `max_queued` images wait or are computed at a time; `buffered_bytes` is the sum of all bodies held. A field whose
-    metadata has a `help` is an option of `catseye serve` (cli/verbs.py).
+    At most `max_queued` images wait or are computed at a time; `buffered_bytes` limits the sum of all bodies in memory.
+    A field whose metadata has a `help` is an option of `catseye serve` (cli/verbs.py).
     """
 
     body_bytes: int = field(default=20_000_000, metadata=flag("--max-body", "Bytes of a request's body.", min=1024))
@@ -31,11 +31,11 @@ class Limits:
     header_s: float = field(default=10.0, metadata=flag("--header-time", "Seconds for a request's headers.", min=0.1))
     body_s: float = field(default=30.0, metadata=flag("--body-time", "Seconds for its body.", min=0.1))
     write_s: float = field(
-        default=30.0, metadata=flag("--write-time", "Seconds in which a caller reads nothing of its answer.", min=0.1)
+        default=30.0, metadata=flag("--write-time", "Seconds a caller may read nothing of its response.", min=0.1)
     )
     keep_alive_s: float = 30.0
     deadline_s: float = field(
-        default=10.0, metadata=flag("--deadline", "Seconds until an image's answer, else 504.", min=0.01)
+        default=10.0, metadata=flag("--deadline", "Seconds to answer an image, else 504.", min=0.01)
     )
     max_queued: int = field(default=512, metadata=flag("--max-queue", "Images that wait; more get 503.", min=1))
     max_connections: int = field(
@@ -53,5 +53,5 @@ class Limits:
 
     @property
     def reserved(self) -> int:
-        """How many connections are taken in on top of `max_connections`, to answer health and say 503."""
+        """How many extra connections are accepted, to answer health checks and send 503."""
         return max(8, self.max_connections // RESERVED)

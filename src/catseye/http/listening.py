@@ -1,7 +1,7 @@
-"""uvicorn, run as every server of catseye runs: limits kept, signals drained, an end with an exit code.
+"""Runs uvicorn for every server of catseye: with limits, until a signal, then drained.
 
-Enters: an ASGI application with `draining`, and a listening socket. Leaves: when a signal came and what was begun is
-answered. Called by `server.py`, and by the lab, whose pages are served by the same code.
+Enters: an ASGI application with `draining`, and a listening socket. Returns after a signal, once every request that
+has begun is answered. Called by `server.py` and `shown.py`.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ SWEEP_S = 0.25
 
 
 class Drained(Protocol):
-    """An application that can be told to answer what it has and take no more."""
+    """An application that can be drained: it answers what it has and accepts no more."""
 
     draining: bool
 
@@ -37,9 +37,9 @@ class Drained(Protocol):
 
 @dataclass(frozen=True)
 class Stopping:
-    """How a server ends: for `drain_s` it says "not ready" and goes on, then it answers what it has, for `finish_s`.
+    """How a server ends: for `drain_s` it goes on but reports "not ready", then it has `finish_s` to answer the rest.
 
-    `parent` is a pipe whose end is a signal to stop; whoever has one shares the listening socket with others.
+    `parent` is a pipe that is closed to stop the server; a server that has one shares its listening socket with others.
     """
 
     drain_s: float
@@ -49,7 +49,7 @@ class Stopping:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server without its signal handling, which ends a process that did all it should by a signal."""
+    """uvicorn's server without its signal handling, after which the process would end by the signal."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], *, shared: bool) -> None:
         super().__init__(config)
@@ -61,19 +61,19 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept, and say so."""
+        """Accept connections, and call `on_ready`."""
         await super().startup(sockets)
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take in who has connected already, then stop accepting and answer everybody."""
+        """Accept the waiting connections, then stop accepting and answer everybody."""
         if not self.force_exit:
             await take_the_last(sockets or [], shared=self._shared)
         await super().shutdown(sockets)
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
-    """Run `main` on uvloop, where there is one."""
+    """Run `main` on uvloop, if it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 
@@ -95,7 +95,10 @@ async def listen(
     stopping: Stopping,
     beside: Sequence[Coroutine[Any, Any, None]] = (),
 ) -> int:
-    """Answer until a signal, or until the parent's pipe ends; the number of requests. `beside` runs as long."""
+    """Serve until a signal, or until the parent's pipe is closed; returns the number of requests.
+
+    The coroutines in `beside` run as long.
+    """
     config = uvicorn.Config(
         app,
         http=guarded(rules),
@@ -116,7 +119,7 @@ async def listen(
             log("stop", signal=signal_number, waiting=False)
             server.should_exit = server.force_exit = True
             return
-        # First say "not ready" for a moment: whoever connected just now is still answered.
+        # Report "not ready" for a moment first: new connections are still answered.
         app.draining = True
         log("drain", signal=signal_number, in_flight=stopping.num_in_flight())
         loop.call_later(stopping.drain_s, setattr, server, "should_exit", True)
@@ -125,12 +128,12 @@ async def listen(
         loop.remove_reader(pipe)
         stop(signal.SIGTERM)
 
-    if threading.current_thread() is threading.main_thread():  # no other hears of signals
+    if threading.current_thread() is threading.main_thread():  # only this thread receives signals
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
     if stopping.parent is not None:
         loop.add_reader(stopping.parent, orphaned, stopping.parent)
-    tasks = [loop.create_task(one) for one in (_sweep(server), *beside)]
+    tasks = [loop.create_task(coroutine) for coroutine in (_sweep(server), *beside)]
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -1,7 +1,7 @@
-"""Pages that a verb shows on this machine alone: what `lab` and `review` have in common. Starlette routes and streams.
+"""Pages for a browser on this machine only: what `lab` and `review` share. Uses Starlette.
 
 Enters: routes. Leaves: an ASGI application that answers only its own pages, under a loopback name; errors become
-refusals with their sentence. Called by lab/app.py and review/app.py.
+refusals with their message. Called by lab/app.py and review/app.py.
 """
 
 import json
@@ -25,11 +25,11 @@ from catseye.http.responses import Response, refused
 from catseye.http.static_files import StaticFile
 
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
-_REQUEST = "catseye.request"  # key of the scope: what the limits of `http` count
+_REQUEST = "catseye.request"  # key of the scope: the `Request` that the limits of `http` need
 
 
 class LocalPages:
-    """An application for a browser on this machine. Refusals call it `name` and say in `place` where its pages are."""
+    """An application for a browser on this machine. `name` and `place` (where its pages are) appear in refusals."""
 
     def __init__(self, name: str, place: str, limits: Limits, log: Log) -> None:
         self.name, self.place, self.limits, self.log = name, place, limits, log
@@ -38,7 +38,7 @@ class LocalPages:
         self._router = Router([], redirect_slashes=False)
 
     def open(self, routes: Sequence[BaseRoute]) -> None:
-        """The addresses that are answered."""
+        """Set the routes."""
         self._router = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +53,7 @@ class LocalPages:
             await self._router(scope, receive, send)
         except Gone:
             return
-        except Exception as error:  # noqa: BLE001 - the last edge: a fault is told and logged, the pages go on
+        except Exception as error:  # noqa: BLE001 - the fault is reported and logged, and the server goes on
             refusal = self.refusal(error, request)
             if not request.body_read:
                 await bodies.drain(request, self.limits)
@@ -62,10 +62,10 @@ class LocalPages:
             self.log("request", path=scope["path"][:80], ms=round((time.perf_counter() - begun) * 1000, 1))
 
     async def json_body(self, request: Request) -> Any:
-        """What a page has sent as JSON.
+        """The JSON that a page has sent.
 
         Raises:
-            Refusal: it is something else.
+            Refusal: it is no JSON.
 
         """
         if request.content_type.partition(b";")[0].strip().lower() != b"application/json":
@@ -75,7 +75,7 @@ class LocalPages:
         return parse_question(text)
 
     def refusal(self, error: Exception, request: Request) -> Refusal:
-        """What a caller is told about an error."""
+        """The refusal for an error."""
         if isinstance(error, Refusal):
             return error
         if isinstance(error, HTTPException):  # Starlette's: no route, or none for this method
@@ -118,7 +118,7 @@ def page_route(path: str, answer: Callable[..., Awaitable[Response | StreamingRe
         return whole(answered) if isinstance(answered, Response) else answered
 
     route = Route(path, endpoint, methods=methods)
-    route.methods = set(methods)  # Starlette adds HEAD to GET, and a HEAD would have a network trained for nobody
+    route.methods = set(methods)  # Starlette adds HEAD to GET, and a HEAD would train a network for nothing
     return route
 
 
@@ -128,14 +128,14 @@ async def send_page(page: StaticFile, request: Request) -> Response:
 
 
 def whole(response: Response) -> starlette.responses.Response:
-    """An answer of `http` as one that Starlette sends, header by header the same."""
+    """A response of `http` as Starlette's, with the same headers."""
     answered = starlette.responses.Response(response.body, response.status)
     answered.raw_headers = [(b"content-type", response.content_type), *answered.raw_headers, *response.headers]
     return answered
 
 
 def require_own_page(request: Request, name: str) -> None:
-    """No other site may make the browser ask: neither by a name that it points at us, nor from its pages.
+    """Refuse requests that another site made the browser send, by a host name of its own or from its pages.
 
     Raises:
         Refusal: the request comes from elsewhere.
@@ -147,7 +147,7 @@ def require_own_page(request: Request, name: str) -> None:
         raise Refusal(403, "foreign-host", f"the {name} answers at 127.0.0.1 and localhost only; got another host name")
     origin = request.headers.get(b"origin", b"").decode("latin-1")
     site = request.headers.get(b"sec-fetch-site", b"none")
-    path = request.scope["path"]  # with what an application is mounted under
+    path = request.scope["path"]  # includes the prefix of a mounted application
     crossed = site not in (b"none", b"same-origin") and ("/api" in path or "/image" in path)
     if crossed or (origin and origin != f"http://{host}"):
         raise Refusal(403, "foreign-page", f"the {name} answers its own pages only; got a request from another site")

@@ -1,8 +1,8 @@
-"""One JSON object per line on stderr, written by a thread: a reader that stops reading must not stop the server.
+"""One JSON object per line on stderr, written by a thread, so that a slow reader cannot stop the server.
 
-Enters: facts as keywords; while `everything` lasts, also what libraries log, warn of and fail with. Leaves: lines.
-Never an image, never a header of the client's, never a file name; text that a client chose is escaped by JSON. What
-comes while too many lines wait is counted instead, in the log and in the metrics. Called by app and server.
+Enters: facts as keywords; inside `everything`, also the log records, warnings and failed threads of libraries. Leaves:
+lines, never with an image, a client's header or a file name; JSON escapes a client's text. While too many lines wait,
+further ones are only counted, in the log and in the metrics. Called by app and server.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-MAX_WAITING = 10_000  # lines; what comes on top is counted instead
+MAX_WAITING = 10_000  # lines; further ones are only counted
 ATOMIC_BYTES = 4096
 MAX_TEXT = 1000  # characters of one fact
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str).encode
 
 
 class Log:
-    """`log("request", status=200)`; `quiet` leaves out requests that were answered well."""
+    """`log("request", status=200)`; `quiet` leaves out successful requests."""
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, **always: Any) -> None:
         self._stream = stream if stream is not None else sys.stderr
@@ -55,7 +55,7 @@ class Log:
 
     @contextlib.contextmanager
     def everything(self) -> Iterator[None]:
-        """Inside, libraries' log records, warnings and failed threads become lines of this log, too."""
+        """Inside this context, libraries' log records, warnings and failed threads are logged here, too."""
         root, hook = logging.getLogger(), threading.excepthook
         before = root.handlers[:]
         root.handlers[:] = [_ToLog(self)]
@@ -90,14 +90,14 @@ class Log:
                 self._lines.append(self._line("log-dropped", {"lines": dropped}))
             lines = self._lines
             try:
-                while lines:  # not taken out all at once: what waits here while a write blocks would not be counted
-                    # Few enough to be written in one piece beside other workers' (POSIX: 4096 bytes into a pipe).
+                while lines:  # not taken out all at once: lines held here while a write blocks would not be counted
+                    # Few enough for one atomic write beside other workers (POSIX: 4096 bytes into a pipe).
                     text = lines.popleft() + "\n"
                     while lines and len(text) + len(lines[0]) < ATOMIC_BYTES:
                         text += lines.popleft() + "\n"
                     self._put(text)
             except (OSError, ValueError):
-                return  # nobody will ever read; serving goes on, and counts
+                return  # nobody reads any more; serving goes on, and lines are counted
             if closing:
                 return
             time.sleep(0.05)  # one write for many lines
@@ -107,12 +107,12 @@ class Log:
             self._stream.write(text)
             self._stream.flush()
             return
-        # Past Python's own buffer: its lock, held while a full pipe blocks, would keep the process from ending.
+        # Not through Python's buffer: its lock, held while a full pipe blocks, would keep the process from ending.
         left = text.encode()
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # somebody who shares our stderr has set it so
+            except BlockingIOError:  # another program that shares our stderr made it non-blocking
                 time.sleep(0.05)
 
 

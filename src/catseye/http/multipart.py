@@ -1,4 +1,4 @@
-"""The parts of a `multipart/form-data` body that is in memory already: one pass of `bytes.find`, everything bounded.
+"""The parts of a `multipart/form-data` body, in one pass of `bytes.find`, everything bounded.
 
 Enters: the Content-Type and the body. Leaves: the parts, as slices. Stricter than browsers need: no nested parts, no
 transfer encodings, no folded header lines. Called by `images.py`.
@@ -17,7 +17,7 @@ _ALLOWED = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{1,70}(?<! )")
 
 
 class Part(NamedTuple):
-    """One field. The file name that the client gave is not kept: nothing here needs it."""
+    """One field. The client's file name is not kept: nothing needs it."""
 
     name: bytes
     content: bytes
@@ -46,21 +46,19 @@ def parse(content_type: bytes, body: bytes, limits: Limits) -> list[Part]:
         position = start + len(delimiter)
     parts: list[Part] = []
     while not body.startswith(b"--", position):
-        # Blanks between boundary and line end are allowed (RFC 2046), an endless row of them is not.
+        # Spaces between boundary and line end are allowed (RFC 2046), but only a few.
         line_end = body.find(b"\r\n", position, position + 64)
         if line_end < 0 or body[position:line_end].strip(b" \t"):
             raise _malformed_form("a line end should follow the boundary", "something else")
         if len(parts) == limits.max_parts:
-            raise _malformed_form(f"at most {limits.max_parts} parts are read", "more")
-        # From line_end, not behind it: a part without headers has its blank line right there.
+            raise _malformed_form(f"a form has at most {limits.max_parts} parts", "more")
+        # From line_end, not after it: a part without headers has its blank line right there.
         head_end = body.find(b"\r\n\r\n", line_end, line_end + limits.part_header_bytes + 4)
         if head_end < 0:
-            raise _malformed_form(
-                f"the headers of a part end within {limits.part_header_bytes:,} bytes", "none that ends"
-            )
+            raise _malformed_form(f"the headers of a part end within {limits.part_header_bytes:,} bytes", "no end")
         end = body.find(delimiter, head_end + 2)
         if end < 0:
-            raise _malformed_form("the last part should end with the boundary", "a body that is cut off")
+            raise _malformed_form("the last part should end with the boundary", "a truncated body")
         parts.append(Part(_field_name(body[line_end + 2 : head_end]), body[head_end + 4 : end]))
         position = end + len(delimiter)
     return parts
@@ -70,9 +68,9 @@ def _field_name(head: bytes) -> bytes:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-disposition":
-            found = read_field(value)
-            if found and b"name" in found[1]:
-                return found[1][b"name"]
+            field = read_field(value)
+            if field and b"name" in field[1]:
+                return field[1][b"name"]
     raise _malformed_form("every part needs a Content-Disposition with a name", "a part without")
 
 

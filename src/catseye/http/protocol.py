@@ -1,10 +1,11 @@
-"""uvicorn's HTTP/1.1 protocol (httptools), one request at a time, with limits it does not have.
+"""uvicorn's HTTP/1.1 protocol (httptools), one request at a time, with further limits.
 
 Enters: bytes of a connection. Leaves: ASGI calls, and a call of `scope["catseye.gone"]` when the client of a running
-request hangs up. Made by `guarded` for `listening.py`.
+request disconnects. Made by `guarded` for `listening.py`.
 
-What a client sends behind a request that is not answered yet waits as bytes, a read or two of them; then nothing more
-is read. So a pipeline costs no more than its bytes, and what follows a good request cannot take its answer away.
+Bytes that a client sends before it has the response to an earlier request are kept unparsed, a read or two of them;
+then reading stops. So a pipeline costs no more than its bytes, and bad bytes after a good request cannot affect its
+response.
 """
 
 import asyncio
@@ -23,15 +24,15 @@ from catseye.http.rules import Rules, as_bytes, full_house, head_too_long, malfo
 NEVER = float("inf")
 LINGER_S = 1.0
 ON_TOP_S = 2.0  # for the head of a request that came when all places were taken
-LAST_CHANCE_S = 1.0  # for the request of a connection that was made just before the server stops
-LAST_LOOK_S = 0.05  # for a request that is on its way over an idle connection when the server stops
-LAST_READ_S = 0.5  # for a client to end its side of an idle connection that we have ended
-WAITING_BYTES = 65_536  # behind a request that is not answered yet; then reading stops
-HEAD_SLICE, CHUNK_SLICE = 4096, 1024  # bytes parsed at a time while it is not known where the request ends
+LAST_CHANCE_S = 1.0  # for the request of a connection made just before the server stops
+LAST_LOOK_S = 0.05  # for a request on its way over an idle connection when the server stops
+LAST_READ_S = 0.5  # for a client to close its side of an idle connection that we have closed
+WAITING_BYTES = 65_536  # kept unparsed while a request is being answered; then reading stops
+HEAD_SLICE, CHUNK_SLICE = 4096, 1024  # bytes parsed at a time while the end of the request is unknown
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. `sweep` has to be called every now and then; that costs nothing per request."""
+    """One connection. `sweep` has to be called regularly; it costs nothing per request."""
 
     rules = Rules(Limits())
 
@@ -40,7 +41,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.address = place_of(self.client[0]) if self.client else None
         self._refusal: Refusal | None = None
-        self._behind = bytearray()  # what came while a request was not answered
+        self._behind = bytearray()  # received while an earlier request was being answered
         self._running: RequestResponseCycle | None = None
         self._in_head, self._whole, self._chunked = True, False, False
         self._head_bytes = self._num_chunks = self._body_left = self._framing_bytes = 0
@@ -51,7 +52,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._read_by = self.loop.time() + (header_s if self.has_place else min(ON_TOP_S, header_s))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the running request that nobody waits for it any more."""
+        """Tell the running request that its client has disconnected."""
         self._leave()
         self._behind.clear()
         self.pipeline.clear()
@@ -70,14 +71,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self.rules.door.leave(self, had_place=self.has_place)
 
     def dismiss(self) -> None:
-        """Make room for another connection; this one waits for nothing."""
+        """Close this idle connection, to make room for another."""
         self._leave()
         self.transport.close()
 
     # Reading
 
     def data_received(self, data: bytes) -> None:
-        """Parse what belongs to the request that is being read, and keep the rest."""
+        """Parse the bytes of the current request, and keep the rest."""
         if self._lingering or self.transport.is_closing():
             return
         if self._behind or self._is_busy():
@@ -88,7 +89,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._keep(rest)
 
     def _is_busy(self) -> bool:
-        """Whether the next request has to wait: for the answer of this one, or for the client to read some."""
+        """Whether the next request must wait: for the response to this one, or for the client to read."""
         if self._refusal is not None or self.flow.write_paused:
             return True
         return self._whole and self.cycle is not None and not self.cycle.response_complete
@@ -97,11 +98,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._behind += data
         if len(self._behind) > WAITING_BYTES:
             self.flow.pause_reading()
-        if len(self._behind) > 32 * WAITING_BYTES:  # whoever calls `receive` in vain has reading go on each time
+        if len(self._behind) > 32 * WAITING_BYTES:  # each call of `receive` resumes reading, so this can still grow
             self.transport.abort()
 
     def _go_on(self) -> None:
-        """Read what waited, if nothing is in its way any more."""
+        """Parse the kept bytes, if the next request may begin."""
         if self._behind and not self._is_busy() and not self.transport.is_closing():
             data = bytes(self._behind)
             self._behind.clear()
@@ -113,14 +114,14 @@ class GuardedProtocol(HttpToolsProtocol):
             stop = self._slice_end(data, at)
             piece = data if stop - at == end else view[at:stop]
             if self._in_head:
-                if not self._head_bytes:  # also of blank lines, which would otherwise buy time
+                if not self._head_bytes:  # also for blank lines, which would otherwise extend the time limit
                     self._read_by = min(self._read_by, self.loop.time() + self.rules.limits.header_s)
                 self._head_bytes += stop - at
                 if self._head_bytes > self.rules.limits.header_bytes:
                     self._end_with(head_too_long(self.rules.limits))
                     return b""
             elif self._chunked:
-                self._framing_bytes += stop - at  # less the body's, see on_body
+                self._framing_bytes += stop - at  # `on_body` subtracts the body
             try:
                 try:
                     self.parser.feed_data(piece)
@@ -139,10 +140,10 @@ class GuardedProtocol(HttpToolsProtocol):
         return data[at:] if at else data
 
     def _slice_end(self, data: bytes, at: int) -> int:
-        """Where the request ends at the latest: the next one is not to be parsed before this one is answered."""
+        """The latest end of this request: the next one must not be parsed before this one is answered."""
         if self._in_head:
-            found = data.find(b"\r\n\r\n", at, at + HEAD_SLICE)
-            return found + 4 if found >= 0 else min(len(data), at + HEAD_SLICE)
+            end = data.find(b"\r\n\r\n", at, at + HEAD_SLICE)
+            return end + 4 if end >= 0 else min(len(data), at + HEAD_SLICE)
         return min(len(data), at + (CHUNK_SLICE if self._chunked else max(1, self._body_left)))
 
     def _most_framing(self) -> int:
@@ -150,7 +151,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.rules.limits.header_bytes + CHUNK_SLICE + 16 * self._num_chunks
 
     def _start_again_without_upgrade(self) -> None:
-        """RFC 9110 section 7.8: a server may ignore Upgrade. The parser would take the body for another protocol."""
+        """Ignore Upgrade, as RFC 9110 section 7.8 allows: the parser would read the body as another protocol."""
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
@@ -160,7 +161,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        """Start counting anew."""
+        """Reset the counters."""
         self._num_chunks = self._framing_bytes = self._body_left = 0
         self._in_head, self._whole, self._chunked = True, False, False
         self.rules.door.busy(self)
@@ -169,7 +170,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep it, as uvicorn does; what comes behind a body (a trailer) is no header."""
+        """Keep it, as uvicorn does; trailers after a body are ignored."""
         if self._in_head:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
@@ -177,7 +178,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Judge the head, and start the clock of the body."""
+        """Check the head, and start the clock of the body."""
         parser, rules = self.parser, self.rules
         method = parser.get_method()
         if parser.should_upgrade() and method != b"CONNECT":
@@ -196,8 +197,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._read_by = self.loop.time() + rules.limits.body_s
-        said = dict(self.headers)  # each of these two stands once, as `head_fault` has seen
-        self._body_left, self._chunked = int(said.get(b"content-length", b"0")), b"transfer-encoding" in said
+        headers = dict(self.headers)  # `head_fault` has refused duplicates of these two
+        self._body_left, self._chunked = int(headers.get(b"content-length", b"0")), b"transfer-encoding" in headers
         super().on_headers_complete()
         if self._stopping or not self.has_place:
             self.cycle.keep_alive = False
@@ -208,7 +209,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """Count what is left."""
+        """Count the bytes left."""
         if self._chunked:
             self._framing_bytes -= len(body)
         else:
@@ -225,7 +226,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the clock, and expect the next request's headers."""
-        if self._in_head:  # told again without its Upgrade
+        if self._in_head:  # the head was parsed again without its Upgrade
             return
         self._in_head = self._whole = True
         self._read_by = NEVER
@@ -236,9 +237,9 @@ class GuardedProtocol(HttpToolsProtocol):
     # Answers
 
     def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send the whole answer of the running request, as uvicorn's `send` does in two calls with a search per header.
+        """Send the whole response to the running request, faster than two calls of uvicorn's `send`.
 
-        Names in small letters, `content-length` among them. False: nothing was done, it has to go by `send`.
+        Header names are in lower case and include `content-length`. False: nothing was sent; use `send`.
         """
         cycle = self._running
         if cycle is None or cycle.response_started or cycle.disconnected or self.flow.write_paused:
@@ -262,7 +263,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return True
 
     def on_response_complete(self) -> None:
-        """The next request may begin. The clock of idle connections is the sweep's, not a timer for each."""
+        """The next request may begin. `sweep` closes idle connections, so they need no timers."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -281,26 +282,26 @@ class GuardedProtocol(HttpToolsProtocol):
         self.rules.door.idle(self)
 
     def resume_writing(self) -> None:
-        """The client reads again: answer on."""
+        """The client is reading again: continue."""
         super().resume_writing()
         self._go_on()
 
     def sweep(self, now: float) -> None:
-        """Close the connection if it has taken too long to send a request, or to read an answer."""
+        """Close the connection if it has taken too long to send a request, or to read a response."""
         self._end_if_unread(now)
         if self.transport.is_closing() or now <= self._read_by:
             return
         if self._lingering:
             self.transport.abort()
         elif self._in_head and self._head_bytes == 0 and (self.cycle is None or self.cycle.response_complete):
-            self._end_idle()  # nothing was asked, so nothing is answered
+            self._end_idle()  # there was no request, so there is no response
         else:
             limits = self.rules.limits
             times = f"headers arrive within {limits.header_s:g} s and a body within {limits.body_s:g} s"
             self._end_with(Refusal(408, "too-slow", f"{times}; these did not; send them faster"))
 
     def _end_if_unread(self, now: float) -> None:
-        """Also while it is closing: what was written last waits in our memory until it is read."""
+        """Also while it is closing: the last bytes stay in our memory until they are read."""
         unread = self.transport.get_write_buffer_size()
         if not unread or unread != self._unread_bytes:
             self._stalled_at, self._unread_bytes = now, unread
@@ -308,24 +309,26 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def shutdown(self) -> None:
-        """The server stops: answer what was asked, also what has only just arrived, then close."""
+        """The server stops: answer all requests, also those that have only just arrived, then close."""
         self._stopping = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-        elif self.cycle is None or not self._in_head or self._head_bytes:  # whoever has just connected is about to ask
+        elif self.cycle is None or not self._in_head or self._head_bytes:  # a new connection is about to send a request
             self._read_by = min(self._read_by, self.loop.time() + LAST_CHANCE_S)
         else:
-            self.loop.call_later(LAST_LOOK_S, self._close_if_idle)  # what lies in the socket already is read first
+            # Bytes that are already in the socket are read first.
+            self.loop.call_later(LAST_LOOK_S, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if self.transport.is_closing():  # the client was first
+        if self.transport.is_closing():  # the client closed it first
             return
         if self._in_head and self._head_bytes == 0 and self.cycle.response_complete and not self._lingering:
             self._end_idle()
 
     def _end_idle(self) -> None:
-        """Say the end (FIN), then wait a moment for the client's: a request that is on its way just now would be
-        answered by a reset otherwise, after which a client cannot know what became of the answers before it.
+        """Send FIN, then wait a moment for the client's.
+
+        A request on its way would otherwise be answered by a reset, which can also destroy earlier responses.
         """
         if not self.transport.can_write_eof():
             self.transport.close()
@@ -342,13 +345,13 @@ class GuardedProtocol(HttpToolsProtocol):
         raise ValueError(refusal.message)
 
     def _end_with(self, refusal: Refusal) -> None:
-        """Answer what is no acceptable request, then wait a moment for the client to read that."""
+        """Send a refusal, then wait a moment for the client to read it."""
         self._refusal = refusal
         running = self._running is not None and not self._running.response_complete
         if running and (self._running is not self.cycle or not self.cycle.more_body):
             return  # the request before this one is answered first, see on_response_complete
         if running and self.cycle.response_started:
-            self.transport.close()  # another answer would be taken for its end
+            self.transport.close()  # a second response would be read as part of the first
             return
         self.rules.on_refusal(refusal.status, refusal.code)
         self.transport.write(as_bytes(refusal))

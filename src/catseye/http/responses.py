@@ -1,11 +1,11 @@
-"""An answer before it is sent, and how a refusal becomes one. Used by app and inference_v2."""
+"""A response before it is sent, also for a refusal. Used by app and inference_v2."""
 
 import json
 from typing import Any, NamedTuple
 
 from catseye.http.refusals import Refusal
 
-# What a browser is told about every answer: nothing may be guessed, framed or kept.
+# No browser may guess the type of a response, frame it or store it.
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -26,19 +26,19 @@ class Response(NamedTuple):
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """A JSON answer; NaN in it would be a fault of ours and raises."""
+    """A JSON response; NaN in it would be a bug and raises."""
     return Response(_as_bytes(content), status)
 
 
 def _as_bytes(content: Any) -> bytes:
     try:
         return _encode(content).encode()
-    except UnicodeEncodeError:  # a lone surrogate, which a name of a class or an id of a client may hold
+    except UnicodeEncodeError:  # a lone surrogate in the name of a class or the id of a client
         return _encode_ascii(content).encode()
 
 
 def refused(refusal: Refusal, request_id: str) -> Response:
-    """What a caller reads: the sentence, the code, and the id under which the log knows the request."""
+    """The response to a refused request: the message, the code, and the request's id in the log."""
     content = {"error": refusal.message, "code": refusal.code}
     if request_id:
         content["request_id"] = request_id

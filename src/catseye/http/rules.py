@@ -1,4 +1,4 @@
-"""What the connections of one server have to keep to, and what a caller reads who does not.
+"""The rules for the connections of one server, and the refusals of those that break them.
 
 Enters: limits, and what an application adds to them. Leaves: `Rules`; refusals as bytes. Used by `protocol.py`.
 """
@@ -20,12 +20,12 @@ def _ignore(status: int, code: str) -> None:
 
 @dataclass
 class Rules:
-    """What a server's connections have to keep to. `hosts`: names we answer by, None for any."""
+    """The rules for a server's connections. `hosts`: the accepted host names, None for any."""
 
     limits: Limits
     hosts: frozenset[str] | None = None
-    health_paths: frozenset[bytes] = frozenset()  # answered by whatever name we are called
-    reserved_paths: frozenset[bytes] = frozenset()  # answered however many are connected
+    health_paths: frozenset[bytes] = frozenset()  # answered for any host name
+    reserved_paths: frozenset[bytes] = frozenset()  # answered even when all places are taken
     on_refusal: Callable[[int, str], None] = _ignore
     door: Door = field(init=False)
 
@@ -34,7 +34,7 @@ class Rules:
 
 
 def as_bytes(refusal: Refusal) -> bytes:
-    """A refusal as it goes over the wire, where no application answers."""
+    """A refusal as the bytes to send, without the application."""
     response = refused(refusal, "")
     lines = [STATUS_LINE[refusal.status].rstrip(), b"content-type: " + response.content_type]
     lines += [b"content-length: %d" % len(response.body), b"connection: close"]
@@ -43,25 +43,25 @@ def as_bytes(refusal: Refusal) -> bytes:
 
 
 def malformed() -> Refusal:
-    """What the parser does not know."""
+    """The refusal of what the parser does not accept."""
     message = "a request is HTTP/1.1; got something that is not; check the request and its length"
     return Refusal(400, "malformed-request", message)
 
 
 def head_too_long(limits: Limits) -> Refusal:
-    """Too many headers, or too long ones."""
+    """The refusal of too many or too long headers."""
     most = f"{limits.max_headers} headers of {limits.header_bytes:,} bytes in all, with the request line"
     return Refusal(431, "headers-too-large", f"a request has at most {most}; got more; send fewer")
 
 
 def too_much_framing(limits: Limits) -> Refusal:
-    """What is not body in a chunked body."""
+    """The refusal of a chunked body with too many bytes that are not body."""
     most = f"{limits.header_bytes:,} bytes of extensions and trailers"
     return Refusal(413, "body-too-large", f"a chunked body has at most {most}; got more; send a Content-Length")
 
 
 def full_house(limits: Limits) -> Refusal:
-    """No place for another connection."""
+    """The refusal of one connection too many."""
     most = f"{limits.max_connections:,} connections, {limits.per_address:,} of one address"
     message = f"there are at most {most}; all are in use; try again later"
     return Refusal(503, "too-many-connections", message, retry_after_s=1)

@@ -1,4 +1,4 @@
-"""A local page from its address to the signal that ends it: bound, said, opened in a browser, served.
+"""Serves a local page until a signal, and opens it in a browser.
 
 Enters: an application and where it listens. Leaves: an exit code. Called by review/place.py and lab/command.py.
 """
@@ -19,7 +19,7 @@ FINISH_S = 5
 
 
 def require_loopback(host: str, what: str = "these pages are", port: int = 8200) -> None:
-    """Local pages are for this machine alone.
+    """Local pages are for this machine only.
 
     Raises:
         UsageError: the host is another one.
@@ -27,7 +27,7 @@ def require_loopback(host: str, what: str = "these pages are", port: int = 8200)
     """
     if host not in LOOPBACK:
         raise UsageError(
-            f"{what} for this machine alone, so --host is 127.0.0.1, localhost or ::1; got {host}; "
+            f"{what} for this machine only, so --host is 127.0.0.1, localhost or ::1; got {host}; "
             f"to see {'it' if what.endswith(' is') else 'them'} from elsewhere: "
             f"ssh -L {port}:localhost:{port} THIS-MACHINE"
         )
@@ -43,28 +43,28 @@ def show_until_signal(
     open_browser: bool,
     num_threads: int | None = None,
 ) -> int:
-    """Serve pages until a signal, and return the exit code; `ready` hears the address once they can be opened.
+    """Serve pages until a signal, and return the exit code; `ready` gets the address once they can be opened.
 
-    `num_threads` answer at once; as many as the library takes where it is None.
+    `num_threads` requests are answered at once; None: the library's default.
 
     Raises:
         UsageError: the address cannot be used.
 
     """
     listener = bind(host, port)
-    where = address(listener)
+    url = address(listener)
 
-    def say() -> None:
-        ready(where)
+    def announce() -> None:
+        ready(url)
         if open_browser:
             import webbrowser
 
-            webbrowser.open(where)
+            webbrowser.open(url)
 
     async def run() -> int:
         if num_threads is not None:
             to_thread.current_default_thread_limiter().total_tokens = num_threads
-        await listen(pages, listener, Rules(pages.limits), log, say, Stopping(drain_s=0.0, finish_s=FINISH_S))
+        await listen(pages, listener, Rules(pages.limits), log, announce, Stopping(drain_s=0.0, finish_s=FINISH_S))
         return 0
 
     try:

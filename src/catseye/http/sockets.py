@@ -1,4 +1,4 @@
-"""The socket that a server listens at. Called by `command.py`."""
+"""The socket that a server listens on. Called by `command.py`."""
 
 import os
 import socket
@@ -10,39 +10,39 @@ BACKLOG = 2048
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """The socket, listening already: from now on nobody else has this address. Who connects waits until we are ready.
+    """A listening socket: no other program can take the address, and connections wait until we are ready.
 
     Raises:
-        CatseyeError: the address cannot be had.
+        CatseyeError: the address cannot be used.
 
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    # Windows: REUSEADDR would let another program take the same address; elsewhere it only forgives old connections.
+    # On Windows REUSEADDR would let another program take the same address; elsewhere it only ignores old connections.
     exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1)
     try:
         listener.bind((host, port))
-        # Two that are bound and do not listen yet are both allowed: only listening decides whose it is.
+        # Two programs can be bound to an address; only one can listen.
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         raise CatseyeError(
-            f"an address that is free is needed; {host} port {port} cannot be had ({error}); --port 0 takes a free one"
+            f"the address must be free; {host} port {port} cannot be used ({error}); --port 0 takes a free one"
         ) from None
     listener.set_inheritable(True)
     return listener
 
 
 def bind_path(path: Path) -> socket.socket:
-    """A unix socket, listening already; what a killed server left there is replaced.
+    """A listening Unix socket; one left by a killed server is replaced.
 
     Raises:
-        CatseyeError: there is something else at the path, or another server listens at it.
+        CatseyeError: there is something else at the path, or another server listens on it.
 
     """
     if not hasattr(socket, "AF_UNIX"):
-        raise CatseyeError("--uds needs unix sockets, which this system has not; say --host and --port instead")
+        raise CatseyeError("--uds needs Unix sockets, which this system does not have; use --host and --port instead")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket() and not _is_answered(path):
@@ -52,8 +52,7 @@ def bind_path(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise CatseyeError(
-            f"--uds takes a path that is free, of at most some 100 characters; {path} cannot be had ({error}); "
-            "name another one"
+            f"--uds takes a free path of about 100 characters at most; {path} cannot be used ({error}); choose another"
         ) from None
     listener.set_inheritable(True)
     return listener
@@ -72,7 +71,7 @@ def _is_answered(path: Path) -> bool:
 
 
 def address(listener: socket.socket, root_path: str = "") -> str:
-    """What to type into a browser; of a unix socket, its path behind `unix:`."""
+    """What to type into a browser; for a Unix socket `unix:` and its path."""
     if listener.family == getattr(socket, "AF_UNIX", None):
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]

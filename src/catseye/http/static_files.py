@@ -1,4 +1,4 @@
-"""Files that a browser may ask for, read once at start-up, with the headers that keep a page to itself.
+"""The files of a page, read once at start-up, with their security headers.
 
 Enters: a folder. Leaves: path -> `StaticFile`. Called by `serving.page` and `lab.page_files`.
 """
@@ -38,7 +38,7 @@ class StaticFile:
 
 
 def html(text: str) -> StaticFile:
-    """A page that was put together, with the headers of one that lay there."""
+    """A generated page, with the headers of a static one."""
     return StaticFile(text.encode(), _TYPES[".html"])
 
 
@@ -48,7 +48,7 @@ def read_static_file(path: Path) -> StaticFile:
 
 
 def read_static(folder: Path) -> dict[str, StaticFile]:
-    """The files of a folder as `/static/NAME`; the lab has a folder of its own."""
+    """The files of a folder as `/static/NAME`."""
     return {
         f"/static/{path.name}": read_static_file(path) for path in sorted(folder.iterdir()) if path.suffix in _TYPES
     }

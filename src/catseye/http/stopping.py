@@ -1,8 +1,8 @@
-"""The end of a server in good order: nobody who has connected is left without an answer.
+"""Ends a server so that every connection gets a response.
 
-Enters: listening sockets. Leaves: the same, with nobody waiting in them and nobody let in any more. A socket that is
-closed while connections wait in it resets them, and their requests with them; so first nobody new is let in, then those
-who wait are taken. Called by `listening.py` and by the supervisor.
+Enters: listening sockets. Leaves: the same sockets, with no waiting connections and refusing new ones. Closing a socket
+resets the connections that wait in it; so first new connections are refused, then the waiting ones are accepted. Called
+by `listening.py` and by the supervisor.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-LAST_HANDSHAKE_S = 0.05  # for connections that were half made
+LAST_HANDSHAKE_S = 0.05  # for connections that are half open
 MOST_S = 2.0
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER of Linux; Python's socket has no name for it
 # A program for the kernel's packet filter that drops SYN, the first packet of a connection, and lets all others pass:
@@ -25,7 +25,7 @@ _NO_SYN += struct.pack("=HBBI", 0x06, 0, 0, 0) + struct.pack("=HBBI", 0x06, 0, 0
 
 
 def let_nobody_in(listener: socket.socket) -> None:
-    """From now on nobody can connect; who has connected already stays in the queue. Linux only; elsewhere nothing."""
+    """Refuse new connections; waiting ones stay in the queue. Linux only; elsewhere it does nothing."""
     if listener.family == getattr(socket, "AF_UNIX", None):
         remove_path(listener)
     elif sys.platform == "linux":
@@ -35,7 +35,7 @@ def let_nobody_in(listener: socket.socket) -> None:
 
 
 def remove_path(listener: socket.socket) -> None:
-    """Take a unix socket out of its folder, if it is still the one that lies there."""
+    """Delete a Unix socket's file, if it is still there."""
     with suppress(OSError):
         path = Path(listener.getsockname())
         if path.is_socket():
@@ -50,7 +50,7 @@ def somebody_waits(listener: socket.socket) -> bool:
 
 
 async def take_the_last(listeners: Sequence[socket.socket], *, shared: bool) -> None:
-    """Wait while the loop accepts those who wait. `shared` with other processes, whose callers are let in still."""
+    """Wait while the loop accepts the waiting connections. `shared`: other processes still accept new ones."""
     if not shared:
         for listener in listeners:
             let_nobody_in(listener)

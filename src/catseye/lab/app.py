@@ -1,8 +1,8 @@
 """The lab as an ASGI application: pages, images, and questions answered in threads.
 
-Enters: requests of a browser on this machine. Leaves: pages, JSON, PNGs, server-sent events. It answers only who
-calls it by a loopback name and comes from its own pages, so that no other site can use it through the browser.
-Starlette finds the function for an address and streams; limits and refusals are those of `http`. Called by command.
+Enters: requests of a browser on this machine. Leaves: pages, JSON, PNGs, server-sent events. It answers only requests
+to a loopback name from its own pages, so that no other site can use it through the browser. Starlette routes and
+streams; limits and refusals are those of `http`. Called by command.
 """
 
 import json
@@ -35,7 +35,7 @@ _STREAM_HEADERS = [*SAFE_HEADERS, (b"content-type", b"text/event-stream"), (b"x-
 
 
 class LabApplication(LocalPages):
-    """Everything the lab answers."""
+    """The routes of the lab."""
 
     def __init__(self, bench: Workbench, limits: Limits, log: Log) -> None:
         super().__init__("lab", "its chapters are listed at /", limits, log)
@@ -54,7 +54,7 @@ class LabApplication(LocalPages):
         self.open(routes)
 
     async def _teach(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Chapter 11: the page of `catseye teach`, whose network is opened when it is first asked for."""
+        """Chapter 11: the page of `catseye teach`, whose network is opened at the first request."""
         pages = await run_in_threadpool(self._open_teaching)
         await pages(scope, receive, send)
 
@@ -81,23 +81,23 @@ class LabApplication(LocalPages):
 
     async def _ask(self, chapter: str, request: Request, name: str) -> Response | StreamingResponse:
         question = await run_in_threadpool(find, chapter, name)
-        asked = question.check(await self._content(request))
-        answer = await run_in_threadpool(question.answer, self.bench, asked)
+        fields = question.check(await self._content(request))
+        answer = await run_in_threadpool(question.answer, self.bench, fields)
         if isinstance(answer, dict):
             return json_response(answer)
-        # The task after the last event comes as well where the browser has hung up.
+        # The background task runs even if the browser has disconnected.
         stream = StreamingResponse(self._events(answer, request), background=BackgroundTask(answer.close))
         stream.raw_headers = [*_STREAM_HEADERS]
         return stream
 
     async def _content(self, request: Request) -> object:
         if request.scope["method"] == "GET":  # what EventSource can send
-            asked = parse_qs(request.scope["query_string"].decode("latin-1")).get("asked", ["{}"])
-            return parse_question(asked[0])
+            texts = parse_qs(request.scope["query_string"].decode("latin-1")).get("asked", ["{}"])
+            return parse_question(texts[0])
         return await self.json_body(request)
 
     def _events(self, answer: AnswerStream, request: Request) -> Iterator[str]:
-        """One event for each value; at its end `end`, or `refused` with the sentence. Starlette runs it in threads."""
+        """One event for each value, then `end`, or `refused` with the message. Starlette runs it in threads."""
         last = "event: end\ndata: {}\n\n"
         try:
             for value in answer:
@@ -106,7 +106,7 @@ class LabApplication(LocalPages):
                     break
         except CatseyeError as error:
             last = f"event: refused\ndata: {json.dumps({'error': str(error)})}\n\n"
-        except Exception as error:  # noqa: BLE001 - the answer has begun, so the status can no longer say it
+        except Exception as error:  # noqa: BLE001 - the response has begun, so its status cannot change any more
             self.log("fault", id=request.id, error=f"{type(error).__name__}: {error}"[:500])
             last = 'event: refused\ndata: {"error":"this is a fault of the lab; its terminal says more"}\n\n'
         yield last

@@ -1,7 +1,7 @@
-"""What the chapters share: the model that was given, the images, and things that are made once and kept.
+"""What the chapters share: the given model, the images, and things that are made once and kept.
 
-Made by `command.py`, handed to every answer. Imports no torch: the chapters that compute with a network keep it here
-by a name of their own.
+Made by `command.py`, passed to every answer. Imports no torch: chapters that compute with a network keep it here under
+their own name.
 """
 
 import threading
@@ -16,7 +16,7 @@ NUM_RECENT = 2
 
 
 class Workbench:
-    """One lab, from its start to its end. Answers run in threads: whoever uses a network holds `lock`."""
+    """The state of one lab. Answers run in threads, and one that uses a network holds `lock`."""
 
     def __init__(self, model: str | None = None, timeline: Path | None = None) -> None:
         self.model = model  # a run folder, a model.safetensors, a registered name, or nothing
@@ -27,14 +27,14 @@ class Workbench:
         self._recent: list[str] = []
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` made the first time; a `make` that raises is tried again the next time."""
+        """The result of the first `make`; a `make` that raises is tried again the next time."""
         with self.lock:
             if name not in self._kept:
                 self._kept[name] = make()
             return cast(T, self._kept[name])
 
     def latest(self, name: str, make: Callable[[], T]) -> T:
-        """As `once`, for large things: only the last two that came by this way are kept."""
+        """As `once`, for large things: only the last two are kept."""
         with self.lock:
             thing = self.once(name, make)
             if name in self._recent:
@@ -47,16 +47,16 @@ class Workbench:
             return thing
 
     def keep(self, name: str, thing: object) -> None:
-        """Put a thing where `once` and `kept` find it; a chapter may leave something to another one."""
+        """Keep a thing for `once` and `kept`, also for another chapter."""
         with self.lock:
             self._kept[name] = thing
 
     def forget(self, *names: str) -> None:
-        """Have `once` make these anew."""
+        """Make `once` create these again."""
         with self.lock:
             for name in names:
                 self._kept.pop(name, None)
 
     def kept(self, name: str) -> object | None:
-        """What is kept under that name, or None."""
+        """The thing kept under that name, or None."""
         return self._kept.get(name)

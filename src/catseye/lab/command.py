@@ -1,4 +1,4 @@
-"""The walk behind `catseye lab`: arguments -> socket -> pages, until a signal. Called by cli."""
+"""`catseye lab`: arguments -> socket -> pages, until a signal. Called by cli."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from catseye.lab.app import LabApplication
 from catseye.lab.bench import Workbench
 from catseye.lab.networks import check_model, shown
 
-NUM_THREADS = 4  # which answer; each of them may be training
+NUM_THREADS = 4  # for answers; each of them may be training
 
 
 def open_lab(
@@ -25,11 +25,11 @@ def open_lab(
     timeline: StrPath | None = None,
     ready: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
-    """Interactive pages: from a pixel to ConvNeXt, a training run as it goes, with your own image and model.
+    """Interactive pages: from a pixel to ConvNeXt and a live training run, with your own image and model.
 
-    `model` is a run, its path, or a name of `list_models`; `timeline` the folder of `catseye.timeline`. Serves until a
-    signal and returns the exit code. `open` opens the pages in the browser; `ready` gets the address instead of the
-    terminal.
+    `model` is a run, its path, or a name of `list_models`; `timeline` is the folder of `catseye.timeline`. Serves until
+    a signal and returns the exit code. `open` opens the pages in the browser; `ready` gets the address, which is
+    otherwise printed.
 
     Raises:
         CatseyeError: the model, the timeline or the address cannot be used.
@@ -64,17 +64,17 @@ def serve_lab(
     bench = Workbench(model, timeline)
     if model is not None:
         check_model(model)
-        shown(bench)  # what is wrong with it should be said before anything listens
+        shown(bench)  # a model that cannot be used is an error before anything listens
     if timeline is not None:
         from catseye.lab.chapters.timeline.maths import (
             read_measured,
-        )  # it imports torch, which the lab otherwise asks for later
+        )  # it imports torch, which the lab otherwise imports later
 
         read_measured(timeline)
     log = Log(quiet=True)
     app = LabApplication(bench, Limits(), log)
 
-    def heard(where: str) -> None:
-        ready({"address": where, "model": model})
+    def announce(address: str) -> None:
+        ready({"address": address, "model": model})
 
-    return show_until_signal(app, host, port, log, heard, open_browser=open_browser, num_threads=NUM_THREADS)
+    return show_until_signal(app, host, port, log, announce, open_browser=open_browser, num_threads=NUM_THREADS)

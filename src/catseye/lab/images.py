@@ -1,4 +1,4 @@
-"""The images on the bench: some drawn here, and those that a user dropped onto a page.
+"""The images on the bench: some are drawn here, others are dropped onto a page by the user.
 
 Enters: bytes of an image file. Leaves: `LabImage`, upright RGB or grey pixels of at most 1,024 px a side. Dropped
 images stay in memory until the lab ends; none is written to disk.
@@ -22,12 +22,12 @@ from catseye.preprocess import UPLOAD_FORMATS, Pixels, open_image, to_pixels
 LONGEST_PX = 1024
 MAX_DROPPED = 12
 DRAWN_PX = 192
-_LARGER = 3  # drawn so many times larger and shrunk: smooth edges
+_LARGER = 3  # drawn this many times larger, then shrunk, for smooth edges
 
 
 @dataclass(frozen=True)
 class LabImage:
-    """Pixels (H, W, C) uint8 with C 1 or 3, and what was said of them. `given_px` is (width, height) of the file."""
+    """Pixels (H, W, C) uint8 with C 1 or 3, and a title. `given_px` is (width, height) of the file."""
 
     name: str
     title: str
@@ -44,11 +44,11 @@ class LabImage:
 
     @property
     def pil(self) -> Image.Image:
-        """The image as Pillow has it."""
+        """The image as a Pillow image."""
         return Image.fromarray(self.pixels[:, :, 0] if self.pixels.shape[2] == 1 else self.pixels)
 
     def fitted(self, side_px: int, *, channels: int = 3) -> Pixels:
-        """The whole image, its longer side shrunk to `side_px` where it is longer.
+        """The whole image, shrunk if its longer side is more than `side_px`.
 
         Shape: (h, w, C) uint8 with max(h, w) at most side_px.
         """
@@ -61,7 +61,7 @@ class LabImage:
 
 
 class LabImages:
-    """All images by name: the built-in ones always, of the dropped ones the latest twelve."""
+    """All images by name: the built-in ones and the latest twelve dropped ones."""
 
     def __init__(self) -> None:
         self._dropped: OrderedDict[str, LabImage] = OrderedDict()
@@ -76,16 +76,16 @@ class LabImages:
         """
         with self._lock:
             dropped = self._dropped.get(name)
-        found = dropped or built_in().get(name)
-        if found is None:
-            raise UsageError(f"the lab has no image {name[:40]!r}; it may have been started anew: drop it once more")
-        return found
+        image = dropped or built_in().get(name)
+        if image is None:
+            raise UsageError(f"the lab has no image {name[:40]!r}; it may have been restarted: drop the image again")
+        return image
 
     def add(self, content: bytes, max_pixels: int) -> LabImage:
-        """Take the bytes of an image file; the same image twice is one image.
+        """Add an image from the bytes of its file; the same file twice is one image.
 
         Raises:
-            ImageError: it is none, is damaged or has too many pixels.
+            ImageError: it is no image, is damaged or has too many pixels.
 
         """
         name = f"own-{sha256(content).hexdigest()[:12]}"
@@ -103,14 +103,14 @@ class LabImages:
         return image
 
     def all(self) -> list[LabImage]:
-        """Built-in ones first, then the dropped ones in the order of their coming."""
+        """The built-in ones first, then the dropped ones in order."""
         with self._lock:
             return [*built_in().values(), *self._dropped.values()]
 
 
 @cache
 def built_in() -> dict[str, LabImage]:
-    """The images that are drawn here, and a digit where scikit-learn is installed; no file is read."""
+    """The images that are drawn here, and digits if scikit-learn is installed; no file is read."""
     drawn = [
         LabImage("eye", "cat’s eye", _eye(), (DRAWN_PX, DRAWN_PX)),
         LabImage("street", "street", _street(), (DRAWN_PX, DRAWN_PX)),
@@ -177,7 +177,7 @@ def _street() -> Pixels:
 
 
 def _shapes() -> Pixels:
-    """Disc, square, triangle and two sets of bars: what the classic kernels answer to, one by one."""
+    """Disc, square, triangle and two sets of bars: each activates one of the classic kernels."""
     image, pen = _canvas((245, 242, 234))
     s = DRAWN_PX * _LARGER / 100
     pen.ellipse((8 * s, 8 * s, 44 * s, 44 * s), fill=(214, 62, 50))

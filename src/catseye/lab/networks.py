@@ -1,7 +1,7 @@
-"""The network on the bench: a trained run, or any registered network with fresh weights, and which of both it is.
+"""The network on the bench: a trained run, or any registered network with fresh weights.
 
-Enters: what `catseye lab` was given, or a name from a page. Leaves: `Shown`, and images to show it. torch is imported
-when a network is opened, so that the chapters without one work where it is not installed.
+Enters: the argument of `catseye lab`, or a name from a page. Leaves: `Shown`, and images for it. torch is imported when
+a network is opened, so that the other chapters work without it.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _GREY = {"lenet5"}
 class Shown:
     """A network in evaluation mode on the CPU, how images enter it, and its classes.
 
-    `data` is the source it was trained on, empty for fresh weights; `says` tells a reader what he looks at.
+    `data` is the source it was trained on, empty for fresh weights; `says` describes it to the reader.
     """
 
     name: str
@@ -55,15 +55,15 @@ class DataPixels:
 
 
 def is_path(given: str) -> bool:
-    """Whether this is a path rather than the name of a registered network."""
+    """Whether this is a path, not the name of a registered network."""
     return "/" in given or Path(given).exists() or Path(given).suffix.lower() in MODEL_FORMATS
 
 
 def check_model(given: str) -> None:
-    """Say at once what is wrong with the argument of `catseye lab`.
+    """Check the argument of `catseye lab` before anything starts.
 
     Raises:
-        UsageError: it is a file that has no layers to look into.
+        UsageError: it is a file without layers to show.
 
     """
     require_layers(given)
@@ -73,14 +73,14 @@ def shown(bench: Workbench, which: str = GIVEN) -> Shown:
     """The network the lab was started with, the one trained on its pages, or a registered one with fresh weights.
 
     Raises:
-        UsageError: nothing was trained here yet, or `which` is a path.
+        UsageError: nothing has been trained here yet, or `which` is a path.
 
     """
     if which == HERE:
-        found = bench.kept(f"network:{HERE}")
-        if not isinstance(found, Shown):
-            raise UsageError("no network was trained on these pages yet; chapter 6 trains one")
-        return found
+        trained = bench.kept(f"network:{HERE}")
+        if not isinstance(trained, Shown):
+            raise UsageError("no network has been trained on these pages yet; chapter 6 trains one")
+        return trained
     if which == GIVEN:
         return bench.once(f"network:{GIVEN}", lambda: open_shown(bench.model or DEFAULT))
     if is_path(which):  # a page chooses among names; files are chosen by whoever starts the lab
@@ -96,22 +96,22 @@ def leave(bench: Workbench, network: Shown) -> None:
 
 
 def names(bench: Workbench) -> list[dict[str, str]]:
-    """What a page may choose from."""
+    """The networks that a page offers."""
     from catseye.models import registry
 
     given = shown(bench)
     first = [{"value": GIVEN, "title": f"{given.name}, {'your trained model' if given.trained else 'fresh weights'}"}]
     if bench.kept(f"network:{HERE}") is not None:
         first.append({"value": HERE, "title": "the network you trained in chapter 6"})
-    rest = [{"value": one.name, "title": f"{one.year} {one.name}, fresh weights"} for one in registry.entries()]
-    return first + [one for one in rest if given.trained or one["value"] != given.name]
+    rest = [{"value": entry.name, "title": f"{entry.year} {entry.name}, fresh weights"} for entry in registry.entries()]
+    return first + [entry for entry in rest if given.trained or entry["value"] != given.name]
 
 
 def open_shown(given: str) -> Shown:
     """Open a run, or build a registered network.
 
     Raises:
-        ModelFileError: the run cannot be used. UnknownName: no network is called so.
+        ModelFileError: the run cannot be used. UnknownName: no network has this name.
 
     """
     import torch
@@ -126,7 +126,7 @@ def open_shown(given: str) -> Shown:
         torch.manual_seed(0)
         model = registry.create(given, num_classes=NUM_CLASSES, in_channels=spec.channels, input_px=spec.height_px)
     says = (
-        f"{given} with fresh weights: it has learned nothing yet, so its answers are chance. To see a trained one: "
+        f"{given} with fresh weights: it has learned nothing yet, so its answers are random. To see a trained one: "
         "catseye train digits --out first-run, then catseye lab first-run."
     )
     classes = tuple(f"class {number}" for number in range(NUM_CLASSES))
@@ -156,28 +156,28 @@ def _of_run(opened: OpenedModel) -> Shown:
 
 
 def _input_of(name: str) -> Preprocessing:
-    """The input of a network with fresh weights: the side its paper was measured at, or 32 px."""
+    """The input of a network with fresh weights: the size used in its paper, or 32 px."""
     from catseye.models.milestones import MILESTONES
 
-    side = next((one.px for one in MILESTONES if one.name == name), 224 if ":" in name else 32)
+    side = next((milestone.px for milestone in MILESTONES if milestone.name == name), 224 if ":" in name else 32)
     half = (0.5,) if name in _GREY else (0.5, 0.5, 0.5)
     return Preprocessing(height_px=side, width_px=side, channels=len(half), mean=half, std=half)
 
 
 def data_pixels(network: Shown) -> DataPixels:
-    """Some hundred images of the data a network was trained on; digits for one that was trained on nothing.
+    """Several hundred images of the data a network was trained on; digits for fresh weights.
 
     Raises:
-        DataError: the data is no longer where it was.
+        DataError: the data has been moved or removed.
 
     """
     from catseye.data.sources import TEST, open_source
 
     images = open_source(network.data or "digits")
     held_out = np.flatnonzero(images.splits == TEST)
-    chosen = held_out if len(held_out) else np.arange(len(images))
+    indices = held_out if len(held_out) else np.arange(len(images))
     # Evenly spaced, so that every class of a sorted folder is among them.
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(NUM_IMAGES, len(chosen))).round().astype(int)]
-    pixels = np.stack([preprocess(images.read(int(index)), network.spec) for index in chosen])
-    labels = [images.classes[images.labels[index]] for index in chosen]
+    indices = indices[np.linspace(0, len(indices) - 1, min(NUM_IMAGES, len(indices))).round().astype(int)]
+    pixels = np.stack([preprocess(images.read(int(index)), network.spec) for index in indices])
+    labels = [images.classes[images.labels[index]] for index in indices]
     return DataPixels(Path(images.source).name, pixels, labels)

@@ -1,4 +1,4 @@
-"""One thread for what a page computes with a very small network: more only wait for each other. Called by chapters."""
+"""One thread for computing with a very small network: several would only wait for each other. Called by chapters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

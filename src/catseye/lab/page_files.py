@@ -1,4 +1,4 @@
-"""The lab's pages, put together once at start-up: one frame, a fragment for each chapter.
+"""The lab's pages, assembled at start-up from one frame and a fragment for each chapter.
 
 Leaves: path -> `StaticFile`, with the security headers of the server's own page. Called by app.
 """
@@ -55,11 +55,11 @@ def read_pages() -> dict[str, StaticFile]:
 
 
 def _readings() -> dict[str, Reading]:
-    """What the chapters name and is there: a package without the documents has pages without these links."""
+    """The readings that the chapters name, if the package has the documents; else there are no links to them."""
     named = {chapter.reading for chapter in CHAPTERS if chapter.reading}
-    found = {stem: path for stem, path in find_readings().items() if stem in named}
+    paths = {stem: path for stem, path in find_readings().items() if stem in named}
     numbers = {chapter.number: chapter.name for chapter in CHAPTERS}
-    return {stem: read_chapter(path, set(found), numbers) for stem, path in found.items()}
+    return {stem: read_chapter(path, set(paths), numbers) for stem, path in paths.items()}
 
 
 def _reading_link(reading: Reading | None) -> str:
@@ -69,11 +69,11 @@ def _reading_link(reading: Reading | None) -> str:
 
 
 def _back(stem: str) -> str:
-    """The ways from a reading to its chapters in the lab."""
+    """The links from a reading to its chapters in the lab."""
     return "".join(
-        f'<a href="/{one.name}">Try it: chapter {one.number}, {escape(one.title)}</a>'
-        for one in CHAPTERS
-        if one.reading == stem
+        f'<a href="/{chapter.name}">Try it: chapter {chapter.number}, {escape(chapter.title)}</a>'
+        for chapter in CHAPTERS
+        if chapter.reading == stem
     )
 
 
@@ -111,7 +111,7 @@ def _index() -> str:
 
 
 def _beside(position: int, word: str) -> str:
-    """The way on at the foot of a chapter."""
+    """The link to the next or previous chapter."""
     if not 0 <= position < len(CHAPTERS):
         return "<span></span>"
     chapter = CHAPTERS[position]

@@ -1,4 +1,4 @@
-"""What a page may ask: the fields, checked, and the function that answers. Used by every module of `answers/`."""
+"""What a page may ask: the fields, checked, and the function that answers. Used by every answers.py."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,41 +16,41 @@ Answer = dict[str, Any]
 
 
 class AnswerStream(Protocol):
-    """Answers one after the other, as a generator gives them; `close` is called when nobody reads on."""
+    """Answers in sequence, as from a generator; `close` is called when nobody reads them any more."""
 
     def __iter__(self) -> Iterator[Answer]:
         """Itself."""
 
     def close(self) -> None:
-        """End it where it stands."""
+        """End it early."""
 
 
-class Asked(BaseModel):
-    """The base of what is asked: unknown fields and NaN are refused."""
+class QuestionFields(BaseModel):
+    """The base class of the fields: unknown fields and NaN are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Nothing(Asked):
-    """A question without anything to choose."""
+class Nothing(QuestionFields):
+    """A question without fields."""
 
 
 @dataclass(frozen=True)
 class Question:
     """`answer` gets the bench and an `asked`; it returns JSON types, or yields them one after the other."""
 
-    asked: type[Asked]
+    fields: type[QuestionFields]
     answer: Callable[["Workbench", Any], Answer | AnswerStream]
 
-    def check(self, content: object) -> Asked:
-        """What a page sent, as the fields that the answer reads.
+    def check(self, content: object) -> QuestionFields:
+        """The fields that a page has sent.
 
         Raises:
-            UsageError: a field is missing, unknown or out of its range; the first such fault is told.
+            UsageError: a field is missing, unknown or out of range; names the first such field.
 
         """
         try:
-            return self.asked.model_validate(content)
+            return self.fields.model_validate(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"]) or "the question"
@@ -59,10 +59,10 @@ class Question:
 
 
 def find(chapter: str, name: str) -> Question:
-    """The question `name` of a chapter; the chapter's module is imported when it is first asked.
+    """The question `name` of a chapter; the chapter's module is imported at its first request.
 
     Raises:
-        UnknownName: there is none. ModuleNotFoundError: the chapter computes with what is not installed.
+        UnknownName: there is none. ModuleNotFoundError: the chapter needs a package that is not installed.
 
     """
     module = import_module(f"catseye.lab.chapters.{chapter}.answers")

@@ -1,8 +1,8 @@
-"""The chapters of the documents, readable inside the lab: Markdown that came with the package -> HTML.
+"""The chapters of the documents as pages of the lab: Markdown from the package -> HTML.
 
-Leaves: `Reading`s by the stem of their file. Links between them, and to chapters of the lab, lead on within the lab;
-what lies elsewhere in the documents is shown without a link, for this machine may not have it. Called by page_files.
-markdown-it-py (MIT) comes with Rich.
+Leaves: `Reading`s by the stem of their file. Links between them and to chapters of the lab stay within the lab; links
+to other documents are removed, because this machine may not have these. Called by page_files. markdown-it-py (MIT)
+comes with Rich.
 """
 
 import base64
@@ -37,14 +37,14 @@ def find_readings() -> dict[str, Path]:
 
 
 def read_chapter(path: Path, readings: set[str], chapters: dict[int, str]) -> Reading:
-    """One of them. `readings` are the stems that have a page, `chapters` the addresses of the lab's by number."""
+    """Convert one of them. `readings` are the stems that have a page, `chapters` the lab's addresses by number."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(path.read_text(encoding="utf-8"))
     for token in tokens:
         _point(token.children or [], path, readings, chapters)
     title = next(after.content for token, after in pairwise(tokens) if token.tag == "h1")
     html = str(markdown.renderer.render(tokens, markdown.options, {}))
-    # What may be wider than a phone is scrolled, by keys too; text cannot hold these tags, for it is escaped.
+    # Wide parts can be scrolled, also by keyboard. Text cannot contain these tags, because it is escaped.
     html = html.replace("<pre>", '<pre tabindex="0">').replace("</table>", "</table></div>")
     html = html.replace(
         "<table>", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="plain">'
@@ -53,7 +53,7 @@ def read_chapter(path: Path, readings: set[str], chapters: dict[int, str]) -> Re
 
 
 def _point(children: list[Token], path: Path, readings: set[str], chapters: dict[int, str]) -> None:
-    """Rewrite what links and images name."""
+    """Rewrite the targets of links and images."""
     for token in children:
         if token.type == "link_open":
             target = _address(str(token.attrs["href"]), readings, chapters)

@@ -17,6 +17,7 @@ Enters: a name and options. Leaves: a module. Called by runs, training and the l
     stems.py          small-image mode: what changes for inputs up to 64 px
     folding.py       batch norm folded into the convolution before it
     familiarity.py    how much an image looks like those a network was trained on
+    views.py          an image and its mirror image, answered by one network
     heads.py          the head that transfer learning adds
     footprint.py      bytes that an image takes in a network, without computing
     pretrained.py     published weights: found, checked, read safely

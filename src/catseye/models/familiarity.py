@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class Familiarity(nn.Module):
-    """The cosine between an image's pooled features and the nearest class mean, features in units of their spread.
+    """The cosine between an image's pooled features, in units of their spread, and the nearest centre of a class.
 
-    `scale` (F,) is that spread, `centres` (K, F) the unit vectors towards the class means.
+    `scale` (F,) is that spread, `centres` (C, F) are unit vectors: one or several per class.
 
     Shape: (N, F, h, w) -> (N,), -1 to 1.
     """
@@ -19,10 +19,10 @@ class Familiarity(nn.Module):
     scale: Tensor
     centres: Tensor
 
-    def __init__(self, num_features: int, num_classes: int) -> None:
+    def __init__(self, num_features: int, num_centres: int) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones(num_features))
-        self.register_buffer("centres", torch.zeros(num_classes, num_features))
+        self.register_buffer("centres", torch.zeros(num_centres, num_features))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Shape: see the class."""
@@ -35,7 +35,7 @@ class Familiarity(nn.Module):
 def attach_familiarity(model: nn.Module, scale: Tensor, centres: Tensor) -> None:
     """Give a network its familiarity, in place; one that it has already is replaced.
 
-    Shape: scale (F,), centres (K, F).
+    Shape: scale (F,), centres (C, F).
     """
     module = Familiarity(centres.shape[1], centres.shape[0])
     module.load_state_dict({"scale": scale, "centres": centres})

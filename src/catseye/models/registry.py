@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from catseye.errors import UnknownName, UsageError
 from catseye.models.heads import replace_head
+from catseye.models.views import MirroredViews
 
 AUXILIARY_WEIGHT = 0.3
 """Share of each auxiliary head in the training loss. Source: Szegedy et al. 2014, arXiv 1409.4842, section 5."""
@@ -51,6 +52,8 @@ class Entry:
     family: str = ""
     photos: bool = False
 
+
+VIEWS = ("one", "mirrored")
 
 _ENTRIES: dict[str, Entry] = {}
 _LIBRARIES: dict[str, Callable[[str], Entry]] = {}
@@ -122,10 +125,11 @@ def create(
     in_channels: int = 3,
     input_px: int | tuple[int, int] = 32,
     head: str = "own",
+    views: str = "one",
     **options: Any,
 ) -> nn.Module:
     """Build a network with fresh weights. `head="linear"` puts transfer learning's head on it, "transfer" that
-    of runs made before 0.2.
+    of runs made before 0.2. `views="mirrored"`: it answers an image and its mirror image, in twice the time.
 
     `input_px` is the side of a square input, or (height, width).
 
@@ -133,13 +137,15 @@ def create(
 
     Raises:
         UnknownName: no such network.
-        UsageError: an option that this network does not have.
+        UsageError: an option that this network does not have, or views that no network has.
 
     >>> model = create("lenet5", num_classes=10, in_channels=1, input_px=32)
     >>> sum(p.numel() for p in model.parameters())
     61706
 
     """
+    if views not in VIEWS:
+        raise UsageError(f"views is {' or '.join(VIEWS)}; got {views!r}")
     found = entry(name)
     for option in options:
         if option not in found.options:
@@ -150,6 +156,8 @@ def create(
     model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=min(shape), **more, **options)
     if head in ("linear", "transfer"):
         model = replace_head(model, num_classes, in_channels, min(shape), head)  # type: ignore[arg-type]
+    if views == "mirrored":
+        model.features = MirroredViews(model.get_submodule("features"))
     return model
 
 

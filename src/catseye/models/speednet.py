@@ -65,7 +65,7 @@ class Block(nn.Module):
 
 
 class DeepBlock(Block):
-    """A block with a third convolution, and a skip around the last two, as in the network for 96 % of Jordan 2024.
+    """A block with a third convolution, and a skip around the last two, as in the network for 96% of Jordan 2024.
 
     Shape: (N, I, H, W) -> (N, O, H // 2, W // 2).
     """

@@ -1,4 +1,4 @@
-"""`catseye.predict`: a class for every image, of files and of what a program has in its hands. No torch.
+"""`catseye.predict`: a class for every image, in files or in memory. No torch.
 
 Enters: a model and images. Leaves: `Predictions`, or for millions a folder of Parquet. Called by users and by cli.
 """
@@ -27,7 +27,7 @@ ENGINES = ("here", "ray")
 
 
 class PredictOptions(TypedDict, total=False):
-    """What else `predict` takes by name; the first four go with engine="ray"."""
+    """Further options of `predict`; the first four need engine="ray"."""
 
     out: StrPath | None
     workers: int
@@ -72,8 +72,8 @@ class Predictions(list[PredictionRow]):
         rows = []
         for number, row in enumerate(self[:MAX_SHOWN]):
             answers = ", ".join(f"{name} {value:.1%}" for name, value in row.top)
-            said = f"error: {row.error}" if row.error else f"{'unknown; ' if row.unknown else ''}{answers}"
-            rows.append((self._thumbnail(number), row.path, said))
+            text = f"error: {row.error}" if row.error else f"{'unknown; ' if row.unknown else ''}{answers}"
+            rows.append((self._thumbnail(number), row.path, text))
         return html_table(("image", "path", "answer"), rows)
 
     def _thumbnail(self, number: int) -> Html:
@@ -101,7 +101,7 @@ def predict(
     `images` is a path, a folder, a pattern, the bytes of a file, a uint8 array (H, W[, C]), a Pillow image, or a list
     of any of these; an array (N, H, W, C) is N images. `list` is a text file with one path per line. `top`: how many
     classes of each. `csv`: also write a table there. `engine="ray"` classifies millions into a folder `out` of Parquet
-    files and returns a `PredictionSummary`; `workers` and `part_size` go with it, and `tell` hears how far it is.
+    files and returns a `PredictionSummary`; `workers` and `part_size` are for it; `tell` gets progress messages.
 
     Raises:
         UsageError: an option is wrong. ModelFileError: the model cannot be used. DataError: a folder holds no images.
@@ -114,7 +114,7 @@ def predict(
         raise UsageError(f"--top is 1 or more; got {top}")
     names = options.get("list")
     if images is None and names is None:
-        raise UsageError("what is to be classified? images, folders or globs behind the model, or --list FILE")
+        raise UsageError("nothing to classify; give images, folders or globs after the model, or --list FILE")
     if engine == "ray":
         if csv or options.get("out") is None:
             raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")
@@ -122,19 +122,19 @@ def predict(
     idle = [name for name in ("out", "workers", "part_size") if options.get(name)]
     if idle:
         raise UsageError(
-            f"--{idle[0].replace('_', '-')} goes with --engine ray; got no --engine; --csv FILE writes a table here"
+            f"--{idle[0].replace('_', '-')} needs --engine ray; got no --engine; --csv FILE writes a table without it"
         )
     classifier = model if isinstance(model, Classifier) else load(model, device=device, trust=trust)
     sources = [] if images is None else list(_each(images))
-    if all(isinstance(one, str | os.PathLike) for one in sources):
+    if all(isinstance(source, str | os.PathLike) for source in sources):
         paths = list(_paths(map(os.fspath, sources), names))
-        found = Predictions(predict_files(classifier, paths, top=top), paths)
+        predictions = Predictions(predict_files(classifier, paths, top=top), paths)
     else:
         sources += _paths((), names)
-        found = Predictions(_answers(classifier, sources, top), sources)
+        predictions = Predictions(_answers(classifier, sources, top), sources)
     if csv is not None:
-        write_csv(found, Path(csv))
-    return found
+        write_csv(predictions, Path(csv))
+    return predictions
 
 
 def _each(images: Any) -> Iterable[Any]:
@@ -162,7 +162,7 @@ def _answers(classifier: Classifier, images: Sequence[Any], top: int) -> Iterato
 
 def _with_ray(model: Path, images: Any, workers: RayWorkers, top: int, options: PredictOptions) -> Any:
     sources = [] if images is None else list(_each(images))
-    if not all(isinstance(one, str | os.PathLike) for one in sources):
+    if not all(isinstance(source, str | os.PathLike) for source in sources):
         raise UsageError("--engine ray reads files in other processes, so images are paths; got something else")
     out = options["out"]
     assert out is not None
@@ -173,9 +173,9 @@ def _with_ray(model: Path, images: Any, workers: RayWorkers, top: int, options: 
         top=top,
         part_size=options.get("part_size") or PART_SIZE,
         workers=workers,
-        tell=options.get("tell", _hear_nothing_of_it),
+        tell=options.get("tell", _discard_progress),
     )
 
 
-def _hear_nothing_of_it(line: str) -> None:
-    """For callers who want to hear nothing."""
+def _discard_progress(line: str) -> None:
+    """Discard progress messages."""

@@ -1,4 +1,4 @@
-"""One part: its images in, one Parquet file out, whole or not there at all.
+"""One part: its images in, one Parquet file out, complete or absent.
 
 Enters: a classifier, a plan, the number of a part. Leaves: OUT/part-NNNNNN.parquet with a row per image, in the order
 of the list; its columns are those of `predict --csv`. Called by ray_engine.py; no engine is imported here.
@@ -23,7 +23,7 @@ METADATA_KEY = b"catseye"
 
 
 def part_path(out: Path, part: int) -> Path:
-    """Where a part lies."""
+    """The file of a part."""
     return out / f"part-{part:06d}.parquet"
 
 
@@ -31,18 +31,20 @@ def do_part(classifier: Classifier, out: Path, plan: PredictionPlan, part: int) 
     """Classify one part and write it; returns its number, its images and how many of them could not be read."""
     rows = list(predict_files(classifier, plan.images(out, part), top=plan.top))
     num_failed = sum(row.error is not None for row in rows)
-    said = {"part": part, "images": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
+    record = {"part": part, "images": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
     table = to_table(rows, min(plan.top, len(classifier.classes)))
     stream = io.BytesIO()
-    _parquet().write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(said)}), stream, compression="zstd")
+    _parquet().write_table(
+        table.replace_schema_metadata({METADATA_KEY: json.dumps(record)}), stream, compression="zstd"
+    )
     write_atomically(part_path(out, part), stream.getvalue())
     return {"part": part, "images": len(rows), "failed": num_failed}
 
 
 def to_table(rows: Iterable[PredictionRow], top: int) -> "pa.Table":
-    r"""path, class, probability (0 to 1), class_2, probability_2, …, unknown, error; null where nothing is to be said.
+    r"""path, class, probability (0 to 1), class_2, probability_2, …, unknown, error; null where there is no value.
 
-    A name that is no UTF-8 has its odd bytes written as \xNN.
+    Bytes of a name that are not UTF-8 are written as \xNN.
     """
     import pyarrow as pa
 
@@ -64,7 +66,7 @@ def to_table(rows: Iterable[PredictionRow], top: int) -> "pa.Table":
 
 
 def finished(out: Path, plan: PredictionPlan) -> dict[int, int]:
-    """The parts that are there and whole, with the number of images in each that could not be read."""
+    """The complete parts, with the number of images in each that could not be read."""
     return {part: failed for part in range(plan.num_parts) if (failed := _failed(out, plan, part)) is not None}
 
 
@@ -75,12 +77,12 @@ def _failed(out: Path, plan: PredictionPlan, part: int) -> int | None:
     import pyarrow as pa
 
     try:
-        facts = _parquet().read_metadata(path)  # the end of the file alone
-        said = json.loads(facts.metadata[METADATA_KEY])
-        mine = said["part"] == part and said["model_sha256"] == plan.model_sha256
-        return int(said["failed"]) if mine and facts.num_rows == plan.length(part) else None
+        facts = _parquet().read_metadata(path)  # reads only the end of the file
+        record = json.loads(facts.metadata[METADATA_KEY])
+        mine = record["part"] == part and record["model_sha256"] == plan.model_sha256
+        return int(record["failed"]) if mine and facts.num_rows == plan.length(part) else None
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
-        return None  # cut off or somebody else's: it is computed anew
+        return None  # truncated or foreign: it is computed again
 
 
 def _printable_path(name: str) -> str:

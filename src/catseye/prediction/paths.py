@@ -1,6 +1,6 @@
-"""`catseye predict`: paths in, one row per image out, in order; a bad image is a row with its error.
+"""`catseye predict`: paths in, one row per image out, in order; an unreadable image gets a row with its error.
 
-Called by cli. No torch: any `Classifier` will do.
+Called by cli. No torch: works with any `Classifier`.
 """
 
 import csv
@@ -28,7 +28,7 @@ class PredictionRow:
     familiarity: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Exact class names; probabilities 0 to 1, familiarity -1 to 1 where the model tells it."""
+        """Exact class names; probabilities 0 to 1, familiarity -1 to 1 if the model measures it."""
         if self.error is not None:
             return {"path": self.path, "error": self.error}
         answers = [{"class": name, "probability": value} for name, value in self.top]
@@ -80,9 +80,9 @@ def _is_folder(path: str) -> bool:
 
 
 def _inside(folder: str) -> Iterator[str]:
-    """All images below a folder but hidden ones and leftovers, as in training, in the order of their whole paths.
+    """All images below a folder except hidden ones and leftovers, as in training, sorted by whole path.
 
-    Linked folders are followed, each chain of links once. A folder that cannot be listed stands for itself: it becomes
+    Linked folders are followed, each chain of links once. A folder that cannot be listed is yielded itself and becomes
     a row with its error.
     """
     start = str(Path(folder))
@@ -94,11 +94,11 @@ def _below(prefix: str, above: tuple[str, ...]) -> Iterator[str]:
     try:
         with os.scandir(prefix or ".") as entries:
             seen = [(entry.name, entry.is_dir(), entry) for entry in entries if not is_leftover(entry.name)]
-    except OSError:  # it may not be read, or has gone
+    except OSError:  # not readable, or removed meanwhile
         yield prefix.rstrip(os.sep) or prefix or "."
         return
-    # A folder's name is followed by a slash in every path below it: so sorted, whole paths are in order.
-    for name, is_folder, entry in sorted(seen, key=lambda one: one[0] + os.sep * one[1]):
+    # Folders are sorted with the slash that follows their name in a path, so that whole paths are in order.
+    for name, is_folder, entry in sorted(seen, key=lambda item: item[0] + os.sep * item[1]):
         if is_folder:
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], name)  # noqa: PTH118
             if real not in above:
@@ -117,12 +117,12 @@ def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1)
 
 
 def _why_not_listed(path: str) -> str:
-    """The reason why a folder stands in the list in place of its images; nothing where the path is no folder."""
+    """Why a folder is in the list instead of its images; empty if the path is no folder."""
     if not _is_folder(path):
         return ""
     try:
         with os.scandir(path):
-            return f"{path} is a folder; its images are read where the folder is given as it is, not in a list"
+            return f"{path} is a folder, which a list cannot contain; give the folder itself"
     except OSError as error:
         return f"folder {path} cannot be listed ({error.strerror}); its images are missing here"
 
@@ -130,7 +130,7 @@ def _why_not_listed(path: str) -> str:
 def write_csv(rows: Sequence[PredictionRow], path: Path) -> None:
     """A table with path, class, probability (and more pairs when more were asked for), unknown, error.
 
-    Text that a spreadsheet would run as a formula is made harmless with a leading apostrophe.
+    A leading apostrophe disarms text that a spreadsheet would run as a formula.
     """
     pairs = max((len(row.top) for row in rows), default=1) or 1
     header = ["path"]
@@ -151,7 +151,7 @@ def write_csv(rows: Sequence[PredictionRow], path: Path) -> None:
 
 
 def neutral(text: str) -> str:
-    """Text that no spreadsheet takes for a formula.
+    """Text that no spreadsheet treats as a formula.
 
     Source: OWASP, CSV Injection.
 

@@ -1,6 +1,6 @@
-"""What is to be done: the list of images on disk, cut into parts, and the facts that a second call has to share.
+"""The work to do: the list of images on disk, divided into parts, and what a second call must have in common.
 
-Enters: paths, one after the other. Leaves: OUT/images.jsonl, OUT/plan.json and a `PredictionPlan`; memory does not grow
+Enters: paths, one at a time. Leaves: OUT/images.jsonl, OUT/plan.json and a `PredictionPlan`; memory does not grow
 with the number of images. Called by predict.py and, in each worker, by ray_engine.py.
 """
 
@@ -19,7 +19,7 @@ from catseye.errors import DataError, ModelFileError, SaveError, UsageError
 from catseye.files import make_folder, write_atomically
 
 PLAN_FILE = "plan.json"
-LIST_FILE = "images.jsonl"  # one JSON string per line: a name may hold a line end, or bytes that are no UTF-8
+LIST_FILE = "images.jsonl"  # one JSON string per line: a name may contain a line break, or bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PredictionPlan:
 
     @property
     def num_parts(self) -> int:
-        """How many files there will be."""
+        """The number of files."""
         return len(self.offsets)
 
     def length(self, part: int) -> int:
@@ -50,10 +50,10 @@ class PredictionPlan:
 
 
 def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: int, top: int) -> PredictionPlan:
-    """Write the list, or check that it is the one that an earlier call began with.
+    """Write the list, or check that it equals that of an earlier call.
 
     Raises:
-        UsageError: the folder holds something else, or answers of another model or to other images.
+        UsageError: the folder holds something else, or answers of another model or for other images.
         DataError: there are no images.
         SaveError: the list cannot be written.
 
@@ -77,7 +77,7 @@ def make_plan(paths: Iterable[str], out: Path, *, model_sha256: str, part_size: 
             stream.flush()
             os.fsync(stream.fileno())
         if not num_images:
-            raise DataError("there is nothing to classify: the list is empty")
+            raise DataError("nothing to classify: the list is empty")
         plan = PredictionPlan(model_sha256, digest.hexdigest(), num_images, part_size, top, tuple(offsets))
         if begun.exists():
             _require_same(plan, read_plan(out), out)
@@ -100,11 +100,13 @@ def read_plan(out: Path) -> PredictionPlan:
 
     """
     try:
-        said = json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))
-        if not isinstance(said, dict):
+        content = json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
             raise ValueError("no JSON object")
-        said = {key.replace("pictures", "images"): value for key, value in said.items()}  # begun by an older version
-        return TypeAdapter(PredictionPlan).validate_python(said)
+        content = {
+            key.replace("pictures", "images"): value for key, value in content.items()
+        }  # written by an older version
+        return TypeAdapter(PredictionPlan).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -116,7 +118,7 @@ def read_plan(out: Path) -> PredictionPlan:
 def _require_same(wanted: PredictionPlan, begun: PredictionPlan, out: Path) -> None:
     differences = {
         "of another model": wanted.model_sha256 != begun.model_sha256,
-        f"to {begun.num_images:,} images, and now there are {wanted.num_images:,}, or others": (
+        f"for {begun.num_images:,} images, and now there are {wanted.num_images:,}, or others": (
             wanted.images_sha256 != begun.images_sha256
         ),
         f"in parts of {begun.part_size:,}, and now --part-size is {wanted.part_size:,}": (
@@ -126,7 +128,9 @@ def _require_same(wanted: PredictionPlan, begun: PredictionPlan, out: Path) -> N
     }
     for what, differs in differences.items():
         if differs:
-            raise UsageError(f"{out} holds answers {what}; say the same again to go on, or choose another --out")
+            raise UsageError(
+                f"{out} holds answers {what}; repeat the same command to continue, or choose another --out"
+            )
 
 
 def digest_of_model(path: Path) -> str:
@@ -150,7 +154,7 @@ def digest_of_model(path: Path) -> str:
 
 
 def read_list(path: Path) -> Iterator[str]:
-    """Paths from a text file, one per line; empty lines are left out.
+    """Paths from a text file, one per line; empty lines are skipped.
 
     Raises:
         DataError: it cannot be read.

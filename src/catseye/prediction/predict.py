@@ -1,4 +1,4 @@
-"""`catseye predict --engine ray`: what is missing is computed, what is there stays; kill it, and call it again.
+"""`catseye predict --engine ray`: computes missing parts and keeps finished ones, so it can be stopped and repeated.
 
 Enters: a model and paths. Leaves: a folder of Parquet files and a `PredictionSummary`. Called by cli.
 """
@@ -18,13 +18,13 @@ from catseye.prediction.parts import finished
 from catseye.prediction.plan import digest_of_model, make_plan
 from catseye.prediction.ray_engine import RayWorkers, open_classifier, run_parts
 
-PART_SIZE = 2000  # seconds of work on one core: little is lost with a killed one, and files stay few
+PART_SIZE = 2000  # seconds of work on one core: little is lost if it is killed, and there are few files
 _ONE_PER_CORE = RayWorkers()
 
 
 @dataclass(frozen=True)
 class PredictionSummary:
-    """What a call did; `num_failed` are the rows with an error in the whole folder."""
+    """The result of a call; `num_failed` counts the rows with an error in the whole folder."""
 
     out: str
     num_images: int
@@ -49,17 +49,17 @@ def predict_in_parts(
     workers: RayWorkers = _ONE_PER_CORE,
     tell: Callable[[str], object] = lambda line: None,
 ) -> PredictionSummary:
-    """Classify `paths` into `out`, with `workers`, one per core where nothing else is said.
+    """Classify `paths` into `out`, with `workers`, by default one per core.
 
     Raises:
-        UsageError: the folder is another call's, or somebody works on it. ModelFileError, DataError, SaveError.
-        WorkerError: a worker failed. Interrupted: Ctrl-C; what is done stays done.
+        UsageError: the folder is another call's, or another process uses it. ModelFileError, DataError, SaveError.
+        WorkerError: a worker failed. Interrupted: Ctrl-C; finished parts are kept.
 
     """
     _require_engine()
     begun = time.perf_counter()
     digest = digest_of_model(model)
-    open_classifier(model, workers.device, workers.trust)  # what cannot be opened is said now, by this process
+    open_classifier(model, workers.device, workers.trust)  # report an unusable model now, from this process
     with _alone(out):
         plan = make_plan(paths, out, model_sha256=digest, part_size=part_size, top=top)
         remove_leftovers(out)
@@ -68,17 +68,17 @@ def predict_in_parts(
         tell(f"{plan.num_images:,} images in {plan.num_parts:,} parts; {len(missing):,} parts to do")
         num_failed, num_now = sum(before.values()), 0
         try:
-            found: Iterable[dict[str, Any]] = ()
+            results: Iterable[dict[str, Any]] = ()
             if missing:
-                found = run_parts(model, out, missing, workers)
-            for number, row in enumerate(found, 1):
+                results = run_parts(model, out, missing, workers)
+            for number, row in enumerate(results, 1):
                 num_now += row["images"]
                 num_failed += row["failed"]
                 rate = num_now / (time.perf_counter() - begun)
                 tell(f"part {row['part']} done, {number} of {len(missing)}; {rate:,.0f} images/s")
         except KeyboardInterrupt:
             raise Interrupted(
-                f"stopped; what is done stays in {out}; say the same again to go on", signal.SIGINT
+                f"stopped; finished parts are kept in {out}; repeat the same command to continue", signal.SIGINT
             ) from None
     seconds = round(time.perf_counter() - begun, 2)
     return PredictionSummary(str(out), plan.num_images, num_failed, plan.num_parts, len(before), num_now, seconds)
@@ -94,10 +94,10 @@ def _require_engine() -> None:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Two calls at a time would compute everything twice. The lock goes with the process that holds it.
+    """Lock the folder: two calls at once would compute everything twice. The lock ends with the process.
 
     Raises:
-        UsageError: another call works on this folder, or it is a file.
+        UsageError: another process uses this folder, or it is a file.
 
     """
     if os.name != "posix":
@@ -116,6 +116,6 @@ def _alone(out: Path) -> Iterator[None]:
             with hold_folder(out):  # the lock file may have been deleted since
                 yield
         except BlockingIOError:
-            raise UsageError(f"another call works on {out}; wait for it, or choose another --out") from None
+            raise UsageError(f"another process is writing to {out}; wait for it, or choose another --out") from None
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The parts that are missing, shared out by Ray Data to workers that each hold the model once.
+"""The missing parts, distributed by Ray Data to workers that each hold the model once.
 
 Enters: a folder with its plan. Leaves: the missing Parquet files, written by the workers themselves; only a few numbers
 per part travel through Ray, so neither its object store nor this process grows with the images. RAY_ADDRESS names a
@@ -20,18 +20,18 @@ from catseye.prediction.parts import do_part
 from catseye.prediction.plan import digest_of_model, read_plan
 from catseye.runtimes.loading import open_model
 
-STORE_BYTES = 80_000_000  # the smallest that Ray takes; what travels is a few numbers per part
+STORE_BYTES = 80_000_000  # the minimum of Ray; only a few numbers per part pass through it
 QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage statistics are sent
     "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the default to come, without its warning
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future default, without its warning
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Who computes: `num` processes (0: one per core) on `device`; `trust`: the model file may run code."""
+    """The workers: `num` processes (0: one per core) on `device`; `trust`: the model file may run code."""
 
     num: int = 0
     device: str = "auto"
@@ -39,7 +39,7 @@ class RayWorkers:
 
 
 class RayWorker:
-    """One process: opens the model once, then does one part after the other."""
+    """One process: opens the model once, then computes one part after the other."""
 
     def __init__(self, model: str, out: str, device: str, trust: bool) -> None:
         self.out, self.plan = Path(out), read_plan(Path(out))
@@ -48,20 +48,20 @@ class RayWorker:
         self.classifier = open_classifier(Path(model), device, trust)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Row of the missing parts -> what came of it."""
+        """A row with the number of a part -> its result."""
         return do_part(self.classifier, self.out, self.plan, int(row["item"]))
 
 
 def open_classifier(model: Path, device: str, trust: bool) -> Classifier:
-    """The model as `predict` opens it, computing in one thread: a worker stands on one core."""
+    """The model as `predict` opens it, with one thread: each worker uses one core."""
     return open_model(model, device=device, trust=trust, threads=1).classifier()
 
 
 def run_parts(model: Path, out: Path, parts: Sequence[int], workers: RayWorkers) -> Iterator[dict[str, Any]]:
-    """Do these parts; yields what came of each as soon as it is on disk, in any order.
+    """Compute these parts; yields the result of each once it is on disk, in any order.
 
     Raises:
-        MissingDependency: Ray is not installed. WorkerError: a worker failed for good; other parts stay done.
+        MissingDependency: Ray is not installed. WorkerError: a worker failed permanently; finished parts are kept.
 
     """
     os.environ.update(QUIET)
@@ -72,17 +72,17 @@ def run_parts(model: Path, out: Path, parts: Sequence[int], workers: RayWorkers)
         raise MissingDependency("ray") from None
     here = {"num_cpus": workers.num or num_cores(), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     elsewhere = bool(os.environ.get("RAY_ADDRESS"))
-    where = {} if elsewhere else {"address": "local", **here}
+    connection = {} if elsewhere else {"address": "local", **here}
     with nullcontext() if elsewhere else _home_of_ray():
-        yield from _run_in_ray(ray, where, model, out, parts, workers)
+        yield from _run_in_ray(ray, connection, model, out, parts, workers)
 
 
 @contextmanager
 def _home_of_ray() -> Iterator[None]:
-    """A home folder for the processes that Ray starts here: they put a token there.
+    """A home folder for the processes that Ray starts here, which store a token in it.
 
-    A cluster's configuration in it, though an empty one, keeps them from asking the addresses at which clouds answer
-    (ray._common.usage.usage_lib, Ray 2.60), which they do with usage statistics switched off too.
+    An empty cluster configuration in it stops them from contacting cloud metadata addresses
+    (ray._common.usage.usage_lib, Ray 2.60), which they do even with usage statistics switched off.
     """
     before = os.environ.get("HOME")
     with tempfile.TemporaryDirectory(prefix="catseye-ray-") as home:
@@ -99,21 +99,21 @@ def _home_of_ray() -> Iterator[None]:
 
 def _run_in_ray(
     ray: Any,
-    where: dict[str, Any],
+    connection: dict[str, Any],
     model: Path,
     out: Path,
     parts: Sequence[int],
     workers: RayWorkers,
 ) -> Iterator[dict[str, Any]]:
-    ray.init(**where, logging_level="ERROR", log_to_driver=False)
+    ray.init(**connection, logging_level="ERROR", log_to_driver=False)
     try:
-        said = ray.data.DataContext.get_current()
-        said.enable_progress_bars = said.print_on_execution_start = False
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
         num, gpus = _share_out(ray.cluster_resources(), workers.num, len(parts), workers.device)
         done = ray.data.from_items(list(parts), override_num_blocks=len(parts)).map(
             RayWorker,
             fn_constructor_args=(str(model.absolute()), str(out.absolute()), workers.device, workers.trust),
-            # One part at a time each: a second one waiting at a slow worker would keep a quick one idle.
+            # One part at a time each: a part queued at a slow worker would leave a fast one idle.
             compute=ray.data.ActorPoolStrategy(size=num, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             num_gpus=gpus,
@@ -126,7 +126,7 @@ def _run_in_ray(
 
 
 def _share_out(there: dict[str, float], workers: int, num_parts: int, device: str) -> tuple[int, float | None]:
-    """How many workers, and which share of a GPU for each. Ray would wait for ever for what is not there.
+    """The number of workers, and the share of a GPU for each. Ray would wait forever for missing resources.
 
     Raises:
         UsageError: there are fewer cores or no GPU.
@@ -144,11 +144,13 @@ def _share_out(there: dict[str, float], workers: int, num_parts: int, device: st
 
 
 def _in_words(error: BaseException) -> CatseyeError:
-    """What a worker raised on purpose, or one line about what it did not."""
-    found: BaseException | None = error
-    while found is not None:
-        if type(found).__module__ == "catseye.errors" and isinstance(found, CatseyeError):
-            return found
-        found = getattr(found, "cause", None) or found.__cause__
+    """The error that a worker raised on purpose, or one line about an unexpected one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause).__module__ == "catseye.errors" and isinstance(cause, CatseyeError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
     lines = [line for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
-    return WorkerError(f"a worker failed ({lines[-1].strip()[:300]}); what is done stays; say the same again to go on")
+    return WorkerError(
+        f"a worker failed ({lines[-1].strip()[:300]}); finished parts are kept; repeat the same command to continue"
+    )

@@ -1,7 +1,7 @@
 """The pages of review, label and teach as ASGI applications, on loopback only.
 
-Enters: requests of a browser on this machine. Leaves: pages, JSON, images. What a page asks is checked by pydantic and
-answered by the desk, in a thread. Called by command.py and teach_command.py.
+Enters: requests of a browser on this machine. Leaves: pages, JSON, images. Pydantic checks the requests of a page, and
+the desk answers them in a thread. Called by command.py and teach_command.py.
 """
 
 from collections.abc import Callable
@@ -58,65 +58,65 @@ class _Nothing(_Question):
 
 
 class ImageSource(Protocol):
-    """What both desks show images by."""
+    """A desk that can show images."""
 
     def image(self, index: int, side_px: int) -> tuple[bytes, bytes]:
         """Bytes and their type."""
 
 
 class ReviewPages(LocalPages):
-    """Everything the page of `catseye review` asks."""
+    """The routes of the page of `catseye review`."""
 
     def __init__(self, desk: Desk, heat: Heat | None, limits: Limits, log: Log) -> None:
         super().__init__("review", "its page is at /", limits, log)
         self.desk, self.heat = desk, heat
-        asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
+        questions: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
             "state": (_Nothing, lambda _: {**desk.state(), "has_heat": heat is not None}),
-            "question": (_Numbered, lambda one: desk.question(one.number)),
-            "decide": (_Decision, lambda one: desk.decide(one.number, one.kind, one.label)),
+            "question": (_Numbered, lambda question: desk.question(question.number)),
+            "decide": (_Decision, lambda question: desk.decide(question.number, question.kind, question.label)),
             "undo": (_Nothing, lambda _: desk.undo()),
             "worth": (_Nothing, lambda _: desk.worth()),
         }
-        routes = _shared_routes(self, "review", desk, asked)
+        routes = _shared_routes(self, "review", desk, questions)
         self.open([*routes, page_route("/image/heat/{index:int}/{name:path}", self._heat, "GET")])
 
     async def _heat(self, request: Request, index: int, name: str) -> Response:
         if self.heat is None:
-            raise UsageError("there is no run to ask where it looks; say catseye review RUN")
+            raise UsageError("a heat map needs a run, and this review has none; start it with catseye review RUN")
         content = await run_in_threadpool(self.heat.over, index, name)
         return Response(content, 200, b"image/png", _IMAGE_HEADERS)
 
 
 class LabelPages(LocalPages):
-    """Everything the page of `catseye label` asks."""
+    """The routes of the page of `catseye label`."""
 
     def __init__(self, desk: LabelDesk, limits: Limits, log: Log) -> None:
         super().__init__("label", "its page is at /", limits, log)
-        asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
+        questions: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
             "state": (_Nothing, lambda _: desk.state()),
-            "decide": (_Decision, lambda one: desk.decide(one.number, one.kind, one.label)),
-            "skip": (_Numbered, lambda one: desk.skip(one.number)),
+            "decide": (_Decision, lambda question: desk.decide(question.number, question.kind, question.label)),
+            "skip": (_Numbered, lambda question: desk.skip(question.number)),
             "undo": (_Nothing, lambda _: desk.undo()),
         }
-        self.open(_shared_routes(self, "label", desk, asked))
+        self.open(_shared_routes(self, "label", desk, questions))
 
 
 class TeachPages(LocalPages):
-    """Everything the page of `catseye teach` asks. Its addresses are relative, so the lab can show it below its own."""
+    """The routes of the page of `catseye teach`. Addresses are relative, so that the lab can include it."""
 
     def __init__(self, desk: TeachDesk, limits: Limits, log: Log) -> None:
         super().__init__("teach", "its page is at /", limits, log)
         self.desk = desk
-        asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
+        questions: dict[str, tuple[type[_Question], Callable[[Any], Any]]] = {
             "state": (_Nothing, lambda _: desk.state()),
-            "add": (_Named, lambda one: desk.add(one.name)),
-            "rename": (_NamedAnew, lambda one: desk.rename(one.number, one.name)),
-            "forget": (_Numbered, lambda one: desk.forget(one.number)),
+            "add": (_Named, lambda question: desk.add(question.name)),
+            "rename": (_NamedAnew, lambda question: desk.rename(question.number, question.name)),
+            "forget": (_Numbered, lambda question: desk.forget(question.number)),
             "learn": (_Nothing, lambda _: desk.learn()),
             "keep": (_Nothing, lambda _: desk.keep()),
             "export": (_Nothing, lambda _: desk.export()),
         }
-        routes = _question_routes(self, "teach", asked)
+        routes = _question_routes(self, "teach", questions)
         routes.append(page_route("/api/record/{number:int}", self._record, "POST"))
         routes.append(page_route("/api/answer", self._answer, "POST"))
         self.open([*routes, page_route("/image/{digest}", self._image, "GET")])
@@ -141,20 +141,20 @@ def _shared_routes(
     pages: LocalPages,
     name: str,
     source: ImageSource,
-    asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]],
+    questions: dict[str, tuple[type[_Question], Callable[[Any], Any]]],
 ) -> list[Route]:
     async def image(request: Request, index: int, side: int) -> Response:
         content, kind = await run_in_threadpool(source.image, index, side)
         return Response(content, 200, kind, _IMAGE_HEADERS)
 
-    routes = _question_routes(pages, name, asked)
+    routes = _question_routes(pages, name, questions)
     return [*routes, page_route("/image/{index:int}/{side:int}", image, "GET")]
 
 
 def _question_routes(
-    pages: LocalPages, name: str, asked: dict[str, tuple[type[_Question], Callable[[Any], Any]]]
+    pages: LocalPages, name: str, questions: dict[str, tuple[type[_Question], Callable[[Any], Any]]]
 ) -> list[Route]:
-    """The files of a page, and what it asks."""
+    """The routes of a page's files and of its requests."""
 
     async def answer(shape: type[_Question], reply: Callable[[Any], Any], request: Request) -> Response:
         question = _as_question(shape, await pages.json_body(request))
@@ -164,13 +164,13 @@ def _question_routes(
     files["/static/icon.svg"] = files["/favicon.ico"] = read_static(SERVING_FILES)["/static/icon.svg"]
     routes = [_file_route(path, file) for path, file in files.items()]
     routes += [
-        page_route(f"/api/{word}", partial(answer, shape, reply), "POST") for word, (shape, reply) in asked.items()
+        page_route(f"/api/{word}", partial(answer, shape, reply), "POST") for word, (shape, reply) in questions.items()
     ]
     return routes
 
 
 def _page_of(name: str) -> str:
-    """The head that all pages share, and a page of its own below. Addresses are relative: the lab shows teach too."""
+    """The head that all pages share, and the page's own body."""
     head, body = ((_HERE / f"{each}.html").read_text(encoding="utf-8") for each in ("head", name))
     return head.replace("NAME", name) + body
 
@@ -185,4 +185,4 @@ def _as_question(shape: type[_Question], content: object) -> _Question:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"]) or "the question"
-        raise UsageError(f"{name}: {first['msg']}; got {first['input']!r:.60}; load the page anew") from None
+        raise UsageError(f"{name}: {first['msg']}; got {first['input']!r:.60}; reload the page") from None

@@ -1,4 +1,4 @@
-"""The walks behind `catseye review` and `catseye label`: arguments → what is known → pages, until a signal.
+"""`catseye review` and `catseye label`: arguments → material → pages, until a signal.
 
 Called by cli. Everything slow happens before the page opens: looks, copies, features, heads.
 """
@@ -62,14 +62,14 @@ def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, setti
         source = locate_data(run.data, None, place.data_dir, reading)
     with closing(CorrectionLog(place.out, place.who)) as log:
         images = list_data(source, reading, place.data_dir, run)
-        # Published features know nothing of these labels; a run's own may have learnt the wrong ones by heart.
+        # Published features do not depend on these labels; a run's own may have memorised the wrong ones.
         model = None if weights_at_hand(DEFAULT_BACKBONE) or run is None else run.path
         backbone = open_backbone(model, images, device=place.device)
         keep = place.out.with_name(f"{place.out.stem}.features.npz")
         material = gather_material(images, log.standing, backbone, keep, say)
         mistakes, heat = [], None
         if run is not None and (run.path / "model.safetensors").exists():
-            say("asking the run about its held-out images")
+            say("classifying the run's held-out images")
             opened = open_model(run.path, device=place.device)
             mistakes = _mistakes_of(opened, list(images.names))
             heat = Heat(opened, images)
@@ -81,15 +81,15 @@ def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, setti
 
 
 def _mistakes_of(opened: OpenedModel, names: list[str]) -> list[Mistake]:
-    """The held-out images of a run that it has wrong."""
-    found = measure(opened)
+    """The held-out images that a run classifies wrongly."""
+    measured = measure(opened)
     number = {name: index for index, name in enumerate(names)}
-    shares = softmax(found.outputs.logits, opened.manifest.temperature)
-    said = shares.argmax(1)
+    shares = softmax(measured.outputs.logits, opened.manifest.temperature)
+    answers = shares.argmax(1)
     return [
-        Mistake(number[name], found.images.classes[int(said[row])], float(shares[row].max()))
-        for row, name in enumerate(found.names)
-        if said[row] != found.outputs.labels[row] and name in number
+        Mistake(number[name], measured.images.classes[int(answers[row])], float(shares[row].max()))
+        for row, name in enumerate(measured.names)
+        if answers[row] != measured.outputs.labels[row] and name in number
     ]
 
 
@@ -102,7 +102,7 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
     """
     require_loopback(place.host)
     if len(set(classes)) < 2:
-        raise UsageError(f"labelling needs two classes or more; got {', '.join(classes)!r}; say --classes cat,dog")
+        raise UsageError(f"labelling needs two classes or more; got {', '.join(classes)!r}; add --classes cat,dog")
     with closing(CorrectionLog(place.out, place.who)) as log:
         images = list_unlabelled(folder, classes)
         images = with_channels(images, DataSettings())
@@ -112,8 +112,8 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
         server_log = Log(quiet=True)
         pages = LabelPages(desk, Limits(), server_log)
         num, decided = len(desk.numbers), len(desk.teaching.decided)
-        said = f"{decided:,} of {count(num, 'image')} {agree(num, 'is', 'are')} decided"
-        return show_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": said})
+        progress = f"{decided:,} of {count(num, 'image')} {agree(num, 'is', 'are')} decided"
+        return show_pages(pages, place, ready, server_log, {"images": len(desk.numbers), "says": progress})
 
 
 def open_review(
@@ -126,10 +126,11 @@ def open_review(
     open: bool = True,
     **options: Unpack[PageOptions],
 ) -> int:
-    """Show what is probably wrong with the labels of a run or of DATA, and take decisions, until a signal.
+    """Show the probable label errors of a run or of DATA, and record decisions, until a signal.
 
-    `out` is the file that decisions are added to; `catseye.train(…, corrections=out)` applies them. `who` decides, the
-    user if left out. `open` opens the page in the browser. `ready` hears the address, `tell` what is being done.
+    `out` is the file that decisions are added to; `catseye.train(…, corrections=out)` applies them. `who` is the name
+    of the person who decides, by default the user's. `open` opens the page in the browser. `ready` gets the address,
+    and `tell` progress messages.
 
     Raises:
         CatseyeError: images, run, file or address cannot be used.
@@ -153,9 +154,9 @@ def open_labels(
     open: bool = True,
     **options: Unpack[PageOptions],
 ) -> int:
-    """Show a page that labels a folder with few decisions, until a signal; `out` is a list that `train` takes.
+    """Show a page to label a folder with few decisions, until a signal; `out` is a list that `train` takes.
 
-    `classes` are their names. The other options are those of `open_review`.
+    `classes` are the class names. The other options are those of `open_review`.
 
     Raises:
         CatseyeError: images, file or address cannot be used.

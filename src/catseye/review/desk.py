@@ -1,7 +1,7 @@
-"""One review, from its start to its end: the queue, what is decided, and what a page wants to see of an image.
+"""One review: the queue of questions, the decisions, and the images for the page.
 
 Enters: `Material` and the file of decisions. Leaves: answers as JSON types, images as bytes. Called by app.py, in
-threads. Nothing is kept here that the file does not have: a new desk on the same file goes on where this one stood.
+threads. Everything that is kept is in the file: a new desk on the same file continues from it.
 """
 
 import io
@@ -49,22 +49,22 @@ class Desk:
 
     @property
     def decided(self) -> Standing:
-        """The decisions that count now."""
+        """The decisions in force."""
         if self._now is None:
             self._now = self.log.standing
         return self._now
 
     def label(self, index: int) -> str | None:
-        """The class of an image as it is decided now; None where it is left out, "" where it has no label yet."""
+        """The class of an image by the decisions so far; None if it is left out, "" if it has no label yet."""
         return self.decided.label_of(self.digest(index), self._given(index))
 
     def _given(self, index: int) -> str:
-        """The class that DATA gives it."""
+        """Its class in DATA."""
         label = int(self.material.images.labels[index])
         return "" if label == NO_LABEL else self.material.images.classes[label]
 
     def digest(self, index: int) -> str:
-        """The digest of an image's content, also where it is no image.
+        """The digest of a file's content, even if it is no image.
 
         Raises:
             ImageError: the file is gone.
@@ -74,14 +74,14 @@ class Desk:
         return (known or content_digest(self.material.images.read(index))).hex()
 
     def classes(self) -> list[str]:
-        """The classes that there are now, those that were typed in among them."""
+        """The current classes, including those that were typed in."""
         images, decided = self.material.images, self.decided
         names = {decided.label_of("", name) for name in images.classes}
         names |= {decided.label_of(digest, row.new) for digest, (_, row) in decided.by_digest.items() if row.new}
         return sorted(name for name in names if name)
 
     def state(self) -> Answer:
-        """What the page shows beside the question."""
+        """Everything that the page shows beside the question."""
         kinds: list[Answer] = [
             {"kind": kind, "title": title, "total": total, "done": done}
             for kind, title in TITLES.items()
@@ -108,19 +108,19 @@ class Desk:
 
     def _outcome(self, item: Item) -> str:
         try:
-            found = self.decided.by_digest.get(self.digest(item.images[0]))
+            decision = self.decided.by_digest.get(self.digest(item.images[0]))
         except UsageError:
             return ""
-        if found is None:
+        if decision is None:
             return ""
-        row = found[1]
+        row = decision[1]
         return {"drop": "left out", "unsure": "cannot say"}.get(row.kind) or printable(row.new)
 
     def _name(self, index: int) -> str:
         return printable(self.material.images.names[index])
 
     def question(self, number: int) -> Answer:
-        """One item with all that helps to decide it."""
+        """One item, with what helps to decide it."""
         item = self._item(number)
         index = item.images[0]
         likely = self.decided.label_of("", item.likely) if item.likely else ""
@@ -160,15 +160,15 @@ class Desk:
         }
 
     def _probabilities(self, index: int) -> list[Answer]:
-        found = self.material.probabilities[index]
-        if np.isnan(found).any():
+        shares = self.material.probabilities[index]
+        if np.isnan(shares).any():
             return []
-        best = np.argsort(-found, kind="stable")[:NUM_NEAREST]
+        best = np.argsort(-shares, kind="stable")[:NUM_NEAREST]
         names = self.material.images.classes
-        return [{"label": printable(names[k]), "share": float(found[k])} for k in best.tolist()]
+        return [{"label": printable(names[k]), "share": float(shares[k])} for k in best.tolist()]
 
     def _nearest(self, index: int, label: str) -> list[Answer]:
-        """The images of a class that are most like one, copies of it left out."""
+        """The images of a class that are most similar to one, without its copies."""
         material = self.material
         if material.row[index] < 0:
             return []
@@ -183,10 +183,10 @@ class Desk:
         return [{**self._describe(int(others[k])), "cosine": float(alike[k])} for k in order.tolist()]
 
     def decide(self, number: int, kind: Kind, label: str = "") -> Answer:
-        """Write one decision, for all that the item covers, and return the state.
+        """Write one decision for all images that the item covers, and return the state.
 
         Raises:
-            UsageError: a class is missing or its name cannot be one. SaveError: the file cannot be written.
+            UsageError: the class is missing or its name is invalid. SaveError: the file cannot be written.
 
         """
         item = self._item(number)
@@ -205,12 +205,12 @@ class Desk:
         if kind == "merge":
             old = self.label(item.images[0])
             if not old:
-                raise UsageError("this image has no class that could be one with another; press R and say what it is")
+                raise UsageError("this image has no class that could be merged; press R and choose its class")
             if old == label:
-                raise UsageError(f"two different classes are merged; got {label} twice; type the other one's name")
+                raise UsageError(f"only two different classes can be merged; got {label} twice; type the other's name")
             return [Correction("", "", 0, old, label, "merge", who, when)]
         if kind == "keep" and not self.label(item.images[0]):
-            raise UsageError("this image has no label that could be right; press R and say what it is")
+            raise UsageError("this image has no label that could be right; press R and choose its class")
         rows: dict[str, Correction] = {}
         for index in item.covers:
             digest, old = self.digest(index), self.label(index) or ""
@@ -228,7 +228,7 @@ class Desk:
         """
         with self.lock:
             if not self.undoable:
-                raise UsageError("there is nothing to undo; decisions of an earlier page are made anew instead")
+                raise UsageError("there is nothing to undo; an earlier page's decision can be replaced by a new one")
             number, rows = self.undoable[-1]
             when = self.log.stamp()
             self.log.append(
@@ -239,9 +239,9 @@ class Desk:
             return {**self.state(), "number": number}
 
     def worth(self) -> Answer:
-        """What the decisions change, before anything is trained: heads on frozen features, out of fold.
+        """The effect of the decisions before any training: heads on frozen features, out of fold.
 
-        Both are held to the labels as they are decided now, on the same images.
+        Both heads are scored against the labels as decided now, on the same images.
         """
         material = self.material
         before = held_out_answers(
@@ -252,25 +252,25 @@ class Desk:
         )
         names = list(material.images.classes)
         labels = [self.label(index) for index in range(len(material.images))]
-        asked = [
+        judged = [
             k for k in range(len(labels)) if labels[k] in names and not np.isnan([before[k, 0], after[k, 0]]).any()
         ]
-        if not asked:
-            return {"sentence": "there are too few images of two classes to say"}
-        truth = np.array([names.index(labels[k] or "") for k in asked])
-        right_before, right_after = (found[asked].argmax(1) == truth for found in (before, after))
-        one, two = int((right_before & ~right_after).sum()), int((right_after & ~right_before).sum())
-        low, high = paired_interval(one, two, len(asked))
+        if not judged:
+            return {"sentence": "there are too few images of two classes to measure this"}
+        truth = np.array([names.index(labels[k] or "") for k in judged])
+        right_before, right_after = (probabilities[judged].argmax(1) == truth for probabilities in (before, after))
+        num_lost, num_won = int((right_before & ~right_after).sum()), int((right_after & ~right_before).sum())
+        low, high = paired_interval(num_lost, num_won, len(judged))
         result = CorrectionsWorth(
             "before",
             "after",
             len(self.decided.by_digest) + len(self.decided.merges),
-            len(asked),
+            len(judged),
             float(right_before.mean()),
             float(right_after.mean()),
             low,
             high,
-            mcnemar(one, two),
+            mcnemar(num_lost, num_won),
         )
         return {"sentence": f"A head on frozen features, out of fold: {result.sentence()}", **vars(result)}
 
@@ -295,7 +295,7 @@ class Desk:
 
 
 def image_bytes(image: Image.Image, side_px: int) -> tuple[bytes, bytes]:
-    """A file for the browser and its type: PNG where the image is small, so that its pixels stay what they are."""
+    """A file for the browser and its type: PNG if the image is small, so that its pixels stay exact."""
     small = max(image.size) <= 256
     if max(image.size) > side_px:
         image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""Where a run sees a class in an image, as a PNG that lies over the image. Called by app.py."""
+"""The class-activation map of a run for an image, as a PNG to lay over it. Called by app.py."""
 
 import threading
 
@@ -36,5 +36,5 @@ class Heat:
         with self._lock:
             x = torch.from_numpy(pixels[None]).to(self.model.device).permute(0, 3, 1, 2)
             target = torch.tensor([classes.index(label)], device=x.device)
-            found = explain_batch(self.model.layers(), normalise_batch(to_unit(x), spec), target)  # type: ignore[arg-type]
-        return heat_map_png(found[0].cpu().numpy(), size_px, spec)
+            maps = explain_batch(self.model.layers(), normalise_batch(to_unit(x), spec), target)  # type: ignore[arg-type]
+        return heat_map_png(maps[0].cpu().numpy(), size_px, spec)

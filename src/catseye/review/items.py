@@ -1,7 +1,7 @@
-"""The queue: what is worth a person's time, in this order, each with its reason.
+"""The queue of questions, the most valuable first, each with its reason.
 
-Enters: `Material`, perhaps a run's mistakes. Leaves: `Item`s. Called by desk.py. An image stands in the queue once, for
-the first reason that it has.
+Enters: `Material`, perhaps a run's mistakes. Leaves: `Item`s. Called by desk.py. An image is in the queue once, for its
+first reason.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,9 +34,9 @@ _ODD_RULES = {"blank", "empty", "missing", "cut-off", "no-image", "pointer", "un
 
 @dataclass(frozen=True)
 class Item:
-    """One question. The first of `images` is the one that is asked about; `likely` is a class, or empty.
+    """One question, about the first of `images`; `likely` is a class, or empty.
 
-    `images` of a pair stand side by side. `covers` are all that a decision goes for: copies of one another.
+    A pair has two `images`, shown side by side. A decision applies to all images in `covers`: copies of one another.
     """
 
     kind: str
@@ -48,10 +48,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A held-out image, and what the run says of it."""
+    """A held-out image, and the run's answer."""
 
     index: int
-    said: str
+    answer: str
     confidence: float
 
 
@@ -69,9 +69,9 @@ def make_queue(material: Material, mistakes: Sequence[Mistake] = ()) -> list[Ite
         _mistakes(material, mistakes),
         _unlabelled(material),
     )
-    for found in makers:
+    for items in makers:
         num = 0
-        for item in found:
+        for item in items:
             group = int(material.groups[item.images[0]])
             if group in seen or num >= MAX_ITEMS:
                 continue
@@ -87,31 +87,31 @@ def _copies(material: Material, index: int) -> tuple[int, ...]:
 
 
 def _suspects(material: Material, elsewhere: set[int]) -> Iterator[Item]:
-    """Labels that a head which has not seen the image speaks against."""
+    """Labels that a head contradicts which has not seen the image."""
     classes = material.images.classes
     known = (material.images.labels != NO_LABEL) & ~np.isnan(material.probabilities).any(1)
-    asked = np.flatnonzero(known) if len(classes) else np.empty(0, np.int64)
-    if not len(asked):
+    rows = np.flatnonzero(known) if len(classes) else np.empty(0, np.int64)
+    if not len(rows):
         return
-    answers, labels = material.probabilities[asked], material.images.labels[asked]
+    answers, labels = material.probabilities[rows], material.images.labels[rows]
     for suspect in find_doubted(answers, labels):
-        index = int(asked[suspect.row])
+        index = int(rows[suspect.row])
         own = answers[suspect.row, suspect.label]
-        if own == 0 or int(material.groups[index]) in elsewhere:  # no other image of its class, or asked as a pair
+        if own == 0 or int(material.groups[index]) in elsewhere:  # no other image of its class, or in a pair
             continue
         share = answers[suspect.row, suspect.likely]
         yield Item(
             "suspect",
             (index,),
             _copies(material, index),
-            f"a model that has not seen this image says {classes[suspect.likely]} ({share:.0%}); its label, "
+            f"a model that has not seen this image answers {classes[suspect.likely]} ({share:.0%}); its label, "
             f"{classes[suspect.label]}, gets {own:.0%}",
             classes[suspect.likely],
         )
 
 
 def _pair_items(material: Material, kind: str) -> Iterator[Item]:
-    """The same image, or nearly, under two labels or on two sides."""
+    """The same image, or nearly the same, with two labels or in two splits."""
     labels, classes, sides = material.images.labels, material.images.classes, material.images.splits
     for finding in material.findings:
         conflict = finding.rule in ("two-labels", "near-two-labels")
@@ -122,19 +122,19 @@ def _pair_items(material: Material, kind: str) -> Iterator[Item]:
         for example in finding.examples:
             if len(example.images) != 2:
                 continue
-            one, other = example.images
+            first, second = example.images
             if kind == "two-labels":
-                says = f"{how} stands under {classes[labels[one]]} and {classes[labels[other]]}"
-                covers = _copies(material, one)
-                yield Item(kind, (one, other), tuple(dict.fromkeys((*covers, other))), says, classes[labels[other]])
+                reason = f"{how} is labelled both {classes[labels[first]]} and {classes[labels[second]]}"
+                covers = tuple(dict.fromkeys((*_copies(material, first), second)))
+                yield Item(kind, (first, second), covers, reason, classes[labels[second]])
             else:
-                here, there = (SPLIT_LABELS[sides[index]] for index in (one, other))
-                says = f"{how} is in {here} and in {there}: a score on it is too good"
-                yield Item(kind, (one, other), (one,), says)
+                here, there = (SPLIT_LABELS[sides[index]] for index in (first, second))
+                reason = f"{how} is in {here} and in {there}: a score on it is too good"
+                yield Item(kind, (first, second), (first,), reason)
 
 
 def _outliers(material: Material) -> Iterator[Item]:
-    """Images far from all others, by their distance to the nearest ones."""
+    """Images far from all others, by the distance to their nearest neighbours."""
     there = np.flatnonzero((material.row >= 0) & (material.images.labels != NO_LABEL))
     if len(there) < 4 * NUM_NEIGHBOURS:
         return
@@ -150,8 +150,8 @@ def _outliers(material: Material) -> Iterator[Item]:
             return
         index = int(there[place])
         label = material.images.classes[material.images.labels[index]]
-        says = f"nothing else looks like it: its nearest images are far away for one of {label}"
-        yield Item("outlier", (index,), _copies(material, index), says)
+        reason = f"no other image is similar: even the nearest ones are unusually far for {label}"
+        yield Item("outlier", (index,), _copies(material, index), reason)
 
 
 def _odd(material: Material) -> Iterator[Item]:
@@ -165,28 +165,28 @@ def _odd(material: Material) -> Iterator[Item]:
 
 
 def _mistakes(material: Material, mistakes: Sequence[Mistake]) -> Iterator[Item]:
-    for one in sorted(mistakes, key=lambda each: -each.confidence):
-        label = material.images.classes[material.images.labels[one.index]]
-        says = f"the run says {one.said} ({one.confidence:.0%}); the label is {label}"
-        yield Item("mistake", (one.index,), _copies(material, one.index), says, one.said)
+    for mistake in sorted(mistakes, key=lambda each: -each.confidence):
+        label = material.images.classes[material.images.labels[mistake.index]]
+        reason = f"the run answers {mistake.answer} ({mistake.confidence:.0%}); the label is {label}"
+        yield Item("mistake", (mistake.index,), _copies(material, mistake.index), reason, mistake.answer)
 
 
 def _unlabelled(material: Material) -> Iterator[Item]:
-    """Images without a label, first those of which a model that knows the others is least sure: they teach most."""
+    """Images without a label, the least certain first: their labels help a model most."""
     classes = material.images.classes
-    asked = np.flatnonzero((material.images.labels == NO_LABEL) & (material.row >= 0))
-    sure = np.nan_to_num(material.probabilities[asked].max(1), nan=0.0) if len(classes) else np.zeros(len(asked))
-    for index in asked[np.argsort(sure, kind="stable")].tolist():
+    rows = np.flatnonzero((material.images.labels == NO_LABEL) & (material.row >= 0))
+    sure = np.nan_to_num(material.probabilities[rows].max(1), nan=0.0) if len(classes) else np.zeros(len(rows))
+    for index in rows[np.argsort(sure, kind="stable")].tolist():
         shares = material.probabilities[index]
         if np.isnan(shares).any():
-            yield Item("unlabelled", (index,), _copies(material, index), "DATA gives it no label: what is it?")
+            yield Item("unlabelled", (index,), _copies(material, index), "it has no label in DATA: what is it?")
             continue
         best = int(shares.argmax())
-        says = f"DATA gives it no label; a model that knows the others says {classes[best]} ({shares[best]:.0%})"
-        yield Item("unlabelled", (index,), _copies(material, index), says, classes[best])
+        reason = f"it has no label in DATA; a model trained on the others answers {classes[best]} ({shares[best]:.0%})"
+        yield Item("unlabelled", (index,), _copies(material, index), reason, classes[best])
 
 
 def count_kinds(queue: Sequence[Item]) -> str:
     """The queue in words: how many of each kind."""
     parts = [f"{num:,} {TITLES[kind]}" for kind in TITLES if (num := sum(item.kind == kind for item in queue))]
-    return f"{count(len(queue), 'question')}: {', '.join(parts)}" if parts else "nothing to ask"
+    return f"{count(len(queue), 'question')}: {', '.join(parts)}" if parts else "no questions"

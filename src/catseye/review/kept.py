@@ -1,6 +1,6 @@
-"""What was taught, as a run folder that every other verb takes: images, sides, weights, results on held-out frames.
+"""A lesson as a run folder for every other verb: images, splits, weights, results.
 
-Enters: recorded frames and `Taught`. Leaves: a run folder, whole or not at all. Called by teach_desk.py.
+Enters: recorded frames and `Taught`. Leaves: a run folder, complete or not at all. Called by teach_desk.py.
 """
 
 import os
@@ -16,13 +16,14 @@ import numpy as np
 
 from catseye.data.sources import SPLIT_LABELS, ImageSet, open_source
 from catseye.data.survey import fingerprint_images
+from catseye.environment import environment
 from catseye.errors import SaveError, UsageError
 from catseye.evaluation.evaluate import report
 from catseye.evaluation.predict import Outputs
 from catseye.files import sync_folder, write_atomically
 from catseye.manifest import Manifest
 from catseye.review.taught import FrozenNetwork, Taught
-from catseye.runs import MODEL_FILE, environment, save_model, write_json
+from catseye.runs import MODEL_FILE, save_model, write_json
 from catseye.settings.merge import load_settings, to_toml
 from catseye.settings.schema import Settings
 
@@ -37,7 +38,7 @@ _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp"}
 
 @dataclass(frozen=True)
 class KeptImage:
-    """One frame on its way to a file: `side` is train or val."""
+    """One frame to be written: `side` is train or val."""
 
     side: str
     label: str
@@ -46,7 +47,7 @@ class KeptImage:
 
 
 def choose_folder(out: Path | None) -> Path:
-    """Where a lesson is kept: `out`, or runs/DATE-taught with a number added where that is taken.
+    """The folder for a lesson: `out`, or runs/DATE-taught, with a number if that exists.
 
     Raises:
         UsageError: `out` is not empty.
@@ -61,10 +62,10 @@ def choose_folder(out: Path | None) -> Path:
 
 
 def require_empty(out: Path) -> None:
-    """A lesson writes to a folder of its own.
+    """A lesson needs a new or empty folder.
 
     Raises:
-        UsageError: `out` is a file, or holds something.
+        UsageError: `out` is a file, or is not empty.
 
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -72,7 +73,7 @@ def require_empty(out: Path) -> None:
 
 
 def keep_run(folder: Path, images: Sequence[KeptImage], taught: Taught, frozen: FrozenNetwork) -> None:
-    """Write the run folder beside its place and move it there; what stood there goes.
+    """Write the run folder beside its place and move it there; it replaces an earlier one.
 
     Raises:
         SaveError: the disk is full, or the folder may not be written to.
@@ -127,9 +128,9 @@ def _write_run(beside: Path, folder: Path, taught: Taught, frozen: FrozenNetwork
 
 
 def _taught_settings(frozen: FrozenNetwork) -> Settings:
-    found = frozen.architecture
-    values: dict[str, object] = {"model.name": found.name, "data.resize": frozen.backbone.spec.resize}
-    values |= {f"model.{key}": value for key, value in found.options.items() if key != "head"}
+    architecture = frozen.architecture
+    values: dict[str, object] = {"model.name": architecture.name, "data.resize": frozen.backbone.spec.resize}
+    values |= {f"model.{key}": value for key, value in architecture.options.items() if key not in ("head", "views")}
     values |= {"transfer.strategy": "feature-extraction"}
     return load_settings("transfer", values=values)
 
@@ -156,7 +157,7 @@ def _describe_taught(images: ImageSet, source: str, taught: Taught) -> dict[str,
 def _with_origin(
     manifest: Manifest, described: dict[str, Any], settings: Settings, scores: dict[str, float], name: str
 ) -> Manifest:
-    """The manifest with what it says of data, settings and scores."""
+    """The manifest with its data, settings and scores filled in."""
     origin = manifest.provenance.model_copy(
         update={
             "data_name": name,

@@ -1,7 +1,7 @@
-"""One labelling of images that have no label: what is asked next, what is proposed, what was decided.
+"""One labelling of unlabelled images: the next question, a proposal, the decisions so far.
 
 Enters: a folder's images, their features, the classes, the file of decisions. Leaves: answers as JSON types. Called by
-app.py. The engine is embedding/teaching.py; the file alone is kept, so that a new desk goes on where this one stood.
+app.py. The model is embedding/teaching.py; only the file is kept, so that a new desk continues from it.
 """
 
 import os
@@ -27,7 +27,7 @@ Answer = dict[str, Any]
 
 
 class LabelDesk:
-    """A folder on its way to labels. Images are numbered by the rows of their features."""
+    """A folder that is being labelled. Images are numbered by the rows of their features."""
 
     def __init__(self, images: ImageSet, features: Features, classes: tuple[str, ...], log: CorrectionLog) -> None:
         self.images, self.features, self.classes, self.log = images, features, classes, log
@@ -45,16 +45,16 @@ class LabelDesk:
         self._note()
 
     def _decided(self) -> dict[int, int]:
-        """Row -> class of everything that is decided, -1 for what belongs to no class."""
+        """Row -> class of every decided image, -1 for one that belongs to no class."""
         known = {name: index for index, name in enumerate(self.classes)}
-        found: dict[int, int] = {}
+        classes: dict[int, int] = {}
         for row, label in enumerate(self.features.labels.tolist()):  # half-labelled folders
             if label >= 0 and self.features.classes[label] in known:
-                found[row] = known[self.features.classes[label]]
-        for digest, (_, told) in self.log.standing.by_digest.items():
+                classes[row] = known[self.features.classes[label]]
+        for digest, (_, decision) in self.log.standing.by_digest.items():
             for row in self.by_digest.get(digest, []):
-                found[row] = -1 if told.kind in ("drop", "unsure") else known.get(told.new, -1)
-        return found
+                classes[row] = -1 if decision.kind in ("drop", "unsure") else known.get(decision.new, -1)
+        return classes
 
     def _note(self) -> None:
         estimate = self.teaching.estimate()
@@ -62,9 +62,9 @@ class LabelDesk:
             self.curve.append((len(self.teaching.decided), estimate))
 
     def state(self) -> Answer:
-        """The next question, and how far the labelling is."""
+        """The next question, and the progress."""
         row = self.teaching.next(self.skipped)
-        if row is None and self.skipped:  # what was skipped comes again at the end
+        if row is None and self.skipped:  # skipped images come again at the end
             self.skipped.clear()
             row = self.teaching.next()
         shares = self.teaching.probabilities()
@@ -99,10 +99,10 @@ class LabelDesk:
         }
 
     def decide(self, number: int, kind: str, label: str = "") -> Answer:
-        """Write one decision, train the head anew, and return the state.
+        """Write one decision, retrain the head, and return the state.
 
         Raises:
-            UsageError: the class is none of those named. SaveError: the file cannot be written.
+            UsageError: the class is unknown. SaveError: the file cannot be written.
 
         """
         if not 0 <= number < len(self.numbers):
@@ -110,14 +110,14 @@ class LabelDesk:
         if kind == "relabel" and label not in self.classes:
             raise UsageError(f"the classes are {', '.join(self.classes[:20])}; got {label!r}; choose one of these")
         if kind not in ("relabel", "drop", "unsure"):
-            raise UsageError(f"an image gets a class, belongs to none, or nobody can say; got {kind!r}")
+            raise UsageError(f"a decision is relabel, drop or unsure; got {kind!r}")
         with self.lock:
             digest, when = self.features.digests[number], self.log.stamp()
-            rows, said = [], label if kind == "relabel" else ""
+            rows, new_label = [], label if kind == "relabel" else ""
             for row in self.by_digest[digest]:
                 index = self.numbers[row]
                 name, size = self._name_in_list(index), self.images.read.size_bytes(index)
-                rows.append(Correction(name, digest, size, "", said, kind, self.log.who, when))
+                rows.append(Correction(name, digest, size, "", new_label, kind, self.log.who, when))
             self.log.append(rows)
             self.undoable.append(rows)
             self._retrain()
@@ -131,7 +131,7 @@ class LabelDesk:
         self._note()
 
     def skip(self, number: int) -> Answer:
-        """Ask about another image first; this one comes again at the end."""
+        """Continue with another image; this one comes again at the end."""
         with self.lock:
             self.skipped.add(number)
             return self.state()
@@ -145,7 +145,9 @@ class LabelDesk:
         """
         with self.lock:
             if not self.undoable:
-                raise UsageError("there is nothing to undo; decisions of an earlier page stay as they are")
+                raise UsageError(
+                    "there is nothing to undo; decisions made before this page was opened cannot be undone"
+                )
             when = self.log.stamp()
             taken = self.undoable[-1]
             self.log.append(
@@ -156,7 +158,7 @@ class LabelDesk:
             return self.state()
 
     def _name_in_list(self, index: int) -> str:
-        """The file as the list names it, which `train` takes as DATA: relative to the list where it lies below it."""
+        """The file's name in the list, which `train` takes as DATA: relative to the list's folder if it is inside."""
         path = Path(self.images.source) / self.images.names[index]
         folder = self.log.path.parent
         return os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path)

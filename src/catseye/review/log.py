@@ -1,7 +1,7 @@
-"""The file of decisions, while a page is open: one writer, one row at a time, each on the disk before it counts.
+"""The file of decisions while a page is open: one writer, each row on the disk before it counts.
 
 Enters: decisions. Leaves: rows of corrections.csv. Called by the desks of this room. The file is only ever appended to;
-what a kill has cut off at its end is removed when it is opened again, since that decision was never confirmed.
+an incomplete last row, left by a kill, is removed when the file is opened again: that decision was never confirmed.
 """
 
 import getpass
@@ -17,7 +17,7 @@ from catseye.files import sync_folder
 
 
 class CorrectionLog:
-    """The file of decisions, held against every other process."""
+    """The file of decisions, locked against every other process."""
 
     def __init__(self, path: Path, who: str = "") -> None:
         self.path = path.absolute()
@@ -46,23 +46,23 @@ class CorrectionLog:
             raise
 
     def close(self) -> None:
-        """Let the file go."""
+        """Release the file."""
         os.close(self._descriptor)
 
     @property
     def standing(self) -> Standing:
-        """The decisions that count now."""
+        """The decisions in force."""
         return standing(self.rows)
 
     def stamp(self) -> str:
-        """The time of a decision, as the file has it."""
+        """The current time in the format of the file."""
         return datetime.now().astimezone().isoformat(timespec="seconds")
 
     def append(self, rows: Sequence[Correction]) -> None:
-        """Add decisions; when this returns they outlast a power cut.
+        """Add decisions; when this returns they are safe from a power cut.
 
         Raises:
-            SaveError: the disk is full or fails; the file is as it was.
+            SaveError: the disk is full or fails; the file is unchanged.
 
         """
         self._write(b"".join(row.row() for row in rows))
@@ -91,10 +91,10 @@ class CorrectionLog:
 
 
 def _hold(descriptor: int, path: Path) -> None:
-    """Hold an open file against other processes, where the system can.
+    """Lock an open file against other processes, if the system can.
 
     Raises:
-        UsageError: another one holds it.
+        UsageError: another process has locked it.
 
     """
     try:
@@ -104,15 +104,13 @@ def _hold(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(
-            f"another page writes to {path}; close that one, or give this one a file of its own with --out"
-        ) from None
-    except OSError:  # some network file systems lock nothing
+        raise UsageError(f"another page writes to {path}; close that one, or choose another file with --out") from None
+    except OSError:  # some network file systems cannot lock
         pass
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user of that number
+    except (KeyError, OSError):  # a container without an entry for this user id
         return ""

@@ -1,7 +1,7 @@
-"""What is known of the images before anybody is asked: looks, copies, faults, features, out-of-fold probabilities.
+"""What is known of the images before the first question: copies, faults, features, probabilities.
 
-Enters: DATA or a run. Leaves: `Material`. Called by command.py. Features are kept beside the file of decisions, so
-that a second call begins at once.
+Enters: DATA or a run. Leaves: `Material`. Called by command.py. Features are stored beside the file of decisions, so
+that a second call starts at once.
 """
 
 from collections.abc import Callable
@@ -36,10 +36,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Material:
-    """All that the queue is made of.
+    """Everything that the queue is made from.
 
-    `groups` (N,): copies share a number. `row` (N,) leads from an image to its row of `features` (M, F), -1 where it
-    could not be read. `probabilities` (N, K) are out of fold, NaN where nobody could be asked.
+    `groups` (N,): copies share a number. `row` (N,) is an image's row of `features` (M, F), -1 if it could not be read.
+    `probabilities` (N, K) are out of fold, NaN if there are none.
     """
 
     images: ImageSet
@@ -53,7 +53,7 @@ class Material:
 
 
 def list_data(source: str | Path, settings: DataSettings, data_dir: Path | None, run: Run | None) -> ImageSet:
-    """The images with the labels that DATA gives them, on the sides where a run has put them."""
+    """The images with their labels in DATA and, for a run, with its splits."""
     plain = settings.model_copy(update={"corrections": ""})
     images = open_source(source, data_dir=data_dir, settings=plain)
     images = with_unlabelled(with_channels(images, plain))
@@ -65,7 +65,7 @@ def list_data(source: str | Path, settings: DataSettings, data_dir: Path | None,
 
 
 def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, keep: Path, say: Say) -> Material:
-    """Look at every image. `keep` is the file of features, made where it is missing or of other images.
+    """Examine every image. `keep` is the file of features, computed if it is missing or of other images.
 
     Raises:
         DataError: no image can be read.
@@ -83,7 +83,7 @@ def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, kee
     findings = [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
     groups = keep_together(equal, None, twins.pairs)
     row, features = _features(images, backbone, keep, say)
-    say("asking heads that have not seen the image")
+    say("computing out-of-fold probabilities")
     probabilities = held_out_answers(images, looks, groups, row, features, decided)
     return Material(images, looks, groups, findings, row, features, probabilities, backbone.name)
 
@@ -91,12 +91,12 @@ def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, kee
 def _features(
     images: ImageSet, backbone: Backbone, keep: Path, say: Say
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    found = embed_what_is_new(images, backbone, keep, say)
+    embedded = embed_what_is_new(images, backbone, keep, say)
     number = {name: index for index, name in enumerate(images.names)}
     row = np.full(len(images), -1, np.int64)
-    for place, name in enumerate(found.names):
+    for place, name in enumerate(embedded.names):
         row[number[name]] = place
-    return row, found.values
+    return row, embedded.values
 
 
 def held_out_answers(
@@ -107,8 +107,9 @@ def held_out_answers(
     features: NDArray[np.float32],
     decided: Standing,
 ) -> NDArray[np.float32]:
-    """Out-of-fold probabilities with the labels as they are decided now; an image without one is answered by a head
-    that has seen all others. NaN for images without features.
+    """Out-of-fold probabilities with the labels as decided now.
+
+    An image without a label is classified by a head trained on all labelled ones. NaN for images without features.
 
     Shape: (N, K) with K the classes of `images`.
     """
@@ -118,12 +119,12 @@ def held_out_answers(
         now = decided.label_of(looks.digests[index].hex(), images.classes[label] if label != NO_LABEL else "")
         labels[index] = number.get(now, -1) if now is not None else -1
     usable = np.flatnonzero((row >= 0) & (labels >= 0))
-    found = np.full((len(images), len(images.classes)), np.nan, np.float32)
+    probabilities = np.full((len(images), len(images.classes)), np.nan, np.float32)
     values = np.asarray(features[row[usable]])
     with suppress(UsageError):  # one class, or too few images: nobody is suspected
-        found[usable] = out_of_fold(values, labels[usable], len(images.classes), groups=groups[usable])
-        asked = np.flatnonzero((row >= 0) & (images.labels == NO_LABEL) & (labels < 0))
-        if len(asked):
+        probabilities[usable] = out_of_fold(values, labels[usable], len(images.classes), groups=groups[usable])
+        unlabelled = np.flatnonzero((row >= 0) & (images.labels == NO_LABEL) & (labels < 0))
+        if len(unlabelled):
             head = train_head(values, labels[usable], len(images.classes))
-            found[asked] = head.probabilities(np.asarray(features[row[asked]]))
-    return found
+            probabilities[unlabelled] = head.probabilities(np.asarray(features[row[unlabelled]]))
+    return probabilities

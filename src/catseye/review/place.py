@@ -18,7 +18,7 @@ Ready = Callable[[dict[str, Any]], None]
 
 
 class PageOptions(TypedDict, total=False):
-    """What else the pages take by name."""
+    """The further keyword arguments of the pages."""
 
     host: str
     device: str
@@ -29,7 +29,7 @@ class PageOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PagePlace:
-    """Where a page is opened, and with what: address, file of decisions, who decides."""
+    """Where a page is opened: address, file of decisions, the person's name."""
 
     out: Path
     host: str = "127.0.0.1"
@@ -41,24 +41,24 @@ class PagePlace:
 
 
 def page_place(out: StrPath, port: int, browser: bool, who: str, options: PageOptions) -> PagePlace:
-    """The place that a caller's options name."""
+    """The place for a caller's options."""
     host, device, folder = options.get("host", "127.0.0.1"), options.get("device", "auto"), options.get("data_dir")
     return PagePlace(Path(out), host, port, browser, who, device, Path(folder) if folder else None)
 
 
 def print_place(facts: dict[str, Any]) -> None:
-    """The address, for callers who did not say who hears it."""
+    """The default for `ready`: print the address."""
     print(facts["address"], flush=True)
 
 
 def say_no_word(line: str) -> None:
-    """For callers who want to hear nothing."""
+    """The default for `tell`: no messages."""
 
 
 def show_pages(pages: LocalPages, place: PagePlace, ready: Ready, log: Log, facts: dict[str, Any]) -> int:
-    """Show pages until a signal, and return the exit code; `ready` hears the address and `facts`."""
+    """Show pages until a signal, and return the exit code; `ready` gets the address and `facts`."""
 
-    def heard(where: str) -> None:
-        ready({"address": where, "file": str(place.out), **facts})
+    def announce(address: str) -> None:
+        ready({"address": address, "file": str(place.out), **facts})
 
-    return show_until_signal(pages, place.host, place.port, log, heard, open_browser=place.open_browser)
+    return show_until_signal(pages, place.host, place.port, log, announce, open_browser=place.open_browser)

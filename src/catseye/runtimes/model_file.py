@@ -115,8 +115,8 @@ class OpenedModel:
         said, grounds = self.manifest, []
         if self.knows_strangers:
             grounds.append(
-                "an image's familiarity (cosine of its features to the nearest class mean of the training images, at "
-                f"most 1) is below {said.familiarity_threshold:.3f}"
+                "an image's familiarity (cosine of its features to the nearest centre of a class, at most 1) is below "
+                f"{said.familiarity_threshold:.3f}"
             )
         if said.unknown_threshold is not None:
             grounds.append(f"the largest probability is below {said.unknown_threshold:.3f}")

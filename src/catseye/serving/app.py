@@ -1,7 +1,7 @@
-"""The ASGI application: a table of routes, one handler each. No handler opens a file or an address named by a client.
+"""The ASGI application: a table of routes, one handler each.
 
-Enters: requests. Leaves: JSON, the page, metrics. A bare ASGI callable: a dozen fixed
-routes need no framework, which would have to be imported, kept up to date and run through. Made by `server.py`.
+Enters: requests. Leaves: JSON, the page, metrics. No handler opens a file or an address named by a client. A bare ASGI
+callable: a dozen fixed routes need no framework. Made by `server.py`.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 
 
 class Application:
-    """Everything that one process answers."""
+    """The routes of one process."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Application:
             "/metrics": {"GET": self.scrape},
             "/openapi.json": {"GET": self.openapi},
         }
-        # Whoever only asks whether we live, or loads the page that asks for the token, sends none.
+        # Health checks send no token, nor does a browser that loads the page which asks for it.
         self._open = {*HEALTH, "/openapi.json", *STATIC}
         self._v2 = inference_v2.Protocol(engine, lambda: not self.draining)
 
@@ -94,7 +94,7 @@ class Application:
                 self._note(request, 499, begun)
                 return
             raise
-        except Exception as error:  # noqa: BLE001 - the last edge: no traceback leaves the process
+        except Exception as error:  # noqa: BLE001 - no traceback may leave the process
             self.log("fault", id=request.id, error=f"{type(error).__name__}: {error}"[:500])
             failed = Refusal(500, "internal", "this is a fault of the server; its log has the request's id")
             response = refused(failed, request.id)
@@ -102,7 +102,7 @@ class Application:
         self._note(request, response.status, begun)
 
     async def _read_the_rest(self, request: Request, refusal: Refusal) -> bool:
-        """Whether the connection can be used again: what is left of the body is short and was read."""
+        """Whether the connection can be reused: the rest of the body was short and has been read."""
         if b"transfer-encoding" in request.headers or refusal.close:
             return False
         length = int(request.headers.get(b"content-length", b"0"))
@@ -121,8 +121,8 @@ class Application:
             if static := STATIC.get(path):
                 request.route = "page"
                 return _static(static, method)
-            if path.startswith("/v2") and (found := self._v2.find(path)) is not None:
-                request.route, handlers = found
+            if path.startswith("/v2") and (matched := self._v2.find(path)) is not None:
+                request.route, handlers = matched
             else:
                 raise Refusal(404, "unknown-path", "there is nothing at this path; see /docs for what there is")
         else:
@@ -198,13 +198,13 @@ class Application:
             self.progress.too_late()
 
     def reserved_paths(self) -> tuple[frozenset[bytes], frozenset[bytes]]:
-        """The paths of health, and those that are answered however many are connected; with and without the prefix."""
+        """Paths with and without the prefix: of health checks, and of all that the connection limit spares."""
         health = {prefix + path for path in HEALTH for prefix in ("", self.front.root_path)}
         more = {f"{prefix}/metrics" for prefix in ("", self.front.root_path)}
         return frozenset(path.encode() for path in health), frozenset(path.encode() for path in health | more)
 
     def refused_connection(self, status: int, code: str) -> None:
-        """Count and log what no handler saw."""
+        """Count and log a request that reached no handler."""
         self.metrics.refused_connection(status)
         if not self.log.quiet:
             self.log("request", route="connection", status=status, code=code)
@@ -213,17 +213,17 @@ class Application:
         return read_options(request.scope["query_string"], has_cam=self._card["has_cam"])
 
     async def model_card(self, request: Request) -> Response:
-        """GET /model: what the file says of itself."""
+        """GET /model: what the file says about itself."""
         return json_response(self._card)
 
     async def healthz(self, request: Request) -> Response:
-        """GET /healthz: the process lives; 503 where the model's threads do not come back."""
+        """GET /healthz: the process is alive; 503 if the model is stuck."""
         if self.progress.is_stuck:
-            raise Refusal(503, "stuck", "the model answers within its deadline; it has not for a while; restart me")
+            raise Refusal(503, "stuck", "the model should answer within the deadline; it has not; restart the server")
         return json_response({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
-        """GET /readyz: requests are welcome; 503 while the server is shutting down."""
+        """GET /readyz: requests are accepted; 503 while the server is shutting down."""
         if self.draining:
             return json_response({"status": "draining"}, 503)
         return json_response({"status": "ready", "model": self.engine.model.version})
@@ -234,11 +234,11 @@ class Application:
         return Response(text, content_type=metrics.CONTENT_TYPE.encode())
 
     async def openapi(self, request: Request) -> Response:
-        """GET /openapi.json: the description of all this."""
-        said = openapi.document(self.engine.model, self.limits, with_token=self.token is not None)
+        """GET /openapi.json: the description of this API."""
+        document = openapi.document(self.engine.model, self.limits, with_token=self.token is not None)
         if self.front.root_path:
-            said["servers"] = [{"url": self.front.root_path}]
-        return json_response(said)
+            document["servers"] = [{"url": self.front.root_path}]
+        return json_response(document)
 
     async def _send(self, request: Request, response: Response, send: Send, *, more: bool = False) -> None:
         headers = [

@@ -1,7 +1,7 @@
-"""What API Gateway (REST and HTTP) and function URLs hand to a Lambda function, as a request; and the answer back.
+"""Events of API Gateway (REST and HTTP) and of function URLs as requests, and responses for them.
 
-Enters: an event, payload format 1.0 or 2.0. Leaves: `Call`; or the dictionary that they take for an answer. Called by
-aws_lambda.
+Enters: an event, payload format 1.0 or 2.0. Leaves: `Call`; or a response as the dictionary that they expect. Called
+by aws_lambda.
 
 Source: AWS Lambda Developer Guide, "Working with AWS Lambda proxy integrations for HTTP APIs" (both formats),
 "Lambda quotas" (6 MB for request and response).
@@ -18,16 +18,16 @@ from urllib.parse import urlencode
 from catseye.http.refusals import Refusal
 from catseye.http.responses import Response
 
-LAMBDA_BYTES = 6_291_456  # of one event or one answer, as JSON
-# As base64 this takes 6,000,000 of them; the rest is for headers and whatever else stands in an event.
+LAMBDA_BYTES = 6_291_456  # of one event or one response, as JSON
+# As base64 this takes 6,000,000 of them; the rest is for headers and everything else in an event.
 BODY_BYTES = 4_500_000
 ANSWER_BYTES = 6_000_000
-LOST = "\ufffd"  # what stands where bytes were no UTF-8
+LOST = "\ufffd"  # replaces bytes that were no UTF-8
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, whichever front it came through. Header names are small letters."""
+    """One request, whichever way it came. Header names are in lower case."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
     """The request in an event.
 
     Raises:
-        Refusal: 400 it is no event of these fronts, or its image was damaged on the way; 413 the body is too long.
+        Refusal: 400 it is no such event, or its image was damaged on the way; 413 the body is too long.
 
     """
     if not isinstance(event, Mapping):
@@ -59,7 +59,7 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
         query = urlencode(several, doseq=True, errors="replace")
     if not isinstance(method, str) or not isinstance(path, str):
         raise _unknown(", ".join(map(str, list(event)[:8])) or "an empty one")
-    # Behind a base path of a domain of one's own, only this still says what was asked for.
+    # With a base path mapping of a custom domain, only this holds the requested path.
     proxy = _table(event, "pathParameters").get("proxy")
     headers = _headers(event)
     body = _event_body(event, max_body_bytes)
@@ -70,18 +70,18 @@ def _table(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """One of the event's tables; empty where it is missing or null.
 
     Raises:
-        Refusal: 400, there is something else in its place.
+        Refusal: 400, it is no table.
 
     """
-    found = event.get(name) or {}
-    if not isinstance(found, Mapping):
+    table = event.get(name) or {}
+    if not isinstance(table, Mapping):
         raise _unknown(f"an event whose {name} is no object")
-    return found
+    return table
 
 
 def _headers(event: Mapping[str, Any]) -> dict[bytes, bytes]:
     several = _table(event, "multiValueHeaders")
-    # Several of one name are one list (RFC 9110 5.3): of two Authorization headers neither wins.
+    # Several headers of one name are one list (RFC 9110 5.3): two Authorization headers match no token.
     pairs = {
         name: ", ".join(map(str, values)) if isinstance(values, list) else values
         for name, values in several.items()
@@ -103,23 +103,22 @@ def _event_body(event: Mapping[str, Any], max_bytes: int) -> bytes:
         raise Refusal(
             413,
             "body-too-large",
-            f"a body has at most {max_bytes:,} bytes here, because AWS Lambda takes {LAMBDA_BYTES:,} bytes per call "
-            f"and base64, in which an image travels there, costs a third more; got {num_bytes:,}; "
-            "send a smaller image",
+            f"a body may have at most {max_bytes:,} bytes, because AWS Lambda accepts {LAMBDA_BYTES:,} bytes per call "
+            f"and base64 makes an image a third longer; got {num_bytes:,}; send a smaller image",
         )
     if not in_base64:
         if LOST in text:
             raise Refusal(
                 400,
                 "image-damaged",
-                "the image came as text, with some of its bytes lost on the way; the API has to pass bodies on as "
-                "they are: BinaryMediaTypes: ['*/*'] of a REST API; HTTP APIs and function URLs do so by themselves",
+                "the image arrived as text and lost bytes on the way; the API has to pass bodies on unchanged: set "
+                "BinaryMediaTypes: ['*/*'] of a REST API; HTTP APIs and function URLs need no setting",
             )
         return text.encode("utf-8", "replace")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _unknown("a body that is said to be base64 and is not") from None
+        raise _unknown("a body that is marked as base64 and is not") from None
 
 
 def _unknown(got: str) -> Refusal:
@@ -127,12 +126,12 @@ def _unknown(got: str) -> Refusal:
         400,
         "unknown-event",
         f"an event comes from API Gateway (format 1.0 or 2.0) or from a function URL; got {got}; "
-        "send HTTP requests to one of these",
+        "send an HTTP request to one of these",
     )
 
 
 def to_answer(response: Response, request_id: str, version: str = "", *, without_body: bool = False) -> dict[str, Any]:
-    """What all three fronts take for an answer."""
+    """The response as the dictionary that API Gateway and function URLs expect."""
     headers = {
         "content-type": response.content_type.decode(),
         "x-request-id": request_id,
@@ -148,15 +147,15 @@ def require_small(response: Response) -> Response:
     """The same response, if Lambda will pass it on.
 
     Raises:
-        Refusal: 413, a hundred thousand classes do not fit.
+        Refusal: 413, it is too long (a hundred thousand classes are).
 
     """
-    # Inside the answer the body is a JSON string once more, with every quotation mark escaped.
+    # Lambda's response holds the body as a JSON string, with every quotation mark escaped.
     if len(response.body) > ANSWER_BYTES // 3 and len(json.dumps(response.body.decode())) > ANSWER_BYTES:
         raise Refusal(
             413,
             "answer-too-large",
-            f"an answer has at most {ANSWER_BYTES:,} bytes, because AWS Lambda passes on no more; got a longer one; "
-            "ask for the best classes only, ?top=5",
+            f"a response may have at most {ANSWER_BYTES:,} bytes, because AWS Lambda passes on no more; got a longer "
+            "one; request only the best classes, ?top=5",
         )
     return response

@@ -1,8 +1,8 @@
 """`POST /predict` as an AWS Lambda function: the server's answers and errors without the server.
 
-Enters: the model's file, then one event per call. Leaves: the answer as a dictionary. Same preprocessing, session and
-sentences as `app.py`; no event loop, no threads, no uvicorn, because a function answers one request at a time. Called
-by the handler.py that `catseye deploy lambda` writes; there the model is opened while Lambda starts the function.
+Enters: the model's file, then one event per call. Leaves: the response as a dictionary. Same preprocessing, session
+and messages as `app.py`; no event loop, no threads, no uvicorn, because a function answers one request at a time.
+Called by the handler.py that `catseye deploy lambda` writes, which opens the model while Lambda starts the function.
 """
 
 import json
@@ -29,11 +29,11 @@ from catseye.serving.queries import read_options
 from catseye.serving.served_model import ServedModel
 from catseye.serving.settings import require_sound
 
-MB_PER_CORE = 1769  # Lambda gives a function one core for so much memory
+MB_PER_CORE = 1769  # Lambda gives a function one core per this much memory
 
 
 class Function:
-    """The opened model, and what it answers."""
+    """The opened model and its routes."""
 
     def __init__(self, model: ServedModel, limits: Limits, token: bytes = b"") -> None:
         self.model, self.limits, self.token = model, limits, token
@@ -45,7 +45,7 @@ class Function:
         }
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """One event to one answer; whatever happens, the caller reads a status and a sentence."""
+        """One event to one response; after any failure, the caller gets a status and a message."""
         begun = time.perf_counter()
         request_id = str(getattr(context, "aws_request_id", "") or "")
         facts: dict[str, Any] = {}
@@ -57,7 +57,7 @@ class Function:
         except Refusal as refusal:
             facts["code"] = refusal.code
             response = refused(refusal, request_id)
-        except Exception as error:  # noqa: BLE001 - the last edge: no traceback leaves the function
+        except Exception as error:  # noqa: BLE001 - no traceback may leave the function
             facts["error"] = f"{type(error).__name__}: {error}"[:500]
             failed = Refusal(500, "internal", "this is a fault of the function; its log has the request's id")
             response = refused(failed, request_id)
@@ -67,7 +67,7 @@ class Function:
     def _answer(self, call: Call) -> Any:
         if call.path not in self._routes:
             known = ", ".join(f"{method} {path}" for path, (method, _) in self._routes.items())
-            raise Refusal(404, "unknown-path", f"there is nothing at this path; there is {known}")
+            raise Refusal(404, "unknown-path", f"there is nothing at this path; the paths are: {known}")
         method, answer = self._routes[call.path]
         if method != ("GET" if call.method == "HEAD" else call.method):
             raise wrong_method(method)
@@ -98,28 +98,28 @@ class Function:
         spec, model = self.model.manifest.preprocessing, self.model
         try:
             pixels, size_px = preprocess_sized(content, spec, formats=UPLOAD_FORMATS, max_pixels=self.limits.max_pixels)
-            found = model.compute(model.row_of(pixels)[None], with_cam)
-            if not found.finite_rows().all():
-                raise ArithmeticError("the model answers this image with NaN or infinity")
+            answers = model.compute(model.row_of(pixels)[None], with_cam)
+            if not answers.finite_rows().all():
+                raise ArithmeticError("the model's answer for this image contains NaN or infinity")
         except Exception as error:
             raise of_failure(error, self.limits.deadline_s) from error
-        familiarity = None if found.familiarity is None else float(found.familiarity[0])
-        answer = schemas.describe_answer(model, found.probabilities[0], top, familiarity)
-        if found.cams is not None:
-            schemas.add_map(answer, model, found.cams[0], size_px)
+        familiarity = None if answers.familiarity is None else float(answers.familiarity[0])
+        answer = schemas.describe_answer(model, answers.probabilities[0], top, familiarity)
+        if answers.cams is not None:
+            schemas.add_map(answer, model, answers.cams[0], size_px)
         return answer
 
 
 def open_function(path: Path) -> Function:
-    """Open the model, as Lambda's environment variables say; everything slow happens here, before the first event.
+    """Open the model with the settings in Lambda's environment variables, before the first event.
 
-    CATSEYE_TOKEN is the secret that callers send (none: everybody may ask), CATSEYE_MAX_PIXELS the largest image.
+    CATSEYE_TOKEN is the secret that callers must send (none: no token is needed), CATSEYE_MAX_PIXELS the largest image.
 
     Raises:
         UsageError: a variable is wrong. ModelFileError: as in `open_model`.
 
     """
-    Image.preinit()  # else the first image would pay for importing Pillow's formats
+    Image.preinit()  # else the first image would wait while Pillow imports its formats
     token = os.environ.get("CATSEYE_TOKEN", "").encode()
     if token:
         require_sound(token, "CATSEYE_TOKEN")
@@ -139,7 +139,7 @@ def _number(name: str, otherwise: int) -> int:
 
 
 def _log(request_id: str, response: Response, seconds: float, facts: dict[str, Any]) -> None:
-    """One line for CloudWatch, at once: a thread would be frozen with the function before it has written."""
+    """One line for CloudWatch, written at once: Lambda would freeze a logging thread before it wrote."""
     line = {"event": "request", "id": request_id, "status": response.status, "ms": round(seconds * 1000, 2), **facts}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

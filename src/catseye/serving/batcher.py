@@ -1,11 +1,11 @@
-"""The scheduler: takes what is queued as soon as a thread is free, and never waits for more to come.
+"""The scheduler: takes what is queued as soon as a thread is free, and never waits for more.
 
 Enters: `Job`s whose image is decoded. Leaves: the same jobs with `answer` or `failure` set, handed to `deliver` in
 the thread that computed them. While requests come slowly, batches have one image and nothing is delayed; under load
-the queue fills during a call, and the next call takes more. Called by `engine.py`.
+the queue fills during a call, and the next batch is larger. Called by `engine.py`.
 
-No timer: on CPUs a larger batch is hardly cheaper per image, so waiting for one would only add its own length to
-every answer. `tuning.py` measures how large a batch may get; `benchmarks/serve_load.py` compares with other servers.
+There is no timer: on CPUs a larger batch is hardly cheaper per image, so waiting for one would only delay every answer.
+`tuning.py` measures how large a batch may get; `benchmarks/serve_load.py` compares with other servers.
 """
 
 import threading
@@ -33,7 +33,7 @@ class Job:
     deadline: float
     content: bytes | None = None
     row: NDArray[Any] | None = None
-    known: tuple["Header | None", int] | None = None  # what `decoding_cost` said of the content
+    known: tuple["Header | None", int] | None = None  # the result of `decoding_cost` for the content
     wants_cam: bool = False
     size_px: tuple[int, int] = (0, 0)
     answer: NDArray[Any] | None = None
@@ -54,7 +54,7 @@ class Batcher:
     def __init__(self, concurrency: int, batch_size: int, deliver: Callable[[list[Job]], None]) -> None:
         self.concurrency, self.batch_size = concurrency, batch_size
         self._deliver = deliver
-        self._waiting: dict[Job, None] = {}  # in order of arrival, and a cancelled one leaves it at once
+        self._waiting: dict[Job, None] = {}  # in order of arrival; a dict, so that a job can be removed at once
         self._changed = threading.Condition(threading.Lock())
         self._idle = 0
         self.num_splits = 0  # calls that failed and were tried again in halves
@@ -73,7 +73,7 @@ class Batcher:
                 self._changed.notify()
 
     def discard(self, job: Job) -> None:
-        """Take a job out again, if no thread has it yet."""
+        """Remove a job, unless a thread has taken it."""
         with self._changed:
             self._waiting.pop(job, None)
 
@@ -83,7 +83,7 @@ class Batcher:
         return len(self._waiting)
 
     def close(self) -> None:
-        """Let the threads finish what is queued, and end."""
+        """Compute what is queued, then end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -100,7 +100,7 @@ class Batcher:
             self._deliver(batch)
 
     def _take(self) -> list[Job]:
-        """The next batch: an equal share of what waits, all for the same version of the model. Empty: the end."""
+        """The next batch: an equal share of the queue, all for one version of the model. Empty: closed."""
         with self._changed:
             while not self._waiting:
                 if self._closed:
@@ -127,7 +127,7 @@ class Batcher:
             answers = batch[0].model.compute(
                 stack(job.row for job in batch if job.row is not None), any(job.wants_cam for job in batch)
             )
-        except Exception as error:  # noqa: BLE001 - the runtimes raise classes of their own, without a common root
+        except Exception as error:  # noqa: BLE001 - the exceptions of the runtimes have no common base class
             if len(batch) == 1:
                 batch[0].failure = error
                 batch[0].batch_size = 1
@@ -146,7 +146,7 @@ def _hand_out(batch: list[Job], answers: Answers) -> None:
         job.batch_size = len(batch)
         job.row = None
         if not finite[index]:
-            job.failure = ArithmeticError("the model answers this image with NaN or infinity")
+            job.failure = ArithmeticError("the model's answer for this image contains NaN or infinity")
             continue
         job.answer = answers.probabilities[index]
         if job.wants_cam and answers.cams is not None:

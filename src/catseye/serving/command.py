@@ -1,7 +1,7 @@
-"""The walk behind `catseye serve`: settings -> socket -> one process, or a supervisor with several.
+"""Behind `catseye serve`: settings -> socket -> one process, or a supervisor with several.
 
-Called by users and cli. `serve` takes options, `run_serve` settings. In a program, `background=True` answers from a
-thread until it is told to stop.
+Called by users and cli. `serve` takes options, `run_serve` settings. In a program, `background=True` serves from a
+thread until `stop()`.
 """
 
 import os
@@ -25,7 +25,7 @@ EXPORTED = ("export", "model.onnx")  # in a run folder
 
 
 class ServeOptions(TypedDict, total=False):
-    """What `serve` takes by name: the options of `catseye serve`, which says what each of them means."""
+    """The keyword arguments of `serve`; `catseye serve --help` explains each of them."""
 
     host: str
     port: int
@@ -58,7 +58,7 @@ class ServeOptions(TypedDict, total=False):
 
 
 class ServerInBackground:
-    """A server that answers from a thread of this process: `address`, and `stop()`, which `with` calls at its end."""
+    """A server in a thread of this process: `address`, and `stop()`, which `with` calls at its end."""
 
     def __init__(self, settings: ServerSettings, timeout_s: float = 600.0) -> None:
         self.address = ""
@@ -75,7 +75,7 @@ class ServerInBackground:
             raise CatseyeError(f"the server did not answer within {timeout_s:g} s")
 
     def stop(self) -> None:
-        """Answer what was accepted, then end; called twice it does nothing."""
+        """Answer what was accepted, then end; a second call does nothing."""
         if self._thread.is_alive() and self._writer >= 0:
             os.close(self._writer)
             self._writer = -1
@@ -84,7 +84,7 @@ class ServerInBackground:
     def _run(self, settings: ServerSettings) -> None:
         try:
             run_serve(settings, self._ready, stop_pipe=self._reader)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the server was asked for
+        except BaseException as error:  # noqa: BLE001 - the thread that starts the server raises it
             self._error = error
         finally:
             self._told.set()
@@ -112,10 +112,10 @@ def serve(
 ) -> Any:
     """Answer over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics.
 
-    `model` is an exported file, or a run whose export/model.onnx is there. Serves until a signal and returns the exit
-    code; `ready` gets the address once requests are answered. With `background`, returns at once with a
-    `ServerInBackground`. The other options are those of `catseye serve`, times in seconds; a `ServerSettings` in place
-    of the model says them all.
+    `model` is an exported file, or a run that has an export/model.onnx. Serves until a signal and returns the exit
+    code; `ready` gets the address once requests are answered. With `background`, returns a `ServerInBackground` as soon
+    as it is ready. The other options are those of `catseye serve`, times in seconds; a `ServerSettings` in place of the
+    model holds them all.
 
     Raises:
         CatseyeError: the model, an option or the address cannot be used.
@@ -131,31 +131,31 @@ def serve(
 
 
 def _exported(path: Path) -> Path:
-    """The file that is served; of a run the one that it was exported to."""
+    """The file to serve; for a run its exported model."""
     if path.is_dir():
         exported = path.joinpath(*EXPORTED)
         if not exported.is_file():
             raise UsageError(
-                f"the server answers with an exported file; {exported} is not there; catseye.export(run) makes it"
+                f"the server needs an exported model; {exported} does not exist; catseye.export(run) writes it"
             )
         return exported
     return path
 
 
 def settings_of(model: Path, options: ServeOptions) -> ServerSettings:
-    """The settings that options mean, by the names that they have on the command line."""
+    """The settings for options named as on the command line."""
     from dataclasses import fields
 
     from catseye.http.limits import Limits
 
     values: dict[str, Any] = {}
     limits: dict[str, Any] = {}
-    for kind, found in ((ServerSettings, values), (Limits, limits)):
-        for one in fields(kind):
-            name = one.metadata.get("option", f"--{one.name}").removeprefix("--").replace("-", "_")
-            if name in options and "help" in one.metadata:
+    for kind, values_of_kind in ((ServerSettings, values), (Limits, limits)):
+        for option in fields(kind):
+            name = option.metadata.get("option", f"--{option.name}").removeprefix("--").replace("-", "_")
+            if name in options and "help" in option.metadata:
                 value: Any = options[name]  # type: ignore[literal-required]
-                found[one.name] = _as_field(value, one.default)
+                values_of_kind[option.name] = _as_field(value, option.default)
     return ServerSettings(**{"model": model, **values}, limits=Limits(**limits))
 
 
@@ -172,22 +172,26 @@ def _print_address(facts: dict[str, Any]) -> None:
 def run_serve(settings: ServerSettings, ready: Ready, *, stop_pipe: int | None = None) -> int:
     """Serve until a signal and return the exit code. `ready` gets the address once requests are answered.
 
-    `stop_pipe`: its end is a signal to stop, too.
+    `stop_pipe`: the server also stops when this pipe is closed.
 
     Raises:
         CatseyeError: the model, a setting or the address cannot be used.
 
     """
-    # The first process of a container is spared every signal that it does not handle: without this, one that comes
-    # while the model is loaded would be lost, and the container killed half a minute later.
+    # The first process of a container gets no signal that it does not handle: without this, a SIGTERM during loading
+    # would be lost, and the container killed half a minute later.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end_server)
-    token = settings.token()  # whatever is wrong with it should be said before anything listens
+    token = settings.token()  # a wrong token is an error before anything listens
     log = Log(quiet=settings.quiet)
     if settings.token_file is not None and is_open_to_others(settings.token_file):
-        log("token-file-open", advice="every user of this machine can read or change the token; chmod 600 ends that")
+        log("token-file-open", advice="every user of this machine can read or change the token; chmod 600 prevents it")
     if token is None and not settings.is_local:
-        log("open", host=settings.host, advice="whoever reaches this address may ask; --token-file FILE ends that")
+        log(
+            "open",
+            host=settings.host,
+            advice="anyone who reaches this address can use it; --token-file FILE prevents it",
+        )
     listener = bind(settings.host, settings.port) if settings.uds is None else bind_path(settings.uds)
     facts: dict[str, Any] = {"address": address(listener, settings.root_path), "model": str(settings.model)}
     use_metrics_folder("")
@@ -222,7 +226,7 @@ def run_serve(settings: ServerSettings, ready: Ready, *, stop_pipe: int | None =
 
 
 def _no_beat() -> None:
-    """Nobody watches over this one."""
+    """No supervisor waits for heartbeats."""
 
 
 def _end_server(number: int, _: FrameType | None) -> None:

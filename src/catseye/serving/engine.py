@@ -1,7 +1,7 @@
-"""From the bytes of an image to its probabilities: decoding threads, then the batcher; bounded, and with a deadline.
+"""From the bytes of an image to its probabilities: decoding threads, then the batcher.
 
-Enters: bytes or a row, in the event loop. Leaves: a finished `Job`, awaited there. Owns the current version of the
-model and swaps it between two jobs. Called by app and inference_v2.
+Enters: bytes or a row, in the event loop. Leaves: a finished `Job`, awaited there. The queue is bounded, and every job
+has a deadline. Owns the current version of the model and swaps it between two jobs. Called by app and inference_v2.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from catseye.serving.lanes import Lanes, busy_decoders
 from catseye.serving.served_model import ServedModel
 from catseye.serving.tuning import ServingPlan
 
-# All formats that are read, now: else Pillow would import every format it knows inside the first decoding thread.
+# Import the formats now: else Pillow would import every format it knows inside the first decoding thread.
 Image.preinit()
-# Of text inside a PNG, which is never used, Pillow would keep 64 MB.
+# Pillow would keep up to 64 MB of the text inside a PNG, which is never used.
 PngImagePlugin.MAX_TEXT_MEMORY = 4_000_000
 
 
 class Engine:
-    """Everything behind one process's answers. All methods but the threads' own run in the event loop."""
+    """Computes the answers of one process. All methods but the threads' own run in the event loop."""
 
     def __init__(
         self, model: ServedModel, plan: ServingPlan, limits: Limits, on_batch: Callable[[list[Job]], None]
@@ -56,7 +56,7 @@ class Engine:
         return self._batcher.num_splits
 
     def require_room(self, num_images: int = 1) -> None:
-        """Refuse early, before a body is read, what the queue would refuse later.
+        """Refuse before the body is read what the queue would refuse later.
 
         Raises:
             Refusal: 503, when the queue is full or its wait is longer than the deadline.
@@ -76,7 +76,7 @@ class Engine:
     def start(self, model: ServedModel, *, content: bytes | None = None, row: NDArray[Any] | None = None) -> Job:
         """Accept one image (its bytes, or a row of the model's input); `answer` waits for it.
 
-        Right after `require_room`, with nothing awaited in between: a request is accepted whole or not at all.
+        Call it right after `require_room`, awaiting nothing in between: a request is accepted whole or not at all.
         """
         self.num_in_flight += 1
         job = Job(model, self._loop.create_future(), time.monotonic() + self.limits.deadline_s, content, row)
@@ -84,7 +84,7 @@ class Engine:
         return job
 
     def queue(self, job: Job) -> None:
-        """Send an accepted job on its way; where its decoder is busy for too long, `answer` says so."""
+        """Queue an accepted job; if its decoder is busy for too long, `answer` raises."""
         if job.row is None:
             if job.content is not None and not job.future.done() and (refusal := self._lanes.put(job)):
                 job.content, job.failure = None, refusal
@@ -115,7 +115,7 @@ class Engine:
         return job
 
     def abandon(self, *jobs: Job) -> None:
-        """Forget jobs whose caller has gone; what is computed already is thrown away."""
+        """Drop jobs whose caller has disconnected; finished results are discarded."""
         for job in jobs:
             if not job.future.done():
                 job.content = None
@@ -123,11 +123,11 @@ class Engine:
                 job.future.cancel()
 
     def swap(self, model: ServedModel) -> None:
-        """Answer every later request with another version."""
+        """Answer every later request with this version."""
         self.model = model
 
     def close(self) -> None:
-        """End all threads; what was accepted is computed first."""
+        """Compute what was accepted, then end all threads."""
         self._lanes.close()
         self._batcher.close()
 
@@ -136,7 +136,7 @@ class Engine:
 
     def _too_late(self, job: Job) -> None:
         if not job.future.done():
-            # One that still waits for its decoder was let in by a guess that was too low: the server is busy.
+            # A job that is still not decoded was accepted because of too low an estimate: the server is busy.
             undecoded = job.content is not None and job.row is None
             job.failure = busy_decoders(self.limits.deadline_s) if undecoded else TimeoutError()
             job.content = None

@@ -1,6 +1,6 @@
-"""What a proxy or a page of another site needs: the path prefix, and leave to ask (CORS).
+"""What a proxy and pages of other sites need: the path prefix, and CORS.
 
-Enters: `--root-path` and `--cors-origin`. Leaves: the path below the prefix, headers for an answer. Called by `app.py`.
+Enters: `--root-path` and `--cors-origin`. Leaves: the path below the prefix, response headers. Called by `app.py`.
 
 Source: WHATWG Fetch, "HTTP extensions" (3.2 CORS protocol).
 """
@@ -30,19 +30,19 @@ class Front:
     cors_origins: tuple[str, ...] = ()
 
     def path_of(self, path: str) -> str:
-        """The path below the prefix, whether the proxy has taken that off or not."""
+        """The path below the prefix, whether or not the proxy has removed it."""
         if self.root_path and (path == self.root_path or path.startswith(self.root_path + "/")):
             return path[len(self.root_path) :] or "/"
         return path
 
     def redirect(self, path: str) -> Response | None:
-        """The page's addresses are relative: without the last slash they would point beside it."""
+        """Add the last slash: without it, the page's relative addresses would not resolve."""
         if not self.root_path or path != self.root_path:
             return None
         return Response(b"", 308, b"text/plain", (*SAFE_HEADERS, (b"location", f"{self.root_path}/".encode())))
 
     def cors_headers(self, request: Request) -> Headers:
-        """What lets the asking page read the answer; nothing where its site may not, or none asked."""
+        """The headers that let a page of another site read the response; none if its site may not."""
         if not self.cors_origins:
             return ()
         origin = request.headers.get(b"origin", b"")
@@ -54,8 +54,8 @@ class Front:
         return ((b"access-control-allow-origin", origin), vary, _EXPOSED)
 
     def preflight(self, request: Request) -> Response | None:
-        """The answer to a browser that asks whether it may ask; None where it does not."""
-        is_one = request.scope["method"] == "OPTIONS" and b"access-control-request-method" in request.headers
-        if not (is_one and self.cors_origins):
+        """The response to a CORS preflight; None for any other request."""
+        is_preflight = request.scope["method"] == "OPTIONS" and b"access-control-request-method" in request.headers
+        if not (is_preflight and self.cors_origins):
             return None
         return Response(b"", 200, b"text/plain", (*SAFE_HEADERS, *_PREFLIGHT))

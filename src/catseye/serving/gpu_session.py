@@ -1,7 +1,7 @@
-"""Which way of asking ONNX Runtime on a GPU is fastest here: measured with batches as traffic has them.
+"""Measures which options of ONNX Runtime are fastest on this GPU, with batches of mixed sizes.
 
-Enters: a way to open the file with given options. Leaves: the fastest `ServedModel`, warm. Called by `runtimes.py`; the
-tests use the CPU provider, whose options make no difference.
+Enters: a function that opens the file with given options. Leaves: the fastest `ServedModel`, warm. Called by
+`runtimes.py`; the tests use the CPU provider, for which the options make no difference.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from catseye.runtimes.model_file import OpenSettings
 from catseye.serving.served_model import ServedModel, padded_sizes
 from catseye.serving.tuning import mixed_speed
 
-# Both take the algorithm that cuDNN expects to be fastest or its default one; EXHAUSTIVE, what ONNX Runtime does by
-# itself, tries them all, and again for every shape.
+# cuDNN's expected fastest algorithm, or its default. EXHAUSTIVE, the default of ONNX Runtime, would try them all again
+# for every shape.
 SEARCHES = ("HEURISTIC", "DEFAULT")
-SAME = 0.02  # probabilities may differ by so much between algorithms of other roundings
+SAME = 0.02  # probabilities may differ by this much, because algorithms round differently
 WORTH_IT = 1.05
 
 
 def choose_gpu_session(open_with: Callable[[OpenSettings], ServedModel], batch_size: int) -> ServedModel:
-    """The faster search; then with a captured graph per batch size, where that works, answers alike and is faster.
+    """The faster search; with a captured graph per batch size if that works, agrees and is faster.
 
     Raises:
-        ModelFileError: the file cannot be opened in the plainest way.
+        ModelFileError: the file cannot be opened without a captured graph.
 
     """
     sizes = frozenset(padded_sizes(batch_size))
@@ -38,26 +38,26 @@ def choose_gpu_session(open_with: Callable[[OpenSettings], ServedModel], batch_s
         if best is None or speed > best_speed * WORTH_IT:
             best, best_speed, best_wish = model, speed, wish
     if best is None:
-        raise ModelFileError("no way of asking ONNX Runtime was tried; give it at least one")
+        raise ModelFileError("a GPU session needs at least one algorithm search to try; got none")
     try:
         captured = open_with(replace(best_wish, graph=True))
         captured.warm(batch_size)
         if _answers_alike(captured, best) and mixed_speed(captured, 1, batch_size)[0] > best_speed * WORTH_IT:
             return captured
-    except Exception:  # noqa: BLE001 - a part of it that is no CUDA kernel, say; ONNX Runtime has no common root
+    except Exception:  # noqa: BLE001 - for example a node without a CUDA kernel; ONNX Runtime has no common base class
         return best
     return best
 
 
-def _answers_alike(one: ServedModel, other: ServedModel) -> bool:
-    """Also the second time: a graph that was captured wrongly repeats its first answers."""
+def _answers_alike(first: ServedModel, other: ServedModel) -> bool:
+    """Compared more than once: a wrongly captured graph would repeat its first results."""
     rng = np.random.default_rng(0)
     for num in (1, 3, 1):
-        if one.row_type is np.uint8:
-            rows = rng.integers(0, 256, (num, *one.row_shape), np.uint8)
+        if first.row_type is np.uint8:
+            rows = rng.integers(0, 256, (num, *first.row_shape), np.uint8)
         else:
-            rows = rng.standard_normal((num, *one.row_shape)).astype(np.float32)
-        a, b = (model.compute(rows, False).probabilities for model in (one, other))
+            rows = rng.standard_normal((num, *first.row_shape)).astype(np.float32)
+        a, b = (model.compute(rows, False).probabilities for model in (first, other))
         if not np.abs(a - b).max() <= SAME:
             return False
     return True

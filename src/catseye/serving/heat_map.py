@@ -1,7 +1,7 @@
-"""A class-activation map as a PNG that lies exactly on the image it was made for.
+"""A class-activation map as a PNG to lay over its image.
 
-Enters: the map of the model's input and the size of the image. Leaves: PNG bytes with transparency: clear where
-the class was not seen and where the model's input did not reach. Called by `schemas.py`.
+Enters: the map of the model's input and the size of the image. Leaves: PNG bytes, transparent where the map is zero and
+outside the model's input. Called by `schemas.py`.
 """
 
 import io
@@ -14,7 +14,7 @@ from PIL import Image
 from catseye.preprocess import Preprocessing
 
 LONGEST_PX = 448
-# Dark blue, violet, orange, light yellow: brighter is always more, also for the colour-blind and on paper.
+# Dark blue, violet, orange, light yellow: brighter is always more, also for colour-blind people and in print.
 _STOPS = np.array([[13, 8, 135], [126, 3, 168], [204, 71, 120], [248, 149, 64], [240, 249, 33]], np.float64)
 _TABLE = np.stack([np.interp(np.linspace(0, 4, 256), np.arange(5), _STOPS[:, c]) for c in range(3)], 1).astype(np.uint8)
 
@@ -51,7 +51,7 @@ def heat_map_png(cam: NDArray[Any], size_px: tuple[int, int], spec: Preprocessin
 
 
 def seen_box(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, float, float, float]:
-    """Where the image lies in the model's input, as shares of its width and height: left, top, right, bottom."""
+    """The box of the image in the model's input, as shares of width and height: left, top, right, bottom."""
     if spec.resize != "pad" or size_px == (spec.width_px, spec.height_px):
         return (0.0, 0.0, 1.0, 1.0)
     scale = min(spec.width_px / size_px[0], spec.height_px / size_px[1])
@@ -60,7 +60,7 @@ def seen_box(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, floa
 
 
 def part_of_image(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, float, float, float]:
-    """Which part of the image the model's input shows, as shares of its width and height."""
+    """The box of the image that the model's input shows, as shares of the image's width and height."""
     if spec.resize != "crop":
         return (0.0, 0.0, 1.0, 1.0)
     ratio = (size_px[0] / size_px[1]) / (spec.width_px / spec.height_px)

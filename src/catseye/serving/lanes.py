@@ -1,9 +1,9 @@
-"""Two queues for images that wait to be decoded: ordinary ones, and those that take much memory, one at a time.
+"""Two decoding queues: one for ordinary images, one for large images, decoded one at a time.
 
-Enters: jobs with the bytes of an image. Leaves: calls of `decode` in threads. Any number of bytes can hold 50 million
-pixels (38 bytes of WebP do), so what decoding takes is read from the header first. The memory of all decoders together
-is then bounded without anyone waiting for memory, and large images never keep ordinary ones waiting. Each lane knows
-how long its queue will take and refuses what would be too late. Called by `engine.py`; `decoders_bytes` by deploying.
+Enters: jobs with the bytes of an image. Leaves: calls of `decode` in threads. A file of any size can hold 50 million
+pixels (38 bytes of WebP can), so the memory needed is estimated from the header first. That bounds the memory of all
+decoders together, and large images never delay ordinary ones. Each lane estimates how long its queue will take and
+refuses what would be too late. Called by `engine.py`; `decoders_bytes` by deploying.
 """
 
 import math
@@ -20,22 +20,22 @@ from catseye.preprocess import decoding_cost
 from catseye.serving.batcher import Job
 
 ORDINARY_BYTES = 64_000_000  # a 12-megapixel photograph as JPEG takes a seventh of it
-SECONDS_PER_IMAGE, SECONDS_PER_PIXEL = 0.5e-3, 30e-9  # a first guess, of a busy core; corrected as it goes
+SECONDS_PER_IMAGE, SECONDS_PER_PIXEL = 0.5e-3, 30e-9  # a first estimate, for a busy core; corrected while serving
 LONGEST_SHARE = 0.5  # of the deadline that an image may wait for its decoder
-_MOST_OFF = 30.0  # the guess is never corrected by more than this factor
+_MOST_OFF = 30.0  # the estimate is never corrected by more than this factor
 
 
 def decoders_bytes(num_threads: int, max_pixels: int) -> int:
-    """What all decoders of one process take at most, together."""
+    """The most memory that all decoders of one process take together."""
     return num_threads * ORDINARY_BYTES + most_bytes(max_pixels)
 
 
 def busy_decoders(wait_s: float) -> Refusal:
-    """What a caller is told whose image would wait, or has waited, for so long."""
+    """The refusal of an image that would wait, or has waited, `wait_s` seconds."""
     return Refusal(
         503,
         "busy",
-        f"images that wait for a decoder keep it busy for {wait_s:.1f} s, which is too long; try again later",
+        f"the queue for decoding is {wait_s:.1f} s long, which is too long; try again later",
         retry_after_s=max(1, math.ceil(wait_s / 2)),
     )
 
@@ -51,14 +51,14 @@ class Lanes:
         self._large = Lane("decode-large", 1, decode, refuse)
 
     def put(self, job: Job) -> Refusal | None:
-        """Queue a job that has its bytes, or say why not."""
+        """Queue a job that has its bytes, or return why not."""
         assert job.content is not None
         header, num_bytes = job.known = decoding_cost(job.content, job.model.manifest.preprocessing)
         lane, seconds = self._ordinary, SECONDS_PER_IMAGE
         if header is not None:
             try:
                 require_affordable(header, num_bytes, self._limits.max_pixels)
-            except ImageTooLarge:  # refused before anything is decoded, in words, where all others are
+            except ImageTooLarge:  # the decoder refuses it, before it decodes anything
                 pass
             else:
                 seconds += SECONDS_PER_PIXEL * header.width * header.height
@@ -84,7 +84,7 @@ class Lane:
         self._decode, self._refuse = decode, refuse
         self._waiting: queue.SimpleQueue[tuple[Job, float, float] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._pending_s = 0.0  # of one thread, for what waits and what is being decoded
+        self._pending_s = 0.0  # expected seconds of one thread for everything queued or being decoded
         self._num_pending = 0
         self._factor = 1.0
         self._threads = [
@@ -94,7 +94,7 @@ class Lane:
             thread.start()
 
     def take(self, job: Job, seconds: float, longest_s: float) -> float | None:
-        """Queue a job that takes about `seconds`. None: done; else how long it would have had to wait."""
+        """Queue a job that takes about `seconds` and return None; or return the wait that is too long."""
         with self._lock:
             expected_s = seconds * self._factor
             wait_s = (self._pending_s + expected_s) / len(self._threads)

@@ -1,7 +1,7 @@
-"""What /metrics tells Prometheus. Every label has a fixed set of values; no client can add one.
+"""The metrics for Prometheus. Every label has a fixed set of values; no client can add one.
 
-Enters: finished requests, jobs and batches. Leaves: the text of the exposition format, of all workers together where
-there are several. Called by `app.py`.
+Enters: finished requests, jobs and batches. Leaves: the text of the exposition format; several workers are summed.
+Called by `app.py`.
 """
 
 import os
@@ -35,18 +35,20 @@ class ServerMetrics:
             "catseye_request_seconds", "First byte to answer.", ["route"], buckets=SECONDS, registry=registry
         )
         stages = Histogram(
-            "catseye_stage_seconds", "Where the time of an image went.", ["stage"], buckets=SECONDS, registry=registry
+            "catseye_stage_seconds", "Time of an image per stage.", ["stage"], buckets=SECONDS, registry=registry
         )
         self._decode, self._queue, self._model = (stages.labels(stage) for stage in ("decode", "queue", "model"))
         sizes = (1, 2, 4, 8, 16, 32, 64)
         self._batch_size = Histogram("catseye_batch_size", "Images per call.", buckets=sizes, registry=registry)
         shares = tuple(number / 10 for number in range(1, 10))
-        self._confidence = Histogram("catseye_confidence", "Of the best class.", buckets=shares, registry=registry)
+        self._confidence = Histogram(
+            "catseye_confidence", "Probability of the best class.", buckets=shares, registry=registry
+        )
         self._predicted = Counter("catseye_predicted", "Answers by class.", ["class_name"], registry=registry)
         self._unknown = Counter("catseye_unknown", "Answers below a threshold of the model.", registry=registry)
-        self._splits = Counter("catseye_batch_splits", "Calls that failed and were halved.", registry=registry)
+        self._splits = Counter("catseye_batch_splits", "Batches that failed and were halved.", registry=registry)
         self._num_splits = 0
-        self._dropped = Counter("catseye_log_lines_dropped", "Lines that nobody read in time.", registry=registry)
+        self._dropped = Counter("catseye_log_lines_dropped", "Log lines dropped unread.", registry=registry)
         self._num_dropped = 0
         self._in_flight = Gauge(
             "catseye_images_in_flight", "Accepted, not yet answered.", registry=registry, multiprocess_mode="livesum"
@@ -57,7 +59,7 @@ class ServerMetrics:
         self.reloads = Counter("catseye_reloads", "New model files by result.", ["result"], registry=registry)
         self._info = Gauge(
             "catseye_model_loaded",
-            "1 for the version that answers.",
+            "1 for the version in use.",
             ["model", "version"],
             registry=registry,
             multiprocess_mode="livemax",
@@ -76,7 +78,7 @@ class ServerMetrics:
         self._loaded.set(1)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Note one answered request; `route` is one of the application's own words."""
+        """Note one answered request; `route` is one of the application's own names."""
         key = (route, status)
         counter = self._counters.get(key)
         if counter is None:
@@ -100,11 +102,11 @@ class ServerMetrics:
             self._unknown.inc()
 
     def refused_connection(self, status: int) -> None:
-        """Note a request that was refused before any route had it: broken, slow, too long, or one too many."""
+        """Note a request refused before it reached a route: broken, slow, too long, or one too many."""
         self.requests.labels("connection", str(status)).inc()
 
     def render(self, engine: "Engine", num_dropped: int) -> bytes:
-        """The text that Prometheus reads; `num_dropped` lines of the log were dropped so far."""
+        """The text that Prometheus reads; `num_dropped` lines of the log have been dropped so far."""
         self._dropped.inc(num_dropped - self._num_dropped)
         self._num_dropped = num_dropped
         self._in_flight.set(engine.num_in_flight)

@@ -1,7 +1,7 @@
-"""The folder in which several workers keep their counters, so that each can tell the sum of all.
+"""The folder in which several workers keep their counters, so that each can report the sum.
 
-Enters: nothing. Leaves: a folder of this server's own, held with a lock for as long as it or a worker of it lives.
-Folders of servers that were killed are swept away by the next one. Called by supervisor, worker and command.
+Enters: nothing. Leaves: a folder of this server's own, locked for as long as the server or one of its workers lives.
+The next server removes the folders of servers that were killed. Called by supervisor, worker and command.
 """
 
 import os
@@ -13,14 +13,14 @@ from pathlib import Path
 from catseye.errors import CatseyeError
 
 PREFIX = "catseye-metrics-"
-SWITCH = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own; it also reads the small letters
+SWITCH = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable; it also reads it in lower case
 _LOCK = "lock"
 
 
 def use_metrics_folder(folder: str) -> None:
-    """Count there from now on; empty: in memory. Whatever the variable said before was meant for another program.
+    """Keep the counters in `folder`; empty: in memory. An earlier value was meant for another program.
 
-    Before prometheus_client is imported: it looks once.
+    Call it before prometheus_client is imported, which reads the variable only once.
     """
     for name in (SWITCH, SWITCH.lower()):
         os.environ.pop(name, None)
@@ -29,10 +29,10 @@ def use_metrics_folder(folder: str) -> None:
 
 
 def new_metrics_folder() -> Path:
-    """A new folder where temporary files go, after those of dead servers were removed.
+    """A new temporary folder, after the folders of dead servers have been removed.
 
     Raises:
-        CatseyeError: there is no place for it.
+        CatseyeError: no folder for temporary files can be written to.
 
     """
     for place in _temporary_folders():
@@ -40,7 +40,7 @@ def new_metrics_folder() -> Path:
             _remove_dead(place)
             return Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
     raise CatseyeError(
-        "several workers count in a folder for temporary files; got none that can be written; "
+        "several workers keep their counters in a folder for temporary files; none can be written to; "
         "name one: TMPDIR=/a/folder catseye serve … --workers N, or serve with one worker"
     )
 
@@ -48,11 +48,11 @@ def new_metrics_folder() -> Path:
 def _temporary_folders() -> list[Path]:
     shared_memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our own in it
     try:
-        found = Path(tempfile.gettempdir())
+        default = Path(tempfile.gettempdir())
     except OSError:  # no /tmp, or it cannot be written
         return [shared_memory]
-    # Python falls back to the working directory, where no one would look for these folders.
-    return [shared_memory, found] if found == Path.cwd() else [found, shared_memory]
+    # Python falls back to the working directory, which is no place for these folders.
+    return [shared_memory, default] if default == Path.cwd() else [default, shared_memory]
 
 
 def hold_metrics_folder(folder: Path) -> int:
@@ -76,7 +76,7 @@ def _remove_dead(place: Path) -> None:
 
 
 def _lock(descriptor: int, *, only_if_free: bool) -> bool:
-    import fcntl  # several workers share a socket, which Windows' processes do not
+    import fcntl  # not on Windows, where processes cannot share a socket and there is one worker
 
     kind = fcntl.LOCK_EX | fcntl.LOCK_NB if only_if_free else fcntl.LOCK_SH
     try:

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the server, with the loaded model's own classes in its examples.
+"""The OpenAPI description of the server, with the loaded model's classes in its examples.
 
 Enters: the model and the limits. Leaves: a dictionary, served as /openapi.json and drawn by /docs. Called by `app.py`.
 """
@@ -14,16 +14,16 @@ _BINARY = {"type": "string", "format": "binary"}
 
 
 def document(model: ServedModel, limits: Limits, *, with_token: bool) -> dict[str, Any]:
-    """OpenAPI 3.1. Statuses that any route may answer (400 for broken HTTP, 408, 431) stand once, in the text."""
+    """OpenAPI 3.1. Statuses that any route may return (400 for broken HTTP, 408, 431) are only in the text."""
     from catseye import __version__
 
     secured: list[Any] = [{"token": []}] if with_token else []
     paths: dict[str, Any] = {
         "/predict": {"post": _predict(limits) | {"security": secured}},
         "/predict/batch": {"post": _predict_batch(limits) | {"security": secured}},
-        "/model": {"get": _get("What the model file says of itself", _ref("Model"), secured)},
-        "/healthz": {"get": _get("The process lives", _status("alive"), [])},
-        "/readyz": {"get": _get("Requests are welcome", _status("ready"), [], extra={"503": "Shutting down"})},
+        "/model": {"get": _get("What the model file says about itself", _ref("Model"), secured)},
+        "/healthz": {"get": _get("The process is alive", _status("alive"), [])},
+        "/readyz": {"get": _get("Requests are accepted", _status("ready"), [], extra={"503": "Shutting down"})},
         "/metrics": {"get": _text("For Prometheus", secured)},
         "/v2": {"get": _get("Open Inference Protocol: the server", {"type": "object"}, secured)},
         "/v2/health/live": {"get": _get("Open Inference Protocol: alive", {"type": "object"}, [])},
@@ -43,8 +43,8 @@ def document(model: ServedModel, limits: Limits, *, with_token: bool) -> dict[st
         "info": {
             "title": f"catseye: {model.name}",
             "version": __version__,
-            "description": "Classifies images. Errors have a sentence for people and a code for programs. Any "
-            "request may also be answered with 400, 408 or 431 (broken or slow HTTP), 401 (no token where one is "
+            "description": "Classifies images. Errors have a message for people and a code for programs. Any "
+            "request may also be answered with 400, 408 or 431 (broken or slow HTTP), 401 (no token, but one is "
             "needed), 413 (too large), 503 (busy; see Retry-After) or 504 (too late).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -64,13 +64,13 @@ def _schemas(model: ServedModel) -> dict[str, Any]:
             "class": _STRING,
             "confidence": {"type": "number", "description": "Percent, two decimals"},
             "all_probabilities": shares,
-            "unknown": {"type": "boolean", "description": "Below a threshold of the model: do not believe the class"},
+            "unknown": {"type": "boolean", "description": "Below a threshold of the model: do not trust the class"},
             "familiarity": {
                 "type": "number",
                 "minimum": -1,
                 "maximum": 1,
                 "description": "Only with unknown: the image looks like none of the training images; the cosine of its "
-                "features to the nearest class mean is below the model's familiarity_threshold",
+                "features to the nearest centre of a class is below the model's familiarity_threshold",
             },
             "cam": {"type": "string", "description": "data: URL of a PNG to lay over the image"},
         },
@@ -111,7 +111,7 @@ def _predict_batch(limits: Limits) -> dict[str, Any]:
     form = {"type": "object", "required": ["file"], "properties": {"file": files}}
     return {
         "summary": "Classify several images",
-        "description": "One entry per image, in order, each with a status of its own.",
+        "description": "One entry per image, in order, each with its own status.",
         "parameters": _options(),
         "requestBody": _body({"multipart/form-data": {"schema": form}, "image/*": {"schema": _BINARY}}),
         "responses": _responses("Predictions", "400", "413", "415", "503", "504"),
@@ -133,14 +133,14 @@ def _infer(model: ServedModel) -> dict[str, Any]:
             "data": {"type": "array", "items": number},
         },
     }
-    asked = {
+    request = {
         "type": "object",
         "required": ["inputs"],
         "properties": {"inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1}},
     }
     return {
         "summary": "Open Inference Protocol: tensors in, probabilities out",
-        "requestBody": _body({"application/json": {"schema": asked}}),
+        "requestBody": _body({"application/json": {"schema": request}}),
         "responses": _responses(None, "400", "404", "413", "415", "503", "504"),
     }
 
@@ -150,13 +150,13 @@ def _options() -> list[dict[str, Any]]:
         {
             "name": "top",
             "in": "query",
-            "description": "Only the best so many classes, best first",
+            "description": "How many classes to return, best first",
             "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
         },
         {
             "name": "explain",
             "in": "query",
-            "description": "cam: add a heat map of where the class was seen, if the model carries one (else 400)",
+            "description": "cam: add a heat map of what the answer rests on, if the model has one (else 400)",
             "schema": {"enum": ["cam"]},
         },
     ]
@@ -176,11 +176,11 @@ def _status(value: str) -> dict[str, Any]:
 
 def _responses(name: str | None, *refusals: str) -> dict[str, Any]:
     schema = _ref(name) if name else {"type": "object"}
-    said = {
+    errors = {
         code: {"description": "Refused", "content": {"application/json": {"schema": _ref("Error")}}}
         for code in refusals
     }
-    return {"200": {"description": "Answered", "content": {"application/json": {"schema": schema}}}, **said}
+    return {"200": {"description": "Answered", "content": {"application/json": {"schema": schema}}}, **errors}
 
 
 def _get(

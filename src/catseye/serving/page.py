@@ -1,4 +1,4 @@
-"""The page and its files, read once at start-up: a request can only name what is in this table.
+"""The page and its files, read once at start-up; no request can name another.
 
 Leaves: `STATIC`, path -> content with headers. Called by `app.py`.
 """

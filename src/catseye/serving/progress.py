@@ -1,6 +1,6 @@
-"""Whether the model's threads still come back. A deadlock in native code stops them while the event loop lives on.
+"""Whether calls of the model still finish: a deadlock in native code would not stop the event loop.
 
-Enters: finished calls, and requests that waited in vain. Leaves: a verdict, for `/healthz` and for the supervisor.
+Enters: finished calls, and requests that timed out. Leaves: a verdict, for `/healthz` and for the supervisor.
 Called by server and app.
 """
 
@@ -8,7 +8,7 @@ import time
 
 
 class Progress:
-    """Stuck: requests have timed out, and no call of the model has ended for `patience_s`."""
+    """Stuck: a request has timed out, and no call of the model has ended for `patience_s`."""
 
     def __init__(self, patience_s: float) -> None:
         self.patience_s = patience_s
@@ -16,7 +16,7 @@ class Progress:
         self._waited_in_vain = False
 
     def computed(self) -> None:
-        """A call of the model has ended, well or not."""
+        """A call of the model has ended, successfully or not."""
         self._computed_at = time.monotonic()
         self._waited_in_vain = False
 

@@ -1,4 +1,4 @@
-"""What a query may ask for: ?top=N, ?explain=cam. Called by app and aws_lambda."""
+"""The query parameters: ?top=N, ?explain=cam. Called by app and aws_lambda."""
 
 from urllib.parse import parse_qsl
 
@@ -6,10 +6,10 @@ from catseye.http.refusals import Refusal
 
 
 def read_options(query: bytes, *, has_cam: bool) -> tuple[int | None, bool]:
-    """How many classes are wanted (None: all of them), and whether the map is.
+    """How many classes are wanted (None: all of them), and whether the class-activation map is.
 
     Raises:
-        Refusal: 400, there is something else in it.
+        Refusal: 400, the query has any other parameter or value.
 
     >>> read_options(b"top=3", has_cam=False)
     (3, False)
@@ -30,5 +30,5 @@ def read_options(query: bytes, *, has_cam: bool) -> tuple[int | None, bool]:
                 raise Refusal(400, "no-cam", "this model carries no class-activation map; leave out explain=cam")
             with_cam = True
         else:
-            raise Refusal(400, "bad-query", "known are ?top=N with N from 1 and ?explain=cam; got something else")
+            raise Refusal(400, "bad-query", "a query has ?top=N, N from 1, and ?explain=cam; got something else")
     return top, with_cam

@@ -1,8 +1,8 @@
-"""`--watch`: a new model file is opened, warmed and checked against its golden pairs, and only then answers.
+"""`--watch`: opens a new model file, checks it against its golden pairs, then serves it.
 
-Enters: the path that is served. Leaves: `app.use(new version)`, or a line in the log and nothing else. All of it
-happens in a child process first, which a file may end; then here. A bad file is refused and the old version keeps
-serving. Called by `server.py`.
+Enters: the path that is served. Leaves: `app.use(new version)`, or only a line in the log. Everything is tried in a
+child process first, which a bad file may crash. A bad file is refused, and the old version stays in use. Called by
+`server.py`.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 LOOK_S = 0.5
 MAX_PAIRS = 32
 MAX_GOLDEN_BYTES = 50_000_000
-RUNTIME_TOLERANCE = 0.02  # for a runtime other than the one that the pairs were written with
+RUNTIME_TOLERANCE = 0.02  # for runtimes other than the one that wrote the pairs
 
 
 class Watcher:
-    """Looks at the file now and then. `run` ends only when it is cancelled."""
+    """Checks the file every `LOOK_S` seconds. `run` ends only when it is cancelled."""
 
     def __init__(self, settings: ServerSettings, app: "Application", log: Log) -> None:
         self.settings, self.app, self.log = settings, app, log
@@ -45,33 +45,33 @@ class Watcher:
             await self._watch()
         finally:
             if self._child is not None:
-                self._child.kill()  # the server ends, and would wait for the thread that waits for it
+                self._child.kill()  # else the server could not end: a thread waits for this process
 
     async def _watch(self) -> None:
         pending: tuple[Any, ...] | None = None
         while True:
             await asyncio.sleep(LOOK_S)
-            found = self._look()
-            if found == self._seen:
+            seen = self._look()
+            if seen == self._seen:
                 pending = None
-            elif found != pending:
-                pending = found  # somebody may still be writing: once more
-            elif found[0] is not None:
-                self._seen, pending = found, None
+            elif seen != pending:
+                pending = seen  # it may still be being written: check once more
+            elif seen[0] is not None:
+                self._seen, pending = seen, None
                 await self._exchange()
 
     def _look(self) -> tuple[Any, ...]:
-        # The pairs too: export writes them after the model, so a file refused for old pairs gets a second chance.
+        # The pairs too: export writes them after the model, so a file refused because of old pairs is tried again.
         golden = self.settings.model.parent / "golden" / "golden.json"
         return (_fingerprint(self.settings.model), _fingerprint(golden))
 
     async def _exchange(self) -> None:
         try:
             model = await asyncio.to_thread(self._open)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new file, the old one serves on
-            said = error if isinstance(error, CatseyeError) else f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new file, the old one stays in use
+            reason = error if isinstance(error, CatseyeError) else f"{type(error).__name__}: {error}"
             self.app.metrics.reloads.labels("refused").inc()
-            self.log("reload-refused", reason=str(said)[:500], serving=self.app.engine.model.version)
+            self.log("reload-refused", reason=str(reason)[:500], serving=self.app.engine.model.version)
             return
         before = self.app.engine.model.version
         if model.version == before:
@@ -92,7 +92,7 @@ class Watcher:
         note_survival(tried["sha256"])
         model, num_pairs = open_version(settings.model, settings.runtime, settings.trust, batch_size)
         if model.file.sha256 != tried["sha256"]:
-            raise ModelFileError(f"{settings.model} changed while it was opened; it is looked at again")
+            raise ModelFileError(f"{settings.model} changed while it was opened; it will be checked again")
         self.log("checked", version=model.version, golden_pairs=num_pairs)
         return model
 
@@ -101,7 +101,7 @@ class Watcher:
 
 
 def open_version(path: Path, runtime: str, trust: bool, batch_size: int) -> tuple[ServedModel, int]:
-    """Open a file, warm it and ask it about its golden pairs; their number.
+    """Open a file, warm it and check it against its golden pairs; returns their number, too.
 
     Raises:
         ModelFileError: as in `load_served` and `check_golden`.
@@ -113,16 +113,16 @@ def open_version(path: Path, runtime: str, trust: bool, batch_size: int) -> tupl
 
 
 def try_version(path: str, runtime: str, trust: bool, batch_size: int) -> dict[str, Any]:
-    """The same in a child process: the hash of what it opened."""
+    """`open_version` in a child process; returns the hash of the opened file."""
     model, _ = open_version(Path(path), runtime, trust, batch_size)
     return {"sha256": model.file.sha256}
 
 
 def check_golden(model: ServedModel, path: Path) -> int:
-    """Ask the model about the golden pairs that `catseye export --golden` put beside it; their number, 0 without any.
+    """Check the model against the golden pairs beside it, if there are any; returns their number.
 
     Raises:
-        ModelFileError: the pairs belong to another file, cannot be read, or are answered otherwise.
+        ModelFileError: the pairs belong to another file, cannot be read, or the model's answers differ.
 
     """
     folder = path.parent / "golden"
@@ -131,22 +131,22 @@ def check_golden(model: ServedModel, path: Path) -> int:
         return 0
     try:
         if listing.stat().st_size > MAX_GOLDEN_BYTES:
-            raise ModelFileError(f"{listing} has at most {MAX_GOLDEN_BYTES:,} bytes; got more")
-        said = json.loads(listing.read_text(encoding="utf-8"))
-        if said["model_sha256"] != model.file.sha256:
+            raise ModelFileError(f"{listing} may have at most {MAX_GOLDEN_BYTES:,} bytes; got more")
+        golden = json.loads(listing.read_text(encoding="utf-8"))
+        if golden["model_sha256"] != model.file.sha256:
             raise ModelFileError(f"{listing} belongs to another file; export with --golden again, or remove the folder")
-        pairs = said["pairs"][:MAX_PAIRS]
+        pairs = golden["pairs"][:MAX_PAIRS]
         spec = model.manifest.preprocessing
-        # Only the last part of a name: the listing may not point out of its folder.
+        # Only the last part of a path: the listing must not point outside its folder.
         contents = [(folder / Path(pair["image"]).name).read_bytes() for pair in pairs]
         rows = [model.row_of(preprocess(content, spec)) for content in contents]
         expected = np.array([pair["probabilities"] for pair in pairs], np.float64)
-        tolerance = float(said["tolerance"]) if model.runtime == "cpu" else RUNTIME_TOLERANCE
+        tolerance = float(golden["tolerance"]) if model.runtime == "cpu" else RUNTIME_TOLERANCE
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{listing} cannot be used ({type(error).__name__}: {error})") from None
     got = model.compute(stack(rows), False).probabilities
     if got.shape != expected.shape or not np.abs(got - expected).max() <= tolerance:
-        raise ModelFileError(f"{path} does not answer its golden pairs as {listing} says; export it again")
+        raise ModelFileError(f"the answers of {path} differ from its golden pairs in {listing}; export it again")
     return len(pairs)
 
 

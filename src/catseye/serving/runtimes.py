@@ -1,6 +1,6 @@
-"""From a path and the name of a runtime to the model that is served.
+"""From a path and the name of a runtime to the served model.
 
-Enters: an exported file of any format. Leaves: `ServedModel`. Called by server and reload, before requests come.
+Enters: an exported file of any format. Leaves: `ServedModel`. Called by server and reload, before any request.
 """
 
 import ctypes
@@ -19,20 +19,20 @@ RUNTIMES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
 
 
 def load_served(path: Path, runtime: str = "auto", *, trust: bool = False, batch_size: int = 0) -> ServedModel:
-    """Open a model file with the wanted runtime; `auto` takes for an .onnx a GPU where there is one, else the CPU.
+    """Open a model file with the given runtime; `auto` runs an .onnx on a GPU if there is one, else on the CPU.
 
-    One thread computes one call. `trust` as in `catseye.load`. `batch_size`: a GPU prepares for batches of at most so
-    many images, 0 for as many as are ever worth it.
+    One thread computes one call. `trust` as in `catseye.load`. `batch_size`: the largest batch that a GPU prepares for;
+    0 for the largest that is useful.
 
     Raises:
-        UsageError: an unknown runtime, or one that the format has not. MissingDependency: it is not installed.
-        ModelFileError: as in `open_model`; or the runtime computes something else than ONNX Runtime does.
+        UsageError: an unknown runtime, or one that cannot run this format. MissingDependency: it is not installed.
+        ModelFileError: as in `open_model`; or the runtime's results differ from those of ONNX Runtime.
 
     """
     if runtime not in RUNTIMES:
         raise UsageError(f"--runtime is one of: {', '.join(RUNTIMES)}; got {runtime!r}")
     if not is_model_file(path):
-        raise UsageError(f"what is served is a file made by `catseye export RUN`, {' or '.join(EXPORTED)}; got {path}")
+        raise UsageError(f"serve needs a file written by `catseye export RUN`, {' or '.join(EXPORTED)}; got {path}")
     file = open_model(path, trust=trust, threads=1, calls=num_cores(), runtime=runtime)
     if file.computed_by == "cuda":
         served = choose_gpu_session(lambda wish: _serve_bound(path, wish), batch_size or LARGEST_BATCH)
@@ -48,7 +48,7 @@ def _serve_bound(path: Path, wish: OpenSettings) -> ServedModel:
 
 
 def _give_back() -> None:
-    """What reading the file took and freed goes back to the system: glibc would keep it for as long as we serve."""
+    """Return the memory freed after reading the file to the system: glibc would keep it."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):  # another C library

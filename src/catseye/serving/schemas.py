@@ -1,4 +1,4 @@
-"""The shapes of the answers. The first three keys are the well-known ones; others come only for a reason.
+"""The JSON of the responses. The first three keys are always there, others only for a reason.
 
 Enters: a finished `Job`, or probabilities. Leaves: dictionaries of plain JSON types. Called by app and aws_lambda.
 """
@@ -13,14 +13,14 @@ from catseye.serving.batcher import Job
 from catseye.serving.heat_map import heat_map_png
 from catseye.serving.served_model import ServedModel
 
-FEW_CLASSES = 200  # whose probabilities are compared as quickly one by one
+FEW_CLASSES = 200  # up to here a loop over the probabilities is as fast as NumPy
 
 
 def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
     """The answer for one image, the index of its class and its probability (0 to 1).
 
-    Percentages have two decimals. `top` keeps the best so many classes, best first. "unknown" appears only when one of
-    the model's own thresholds says so, "familiarity" with it where that is the one, "cam" only when it was asked for.
+    Percentages have two decimals. `top` keeps that many classes, best first. "unknown" appears only when the image is
+    below one of the model's thresholds, "familiarity" only when it is that threshold, "cam" only on request.
     """
     assert job.answer is not None
     answer = describe_answer(job.model, job.answer, top, job.familiarity)
@@ -31,7 +31,7 @@ def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
 
 
 def best_of(probabilities: NDArray[Any]) -> int:
-    """The first of the largest of (K,). NumPy's argmax would let other threads run, and wait for them, each time."""
+    """The index of the largest of (K,), the first of several. NumPy's argmax would yield to other threads."""
     if len(probabilities) > FEW_CLASSES:
         return int(probabilities.argmax())
     values = probabilities.tolist()
@@ -42,7 +42,7 @@ def best_of(probabilities: NDArray[Any]) -> int:
 def describe_answer(
     model: ServedModel, probabilities: NDArray[Any], top: int | None, familiarity: float | None = None
 ) -> dict[str, Any]:
-    """What is said of one image's probabilities (K,), 0 to 1, and of how familiar it is, -1 to 1."""
+    """The response for one image: its probabilities (K,), 0 to 1, and its familiarity, -1 to 1."""
     manifest = model.manifest
     percent: list[float] = (probabilities.astype(np.float64) * 100).round(2).tolist()
     best = best_of(probabilities)
@@ -52,10 +52,10 @@ def describe_answer(
         order = np.argsort(-probabilities, kind="stable")[:top].tolist()
         shares = {manifest.classes[index]: percent[index] for index in order}
     answer: dict[str, Any] = {"class": manifest.classes[best], "confidence": percent[best], "all_probabilities": shares}
-    found = None if familiarity is None else np.array([familiarity])
+    familiarities = None if familiarity is None else np.array([familiarity])
     limit = manifest.familiarity_threshold
-    may_be = manifest.unknown_threshold is not None or (limit is not None and found is not None)
-    if may_be and manifest.are_unknown(probabilities[None], found)[0]:
+    may_be = manifest.unknown_threshold is not None or (limit is not None and familiarities is not None)
+    if may_be and manifest.are_unknown(probabilities[None], familiarities)[0]:
         answer["unknown"] = True
     if limit is not None and familiarity is not None and familiarity < limit:
         answer["familiarity"] = round(familiarity, 4)
@@ -63,15 +63,15 @@ def describe_answer(
 
 
 def add_map(answer: dict[str, Any], model: ServedModel, cam: NDArray[Any], size_px: tuple[int, int]) -> None:
-    """Add where the class was seen, as a PNG that fits an image of this size."""
+    """Add the class-activation map, as a PNG that fits an image of this size."""
     png = heat_map_png(cam, size_px, model.manifest.preprocessing)
     answer["cam"] = "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def model_facts(model: ServedModel, body_bytes: int) -> dict[str, Any]:
-    """What GET /model says: classes, what is known of its accuracy, size, date."""
+    """The response of GET /model: classes, measured accuracy, size, date."""
     manifest, file = model.manifest, model.file
-    spec, said = manifest.preprocessing, manifest.provenance
+    spec, provenance = manifest.preprocessing, manifest.provenance
     card: dict[str, Any] = {
         "name": model.name,
         "version": model.version,
@@ -85,22 +85,25 @@ def model_facts(model: ServedModel, body_bytes: int) -> dict[str, Any]:
         "limits": {"body_bytes": body_bytes},
         "num_parameters": file.num_parameters,
         "file_bytes": file.num_bytes,
-        "created": said.created,
-        "data": said.data_name,
+        "created": provenance.created,
+        "data": provenance.data_name,
         "runtime": model.runtime,
     }
     if manifest.examples:
         card["examples"] = [
-            {"class": one.label, "image": f"data:{one.media_type};base64,{base64.b64encode(one.image).decode()}"}
-            for one in manifest.examples
+            {
+                "class": example.label,
+                "image": f"data:{example.media_type};base64,{base64.b64encode(example.image).decode()}",
+            }
+            for example in manifest.examples
         ]
     for side in ("test", "val"):
-        if f"{side}_accuracy" in said.metrics:
-            low, high = said.metrics.get(f"{side}_accuracy_low"), said.metrics.get(f"{side}_accuracy_high")
+        if f"{side}_accuracy" in provenance.metrics:
+            low, high = provenance.metrics.get(f"{side}_accuracy_low"), provenance.metrics.get(f"{side}_accuracy_high")
             card["accuracy"] = {
-                "share": said.metrics[f"{side}_accuracy"],
+                "share": provenance.metrics[f"{side}_accuracy"],
                 "interval_95": None if low is None or high is None else [low, high],
-                "num_images": int(said.metrics.get(f"{side}_num_images", 0)) or None,
+                "num_images": int(provenance.metrics.get(f"{side}_num_images", 0)) or None,
                 "split": side,
             }
             break

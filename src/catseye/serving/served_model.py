@@ -1,8 +1,8 @@
 """The model that is served: rows of the graph's input in, probabilities out.
 
-Enters: an opened file and the runtime that computes it. Leaves: `ServedModel`, safe to be called from several threads
-at once; every call computes in its caller's thread alone, because several such calls side by side beat one call that is
-spread over all cores. Called by this whole room; made by `runtimes.py`.
+Enters: an opened file and the runtime that computes it. Leaves: `ServedModel`, safe to call from several threads at
+once. A call computes in its caller's thread alone, because several such calls at once are faster than one call spread
+over all cores. Called by this whole room; made by `runtimes.py`.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from catseye.runtimes.model_file import Ask, OpenedModel, tensor_of
 class Answers(NamedTuple):
     """What a model answers to N images.
 
-    `cams` is None where nobody asked or the model has none, `familiarity` where the model knows no strangers.
+    `cams` is None if no map was requested or the model has none, `familiarity` if the model cannot measure it.
 
     Shape: probabilities (N, K), cams (N, h, w), familiarity (N,), all float.
     """
@@ -30,7 +30,7 @@ class Answers(NamedTuple):
     familiarity: NDArray[Any] | None = None
 
     def finite_rows(self) -> NDArray[np.bool_]:
-        """Which images have an answer of numbers only.
+        """Which images have finite results.
 
         Shape: (N,).
         """
@@ -42,7 +42,7 @@ class Answers(NamedTuple):
 class ServedModel:
     """One version of the model. `ask` is the file's own, or another runtime's with the same graph.
 
-    Where `padded`, the runtime is only ever asked with powers of two images: a GPU prepares for every new number.
+    If `padded`, every batch size is a power of two, because a GPU prepares anew for each size.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ServedModel:
 
     @property
     def manifest(self) -> Manifest:
-        """What the file says of itself."""
+        """What the file says about itself."""
         return self.file.manifest
 
     @property
@@ -63,7 +63,7 @@ class ServedModel:
 
     @property
     def has_cam(self) -> bool:
-        """Whether the file can say where it saw the class."""
+        """Whether the model has a class-activation map as an output."""
         return "cam" in {name for name, _, _ in self.file.outputs}
 
     @property
@@ -89,24 +89,24 @@ class ServedModel:
         names = ["probability", *["cam"] * with_cam, *["familiarity"] * self.file.knows_strangers]
         num = len(rows)
         answers = self.ask(pad_rows(rows) if self.padded else rows, names)
-        found = {name: answer[:num] for name, answer in zip(names, answers, strict=True)}
-        return Answers(found["probability"], found.get("cam"), found.get("familiarity"))
+        by_name = {name: answer[:num] for name, answer in zip(names, answers, strict=True)}
+        return Answers(by_name["probability"], by_name.get("cam"), by_name.get("familiarity"))
 
     def warm(self, batch_size: int) -> None:
-        """Ask everything once that will be asked later: no request pays for what a first call prepares.
+        """Run the model once per batch size, so that no request waits for what a first call prepares.
 
-        Where batches have any size, one image is asked: a whole batch would take its memory before anybody needs it.
+        Without padding only one image is run: a whole batch would take its memory before anybody needs it.
         """
         for size in padded_sizes(batch_size) if self.padded else (1,):
             rows = np.zeros((size, *self.row_shape), self.row_type)
             for with_cam in (False, True) if self.padded and self.has_cam else (False,):
-                # Twice: a graph is captured at the second call of its kind, when nothing is allocated any more.
+                # Twice: a graph is captured at the second call of its kind, when nothing more is allocated.
                 for _ in range(2 if self.padded else 1):
                     self.compute(rows, with_cam)
 
 
 def padded_sizes(batch_size: int) -> tuple[int, ...]:
-    """The batch sizes that are asked where a batch has at most so many images.
+    """The powers of two that batches of up to `batch_size` images are padded to.
 
     >>> padded_sizes(64), padded_sizes(5)
     ((1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8))
@@ -126,6 +126,6 @@ def pad_rows(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def stack(rows: Iterable[NDArray[Any]]) -> NDArray[Any]:
-    """Rows to one batch; a single one is not copied."""
+    """Rows as one batch; a single row is not copied."""
     rows = list(rows)
     return rows[0][None] if len(rows) == 1 else np.stack(rows)

@@ -33,7 +33,7 @@ BEAT_S = 0.5
 
 @dataclass(frozen=True)
 class Supervised:
-    """What ties a worker to its supervisor: a pipe that ends with it, and a way to say that requests are answered."""
+    """A worker's ties to its supervisor: a pipe that ends with it, and a function that sends a heartbeat."""
 
     parent: int
     beat: Callable[[], None]
@@ -46,7 +46,7 @@ def run_server(
     on_ready: Callable[[ServedModel, tuning.ServingPlan], None],
     supervised: Supervised | None = None,
 ) -> int:
-    """Serve until a signal, or until the supervisor has gone. `on_ready` is called once requests are answered.
+    """Serve until a signal, or until the supervisor ends. `on_ready` is called once requests are answered.
 
     Raises:
         CatseyeError: the model or a setting is wrong.
@@ -54,13 +54,13 @@ def run_server(
     """
     token = settings.token()
     model = load_served(settings.model, settings.runtime, trust=settings.trust, batch_size=settings.batch_size)
-    # Workers measure at the same time, each in the others' way: they share the cores instead.
+    # Several workers would disturb each other's measurements, so they share the cores equally instead.
     share = 0 if settings.workers == 1 or model.padded else max(1, num_cores() // settings.workers)
     plan = tuning.choose(model, concurrency=settings.concurrency or share, batch_size=settings.batch_size)
     model.warm(plan.batch_size)  # /readyz says yes after this
     log("plan", model=model.name, version=model.version, runtime=model.runtime, choice=str(plan),
         measured={f"{calls}x{size}": round(speed, 1) for (calls, size), speed in plan.measured.items()})  # fmt: skip
-    # Decoding and model threads hold the interpreter for a moment only; waiting 5 ms for it would be the queue.
+    # Decoding and model threads hold the interpreter lock only briefly; Python's 5 ms would be most of the wait.
     sys.setswitchinterval(0.001)
     app_of = partial(_app_of, settings, log, token, model, plan)
     return run_loop(_serve(settings, listener, log, app_of, lambda: on_ready(model, plan), supervised))
@@ -77,7 +77,7 @@ async def _serve(
     app = app_of()
     engine = app.engine
     gc.collect()
-    gc.freeze()  # what lives as long as the process need not be looked at again
+    gc.freeze()  # objects that live as long as the process need no further collection
     beside: list[Coroutine[Any, Any, None]] = []
     if settings.watch:
         beside.append(Watcher(settings, app, log).run())
@@ -102,7 +102,7 @@ async def _serve(
 def _app_of(
     settings: ServerSettings, log: Log, token: bytes | None, model: ServedModel, plan: tuning.ServingPlan
 ) -> Application:
-    """Made inside the event loop, which the engine belongs to."""
+    """Called inside the event loop, because the engine belongs to it."""
     counted = ServerMetrics()
     progress = Progress(settings.limits.deadline_s + settings.hang_s)
     engine = Engine(model, plan, settings.limits, partial(_computed, counted, progress))
@@ -115,7 +115,7 @@ def _computed(counted: ServerMetrics, progress: Progress, jobs: list[Job]) -> No
 
 
 async def _beats(app: Application, beat: Callable[[], None]) -> None:
-    """Signs of life. They end when the loop does, and also when the model's threads no longer come back."""
+    """Send heartbeats; none while the model is stuck."""
     while True:
         if not app.progress.is_stuck:
             beat()

@@ -1,10 +1,9 @@
-"""`--workers N`: N serving processes on one socket, and the process that starts, watches and replaces them.
+"""`--workers N`: starts, watches and replaces N serving processes on one socket.
 
 Enters: `ServerSettings` and the listening socket. Leaves: an exit code. All workers accept from the same socket, so a
-connection that waits there is taken by whoever is alive; the connections of a worker that was killed are closed by the
-kernel at once, and their callers may try again. A worker that lives and answers nothing (stopped, or locked up in
-native code) sends no signs of life any more and is killed, which comes to the same. While no worker is ready, this
-process answers 503 itself. It loads no model. Called by command.
+waiting connection is taken by any worker that is alive. The kernel closes the connections of a killed worker at once,
+and their callers may try again. A worker that hangs (stopped, or deadlocked in native code) sends no heartbeat and is
+killed. While no worker is ready, this process answers 503 itself. It loads no model. Called by command.
 """
 
 import os
@@ -29,11 +28,11 @@ from catseye.serving.worker import REFUSED, worker_settings
 
 TICK_S = 0.05
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
-GOOD_AFTER_S = 10.0  # a worker that was ready for so long is forgiven its earlier failures
-GRACE_S = 10.0  # on top of the deadline, before a worker that does not end is killed
-LOADING_S = 600.0  # a worker that has not answered by then never will
+GOOD_AFTER_S = 10.0  # after this long a worker's earlier failures no longer count
+GRACE_S = 10.0  # added to the deadline before a worker that does not end is killed
+LOADING_S = 600.0  # a worker that is not ready by then is killed
 LAST_CALLERS_S = 2.0
-# -P: a queue.py in the working directory is not ours, and `-m` would take it for Python's own.
+# -P: `-m` would import a queue.py of the working directory instead of Python's own.
 _COMMAND = """
 import sys
 sys.path.append(sys.argv.pop(2))
@@ -50,7 +49,7 @@ _TEXT = b'{"error":"no worker is ready; try again in a moment","code":"not-ready
 
 @dataclass
 class Slot:
-    """The place of one worker."""
+    """One worker, and when to start its successor."""
 
     number: int
     process: subprocess.Popen[bytes] | None = None
@@ -63,7 +62,7 @@ class Slot:
 
 
 class Supervisor:
-    """Starts `settings.workers` workers and keeps so many alive."""
+    """Starts `settings.workers` workers and keeps that many alive."""
 
     def __init__(
         self, settings: ServerSettings, listener: socket.socket, log: Log, on_ready: Callable[[], None]
@@ -79,7 +78,7 @@ class Supervisor:
         self._answering = False
 
     def run(self) -> int:
-        """Work until a signal; 0 if every worker ended in good order."""
+        """Work until a signal; 0 if every worker ended normally."""
         self.listener.setblocking(False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
@@ -118,7 +117,7 @@ class Supervisor:
                 self._heard(key.data)
 
     def _kill_the_silent(self, patience_s: float) -> None:
-        """After `_hear`, so that signs of life that came while this process itself was held up are counted."""
+        """After `_hear`, so that heartbeats sent while this process itself was delayed are counted."""
         now = time.monotonic()
         for slot in self._slots:
             if slot.process is None or slot.process.poll() is not None:
@@ -126,21 +125,21 @@ class Supervisor:
             silent_s = now - (slot.heard_at if slot.ready_at else slot.started_at)
             if silent_s > (patience_s if slot.ready_at else LOADING_S):
                 self.log("worker-hung", number=slot.number, process=slot.process.pid, silent_s=round(silent_s, 1))
-                slot.process.kill()  # a stopped process ends by it, too
+                slot.process.kill()  # ends a stopped process, too
                 slot.process.wait()
 
     def _start(self, slot: Slot) -> None:
         read_end, write_end = os.pipe()
         os.set_inheritable(write_end, True)
         listener = self.listener.fileno()
-        said = worker_settings(
+        settings = worker_settings(
             self.settings, worker=slot.number, listener=listener, status=write_end, metrics=self._folder
         )
         slot.process = subprocess.Popen(  # noqa: S603 - our own module, our own settings
-            [sys.executable, "-P", "-c", _COMMAND, said, str(_ROOT)],
+            [sys.executable, "-P", "-c", _COMMAND, settings, str(_ROOT)],
             stdin=subprocess.PIPE,
             pass_fds=(listener, write_end),
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers in good order
+            start_new_session=True,  # Ctrl-C reaches this process only, which then stops the workers
         )
         os.close(write_end)
         slot.status, slot.ready_at, slot.started_at = read_end, 0.0, time.monotonic()
@@ -171,7 +170,7 @@ class Supervisor:
             slot.process.stdin.close()
         self._forget_status(slot)
         if code == REFUSED and not self._was_ready:
-            raise CatseyeError("the worker refused to start; its reason stands above")
+            raise CatseyeError("the worker refused to start; the reason is above")
         if slot.ready_at and now - slot.ready_at > GOOD_AFTER_S:
             slot.failures = 0
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**slot.failures)
@@ -217,18 +216,18 @@ class Supervisor:
         begun = time.monotonic()
         drained, end = begun + self.settings.drain_s, begun + self.settings.drain_s + self.settings.finish_s + GRACE_S
         while any(slot.process is not None and slot.process.poll() is None for slot in running):
-            # Once the workers take nobody in any more, whoever connects still is told so here.
+            # The workers no longer accept anybody, so later connections are refused here.
             self._answer_while_nobody_is_ready(time.monotonic() > drained + 1)
             self._hear()
             self._kill_the_silent(self.settings.hang_s + GRACE_S if time.monotonic() < end else 0.0)
         self._answer_the_last()
         codes = [slot.process.returncode for slot in running if slot.process is not None]
         self.log("end", codes=codes)
-        # A worker that was still loading has no handler yet and ends by the signal: nobody was waiting for it.
+        # A worker that was still loading has no handler yet and is ended by the signal; it had no requests.
         return 0 if all(code in (0, -signal.SIGTERM) for code in codes) else 1
 
     def _answer_the_last(self) -> None:
-        """A closed socket resets those who wait in it; they read 503 instead and can try elsewhere."""
+        """Closing the socket would reset waiting connections; they get a 503 instead."""
         let_nobody_in(self.listener)
         end = time.monotonic() + LAST_CALLERS_S
         while somebody_waits(self.listener) and time.monotonic() < end:

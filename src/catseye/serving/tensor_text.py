@@ -1,11 +1,11 @@
-"""JSON with one long array of numbers, read without stopping everybody else.
+"""Reads JSON with one long array of numbers without blocking other requests.
 
 Enters: the text of a request of the Open Inference Protocol. Leaves: what `json.loads` would give, except that a long
-array of numbers is an array of NumPy. Called by `inference_v2.py`, in a thread where the text is long.
+array of numbers is a NumPy array. Called by `inference_v2.py`; in a thread if the text is long.
 
-`json.loads` keeps the interpreter to itself until it is done: a second and more for the text of a full body, thread or
-not. So the one thing in it that is long, digits between brackets, is cut out first and read in short pieces, between
-which others have their turn; what is left has to be short.
+`json.loads` holds the interpreter lock until it is done, even in a thread: a second or more for the largest body. So
+the long part, digits between brackets, is cut out first and read in short pieces, between which other threads can run;
+the rest has to be short.
 """
 
 import json
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LONG_BYTES = 16_384  # from here on an array is read in pieces, and the whole text in a thread
+LONG_BYTES = 16_384  # from this size on an array is read in pieces, and the whole text in a thread
 MAX_REST_BYTES = 262_144  # of a text without its long arrays
 _PIECE = 32_768
 MAX_BRACKETS = 4_000_000
-# Tried at the beginning of a run only, and never given back: else a row of opening brackets would take for ever.
+# Matches only from the beginning of a run and never backtracks: else many opening brackets would take forever.
 _LONG_RUN = re.compile(rb"(?<![0-9eE+\-.,\[\]\s])[0-9eE+\-.,\[\]\s]{%d,}+" % LONG_BYTES)
 _NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]"))
@@ -29,23 +29,23 @@ _NO_BRACKET = bytes(set(range(256)) - set(b"[]"))
 
 @dataclass(frozen=True, eq=False)
 class LongArray:
-    """Numbers that stood in a long array, flat."""
+    """The numbers of a long array, flat."""
 
     values: NDArray[np.float64]
 
 
 def read_tensor_json(text: bytes) -> Any:
-    """What the text says; a long array of numbers, nested or not, as a `LongArray`.
+    """The parsed text; a long array of numbers, nested or not, is a `LongArray`.
 
     Raises:
-        ValueError: it is no JSON, holds NaN or infinity, or more than numbers where it is long. RecursionError.
+        ValueError: it is no JSON, holds NaN or infinity, or something long besides numbers. RecursionError.
 
     """
     arrays: dict[str, bytes] = {}
-    nonce = secrets.randbits(48) | 1 << 47  # nobody can write our mark into a request
+    nonce = secrets.randbits(48) | 1 << 47  # so that no request can contain our mark
 
-    def cut(found: re.Match[bytes]) -> bytes:
-        run, mark = found[0], f"{len(arrays)}.0e{nonce}"
+    def cut(match: re.Match[bytes]) -> bytes:
+        run, mark = match[0], f"{len(arrays)}.0e{nonce}"
         begin, end = run.find(b"["), run.rfind(b"]") + 1
         if begin < 0 or end <= begin:
             return run
@@ -64,18 +64,18 @@ def read_tensor_json(text: bytes) -> Any:
 
 
 def numbers_of(data: Any) -> NDArray[np.float64]:
-    """The numbers of `data`, flat. Text, true and null are no numbers, though NumPy would take them for some.
+    """The numbers of `data`, flat. Text, true and null are refused, though NumPy would convert them.
 
     Raises:
-        ValueError: there is something else in it, or its rows differ in length. OverflowError. RecursionError.
+        ValueError: it holds anything but numbers, or its rows differ in length. OverflowError. RecursionError.
 
     """
     if isinstance(data, LongArray):
         return data.values
-    found = np.array(data, np.float64).ravel()
+    numbers = np.array(data, np.float64).ravel()
     if not _only_numbers(data):
         raise ValueError("no numbers")
-    return found
+    return numbers
 
 
 def _only_numbers(data: Any) -> bool:
@@ -85,26 +85,26 @@ def _only_numbers(data: Any) -> bool:
 
 
 def _numbers(text: bytes) -> NDArray[np.float64]:
-    """Brackets are left out: how the numbers are nested is said by the shape, and the protocol allows any way."""
+    """Brackets are ignored: the request gives the shape, and the protocol allows any nesting."""
     _require_one_array(text)
-    found = []
+    pieces = []
     at = 0
     while at < len(text):
         end = text.find(b",", at + _PIECE)
         end = len(text) if end < 0 else end
         piece = text[at:end].translate(_NO_BRACKETS)
         try:
-            found.append(np.array(json.loads(b"[" + piece + b"]"), np.float64))
+            pieces.append(np.array(json.loads(b"[" + piece + b"]"), np.float64))
         except OverflowError:
             raise ValueError("a number of hundreds of digits") from None
-        if not found[-1].size:  # two commas, or nothing at all
+        if not pieces[-1].size:  # two commas, or nothing at all
             raise ValueError("no number")
         at = end + 1
-    return np.concatenate(found)
+    return np.concatenate(pieces)
 
 
 def _require_one_array(text: bytes) -> None:
-    """Each bracket has its partner, and the first one's is the last one."""
+    """Every bracket is closed, and the first one by the last."""
     brackets = np.frombuffer(text.translate(None, _NO_BRACKET), np.uint8)
     if len(brackets) > MAX_BRACKETS:
         raise ValueError("too many brackets")

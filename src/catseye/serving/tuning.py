@@ -1,6 +1,6 @@
-"""How many calls side by side, and how many images per call at most: measured on this machine with this file.
+"""Measures the best number of concurrent calls and of images per call, on this machine.
 
-Enters: the model. Leaves: a `ServingPlan`. A fraction of a second, because a server that starts slowly is a server that
+Enters: the model. Leaves: a `ServingPlan`. It takes a fraction of a second, because a server that starts slowly also
 scales slowly. Called by `server.py` before it listens.
 """
 
@@ -10,28 +10,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from catseye.counting import count
 from catseye.machine.cores import num_cores
 from catseye.serving.served_model import ServedModel
 
 BATCH_SIZES = (1, 4, 16)
 GPU_BATCH_SIZES = (1, 8, 32, 64)
 LARGEST_BATCH = GPU_BATCH_SIZES[-1]
-# What a queue that fills and empties hands over, as shares of the largest batch; in this order a shape seldom comes
-# twice in a row, which is what a measurement of one shape would miss.
+# Typical batch sizes, as shares of the largest. In this order a shape seldom comes twice in a row, as in real traffic;
+# measuring with a single shape would miss the cost of changing it.
 TRAFFIC = (1.0, 0.0, 0.5, 1.0, 0.25, 0.75)
 LONGEST_CALL_S = 0.05  # a longer call keeps every other image waiting
-BUDGET_S = 0.02  # per question
+BUDGET_S = 0.02  # per measurement
 LEAST_CALLS = 2
 TRIES = 3
-WORTH_IT = 1.08  # a second core has to win by more than such a short measurement can be wrong
+WORTH_IT = 1.08  # more cores must win by more than the error of such a short measurement
 # A larger batch costs nothing while requests come slowly, and under load it saves more than is measured here: fewer
-# hand-overs between threads. So it has to win only just.
+# switches between threads. So a small gain is enough.
 BATCH_WORTH_IT = 1.02
 
 
 @dataclass(frozen=True)
 class ServingPlan:
-    """The choice, and what was measured: images per second by (concurrency, batch size)."""
+    """The plan, and the measured images per second by (concurrency, batch size)."""
 
     concurrency: int
     batch_size: int
@@ -39,19 +40,20 @@ class ServingPlan:
 
     @property
     def images_per_s(self) -> float:
-        """What this plan was measured to do; 0 where nothing was measured."""
+        """The measured speed of this plan; 0 if nothing was measured."""
         return self.measured.get((self.concurrency, self.batch_size), 0.0)
 
     def __str__(self) -> str:
-        """The choice in words, for the log."""
+        """The plan in words, for the log."""
         speed = f", about {self.images_per_s:,.0f} images/s" if self.images_per_s else ""
-        return f"{self.concurrency} call(s) side by side, up to {self.batch_size} image(s) each{speed}"
+        calls, images = count(self.concurrency, "call"), count(self.batch_size, "image")
+        return f"{calls} at a time, up to {images} each{speed}"
 
 
 def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> ServingPlan:
     """Measure what was left open (0): the smallest batch about as fast as the best, and one call or one per core.
 
-    A GPU is asked by one thread: its calls would only wait for each other.
+    A GPU gets one thread: more calls would only wait for each other.
     """
     measured: dict[tuple[int, int], float] = {}
     if model.padded and not concurrency:
@@ -72,7 +74,7 @@ def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> 
 
 
 def _concurrency(model: ServedModel, batch_size: int, measured: dict[tuple[int, int], float]) -> int:
-    """A wrong 1 would halve the server for as long as it lives, so it has to win every time."""
+    """A wrong 1 would halve the speed of the server for good, so it must win every time."""
     cores = num_cores()
     if (1, batch_size) not in measured:
         measured[1, batch_size] = mixed_speed(model, 1, batch_size)[0]
@@ -85,7 +87,7 @@ def _concurrency(model: ServedModel, batch_size: int, measured: dict[tuple[int, 
 
 
 def traffic_sizes(batch_size: int) -> list[int]:
-    """Batches as traffic has them where at most so many images wait.
+    """Typical batch sizes if at most `batch_size` images are waiting.
 
     >>> traffic_sizes(16), traffic_sizes(1)
     ([16, 1, 8, 16, 4, 12], [1])
@@ -95,7 +97,7 @@ def traffic_sizes(batch_size: int) -> list[int]:
 
 
 def mixed_speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[float, float]:
-    """Images per second with so many threads and batches of mixed sizes, and the seconds of the fastest largest one."""
+    """Images per second with `concurrency` threads and mixed batch sizes, and the shortest seconds of a full batch."""
     sizes = traffic_sizes(batch_size)
     batches = {size: np.zeros((size, *model.row_shape), model.row_type) for size in sizes}
     counts, fastest = [0] * concurrency, [float("inf")] * concurrency
@@ -105,14 +107,14 @@ def mixed_speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[
     def call(number: int) -> None:
         try:
             for rows in batches.values():
-                model.compute(rows, False)  # what the first call of a shape or thread allocates is no part of its speed
+                model.compute(rows, False)  # not timed: the first call of a shape or thread allocates memory
         except BaseException:
-            together.abort()  # or the others would wait for ever
+            together.abort()  # or the others would wait forever
             raise
         together.wait()
         begun = before = time.perf_counter()
         while before < begun + BUDGET_S or counts[number] < LEAST_CALLS * batch_size:
-            for size in sizes:  # always all of them: else the threads would count unlike batches
+            for size in sizes:  # always all of them: else the threads would count different batches
                 model.compute(batches[size], False)
                 counts[number] += size
                 now = time.perf_counter()

@@ -1,8 +1,7 @@
-"""One of several serving processes: `python -P -m catseye.serving.worker SETTINGS`, started by `supervisor.py` only.
+"""One of several serving processes, started by `supervisor.py` only.
 
 Enters: settings as JSON with the inherited descriptors of socket and status pipe; standard input, which ends when the
-supervisor does. Leaves: on the status pipe, signs of life: a byte every half second from the moment on that requests
-are answered, as long as they are.
+supervisor does. Leaves: heartbeats on the status pipe: a byte every half second for as long as requests are answered.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ from catseye.http.logs import Log
 from catseye.serving.metrics_folder import hold_metrics_folder, use_metrics_folder
 from catseye.serving.settings import ServerSettings
 
-REFUSED = 3  # exit code: the model or a setting is wrong, another try will not help
+REFUSED = 3  # exit code: the model or a setting is wrong; another try would not help
 
 
 def worker_settings(settings: ServerSettings, **more: Any) -> str:
@@ -29,23 +28,23 @@ def worker_settings(settings: ServerSettings, **more: Any) -> str:
 
 
 def from_json(text: str) -> tuple[ServerSettings, dict[str, Any]]:
-    """The settings again, and what `worker_settings` was given beside them."""
-    said = json.loads(text)
-    more = {name: said.pop(name) for name in ("worker", "listener", "status", "metrics")}
-    said["limits"] = Limits(**said["limits"])
-    said["model"] = Path(said["model"])
+    """The settings, and the other values that were given to `worker_settings`."""
+    values = json.loads(text)
+    more = {name: values.pop(name) for name in ("worker", "listener", "status", "metrics")}
+    values["limits"] = Limits(**values["limits"])
+    values["model"] = Path(values["model"])
     for name in ("token_file", "uds"):
-        said[name] = Path(said[name]) if said[name] else None
+        values[name] = Path(values[name]) if values[name] else None
     for name in ("allow_hosts", "cors_origins"):
-        said[name] = tuple(said[name])
-    return ServerSettings(**said), more
+        values[name] = tuple(values[name])
+    return ServerSettings(**values), more
 
 
 def run_worker() -> int:
     """Serve until told to stop."""
     settings, more = from_json(sys.argv[1])
     log = Log(quiet=settings.quiet, worker=more["worker"])
-    # prometheus_client looks at this when it is imported, and never again.
+    # prometheus_client reads this only once, when it is imported.
     use_metrics_folder(more["metrics"])
     folder = hold_metrics_folder(Path(more["metrics"]))
     os.set_blocking(more["status"], False)
@@ -65,7 +64,7 @@ def run_worker() -> int:
 
 
 def _beat(status: int) -> None:
-    with contextlib.suppress(OSError):  # the supervisor is busy, or has gone: standard input tells of that
+    with contextlib.suppress(OSError):  # the supervisor is busy, or has ended: then standard input ends too
         os.write(status, b".")
 
 

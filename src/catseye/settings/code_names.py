@@ -1,4 +1,4 @@
-"""What code is called in a run folder, which cannot hold code: MODULE:NAME, its import path.
+"""MODULE:NAME, the import path by which a run folder names code, since it cannot hold code.
 
 Enters: a class, a function or an object. Leaves: text. Called by models/custom.py and training/own_code.py.
 """

@@ -1,4 +1,4 @@
-"""Every setting as a row: key, default, what it may be, what it means. Read from the schema itself.
+"""Every setting as a row: key, default, range, meaning. Read from the schema itself.
 
 Enters: nothing. Leaves: rows. Called by `catseye settings`, by the completion of `--set` and by the documents.
 """
@@ -27,7 +27,7 @@ class SettingRow:
 
 
 def list_settings(group: str = "") -> list[SettingRow]:
-    """All settings in the order of the schema; those of one table, where it is named.
+    """All settings in the order of the schema, or those of one table.
 
     >>> [row for row in list_settings("training") if row.key == "training.epochs"][0].values
     'whole number, 1 – 100,000'
@@ -57,7 +57,7 @@ def _kinds(kind: Any, limits: list[Any]) -> list[str]:
         return [", ".join(map(str, get_args(kind)))]
     inner, *marks = get_args(kind) if hasattr(kind, "__metadata__") else (kind,)
     if hasattr(kind, "__metadata__"):
-        return _kinds(inner, [*limits, *(each for one in marks for each in getattr(one, "metadata", [one]))])
+        return _kinds(inner, [*limits, *(each for mark in marks for each in getattr(mark, "metadata", [mark]))])
     parts = [each for each in get_args(kind) if each is not type(None)]
     if parts:
         return [word for each in parts for word in _kinds(each, limits)]

@@ -1,7 +1,7 @@
 """A recipe, the user's own TOML file and `--set key=value`, merged in that order and checked; and back to TOML.
 
 Enters: recipe name or file, overrides. Leaves: one frozen `Settings`. Called by cli and `catseye.train`.
-An unknown key is answered with the nearest right one; an option that would do nothing is refused.
+The error for an unknown key suggests the nearest known one; an option that would do nothing is refused.
 """
 
 import os
@@ -18,9 +18,9 @@ from catseye.errors import MissingDependency, UnknownName, UsageError
 from catseye.settings.schema import Settings, SettingsTable, inert_options
 
 MAX_FILE_BYTES = 1_000_000
-# Tried at the beginning of a word only: else a megabyte of letters would be looked through from each of them.
+# Tried only at the beginning of a word: otherwise a megabyte of letters would be scanned from each of them.
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
-UNDECIDED = "auto"  # the recipe whose settings are decided when the images are known
+UNDECIDED = "auto"  # the recipe that decides its settings once the images are known
 
 
 def load_settings(
@@ -34,7 +34,7 @@ def load_settings(
     """Merge recipe < `decided` < config file < `values` < `--set` overrides and check the result.
 
     `values`, `decided` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
-    `decided` counts as part of the recipe: what `training/auto.py` found right for these images.
+    `decided` counts as part of the recipe: what `training/auto.py` chose for these images.
 
     Raises:
         UsageError: a key is unknown, a value is out of range, or an option would do nothing.
@@ -60,10 +60,10 @@ def load_settings(
         raise UsageError(
             f"training.cycle_momentum swings by 0.05, so training.momentum is 0.05 to 0.95; got {momentum}"
         )
-    # What the recipe set and the user's own choice made idle is dropped; what the user set himself is refused.
+    # A recipe's setting that the user's choice makes idle is dropped; a setting of the user's is refused.
     for key, reason in inert_options(settings).items():
         if _get_value(mine, key) is not None:
-            if recipe == UNDECIDED:  # what it will make idle is not known yet
+            if recipe == UNDECIDED:  # it is not known yet what it will make idle
                 continue
             raise UsageError(f"{key} would do nothing here: {reason}; leave it out")
         if _get_value(base, key) is not None:
@@ -89,7 +89,7 @@ def own_settings(
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
-            raise UsageError(f"--set wants KEY=VALUE; got {override!r}; for example --set training.epochs=5")
+            raise UsageError(f"--set takes KEY=VALUE; got {override!r}; for example --set training.epochs=5")
         _put(mine, key.strip(), _parse_value(text.strip()))
     return mine
 
@@ -144,16 +144,16 @@ def _parse_value(text: str) -> object:
         return text
 
 
-def _require_tables(tables: Mapping[str, Any], where: str) -> None:
-    """A group of settings is a table: `model = 1` could not be merged with what a recipe says of the network."""
+def _require_tables(tables: Mapping[str, Any], source: str) -> None:
+    """Refuse `model = 1`: a group of settings is a table, or it could not be merged with the recipe's."""
     for name, field in Settings.model_fields.items():
         if _is_group(field.annotation) and not isinstance(tables.get(name, {}), Mapping):
             raise UsageError(
-                f"{name} in {where} is a table of settings; got {tables[name]!r}; write [{name}] above them"
+                f"{name} in {source} is a table of settings; got {tables[name]!r}; write [{name}] above them"
             )
 
 
-def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:
+def _refuse_unknown(tables: Mapping[str, Any], source: str) -> None:
     groups = {name: field.annotation for name, field in Settings.model_fields.items()}
     known = [name for name, kind in groups.items() if not _is_group(kind)]
     for name, kind in groups.items():
@@ -163,7 +163,7 @@ def _refuse_unknown(tables: Mapping[str, Any], where: str) -> None:
         keys = [f"{name}.{key}" for key in value] if isinstance(value, Mapping) else [name]
         for key in keys:
             if key not in known:
-                raise UnknownName(f"setting in {where}:", key, known)
+                raise UnknownName(f"setting in {source}:", key, known)
 
 
 def _is_group(kind: object) -> bool:

@@ -1,4 +1,4 @@
-"""What goes together with a promised time (`--time`), and what it decides by itself. Asked before torch is loaded.
+"""What can be combined with a time limit (`--time`), and what it decides by itself. Checked before torch is loaded.
 
 Enters: the options and settings that were named. Leaves: nothing, or an error. Called by cli and by training.
 """
@@ -9,8 +9,8 @@ from typing import Any
 from catseye.errors import UsageError
 from catseye.settings.typed import parse_duration
 
-LEAST_S = 10.0  # loading the libraries takes a part of it
-# Settings of these tables that a search for the best model leaves to the user; all others it chooses itself.
+LEAST_S = 10.0  # loading the libraries takes part of it
+# What a search for the best model leaves to the user in these tables; it chooses all other settings itself.
 KEPT = {
     "training": {"time_s", "class_weights", "memory_gb", "precision", "checkpoint_s"},
     "transfer": {"strategy", "weights"},
@@ -18,17 +18,17 @@ KEPT = {
     "distillation": set(),
 }
 _WHY = {
-    "epochs": "trials decide how long is trained",
-    "resume": "a run keeps the time it was promised",
-    "teacher": "a teacher answers images, trials begin with features",
-    "track": "trials have no epochs of one run",
-    "tensorboard": "trials have no epochs of one run",
-    "recipe": "trials take the place of a recipe",
+    "epochs": "trials decide how long to train",
+    "resume": "a run keeps its own time limit",
+    "teacher": "a teacher needs images, trials begin with features",
+    "track": "a search has no single run to report",
+    "tensorboard": "a search has no single run to report",
+    "recipe": "trials replace the recipe",
 }
 
 
 def promised_s(text: str | float) -> float:
-    """The seconds that `--time` promises.
+    """The seconds of `--time`.
 
     Raises:
         UsageError: it is no time, or too short to train anything.
@@ -43,12 +43,12 @@ def promised_s(text: str | float) -> float:
 
 
 def refuse_beside_time(named: Mapping[str, object], own: Mapping[str, Any]) -> None:
-    """A promised time leaves no room for options and settings that say how training is done.
+    """Refuse options and settings that prescribe how to train, which `--time` decides itself.
 
     `named` are options of the command; `own` are the user's settings as nested tables.
 
     Raises:
-        UsageError: one of them is there.
+        UsageError: there is one.
 
     """
     for option, value in named.items():

@@ -9,12 +9,12 @@ from typing import Any, TypedDict
 from catseye.errors import UsageError
 
 LAYOUTS = ("auto", "splits", "classes", "names")
-# What a data frame's columns are called for short, `train(df, path="file", label="y")`.
+# Short names for the columns of a data frame, `train(df, path="file", label="y")`.
 SHORT_NAMES = {"path": "image_column", "label": "label_column", "split": "split_column", "group": "group_column"}
 
 
 class ReadingOptions(TypedDict, total=False):
-    """What says how DATA is read; `path`, `label`, `split`, `group` are short for the columns."""
+    """How DATA is read; `path`, `label`, `split`, `group` are short for the columns."""
 
     layout: str
     image_column: str

@@ -1,7 +1,7 @@
 """Settings: everything that decides what a run computes, as typed tables, and which options make others idle.
 
-Enters: values that `merge.py` has merged. Leaves: one frozen `Settings`. Ranges and meanings stand here and
-nowhere else.
+Enters: values that `merge.py` has merged. Leaves: one frozen `Settings`. Only this file defines ranges
+and meanings.
 """
 
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ class DataSettings(SettingsTable):
     """Which images, and how they become arrays."""
 
     resize: Literal["pad", "crop", "squash"] = Field(
-        default="pad", description="how an image becomes square: bars beside it, its middle, or stretched"
+        default="pad", description="how an image becomes square: padded with bars, cropped to its middle, or stretched"
     )
     input_px: Side | tuple[Side, Side] | Literal["auto"] = Field(
         default="auto", description="side of the square input, or [height, width]"
@@ -33,25 +33,28 @@ class DataSettings(SettingsTable):
         default="auto", description="value that becomes black in images of more than 8 bits"
     )
     white: FiniteFloat | Literal["auto"] = Field(
-        default="auto", description="value that becomes white in them, 4095 for 12 bits; auto: the training images'"
+        default="auto",
+        description="value that becomes white in them, 4095 for 12 bits; auto: from the training images",
     )
     val_fraction: float = Field(default=0.1, ge=0, le=0.5, description="0: no validation, the last weights are kept")
-    test_fraction: float = Field(default=0.2, ge=0, le=0.5, description="used where the data brings no test split")
-    storage: Literal["auto", "memory", "stream"] = Field(default="auto", description="decode once, or once an epoch")
+    test_fraction: float = Field(default=0.2, ge=0, le=0.5, description="used where the data has no test split")
+    storage: Literal["auto", "memory", "stream"] = Field(
+        default="auto", description="memory: decode once; stream: in every epoch"
+    )
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         default="auto", description="loader processes when streaming"
     )
     strict: bool = Field(default=False, description="an unreadable image is an error, not a warning")
     group_by: str = Field(
-        default="", description="regular expression on file names; an equal first group stays on one side"
+        default="", description="regular expression on file names; files with an equal first group stay in one split"
     )
     near_copies: Literal["together", "ignore"] = Field(
-        default="together", description="images that show nearly the same stay on one side of a split made here"
+        default="together", description="near copies of an image stay in one split, where catseye makes the split"
     )
     layout: Literal["auto", "splits", "classes", "names"] = Field(
         default="auto",
-        description="what the folders of DATA are; auto: read from them, asked where it is unclear; names: the class "
-        "stands in the name of each file (cat.0.jpg)",
+        description="what the folders of DATA are; auto: from their names, an error if unclear; names: the class is in "
+        "the name of each file (cat.0.jpg)",
     )
     image_column: str = Field(default="", description="column of a list that names the files; empty: guessed")
     label_column: str = Field(default="", description="column of a list that names the class; empty: guessed")
@@ -59,7 +62,7 @@ class DataSettings(SettingsTable):
         default="", description="column with train, val, test; empty: guessed; none: there is none"
     )
     group_column: str = Field(
-        default="", description="column whose equal values stay on one side; empty: guessed; none: there is none"
+        default="", description="column whose equal values stay in one split; empty: guessed; none: there is none"
     )
     corrections: str = Field(default="", description="file of decisions about labels, from catseye review; applied")
     allow_leaks: bool = Field(default=False, description="report a score even where held-out images also trained")
@@ -72,7 +75,7 @@ class ModelSettings(SettingsTable):
     dropout: float | None = Field(default=None, ge=0, lt=1, description="share of a head's inputs dropped in training")
     skip: bool | None = Field(default=None, description="residual, tower: false leaves the skips out")
     stem: Literal["auto", "small", "standard"] | None = Field(
-        default=None, description="entrance for images of 64 px and less, or the paper's; auto: by input size"
+        default=None, description="first layers: for images of 64 px and less, or as in the paper; auto: by input size"
     )
     width: float | None = Field(
         default=None, ge=0.125, le=8, description="speednet, tower: factor of every block's channels"
@@ -89,17 +92,19 @@ class ModelSettings(SettingsTable):
 
 
 class TransferSettings(SettingsTable):
-    """Published weights, and what becomes of them. `none` starts from fresh weights."""
+    """Published weights, and how they are trained. `none` starts from fresh weights."""
 
     strategy: Literal["none", "auto", "trials", "feature-extraction", "fine-tune", "full", "scratch"] = Field(
         default="none",
-        description="none: fresh weights; auto: chosen from the data; trials: by trial; what is trained otherwise",
+        description="none: fresh weights; auto: chosen from the data; trials: by trial; others: what is trained",
     )
     weights: str = Field(default="", description="a local file; empty: the published ones of the network")
     variants: int = Field(default=2, ge=1, le=100, description="feature-extraction: copies per image, the first plain")
-    stages: int = Field(default=1, ge=1, le=100, description="fine-tune: how many of the last stages")
+    stages: int = Field(default=1, ge=1, le=100, description="fine-tune: how many of the last stages are trained")
     backbone_lr: float = Field(default=1e-4, gt=0, le=1, description="peak rate of the last stage")
-    layer_decay: float = Field(default=0.8, gt=0, le=1, description="factor of the rate per stage further down")
+    layer_decay: float = Field(
+        default=0.8, gt=0, le=1, description="factor of the learning rate, per stage towards the input"
+    )
     gradual_epochs: int = Field(default=0, ge=0, description="epochs between unfreezing one stage and the next below")
 
 
@@ -138,41 +143,48 @@ class TrainingSettings(SettingsTable):
 
     epochs: int = Field(default=10, ge=1, le=100_000, description="passes over the training images")
     time_s: float = Field(
-        default=0.0, ge=0, le=1_000_000, description="the whole command ends within it, by trials; 0: no promise"
+        default=0.0,
+        ge=0,
+        le=1_000_000,
+        description="the whole command ends within this time, using trials; 0: no limit",
     )
-    batch_size: int = Field(default=128, ge=1, le=65_536, description="images of one update, over all processes")
+    batch_size: int = Field(default=128, ge=1, le=65_536, description="images per update, over all processes")
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
         default="adamw", description="how a gradient becomes an update"
     )
     lr: float = Field(default=1e-3, gt=0, le=100, description="peak learning rate")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd, muon: how much of the last update goes on")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd, muon: share of the last update that is kept")
     vector_lr: float = Field(
         default=0.4, gt=0, le=100, description="muon: peak rate of biases, norms and the last layer"
     )
-    nesterov: bool = Field(default=False, description="sgd: the gradient where momentum leads to")
+    nesterov: bool = Field(default=False, description="sgd: Nesterov momentum")
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="never on norms and biases")
     schedule: Literal["onecycle", "cosine", "linear", "step", "constant"] = Field(
         default="onecycle", description="the learning rate over the run"
     )
     warmup_epochs: float = Field(default=0.0, ge=0, description="cosine, linear: linear warm-up")
-    step_epochs: int = Field(default=30, ge=1, description="step: epochs between two falls")
-    step_gamma: float = Field(default=0.1, gt=0, lt=1, description="step: factor of each fall")
-    cycle_momentum: bool = Field(default=False, description="onecycle: momentum falls 0.05 below and rises 0.05 above")
+    step_epochs: int = Field(default=30, ge=1, description="step: epochs between two drops")
+    step_gamma: float = Field(default=0.1, gt=0, lt=1, description="step: factor of each drop")
+    cycle_momentum: bool = Field(default=False, description="onecycle: momentum moves 0.05 below and above its value")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: each class weighs the same, however many images it has"
     )
     clip_norm: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     ema_decay: float = Field(default=0.0, ge=0, lt=1, description="moving average of the weights; 0: off")
-    accumulate_steps: int = Field(default=1, ge=1, le=1024, description="parts of a batch, one after the other")
+    accumulate_steps: int = Field(
+        default=1, ge=1, le=1024, description="a batch is computed in this many parts, one after the other"
+    )
     memory_gb: float = Field(
-        default=2.0, ge=1, le=10_000, description="on a CPU, beside the decoded images; a batch is cut to fit"
+        default=2.0, ge=1, le=10_000, description="on a CPU, memory beside the decoded images; a batch is cut to fit"
     )
-    sync_batch_norm: bool = Field(default=False, description="statistics over the images of all processes")
+    sync_batch_norm: bool = Field(default=False, description="batch-norm statistics over the images of all processes")
     precision: Literal["auto", "fastest", "fp32", "bf16"] = Field(
-        default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that compute in it"
+        default="auto", description="auto: fp32 on CPUs; fastest: bf16 also on CPUs that support it"
     )
-    capture: bool = Field(default=True, description="on CUDA: the whole step as one graph, where it can be captured")
+    capture: bool = Field(
+        default=True, description="on CUDA: run the whole step as one CUDA graph, where it can be captured"
+    )
     compile: bool = Field(default=False, description="torch.compile: a minute of compiling, then faster steps on a GPU")
     small_px: int = Field(
         default=0, ge=0, le=1024, description="side of the input in the first part of the run; 0: off"
@@ -180,8 +192,10 @@ class TrainingSettings(SettingsTable):
     small_share: float = Field(default=0.4, gt=0, lt=1, description="length of that part, as a share of the steps")
     keep: Literal["best", "last"] = Field(default="best", description="which epoch's weights the run keeps")
     best_by: Literal["accuracy", "macro_f1", "loss"] = Field(default="accuracy", description="picks the checkpoint")
-    patience: int = Field(default=0, ge=0, description="epochs without a better one before stopping; 0: never")
-    checkpoint_s: float = Field(default=300.0, ge=0, description="longest time between two saves; an epoch ends in one")
+    patience: int = Field(default=0, ge=0, description="stop after this many epochs without improvement; 0: never")
+    checkpoint_s: float = Field(
+        default=300.0, ge=0, description="longest time between two checkpoints; every epoch ends with one"
+    )
 
 
 class Settings(SettingsTable):

@@ -1,7 +1,6 @@
-"""Values in the spellings that people type: durations, trackers and shapes.
+"""Durations, trackers and shapes, read from what people type.
 
-Enters: text. Leaves: numbers, or an error that says how it is spelt. Called by cli, and by the rooms that compute with
-them.
+Enters: text. Leaves: values, or an error that gives the format. Called by cli and by the rooms that use them.
 """
 
 import re
@@ -15,16 +14,16 @@ def parse_duration(text: str, option: str = "--budget") -> float:
     """Seconds of a duration such as 90s, 10m, 1.5h or plain seconds.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not a duration.
 
     >>> parse_duration("10m")
     600.0
 
     """
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
-    if not found or float(found[1]) == 0:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    if not match or float(match[1]) == 0:
         raise UsageError(f"{option} is a time above 0 such as 90s, 10m or 1h; got {text!r}")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def say_duration(seconds: float) -> str:
@@ -43,10 +42,10 @@ def say_duration(seconds: float) -> str:
 
 
 def parse_track(text: str) -> tuple[str, str]:
-    """Who else is told of a run, and where: an address for MLflow, a project for Weights & Biases.
+    """A tracker and its place: an address for MLflow, a project for Weights & Biases.
 
     Raises:
-        UsageError: it is none of them.
+        UsageError: there is no such tracker.
 
     >>> parse_track("mlflow:http://127.0.0.1:5000"), parse_track("wandb")
     (('mlflow', 'http://127.0.0.1:5000'), ('wandb', ''))

@@ -34,8 +34,8 @@ class Assembled:
 
 def assemble(session: RunSession) -> Assembled:
     """Network, optimizer, schedule, loss and average of a run; the same seed gives the same weights."""
-    chosen, prepared, place = session.settings, session.prepared, session.place
-    training = chosen.training
+    settings, prepared, place = session.settings, session.prepared, session.place
+    training = settings.training
     network = build_network(session)
     model, steps = network.model, network.loaders["train"].num_batches
     if training.compile:
@@ -46,10 +46,10 @@ def assemble(session: RunSession) -> Assembled:
         groups=network.groups,
         schedule=make_schedule(training, steps),
         criterion=make_criterion(training, prepared.class_counts, place.device, session.own.loss),
-        augment=chosen.augment,
+        augment=settings.augment,
         spec=prepared.spec,
         num_classes=len(prepared.images.classes),
-        seed=chosen.seed,
+        seed=settings.seed,
         clip_norm=training.clip_norm,
         small_px=training.small_px,
         small_until=round(training.small_share * training.epochs * steps) if training.small_px else 0,

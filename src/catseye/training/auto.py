@@ -1,12 +1,11 @@
-"""The recipe `auto`: which way of training suits these images, this machine and the weights at hand, and why.
+"""The recipe `auto`: how to train on these images, with this machine and the weights at hand, and why.
 
-Enters: `Facts`. Leaves: a `Choice`: the recipe whose settings are taken, those changed for these images, and one
-sentence that says what is done and why. Called by session.py before an image is decoded. docs/auto.md has a paragraph
-per decision.
+Enters: `Facts`. Leaves: a `Choice`: a recipe, the settings changed for these images, and one sentence that says what is
+done and why. Called by session.py before an image is decoded. docs/auto.md has a paragraph per decision.
 
-Sizes and weights decide whether trials (trials/) do the rest. Counts decide where the user says how training is done,
-or where several processes train one network. No measure of likeness to ImageNet does: the one that transfer.py has
-calls x-rays similar to photographs and photographs of hands different from them.
+Image sizes and weights decide whether trials (trials/) do the rest. If the user prescribes how to train, or several
+processes train one network, the number of images decides. Similarity to ImageNet does not: the measure in transfer.py
+rates x-rays as similar to photographs and photographs of hands as different from them.
 """
 
 import math
@@ -23,34 +22,34 @@ from catseye.settings.typed import say_duration
 Device = Literal["cpu", "gpu"]
 
 INSTALL_LINE = "pip install 'catseye[pretrained]'"
-ENOUGH_TO_TUNE = 1_000  # training images: with fewer, tuned weights gave nothing beyond noise
+ENOUGH_TO_TUNE = 1_000  # training images: with fewer, tuning the weights gained nothing beyond noise
 ENOUGH_TO_TUNE_ALL = 5_000
-PATIENCE_S = 600.0  # fine-tuning is taken where its forecast stays below
+PATIENCE_S = 600.0  # the longest forecast for which fine-tuning is chosen
 TUNED_PER_S: dict[Device, float] = {"cpu": 8.0, "gpu": 300.0}  # images a second, per core or per GPU, with the default
 TUNED_EPOCHS = 30
-UNEVEN = 10  # images of the commonest class per image of the rarest, from which on each class weighs the same
-LEAST_STEPS = 400  # updates that a network from fresh weights needs to learn a small set
-LEAST_BATCHES = 20  # per epoch: a small set is cut into batches of so many images that it makes this many
+UNEVEN = 10  # largest class over smallest: from here on all classes weigh the same
+LEAST_STEPS = 400  # updates that fresh weights need to learn a small set
+LEAST_BATCHES = 20  # per epoch: sets the batch size of a small set
 MOST_EPOCHS = 60
-# Small images go through published weights enlarged, where that is a matter of a minute.
+# Small images are enlarged for published weights, where that takes about a minute.
 ENLARGED_PX = 160
 LEGIBLE_PX = 24
 ENLARGED_PER_S: dict[Device, float] = {"cpu": 40.0, "gpu": 1_500.0}  # images a second, per core or per GPU
 ENLARGED_WAIT_S = 60.0
-ENLARGED_SHARE = 0.4  # of a promised time
+ENLARGED_SHARE = 0.4  # of the time limit
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a choice rests on. `weights`: where those of the default backbone lie, empty if nowhere on this machine.
+    """The basis of a choice. `weights`: where those of the default backbone are; empty if not here.
 
-    `fresh_because`: what the user asked for that rules published weights out, in words that follow "because".
-    `by_epochs_because`: what rules out that trials choose the way of training, in the same words. `promised_s`: --time.
+    `fresh_because`: the user's wish that rules out published weights, worded to follow "because".
+    `by_epochs_because`: what rules out trials, worded likewise. `promised_s`: --time.
     """
 
     num_training: int
     num_classes: int
-    rarest: int  # training images of the smallest class, and of the largest
+    rarest: int  # training images of the smallest class; `commonest`: of the largest
     commonest: int
     side_px: float  # of a typical image, or of the input that the user set
     weights: str
@@ -63,7 +62,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Choice:
-    """`values` are settings by dotted names, in the recipe's place; `offer` is what would be better, or empty."""
+    """`values` are settings by dotted names that replace the recipe's; `offer` is a better way, or empty."""
 
     recipe: str
     sentence: str
@@ -76,7 +75,7 @@ class Choice:
 
 
 def choose_way(facts: Facts) -> Choice:
-    """The way of training for these facts.
+    """The training method for these facts.
 
     >>> facts = Facts(240, 2, 110, 130, side_px=450, weights="PyPI package")
     >>> choose_way(facts).values["transfer.strategy"]
@@ -94,28 +93,28 @@ def choose_way(facts: Facts) -> Choice:
     else:
         choice = _photo_network(facts)
     if facts.promised_s and choice.recipe != "transfer":
-        told = f"trials for {say_duration(facts.promised_s)} of "
-        choice = Choice(choice.recipe, told + _without_epochs(choice.sentence), choice.values, choice.offer)
+        sentence = f"trials for {say_duration(facts.promised_s)} of "
+        choice = Choice(choice.recipe, sentence + _without_epochs(choice.sentence), choice.values, choice.offer)
     if facts.commonest >= UNEVEN * facts.rarest:
         values = {**choice.values, "training.class_weights": "balanced", "training.best_by": "macro_f1"}
         if choice.recipe == "transfer":  # the last weights are kept, so that nothing is chosen
             del values["training.best_by"]
-        told = f"{choice.sentence}; each class weighs the same, since the largest has {facts.commonest:,} images "
-        choice = Choice(choice.recipe, f"{told}and the smallest {facts.rarest:,}", values, choice.offer)
+        sentence = f"{choice.sentence}; each class weighs the same, since the largest has {facts.commonest:,} images "
+        choice = Choice(choice.recipe, f"{sentence}and the smallest {facts.rarest:,}", values, choice.offer)
     return choice
 
 
 def _worth_enlarging(facts: Facts) -> bool:
-    """Whether published weights are tried on small images too: those read something there, if there are few."""
+    """Whether published weights are tried on small images too: if these are legible and few enough."""
     rate = ENLARGED_PER_S[facts.device] * (facts.num_cores if facts.device == "cpu" else 1)
     allowed = ENLARGED_SHARE * facts.promised_s if facts.promised_s else ENLARGED_WAIT_S
     return facts.side_px >= LEGIBLE_PX and facts.num_training / rate <= allowed
 
 
 def _trials(facts: Facts) -> Choice:
-    """Features and a head first; whatever else is tried begins from those and has to beat them on held-out images."""
+    """Features and a head first; every other trial starts from those and must beat them on held-out images."""
     name = DEFAULT_BACKBONE.partition(":")[2]
-    how = f"for {say_duration(facts.promised_s)}" if facts.promised_s else "while they may pay"
+    how = f"for {say_duration(facts.promised_s)}" if facts.promised_s else "while they may improve it"
     values: dict[str, Any] = {"transfer.strategy": "trials"}
     small = ""
     if facts.side_px <= SMALL_PX:
@@ -123,8 +122,8 @@ def _trials(facts: Facts) -> Choice:
         small = f" enlarged to {ENLARGED_PX} px"
     return Choice(
         "transfer",
-        f"published weights of {name} ({facts.weights}), a head on their frozen features first and other ways after it "
-        f"{how}, because only a trial tells what suits {facts.num_training:,} training images of about "
+        f"published weights of {name} ({facts.weights}), a head on their frozen features first, then other methods "
+        f"{how}, because only trials show what suits {facts.num_training:,} training images of about "
         f"{facts.side_px:.0f} px{small}",
         values,
     )
@@ -136,13 +135,13 @@ def _without_epochs(sentence: str) -> str:
 
 
 def _small_network(facts: Facts) -> Choice:
-    """The settings of `quick`, whose rate of 0.1 is that of batches of 128, for a set of any size."""
+    """The settings of `quick`, whose learning rate of 0.1 is for batches of 128, scaled to a set of any size."""
     batch_size, epochs = batch_and_epochs(facts.num_training, largest=128, epochs=10)
     values = {"training.batch_size": batch_size, "training.epochs": epochs, "training.lr": 0.1 * batch_size / 128}
     return Choice(
         "quick",
         f"a small network from fresh weights, {epochs} epochs in batches of {batch_size}, because images of "
-        f"{facts.side_px:.0f} px hold less than published weights were trained to read",
+        f"{facts.side_px:.0f} px show less detail than published weights were trained on",
         values,
     )
 
@@ -167,7 +166,7 @@ def _published_weights(facts: Facts) -> Choice:
     offer = ""
     if facts.num_training >= ENOUGH_TO_TUNE:
         why = f"would take about {say_duration(seconds)} to tune the weights on {_cores_in_words(facts)}"
-        offer = "to tune the last stages all the same: --pretrained --strategy fine-tune"
+        offer = "to tune the last stages anyway: --pretrained --strategy fine-tune"
     return Choice(
         "transfer",
         f"frozen features of published weights of {name} ({facts.weights}) and a new head on them, "
@@ -182,7 +181,7 @@ def _photo_network(facts: Facts) -> Choice:
     values = {
         "training.batch_size": batch_size,
         "training.epochs": epochs,
-        # Adam's steps do not grow with the gradient: the square root, not the batch itself.
+        # Adam's steps do not grow with the gradient: the rate follows the square root of the batch size.
         "training.lr": round(1e-3 * math.sqrt(batch_size / 16), 6),
     }
     because = facts.fresh_because or "no published weights are on this machine"
@@ -196,7 +195,7 @@ def _photo_network(facts: Facts) -> Choice:
 
 
 def batch_and_epochs(num_training: int, *, largest: int, epochs: int) -> tuple[int, int]:
-    """A power of two from 8 to `largest` that makes 20 batches of an epoch, and epochs that make 400 updates."""
+    """A batch size (a power of two, 8 to `largest`) for 20 batches per epoch, and the epochs for 400 updates."""
     wanted = max(1, num_training // LEAST_BATCHES)
     batch_size = min(largest, max(8, 2 ** math.floor(math.log2(wanted))))
     steps = max(1, num_training // batch_size)
@@ -213,12 +212,12 @@ def _cores_in_words(facts: Facts) -> str:
     return "this GPU" if facts.device == "gpu" else f"{facts.num_cores} core{'' if facts.num_cores == 1 else 's'}"
 
 
-def next_thing(chosen: Settings, data: str, input_px: int) -> str:
-    """What to try where a run has not learnt more than guessing; a sentence that begins with a command or option."""
-    check = f"catseye check {shlex.quote(data)} shows whether labels and images fit together"
-    strategy = chosen.transfer.strategy
+def next_thing(settings: Settings, data: str, input_px: int) -> str:
+    """What to try after a run that is no better than guessing; begins with a command or an option."""
+    check = f"catseye check {shlex.quote(data)} shows whether labels match the images"
+    strategy = settings.transfer.strategy
     if strategy == "none" and input_px > SMALL_PX:
         return f"--pretrained starts from published weights ({INSTALL_LINE}); {check}"
     if strategy in ("auto", "feature-extraction"):
         return f"{check}; --pretrained --strategy fine-tune changes the weights too"
-    return f"{check}; --epochs {3 * chosen.training.epochs} trains for longer"
+    return f"{check}; --epochs {3 * settings.training.epochs} trains for longer"

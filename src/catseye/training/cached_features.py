@@ -1,8 +1,8 @@
-"""Frozen features, computed once: every later epoch trains the head on them and sees no image.
+"""Frozen features, computed once: every later epoch trains only the head, on these features.
 
 Enters: a network whose backbone is frozen, and its loaders. Leaves: loaders of features with the same
-numbers, labels and order. Called by network.py for feature extraction. `kept` and `restore` are the way of such loaders
-into the folder of an unfinished run, and back (kept_features.py).
+numbers, labels and order. Called by network.py for feature extraction. `tensors_of` and `restore` convert such loaders
+to tensors for the folder of an unfinished run, and back (kept_features.py).
 """
 
 import time
@@ -34,9 +34,9 @@ from catseye.settings.schema import AugmentSettings
 class FeatureLoader(NumberedImages):
     """Batches of pooled features (N, F, 1, 1) float32 in place of images.
 
-    `features` (V, M, F), or (V, M, C, h, w) where they are an inner layer's: V variants of each image, the first one
-    plain; `row` leads from an image's number to its row. A training epoch draws one variant per image,
-    evaluation takes the plain one.
+    `features` (V, M, F), or (V, M, C, h, w) for an inner layer: V variants of each image, the first one without
+    augmentation; `row` maps an image's number to its row. A training epoch draws one variant per image,
+    evaluation takes the first.
     """
 
     features: Tensor
@@ -56,16 +56,16 @@ class FeatureLoader(NumberedImages):
         num_variants = len(self.features) if self.shuffle else 1
         draw = np.random.default_rng(derive(self.seed, "variant", number)).integers(num_variants, size=len(self.row))
         for place, whole in enumerate(order[start:], start):
-            chosen, first = self.shared.cut(whole)
-            rows = torch.from_numpy(self.row[chosen])
-            features = self.features[torch.from_numpy(draw[chosen]), rows]
-            picked = torch.from_numpy(chosen)
+            numbers, first = self.shared.cut(whole)
+            rows = torch.from_numpy(self.row[numbers])
+            features = self.features[torch.from_numpy(draw[numbers]), rows]
+            picked = torch.from_numpy(numbers)
             maps = features[..., None, None] if features.ndim == 2 else features
             yield Batch(maps, self.labels[rows], picked, number, place, first, len(whole))
 
 
 def tensors_of(loaders: Mapping[str, Loader]) -> dict[str, Tensor]:
-    """The tensors that `restore` makes the same loaders from."""
+    """The tensors from which `restore` makes the same loaders."""
     tensors: dict[str, Tensor] = {}
     for name, loader in loaders.items():
         if isinstance(loader, FeatureLoader):
@@ -78,7 +78,7 @@ def tensors_of(loaders: Mapping[str, Loader]) -> dict[str, Tensor]:
 def restore(
     tensors: Mapping[str, Tensor], loaders: Mapping[str, Loader], *, batch_size: int, seed: int, device: torch.device
 ) -> dict[str, Loader]:
-    """Loaders of features that were computed before; those of images stay where there are none."""
+    """Loaders of features computed before; loaders without stored features stay as they are."""
     made = dict(loaders)
     for name, loader in loaders.items():
         if f"{name}.features" in tensors:
@@ -118,7 +118,7 @@ def cache_features(
 ) -> Cached:
     """Run the backbone once over every image, and over `variants - 1` augmented copies of each training image.
 
-    The test images are left to the evaluation, which runs the whole network over them anyway.
+    Test images are left to the evaluation, which runs the whole network on them anyway.
     """
     begun = time.perf_counter()
     made: dict[str, Loader] = {}
@@ -158,7 +158,7 @@ def cache_features(
 
 
 def in_order(loader: Loader, *, plain: bool) -> Loader:
-    """The same images unshuffled, none left over, and without random crops for the plain variant."""
+    """The same images in order, including the last partial batch; no random crops for the plain variant."""
     if isinstance(loader, StreamLoader):
         return replace(loader, shuffle=False, min_area=1.0 if plain else loader.min_area, bad=loader.bad)
     assert isinstance(loader, MemoryLoader | FeatureLoader)

@@ -1,13 +1,13 @@
-"""The training step as one CUDA graph: the same step as step.py's, without the CPU in between.
+"""The training step of step.py as one CUDA graph, without the CPU in between.
 
-Enters: batches. Leaves: `StepResult`s, some steps late. Called by `fit.py` in the place of `train_step`, where
-`run_folder.py` found a GPU. The body of the graph is ordinary code over fixed buffers, so that a CPU takes the same
-step without a graph; so the tests hold it to its twin.
+Enters: batches. Leaves: `StepResult`s, some steps late. Called by `fit.py` instead of `train_step`, if `run_folder.py`
+found a GPU. The body of the graph is ordinary code over fixed buffers, so a CPU can run the same step without a graph;
+the tests compare it with `train_step` that way.
 
-What changes from step to step lies in tensors that the CPU fills before a launch: pixels, labels, numbers, epoch,
+Whatever changes from step to step is in tensors that the CPU fills before a launch: pixels, labels, numbers, epoch,
 rates, momentum, the average's decay. Everything random comes from generators that are registered with the graph and
-seeded anew for every step from (seed, step), as the twin does. The loss is read when it has arrived. A step whose loss
-or gradient is not finite changes nothing, nor does any after it: when the CPU hears of it, the state is that before it.
+seeded for every step from (seed, step), as in `train_step`. The loss is read once it has arrived. A step whose loss or
+gradient is not finite changes nothing, nor does any later one: when the CPU learns of it, the state is the one before.
 
 Source: torch's documentation, "CUDA Graphs": static inputs, warm-up on a side stream, no synchronisation, registered
 generators.
@@ -31,35 +31,35 @@ from catseye.training.muon import Muon
 from catseye.training.step import StepResult, TrainState, learn_part, train_step, why_diverged
 from catseye.training.updates import Update, make_update
 
-LATE = 8  # steps that the CPU may be ahead of what it has read
-RING = 4 * LATE  # rows in pinned memory; one is written again long after its copy has ended
+LATE = 8  # steps that the CPU may be ahead of the results it has read
+RING = 4 * LATE  # rows in pinned memory; each is reused long after its copy has ended
 WARM_UP = 3
 
 
 @dataclass
 class _Flight:
-    """A step that was launched and not yet heard of: a row of the ring, the batch it came from."""
+    """A step that was launched and whose result has not been read: its row of the ring, and its batch."""
 
     row: int
-    step: int  # before it
+    step: int  # steps done before it
     place: int
     num_images: int
     arrived: Any  # torch.cuda.Event, None on a CPU
 
 
 def why_not_captured(state: TrainState) -> str:
-    """What stands against a captured step; "" where nothing does."""
+    """The reason why the step cannot be captured; "" if it can."""
     if state.parallel is not None or state.processes.world_size > 1:
         return "several processes train together"
     if not isinstance(state.optimizer, SGD | Muon):
         return f"the optimizer is {type(state.optimizer).__name__}, and only SGD and Muon are captured"
     if state.augment.mixup_alpha and state.augment.cutmix_alpha:
-        return "which of MixUp and CutMix a batch gets is drawn by the CPU"
+        return "the CPU draws whether a batch gets MixUp or CutMix"
     return ""
 
 
 class CapturedSteps:
-    """Steps over fixed buffers; with `graphs` each kind of step is captured once and then launched.
+    """Steps over fixed buffers; with `graphs` each kind of step is captured once, then replayed.
 
     A batch of another size than the first one (the last of an epoch) is left to `train_step`.
     """
@@ -69,16 +69,16 @@ class CapturedSteps:
     ) -> None:
         self.state, self.graphs, self.late = state, graphs, late
         self._say = say or (lambda sentence: None)
-        self._eager = False  # set where capturing failed: from then on `train_step` takes all steps
+        self._eager = False  # set when capturing failed: `train_step` then takes all steps
         self._buffers: _Fixed | None = None
         self._launch: dict[bool, Any] = {}
         self._flying: deque[_Flight] = deque()
 
     def take(self, batch: Batch) -> list[StepResult]:
-        """Learn from a batch; the results that are known by now.
+        """Learn from a batch; returns the results known so far.
 
         Raises:
-            Diverged: a loss or gradient some steps ago was not finite; all is as before that step.
+            Diverged: a loss or gradient some steps ago was not finite; the state is the one before that step.
 
         """
         s = self.state
@@ -89,12 +89,12 @@ class CapturedSteps:
         if fixed is None or self._eager or not fixed.fits(batch):
             return self._take_eagerly(batch)
         if self.graphs and small not in self._launch:
-            found = self.finish()  # what is copied away and put back must stand still
+            results = self.finish()  # no step may run while the state is copied and restored
             if self._flying:
-                return found
+                return results
             fixed.fill(batch, s)
             self._launch[small] = self._capture(fixed, small)
-            return [*found, *self.take(batch)]
+            return [*results, *self.take(batch)]
         fixed.fill(batch, s)
         fixed.seed(s)
         if self.graphs:
@@ -104,35 +104,35 @@ class CapturedSteps:
         row = s.step % RING
         self._flying.append(_Flight(row, s.step, batch.place, batch.num_images, fixed.send_back(row)))
         s.step += 1
-        return self._heard(fixed, self.late)
+        return self._read_results(fixed, self.late)
 
     def finish(self) -> list[StepResult]:
-        """Wait for all that was launched. Asked again until it returns nothing, it raises what `take` would."""
-        return self._heard(self._buffers, 0) if self._buffers is not None else []
+        """Wait for all launched steps. Call it until it returns nothing; it raises what `take` would."""
+        return self._read_results(self._buffers, 0) if self._buffers is not None else []
 
     def _take_eagerly(self, batch: Batch) -> list[StepResult]:
-        found = self.finish()
-        # What is still flying is a step that failed; the next call says so, and this batch is not learnt from.
-        return found if self._flying else [*found, train_step(self.state, batch)]
+        results = self.finish()
+        # A step still in flight has failed; the next call raises that, and this batch is not learnt from.
+        return results if self._flying else [*results, train_step(self.state, batch)]
 
-    def _heard(self, fixed: "_Fixed", late: int) -> list[StepResult]:
-        found: list[StepResult] = []
+    def _read_results(self, fixed: "_Fixed", late: int) -> list[StepResult]:
+        results: list[StepResult] = []
         while len(self._flying) > late:
             flight = self._flying[0]
             if flight.arrived is not None:
                 flight.arrived.synchronize()
             loss, num_correct, norm, alive = fixed.ring[flight.row].clone().unbind()
             if not alive:
-                if found:
-                    return found  # these first; the next call says it
+                if results:
+                    return results  # these first; the next call raises the error
                 self._flying.clear()
                 self.state.step = flight.step
                 fixed.alive.fill_(True)
                 raise why_diverged(float(loss), float(norm), flight.step, self.state.schedule(flight.step)[0])
             self._flying.popleft()
             result = StepResult(loss.float(), num_correct.long(), flight.num_images, flight.place, flight.step + 1)
-            found.append(result)
-        return found
+            results.append(result)
+        return results
 
     def _give_up(self, error: Exception) -> None:
         self._eager = True
@@ -149,7 +149,7 @@ class CapturedSteps:
             _restore(self.state, kept)
 
     def _capture(self, buffers: "_Fixed", small: bool) -> Any:
-        """The graph of one kind of step; running it to warm up changes nothing in the end."""
+        """The graph of one kind of step; the state is restored after the warm-up."""
         s = self.state
         kept = _kept(s)
         graph = torch.cuda.CUDAGraph()
@@ -157,13 +157,13 @@ class CapturedSteps:
             beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):
-                for _ in range(WARM_UP):  # what is allocated, chosen or compiled at first use is so before the capture
+                for _ in range(WARM_UP):  # first-use allocation and compilation must happen before the capture
                     buffers.seed(s)
                     buffers.step(s, small)
             torch.cuda.current_stream().wait_stream(beside)
             buffers.alive.fill_(True)
             graph.register_generator_state(buffers.generator)
-            # Other threads (the one that pins a loader's batches) may do what this one may not meanwhile.
+            # During the capture, other threads (one pins batches) may make calls that this thread must not.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 buffers.step(s, small)
         except RuntimeError as error:
@@ -174,7 +174,7 @@ class CapturedSteps:
 
 
 class _Fixed:
-    """The buffers of a batch and the body of the step over them. Nothing here may wait for the device."""
+    """The buffers of a batch and the body of the step. Nothing here may wait for the device."""
 
     def __init__(self, state: TrainState, batch: Batch) -> None:
         device = batch.pixels.device
@@ -182,10 +182,10 @@ class _Fixed:
         self.indices = torch.zeros(len(batch.labels), dtype=torch.int64, device=device)
         self.generator = RowGenerator(device)
         self.alive = torch.ones((), dtype=torch.bool, device=device)
-        self.told = torch.zeros(4, dtype=torch.float64, device=device)
+        self.report = torch.zeros(4, dtype=torch.float64, device=device)
         pinned = device.type == "cuda"
         self.ring = torch.zeros(RING, 4, dtype=torch.float64, pin_memory=pinned)
-        # epoch, momentum, what the average keeps of the old, a rate per group
+        # epoch, momentum, decay of the weight average, a learning rate per group
         self.values = torch.zeros(3 + len(state.groups), dtype=torch.float64, device=device)
         self._sent = torch.zeros(RING, len(self.values), dtype=torch.float64, pin_memory=pinned)
         self.fill(batch, state)
@@ -193,7 +193,7 @@ class _Fixed:
         self._lay_out_gradients(state)
 
     def _lay_out_gradients(self, s: TrainState) -> None:
-        """One block of memory for the gradients of all parameters that get one; the others stay without one."""
+        """One block of memory for the gradients of all parameters that have one."""
         s.optimizer.zero_grad(set_to_none=True)
         self._learn(s, small=False)
         trained = [p for p in s.model.parameters() if p.grad is not None]
@@ -201,7 +201,7 @@ class _Fixed:
         at = 0
         self.gradients: list[Tensor] = []
         for p in trained:
-            # Laid out as the parameter is; channels-last kernels are dense as well.
+            # With the parameter's layout; channels-last kernels are dense as well.
             self.gradients.append(self.flat.as_strided(p.size(), p.stride(), at))
             at += p.numel()
         self._trained = trained
@@ -212,13 +212,13 @@ class _Fixed:
         return batch.pixels.shape == self.pixels.shape and batch.pixels.dtype == self.pixels.dtype
 
     def fill(self, batch: Batch, s: TrainState) -> None:
-        """What this step is about."""
+        """Fill the buffers for this step."""
         self.pixels.copy_(batch.pixels, non_blocking=True)
         self.labels.copy_(batch.labels, non_blocking=True)
         self.indices.copy_(send_to(batch.indices, self.indices.device), non_blocking=True)
         scheduled_rate, momentum = s.schedule(s.step)
         rates = [its.rate(scheduled_rate, s.step) for its in s.groups]
-        for group, rate in zip(s.optimizer.param_groups, rates, strict=True):  # what a checkpoint and the twin see
+        for group, rate in zip(s.optimizer.param_groups, rates, strict=True):  # for checkpoints and `train_step`
             group["lr"] = rate
             if "momentum" in group:
                 group["momentum"] = momentum
@@ -228,21 +228,21 @@ class _Fixed:
         self.values.copy_(row, non_blocking=True)
 
     def seed(self, s: TrainState) -> None:
-        """Everything random of this step, from (seed, step)."""
+        """Seed all random numbers of this step from (seed, step)."""
         self.generator.manual_seed(derive(s.seed, "augment", s.step))
         torch.manual_seed(derive(s.seed, "dropout", s.step) + s.processes.rank)
 
     def send_back(self, row: int) -> Any:
-        """Copy what is told to the CPU; the event that says when it has arrived."""
-        self.ring[row].copy_(self.told, non_blocking=True)
-        if self.told.device.type != "cuda":
+        """Copy the report to the CPU; returns the event that marks its arrival."""
+        self.ring[row].copy_(self.report, non_blocking=True)
+        if self.report.device.type != "cuda":
             return None
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
         return arrived
 
     def step(self, s: TrainState, small: bool) -> None:
-        """The whole step: what `train_step` does, with tensors in the place of numbers."""
+        """The whole step: what `train_step` does, with tensors instead of numbers."""
         epoch_momentum_decay, rates = self.values[:3], self.values[3:]
         before = [buffer.clone() for buffer in s.model.buffers()]
         self.flat.zero_()
@@ -260,11 +260,11 @@ class _Fixed:
         self.update(self.gradients, rates, epoch_momentum_decay[1], self.alive)
         if s.ema is not None:
             s.ema.update_by(s.model, epoch_momentum_decay[2], self.alive)
-        told = [loss, num_correct, norm, self.alive]
-        self.told.copy_(torch.stack([each.double() for each in told]))
+        values = [loss, num_correct, norm, self.alive]
+        self.report.copy_(torch.stack([each.double() for each in values]))
 
     def _learn(self, s: TrainState, *, small: bool) -> tuple[Tensor, Tensor]:
-        """Augment, mix, forward, loss, backward; mean loss and right answers, both on the device."""
+        """Augment, mix, forward, loss, backward; returns mean loss and correct answers, both on the device."""
         x = self.pixels  # (N, C, H, W)
         if x.dtype == torch.uint8:
             x = augment_batch(x, s.augment, s.spec, self.generator, indices=self.indices, epoch=self.values[0])
@@ -293,7 +293,7 @@ def _restore(s: TrainState, kept: list[tuple[Tensor, Tensor]]) -> None:
     known = {id(live) for live, _ in kept}
     for live, copy in kept:
         live.copy_(copy)
-    for state in s.optimizer.state.values():  # made by the warm-up: they begin at 0
+    for state in s.optimizer.state.values():  # created by the warm-up: they start at 0
         for value in state.values():
             if isinstance(value, Tensor) and id(value) not in known:
                 value.zero_()
@@ -307,7 +307,7 @@ def _first_words(error: Exception) -> str:
 def choose_captured(
     state: TrainState, device: torch.device, *, wanted: bool, say: Callable[[str], None]
 ) -> CapturedSteps | None:
-    """The captured twin, where this is a GPU and it is `wanted`; where it cannot be, `say` hears why."""
+    """Captured steps, if this is a GPU and they are `wanted`; if they are impossible, `say` gets the reason."""
     if device.type != "cuda" or not wanted:
         return None
     if reason := why_not_captured(state):

@@ -1,8 +1,8 @@
 """The state of an unfinished run in one safetensors file: weights, average, optimizer, position.
 
-Enters: a `TrainState` and a `TrainingPosition`. Leaves: checkpoint.safetensors, the one before it, and the way back.
-`Checkpoints` decides when. No generator's state is stored, because every draw is derived from (seed, step).
-Made by `run_folder.py`; `fit.py` says when a safe place is reached.
+Enters: a `TrainState` and a `TrainingPosition`. Leaves: checkpoint.safetensors, the one before it, and the state
+read back. `Checkpoints` decides when to save. No generator's state is stored: every draw is derived from (seed, step).
+Created by `run_folder.py`; `fit.py` calls it at safe points.
 """
 
 import time
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from catseye.errors import CatseyeError, DataError, Interrupted, ModelFileError, TrainingError, WorkerError
 from catseye.machine.devices import is_out_of_memory, release_freed_memory
-from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run, read_tensors, write_tensors
+from catseye.runs import CHECKPOINT_FILE, PREVIOUS_FILE, Run
+from catseye.tensor_files import read_tensors, write_tensors
 from catseye.training.kept_features import drop_features
 from catseye.training.signals import StopRequest
 from catseye.training.step import TrainState
@@ -28,7 +29,7 @@ _KEY = "position"
 
 @dataclass
 class TrainingPosition:
-    """Where a run stands: `epoch` and `batch` are the next ones to do; the sums belong to the epoch begun."""
+    """Where a run stands: `epoch` and `batch` are the next ones to do; the sums are those of the current epoch."""
 
     epoch: int = 0
     batch: int = 0
@@ -42,14 +43,14 @@ class TrainingPosition:
     num_parts: int = 1
 
     def begin_next_epoch(self) -> None:
-        """Count an epoch as done; the sums of the next one are empty."""
+        """Count an epoch as done and reset the sums."""
         self.epoch += 1
         self.batch, self.loss_sum, self.num_correct, self.num_images, self.seconds_s = 0, 0.0, 0, 0, 0.0
 
 
 @dataclass
 class Checkpoints:
-    """Says when a run is saved: at least every `every_s` seconds, at a signal, and when something ends it."""
+    """Saves a run: at least every `every_s` seconds, at a signal, and when an error ends it."""
 
     run: Run
     state: TrainState
@@ -58,7 +59,7 @@ class Checkpoints:
     _saved_at: float = field(default_factory=time.monotonic)
 
     def due(self) -> bool:
-        """Whether `visit` would do something. All processes must ask together: a signal to one is answered by all."""
+        """Whether `visit` would do something. All processes must ask together, so that all react to a signal to one."""
         return self.stop.asked() is not None or self._late
 
     @property
@@ -66,7 +67,7 @@ class Checkpoints:
         return time.monotonic() - self._saved_at >= self.every_s
 
     def visit(self, position: TrainingPosition) -> None:
-        """Save if it is time; end the run if a signal asked for it. Called wherever the state is whole.
+        """Save if it is due; end the run after a signal. Called wherever the state is consistent.
 
         Raises:
             Interrupted: a signal came; the run is saved.
@@ -78,7 +79,7 @@ class Checkpoints:
             raise Interrupted(f"stopped and saved; {self._advice}", self.stop.agreed)
 
     def look(self, position: TrainingPosition) -> None:
-        """Ask, and visit."""
+        """Visit if due."""
         if self.due():
             self.visit(position)
 
@@ -89,14 +90,14 @@ class Checkpoints:
             TrainingError: the weights contain NaN. SaveError: the file cannot be written.
 
         """
-        release_freed_memory()  # an epoch's tensors leave gaps that a whole copy of the weights does not fit into
+        release_freed_memory()  # the gaps left by an epoch's tensors are too small for a copy of the weights
         if self.state.processes.first:
             save_checkpoint(self.run.path / CHECKPOINT_FILE, self.state, position)
         self._saved_at = time.monotonic()
 
     @contextmanager
     def kept(self, position: TrainingPosition) -> Iterator[None]:
-        """Whatever ends the training in here, the run stands saved after the last whole step."""
+        """Save the run after its last complete step, whatever ends the training inside."""
         try:
             yield
         except (TrainingError, WorkerError, DataError) as error:
@@ -104,23 +105,23 @@ class Checkpoints:
                 self.save(position)
             except CatseyeError:  # what was saved before is kept
                 raise self._with_advice(error, position) from None
-            if self.stop.received is not None:  # a signal to the whole process group takes the workers first
+            if self.stop.received is not None:  # a signal to the whole process group ends the workers first
                 self.stop.agreed = self.stop.received
                 self.visit(position)
             raise self._with_advice(error, position) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            # It may have come amid an update, so what is in memory is not saved.
-            said = f"out of memory ({(str(error) or 'MemoryError').splitlines()[0]})"
-            short = TrainingError(f"{said}; take a smaller training.batch_size, data.input_px or network")
+            # It may have interrupted an update, so the state in memory is not saved.
+            reason = f"out of memory ({(str(error) or 'MemoryError').splitlines()[0]})"
+            short = TrainingError(f"{reason}; take a smaller training.batch_size, data.input_px or network")
             raise self._with_advice(short, position) from None
 
     def _with_advice(self, error: CatseyeError, position: TrainingPosition) -> CatseyeError:
-        said = f"{error}. " + (f"The last good state is saved; {self._advice}" if self.run.checkpoints else "")
+        message = f"{error}. " + (f"The last good state is saved; {self._advice}" if self.run.checkpoints else "")
         if position.best_epoch >= 0:
-            said += f"; the weights of epoch {position.best_epoch + 1} are in {self.run.model_path}"
-        return type(error)(said.strip())
+            message += f"; the weights of epoch {position.best_epoch + 1} are in {self.run.model_path}"
+        return type(error)(message.strip())
 
     @property
     def _advice(self) -> str:
@@ -134,7 +135,7 @@ class Checkpoints:
 
 
 def load_newest(run: Run, state: TrainState, console: Console) -> TrainingPosition:
-    """Put the newest undamaged checkpoint of a run into a freshly built state; without any, the run begins anew.
+    """Load the newest undamaged checkpoint of a run into a freshly built state; without any, the run starts again.
 
     Raises:
         ModelFileError: all of them are damaged, or belong to other settings.
@@ -169,7 +170,7 @@ def save_checkpoint(path: Path, state: TrainState, position: TrainingPosition) -
     position.step, position.num_parts = state.step, state.num_parts
     floats = [value for value in state.model.state_dict().values() if value.is_floating_point()]
     if not all(bool(value.isfinite().all()) for value in floats):
-        raise TrainingError(f"the weights are no finite numbers any more at step {state.step}; they are not saved")
+        raise TrainingError(f"the weights contain NaN or infinity at step {state.step}; they are not saved")
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     if state.ema is not None:
         tensors |= {f"ema.{name}": value for name, value in state.ema.state_dict().items()}
@@ -182,7 +183,7 @@ def save_checkpoint(path: Path, state: TrainState, position: TrainingPosition) -
 def load_checkpoint(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], state: TrainState
 ) -> TrainingPosition:
-    """Put the saved state that was read from `path` into a freshly built state.
+    """Load the saved state, which was read from `path`, into a freshly built state.
 
     Raises:
         ModelFileError: it belongs to other settings.

@@ -1,8 +1,8 @@
-"""Several processes train one network: who this process is, and what the processes tell each other.
+"""Several processes train one network: which process this is, and what the processes exchange.
 
-Enters: torchrun's environment variables. Leaves: `Processes`, which is alone in an ordinary run, so that one
-process and many take the same path. `session.py` joins through it, `fit.py` gathers, `step.py` sums.
-The data are shared out by `share` of the loaders (data/loaders.py); starting the processes is `launch.py`'s part.
+Enters: torchrun's environment variables. Leaves: `Processes`; in an ordinary run it is a single one, so that one
+process and many run the same code. `session.py` joins through it, `fit.py` gathers, `step.py` sums.
+`share` of the loaders (data/loaders.py) divides the data; `launch.py` starts the processes.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ from catseye.settings.schema import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SLOWER_TO_TELL_S = 3.0  # an error is told by the first process, or by the others when it stays silent
-LOST_S = 6.0  # a lost connection follows from another process's end: that one's message comes first
+SLOWER_TO_TELL_S = 3.0  # the first process reports an error, the others only if it stays silent
+LOST_S = 6.0  # a connection is lost because another process ended: its message comes first
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is of those that train together; `per_node` of them share a machine."""
+    """The place of this process among those that train together; `per_node` of them share a machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -58,27 +58,27 @@ class Processes:
         return total
 
     def largest(self, value: int) -> int:
-        """The largest value of any process, told over the CPU, so that no GPU is waited for."""
+        """The largest value of any process, exchanged over the CPU, so that nothing waits for a GPU."""
         if self.world_size == 1:
             return value
-        told = torch.tensor(value)
-        distributed.all_reduce(told, distributed.ReduceOp.MAX)
-        return int(told)
+        shared = torch.tensor(value)
+        distributed.all_reduce(shared, distributed.ReduceOp.MAX)
+        return int(shared)
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Wait until all processes have arrived here."""
         self.largest(0)
 
     def tell(self, value: T) -> T:
         """The first process's value, on all of them."""
         if self.world_size == 1:
             return value
-        told = [value]
-        distributed.broadcast_object_list(told, src=0)
-        return told[0]
+        shared = [value]
+        distributed.broadcast_object_list(shared, src=0)
+        return shared[0]
 
     def part(self, loader: Loader) -> Loader:
-        """The same evaluation loader on this process's part of the images: neighbours, none doubled or dropped."""
+        """The same evaluation loader on this process's part of the images: contiguous, none doubled or dropped."""
         return loader.subset(np.array_split(loader.indices, self.world_size)[self.rank])
 
     def collect(
@@ -90,9 +90,9 @@ class Processes:
         *,
         after_batch: Callable[[], None] | None = None,
     ) -> Outputs:
-        """Every image's logits in the original order, on each process; each one computes its part of them.
+        """Every image's logits in the original order, on each process; each computes its part.
 
-        `after_batch` is for a process that is alone: several have unequal numbers of batches.
+        `after_batch` works only for a single process: several have unequal numbers of batches.
 
         Raises:
             DataError: not one image of any part could be read.
@@ -101,9 +101,9 @@ class Processes:
         if self.world_size == 1:
             return collect_logits(model, loader, spec, precision=precision, after_batch=after_batch)
         self._align(model)
-        found: list[Outputs | None] = [None] * self.world_size
-        distributed.all_gather_object(found, self._collect_part(model, loader, spec, precision))
-        parts = [part for part in found if part is not None]
+        gathered: list[Outputs | None] = [None] * self.world_size
+        distributed.all_gather_object(gathered, self._collect_part(model, loader, spec, precision))
+        parts = [part for part in gathered if part is not None]
         if not parts:
             raise DataError(f"none of {count(len(loader.indices), 'image')} can be read")
         return Outputs(
@@ -117,7 +117,7 @@ class Processes:
     ) -> Outputs | None:
         try:
             return collect_logits(model, self.part(loader), spec, precision=precision)
-        except DataError:  # no images here, which says nothing of the other parts
+        except DataError:  # no readable image in this part; others may have some
             return None
 
     @torch.no_grad()
@@ -131,33 +131,36 @@ ALONE = Processes()
 
 
 def join(device: str) -> tuple[Processes, torch.device]:
-    """Meet the other processes that torchrun started, if it did, and choose this one's device.
+    """Join the other processes that torchrun started, if any, and choose this one's device.
 
     Raises:
-        UsageError: more processes than GPUs, or a device that each process cannot have for itself.
+        UsageError: more processes than GPUs, or a device that processes cannot have one each of.
 
     """
-    found = os.environ
-    world_size = int(found.get("WORLD_SIZE", "1"))
-    if world_size == 1 or "RANK" not in found:
+    environment = os.environ
+    world_size = int(environment.get("WORLD_SIZE", "1"))
+    if world_size == 1 or "RANK" not in environment:
         return ALONE, choose_device(device)
     mine = Processes(
-        int(found["RANK"]), world_size, int(found.get("LOCAL_RANK", 0)), int(found.get("LOCAL_WORLD_SIZE", 1))
+        int(environment["RANK"]),
+        world_size,
+        int(environment.get("LOCAL_RANK", 0)),
+        int(environment.get("LOCAL_WORLD_SIZE", 1)),
     )
-    if restarts_allowed() and found.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+    if restarts_allowed() and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UsageError(
-            "torchrun's shared store would tell a restarted process where the dead ones were (pytorch issue 135712); "
+            "torchrun's shared store would give a restarted process the addresses of dead ones (pytorch issue 135712); "
             "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 and --rdzv-backend=c10d, or leave --max-restarts out"
         )
-    where = _own_device(device, mine)
+    own_device = _own_device(device, mine)
     if not distributed.is_initialized():
-        # Small messages go over the CPU beside NCCL: reading them must not wait for the GPU.
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")
-    return mine, where
+        # Small messages go over the CPU, not NCCL: reading them must not wait for the GPU.
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if own_device.type == "cuda" else "gloo")
+    return mine, own_device
 
 
 def restarts_allowed() -> bool:
-    """Whether torchrun may start the processes anew, and a half-done --out is therefore this command's own."""
+    """Whether torchrun may restart the processes; an unfinished --out is then this command's own."""
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
@@ -168,19 +171,19 @@ def _own_device(device: str, mine: Processes) -> torch.device:
         raise UsageError(f"several processes compute on cuda or cpu, each on its own device; got --device {device}")
     if device == "cpu":
         return choose_device(device)
-    found = torch.cuda.device_count()
-    if 0 < found < mine.per_node:
+    num_gpus = torch.cuda.device_count()
+    if 0 < num_gpus < mine.per_node:
         raise UsageError(
-            f"each process needs a GPU of its own; got {mine.per_node} processes and {found} GPUs on this machine; "
-            f"start {found}, or say --device cpu"
+            f"each process needs a GPU of its own; got {mine.per_node} processes and {num_gpus} GPUs on this machine; "
+            f"start {num_gpus}, or use --device cpu"
         )
-    where = choose_device(f"cuda:{mine.local_rank}")
-    torch.cuda.set_device(where)
-    return where
+    gpu = choose_device(f"cuda:{mine.local_rank}")
+    torch.cuda.set_device(gpu)
+    return gpu
 
 
 def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
-    """Around a function that joins: leave the group afterwards, and tell an error once, not from each process."""
+    """Decorates a function that joins: leaves the group afterwards, and reports an error once, not per process."""
 
     @wraps(train)
     def with_an_end(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -197,7 +200,7 @@ def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def _one_voice() -> Iterator[None]:
-    """The first process tells an error; torchrun then ends the others, unless the error is theirs alone."""
+    """The first process reports an error, then torchrun ends the others; an error of theirs alone they report later."""
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     try:
         yield
@@ -226,25 +229,25 @@ def _lost(error: RuntimeError) -> bool:
     return isinstance(error, distributed.DistError) or any(word in str(error) for word in words)
 
 
-def check_sizes(chosen: Settings, processes: Processes) -> None:
+def check_sizes(settings: Settings, processes: Processes) -> None:
     """Every part of a batch needs two images.
 
     Raises:
         UsageError: the batch is too small for so many parts.
 
     """
-    training = chosen.training
+    training = settings.training
     parts = processes.world_size * training.accumulate_steps
     if parts > 1 and training.batch_size < 2 * parts:
         raise UsageError(
             f"training.batch_size is the whole batch, in {processes.world_size} process(es) x "
             f"{training.accumulate_steps} step(s) of 2 images or more; got {training.batch_size}; "
-            f"say --set training.batch_size={2 * parts}"
+            f"use --set training.batch_size={2 * parts}"
         )
 
 
 def check_same_data(prepared: Prepared, processes: Processes) -> None:
-    """All processes must have found the same images, split them alike, and keep them alike.
+    """All processes must find the same images, split them alike, and store them alike.
 
     Raises:
         DataError: they did not.
@@ -254,13 +257,13 @@ def check_same_data(prepared: Prepared, processes: Processes) -> None:
         return
     facts = (prepared.data_sha256, prepared.splits.tobytes(), prepared.spec.model_dump_json())
     mine = (hashlib.sha256(repr(facts).encode()).hexdigest(), prepared.in_memory)
-    found: list[Any] = [None] * processes.world_size
-    distributed.all_gather_object(found, mine)
-    if len(set(found)) > 1:
-        other = next(rank for rank, theirs in enumerate(found) if theirs != found[0])
+    gathered: list[Any] = [None] * processes.world_size
+    distributed.all_gather_object(gathered, mine)
+    if len(set(gathered)) > 1:
+        other = next(rank for rank, theirs in enumerate(gathered) if theirs != gathered[0])
         raise DataError(
             f"all processes must see the same images; process 0 and process {other} differ; give every machine "
-            "the same DATA, and where only the free memory differs, say --set data.storage=stream"
+            "the same DATA, and where only the free memory differs, use --set data.storage=stream"
         )
 
 
@@ -277,12 +280,12 @@ class _Training(nn.Module):
 
 
 def parallel(model: nn.Module, processes: Processes) -> DistributedDataParallel | None:
-    """The network behind DistributedDataParallel, which averages the gradients; None for a process that is alone."""
+    """The network in DistributedDataParallel, which averages the gradients; None for a single process."""
     if processes.world_size == 1:
         return None
     return DistributedDataParallel(_Training(model), gradient_as_bucket_view=True)
 
 
 def gradients_wait(wrapped: DistributedDataParallel | None, *, last: bool) -> AbstractContextManager[None]:
-    """Around a part of an accumulated batch: gradients travel with the last part only."""
+    """Wraps a part of an accumulated batch: gradients are exchanged only with the last part."""
     return nullcontext() if last or wrapped is None else wrapped.no_sync()

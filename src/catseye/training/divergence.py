@@ -1,4 +1,4 @@
-"""A loss that runs away is noticed while it does, and told with what to change.
+"""Detects a diverging loss early, with an error that says what to change.
 
 Enters: the loss of every step. Leaves: nothing, or `Diverged`. Called by `fit.py`.
 """
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from catseye.errors import Diverged
 
-TOO_HIGH = 10.0  # times the loss at the start
-WINDOW = 20  # steps whose mean is looked at; reading a loss makes a GPU wait
+TOO_HIGH = 10.0  # times the initial loss
+WINDOW = 20  # steps averaged; reading a loss makes a GPU wait
 
 
 class LossWatch:
-    """Compares the mean loss of the last steps with that of the first one, at least that of guessing among K classes.
+    """Compares the mean loss of the last steps with the first loss, at least that of guessing among K classes.
 
-    A resumed run needs nothing of the one before: guessing gives it the same start.
+    A resumed run needs no earlier state: the loss of guessing is its start.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -26,7 +26,7 @@ class LossWatch:
         self._first = True
 
     def note(self, loss: Tensor, step: int, lr: float) -> None:
-        """Take the loss of a step; look at every twentieth.
+        """Record the loss of a step; compare every twenty steps.
 
         Raises:
             Diverged: the mean is above ten times the start.

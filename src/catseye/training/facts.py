@@ -1,4 +1,4 @@
-"""The facts that the recipe `auto` decides from: a glance at the images, the machine, the weights at hand.
+"""The facts on which the recipe `auto` decides: a sample of the images, the machine, the available weights.
 
 Enters: a request. Leaves: `Facts`. Called by session.py; auto.py decides. No image is kept and nothing is downloaded.
 """
@@ -21,18 +21,20 @@ from catseye.training.request import RunRequest, asked_for
 CHANNELS_SEEN = 20  # images whose headers are read
 
 
-def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device: str, num_processes: int = 1) -> Facts:
-    """Look at DATA and at this machine. `device` is torch's name of its kind; the processes share its cores.
+def gather_facts(
+    request: RunRequest, images: ImageSet, settings: Settings, device: str, num_processes: int = 1
+) -> Facts:
+    """Look at DATA and at this machine. `device` is torch's name for its type; the processes share its cores.
 
     Raises:
-        DataError: there is nothing to look at.
+        DataError: there are no images.
 
     """
-    held_out = chosen.data.test_fraction + chosen.data.val_fraction * (1 - chosen.data.test_fraction)
-    seen = take_glance(images, held_out=held_out, seed=chosen.seed)
+    held_out = settings.data.test_fraction + settings.data.val_fraction * (1 - settings.data.test_fraction)
+    seen = take_glance(images, held_out=held_out, seed=settings.seed)
     counts = seen.class_counts
-    own_px, own = chosen.data.input_px, asked_for(request)
-    promised = chosen.training.time_s > 0
+    own_px, own = settings.data.input_px, asked_for(request)
+    promised = settings.training.time_s > 0
     return Facts(
         num_training=sum(counts),
         num_classes=len(counts),
@@ -45,7 +47,7 @@ def gather_facts(request: RunRequest, images: ImageSet, chosen: Settings, device
         fresh_because=_why_fresh(own)
         or _why_own_channels(images)
         or ("your augmentation needs the images in every epoch" if request.own.augment else ""),
-        promised_s=chosen.training.time_s,
+        promised_s=settings.training.time_s,
         by_epochs_because="" if promised else _why_epochs(own, num_processes),
     )
 
@@ -63,7 +65,7 @@ def _weights() -> str:
 
 
 def _why_epochs(own: Mapping[str, Any], num_processes: int) -> str:
-    """What rules trials out: the user says how training is done, or several processes train one network."""
+    """What rules out trials: the user prescribes how to train, or several processes train one network."""
     if num_processes > 1:
         return f"{num_processes} processes train one network"
     setting = search_decides(own)
@@ -71,7 +73,7 @@ def _why_epochs(own: Mapping[str, Any], num_processes: int) -> str:
 
 
 def _why_fresh(own: Mapping[str, Any]) -> str:
-    """What in the user's own settings rules published weights out."""
+    """Which of the user's own settings rules out published weights."""
     model = own.get("model", {})
     if model.get("name"):
         return f"{model['name']} was named and --pretrained was not"
@@ -81,7 +83,7 @@ def _why_fresh(own: Mapping[str, Any]) -> str:
     if channels not in ("auto", 3):
         return f"data.channels is {channels} and published weights take colour"
     if own.get("distillation", {}).get("teacher"):
-        return "a teacher answers images, not features"
+        return "a teacher needs images, not features"
     if own.get("transfer", {}).get("strategy") == "none":
         return "transfer.strategy is none"
     return ""

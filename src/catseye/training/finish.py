@@ -1,8 +1,8 @@
-"""The end of a run: its best weights are measured on held-out images and its folder is completed.
+"""The end of a run: measures its best weights on held-out images and completes its folder.
 
 Enters: a session, its loaders and the run whose training is done. Leaves: `TrainedRun`. Called by train.py, and by the
-trials. The temperature is fitted on validation images, never on the test images. Where features of a frozen backbone
-are known already, the head alone answers them.
+trials. The temperature is fitted on validation images, never on the test images. If features of a frozen
+backbone are known already, only the head runs.
 """
 
 import time
@@ -19,6 +19,7 @@ from torch import nn
 from catseye.classifier import Classifier
 from catseye.data.loaders import Loader, draw_part
 from catseye.data.sources import ImageSet
+from catseye.environment import environment
 from catseye.epochs import EpochRows
 from catseye.evaluation.calibration import fit_temperature
 from catseye.evaluation.evaluate import report
@@ -28,28 +29,28 @@ from catseye.evaluation.predict import Outputs
 from catseye.evaluation.strangers import learn_familiarity
 from catseye.manifest import Manifest
 from catseye.models.familiarity import attach_familiarity
-from catseye.runs import Run, environment, load_model, save_model, write_json
+from catseye.runs import Run, load_model, save_model, write_json
 from catseye.settings.schema import Settings
 from catseye.training.assemble import Assembled
 from catseye.training.cached_features import FeatureLoader, in_order
 from catseye.training.run_folder import RunRecord
 from catseye.training.session import RunSession
 
-NUM_SMALL, NUM_LARGE, SMALL_PX = 2000, 500, 64  # images that are looked at for familiarity, by the input's side
+NUM_SMALL, NUM_LARGE, SMALL_PX = 2000, 500, 64  # images used for familiarity, by the side of the input
 
 
 @dataclass(frozen=True)
 class TrainedRun:
     """A finished run and its metrics on `side`: test, or validation where there is no test split.
 
-    It stands for the run folder wherever a model is asked for. Images that were given in Python are in `images`, so
-    that the run finds them as long as this is held.
+    It can be passed wherever a model is expected. Images given in Python are kept in `images`, so that the run
+    finds them as long as this object exists.
     """
 
     run: Run
     metrics: Metrics
     side: str
-    first: bool = True  # of several processes, the one that writes and prints
+    first: bool = True  # whether this process is the one that writes and prints
     inference_s: float = 0.0  # for one pass over the images of `side`
     input_px: int = 0  # shorter side of the network's input
     images: ImageSet | None = field(default=None, repr=False)
@@ -80,7 +81,7 @@ class TrainedRun:
 
     @property
     def classifier(self) -> Classifier:
-        """The model, ready to be asked about images."""
+        """The model, ready to classify images."""
         return self.run.classifier
 
     def show_batch(self, num_images: int = 16, *, epoch: int = 0) -> Figure:
@@ -92,8 +93,8 @@ class TrainedRun:
 
 
 def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedRun:
-    """Measure the weights that the run kept, write its results and remove its checkpoints."""
-    session.place.processes.wait()  # until the first one has written the best weights
+    """Measure the weights that the run has kept, write the results and remove the checkpoints."""
+    session.place.processes.wait()  # until the first process has written the best weights
     position = record.position
     with record.checkpoints.kept(position):
         trained = measure_and_complete(
@@ -124,7 +125,7 @@ def measure_and_complete(
 ) -> TrainedRun:
     """Temperature, metrics, familiarity and figures of a run's model, into its folder; environment.json comes last.
 
-    `loaders` are those it was trained with, of images or of features; `visit` may end the measuring by an error.
+    `loaders` are those of the training, of images or of features; `visit` may stop the measurement with an error.
     """
     processes, side = session.place.processes, session.held_out
     best, _ = load_model(run.path, session.place.device)
@@ -140,7 +141,7 @@ def measure_and_complete(
     metrics = report(answers, manifest.classes, manifest.temperature, run.path if processes.first else None, facts)
     if not processes.first:
         return TrainedRun(run, metrics, side, first=False)
-    # After what all processes do together: they align the tensors of their networks, and only the first has these.
+    # Only after all joint work: processes align the tensors of their networks, and only the first has these.
     manifest = manifest.model_copy(update={"familiarity_threshold": attach_known(best, session, loaders)})
     if rows:
         save_figure(curves_figure(rows), run.path / "curves.png")
@@ -159,7 +160,7 @@ def collect_answered(
     side: str,
     visit: Callable[[], None] | None = None,
 ) -> Outputs:
-    """A split's logits; by the head alone where the split's features are known."""
+    """A split's logits; computed by the head alone if the split's features are known."""
     known = isinstance(loaders[side], FeatureLoader)
     part = model.get_submodule("head") if known else model
     loader = loaders[side] if known else session.prepared.loaders[side]
@@ -167,7 +168,7 @@ def collect_answered(
 
 
 def attach_known(model: nn.Module, session: RunSession, loaders: Mapping[str, Loader]) -> float | None:
-    """Let a network know its training images, in place; the familiarity below which it says "unknown", if any."""
+    """Fit familiarity into the network; returns the threshold below which it answers "unknown", if any."""
     prepared, seed = session.prepared, session.settings.seed
     train, unseen = loaders["train"].share(0, 1), loaders["val"]
     if not isinstance(train, FeatureLoader):

@@ -1,7 +1,7 @@
 """The epochs of a run.
 
 Enters: a session, built objects, the record of a run. Leaves: the run's weights and history. Called by train.py. `fit`
-constructs nothing; what happens to one batch is in `step.py`.
+constructs nothing; a single batch is handled in `step.py`.
 """
 
 import math
@@ -18,7 +18,7 @@ from catseye.training.progress import EpochProgress, name_unreadable
 from catseye.training.session import RunSession
 from catseye.training.step import StepResult, train_step
 
-SO_FAR_S = 5.0  # where nothing is chosen, the newest weights become the run's model that often
+SO_FAR_S = 5.0  # if no epoch is chosen, how often the newest weights are written as the run's model
 
 
 def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
@@ -50,7 +50,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
             best = math.isfinite(score) and (better if choosing else position.epoch == training.epochs - 1)
             if best:
                 position.best, position.best_epoch = score if choosing else None, position.epoch
-            # Where the last epoch counts, those before are a model too.
+            # Where the last epoch counts, earlier ones are written as a provisional model.
             late = time.monotonic() - written_at >= SO_FAR_S
             if processes.first and (best or (not choosing and math.isfinite(score) and late)):
                 record.keep(state.whole_state(scored))
@@ -67,7 +67,7 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
             checkpoints.save(position)
             checkpoints.look(position)
     if position.best_epoch < 0:
-        raise TrainingError("no epoch to be kept had finite answers; try a smaller training.lr or training.clip_norm=1")
+        raise TrainingError("no epoch gave finite answers; try a smaller training.lr or training.clip_norm=1")
 
 
 def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:

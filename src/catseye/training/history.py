@@ -1,4 +1,4 @@
-"""history.jsonl, one line per finished epoch, its numbers, and the same for the trackers that were asked for.
+"""history.jsonl, one line per finished epoch; the same rows go to the requested trackers.
 
 Called by `fit.py`.
 """
@@ -24,7 +24,7 @@ from catseye.training.tracking import Tracker
 
 @dataclass
 class History:
-    """history.jsonl, and what trackers hear of it. Rows of epochs that are run again are dropped."""
+    """history.jsonl and the trackers. Rows of epochs that will run again are dropped."""
 
     run: Run
     finished_epochs: int
@@ -35,7 +35,7 @@ class History:
         self.rows = self.run.history[: self.finished_epochs]
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add the row of a finished epoch; a number that is none becomes null, for JSON has no NaN."""
+        """Add the row of a finished epoch; NaN and infinity become null: JSON has neither."""
         row = {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
         self.rows.append(row)
         lines = [json.dumps(each) for each in self.rows]
@@ -47,7 +47,7 @@ class History:
 def history_row(
     position: TrainingPosition, state: TrainState, loaders: Mapping[str, Loader], side: str, outputs: Outputs
 ) -> dict[str, Any]:
-    """What one epoch came to; `side` was looked at after it."""
+    """The results of one epoch; `side` is the split measured after it."""
     row = {
         "epoch": position.epoch + 1,
         "train_loss": position.loss_sum / position.num_images,
@@ -58,7 +58,7 @@ def history_row(
         "seconds": round(position.seconds_s, 3),
         "images_per_s": round(position.num_images / position.seconds_s, 1),
     }
-    # Only where it happened, so that the rows of undisturbed runs stay as they are.
+    # Only where it happened, so that rows of other runs do not change.
     if state.num_parts > 1:
         row["num_parts"] = state.num_parts
     if num_bad := num_unreadable(loaders):
@@ -67,12 +67,12 @@ def history_row(
 
 
 def num_unreadable(loaders: Mapping[str, Loader]) -> int:
-    """Images that turned out unreadable while the run went on."""
+    """Images that turned out to be unreadable during the run."""
     return len({number for loader in loaders.values() for number in loader.bad})
 
 
 def score_of(best_by: str, outputs: Outputs) -> float:
-    """Larger is better; NaN where any answer is no number, for NaN has an argmax too."""
+    """Larger is better; NaN if any answer is not finite, because NaN has an argmax too."""
     if not np.isfinite(outputs.logits).all():
         return math.nan
     if best_by == "loss":

@@ -1,7 +1,7 @@
-"""`catseye.train(…, nproc=4)`: the same training in processes of its own, started as the command line starts them.
+"""`catseye.train(…, nproc=4)`: the same training in several processes, started as the command line starts them.
 
-Enters: DATA and options that can be written down. Leaves: the finished run. Called by train.py. What is code or lies in
-memory cannot go to another process this way: a script of its own, started by torchrun, can take it.
+Enters: DATA and options that can be written down. Leaves: the finished run. Called by train.py. Code and data in
+memory cannot be passed to these processes; a script started by torchrun can use them.
 """
 
 import os
@@ -21,7 +21,7 @@ _HERE = ("console", "progress", "begun_s")
 
 
 def train_in_processes(data: Images | None, options: dict[str, Any]) -> "TrainedRun":
-    """Train in `nproc` processes and come back with the run.
+    """Train in `nproc` processes and return the run.
 
     Raises:
         UsageError: an option is code or an object. TrainingError: the processes ended without a run.
@@ -38,11 +38,11 @@ def train_in_processes(data: Images | None, options: dict[str, Any]) -> "Trained
     folder = options.get("resume") or options["out"]
     if code:
         raise TrainingError(
-            f"training in {num} processes ended with {code}; what was reached is in {os.fspath(folder)}"
+            f"training in {num} processes ended with {code}; its state so far is in {os.fspath(folder)}"
         )
     run = open_run(folder)
-    found = run.metrics
-    return TrainedRun(run, metrics_of_json(found), str(found.get("split", "test")))
+    metrics = run.metrics
+    return TrainedRun(run, metrics_of_json(metrics), str(metrics.get("split", "test")))
 
 
 def command_words(data: Images | None, options: Mapping[str, Any]) -> list[str]:
@@ -56,14 +56,18 @@ def command_words(data: Images | None, options: Mapping[str, Any]) -> list[str]:
 
     """
     if data is not None and not is_place(data):
-        raise UsageError("nproc starts processes that read DATA themselves, so it is a path; save the images first")
+        raise UsageError(
+            "nproc starts processes that read DATA themselves, so DATA must be a path; save the images first"
+        )
     words = ["train", *([os.fspath(data)] if data is not None else [])]
     for name, value in options.items():
         if value in (None, False) or name in _HERE:
             continue
         option = f"--{SHORT_NAMES.get(name, name).replace('_', '-')}"
         if name in ("set", "settings", "overrides"):
-            pairs = [f"{key}={_toml(one)}" for key, one in value.items()] if isinstance(value, Mapping) else value
+            pairs = (
+                [f"{key}={_toml(setting)}" for key, setting in value.items()] if isinstance(value, Mapping) else value
+            )
             words += [word for pair in pairs for word in ("--set", pair)]
         elif value is True:
             words.append(option)

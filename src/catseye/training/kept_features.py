@@ -1,7 +1,7 @@
-"""Features of a frozen backbone in the folder of an unfinished run, which does not compute them again when it goes on.
+"""Features of a frozen backbone in the folder of an unfinished run, so that it need not compute them again.
 
-Enters: tensors, and what they depend on. Leaves: the same tensors, if nothing of that has changed. Called by
-network.py, run_folder.py and the trials.
+Enters: tensors, and what they depend on. Leaves: the same tensors, unless that has changed. Called by network.py,
+run_folder.py and the trials.
 """
 
 import json
@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from catseye.errors import ModelFileError
-from catseye.runs import FEATURES_FILE, read_tensors, write_tensors
+from catseye.runs import FEATURES_FILE
+from catseye.tensor_files import read_tensors, write_tensors
 
-MOST_BYTES = 1_000_000_000  # larger ones are computed again: writing them would take longer than that is worth
+MOST_BYTES = 1_000_000_000  # larger ones are computed again: writing them takes too long
 _KEY = "of"
 
 
@@ -31,7 +32,7 @@ def keep_features(path: Path, tensors: Mapping[str, Tensor], key: str) -> None:
 
 
 def find_features(path: Path, key: str) -> dict[str, Tensor] | None:
-    """What was kept for this key, or None: they are computed again where the file is gone, damaged or of others."""
+    """The features kept for this key, or None if the file is missing, damaged or has another key."""
     if not path.exists():
         return None
     try:

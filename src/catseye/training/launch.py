@@ -1,4 +1,4 @@
-"""`catseye train --nproc N`: start N processes of the same command on this machine, and end as they end.
+"""`catseye train --nproc N`: start N processes of the same command on this machine, and return their exit code.
 
 Enters: N and the command line. Leaves: an exit code. Called by cli. The processes are started, watched and, where
 allowed, restarted by torch's elastic agent, the one behind `torchrun`; several machines need torchrun itself.
@@ -22,7 +22,7 @@ ME = "127.0.0.1"
 
 
 def without_launch_options(words: Sequence[str]) -> list[str]:
-    """The command line that each process gets: the same, less --nproc and --max-restarts.
+    """The command line of each process: the same without --nproc and --max-restarts.
 
     >>> without_launch_options(["train", "digits", "--nproc", "2", "--max-restarts=1", "--json"])
     ['train', 'digits', '--json']
@@ -40,20 +40,20 @@ def without_launch_options(words: Sequence[str]) -> list[str]:
 
 
 def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
-    """Run `catseye WORDS` in so many processes and return their exit code, 128 + number after a signal.
+    """Run `catseye WORDS` in this many processes and return their exit code, 128 + number after a signal.
 
-    A SIGTERM or Ctrl-C goes on to all processes, which save and stop; they have 30 s for it. When one ends with
-    an error the others are ended, and all are started anew up to `max_restarts` times.
+    A SIGTERM or Ctrl-C is passed to all processes, which have 30 s to save and stop. When one ends with an
+    error the others are ended, and all are restarted up to `max_restarts` times.
 
     Raises:
-        TrainingError: a process was ended from outside and could not say so itself.
+        TrainingError: a process was killed and could not report it.
 
     """
     if "--debug" not in words:
-        logging.disable()  # the processes say what went wrong; the agent's log is for those who look for its faults
-    # Otherwise every process would compute with as many threads as the machine has cores.
+        logging.disable()  # the processes report errors themselves; the agent's log is for debugging it
+    # Otherwise every process would use as many threads as the machine has cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num_processes)))
-    # The agent's own store would hand a restarted process the addresses of dead ones (pytorch issue 135712).
+    # The agent's own store would give a restarted process the addresses of dead ones (pytorch issue 135712).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=1,

@@ -18,7 +18,7 @@ from catseye.training.own_code import OwnLoss
 class Criterion:
     """Mean cross-entropy: logits (N, K) and labels (N,) or soft targets (N, K) -> scalar.
 
-    A right answer at p = 0.85 costs -log 0.85 = 0.16, one at 0.05 costs 3.00.
+    A probability of 0.85 for the true class costs -log 0.85 = 0.16, one of 0.05 costs 3.00.
     """
 
     weights: Tensor | None = None  # (K,)
@@ -40,7 +40,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class OwnCriterion(Criterion):
-    """A loss of the caller's behind the face of ours; a batch's mean is the mean of its parts."""
+    """The caller's loss with the interface of `Criterion`; a batch's mean is the mean of its parts."""
 
     loss: OwnLoss | None = None
 
@@ -48,7 +48,7 @@ class OwnCriterion(Criterion):
         """The mean loss of a part.
 
         Raises:
-            UsageError: it is no scalar.
+            UsageError: it is not a scalar.
 
         """
         assert self.loss is not None

@@ -1,4 +1,4 @@
-"""`catseye lr-find`: the learning rate that this network on these images wants, from one short run.
+"""`catseye lr-find`: a learning rate for this network on these images, from one short run.
 
 Enters: DATA and settings. Leaves: rates, smoothed losses, a suggestion, and their figure. Called by cli.
 
@@ -65,11 +65,11 @@ def lr_find(
     """
     request = make_request(with_labels(data, labels), options, LrFindOptions)
     if request.recipe is None:
-        request = replace(request, recipe="quick")  # the rate of frozen features is no question
-    chosen = requested_settings(request, {"training.schedule": "constant"})
-    built = assemble(open_session(request, chosen, find_workplace(request, alone=True)))
+        request = replace(request, recipe="quick")  # the rate matters little for a head on frozen features
+    settings = requested_settings(request, {"training.schedule": "constant"})
+    built = assemble(open_session(request, settings, find_workplace(request, alone=True)))
     state = built.state
-    state.schedule = lambda step: (_rate(step, steps), chosen.training.momentum)
+    state.schedule = lambda step: (_rate(step, steps), settings.training.momentum)
     state.model.train()
     losses: list[float] = []
     average, smallest = 0.0, float("inf")
@@ -87,7 +87,7 @@ def lr_find(
             break
         losses.append(smooth)
     if len(losses) < 3:
-        raise TrainingError("the loss was not finite from the start; look at the images with `catseye train`")
+        raise TrainingError("the loss was not finite from the start; check the images with `catseye check`")
     rates = np.array([_rate(step, steps) for step in range(len(losses))])
     curve = LrCurve(rates, np.array(losses), steepest(rates, np.array(losses)))
     if out is not None:

@@ -1,6 +1,6 @@
-"""Muon: momentum whose step is made orthogonal, for kernels and matrices; plain SGD for everything else.
+"""Muon: momentum with orthogonalised steps for kernels and matrices; plain SGD for everything else.
 
-Enters: parameter groups, those with `orthogonal=True` hold kernels and matrices. Leaves: an optimizer that
+Enters: parameter groups; those with `orthogonal=True` hold kernels and matrices. Leaves: an optimizer that
 `optimizers.py` hands to the training step. torch.optim.Muon takes matrices only; convolutions need this one.
 """
 
@@ -22,7 +22,7 @@ NUM_ITERATIONS = 3
 class Muon(Optimizer):
     """Nesterov momentum; a kernel's step is its nearest orthogonal matrix, and the kernel keeps a fixed norm.
 
-    A kernel (O, I, h, w) is seen as the matrix (O, I·h·w). Before each step it is scaled to the norm sqrt(O), so
+    A kernel (O, I, h, w) is treated as the matrix (O, I·h·w). Before each step it is scaled to the norm sqrt(O), so
     its learning rate is relative to the kernel itself and weight decay would do nothing.
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the fixed norm and three
@@ -61,10 +61,10 @@ class Muon(Optimizer):
 
 
 def orthogonalise_all(kernels: list[Tensor]) -> list[Tensor]:
-    """Each kernel, seen as a matrix, orthogonalised; on a GPU those of one shape together, as one batch.
+    """Each kernel, treated as a matrix, orthogonalised; on a GPU those of one shape as one batch.
 
-    Launching the products one by one is what takes the time there. On a CPU they are computed one by one, so that they
-    come out as they always did.
+    There, launching the products one by one takes most of the time. On a CPU they are computed one by one, so that
+    results stay the same.
 
     Shape: (O, I, h, w) each -> the same.
     """
@@ -81,18 +81,18 @@ def orthogonalise_batched(kernels: list[Tensor]) -> list[Tensor]:
     places: dict[tuple[int, int], list[int]] = {}
     for number, kernel in enumerate(kernels):
         places.setdefault((len(kernel), kernel[0].numel()), []).append(number)
-    found = list(kernels)
+    steps = list(kernels)
     for numbers in places.values():
         together = orthogonalise(torch.stack([kernels[number].flatten(1) for number in numbers]))
         for number, matrix in zip(numbers, together, strict=True):
-            found[number] = matrix.view_as(kernels[number])
-    return found
+            steps[number] = matrix.view_as(kernels[number])
+    return steps
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
     """The singular values of a matrix all moved close to 1, its singular vectors kept.
 
-    Computed in bf16 where the device does that natively, as published, else in fp32.
+    Computed in bf16 if the device supports it natively, as published, else in fp32.
 
     Shape: (R, C) float32 -> (R, C) float32; or a batch of them, (B, R, C).
     """

@@ -1,7 +1,7 @@
 """The network of a run: fresh or with published weights, frozen or not, on its device.
 
-Enters: a `RunSession`. Leaves: `RunNetwork`, with the loaders that feed it and the groups its parameters are trained
-in. Called by assemble.py. The strategy of transfer learning is chosen in transfer.py.
+Enters: a `RunSession`. Leaves: `RunNetwork`, with the loaders that feed it and its parameter groups. Called by
+assemble.py. The strategy of transfer learning is chosen in transfer.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ from catseye.training.session import RunSession
 from catseye.training.sync_batch_norm import synchronise
 from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
 
-SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: less than every network's program takes
-FIRST_LOOK = 5_000  # images that a network which begins from the data is shown, of 32 px; fewer where they are larger
+SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: small beside the program itself
+FIRST_LOOK = 5_000  # images of 32 px shown to a network that is initialised from data; fewer if they are larger
 
 
 @dataclass(frozen=True)
 class RunNetwork:
-    """What is trained. `model` is the head alone where a frozen backbone was run once; `frozen` is the rest then."""
+    """What is trained. After a frozen backbone was run once, `model` is the head alone and `frozen` the rest."""
 
     model: nn.Module
     groups: Sequence[ParameterGroup]
@@ -42,8 +42,8 @@ class RunNetwork:
     architecture: Architecture
     plan: TransferPlan | None = None
     frozen: dict[str, Tensor] = field(default_factory=dict)
-    features_key: str = ""  # of loaders that give features, what those depend on
-    num_parts: int = 1  # a batch is computed in so many, to stay within the memory allowed
+    features_key: str = ""  # digest of what cached features depend on
+    num_parts: int = 1  # parts in which a batch is computed, to stay within the memory allowed
 
 
 def build_network(session: RunSession) -> RunNetwork:
@@ -56,11 +56,11 @@ def build_network(session: RunSession) -> RunNetwork:
 
 
 def _fresh(session: RunSession) -> RunNetwork:
-    chosen, prepared = session.settings, session.prepared
-    options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
+    settings, prepared = session.settings, session.prepared
+    options = settings.model.model_dump(exclude_none=True, exclude={"name"})
     spec, num_classes = prepared.spec, len(prepared.images.classes)
     model = registry.create(
-        chosen.model.name,
+        settings.model.name,
         num_classes=num_classes,
         in_channels=spec.channels,
         input_px=(spec.height_px, spec.width_px),
@@ -70,23 +70,23 @@ def _fresh(session: RunSession) -> RunNetwork:
     if begin is not None:
         begin(_first_images(prepared))
     model = model.to(session.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    groups = plain_groups(model, chosen.training)
-    return RunNetwork(model, groups, session.loaders, Architecture(name=chosen.model.name, options=options))
+    groups = plain_groups(model, settings.training)
+    return RunNetwork(model, groups, session.loaders, Architecture(name=settings.model.name, options=options))
 
 
 def _pretrained(session: RunSession, published: Published) -> RunNetwork:
-    chosen, say = session.settings, session.place.say
-    model, plan = build_pretrained(chosen, session.prepared, published, session.place.device, head=session.head)
-    options: dict[str, Any] = {**pretrained_options(chosen), "head": session.head}
-    architecture = Architecture(name=chosen.model.name, options=options)
+    settings, say = session.settings, session.place.say
+    model, plan = build_pretrained(settings, session.prepared, published, session.place.device, head=session.head)
+    options: dict[str, Any] = {**pretrained_options(settings), "head": session.head}
+    architecture = Architecture(name=settings.model.name, options=options)
     say(f"- strategy {plan.strategy}: {plan.reason}")
-    groups = transfer_groups(model, chosen, session.loaders["train"].num_batches)
+    groups = transfer_groups(model, settings, session.loaders["train"].num_batches)
     if plan.strategy != "feature-extraction":
         return RunNetwork(model, groups, session.loaders, architecture, plan)
     if session.own.augment:
-        raise UsageError("augment= needs images in every epoch, feature extraction has none; say strategy='fine-tune'")
-    if chosen.distillation.teacher:
-        raise UsageError("distillation.teacher needs images, feature extraction has none; say --strategy fine-tune")
+        raise UsageError("augment= needs images in every epoch, feature extraction has none; use strategy='fine-tune'")
+    if settings.distillation.teacher:
+        raise UsageError("distillation.teacher needs images, feature extraction has none; use --strategy fine-tune")
     loaders = _cache(model, session)
     frozen = {f"features.{name}": value for name, value in model.get_submodule("features").state_dict().items()}
     key = _features_key(session)
@@ -96,57 +96,57 @@ def _pretrained(session: RunSession, published: Published) -> RunNetwork:
 def _first_images(prepared: Prepared) -> Tensor:
     """Training images of all classes, normalised: (N, C, H, W) float32 on the CPU."""
     number = max(1, FIRST_LOOK * min(32**2, area := prepared.spec.height_px * prepared.spec.width_px) // area)
-    found: list[Tensor] = []
+    images: list[Tensor] = []
     for batch in prepared.loaders["train"].epoch(0):  # shuffled
-        found.append(normalise_batch(to_unit(batch.pixels.cpu()), prepared.spec))
-        if sum(map(len, found)) >= number:
+        images.append(normalise_batch(to_unit(batch.pixels.cpu()), prepared.spec))
+        if sum(map(len, images)) >= number:
             break
-    return torch.cat(found)[:number]
+    return torch.cat(images)[:number]
 
 
 def _features_key(session: RunSession) -> str:
-    chosen, prepared = session.settings, session.prepared
+    settings, prepared = session.settings, session.prepared
     return features_key(
-        network=chosen.model.model_dump(),
+        network=settings.model.model_dump(),
         weights=session.published.source if session.published else "",
         spec=prepared.spec.model_dump(),
-        augment=chosen.augment.model_dump(),
-        variants=chosen.transfer.variants,
-        seed=chosen.seed,
+        augment=settings.augment.model_dump(),
+        variants=settings.transfer.variants,
+        seed=settings.seed,
         data=prepared.data_sha256,
         sides=sha256(prepared.splits.tobytes()).hexdigest(),
     )
 
 
 def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
-    chosen, processes = session.settings, session.place.processes
+    settings, processes = session.settings, session.place.processes
     loaders = session.prepared.loaders
     before = find_features(session.features_file, _features_key(session)) if session.features_file else None
     if before is not None:
-        session.place.say("- features of the frozen backbone: those the run began with")
-        batch_size, device = chosen.training.batch_size, session.place.device
-        again = restore(before, loaders, batch_size=batch_size, seed=chosen.seed, device=device)
+        session.place.say("- features of the frozen backbone: restored from the run folder")
+        batch_size, device = settings.training.batch_size, session.place.device
+        again = restore(before, loaders, batch_size=batch_size, seed=settings.seed, device=device)
         return {**again, "train": again["train"].share(processes.rank, processes.world_size)}
     cached = cache_features(
         model.get_submodule("features"),
         session.prepared.loaders,
         session.prepared.spec,
-        chosen.augment,
-        variants=chosen.transfer.variants,
-        seed=chosen.seed,
-        batch_size=chosen.training.batch_size,
+        settings.augment,
+        variants=settings.transfer.variants,
+        seed=settings.seed,
+        batch_size=settings.training.batch_size,
     )
-    plain_s = cached.plain_epoch_s * chosen.training.epochs
+    plain_s = cached.plain_epoch_s * settings.training.epochs
     session.place.say(
-        f"- features of the frozen backbone computed once, {cached.seconds_s:.1f} s; at this speed the plain loop "
-        f"would spend {plain_s:.0f} s on them in {chosen.training.epochs} epochs"
+        f"- features of the frozen backbone computed once in {cached.seconds_s:.1f} s; computing them in each of "
+        f"{settings.training.epochs} epochs would take {plain_s:.0f} s"
     )
     train = cached.loaders["train"].share(processes.rank, processes.world_size)
     return {**cached.loaders, "train": train}
 
 
 def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
-    """Into how many parts a batch is cut so that a run on a CPU stays within its memory."""
+    """The number of parts of a batch with which a run on a CPU stays within its memory."""
     training, spec, place = session.settings.training, session.prepared.spec, session.place
     batch_size = min(training.batch_size, len(network.loaders["train"].indices))
     per_process = max(1, batch_size // place.processes.world_size)
@@ -159,7 +159,7 @@ def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
     if num_parts > training.accumulate_steps:
         place.say(
             f"- a batch of {per_process} is computed in {num_parts} parts: at {needs.training_bytes / 1e6:,.0f} MB an "
-            f"image it would leave the {training.memory_gb:g} GB that training.memory_gb allows beside the images; the "
+            f"image it would exceed the {training.memory_gb:g} GB of training.memory_gb beside the images; the "
             "updates are the same, batch-norm statistics are those of a part"
         )
     return num_parts

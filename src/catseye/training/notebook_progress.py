@@ -1,7 +1,7 @@
-"""One live bar in a notebook instead of lines, by IPython's own display; no widgets are needed.
+"""A live progress bar in a notebook, with IPython's own display; no widgets are needed.
 
-Enters: what EpochProgress is told. Leaves: one output that is replaced as training goes on, and stays as a summary.
-Chosen by request.py where a notebook runs the program.
+Enters: the same calls as EpochProgress. Leaves: one output that is updated during training, and stays as a summary.
+Used by request.py if a notebook runs the program.
 """
 
 import sys
@@ -50,14 +50,14 @@ class NotebookProgress(EpochProgress):
         self._draw()
 
     def epoch_line(self, row: dict[str, float], *, best: bool) -> None:
-        """Take in a finished epoch."""
+        """Show a finished epoch."""
         self._rows.append(row)
         self._step = round(self._total * row["epoch"] / self.num_epochs)
         self._best = int(row["epoch"]) if best else self._best
         self._draw()
 
     def _draw(self) -> None:
-        ipython = import_module("IPython.display")  # there, for it runs this program
+        ipython = import_module("IPython.display")  # installed, because it runs this program
         shown = ipython.HTML(self.html())
         if self._handle is None:
             self._handle = ipython.display(shown, display_id=True)
@@ -65,7 +65,7 @@ class NotebookProgress(EpochProgress):
             self._handle.update(shown)
 
     def html(self) -> str:
-        """What stands in the notebook."""
+        """The output in the notebook."""
         share = min(1.0, self._step / self._total)
         bar = (
             '<div style="width:300px;height:10px;background:#ddd;border-radius:5px;display:inline-block">'

@@ -17,7 +17,7 @@ from catseye.training.muon import Muon
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that are trained alike: at `rate_factor` times the scheduled rate, from step `first_step` on."""
+    """Parameters with the same settings: `rate_factor` times the scheduled rate, from step `first_step` on."""
 
     parameters: Sequence[nn.Parameter]
     weight_decay: float = 0.0
@@ -35,7 +35,7 @@ class ParameterGroup:
 def plain_groups(model: nn.Module, settings: TrainingSettings) -> list[ParameterGroup]:
     """The groups of a network that trains from fresh weights.
 
-    Weight decay pulls on matrices and kernels only: norms and biases (one dimension) are left free. Muon takes
+    Weight decay applies to matrices and kernels only, not to norms and biases (one dimension). Muon takes
     orthogonal steps for the kernels and matrices of the features; the head and all vectors get plain ones, at a rate
     of their own.
     """
@@ -58,15 +58,15 @@ def plain_groups(model: nn.Module, settings: TrainingSettings) -> list[Parameter
 
 
 def make_optimizer(groups: Sequence[ParameterGroup], settings: TrainingSettings) -> Optimizer:
-    """The optimizer that the settings ask for; its `param_groups` are `groups`, in their order.
+    """The optimizer of the settings; its `param_groups` are `groups`, in the same order.
 
     The learning rate and momentum set here are overwritten by the schedule at every step.
     """
     plain: list[dict[str, Any]] = [{"params": list(g.parameters), "weight_decay": g.weight_decay} for g in groups]
     if settings.optimizer == "muon":
-        told = [{**each, "orthogonal": group.orthogonal} for each, group in zip(plain, groups, strict=True)]
-        return Muon(told, lr=settings.lr, momentum=settings.momentum)
-    # One kernel for all parameters; on a CPU it was measured to gain nothing (docs/speed.md).
+        muon_groups = [{**each, "orthogonal": group.orthogonal} for each, group in zip(plain, groups, strict=True)]
+        return Muon(muon_groups, lr=settings.lr, momentum=settings.momentum)
+    # One kernel for all parameters; measured to gain nothing on a CPU (docs/speed.md).
     fused = all(p.is_cuda for group in groups for p in group.parameters)
     if settings.optimizer == "sgd":
         return SGD(plain, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=fused or None)

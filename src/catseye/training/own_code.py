@@ -1,8 +1,8 @@
-"""What a caller brings as code: a network, an augmentation, a loss, a function that hears of every epoch.
+"""The caller's own code: a network, an augmentation, a loss, a function called after every epoch.
 
-Enters: callables. Leaves: `OwnCode`, which training calls, and the import paths by which a run folder names them: code
-itself is not stored. Called by request.py, session.py and fit.py; own_steps.py
-calls them. No torch: a request is judged before it is loaded.
+Enters: callables. Leaves: `OwnCode`, which training calls, and the import paths by which a run folder names it: code
+is not stored. Called by request.py, session.py and fit.py; own_steps.py calls the augmentation. No torch: a request is
+checked before it is loaded.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 OwnAugment = Callable[["Tensor"], "Tensor"]
-"""Augments a batch: (N, C, H, W) float in [0, 1] on the training device -> the same shape; it draws from torch."""
+"""Augments a batch: (N, C, H, W) float in [0, 1] on the training device -> the same shape; draws from torch."""
 OwnLoss = Callable[["Tensor", "Tensor"], "Tensor"]
 """Logits (N, K) float and labels (N,) int64, or soft targets (N, K) where images are mixed -> their mean loss."""
 OnEpoch = Callable[[Mapping[str, Any], "nn.Module"], object]
-"""Hears the row of a finished epoch and the network that was measured; what it returns is not looked at."""
+"""Gets the row of a finished epoch and the network that was measured; its result is ignored."""
 
 
 @dataclass(frozen=True)
 class OwnCode:
-    """The caller's code; None where catseye's own is used."""
+    """The caller's code; None means catseye's own."""
 
     augment: OwnAugment | None = None
     loss: OwnLoss | None = None
@@ -33,12 +33,12 @@ class OwnCode:
     model: Any = None
 
     def paths(self) -> dict[str, str]:
-        """Import paths of what decides the weights, by option; for own_code.json."""
+        """Import paths of the code that affects the weights, by option; for own_code.json."""
         named = (("model", self.model), ("augment", self.augment), ("loss", self.loss))
         return {name: import_path(code) for name, code in named if code is not None}
 
     def sentences(self) -> list[str]:
-        """What is said of it."""
+        """What the command prints about it."""
         return [
             f"{name}: your {path}, stored by its import path only; to resume, give {name}= again"
             if name != "model"
@@ -47,10 +47,10 @@ class OwnCode:
         ]
 
     def require_same(self, recorded: Mapping[str, str]) -> None:
-        """A run goes on with the code that it began with.
+        """Refuse to resume with other code than at the start.
 
         Raises:
-            UsageError: another one was given, or none.
+            UsageError: other code was given, or none.
 
         """
         mine = self.paths()

@@ -1,4 +1,4 @@
-"""The caller's augmentation inside a training step: seeded, and held to what it promises.
+"""The caller's augmentation inside a training step: seeded, its result checked.
 
 Enters: a callable of `OwnCode`. Leaves: what step.py calls. Called by step.py.
 """
@@ -13,10 +13,10 @@ from catseye.training.own_code import OwnAugment
 
 
 def seeded_augment(augment: OwnAugment | None, seed: int) -> OwnAugment | None:
-    """The caller's augmentation, drawing from `seed`, so that a resumed run draws the same; its answer is checked.
+    """The caller's augmentation, seeded, so that a resumed run draws the same numbers; its result is checked.
 
     Raises:
-        UsageError: when it is called, and gives another shape, or no floats.
+        UsageError: when called, if it returns another shape, or no floats.
 
     """
     if augment is None:
@@ -24,10 +24,14 @@ def seeded_augment(augment: OwnAugment | None, seed: int) -> OwnAugment | None:
 
     def own(x: Tensor) -> Tensor:
         torch.manual_seed(seed)
-        found: Any = augment(x)
-        if not isinstance(found, Tensor) or found.shape != x.shape or not torch.is_floating_point(found):
-            got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        augmented: Any = augment(x)
+        if not isinstance(augmented, Tensor) or augmented.shape != x.shape or not torch.is_floating_point(augmented):
+            got = (
+                f"{augmented.dtype} {tuple(augmented.shape)}"
+                if isinstance(augmented, Tensor)
+                else type(augmented).__name__
+            )
             raise UsageError(f"augment(x) gives floats of the shape that it got, {tuple(x.shape)}; got {got}")
-        return found
+        return augmented
 
     return own

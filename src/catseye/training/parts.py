@@ -1,4 +1,4 @@
-"""What a training step needs where its batch does not fit into memory whole: a way back, and more, smaller parts.
+"""For a batch that does not fit into memory: undoing a failed step, and cutting the batch into more parts.
 
 Enters: the network before the step, and the error of a failed attempt. Leaves: the state as it was, and the number
 of parts for the next attempt. Called by `step.py`.
@@ -14,20 +14,20 @@ SMALLEST_PART = 2  # batch normalisation has no variance over one image
 
 
 class Buffers:
-    """What a forward pass changes without an update (batch-norm statistics), so that a failed step can be undone."""
+    """A copy of what a forward pass changes without an update (batch-norm statistics), to undo a failed step."""
 
     def __init__(self, model: nn.Module) -> None:
         self._live = list(model.buffers())
         self._kept = [buffer.clone() for buffer in self._live]
 
     def restore(self) -> None:
-        """Put the values of the moment of creation back."""
+        """Restore the values at creation."""
         for live, kept in zip(self._live, self._kept, strict=True):
             live.copy_(kept)
 
 
 def why_out_of_memory(error: RuntimeError | MemoryError) -> str:
-    """The first line of an error that says that memory ran out; any other error is raised again."""
+    """The first line of an out-of-memory error; any other error is raised again."""
     if not is_out_of_memory(error):
         raise error
     return str(error).splitlines()[0] if str(error) else "MemoryError"
@@ -36,7 +36,7 @@ def why_out_of_memory(error: RuntimeError | MemoryError) -> str:
 def twice_the_parts(num_parts: int, num_images: int, most: int, reason: str, *, alone: bool) -> int:
     """The number of parts to try after `num_parts` of a batch of `num_images` did not fit; at most `most`.
 
-    A process that is not `alone` cannot begin anew, because the others wait for its gradients.
+    A process that is not `alone` cannot repeat the step, because the others wait for its gradients.
 
     Raises:
         TrainingError: memory is short even for parts of two images, or for one of several processes.
@@ -45,7 +45,7 @@ def twice_the_parts(num_parts: int, num_images: int, most: int, reason: str, *, 
     if not alone:
         raise TrainingError(
             f"out of memory in one of several processes ({reason}); "
-            f"say --set training.accumulate_steps={2 * num_parts}, which halves what a process computes at a time"
+            f"use --set training.accumulate_steps={2 * num_parts}, which halves the images computed at a time"
         )
     if 2 * num_parts > most:
         raise TrainingError(
@@ -56,6 +56,6 @@ def twice_the_parts(num_parts: int, num_images: int, most: int, reason: str, *, 
 
 
 def forget_attempt(buffers: Buffers, device: torch.device) -> None:
-    """Undo what a failed attempt did to the network, and give its memory back."""
+    """Undo a failed attempt's changes to the network, and free its memory."""
     buffers.restore()
     free_cached_memory(device)

@@ -50,7 +50,7 @@ class EpochProgress:
         self._bar.stop()
 
     def due(self) -> bool:
-        """Whether it is time to show numbers again; reading them off a GPU stops it for a moment."""
+        """Whether it is time to update the numbers; reading them makes a GPU wait."""
         return not self._bar.disable and self._is_due()
 
     def _is_due(self) -> bool:
@@ -72,7 +72,7 @@ class EpochProgress:
         )
 
     def say_parts(self, step: int, batch_size: int, num_parts: int) -> None:
-        """Tell that memory was short."""
+        """Report that memory was short."""
         self.console.print(
             f"- out of memory at step {step}: from here on a batch of {batch_size} is computed in {num_parts} parts; "
             "the updates are the same, batch-norm statistics are those of a part",
@@ -81,9 +81,9 @@ class EpochProgress:
         )
 
     def look(self, model: nn.Module, outputs: Outputs) -> None:
-        """See the network after an epoch and its answers on the held-out images, before that epoch's line.
+        """Gets the network after an epoch and its answers on the held-out images, before that epoch's line.
 
-        A terminal shows neither; the lab does.
+        A terminal shows neither; the lab overrides this.
         """
 
     def epoch_line(self, row: dict[str, float], *, best: bool) -> None:
@@ -99,12 +99,14 @@ class EpochProgress:
 
 
 ShowProgress = Callable[[Console, int, int, int], EpochProgress]
-"""What makes a progress out of a console, the numbers of epochs and of steps in each, and the steps done."""
+"""Makes an `EpochProgress` from a console, the number of epochs, of steps per epoch, and of steps done."""
 
 
 def name_unreadable(loaders: Mapping[str, Loader], console: Console) -> None:
-    """Say how many images have become unreadable, and the last one."""
+    """Print how many images have become unreadable, and the last one."""
     bad = {number: reason for loader in loaders.values() for number, reason in loader.bad.items()}
     are = agree(len(bad), "is", "are")
-    said = f"- {count(len(bad), 'image')} can no longer be read and {are} left out, the last: {list(bad.values())[-1]}"
-    console.print(said, highlight=False, soft_wrap=True, markup=False)
+    message = (
+        f"- {count(len(bad), 'image')} can no longer be read and {are} left out, the last: {list(bad.values())[-1]}"
+    )
+    console.print(message, highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""What a caller asks of training, checked: the keyword arguments of `catseye.train`, `lr_find` and `timeline`.
+"""A request to train, checked: the keyword arguments of `catseye.train`, `lr_find` and `timeline`.
 
 Enters: keyword arguments. Leaves: one frozen `RunRequest`, and the `Settings` it asks for. Called by train.py,
 lr_find.py and timeline.py. What each option means is in the docstring of `catseye.train`.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _bar_of_a_terminal(console: Console, num_epochs: int, num_batches: int, done: int) -> "EpochProgress":
-    from catseye.training.progress import EpochProgress  # torch; a request is judged before it is loaded
+    from catseye.training.progress import EpochProgress  # torch; a request is checked before it is loaded
 
     return EpochProgress(console, num_epochs, num_batches, done)
 
@@ -42,7 +42,7 @@ def _bar_of_a_notebook(console: Console, num_epochs: int, num_batches: int, done
 
 
 class SharedOptions(TypedDict, total=False):
-    """What everything that trains takes."""
+    """The options of everything that trains."""
 
     overrides: Sequence[str]
     set: Mapping[str, object] | Sequence[str]
@@ -53,20 +53,20 @@ class SharedOptions(TypedDict, total=False):
 
 
 class LrFindOptions(SharedOptions, total=False):
-    """What `lr_find` takes."""
+    """The options of `lr_find`."""
 
     recipe: str | None
     model: Any
 
 
 class TimelineOptions(SharedOptions, total=False):
-    """What `run_timeline` takes."""
+    """The options of `run_timeline`."""
 
     out: StrPath | None
 
 
 class TrainOptions(SharedOptions, ReadingOptions, total=False):
-    """What `catseye.train` takes."""
+    """The options of `catseye.train`."""
 
     recipe: str | None
     model: Any
@@ -96,7 +96,7 @@ class TrainOptions(SharedOptions, ReadingOptions, total=False):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One request to train, with the defaults of what was not said."""
+    """One request to train, with defaults filled in."""
 
     data: Images | None
     recipe: str | None = None
@@ -121,7 +121,7 @@ class RunRequest:
 
     @property
     def trackers(self) -> list[str]:
-        """Who else is told."""
+        """The trackers to report to."""
         named = [self.track] if isinstance(self.track, str) else list(self.track or ())
         return [*named, *(["tensorboard"] if self.tensorboard else [])]
 
@@ -131,14 +131,14 @@ class RunRequest:
         return Path(self.data_dir) if self.data_dir else None
 
 
-_FIELDS = frozenset(one.name for one in fields(RunRequest)) - {"data", "own", "model"}
+_FIELDS = frozenset(each.name for each in fields(RunRequest)) - {"data", "own", "model"}
 
 
 def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any]) -> RunRequest:
     """The request that keyword arguments make; `kind` is the TypedDict of those that are known.
 
     Raises:
-        UnknownName: one is not known. UsageError: one is out of range.
+        UnknownName: one is not known. UsageError: a value is out of range.
 
     """
     refuse_unknown_options(options, kind)
@@ -160,9 +160,9 @@ def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any
         values["progress"] = _bar_of_a_notebook
     own = OwnCode(options.get("augment"), options.get("loss"), options.get("on_epoch"))
     if (model := options.get("model")) is not None and not isinstance(model, str):
-        from catseye.models.custom import name_of_module  # torch, as who gives a network has it
+        from catseye.models.custom import name_of_module  # imports torch, which a caller with a network has
 
-        own = replace(own, model=model)  # held, so that its name leads to it as long as the run is in use
+        own = replace(own, model=model)  # kept, so that its name resolves while the run is in use
         model = name_of_module(model)
     request = RunRequest(data, **values, model=model, own=own)
     for text in request.trackers:
@@ -175,22 +175,22 @@ def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any
 
 
 def _settings_of(options: Mapping[str, Any]) -> dict[str, object]:
-    """The settings that options of other names stand for."""
-    found: dict[str, object] = {**reading_values(options)}
+    """The settings of options that have other names."""
+    settings: dict[str, object] = {**reading_values(options)}
     if options.get("no_skip"):
-        found["model.skip"] = False
+        settings["model.skip"] = False
     if options.get("strict"):
-        found["data.strict"] = True
+        settings["data.strict"] = True
     if options.get("corrections"):
-        found["data.corrections"] = str(path_of(options["corrections"]).absolute())
+        settings["data.corrections"] = str(path_of(options["corrections"]).absolute())
     for option, key in (
         ("strategy", "transfer.strategy"),
         ("weights", "transfer.weights"),
         ("teacher", "distillation.teacher"),
     ):
         if options.get(option):
-            found[key] = str(path_of(options[option])) if option != "strategy" else options[option]
-    return found
+            settings[key] = str(path_of(options[option])) if option != "strategy" else options[option]
+    return settings
 
 
 def requested_settings(
@@ -200,9 +200,9 @@ def requested_settings(
     recipe: str | None = None,
     decided: Mapping[str, object] | None = None,
 ) -> Settings:
-    """The settings a request asks for: its recipe, its settings file, its values; `fixed` is the verb's own choice.
+    """The settings of a request: its recipe, its settings file, its values; `fixed` are those of the verb.
 
-    Where the recipe was `auto`, `recipe` and what was `decided` for the images stand in its place.
+    If the recipe was `auto`, `recipe` and the settings `decided` for the images replace it.
 
     Raises:
         UsageError: a key is unknown, a value is out of range, or an option would do nothing.

@@ -1,7 +1,7 @@
-"""Which run folder a training command works in, what is written there first, and where that run stands.
+"""The run folder of a training command, what is written there first, and the record of the run.
 
-Enters: `--out` and a `RunSession`. Leaves: a `Run`, held against a second trainer, and a `RunRecord`, what is
-kept of it while it trains. Called by fit.py and timeline.py; the files are runs.py's and checkpoints.py's part.
+Enters: `--out` and a `RunSession`. Leaves: a `Run`, locked against a second trainer, and a `RunRecord` for
+the training. Called by fit.py and timeline.py; the files are written by runs.py and checkpoints.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,9 +49,9 @@ from catseye.training.tracking import tracked
 
 @dataclass
 class RunRecord:
-    """What is kept of a run while it trains: where it stands, its rows, its checkpoints, what its model will say.
+    """The state of a run while it trains: its position, rows, checkpoints, and the manifest of its model.
 
-    `captured`: the steps that a GPU has been handed and has not told of yet; None where each is waited for.
+    `captured`: steps launched on a GPU whose results have not been read; None if each step is awaited.
     """
 
     run: Run
@@ -63,7 +63,7 @@ class RunRecord:
     captured: CapturedSteps | None = None
 
     def keep(self, state: Mapping[str, Tensor]) -> None:
-        """These weights are the run's model from here on."""
+        """Write these weights as the run's model."""
         save_model(self.run.model_path, state, self.manifest)
 
 
@@ -71,7 +71,7 @@ class RunRecord:
 def keep_record(
     session: RunSession, built: Assembled, run: Run, position: TrainingPosition, *, track: Sequence[str] = ()
 ) -> Iterator[RunRecord]:
-    """The record of a run from `position` on; meanwhile a signal is answered at the next safe place."""
+    """The record of a run from `position` on; meanwhile a signal is handled at the next safe point."""
     processes = session.place.processes
     wanted, place = session.settings.training.capture, session.place
     mine = track if processes.first else ()
@@ -91,7 +91,7 @@ def keep_record(
 
 
 def choose_run(out: StrPath | None, session: RunSession) -> tuple[Run, bool]:
-    """The run folder, made by the first process, and whether it is the half-done one of a command begun anew."""
+    """The run folder, made by the first process, and whether it holds the unfinished run of a restarted command."""
     path, half_done = "", False
     processes = session.place.processes
     if processes.first:
@@ -103,7 +103,7 @@ def choose_run(out: StrPath | None, session: RunSession) -> tuple[Run, bool]:
 
 
 def _half_done(out: StrPath | None, session: RunSession) -> Run | None:
-    """The run that the same command began in `out`, where torchrun was told that it may restart the processes.
+    """The run that the same command began in `out`, if torchrun may restart the processes.
 
     Raises:
         UsageError: restarts are allowed but no folder is named. DataError: the images have changed.
@@ -112,7 +112,7 @@ def _half_done(out: StrPath | None, session: RunSession) -> Run | None:
     if not restarts_allowed():
         return None
     if out is None:
-        raise UsageError("a restarted run must find what it began, so --max-restarts needs --out; name a folder")
+        raise UsageError("--max-restarts needs --out, so that a restarted run finds its folder; name one")
     run = Run(Path(out))
     settings = run.path / "settings.toml"
     if run.finished or not settings.is_file() or settings.read_text(encoding="utf-8") != to_toml(session.settings):
@@ -124,17 +124,17 @@ def _half_done(out: StrPath | None, session: RunSession) -> Run | None:
 
 
 def find_unfinished(path: StrPath) -> Run:
-    """The run folder that a command goes on with.
+    """The run folder to continue.
 
     Raises:
-        ModelFileError: it is none.
+        ModelFileError: it is not a run folder.
 
     """
     return open_run(path)
 
 
 def refuse_finished(run: Run) -> None:
-    """Stop where nothing is left to be done; asked while the folder is held.
+    """Refuse a finished run; called while the folder is locked.
 
     Raises:
         UsageError: the run is finished.
@@ -145,22 +145,22 @@ def refuse_finished(run: Run) -> None:
 
 
 def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:
-    """The first of several processes holds the run folder for all of them."""
+    """The first of several processes locks the run folder for all of them."""
     return locked(run) if processes.first else nullcontext()
 
 
 def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPosition:
-    """Write what a run is resumed and evaluated from; the beginning of a run.
+    """Write the files from which a run is resumed and evaluated; returns the start position.
 
     Raises:
-        UsageError: another machine's process does not see the folder.
+        UsageError: a process on another machine does not see the folder.
 
     """
     if session.place.processes.first:
         for name in (CHECKPOINT_FILE, PREVIOUS_FILE, "history.jsonl"):  # of a first attempt
             (run.path / name).unlink(missing_ok=True)
         corrected = session.prepared.images.corrected
-        if corrected is not None:  # the file it was read from grows
+        if corrected is not None:  # the original file may change
             write_atomically(run.path / CORRECTIONS_FILE, corrected.content)
         write_json(run.path / "data.json", session.describe_data())
         if session.decided:
@@ -171,26 +171,26 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
             write_json(run.path / "transfer.json", built.network.plan.to_json())
         if built.network.features_key:
             keep_features(run.path / FEATURES_FILE, tensors_of(built.loaders), built.network.features_key)
-        # The last one: it makes the folder a run.
+        # Written last: it makes the folder a run.
         write_atomically(run.path / "settings.toml", to_toml(session.settings))
     session.place.processes.wait()
     if not (run.path / "settings.toml").exists():
-        raise UsageError(f"the run folder must be seen from every machine; {run.path} is not; give a shared --out")
+        raise UsageError(f"the run folder must be visible on every machine; {run.path} is not; choose a shared --out")
     return TrainingPosition()
 
 
 def begin_search(run: Run, session: RunSession) -> None:
-    """Write what a search is resumed and evaluated from; what its trials find is written by them."""
+    """Write the files from which a search is resumed and evaluated; its trials write their own results."""
     corrected = session.prepared.images.corrected
     if corrected is not None:
         write_atomically(run.path / CORRECTIONS_FILE, corrected.content)
     write_json(run.path / "data.json", session.describe_data())
     write_json(run.path / "auto.json", dict(session.decided or {}))
-    write_atomically(run.path / "settings.toml", to_toml(session.settings))  # the last one: it makes the folder a run
+    write_atomically(run.path / "settings.toml", to_toml(session.settings))  # written last: it makes the folder a run
 
 
 def continue_run(run: Run, state: TrainState, console: Console) -> TrainingPosition:
-    """The position of the newest undamaged checkpoint, which is put into the state."""
+    """Load the newest undamaged checkpoint into the state; returns its position."""
     position = load_newest(run, state, console)
     place = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
     console.print(f"continuing {run.path} at {place}", highlight=False, markup=False, soft_wrap=True)
@@ -198,14 +198,14 @@ def continue_run(run: Run, state: TrainState, console: Console) -> TrainingPosit
 
 
 def note_place(run: Run, session: RunSession) -> None:
-    """Let data.json say where the images of a continued run are now, if they were moved."""
+    """Update data.json if the images of a continued run were moved."""
     if session.place.processes.first and session.prepared.images.source != run.data["source"]:
         folder = str(session.data_dir.resolve()) if session.data_dir else None
         write_json(run.path / "data.json", {**run.data, "source": session.prepared.images.source, "data_dir": folder})
 
 
 def make_manifest(session: RunSession, architecture: Architecture) -> Manifest:
-    """What the model file will say of itself."""
+    """The manifest of the model file."""
     prepared = session.prepared
     provenance = Provenance(
         created=datetime.now().astimezone().isoformat(timespec="seconds"),

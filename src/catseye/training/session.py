@@ -1,11 +1,11 @@
-"""One session of training: settings, published weights, images, and what was decided once all of them are known.
+"""A training session: settings, published weights, images, and the decisions once all are known.
 
-Enters: a request, or a run to be continued. Leaves: a `RunSession`. `catseye train`, its --resume, `lr-find` and
-`timeline` all begin here, so that what one of them knows (--data-dir, the other processes) the others know too.
+Enters: a request, or a run to continue. Leaves: a `RunSession`. `catseye train`, its --resume, `lr-find` and `timeline`
+all begin here, so that all of them support the same options (--data-dir, several processes).
 
-    open_session    settings (for `auto`, after a glance at the images) → weights → images → `decide` → session
+    open_session    settings (for `auto`, from a sample of the images) → weights → images → `decide` → session
     reopen_session  the same from a run folder, whose decisions are kept
-    decide          the one place where settings may still change, before anything is built
+    decide          the only place where settings may still change before anything is built
 """
 
 import contextlib
@@ -30,9 +30,10 @@ from catseye.machine.devices import choose_device, keep_freed_memory
 from catseye.models import registry
 from catseye.models.heads import HeadKind
 from catseye.models.pretrained import Published, expected_input, find_published
-from catseye.runs import FEATURES_FILE, OWN_CODE, Run, read_json, read_tensors
+from catseye.runs import FEATURES_FILE, OWN_CODE, Run, read_json
 from catseye.settings.merge import UNDECIDED
 from catseye.settings.schema import Settings
+from catseye.tensor_files import read_tensors
 from catseye.training.auto import Facts, choose_way
 from catseye.training.distributed import ALONE, Processes, check_same_data, check_sizes, join
 from catseye.training.facts import gather_facts
@@ -45,7 +46,7 @@ OLD_HEAD = {"model.6.weight", "model.head.6.weight"}  # its second linear layer,
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a run computes, with whom, and where it speaks; the console of all processes but the first is quiet."""
+    """The device, processes and console of a run; the console of every process but the first is quiet."""
 
     device: torch.device
     console: Console
@@ -57,7 +58,7 @@ class Workplace:
 
 
 def find_workplace(request: RunRequest, *, alone: bool = False) -> Workplace:
-    """The device that was asked for, and the other processes that torchrun started, unless the verb works `alone`."""
+    """The requested device, and the processes that torchrun started, unless the verb works `alone`."""
     processes, device = (ALONE, choose_device(request.device)) if alone else join(request.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -67,7 +68,7 @@ def find_workplace(request: RunRequest, *, alone: bool = False) -> Workplace:
 
 @dataclass(frozen=True)
 class RunSession:
-    """Everything a run is built from. `parts`: of these splits only so many images, drawn from the seed, are used."""
+    """Everything a run is built from. `parts`: splits of which only this many images, drawn from the seed, are used."""
 
     settings: Settings
     prepared: Prepared
@@ -78,7 +79,7 @@ class RunSession:
     parts: Mapping[str, int] = field(default_factory=dict)
     own: OwnCode = field(default_factory=OwnCode)
     head: HeadKind = "linear"  # of transfer learning
-    features_file: Path | None = None  # where a run that goes on may find the features it began with
+    features_file: Path | None = None  # cached features of a run that is continued
 
     @property
     def loaders(self) -> Mapping[str, Loader]:
@@ -92,7 +93,7 @@ class RunSession:
         return "test" if self.prepared.counts["test"] else "val"
 
     def with_parts(self, parts: Mapping[str, int]) -> "RunSession":
-        """The same session on at most so many images of some splits; the others belong to no split any more."""
+        """The same session on at most this many images of some splits; the others leave their split."""
         loaders, splits, drawn = dict(self.prepared.loaders), self.prepared.splits.copy(), dict(self.parts)
         for side, num_images in parts.items():
             whole = loaders[side]
@@ -127,7 +128,7 @@ class RunSession:
         return {**described, "parts": dict(self.parts)} if self.parts else described
 
 
-def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> RunSession:
+def open_session(request: RunRequest, settings: Settings, place: Workplace) -> RunSession:
     """A new session on the images of a request.
 
     Raises:
@@ -136,13 +137,13 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
     """
     if request.data is None:
         raise UsageError("DATA is missing: a folder of class folders, a .zip, a .csv or a built-in name such as digits")
-    images = _list_images(request.data, chosen, place, request.images_dir)
+    images = _list_images(request.data, settings, place, request.images_dir)
     for sentence in request.own.sentences():
         place.say(f"- {sentence}")
     decided = None
-    if chosen.recipe == UNDECIDED:
-        chosen, decided = _decide_way(request, images, chosen, place)
-    undecided = _gather(images, chosen, place, request.images_dir)
+    if settings.recipe == UNDECIDED:
+        settings, decided = _decide_way(request, images, settings, place)
+    undecided = _gather(images, settings, place, request.images_dir)
     decision = decide(undecided)
     for sentence in decision.sentences:
         place.say(f"- {sentence}")
@@ -150,34 +151,34 @@ def open_session(request: RunRequest, chosen: Settings, place: Workplace) -> Run
 
 
 def _decide_way(
-    request: RunRequest, images: ImageSet, chosen: Settings, place: Workplace
+    request: RunRequest, images: ImageSet, settings: Settings, place: Workplace
 ) -> tuple[Settings, dict[str, Any]]:
-    """The settings that `auto` takes for these images, and what auto.json says of it. All processes decide alike."""
-    facts = gather_facts(request, images, chosen, place.device.type, place.processes.per_node)
+    """The settings that `auto` chooses for these images, and the content of auto.json, equal in all processes."""
+    facts = gather_facts(request, images, settings, place.device.type, place.processes.per_node)
     facts = Facts(**place.processes.tell(vars(facts)))
     choice = choose_way(facts)
     place.say(f"auto: {choice.sentence}")
     if choice.offer:
         place.say(f"- {choice.offer}")
-    found = requested_settings(request, recipe=choice.recipe, decided=choice.values)
-    return found.model_copy(update={"recipe": UNDECIDED}), {"facts": dict(vars(facts)), "choice": choice.to_json()}
+    decided = requested_settings(request, recipe=choice.recipe, decided=choice.values)
+    return decided.model_copy(update={"recipe": UNDECIDED}), {"facts": dict(vars(facts)), "choice": choice.to_json()}
 
 
 def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSession:
-    """The session of an unfinished run, on the images it began with; the request may say where they are now.
+    """The session of an unfinished run, on its original images; the request may say where they are now.
 
     Raises:
-        UsageError: the images have changed. DataError: they are gone, or are others at the new place.
+        UsageError: the images have changed. DataError: they are missing, or the new place holds others.
 
     """
-    recorded, chosen = run.data, run.settings
-    if "near_copies" not in recorded:  # a run of before 0.2, whose split did not look at them
-        chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"near_copies": "ignore"})})
+    recorded, settings = run.data, run.settings
+    if "near_copies" not in recorded:  # a run from before 0.2, whose split ignored them
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"near_copies": "ignore"})})
     folder = request.images_dir or (Path(recorded["data_dir"]) if recorded["data_dir"] else None)
-    source = locate_data(recorded, request.data, folder, chosen.data)
-    images = _list_images(source, chosen, place, folder)
+    source = locate_data(recorded, request.data, folder, settings.data)
+    images = _list_images(source, settings, place, folder)
     request.own.require_same(read_json(run.path / OWN_CODE) if (run.path / OWN_CODE).exists() else {})
-    session = replace(_gather(images, chosen, place, folder), own=request.own).with_parts(recorded.get("parts", {}))
+    session = replace(_gather(images, settings, place, folder), own=request.own).with_parts(recorded.get("parts", {}))
     splits = session.describe_data()["splits"]
     if session.prepared.data_sha256 != recorded["sha256"] or splits != recorded["splits"]:
         raise UsageError(_what_changed(images.source, recorded, splits))
@@ -185,7 +186,7 @@ def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSessio
 
 
 def _decided_before(run: Run) -> Mapping[str, Any] | None:
-    """What `auto` decided when the run began; None where the user did."""
+    """What `auto` decided when the run began; None if the user chose the recipe."""
     path = run.path / "auto.json"
     content = read_json(path) if path.exists() else {}
     return {key: content[key] for key in DECIDED if key in content} or None
@@ -194,14 +195,14 @@ def _decided_before(run: Run) -> Mapping[str, Any] | None:
 def _head_of(run: Run) -> HeadKind:
     """The head that an unfinished run trains; before 0.2 it had two linear layers."""
     for path in run.checkpoints:
-        with contextlib.suppress(ModelFileError):  # load_newest says which are damaged
+        with contextlib.suppress(ModelFileError):  # load_newest reports damaged ones
             names = read_tensors(path, sealed=True)[0]
             return "transfer" if OLD_HEAD & names.keys() else "linear"
     return "linear"
 
 
 def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:
-    """The same session for a second attempt, after the loss of the first one grew without bound."""
+    """The same session for a second attempt, after the first one diverged."""
     training, transfer = session.settings.training, session.settings.transfer
     slower = {
         "training": training.model_copy(update={"lr": training.lr / 10, "vector_lr": training.vector_lr / 10}),
@@ -213,7 +214,7 @@ def with_a_tenth_of_the_rate(session: RunSession) -> RunSession:
 
 @dataclass(frozen=True)
 class Decision:
-    """The settings a run is built with, and a sentence for each that is not as it was asked for."""
+    """The settings a run is built with, and a sentence for each one that was changed."""
 
     settings: Settings
     sentences: tuple[str, ...] = ()
@@ -222,69 +223,69 @@ class Decision:
 def decide(session: RunSession) -> Decision:
     """The settings for these images, on this machine, with these weights; nothing has been built yet.
 
-    A resumed run does not come here: it keeps what was decided. What decides how images are decoded and split (the
-    table `data`, `augment.crop_scale`, `training.batch_size`) has been read already.
+    Not for a resumed run, which keeps its decisions. Settings that affect how images are decoded and split (the table
+    `data`, `augment.crop_scale`, `training.batch_size`) have been used already.
 
     Raises:
         UsageError: an option would do nothing, or nothing is held out.
 
     """
-    chosen, prepared, sentences = session.settings, session.prepared, []
-    if chosen.recipe and chosen.augment.hflip and not prepared.images.mirror_safe:
+    settings, prepared, sentences = session.settings, session.prepared, []
+    if settings.recipe and settings.augment.hflip and not prepared.images.mirror_safe:
         sentences.append("images are not mirrored: a mirrored digit is a different symbol")
         unmirrored = {"hflip": 0.0, "hflip_alternate": False}
-        chosen = chosen.model_copy(update={"augment": chosen.augment.model_copy(update=unmirrored)})
-    if chosen.augment.saturation and prepared.spec.channels != 3:
+        settings = settings.model_copy(update={"augment": settings.augment.model_copy(update=unmirrored)})
+    if settings.augment.saturation and prepared.spec.channels != 3:
         kind = "are grey" if prepared.spec.channels == 1 else f"have {prepared.spec.channels} channels"
         raise UsageError(f"augment.saturation would do nothing here: the images {kind}; leave it out")
-    if not prepared.counts["val"] and chosen.training.keep == "best":
-        default = type(chosen.training)()
+    if not prepared.counts["val"] and settings.training.keep == "best":
+        default = type(settings.training)()
         for key in ("patience", "best_by"):
-            if getattr(chosen.training, key) != getattr(default, key):
+            if getattr(settings.training, key) != getattr(default, key):
                 raise UsageError(
                     f"training.{key} would do nothing here: there is no validation split (data.val_fraction)"
                 )
     if not prepared.counts["val"] and not prepared.counts["test"]:
         raise UsageError("nothing is held out: give data.val_fraction or data.test_fraction a value above 0")
-    return Decision(chosen, tuple(sentences))
+    return Decision(settings, tuple(sentences))
 
 
-def _list_images(source: Images, chosen: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
-    """DATA, listed, and its classes told: the first line says whether it was read as it was meant."""
-    images = open_source(source, data_dir=data_dir, settings=chosen.data)
+def _list_images(source: Images, settings: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
+    """List DATA and print its classes, so that the first line shows whether it was read as intended."""
+    images = open_source(source, data_dir=data_dir, settings=settings.data)
     place.say(name_classes(images.classes))
     if images.corrected is not None:
         place.say(describe_corrections(images.corrected))
     return images
 
 
-def _gather(images: ImageSet, chosen: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
-    """Weights and images. What is missing or unknown is told before minutes go into decoding."""
-    check_sizes(chosen, place.processes)
-    registry.entry(chosen.model.name)
-    published = _find_weights(chosen, place)
+def _gather(images: ImageSet, settings: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
+    """Weights and images. Missing or unknown ones are reported before decoding, which takes minutes."""
+    check_sizes(settings, place.processes)
+    registry.entry(settings.model.name)
+    published = _find_weights(settings, place)
     prepared = prepare(
         images,
-        chosen.data,
-        batch_size=chosen.training.batch_size,
-        seed=chosen.seed,
+        settings.data,
+        batch_size=settings.training.batch_size,
+        seed=settings.seed,
         device=place.device,
-        min_area=chosen.augment.crop_scale,
+        min_area=settings.augment.crop_scale,
         expected=published.expected if published else None,
         num_sharing=place.processes.per_node,
     )
     _say_what_was_found(prepared, place)
     check_same_data(prepared, place.processes)
-    return RunSession(chosen, prepared, place, published, data_dir)
+    return RunSession(settings, prepared, place, published, data_dir)
 
 
-def _find_weights(chosen: Settings, place: Workplace) -> Published | None:
-    transfer = chosen.transfer
+def _find_weights(settings: Settings, place: Workplace) -> Published | None:
+    transfer = settings.transfer
     if transfer.strategy == "none":
         return None
     if transfer.strategy == "scratch":
-        return Published({}, expected_input(chosen.model.name, given=True), "none, fresh ones")
-    published = find_published(chosen.model.name, Path(transfer.weights) if transfer.weights else None)
+        return Published({}, expected_input(settings.model.name, given=True), "none, fresh ones")
+    published = find_published(settings.model.name, Path(transfer.weights) if transfer.weights else None)
     place.say(f"weights: {published.source}")
     return published
 
@@ -301,7 +302,7 @@ def _say_what_was_found(prepared: Prepared, place: Workplace) -> None:
 
 
 def _what_changed(source: str, recorded: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> str:
-    """The sentence for images that are not those of data.json any more."""
+    """The error for images that differ from those in data.json."""
     before, now = ({name for names in each.values() for name in names} for each in (recorded["splits"], splits))
-    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class is another")
+    first = next((f"{name} is gone or unreadable" for name in sorted(before - now)), "a size, name or class differs")
     return f"{source} has changed since the run began ({first}); put it back or start a new run"

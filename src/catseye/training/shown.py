@@ -24,13 +24,13 @@ from catseye.seeds import derive
 
 
 def show_batch(run: StrPath, num_images: int = 16, *, epoch: int = 0, data: Images | None = None) -> Figure:
-    """Some training images of a run, cropped, mirrored and coloured as its settings do it, each with its class.
+    """Some training images of a run, augmented as its settings say, each with its class.
 
-    What is drawn is drawn anew for every `epoch`, from the run's seed. Mixing (mixup, cutmix) and an augmentation of
+    Each `epoch` draws other images and transforms, from the run's seed. Mixing (mixup, cutmix) and an augmentation of
     your own are not shown. `data` is where the run's images are now, if they were moved.
 
     Raises:
-        ModelFileError: it is no run with weights. DataError: the images are gone.
+        ModelFileError: it is not a run with weights. DataError: the images are missing.
 
     """
     opened = open_run(run)
@@ -43,33 +43,33 @@ def show_batch(run: StrPath, num_images: int = 16, *, epoch: int = 0, data: Imag
     names = [name for name in recorded["splits"]["train"] if name in number]
     seed = derive(settings.seed, "shown", epoch)
     picked = np.random.default_rng(seed).permutation(len(names))[:num_images]
-    chosen = np.array([number[names[index]] for index in picked], np.int64)
+    indices = np.array([number[names[index]] for index in picked], np.int64)
     if settings.augment.crop_scale < 1:
         loader = StreamLoader(
-            images, spec, chosen, num_images, 0, torch.device("cpu"), seed=seed, min_area=settings.augment.crop_scale
+            images, spec, indices, num_images, 0, torch.device("cpu"), seed=seed, min_area=settings.augment.crop_scale
         )
         batch = next(loader.epoch(epoch), None)
-        pixels, chosen = (batch.pixels, batch.indices.numpy()) if batch else (torch.empty(0), chosen[:0])
+        pixels, indices = (batch.pixels, batch.indices.numpy()) if batch else (torch.empty(0), indices[:0])
     else:
-        array, chosen, _ = decode_all(images, chosen, spec)
+        array, indices, _ = decode_all(images, indices, spec)
         pixels = torch.from_numpy(array).permute(0, 3, 1, 2)
-    if not len(chosen):
+    if not len(indices):
         raise DataError(f"{images.source}: none of the training images can be read")
     generator = RowGenerator("cpu")
     generator.manual_seed(seed)
-    x = augment_batch(pixels, settings.augment, spec, generator, indices=torch.from_numpy(chosen), epoch=epoch)
-    labels = [images.classes[label] for label in images.labels[chosen].tolist()]
+    x = augment_batch(pixels, settings.augment, spec, generator, indices=torch.from_numpy(indices), epoch=epoch)
+    labels = [images.classes[label] for label in images.labels[indices].tolist()]
     return grid_figure(
         list(zip(_shown(x, spec), labels, strict=True)), columns=min(8, max(1, round(len(labels) ** 0.5)))
     )
 
 
 def _shown(x: torch.Tensor, spec: Preprocessing) -> list[Pixels]:
-    """Normalised tensors as pixels again.
+    """Normalised tensors converted back to pixels.
 
     Shape: (N, C, H, W) float -> N of (H, W, C) uint8.
     """
-    zero, one = (normalise_batch(torch.full((1, spec.channels, 1, 1), value), spec) for value in (0.0, 1.0))
-    unit = (x - zero) / (one - zero)
+    black, white = (normalise_batch(torch.full((1, spec.channels, 1, 1), value), spec) for value in (0.0, 1.0))
+    unit = (x - black) / (white - black)
     pixels: list[Pixels] = list((unit.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
     return pixels

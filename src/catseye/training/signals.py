@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a request that the training loop answers at the next safe place."""
+"""SIGINT, SIGTERM and SIGHUP as a request that the training loop handles at the next safe point."""
 
 import signal
 import threading
@@ -15,8 +15,8 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 class StopRequest:
     """While entered, the first signal is remembered; a second one ends the process at once.
 
-    `agree` makes one number out of those of all processes: a signal to one of them is then answered by all, at the
-    same step.
+    `agree` combines the signal numbers of all processes, so that all react to a signal to one of them, at the same
+    step.
     """
 
     def __init__(self, agree: Callable[[int], int] = int) -> None:
@@ -28,9 +28,9 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         # Python delivers signals to the main thread only; elsewhere (a notebook's worker) there is nothing to catch.
         if threading.current_thread() is threading.main_thread():
-            # `nohup` ignores SIGHUP on purpose, and so it stays.
-            asked = (signal.SIGINT, signal.SIGTERM)
-            heard = [each for each in _SIGNALS if each in asked or signal.getsignal(each) != signal.SIG_IGN]
+            # `nohup` ignores SIGHUP on purpose; that is kept.
+            always = (signal.SIGINT, signal.SIGTERM)
+            heard = [each for each in _SIGNALS if each in always or signal.getsignal(each) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._remember) for number in heard}
         return self
 
@@ -41,12 +41,12 @@ class StopRequest:
             signal.signal(number, handler)
 
     def asked(self) -> int | None:
-        """The signal that has come by now, the same in all processes; each of them must ask."""
+        """The signal received so far, the same in all processes; each of them must call this."""
         self.agreed = self._agree(self.received or 0) or None
         return self.agreed
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         for each, handler in self._before.items():
-            # In a notebook the default would end the kernel and all that is in it; its own raises KeyboardInterrupt.
+            # In a notebook the default would end the kernel; the kernel's own handler raises KeyboardInterrupt.
             signal.signal(each, handler if in_notebook() else signal.SIG_DFL)

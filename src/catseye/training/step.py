@@ -1,13 +1,13 @@
 """One training step, whole: augment, mix, forward, loss, backward, check, clip, update, average.
 
 Enters: a `Batch` and the objects of a run. Leaves: changed weights and a `StepResult`. Called by `fit.py`.
-`train_step` is one long function on purpose: what happens to a batch is read from top to bottom in one place.
+`train_step` is one long function on purpose: everything that happens to a batch reads from top to bottom.
 Everything random is drawn from (seed, step), so step k is the same in a resumed run. On a GPU `captured.py` launches
 the same step as one graph.
 
-A batch may be cut twice: over the processes, and into `num_parts` parts that follow each other. Loss and
-gradients are those of the whole batch all the same: every part counts by its share of what the mean is divided by.
-Only batch normalisation notices the parts: its statistics are those of a part.
+A batch may be divided twice: among the processes, and into `num_parts` parts computed one after the other. Loss and
+gradients are still those of the whole batch: every part is weighted by its share of the mean's denominator. Only batch
+normalisation is affected: its statistics are those of a part.
 """
 
 import math
@@ -58,7 +58,7 @@ class TrainState:
     teacher: Teacher | None = None
     frozen_state: dict[str, Tensor] = field(default_factory=dict)  # the rest of the network where `model` is its head
     step: int = 0
-    num_parts: int = 1  # a batch is computed in so many parts; it doubles where memory runs out
+    num_parts: int = 1  # parts in which a batch is computed; doubled if memory runs out
     processes: Processes = ALONE
     parallel: DistributedDataParallel | None = None  # around `model` where several processes train
     own_augment: OwnAugment | None = None
@@ -69,7 +69,7 @@ class TrainState:
             self.groups = [ParameterGroup(group["params"]) for group in self.optimizer.param_groups]
 
     def whole_state(self, scored: nn.Module) -> dict[str, Tensor]:
-        """The state of the whole network, also where only its head is being trained."""
+        """The state of the whole network, even if only its head is being trained."""
         if not self.frozen_state:
             return scored.state_dict()
         return {**self.frozen_state, **{f"head.{name}": value for name, value in scored.state_dict().items()}}
@@ -77,9 +77,9 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Mean loss of the batch, right answers on the augmented images, images, over all processes.
+    """Mean loss of the batch, correct answers on the augmented images, number of images; over all processes.
 
-    The first two are still on the device. `place` is the batch's in its epoch, `step` the number of steps done then.
+    The first two are still on the device. `place` is the batch's number in its epoch, `step` the steps done so far.
     """
 
     loss: Tensor
@@ -95,7 +95,7 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     Shape: batch.pixels (N, C, H, W) uint8, batch.labels (N,) int64.
 
     Raises:
-        Diverged: loss or gradient is not finite; all is as after the step before. TrainingError: memory is too short.
+        Diverged: loss or gradient is not finite; the state is unchanged. TrainingError: memory is too short.
 
     """
     s, device = state, batch.pixels.device
@@ -120,7 +120,7 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     mass = s.criterion.mass(targets)
     whole_mass, num_rows = s.processes.sum(torch.stack([mass, torch.full_like(mass, len(targets))])).unbind()
 
-    # The whole batch at once where memory allows it, else in parts, the same number in all processes.
+    # The whole batch at once if memory allows it, else in parts, the same number in all processes.
     buffers = Buffers(s.model)
     most_parts = max(1, batch.num_images // s.processes.world_size // SMALLEST_PART)
     asked_parts, shortage = s.num_parts, ""
@@ -138,7 +138,7 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
             break
         except (RuntimeError, MemoryError) as error:
             shortage = why_out_of_memory(error)
-        # Here and not above, where the error still holds the tensors of the failed attempt.
+        # Not inside the handler, where the error still holds the tensors of the failed attempt.
         forget_attempt(buffers, device)
         asked_parts = twice_the_parts(num_parts, len(x), most_parts, shortage, alone=s.parallel is None)
     s.num_parts = asked_parts
@@ -169,7 +169,7 @@ def why_diverged(loss: float, norm: float, step: int, rate: float) -> Diverged:
 def learn_part(
     s: TrainState, x: Tensor, targets: Tensor, whole_mass: Tensor, num_rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Add some images' gradients to those that are there: their part of the whole batch's mean loss, right answers.
+    """Add the gradients of some images; returns their part of the batch's mean loss, and their correct answers.
 
     A function of its own, so that after a failed attempt nothing holds its tensors.
 

@@ -1,8 +1,8 @@
 """Batch normalisation over the images of all processes.
 
 Enters: a network with plain batch norms. Leaves: the same network, whose batch norms share their statistics.
-Called by network.py for `training.sync_batch_norm`. torch's own SyncBatchNorm computes on GPUs only and so
-cannot be held against one process on a CPU; this one runs on both.
+Called by network.py for `training.sync_batch_norm`. torch's own SyncBatchNorm runs only on GPUs and so
+cannot be compared with one process on a CPU; this one runs on both.
 """
 
 from typing import Any
@@ -55,7 +55,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, unbiased: Tensor) -> None:
-        """Move the running statistics towards these."""
+        """Update the running statistics with these."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -70,7 +70,7 @@ def _sum(value: Tensor) -> Tensor:
 
 
 def synchronise(model: nn.Module) -> None:
-    """Let the batch norms of a network share their statistics; frozen ones, which do not move, stay as they are.
+    """Let the batch norms of a network share their statistics, except frozen ones, which do not change.
 
     Raises:
         UsageError: the network has none, or has batch norms of another kind.
@@ -80,7 +80,7 @@ def synchronise(model: nn.Module) -> None:
     for norm in norms:
         if type(norm) is not nn.BatchNorm2d:
             raise UsageError(
-                f"training.sync_batch_norm knows nn.BatchNorm2d; this network has {type(norm).__name__}; leave it out"
+                f"training.sync_batch_norm needs nn.BatchNorm2d; this network has {type(norm).__name__}; leave it out"
             )
         if any(p.requires_grad for p in norm.parameters()):
             norm.__class__ = SynchronisedBatchNorm2d  # in place: the optimizer keeps its parameters

@@ -1,11 +1,11 @@
-"""One thread for a network so small that more are slower, measured before the first step.
+"""One thread for a network so small that more threads are slower, measured before the first step.
 
-Enters: what a run trains. Leaves: torch's number of threads while it does, and threads.json, so that a resumed run
-computes with as many: sums depend on it in their last digits. Called by train.py.
+Enters: what a run trains. Leaves: torch's number of threads during the run, and threads.json, so that a resumed run
+uses the same number: the last digits of sums depend on it. Called by train.py.
 
-Threads that wait for each other lose most where other programs use the cores too, and the steps of a small network are
-over before they have gained anything. More threads are taken only where they are clearly faster. Nothing here touches
-the run: it computes with a copy, and the random generators are as before.
+Threads that wait for each other lose most time when other programs use the cores too, and the steps of a small network
+are too short to gain from them. More threads are used only if they are clearly faster. The measurement does not affect
+the run: it uses a copy of the network and restores the random generators.
 """
 
 import copy
@@ -28,14 +28,14 @@ from catseye.training.cached_features import FeatureLoader
 THREADS_FILE = "threads.json"
 CLEARLY_FASTER = 1.2
 ROUNDS = 3
-SMALL_STEP_S = 0.25  # processor time; where a step takes more of it, threads have enough to do
+SMALL_STEP_S = 0.25  # processor time; a step that takes more gives threads enough to do
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of a step with one thread and with all, the fastest of some rounds; and the processor's, with one.
+    """Seconds of a step with one thread and with all, the fastest of some rounds; processor time with one.
 
-    What else the machine does lengthens the first two and leaves the third as it is.
+    Other programs on the machine lengthen the first two, not the third.
     """
 
     one_s: float
@@ -45,13 +45,13 @@ class StepTimes:
 
 @contextmanager
 def measured_threads(run: Run, built: Assembled) -> Iterator[int]:
-    """As many threads as the run is best trained with; the number before is set again afterwards."""
+    """Set the best number of threads for the run; the previous number is restored afterwards."""
     before = torch.get_num_threads()
     threads = _recorded(run) or before
     if threads == before and _may_choose(built) and not (run.path / THREADS_FILE).exists():
-        found = measure_steps(built, before)
-        threads = 1 if found.one_s < CLEARLY_FASTER * found.all_s and found.processor_s < SMALL_STEP_S else before
-        write_json(run.path / THREADS_FILE, {"threads": threads, **asdict(found)})
+        times = measure_steps(built, before)
+        threads = 1 if times.one_s < CLEARLY_FASTER * times.all_s and times.processor_s < SMALL_STEP_S else before
+        write_json(run.path / THREADS_FILE, {"threads": threads, **asdict(times)})
     torch.set_num_threads(threads)
     try:
         yield threads
@@ -60,9 +60,9 @@ def measured_threads(run: Run, built: Assembled) -> Iterator[int]:
 
 
 def measure_steps(built: Assembled, num_threads: int) -> StepTimes:
-    """A forward and backward pass with one thread and with all, in turn; a large network is not measured to the end."""
+    """Time a forward and backward pass with one thread and with all, in turn; stops early for a large network."""
     before = torch.get_num_threads()
-    one, every, processor = [math.inf], [math.inf], [math.inf]
+    single, every, processor = [math.inf], [math.inf], [math.inf]
     with torch.random.fork_rng(devices=[]):
         model = copy.deepcopy(built.state.model).train()
         x = _batch(built)
@@ -74,11 +74,11 @@ def measure_steps(built: Assembled, num_threads: int) -> StepTimes:
                     return StepTimes(wall_s, wall_s, spent_s)
                 torch.set_num_threads(num_threads)
                 all_s, _ = _step_s(model, x)
-                if number:  # the first round prepares memory and kernels
-                    one, every, processor = [*one, wall_s], [*every, all_s], [*processor, spent_s]
+                if number:  # the first round is a warm-up
+                    single, every, processor = [*single, wall_s], [*every, all_s], [*processor, spent_s]
         finally:
             torch.set_num_threads(before)
-    return StepTimes(min(one), min(every), min(processor))
+    return StepTimes(min(single), min(every), min(processor))
 
 
 def _step_s(model: nn.Module, x: Tensor) -> tuple[float, float]:
@@ -90,7 +90,7 @@ def _step_s(model: nn.Module, x: Tensor) -> tuple[float, float]:
 
 
 def _batch(built: Assembled) -> Tensor:
-    """A grey batch of the run's size; of features where a frozen backbone was run once."""
+    """A grey batch of the run's size, or of features if those are cached."""
     loader, spec = built.loaders["train"], built.state.spec
     num = max(2, min(loader.batch_size, len(loader.indices)))
     if isinstance(loader, FeatureLoader):
@@ -99,10 +99,10 @@ def _batch(built: Assembled) -> Tensor:
 
 
 def _may_choose(built: Assembled) -> bool:
-    """Whether there is a choice: on a CPU, alone, with several threads that nobody has asked for."""
-    device = next((one.device.type for one in built.state.model.parameters()), "cpu")
-    asked = "OMP_NUM_THREADS" in os.environ
-    return device == "cpu" and torch.get_num_threads() > 1 and built.state.processes.world_size == 1 and not asked
+    """Whether there is a choice: on a CPU, in a single process, with several threads that the user has not set."""
+    device = next((parameter.device.type for parameter in built.state.model.parameters()), "cpu")
+    is_set = "OMP_NUM_THREADS" in os.environ
+    return device == "cpu" and torch.get_num_threads() > 1 and built.state.processes.world_size == 1 and not is_set
 
 
 def _recorded(run: Run) -> int | None:

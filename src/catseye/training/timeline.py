@@ -1,4 +1,4 @@
-"""`catseye timeline`: the history of CNNs measured, not quoted: seven networks, the same images, the same time.
+"""`catseye timeline`: the history of CNNs, measured: seven networks, the same images, the same time.
 
 Enters: DATA and a budget per network. Leaves: timeline.json, timeline.md, timeline.png and a run folder each.
 Called by cli. The published figures beside the measured ones come from models/milestones.py.
@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from catseye.data.sources import Images, with_labels
+from catseye.environment import environment
 from catseye.errors import UnknownName, UsageError
 from catseye.evaluation.figures import save_figure
 from catseye.files import write_atomically
 from catseye.models.milestones import MILESTONES, Milestone
 from catseye.models.summary import summarise
 from catseye.notebook import html_table
-from catseye.runs import create_run, environment, load_model, write_json
+from catseye.runs import create_run, load_model, write_json
 from catseye.settings.schema import Settings
 from catseye.settings.typed import parse_duration
 from catseye.training.assemble import assemble
@@ -31,9 +32,9 @@ from catseye.training.step import train_step
 from catseye.training.train import train_to_the_end
 
 MAX_EPOCHS = 200
-MAX_TEST = 2_000  # held-out images for the slow ones too
+MAX_TEST = 2_000  # held-out images at most, so that slow networks finish too
 WARMUP_STEPS = 2
-TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough that the first steps' slowness does not count
+TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough to make slow first steps negligible
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Timeline:
 
     def plot(self) -> Figure:
         """Accuracy over the years, as a matplotlib figure."""
-        return timeline_figure(self.results, sum(one.training_s for one in self.results) / len(self.results))
+        return timeline_figure(self.results, sum(result.training_s for result in self.results) / len(self.results))
 
     def _repr_html_(self) -> str:
         rows = [
@@ -102,8 +103,8 @@ def run_timeline(
 ) -> tuple[Path, list[MilestoneResult]]:
     """Train each milestone for `budget_s` seconds on the same images; returns the folder and the results.
 
-    The time is turned into steps beforehand, from a few timed ones, so the schedule ends where the budget
-    ends. Where it does not buy one epoch, a random part of the training images is used. The options are those of
+    The number of steps is computed beforehand from a few timed ones, so the schedule ends with the budget.
+    If that is less than an epoch, a random part of the training images is used. The options are those of
     `catseye.train`: `overrides`, `seed`, `out`, `device`, `data_dir`, `console`.
 
     Raises:
@@ -115,10 +116,10 @@ def run_timeline(
             raise UnknownName("milestone", name, [milestone.name for milestone in MILESTONES])
     milestones = [milestone for milestone in MILESTONES if milestone.name in names or not (names or milestone.extra)]
     request = replace(make_request(data, options, TimelineOptions), recipe="timeline")
-    chosen = requested_settings(request)
-    if chosen.transfer.strategy != "none":
+    settings = requested_settings(request)
+    if settings.transfer.strategy != "none":
         raise UsageError("transfer.strategy would do nothing here: a timeline trains from fresh weights; leave it out")
-    session = open_session(request, chosen, find_workplace(request, alone=True))
+    session = open_session(request, settings, find_workplace(request, alone=True))
     session = session.with_parts({session.held_out: MAX_TEST})
     folder = create_run(request.out, f"{Path(session.prepared.images.source).stem}-timeline").path
     results = []
@@ -164,19 +165,19 @@ def _measure(
 
 
 def _affordable(milestone: Milestone, shared: RunSession, budget_s: float) -> RunSession:
-    """The session of one network, with as many epochs, or as large a part of the images, as the time allows."""
-    chosen = shared.settings
-    chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"name": milestone.name})})
-    session = replace(shared, settings=chosen)
+    """The session of one network, with the epochs, or the part of the images, that the time allows."""
+    settings = shared.settings
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"name": milestone.name})})
+    session = replace(shared, settings=settings)
     num_images = len(session.loaders["train"].indices)
-    affordable = max(2 * chosen.training.batch_size, int(budget_s / _time_per_image(session, budget_s)))
+    affordable = max(2 * settings.training.batch_size, int(budget_s / _time_per_image(session, budget_s)))
     epochs = max(1, min(MAX_EPOCHS, affordable // num_images))
-    chosen = chosen.model_copy(update={"training": chosen.training.model_copy(update={"epochs": epochs})})
-    return replace(session, settings=chosen).with_parts({"train": affordable // epochs})
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": epochs})})
+    return replace(session, settings=settings).with_parts({"train": affordable // epochs})
 
 
 def _time_per_image(session: RunSession, budget_s: float) -> float:
-    """Seconds of training per image, from a few real steps of a network that is then thrown away."""
+    """Seconds of training per image, from a few real steps of a network that is then discarded."""
     built = assemble(session)
     built.state.model.train()
     begun, images, number = time.perf_counter(), 0, 0
@@ -193,8 +194,10 @@ def _time_per_image(session: RunSession, budget_s: float) -> float:
                 return spent / images
 
 
-def _write_timeline(folder: Path, results: list[MilestoneResult], data: str, budget_s: float, chosen: Settings) -> None:
-    facts: dict[str, Any] = {"data": data, "budget_s": budget_s, "seed": chosen.seed, "environment": environment()}
+def _write_timeline(
+    folder: Path, results: list[MilestoneResult], data: str, budget_s: float, settings: Settings
+) -> None:
+    facts: dict[str, Any] = {"data": data, "budget_s": budget_s, "seed": settings.seed, "environment": environment()}
     write_json(folder / "timeline.json", {**facts, "results": [asdict(result) for result in results]})
     write_atomically(folder / "timeline.md", timeline_markdown(results))
     save_figure(timeline_figure(results, budget_s), folder / "timeline.png")

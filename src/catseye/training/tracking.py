@@ -1,8 +1,8 @@
-"""Who else hears of a run: TensorBoard, MLflow, Weights & Biases. Nobody, unless asked for.
+"""Trackers of a run: TensorBoard, MLflow, Weights & Biases. None by default.
 
 Enters: `--track`, the run folder, its settings and rows. Leaves: rows, figures and the model file there. Called by
-run_folder.py and history.py. No package of these is imported, and nothing is connected to, before it is asked for; all
-three write files here by default. A tracker that fails later costs its own record, never the run.
+run_folder.py and history.py. None of these packages is imported, and no connection is opened, unless requested; all
+three write local files by default. A tracker that fails later loses its own record, but does not stop the run.
 """
 
 import json
@@ -17,9 +17,9 @@ from catseye.runs import MODEL_FILE, Run, read_json, write_json
 from catseye.settings.schema import Settings
 from catseye.settings.typed import parse_track
 
-TRACKED_FILE = "tracked.json"  # by which a resumed run is found again
+TRACKED_FILE = "tracked.json"  # identifiers by which a resumed run is continued
 FIGURES = ("curves.png", "confusion.png")
-# Said before the packages are imported, unless the user has said otherwise.
+# Set before the packages are imported, unless the user has set them.
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_FILE_STORE": "true",  # MLflow 3.17 refuses to write folders, which need no server, without it
@@ -32,7 +32,7 @@ _QUIET = {
 
 
 class Tracker(Protocol):
-    """Hears of a run's epochs and of its end. `status` is FINISHED, KILLED (it can be resumed) or FAILED."""
+    """Gets a run's epochs and its end. `status` is FINISHED, KILLED (it can be resumed) or FAILED."""
 
     def tell_row(self, row: Mapping[str, Any]) -> None:
         """One finished epoch."""
@@ -45,10 +45,10 @@ class Tracker(Protocol):
 def tracked(
     run: Run, wanted: Sequence[str], settings: Settings, say: Callable[[str], None], *, resumed: bool
 ) -> Iterator[tuple[Tracker, ...]]:
-    """The trackers that were asked for, until the run ends in whatever way.
+    """The requested trackers, until the run ends in whatever way.
 
     Raises:
-        MissingDependency: one is not installed. UsageError: it cannot be reached, or not be written to.
+        MissingDependency: one is not installed. UsageError: it cannot be reached or written to.
 
     """
     known = read_json(run.path / TRACKED_FILE) if resumed and (run.path / TRACKED_FILE).exists() else {}
@@ -71,7 +71,7 @@ def tracked(
 
 
 class _Guarded:
-    """A tracker whose failure is said once; the run goes on without it."""
+    """A tracker whose failure is reported once; the run continues without it."""
 
     def __init__(self, tracker: Tracker, name: str, say: Callable[[str], None]) -> None:
         self.tracker: Tracker | None = tracker
@@ -91,7 +91,7 @@ class _Guarded:
             act(self.tracker)
         except Exception as error:  # noqa: BLE001 - whatever a server or a full disk raises in these packages
             self.tracker = None
-            self.say(f"- {self.name} hears no more of this run ({_said_briefly(error)}); training goes on")
+            self.say(f"- {self.name} gets no more of this run ({_first_line(error)}); training continues")
 
 
 def _open_tracker(kind: str, place: str, run: Run, settings: Settings, known: dict[str, Any]) -> Tracker:
@@ -110,7 +110,7 @@ def _open_tracker(kind: str, place: str, run: Run, settings: Settings, known: di
         raise
     except Exception as error:
         raise UsageError(
-            f"--track {kind} cannot be written to ({_said_briefly(error)}); check its address, or leave it out"
+            f"--track {kind} cannot be written to ({_first_line(error)}); check its address, or leave it out"
         ) from error
 
 
@@ -165,7 +165,7 @@ class _Mlflow:
 
 
 class _Wandb:
-    """A run in RUN/wandb, sent nowhere until `wandb sync`, unless WANDB_MODE=online is set."""
+    """A run in RUN/wandb, not uploaded before `wandb sync`, unless WANDB_MODE=online is set."""
 
     def __init__(self, run: Run, project: str, settings: Mapping[str, str], known: dict[str, Any]) -> None:
         import wandb
@@ -195,9 +195,9 @@ def _numbers_of_row(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _results(run: Run) -> dict[str, float]:
-    found = run.metrics
-    split = found.get("split", "test")
-    return {f"{split}_accuracy": found["accuracy"], f"{split}_macro_f1": found["macro"]["f1"]}
+    metrics = run.metrics
+    split = metrics.get("split", "test")
+    return {f"{split}_accuracy": metrics["accuracy"], f"{split}_macro_f1": metrics["macro"]["f1"]}
 
 
 def _files(run: Run) -> list[Path]:
@@ -212,5 +212,5 @@ def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
 
 
-def _said_briefly(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,4 +1,4 @@
-"""`catseye train`: what a run needs is built, its epochs or trials are run, and it is measured.
+"""`catseye train`: builds what a run needs, runs its epochs or trials, and measures it.
 
 Enters: DATA and settings. Leaves: a finished run folder. Called by cli and as `catseye.train`. The epochs are in
 `fit.py`, trials in `trials/ladder.py`.
@@ -35,35 +35,35 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
     """Train a classifier on labelled images and measure it on held-out ones.
 
     `data` is a path (a folder of class folders, a .zip, a .tar, a list as .csv or .parquet, a data set on disk), an
-    address of a list, or a built-in name such as digits. Or it is what you have in hand: images with `labels` beside
-    them, a data set of torch or Hugging Face, a data frame, or a mapping of splits to any of these. Images are uint8
-    arrays (N, H, W, C), a list of arrays, Pillow images or paths; `labels` (N,) are numbers or texts.
+    address of a list, or a built-in name such as digits. Or it is data in memory: images with separate
+    `labels`, a data set of torch or Hugging Face, a data frame, or a mapping of splits to any of these. Images are
+    uint8 arrays (N, H, W, C), a list of arrays, Pillow images or paths; `labels` (N,) are numbers or texts.
 
     The options, all of them by name:
 
-    - `time`: "10m" or seconds: the best model in that time, found by trials. Otherwise training is as long as set.
+    - `time`: "10m" or seconds: the best model that trials find in that time. Otherwise the epochs decide.
     - `recipe`, `model`, `epochs`, `seed`: a recipe's name or file (auto without it, transfer with `pretrained`), a
-      network's name (or an `nn.Module`, its class, or a function that builds one), the number of epochs, where
-      randomness begins.
+      network's name (or an `nn.Module`, its class, or a function that builds one), the number of epochs, the
+      random seed.
     - `set`: settings keyed by dotted names, `{"training.lr": 0.05}`, or as text, `["training.lr=0.05"]`; `settings` and
       `overrides` are its older names. `config`: a settings file on top of the recipe. `no_skip`, `strict`: short for
       `model.skip=false` and `data.strict=true`.
     - `pretrained`: start from published ImageNet weights. `strategy`, `weights`: how, and from which file. `teacher`: a
-      run whose answers are learnt too.
+      run from whose answers to learn too.
     - `layout`, `image_column`, `label_column`, `split_column`, `group_column`: how `data` is read; `path`, `label`,
       `split` and `group` are short for the columns, as in `train(df, path="file", label="y")`.
     - `corrections`: a file of decisions of `catseye review`, applied to the labels.
     - `augment`: your function from a batch (N, C, H, W) float in [0, 1] to the same shape, after catseye's own.
       `loss`: your function of logits (N, K) and labels (N,), or soft targets (N, K) where images are mixed, to their
-      mean loss. `on_epoch(row, model)` hears of every epoch. Code is stored by its import path only.
+      mean loss. `on_epoch(row, model)` is called after every epoch. Code is stored by its import path only.
     - `out`: the run folder. `resume`: an interrupted run, which continues with its own data and settings; `data` is
       then left out, or says where its images are now.
-    - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept. `nproc`: so many processes, one per
-      GPU; `max_restarts`: how often they may go on from the checkpoint.
-    - `track`: "tensorboard", "mlflow", "mlflow:URI" or "wandb" hears of the run too; nothing is sent away by default.
-      `tensorboard=True` is the first. `console`: where lines are printed, standard error otherwise. `progress=None`
-      is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command began, for the
-      line that says how long it took.
+    - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept. `nproc`: number of processes, one
+      per GPU; `max_restarts`: how often they may restart from the checkpoint.
+    - `track`: "tensorboard", "mlflow", "mlflow:URI" or "wandb" records the run too; nothing is uploaded by default.
+      `tensorboard=True` is short for the first. `console`: where lines are printed, by default standard error.
+      `progress=None` is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command
+      began, for the line that says how long it took.
 
     Started by torchrun, all processes train one network together, and the first one writes the run folder.
 
@@ -103,12 +103,12 @@ def _train(request: RunRequest) -> TrainedRun:
                 return train_to_the_end(request, session, built, record)
         except Diverged as error:
             if session.decided is None or 2 * position.epoch >= session.settings.training.epochs:
-                raise  # the user's own settings are not changed; and half a run is not thrown away
+                raise  # the user's own settings are not changed, and half a run is not discarded
             place.say(f"- {str(error).partition('; try')[0]}")
-        # Once more, after the handler: while it runs, the error holds the failed attempt's tensors.
+        # Retry outside the handler: inside it, the error holds the failed attempt's tensors.
         del built
         session = with_a_tenth_of_the_rate(session)
-        place.say(f"auto: begun anew with a tenth of the learning rate, {session.settings.training.lr:.3g}")
+        place.say(f"auto: restarted with a tenth of the learning rate, {session.settings.training.lr:.3g}")
         built = assemble(session)
         position = run_folder.begin_run(run, session, built)
         with run_folder.keep_record(session, built, run, position, track=request.trackers) as record:
@@ -134,7 +134,7 @@ def _resume(request: RunRequest, path: StrPath, place: Workplace) -> TrainedRun:
 def train_to_the_end(
     request: RunRequest, session: RunSession, built: Assembled, record: run_folder.RunRecord
 ) -> TrainedRun:
-    """The epochs that are left, and the measurement."""
+    """Run the remaining epochs, and measure."""
     console = session.place.console
     num_batches = built.loaders["train"].num_batches
     progress = request.progress(console, session.settings.training.epochs, num_batches, built.state.step)
@@ -144,7 +144,7 @@ def train_to_the_end(
 
 
 def _timed(request: RunRequest, place: Workplace, trained: TrainedRun) -> TrainedRun:
-    """Say how long the whole command took."""
+    """Print how long the whole command took."""
     if trained.first:
         place.say(f"{time.monotonic() - request.begun_s:.1f} s from the command to the result")
     return trained

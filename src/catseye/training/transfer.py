@@ -1,4 +1,4 @@
-"""Transfer learning: published weights, a strategy chosen from the data with its reason, and what follows from it.
+"""Transfer learning: published weights, and a strategy chosen from the data, with its reason.
 
 Enters: settings and prepared images. Leaves: a network with a new head, partly frozen, and the optimizer's
 groups. Called by network.py. Computing frozen features once is in cached_features.py.
@@ -73,15 +73,15 @@ def choose_strategy(num_training: int, similarity: float) -> tuple[Strategy, int
 
 @torch.inference_mode()
 def measure_similarity(model: nn.Module, prepared: Prepared, trained_px: int) -> float:
-    """How much like ImageNet's images these look to the backbone, 0 to 1, on a sample of the training images.
+    """How similar these images are to ImageNet's for the backbone, 0 to 1, on a sample of the training images.
 
     exp(-d), where d is the median over channels of KL(these images ‖ ImageNet) between two normal
-    distributions: what reaches the last batch norm now, and the running statistics that it kept from ImageNet.
-    The images are shown at the size the weights were trained at, since statistics change with the size too.
+    distributions: the inputs of the last batch norm, and its running statistics from ImageNet.
+    The images have the size at which the weights were trained, since statistics depend on the size.
     A network without batch norm gives its mean largest softmax probability instead, scaled to the same limit.
 
-    Source: Li et al. 2016, arXiv 1603.04779, section 3.1: batch-norm statistics tell domains apart, measured by
-    this divergence (symmetric there). The fallback: Hendrycks and Gimpel 2016, arXiv 1610.02136, section 2.
+    Source: Li et al. 2016, arXiv 1603.04779, section 3.1: batch-norm statistics distinguish domains,
+    measured by this divergence (symmetric there). The fallback: Hendrycks and Gimpel 2016, arXiv 1610.02136, section 2.
     """
     training = model.training
     model.eval()
@@ -108,7 +108,7 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
 
     Shape: x (N, C, h, w).
     """
-    assert norm.running_mean is not None  # published batch norms have their statistics
+    assert norm.running_mean is not None  # published batch norms have statistics
     assert norm.running_var is not None
     variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
     theirs = norm.running_var + norm.eps
@@ -118,22 +118,22 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
 
 
 def build_pretrained(
-    chosen: Settings, prepared: Prepared, published: Published, where: torch.device, *, head: HeadKind = "linear"
+    settings: Settings, prepared: Prepared, published: Published, device: torch.device, *, head: HeadKind = "linear"
 ) -> tuple[nn.Module, TransferPlan]:
-    """The network with published weights, a fresh head, and frozen as the plan says.
+    """The network with published weights and a fresh head, frozen according to the plan.
 
     Raises:
-        ModelFileError: the weights are another network's.
+        ModelFileError: the weights belong to another network.
 
     """
-    spec, wanted = prepared.spec, chosen.transfer.strategy
-    options = pretrained_options(chosen)
-    if chosen.transfer.strategy == "scratch":
-        num_published = 1_000  # nothing is loaded; the head is replaced all the same
+    spec, wanted = prepared.spec, settings.transfer.strategy
+    options = pretrained_options(settings)
+    if settings.transfer.strategy == "scratch":
+        num_published = 1_000  # nothing is loaded; the head is replaced anyway
     else:
         with torch.device("meta"):
             empty = registry.create(
-                chosen.model.name,
+                settings.model.name,
                 num_classes=2,
                 in_channels=spec.channels,
                 input_px=(spec.height_px, spec.width_px),
@@ -141,12 +141,12 @@ def build_pretrained(
             )
         num_published = count_published_classes(empty, published.state)
     model = registry.create(
-        chosen.model.name,
+        settings.model.name,
         num_classes=num_published,
         in_channels=spec.channels,
         input_px=(spec.height_px, spec.width_px),
         **options,
-    ).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if wanted != "scratch":
         load_published(model, published.state)
     if wanted == "trials":
@@ -156,8 +156,8 @@ def build_pretrained(
         strategy, stages, reason = choose_strategy(prepared.counts["train"], likeness)
         plan = TransferPlan(strategy, stages, reason, round(likeness, 4), published.source)
     else:
-        assert wanted != "none"  # whoever asks for no transfer does not come here
-        plan = TransferPlan(wanted, chosen.transfer.stages, "as set", None, published.source)
+        assert wanted != "none"  # without transfer this is not called
+        plan = TransferPlan(wanted, settings.transfer.stages, "as set", None, published.source)
     replace_head(model, len(prepared.images.classes), spec.channels, min(spec.height_px, spec.width_px), head)
     if plan.strategy == "feature-extraction":
         freeze(model.get_submodule("features"))
@@ -171,18 +171,18 @@ def build_pretrained(
     return model, plan
 
 
-def pretrained_options(chosen: Settings) -> dict[str, Any]:
-    """The network's options; its stem is the published one, also for small images, unless the user says otherwise."""
-    options = chosen.model.model_dump(exclude_none=True, exclude={"name"})
-    if "stem" in registry.entry(chosen.model.name).options:
+def pretrained_options(settings: Settings) -> dict[str, Any]:
+    """The network's options, with the published stem even for small images, unless the user sets it."""
+    options = settings.model.model_dump(exclude_none=True, exclude={"name"})
+    if "stem" in registry.entry(settings.model.name).options:
         options.setdefault("stem", "standard")
     return options
 
 
 def freeze(module: nn.Module) -> None:
-    """No gradients, and the module stays in evaluation mode whatever its parents are set to.
+    """Disable gradients, and keep the module in evaluation mode whatever its parents' mode.
 
-    Frozen weights with moving batch-norm statistics would still be another function after every step.
+    With changing batch-norm statistics, frozen weights would still compute a different function after every step.
     """
     module.requires_grad_(False)
     for part in module.modules():
@@ -191,7 +191,7 @@ def freeze(module: nn.Module) -> None:
 
 
 def stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
-    """What `freeze` puts in the place of a module's `train`."""
+    """What `freeze` puts in place of a module's `train`."""
     module.training = False
     for child in module.children():
         child.train(False)
@@ -199,9 +199,9 @@ def stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
 
 
 def backbone_units(model: nn.Module) -> list[list[nn.Module]]:
-    """The backbone's stages in order: blocks side by side, each with the norm that follows it.
+    """The backbone's stages in order, each with the norm that follows it.
 
-    Containers are opened until single convolutions or blocks of several layers show; parts without weights
+    Containers are opened down to single convolutions or blocks of several layers; parts without weights
     are left out.
     """
     units: list[list[nn.Module]] = []
@@ -217,12 +217,12 @@ def backbone_units(model: nn.Module) -> list[list[nn.Module]]:
 
 
 def backbone_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers that `backbone_units` groups, with those that have no weights, in order."""
+    """The layers that `backbone_units` groups, including those without weights, in order."""
     return _opened_containers(model.get_submodule("features"))
 
 
 def _opened_containers(module: nn.Module) -> list[nn.Module]:
-    """Blocks or stages of a backbone: containers of one are opened, and so is the one row of stages beside a stem."""
+    """Blocks or stages of a backbone: opens containers of one part, and the only row of stages after a stem."""
     children = list(module.children())
     if not children:
         return [module]
@@ -245,8 +245,8 @@ def _has_weights(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def transfer_groups(model: nn.Module, chosen: Settings, steps_per_epoch: int) -> list[ParameterGroup]:
-    """The optimizer's groups: the head at `training.lr`, the backbone lower, and lower still with each stage down.
+def transfer_groups(model: nn.Module, settings: Settings, steps_per_epoch: int) -> list[ParameterGroup]:
+    """The optimizer's groups: the head at `training.lr`, the backbone lower, each stage below lower still.
 
     With `transfer.gradual_epochs` each stage waits longer than the one above it.
 
@@ -256,16 +256,16 @@ def transfer_groups(model: nn.Module, chosen: Settings, steps_per_epoch: int) ->
     Source: Howard and Ruder 2018, arXiv 1801.06146, sections 3.2 and 3.3: discriminative rates, gradual unfreezing.
 
     """
-    if chosen.training.optimizer == "muon":
+    if settings.training.optimizer == "muon":
         raise UsageError("training.optimizer = muon trains from fresh weights; with --pretrained use adamw or sgd")
-    settings = chosen.transfer
-    groups = _with_and_without_decay(model.get_submodule("head"), chosen.training.weight_decay, 1.0, 0)
-    base = settings.backbone_lr / chosen.training.lr
+    transfer = settings.transfer
+    groups = _with_and_without_decay(model.get_submodule("head"), settings.training.weight_decay, 1.0, 0)
+    base = transfer.backbone_lr / settings.training.lr
     for depth, unit in enumerate(reversed(backbone_units(model))):
-        scale = base * settings.layer_decay**depth
-        first_step = depth * settings.gradual_epochs * steps_per_epoch
+        scale = base * transfer.layer_decay**depth
+        first_step = depth * transfer.gradual_epochs * steps_per_epoch
         for layer in unit:
-            groups += _with_and_without_decay(layer, chosen.training.weight_decay, scale, first_step)
+            groups += _with_and_without_decay(layer, settings.training.weight_decay, scale, first_step)
     return groups
 
 

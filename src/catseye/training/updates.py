@@ -1,8 +1,8 @@
-"""The updates of SGD and Muon with rate and momentum in tensors, so that a captured step need not be captured again.
+"""The updates of SGD and Muon with rate and momentum in tensors, so that a step is captured only once.
 
-Enters: gradients, rates, momentum. Leaves: changed parameters and momentum buffers, those of the ordinary optimizer, so
-that a checkpoint of one twin goes on in the other. Called by `captured.py`. torch's own optimizers take momentum as a
-number, which a graph would keep for ever.
+Enters: gradients, rates, momentum. Leaves: changed parameters and the ordinary optimizer's momentum buffers, so that
+checkpoints of captured and plain steps are interchangeable. Called by `captured.py`. torch's own optimizers take
+momentum as a number, which a graph would never update.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from catseye.training.muon import Muon, orthogonalise_all
 
 Update = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor], None]
-"""Gradients in the order of the parameters, rates (G,), momentum, and whether anything may change at all."""
+"""Gradients in the order of the parameters, rates (G,), momentum, and whether to change anything."""
 
 
 def make_update(optimizer: Optimizer, trained: Sequence[nn.Parameter]) -> Update:
@@ -30,7 +30,7 @@ def make_update(optimizer: Optimizer, trained: Sequence[nn.Parameter]) -> Update
     @torch.no_grad()
     def update(gradients: Sequence[Tensor], rates: Tensor, momentum: Tensor, alive: Tensor) -> None:
         going = alive.to(torch.float32)
-        # Where nothing may change: the gradient is 0, the buffer is kept as it is, the rate is 0.
+        # If nothing may change: the gradient is 0, the buffer is kept, the rate is 0.
         kept = torch.where(alive, momentum, torch.ones_like(momentum)).float()
         for number, (group, parameters) in enumerate(zip(optimizer.param_groups, groups, strict=True)):
             if parameters:
@@ -57,7 +57,7 @@ def _update_group(
     if buffers[0] is not None:
         torch._foreach_mul_(buffers, momentum)
         torch._foreach_add_(buffers, steps)
-        # Where nothing may change, `momentum` is 1 here, and what is looked ahead to is multiplied by a rate of 0.
+        # If nothing may change, `momentum` is 1 here, and the look-ahead is multiplied by a rate of 0.
         ahead = isinstance(optimizer, Muon) or group["nesterov"]
         steps = list(torch._foreach_add(steps, torch._foreach_mul(buffers, momentum))) if ahead else buffers
     if group.get("orthogonal"):

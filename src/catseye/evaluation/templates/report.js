@@ -1,5 +1,5 @@
 "use strict";
-// Everything shown goes through textContent: names of files and classes are the user's, and may be anything.
+// All text is set with textContent: the user's names of files and classes may contain anything.
 const payload = JSON.parse(document.getElementById("payload").textContent);
 const VIRIDIS = [[68, 1, 84], [71, 45, 123], [59, 82, 139], [44, 114, 142], [33, 145, 140], [40, 174, 128], [94, 201, 98], [173, 220, 48], [253, 231, 37]];
 
@@ -57,7 +57,7 @@ function card(item) {
   const text = element("div", "text");
   const right = item.t === item.p;
   text.append(element("div", "truth", payload.classes[item.t]));
-  if (!right) text.append(element("div", "wrong", "called " + payload.classes[item.p]));
+  if (!right) text.append(element("div", "wrong", "classified as " + payload.classes[item.p]));
   for (const [index, share] of item.q) {
     const row = element("div", "bar-row" + (index === item.t ? "" : " is-wrong"));
     row.style.setProperty("--v", share);
@@ -84,9 +84,9 @@ for (const button of document.querySelectorAll("[data-cell]")) {
     const [truth, answer] = button.dataset.cell.split(",").map(Number);
     const numbers = payload.cells[button.dataset.cell] || [];
     const names = payload.classes;
-    document.getElementById("dialog-title").textContent = truth === answer ? names[truth] + ", recognised" : names[truth] + " called " + names[answer];
+    document.getElementById("dialog-title").textContent = truth === answer ? names[truth] + ", recognised" : names[truth] + " classified as " + names[answer];
     const total = Number(button.textContent);
-    const order = truth === answer ? "least sure first" : "most sure first";
+    const order = truth === answer ? "lowest confidence first" : "highest confidence first";
     document.getElementById("dialog-note").textContent = numbers.length < total ? `${numbers.length} of ${total} images, ${order}` : `${total} images, ${order}`;
     fill(dialog.querySelector(".cards"), numbers);
     dialog.showModal();
@@ -95,7 +95,7 @@ for (const button of document.querySelectorAll("[data-cell]")) {
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
 const maps = document.getElementById("maps");
-const showMaps = () => document.body.classList.toggle("no-maps", !maps?.checked); // an image is seen as it is, first
+const showMaps = () => document.body.classList.toggle("no-maps", !maps?.checked); // images are shown without maps at first
 if (maps) maps.addEventListener("change", showMaps);
 showMaps();
 

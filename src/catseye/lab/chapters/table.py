@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Chapter:
-    """One page. `name` is its address and the name of its files; `idea` is the one sentence it makes true.
+    """One page. `name` is its address and the name of its files; `idea` is what it shows, in one sentence.
 
     `short` is its name in the navigation. `reading` is the chapter of the documents on the same subject, a Markdown
     file of `docs/concepts` by its stem, and `words` the terms of glossary.py that the page explains.
@@ -43,7 +43,7 @@ CHAPTERS = (
         3,
         "activations",
         "Activations and pooling",
-        "Between two convolutions stand three cheap steps: normalise, bend, shrink.",
+        "Between two convolutions there are three cheap steps: normalise, activate, shrink.",
         short="Activations",
         reading="3-activations-and-pooling",
         words=("activation", "batch norm", "gamma", "beta", "derivative", "pooling"),
@@ -52,7 +52,7 @@ CHAPTERS = (
         4,
         "network",
         "The whole network",
-        "Layer after layer, the image gets smaller and what one number knows of it gets larger.",
+        "Layer after layer, the maps get smaller, and each number depends on a larger part of the image.",
         short="Whole network",
         reading="4-the-whole-network",
         words=(
@@ -71,7 +71,7 @@ CHAPTERS = (
         5,
         "skips",
         "Why skips",
-        "A deep plain network loses its gradient on the way down. A skip lets it through.",
+        "A deep plain network loses its gradient on the way to the first layer. A skip lets it through.",
         short="Why skips",
         reading="5-why-skips",
         words=("gradient", "skip", "batch norm", "initialisation", "loss"),
@@ -80,7 +80,7 @@ CHAPTERS = (
         6,
         "training",
         "Training, watched",
-        "A network learns handwritten digits while you look: guess, compare, change every weight a little, again.",
+        "A network learns handwritten digits while you watch: guess, compare, change every weight a little, repeat.",
         short="Training",
         reading="6-training",
         words=(
@@ -99,7 +99,7 @@ CHAPTERS = (
         7,
         "augmentation",
         "Augmentation",
-        "One image, many lessons: what may change without changing what it shows.",
+        "One image, many variants: what may change without changing the label.",
         short="Augmentation",
         reading="7-augmentation",
         words=("augmentation", "mixup", "cutmix", "lambda", "alpha", "seed"),
@@ -108,7 +108,7 @@ CHAPTERS = (
         8,
         "timeline",
         "The timeline",
-        "From LeNet-5 to ConvNeXt: each network is the one before with one new idea.",
+        "From LeNet-5 to ConvNeXt: each network adds one new idea.",
         short="Timeline",
         reading="timeline",
         words=("parameter", "multiply-add", "top-1", "skip", "interval"),
@@ -117,7 +117,7 @@ CHAPTERS = (
         9,
         "descent",
         "What a learning rate does",
-        "A ball rolls down a landscape it cannot see: too small a step never arrives, too large a one is thrown out.",
+        "An optimizer descends a loss landscape: too small a step never arrives, too large a step diverges.",
         short="Learning rate",
         reading="6-training",
         words=("loss", "gradient", "learning rate", "optimizer", "momentum", "loss landscape"),
@@ -126,7 +126,7 @@ CHAPTERS = (
         10,
         "shift",
         "Dense against convolution",
-        "The same digit, moved by a few pixels: one network has never seen it, the other has.",
+        "The same digit, moved by a few pixels: to one network it is a new image, to the other it is not.",
         short="Dense or conv",
         reading="1-pixels",
         words=("dense", "kernel", "weight sharing", "translation", "pooling", "augmentation"),

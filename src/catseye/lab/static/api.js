@@ -1,4 +1,4 @@
-// The way from a page to Python: ask a question, watch a stream, say what was refused.
+// From a page to Python: ask a question, watch a stream, show what was refused.
 
 export class Refused extends Error {}
 
@@ -22,8 +22,8 @@ async function send(address, options) {
 }
 
 /** The answer to a question such as ask("convolution/slide", {stride: 1}). */
-export const ask = (question, asked = {}) =>
-  send(`/api/${question}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked) });
+export const ask = (question, fields = {}) =>
+  send(`/api/${question}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields) });
 
 export const images = async () => (await send("/api/images")).images;
 
@@ -31,17 +31,17 @@ export const sendImage = (file) =>
   send("/api/images", { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file });
 
 /** Every value of a streamed answer (server-sent events); returns a function that stops it. */
-export function watch(question, asked, { value, end = () => {}, refused = complain }) {
+export function watch(question, fields, { value, end = () => {}, refused = complain }) {
   const stopper = new AbortController();
-  follow(question, asked, value, stopper.signal)
+  follow(question, fields, value, stopper.signal)
     .catch((error) => { if (!stopper.signal.aborted) refused(error); })
     .finally(end);
   return () => stopper.abort();
 }
 
-// fetch rather than EventSource, which starts the work anew when it ends and cannot read why it was refused.
-async function follow(question, asked, value, signal) {
-  const response = await fetch(`/api/${question}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
+// fetch, not EventSource, which restarts the work when it ends and cannot read why it was refused.
+async function follow(question, fields, value, signal) {
+  const response = await fetch(`/api/${question}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields), signal });
   if (!response.ok) throw new Refused(await sentence(response));
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -61,10 +61,10 @@ async function follow(question, asked, value, signal) {
   }
 }
 
-/** Show what went wrong, until something goes right. */
+/** Show an error until the next success. */
 export function complain(error) {
   const line = document.getElementById("message");
-  line.textContent = error instanceof Refused ? error.message : `something went wrong in this page: ${error.message}`;
+  line.textContent = error instanceof Refused ? error.message : `something went wrong on this page: ${error.message}`;
   line.hidden = false;
   if (!(error instanceof Refused)) console.error(error);
 }
@@ -73,7 +73,7 @@ export function calm() {
   document.getElementById("message").hidden = true;
 }
 
-/** Wrap an async function so that of several calls only the latest one's answer is shown; faults are told. */
+/** Wrap an async function so that only the answer of its latest call is shown; errors are shown, too. */
 export function latest(work, show) {
   let running = 0;
   return async (...args) => {

@@ -1,4 +1,4 @@
-// What every page has: the list of chapters on narrow screens, and the glossary's words.
+// For every page: the list of chapters on narrow screens, and the glossary's words.
 
 const menu = document.getElementById("menu");
 const list = document.getElementById("menu-list");
@@ -41,7 +41,7 @@ for (const button of document.querySelectorAll(".term")) {
   button.onblur = hideTip;
 }
 tip.onpointerleave = () => { if (!document.activeElement.matches(".term")) hideTip(); };
-// A word that the Tab key reaches is scrolled to: its explanation goes with it.
+// The Tab key scrolls to a word: its explanation moves with it.
 addEventListener("scroll", () => {
   if (shown && (shown === document.activeElement || shown.matches(":hover"))) showTip(shown);
   else hideTip();

@@ -6,14 +6,14 @@ import { el } from "./draw.js";
 const KEY = "catseye-lab-image";
 
 /**
- * Fill `place` with the picker; `chosen(image)` is called at once and at every change. `extra` is one choice more,
- * {name, title, sketch}, that is no image; it stands first and is chosen at first. Returns take(files), which puts a file
+ * Fill `place` with the picker; `onChoice(image)` is called at once and at every change. `extra` is a further choice,
+ * {name, title, sketch}, that is no image; it comes first and is selected first. Returns take(files), which puts a file
  * on the bench as if it had been dropped.
  */
-export async function pickImage(place, chosen = () => {}, extra = null) {
+export async function pickImage(place, onChoice = () => {}, extra = null) {
   const list = async () => [...(extra ? [extra] : []), ...(await images())];
   let all = await list();
-  let current = extra ?? all.find((one) => one.name === sessionStorage.getItem(KEY)) ?? all[0];
+  let current = extra ?? all.find((image) => image.name === sessionStorage.getItem(KEY)) ?? all[0];
   const input = el("input", { type: "file", accept: "image/jpeg,image/png,image/webp,image/bmp,image/gif", hidden: true, "aria-label": "Your own image" });
   const drop = el("button", { type: "button", class: "drop", onclick: () => input.click() }, el("b", {}, "Your image"), "drop, paste or choose");
 
@@ -21,7 +21,7 @@ export async function pickImage(place, chosen = () => {}, extra = null) {
     current = image;
     if (image !== extra) sessionStorage.setItem(KEY, image.name);
     show();
-    chosen(image);
+    onChoice(image);
   }
 
   function show() {
@@ -40,14 +40,14 @@ export async function pickImage(place, chosen = () => {}, extra = null) {
       const image = await sendImage(file);
       all = await list();
       calm();
-      select(all.find((one) => one.name === image.name));
+      select(all.find((other) => other.name === image.name));
     } catch (error) {
       complain(error);
     }
   }
 
   input.onchange = () => { take(input.files); input.value = ""; };
-  // Anywhere on the page: an image dropped beside the field would otherwise replace the page.
+  // Anywhere on the page: the browser would open an image that is dropped beside the field.
   let depth = 0;
   const mark = (by) => { depth = Math.max(0, depth + by); document.body.classList.toggle("dropping", depth > 0); };
   addEventListener("dragenter", (event) => { event.preventDefault(); mark(1); });

@@ -1,16 +1,16 @@
-// What both pages share: asking Python, elements, what went wrong.
+// Shared by the pages: requests to Python, elements, error messages.
 
 export class Refused extends Error {}
 
-export const ask = (word, asked = {}) => send(word, "application/json", JSON.stringify(asked));
+export const ask = (word, question = {}) => send(word, "application/json", JSON.stringify(question));
 
-// The address is relative: the lab shows the page of teach below its own.
+// The address is relative, because the lab includes the page of teach.
 export async function send(word, type, body) {
   let response;
   try {
     response = await fetch(`api/${word}`, { method: "POST", headers: { "content-type": type }, body });
   } catch {
-    throw new Refused("nobody answers; is catseye still running in its terminal?");
+    throw new Refused("there is no answer; is catseye still running in its terminal?");
   }
   const content = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refused(content.error ?? `the answer has status ${response.status}`);
@@ -26,7 +26,7 @@ export function element(tag, properties = {}, ...children) {
 }
 
 export function complain(error) {
-  $("message").textContent = error instanceof Refused ? error.message : `something went wrong in this page: ${error.message}`;
+  $("message").textContent = error instanceof Refused ? error.message : `something went wrong on this page: ${error.message}`;
   $("message").hidden = false;
   if (!(error instanceof Refused)) console.error(error);
 }
@@ -34,7 +34,7 @@ export function complain(error) {
 export const calm = () => { $("message").hidden = true; };
 export const percent = (share) => `${(share * 100).toFixed(share > 0.995 || share < 0.1 ? 1 : 0)}%`;
 
-/** Run one thing at a time: keys that come while Python answers wait for it. */
+/** Run one thing at a time: keys pressed while Python is working wait for it. */
 export function inTurn() {
   let last = Promise.resolve();
   return (work) => (last = last.then(work).then(calm, complain));

@@ -2,7 +2,7 @@
 import { $, ask, element, inTurn, percent, shareList } from "./common.js";
 
 const turn = inTurn();
-const LETTERS = "123456789abcdefghijklmopqrtvwyz"; // without n, s, u, x, which mean something else
+const LETTERS = "123456789abcdefghijklmopqrtvwyz"; // without n, s, u, x, which have other functions
 let state;
 
 function show() {
@@ -13,7 +13,7 @@ function show() {
   $("progress").value = state.num_decided;
   $("undo").disabled = !state.can_undo;
   $("estimate").textContent = state.estimate === null ? "–" : percent(state.estimate);
-  $("estimate-text").textContent = state.estimate === null ? "It is shown once two classes have images." : `Of the images without a decision, as far as the head knows; it was trained in ${state.retrained_s.toFixed(2)} s.`;
+  $("estimate-text").textContent = state.estimate === null ? "Shown once two classes have images." : `Estimated for the images without a decision; the head was trained in ${state.retrained_s.toFixed(2)} s.`;
   drawCurve();
   $("counts").replaceChildren(...state.classes.map((name, k) => element("li", {}, element("span", { textContent: name }), element("span", { className: "num", textContent: state.counts[k] }))));
   $("classes").replaceChildren(...state.classes.slice(0, LETTERS.length).map((name, k) => {
@@ -30,7 +30,7 @@ function show() {
     $("name").textContent = "";
   } else {
     $("proposal").textContent = question.proposed ? `${question.proposed}?` : "Which class is it?";
-    $("by").textContent = question.proposed ? `proposed by ${state.by}` : "there is nothing to propose from yet";
+    $("by").textContent = question.proposed ? `proposed by ${state.by}` : "no proposal yet";
     $("accept").firstChild.textContent = `${question.proposed} `;
     const image = element("img", { src: `/image/${question.number}/720`, alt: question.name });
     image.addEventListener("load", () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= 96));
@@ -56,7 +56,7 @@ function drawCurve() {
   if (points.length) draw("path", { d: `M ${points.join(" L ")}` });
 }
 
-const send = (word, asked) => turn(async () => { state = await ask(word, asked); show(); });
+const send = (word, question) => turn(async () => { state = await ask(word, question); show(); });
 const decide = (kind, label = "") => state.question && send("decide", { number: state.question.number, kind, label });
 const give = (name) => decide("relabel", name);
 

@@ -7,7 +7,7 @@ let question;
 let number = 0;
 let zoomed = false;
 let heat = false;
-let chosen = () => {};
+let onChoice = () => {};
 
 const firstOpen = (from = 0) => {
   for (let step = 0; step < state.items.length; step++) {
@@ -27,13 +27,13 @@ function showState() {
   $("progress").value = done;
   $("undo").disabled = !state.can_undo;
   if (state.has_heat !== undefined) $("heat").hidden = !state.has_heat;
-  $("kinds").replaceChildren(...state.kinds.map((one) => {
-    const line = element("li", {}, element("span", { textContent: one.title }), element("span", { className: "num", textContent: `${one.done} of ${one.total}` }));
-    if (question && one.kind === question.kind) line.setAttribute("aria-current", "true");
+  $("kinds").replaceChildren(...state.kinds.map(({ kind, title, done, total }) => {
+    const line = element("li", {}, element("span", { textContent: title }), element("span", { className: "num", textContent: `${done} of ${total}` }));
+    if (question && kind === question.kind) line.setAttribute("aria-current", "true");
     return line;
   }));
-  $("queue").replaceChildren(...state.items.map((one, place) => {
-    const button = element("button", { type: "button" }, element("span", { textContent: one.name }), element("span", { className: "outcome", textContent: one.outcome }));
+  $("queue").replaceChildren(...state.items.map((item, place) => {
+    const button = element("button", { type: "button" }, element("span", { textContent: item.name }), element("span", { className: "outcome", textContent: item.outcome }));
     if (place === number) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => turn(() => go(place)));
     return element("li", {}, button);
@@ -42,24 +42,24 @@ function showState() {
   if (current) $("queue").scrollTop = current.offsetTop - $("queue").offsetTop - 60;
 }
 
-function figure(one) {
-  const image = element("img", { src: `/image/${one.index}/${zoomed ? 2400 : 720}`, alt: `${one.name}, labelled ${one.label}`, className: Math.max(one.width, one.height) <= 96 ? "tiny" : "" });
+function figure(shown) {
+  const image = element("img", { src: `/image/${shown.index}/${zoomed ? 2400 : 720}`, alt: `${shown.name}, labelled ${shown.label}`, className: Math.max(shown.width, shown.height) <= 96 ? "tiny" : "" });
   const fitted = element("div", { className: "fitted" }, image);
-  if (heat && state.has_heat && one.readable) {
-    const label = question.likely || one.label;
-    const over = element("img", { className: "heat", alt: `where the run sees ${label}`, src: `/image/heat/${one.index}/${encodeURIComponent(label)}` });
+  if (heat && state.has_heat && shown.readable) {
+    const label = question.likely || shown.label;
+    const over = element("img", { className: "heat", alt: `heat map of ${label}`, src: `/image/heat/${shown.index}/${encodeURIComponent(label)}` });
     over.addEventListener("error", () => over.remove());
     fitted.append(over);
   }
-  const frame = element("div", { className: "frame" }, one.readable ? fitted : element("p", { className: "quiet", textContent: "this file cannot be shown" }));
-  const facts = [one.split, one.width ? `${one.width} × ${one.height}` : "", one.given !== one.label ? `was ${one.given}` : ""].filter(Boolean).join(" · ");
-  return element("figure", { className: "shown" }, frame, element("figcaption", {}, element("b", { textContent: one.label }), ` ${one.name} `, element("span", { className: "quiet", textContent: facts })));
+  const frame = element("div", { className: "frame" }, shown.readable ? fitted : element("p", { className: "quiet", textContent: "this file cannot be shown" }));
+  const facts = [shown.split, shown.width ? `${shown.width} × ${shown.height}` : "", shown.given !== shown.label ? `was ${shown.given}` : ""].filter(Boolean).join(" · ");
+  return element("figure", { className: "shown" }, frame, element("figcaption", {}, element("b", { textContent: shown.label }), ` ${shown.name} `, element("span", { className: "quiet", textContent: facts })));
 }
 
 function showQuestion() {
   if (!question) {
     $("kind").textContent = "done";
-    $("reason").textContent = state.items.length ? "Every question is answered. Stop catseye with Ctrl-C and open the review once more: what was put right often shows more. Then train again, and compare the runs:" : "Nothing was found that is worth asking about.";
+    $("reason").textContent = state.items.length ? "Every question is answered. Stop catseye with Ctrl-C and open the review again: corrected labels often reveal further errors. Then train again, and compare the runs:" : "No doubtful labels were found.";
     for (const id of ["stage", "shares", "nearest"]) $(id).replaceChildren();
     $("covers").textContent = "";
     if (state.items.length) $("stage").append(element("code", { textContent: state.command }));
@@ -71,15 +71,15 @@ function showQuestion() {
   $("stage").replaceChildren(...question.images.map(figure));
   $("stage").classList.toggle("zoomed", zoomed);
   const others = question.covers - 1;
-  $("covers").textContent = others > 0 ? `The decision goes for ${question.covers} images that show the same: ${[...question.images, ...question.copies].map((one) => one.name).join(", ")}` : "";
+  $("covers").textContent = others > 0 ? `The decision applies to ${question.covers} copies of the same image: ${[...question.images, ...question.copies].map((image) => image.name).join(", ")}` : "";
   $("accept").hidden = !question.likely;
   const unlabelled = question.images[0].label === question.images[0].given && question.kind === "unlabelled";
   $("keep").hidden = $("merge").hidden = unlabelled; // there is no label that could be right
   $("accept").firstChild.textContent = `It is ${question.likely} `;
   shareList($("shares"), question.probabilities);
   $("nearest").replaceChildren(...question.nearest.flatMap(({ label, images }) => [
-    element("h2", { textContent: `Most like it among ${label}` }),
-    element("ul", { className: "near" }, ...images.map((one) => element("li", {}, element("img", { src: `/image/${one.index}/160`, alt: one.name }), element("span", { className: "num", textContent: one.cosine.toFixed(2) })))),
+    element("h2", { textContent: `Most similar images of ${label}` }),
+    element("ul", { className: "near" }, ...images.map(({ index, name, cosine }) => element("li", {}, element("img", { src: `/image/${index}/160`, alt: name }), element("span", { className: "num", textContent: cosine.toFixed(2) })))),
   ]));
 }
 
@@ -103,16 +103,16 @@ async function decide(kind, label = "") {
 }
 
 async function undo() {
-  const found = await ask("undo");
-  state = { ...state, ...found };
-  await go(found.number);
+  const answer = await ask("undo");
+  state = { ...state, ...answer };
+  await go(answer.number);
 }
 
 function choose(title, then) {
   if (!question) return;
   $("choose-title").textContent = title;
   $("typed").value = "";
-  chosen = then;
+  onChoice = then;
   offer();
   $("choose").showModal();
   $("typed").focus();
@@ -149,7 +149,7 @@ function select(place) {
 
 function take(line) {
   $("choose").close();
-  turn(() => chosen(line.dataset.name));
+  turn(() => onChoice(line.dataset.name));
 }
 
 $("typed").addEventListener("input", offer);
@@ -192,7 +192,7 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  // An Enter that chose a class has closed the dialog by now; it must not decide the next question too.
+  // The Enter that chose a class has closed the dialog; it must not answer the next question too.
   if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
   if (event.key === "Enter" && event.target.closest("button, a")) return; // the browser presses it
   const act = KEYS[event.key] ?? KEYS[event.key.toLowerCase()];

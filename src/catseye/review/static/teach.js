@@ -1,4 +1,4 @@
-// The page of catseye teach: hold to record, learn, answer live. All that is computed is computed by Python.
+// The page of catseye teach: hold to record, learn, answer live. Python does all the computing.
 import { $, ask, complain, element, inTurn, percent, send, shareList } from "./common.js";
 
 const SIDE_PX = 256; // of the frame that is sent: the network sees 224
@@ -6,8 +6,8 @@ const EVERY_MS = 100;
 const turn = inTurn();
 const canvas = element("canvas", { width: SIDE_PX, height: SIDE_PX });
 let state;
-let holding = null; // number of the class that is recorded
-let recorded = Promise.resolve(); // the last frame that was sent for it
+let holding = null; // the class that is being recorded
+let recorded = Promise.resolve(); // the last frame sent for it
 let learnings = 0;
 
 const wait = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -27,11 +27,11 @@ function show() {
   $("classes").replaceChildren(...state.classes.map(card));
   $("add").hidden = state.classes.length >= state.max_classes;
   $("keep").disabled = $("export").disabled = !state.learnt;
-  const missing = state.classes.filter((one) => one.num_frames > 0 && one.num_frames < state.min_frames).map((one) => one.name);
+  const tooFew = state.classes.filter(({ num_frames }) => num_frames > 0 && num_frames < state.min_frames).map(({ name }) => name);
   $("learnt").textContent = state.learnt
-    ? `${state.classes.filter((one) => one.learnt).length} classes in ${state.learnt_s.toFixed(2)} s. Of the last frames of each recording, which it has not learnt from, ${state.num_right} of ${state.num_held} are right.`
-    : "Nothing yet: it learns as soon as two classes are recorded.";
-  if (missing.length) $("learnt").textContent += ` ${missing.join(", ")}: ${state.min_frames} frames are needed.`;
+    ? `${state.classes.filter(({ learnt }) => learnt).length} classes in ${state.learnt_s.toFixed(2)} s. The last frames of each recording were held out; ${state.num_right} of ${state.num_held} are right.`
+    : "Nothing so far: it learns as soon as two classes are recorded.";
+  if (tooFew.length) $("learnt").textContent += ` ${tooFew.join(", ")}: ${state.min_frames} frames are needed.`;
   if (!state.learnt) {
     $("answer").textContent = "Record two classes.";
     $("answer").classList.remove("unknown");
@@ -42,8 +42,8 @@ function show() {
   document.documentElement.dataset.learnt = state.learnt ? learnings : "none";
 }
 
-function card(one, number) {
-  const name = element("input", { type: "text", value: one.name, maxLength: 80, autocomplete: "off", spellcheck: false });
+function card(shown, number) {
+  const name = element("input", { type: "text", value: shown.name, maxLength: 80, autocomplete: "off", spellcheck: false });
   name.setAttribute("aria-label", `Name of class ${number + 1}`);
   name.addEventListener("change", () => turn(async () => {
     try {
@@ -59,14 +59,14 @@ function card(one, number) {
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) hold.addEventListener(end, stop);
   hold.addEventListener("keydown", (event) => { if (event.key === " " || event.key === "Enter") { event.preventDefault(); if (!event.repeat) begin(number); } });
   const files = element("input", { type: "file", accept: "image/*", multiple: true, className: "files", id: `files-${number}` });
-  files.setAttribute("aria-label", `Images for ${one.name}`);
+  files.setAttribute("aria-label", `Images for ${shown.name}`);
   files.addEventListener("change", () => turn(() => take(number, [...files.files])));
-  const forget = element("button", { type: "button", textContent: "Forget", disabled: !one.num_frames });
-  forget.setAttribute("aria-label", `Forget the frames of ${one.name}`);
+  const forget = element("button", { type: "button", textContent: "Forget", disabled: !shown.num_frames });
+  forget.setAttribute("aria-label", `Forget the frames of ${shown.name}`);
   forget.addEventListener("click", () => turn(async () => { state = await ask("forget", { number }); learnings += 1; show(); }));
-  const strip = element("ul", { className: "strip" }, ...one.thumbnails.map((digest) => element("li", {}, element("img", { src: `image/${digest}`, alt: `a frame of ${one.name}` }))));
+  const strip = element("ul", { className: "strip" }, ...shown.thumbnails.map((digest) => element("li", {}, element("img", { src: `image/${digest}`, alt: `a frame of ${shown.name}` }))));
   return element("li", {},
-    element("label", {}, name, element("span", { className: "num quiet count", textContent: one.num_frames })),
+    element("label", {}, name, element("span", { className: "num quiet count", textContent: shown.num_frames })),
     strip,
     element("div", { className: "row" }, hold, files, element("label", { className: "button", htmlFor: files.id, textContent: "Images …" }), forget));
 }
@@ -81,7 +81,7 @@ async function record(number, frame) {
 async function begin(number) {
   if (holding !== null || !state || number >= state.classes.length) return;
   if (!seen()) {
-    $("message").textContent = "There is no camera to record from; take images from files instead.";
+    $("message").textContent = "There is no camera to record from; choose image files instead.";
     $("message").hidden = false;
     return;
   }
@@ -89,7 +89,7 @@ async function begin(number) {
   $("classes").children[number].querySelector(".hold").dataset.on = "yes";
   document.querySelector(".lens").classList.add("recording");
   recorded = (async () => {
-    do { // at least one frame, however short the press was
+    do { // at least one frame, however short the press
       const next = wait(EVERY_MS);
       await record(number, await look());
       await next;
@@ -118,25 +118,25 @@ async function take(number, files) {
   await learn();
 }
 
-function tell(found) {
-  const name = found.unknown ? "None of these" : found.label;
-  $("answer").textContent = `${name}${found.unknown ? "" : ` ${percent(found.confidence)}`}`;
-  $("answer").classList.toggle("unknown", found.unknown);
-  const alike = found.familiarity === null ? "" : `Likeness to what was recorded: ${found.familiarity.toFixed(2)}; below ${found.threshold.toFixed(2)} it is none of these. `;
-  $("answer-text").textContent = `${alike}Answered in ${found.ms.toFixed(0)} ms.`;
-  shareList($("shares"), found.shares);
-  [...$("classes").children].forEach((line, number) => line.classList.toggle("told", !found.unknown && state.classes[number]?.name === found.label));
+function showAnswer(answer) {
+  const name = answer.unknown ? "None of these" : answer.label;
+  $("answer").textContent = `${name}${answer.unknown ? "" : ` ${percent(answer.confidence)}`}`;
+  $("answer").classList.toggle("unknown", answer.unknown);
+  const familiarity = answer.familiarity === null ? "" : `Similarity to the recorded frames: ${answer.familiarity.toFixed(2)}; below ${answer.threshold.toFixed(2)} the answer is “None of these”. `;
+  $("answer-text").textContent = `${familiarity}Answered in ${answer.ms.toFixed(0)} ms.`;
+  shareList($("shares"), answer.shares);
+  [...$("classes").children].forEach((line, number) => line.classList.toggle("told", !answer.unknown && state.classes[number]?.name === answer.label));
   document.documentElement.dataset.told = name;
 }
 
-/** One frame after the other, as fast as Python answers; while something is recorded, none. */
+/** Classify one frame after another, as fast as Python answers; none while recording. */
 async function answerOn() {
   for (;;) {
     await wait(EVERY_MS);
     if (holding !== null || !state?.learnt || !seen() || document.hidden) continue;
     try {
-      const found = await send("answer", "image/jpeg", await look());
-      if (state.learnt && holding === null) tell(found);
+      const answer = await send("answer", "image/jpeg", await look());
+      if (state.learnt && holding === null) showAnswer(answer);
     } catch (error) {
       if (state.learnt) { complain(error); await wait(2000); }
     }
@@ -145,12 +145,12 @@ async function answerOn() {
 
 async function openCamera() {
   const say = (text) => { $("no-camera").textContent = text; $("no-camera").hidden = false; };
-  if (!navigator.mediaDevices?.getUserMedia) return say("Browsers give the camera to pages at localhost and 127.0.0.1 only.");
+  if (!navigator.mediaDevices?.getUserMedia) return say("Browsers allow the camera only for pages at localhost and 127.0.0.1.");
   try {
     $("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } } });
     await $("video").play();
   } catch (error) {
-    say(`The camera cannot be used (${error.name}). Allow it for this page and load it again, or take images from files.`);
+    say(`The camera cannot be used (${error.name}). Allow it for this page and reload, or choose image files.`);
   }
 }
 
@@ -163,7 +163,7 @@ document.addEventListener("keyup", stop);
 window.addEventListener("blur", stop);
 
 $("add").addEventListener("click", () => turn(async () => {
-  const taken = new Set(state.classes.map((one) => one.name));
+  const taken = new Set(state.classes.map(({ name }) => name));
   let number = state.classes.length + 1;
   while (taken.has(`class ${number}`)) number += 1;
   state = await ask("add", { name: `class ${number}` });
@@ -171,7 +171,7 @@ $("add").addEventListener("click", () => turn(async () => {
 }));
 
 for (const word of ["keep", "export"]) $(word).addEventListener("click", () => turn(async () => {
-  $("kept").textContent = word === "keep" ? "writing …" : "exporting, and asking the file and the run about the same frames …";
+  $("kept").textContent = word === "keep" ? "writing …" : "exporting, and comparing the file with the run on the same frames …";
   try {
     state = await ask(word);
   } catch (error) {

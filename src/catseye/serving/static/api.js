@@ -1,4 +1,4 @@
-// What the page asks the server. The token, where one is needed, stays in this tab. Addresses are relative to the page:
+// The page's requests to the server. The token, if one is needed, stays in this tab. Addresses are relative to the page:
 // a proxy may serve it under any prefix.
 
 export class Refused extends Error {
@@ -22,9 +22,9 @@ async function ask(path, options = {}) {
   } catch {
     throw new Refused(0, "unreachable", "the server cannot be reached; is it still running?");
   }
-  const said = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(response.status, said.code, said.error ?? `status ${response.status}`);
-  return said;
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(response.status, answer.code, answer.error ?? `status ${response.status}`);
+  return answer;
 }
 
 export const modelCard = () => ask("model");
@@ -36,7 +36,7 @@ export function predict(file, withCam) {
 }
 
 export function curlCommand(name) {
-  // In single quotes nothing means anything to a shell; ", ; and , mean something to curl's -F.
+  // Inside single quotes nothing is special to a shell; ", ; and , are special to curl's -F.
   const safe = (name || "image.jpg").replace(/['";,\\\p{Cc}]/gu, "_");
   const secret = token.get() ? ` -H "Authorization: Bearer $TOKEN"` : "";
   return `curl -X POST${secret} -F 'file=@${safe}' ${new URL("predict", document.baseURI)}`;

@@ -1,4 +1,4 @@
-// The page: images come in by drop, paste, choice or camera; answers go to result.js and history.js.
+// The page: images are dropped, pasted, chosen or taken with the camera; answers go to result.js and history.js.
 
 import { curlCommand, modelCard, predict, Refused, token } from "./api.js";
 import { startCamera } from "./camera.js";
@@ -60,7 +60,7 @@ async function ask(entry) {
     entry.ms = performance.now() - started;
     delete entry.error;
   } catch (error) {
-    entry.error = error instanceof Refused ? error.message : "something went wrong in this page";
+    entry.error = error instanceof Refused ? error.message : "something went wrong on this page";
     if (error.status === 401) {
       waiting.push(entry);
       await askForToken();
@@ -118,7 +118,7 @@ function wire() {
       event.target.value = "";
     };
   }
-  // Anywhere on the page: an image dropped beside the field would otherwise replace the page.
+  // Anywhere on the page: the browser would open an image that is dropped beside the field.
   let depth = 0;
   addEventListener("dragenter", (event) => { event.preventDefault(); depth += 1; drop.classList.add("over"); });
   addEventListener("dragleave", () => { depth -= 1; if (depth <= 0) drop.classList.remove("over"); });

@@ -1,4 +1,4 @@
-// A photo: through the browser's camera where the page may use it, else through the phone's own camera app.
+// A photo: through the browser's camera if the page may use it, else through the phone's camera app.
 
 const get = (id) => document.getElementById(id);
 
@@ -24,7 +24,7 @@ export function startCamera(onPhoto) {
   };
 
   return async function open() {
-    // Browsers give the camera to https and to localhost only.
+    // Browsers allow the camera on https and localhost only.
     if (!navigator.mediaDevices?.getUserMedia) return get("snap").click();
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });

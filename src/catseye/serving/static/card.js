@@ -1,4 +1,4 @@
-// The model's card: what the file says of itself.
+// The model card: what the file says about itself.
 
 const get = (id) => document.getElementById(id);
 const share = (value) => `${(value * 100).toFixed(1)}%`;
@@ -18,7 +18,7 @@ function fact(name, value, more) {
   return group;
 }
 
-/** `model.onnx` says nothing of its purpose: then its few classes do, or the images it was trained on. */
+/** The name `model.onnx` says nothing about the purpose: show its few classes instead, or its data. */
 function title(card) {
   if (card.name !== "model") return card.name;
   if (card.classes.length > 1 && card.classes.length < 5) {
@@ -27,7 +27,7 @@ function title(card) {
   return card.data || card.name;
 }
 
-/** `timm:tf_efficientnet_lite0` as a person would say it. */
+/** `timm:tf_efficientnet_lite0` as a readable name. */
 export function friendly(network) {
   const plain = network.replace(/^timm:(tf_)?/, "").replace(/_/g, " ");
   const known = ["EfficientNet", "ConvNeXt", "MobileNet", "ResNet", "LeNet", "AlexNet", "GoogLeNet", "VGG"];

@@ -1,4 +1,4 @@
-// Draws /openapi.json: every route with its parameters, its answers and a command to try it with.
+// Shows /openapi.json: every route with its parameters, its responses and a command to try.
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -36,7 +36,7 @@ function address(path) {
   return new URL(path.slice(1), document.baseURI).href;
 }
 
-/** The same question in Python and JavaScript; both with what every installation of them brings, or nearly. */
+/** The same request in Python and JavaScript. */
 function programs(method, path, operation) {
   const url = address(path);
   if (method === "get") {
@@ -52,7 +52,7 @@ function programs(method, path, operation) {
   };
 }
 
-/** One box of code, and a button for each way to ask. */
+/** One box of code, and a button for each language. */
 function ways(method, path, operation) {
   const all = { curl: command(method, path, operation), ...programs(method, path, operation) };
   const box = element("div");
@@ -73,7 +73,7 @@ function ways(method, path, operation) {
   return box;
 }
 
-/** Ask this very server: a file where one is wanted, nothing else. */
+/** A form that sends the request to this server, with files if the route takes them. */
 function tryIt(method, path, operation) {
   const wantsFile = method === "post" && Object.keys(operation.requestBody?.content ?? {})[0] === "multipart/form-data";
   if (!wantsFile && (method !== "get" || path.includes("{"))) return "";
@@ -91,12 +91,12 @@ function tryIt(method, path, operation) {
   send.type = "button";
   send.onclick = async () => {
     answer.hidden = false;
-    answer.textContent = "asking …";
+    answer.textContent = "waiting for the response …";
     const headers = sessionStorage.getItem("token") ? { Authorization: `Bearer ${sessionStorage.getItem("token")}` } : {};
     const options = { method: method.toUpperCase(), headers };
     if (wantsFile) {
       options.body = new FormData();
-      for (const one of file.files) options.body.append("file", one, one.name);
+      for (const image of file.files) options.body.append("file", image, image.name);
     }
     try {
       const response = await fetch(address(path), options);
@@ -115,29 +115,29 @@ function tryIt(method, path, operation) {
   return box;
 }
 
-function draw(said, method, path, operation) {
+function draw(api, method, path, operation) {
   const panel = element("section", "panel operation");
   const head = element("div", "head");
   head.append(element("span", "method", method.toUpperCase()), element("code", "", path), element("span", "quiet", operation.summary));
   panel.append(head);
   if (operation.description) panel.append(element("p", "quiet small", operation.description));
   panel.append(ways(method, path, operation), tryIt(method, path, operation));
-  if (operation.parameters) panel.append(table(operation.parameters.map((one) => [`?${one.name}=`, one.description])));
+  if (operation.parameters) panel.append(table(operation.parameters.map((each) => [`?${each.name}=`, each.description])));
   const schema = operation.responses["200"].content["application/json"]?.schema ?? {};
-  const named = schema.$ref && said.components.schemas[schema.$ref.split("/").pop()];
+  const named = schema.$ref && api.components.schemas[schema.$ref.split("/").pop()];
   if (named?.examples) panel.append(element("pre", "", JSON.stringify(named.examples[0], null, 2)));
   const others = Object.keys(operation.responses).filter((status) => status !== "200");
-  if (others.length) panel.append(element("p", "quiet small", `else ${others.join(", ")} with {"error", "code", "request_id"}`));
+  if (others.length) panel.append(element("p", "quiet small", `errors: ${others.join(", ")} with {"error", "code", "request_id"}`));
   return panel;
 }
 
-const said = await (await fetch("openapi.json")).json();
-document.getElementById("title").textContent = said.info.title;
-document.getElementById("description").textContent = said.info.description;
+const api = await (await fetch("openapi.json")).json();
+document.getElementById("title").textContent = api.info.title;
+document.getElementById("description").textContent = api.info.description;
 const list = document.getElementById("operations");
 list.style.display = "block";
-for (const [path, methods] of Object.entries(said.paths)) {
-  for (const [method, operation] of Object.entries(methods)) list.append(draw(said, method, path, operation));
+for (const [path, methods] of Object.entries(api.paths)) {
+  for (const [method, operation] of Object.entries(methods)) list.append(draw(api, method, path, operation));
 }
 
 document.documentElement.dataset.ready = "yes";

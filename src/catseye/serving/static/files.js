@@ -1,4 +1,4 @@
-// What comes in, looked at before it is sent: folders are opened, and a file that would be refused says why here.
+// Checks files before they are sent: opens folders, and says why a file would be refused.
 
 const KINDS = [
   ["JPEG", [0xff, 0xd8, 0xff]], ["PNG", [0x89, 0x50, 0x4e, 0x47]], ["GIF", [0x47, 0x49, 0x46, 0x38]], ["BMP", [0x42, 0x4d]],
@@ -8,40 +8,40 @@ const WANTED = "send one JPEG, PNG, WebP, BMP or GIF";
 
 const megabytes = (bytes) => `${(bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} MB`;
 
-/** Why a file would be refused; nothing where it may be sent. */
+/** Why a file would be refused; empty if it can be sent. */
 export async function whyRefused(file, limits) {
   if (file.size === 0) return `this file is empty (0 bytes); ${WANTED}`;
   if (limits?.body_bytes && file.size > limits.body_bytes) {
-    return `this file has ${megabytes(file.size)}, and at most ${megabytes(limits.body_bytes)} are taken; save it smaller`;
+    return `this file has ${megabytes(file.size)}, and at most ${megabytes(limits.body_bytes)} are accepted; make it smaller`;
   }
   const head = new Uint8Array(await file.slice(0, 16).arrayBuffer());
   const text = String.fromCharCode(...head);
   if (KINDS.some(([, marks]) => marks.every((mark, place) => head[place] === mark))) return "";
   if (text.startsWith("RIFF") && text.slice(8, 12) === "WEBP") return "";
-  if (/^ftyp(heic|heix|mif1|msf1)/.test(text.slice(4))) return `this is HEIC, a phone's own format; ${WANTED}`;
+  if (/^ftyp(heic|heix|mif1|msf1)/.test(text.slice(4))) return `this is HEIC, a format of phones; ${WANTED}`;
   if (/^ftypavi[fs]/.test(text.slice(4))) return `this is AVIF; ${WANTED}`;
   const other = OTHERS.find(([, start]) => text.startsWith(start));
-  return other ? `this is ${other[0]}; ${WANTED}` : `this is no image that is read here; ${WANTED}`;
+  return other ? `this is ${other[0]}; ${WANTED}` : `this is not a supported image; ${WANTED}`;
 }
 
 /** The files of a drop; those of folders, at any depth, by name. */
 export async function dropped(transfer) {
   const entries = [...(transfer.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
-  const found = [];
-  for (const entry of entries) await walk(entry, found);
-  return found.filter((file) => !file.name.startsWith("."));
+  const files = [];
+  for (const entry of entries) await walk(entry, files);
+  return files.filter((file) => !file.name.startsWith("."));
 }
 
-async function walk(entry, found) {
+async function walk(entry, files) {
   if (entry.isFile) {
-    found.push(await new Promise((resolve, reject) => { entry.file(resolve, reject); }));
+    files.push(await new Promise((resolve, reject) => { entry.file(resolve, reject); }));
     return;
   }
   const reader = entry.createReader();
-  for (;;) {  // a reader gives a hundred at a time
-    const some = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
-    if (!some.length) return;
-    for (const one of some.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }))) await walk(one, found);
+  for (;;) {  // a reader returns a hundred entries at a time
+    const children = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
+    if (!children.length) return;
+    for (const child of children.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }))) await walk(child, files);
   }
 }

@@ -1,4 +1,4 @@
-// The strip of this session's images. Nothing is stored: closing the tab forgets all of it.
+// The strip of this session's images. Nothing is stored beyond this tab.
 
 const entries = [];
 let current = -1;

@@ -1,4 +1,4 @@
-// One answer on the screen: verdict, bars, heat map. Names of classes and files are text, never markup.
+// Shows one answer: verdict, bars, heat map. Names of classes and files are text, never markup.
 
 const FEW = 5;
 const get = (id) => document.getElementById(id);
@@ -18,7 +18,7 @@ export function showImage(entry) {
   get("drop").classList.add("full");
   const image = get("image");
   image.onload = () => {
-    // Images of a few pixels, as small networks take them, are shown large and as they are.
+    // Tiny images, the input of small networks, are enlarged without smoothing.
     image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= 96);
     get("caption").textContent = `${entry.name}  ·  ${image.naturalWidth} × ${image.naturalHeight}`;
   };
@@ -44,7 +44,7 @@ export function showResult(entry, card, all = false) {
     return;
   }
   if (!entry.answer) {
-    verdict.replaceChildren(element("p", "quiet working", "looking …"));
+    verdict.replaceChildren(element("p", "quiet working", "classifying …"));
     bars.replaceChildren();
     return;
   }
@@ -73,7 +73,7 @@ export function showResult(entry, card, all = false) {
 function whyUnknown(answer, card) {
   if (answer.familiarity !== undefined) {
     const limit = card?.familiarity_threshold == null ? "" : `, below ${card.familiarity_threshold.toFixed(2)}`;
-    return `This looks like none of the images the model was trained on: familiarity ${answer.familiarity.toFixed(2)}${limit}.`;
+    return `This is unlike all images the model was trained on: familiarity ${answer.familiarity.toFixed(2)}${limit}.`;
   }
   const limit = card?.unknown_threshold == null ? "its threshold" : percent(card.unknown_threshold * 100);
   return `This may be none of the classes: the best of them is below ${limit}.`;

@@ -1,9 +1,9 @@
-// Several images as a table: counts per class that filter it, and all rows as a CSV file. Nothing is asked of the server.
+// Several images as a table: counts per class that filter it, and all rows as a CSV file. Sends no requests.
 
 import { percent } from "./result.js";
 
 const get = (id) => document.getElementById(id);
-let chosen = "";
+let shownGroup = "";
 let redraw = () => {};
 
 function element(tag, className, text) {
@@ -13,7 +13,7 @@ function element(tag, className, text) {
   return made;
 }
 
-/** What an image counts as: its class, or that it has none. */
+/** The group an image is counted in: its class, or why it has none. */
 const groupOf = (entry) => (entry.error ? "not read" : !entry.answer ? "waiting" : entry.answer.unknown ? "unknown" : entry.answer.class);
 
 export function startTable(entries, select) {
@@ -33,18 +33,18 @@ function draw(entries, select) {
   if (entries.length < 2) return;
   const counts = new Map();
   for (const entry of entries) counts.set(groupOf(entry), (counts.get(groupOf(entry)) ?? 0) + 1);
-  if (!counts.has(chosen)) chosen = "";
+  if (!counts.has(shownGroup)) shownGroup = "";
   const groups = [["", entries.length], ...[...counts].sort((a, b) => b[1] - a[1])];
   get("counts").replaceChildren(...groups.map(([name, number]) => {
     const button = element("button", "chip", `${name || "all"} ${number.toLocaleString("en")}`);
     button.type = "button";
-    button.setAttribute("aria-pressed", String(name === chosen));
-    button.onclick = () => { chosen = name; redraw(); };
+    button.setAttribute("aria-pressed", String(name === shownGroup));
+    button.onclick = () => { shownGroup = name; redraw(); };
     const item = element("li");
     item.append(button);
     return item;
   }));
-  const shown = entries.filter((entry) => !chosen || groupOf(entry) === chosen);
+  const shown = entries.filter((entry) => !shownGroup || groupOf(entry) === shownGroup);
   get("rows").replaceChildren(...shown.map((entry) => row(entry, () => select(entry))));
 }
 
@@ -65,7 +65,7 @@ function row(entry, show) {
   return made;
 }
 
-/** A field of a CSV file; what a spreadsheet would run as a formula begins with an apostrophe. */
+/** A field of a CSV file; an apostrophe keeps a spreadsheet from running it as a formula. */
 export function field(value) {
   const text = /^[=+\-@\t\r]/.test(String(value)) && typeof value !== "number" ? `'${value}` : String(value);
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -28,7 +28,7 @@ from catseye.training.session import RunSession
 from catseye.training.trials.halving import halve
 from catseye.training.trials.scores import TrialScore, score_answers
 from catseye.training.trials.search import Found, Kept, Search, choose_jury
-from catseye.training.trials.tuning_rungs import JUDGED_SHARE, judging_loader, quiet, run_epochs, time_steps
+from catseye.training.trials.tuning_steps import JUDGED_SHARE, judging_loader, quiet, run_epochs, time_steps
 
 LONGER = 3  # times the epochs, from round to round
 LEAST_LONGER = 1.5  # where the time is short

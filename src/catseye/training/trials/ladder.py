@@ -1,9 +1,9 @@
 """The search for the best model in a given time, from the first rung to the measured run.
 
 Enters: a session whose way of training is found by trials. Leaves: a finished run. Called by train.py. The rungs,
-in order: heads on frozen features (frozen_rungs.py), on those of other weights (more_weights.py), tuned networks that
-begin from the best head (tuning_rungs.py), networks from fresh weights (fresh_rungs.py). None begins whose forecast
-does not fit.
+in order: heads on frozen features (frozen_rungs.py), on those of other weights (more_weights.py), on those of copies
+(copy_rungs.py), tuned networks that begin from the best head (tuning_rungs.py), networks from fresh weights
+(fresh_rungs.py). None begins whose forecast does not fit.
 
 The test images are asked once, when the search is over. What is kept is a model in the run folder at every moment.
 """
@@ -28,12 +28,14 @@ from catseye.training.request import RunRequest
 from catseye.training.run_folder import begin_search
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
+from catseye.training.trials.copy_rungs import copy_rungs
 from catseye.training.trials.fresh_rungs import fresh_rungs
-from catseye.training.trials.frozen_rungs import MOST_JUDGES, frozen_rungs, more_frozen_rungs, open_frozen
+from catseye.training.trials.frozen_rungs import frozen_rungs, try_sizes
 from catseye.training.trials.more_weights import try_more_weights, try_side_by_side
 from catseye.training.trials.scores import TrialScore
 from catseye.training.trials.search import Found, Kept, Search, SearchOver, read_search, restored_trials
 from catseye.training.trials.time_budget import TimeBudget
+from catseye.training.trials.trial_features import MOST_JUDGES, open_frozen
 from catseye.training.trials.tuning_rungs import tuning_rungs
 
 PATIENCE_S = 300.0  # without --time
@@ -120,7 +122,8 @@ def _climb(search: Search, fixed_end_s: float, earlier: Found | None) -> None:
         backbones = try_more_weights(search, backbone)
         _plan_end(search, fixed_end_s)
         try_side_by_side(search, backbones)
-        more_frozen_rungs(search, backbones[0])
+        try_sizes(search, backbones[0])
+        copy_rungs(search, backbones[0])
         if earlier is not None:
             search.keep(earlier)
         _plan_end(search, fixed_end_s)
@@ -153,9 +156,9 @@ def _plan_end(search: Search, fixed_end_s: float) -> None:
         num_images += counts["val"]
     if session.published is None:
         num_images += min(NUM_LARGE, counts["train"])
-    search.budget.ending_s = fixed_end_s * crowding(search.budget.spent_s, time.process_time()) + search.pace_of(
-        session
-    ).forecast_s(num_images, px)
+    slower = search.kept.slower if search.kept else 1.0
+    measuring_s = slower * search.pace_of(session).forecast_s(num_images, px)
+    search.budget.ending_s = fixed_end_s * crowding(search.budget.spent_s, time.process_time()) + measuring_s
 
 
 def crowding(spent_s: float, computed_s: float) -> float:

@@ -6,9 +6,10 @@ that it had not seen. Called by the rungs of frozen features. Everything is comp
 Decay and shrinkage are chosen by repeated grouped folds, where many of the images are training images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -107,20 +108,27 @@ def fit_discriminant(table: FeatureTable) -> HeadFit:
     Source: Friedman 1989, Regularized Discriminant Analysis, with one covariance for all classes.
     """
     frame = _Frame(table.features, standardise=False)
-    coordinates = frame.coordinates[0]
+    copies = frame.coordinates  # (V, N, r)
     found: list[tuple[float, float, float, NDArray[np.float32]]] = []
     said = {shrinkage: np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
             for shrinkage in SHRINKAGES}  # fmt: skip
     for (repetition, _), inside in _each_fold(table):
         chosen, left = torch.from_numpy(~inside), torch.from_numpy(inside)
-        for shrinkage, layer in _discriminants(coordinates[chosen], table.labels[chosen], table.num_classes):
-            said[shrinkage][repetition, inside] = _head_answers(layer, coordinates[left])
+        for shrinkage, layer in _discriminants(copies[:, chosen], table.labels[chosen], table.num_classes):
+            said[shrinkage][repetition, inside] = _head_answers(layer, copies[0, left])
     for shrinkage, each in said.items():
         for sharpness in SHARPNESS:
             found.append((_outside(each * sharpness, table)[0], shrinkage, sharpness, each * sharpness))
     _, shrinkage, sharpness, logits = min(found, key=lambda one: one[0])
-    layer = dict(_discriminants(coordinates, table.labels, table.num_classes))[shrinkage] * sharpness
+    layer = dict(_discriminants(copies, table.labels, table.num_classes))[shrinkage] * sharpness
     return HeadFit(*frame.to_layer(layer), logits, shrinkage)
+
+
+HEADS: Mapping[str, Callable[[FeatureTable], HeadFit]] = {
+    "logistic regression": fit_logistic,
+    "logistic regression on standardised features": partial(fit_logistic, standardise=True),
+    "linear discriminants": fit_discriminant,
+}
 
 
 def vote_neighbours(table: FeatureTable, groups: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -204,8 +212,12 @@ def solve_logistic(
     return layers.detach()
 
 
-def _discriminants(x: Tensor, labels: Tensor, num_classes: int) -> Sequence[tuple[float, Tensor]]:
-    """A layer (K, r + 1) per shrinkage; a class without an image gets the common mean and never the most votes."""
+def _discriminants(copies: Tensor, labels: Tensor, num_classes: int) -> Sequence[tuple[float, Tensor]]:
+    """A layer (K, r + 1) per shrinkage; a class without an image gets the common mean and never the most votes.
+
+    Shape: copies (V, n, r), labels (n,).
+    """
+    x, labels = copies.flatten(0, 1), labels.repeat(len(copies))
     counts = torch.bincount(labels, minlength=num_classes).float()
     sums = torch.zeros(num_classes, x.shape[1]).index_add_(0, labels, x)
     means = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], x.mean(0))

@@ -17,17 +17,16 @@ from catseye.models import registry
 from catseye.models.pretrained import DEFAULT_BACKBONE, MORE_BACKBONES, find_published, weights_at_hand
 from catseye.models.timm_networks import side_by_side_state
 from catseye.training.session import RunSession
-from catseye.training.trials.frozen_rungs import (
+from catseye.training.trials.frozen_rungs import try_head
+from catseye.training.trials.search import Search
+from catseye.training.trials.trial_features import (
     FrozenBackbone,
     at_size,
     features_forecast_s,
     get_features,
     open_frozen,
-    try_head,
     with_input,
 )
-from catseye.training.trials.linear_head import fit_logistic
-from catseye.training.trials.search import Search
 
 WORTH_THE_TIME = 0.4  # of what is left: what the features may take at most
 
@@ -59,7 +58,7 @@ def try_more_weights(search: Search, backbone: FrozenBackbone) -> list[FrozenBac
         found = get_features(search, other, session)
         network = name.partition(":")[2]
         spent = time.perf_counter() - begun
-        kept_it = try_head(search, other, found, fit_logistic, f"logistic regression on {network}, {px} px", spent)
+        kept_it = try_head(search, other, found, f"{search.head} on {network}, {px} px", spent)
         tried.insert(0 if kept_it else len(tried), other)
     return tried
 
@@ -93,7 +92,7 @@ def try_side_by_side(search: Search, backbones: Sequence[FrozenBackbone]) -> Non
         one, session=both.session, train=torch.cat([one.train, other.train], 2), val=torch.cat([one.val, other.val], 1)
     )
     spent = time.perf_counter() - begun
-    try_head(search, both, found, fit_logistic, f"logistic regression on both networks, {px} px", spent, tunable=False)
+    try_head(search, both, found, f"{search.head} on both networks, {px} px", spent, tunable=False)
 
 
 def _join_backbones(

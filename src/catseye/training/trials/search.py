@@ -17,7 +17,8 @@ from catseye.data.loaders import Indices, Loader
 from catseye.data.sources import TRAIN, VAL
 from catseye.errors import ModelFileError
 from catseye.manifest import Manifest
-from catseye.runs import CHECKPOINT_FILE, Run, read_tensors, save_model, write_json, write_tensors
+from catseye.runs import CHECKPOINT_FILE, Run, save_model, write_json
+from catseye.tensor_files import read_tensors, write_tensors
 from catseye.training.losses import balanced_weights
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
@@ -72,6 +73,7 @@ class Kept:
     strategy: str = "feature-extraction"
     rows: tuple[Mapping[str, Any], ...] = ()
     unfinished: bool = False  # weights of the first trial, which still goes on
+    slower: float = 1.0  # how many times the network's usual time an answer takes
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,15 @@ class Found:
 
     state: Mapping[str, Tensor]
     kept: Kept
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """The head that tuning begins from: fitted on all training images, or without those that judge what is tuned."""
+
+    weight: Tensor
+    bias: Tensor
+    without_judges: Callable[[], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,8 @@ class Search:
     trials: list[Trial] = field(default_factory=list)
     kept: Kept | None = None
     jury: Jury | None = None
-    heads: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # by what they were fitted on
+    head: str = "logistic regression"  # the kind of head that has been the best so far
+    start: HeadStart | None = None
     before: dict[str, Trial] = field(default_factory=dict)  # of an interrupted search
     slowest_head_s: float = 0.0  # to fit a head on features that are known
 

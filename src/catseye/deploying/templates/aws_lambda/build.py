@@ -1,4 +1,4 @@
-"""Make package/, which is what will lie in /var/task, and package.zip of it, with Python @{python} and its pip.
+"""Make package/, the content of /var/task, and package.zip, with Python @{python} and its pip.
 
     python@{python} build.py             # package.zip, for template.yaml
     python@{python} build.py --image     # package/ alone, with Lambda's runtime client in it; the Dockerfile does this
@@ -22,7 +22,7 @@ PYTHON = "@{python}"
 OURS = ("handler.py", "model.onnx", "catseye")
 # Amazon Linux 2023 has glibc 2.34. pip does not know that a newer glibc runs what was built for an older one.
 PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in range(34, 16, -1)), "manylinux2014_x86_64")
-# What answering requests never opens. Licences stay. Nothing is stripped: that breaks the libraries inside wheels.
+# Files that the function never opens. Licences stay. Nothing is stripped: that breaks the libraries inside wheels.
 TRIMMED = (
     "bin",
     "**/__pycache__",
@@ -46,7 +46,7 @@ def main(words: Sequence[str]) -> None:
         sys.exit(f"build.py takes --image or nothing; got {' '.join(words)}")
     if platform.python_version_tuple()[:2] != tuple(PYTHON.split(".")):
         sys.exit(
-            f"compiled files are for one version of Python: run this with python{PYTHON}; got "
+            f"compiled files are for one Python version: run this with python{PYTHON}; got "
             f"{platform.python_version()}; "
             "`catseye deploy lambda --python` chooses another one"
         )
@@ -85,7 +85,7 @@ def install(requirements: Path, package: Path) -> None:
 
 
 def trim(package: Path) -> None:
-    """Take out what is never opened."""
+    """Remove files that are never opened."""
     for pattern in TRIMMED:
         for path in list(package.glob(pattern)):
             if path.is_dir():
@@ -95,7 +95,7 @@ def trim(package: Path) -> None:
 
 
 def compile_all(package: Path) -> None:
-    """Compile every module, to be used whatever its times say: unzipping changes those, and /var/task is read-only."""
+    """Compile every module, valid whatever the file times: unzipping changes them, and /var/task is read-only."""
     done = compileall.compile_dir(
         package,
         quiet=1,

@@ -10,7 +10,7 @@ from catseye.lab.chapters.activations.pooling import EXAMPLE as POOLING_EXAMPLE
 from catseye.lab.chapters.activations.pooling import average_pool, global_average_pool, max_pool
 from catseye.lab.chapters.convolution.maths import Stepping, convolve, kernel
 from catseye.lab.chapters.pixels import maths as pixels
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Question, QuestionFields
 
 if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
@@ -21,37 +21,37 @@ SHOWN_PX = 48
 Number = Annotated[float, Field(ge=-999, le=999)]
 
 
-class Curve(Asked):
+class Curve(QuestionFields):
     """One activation, looked at in `x`."""
 
     name: str = Field(default="ReLU", max_length=20)
     x: float = Field(default=1.0, ge=-5, le=5)
 
 
-def curve(bench: "Workbench", asked: Curve) -> Answer:
+def curve(bench: "Workbench", question: Curve) -> Answer:
     """The curve with its derivative from -5 to 5, both at x, and the nine numbers before and after."""
-    chosen = activation(asked.name)
+    shown = activation(question.name)
     line = np.linspace(-5, 5, NUM_POINTS)
-    here = np.array([asked.x])
+    here = np.array([question.x])
     return {
         "names": list(ACTIVATIONS),
-        "formula": chosen.formula,
-        "says": chosen.says,
+        "formula": shown.formula,
+        "says": shown.says,
         "x": line.tolist(),
-        "y": _rounded_values(chosen.function(line)),
-        "slope": _rounded_values(chosen.derivative(line)),
-        "value_here": float(chosen.function(here)[0]),
-        "slope_here": float(chosen.derivative(here)[0]),
+        "y": _rounded_values(shown.function(line)),
+        "slope": _rounded_values(shown.derivative(line)),
+        "value_here": float(shown.function(here)[0]),
+        "slope_here": float(shown.derivative(here)[0]),
         "before": EXAMPLE.tolist(),
-        "after": _rounded_values(chosen.function(EXAMPLE)),
+        "after": _rounded_values(shown.function(EXAMPLE)),
         "table": [
-            {"name": name, "value": float(one.function(here)[0]), "slope": float(one.derivative(here)[0])}
-            for name, one in ACTIVATIONS.items()
+            {"name": name, "value": float(other.function(here)[0]), "slope": float(other.derivative(here)[0])}
+            for name, other in ACTIVATIONS.items()
         ],
     }
 
 
-class Pool(Asked):
+class Pool(QuestionFields):
     """An editable grid of 4 x 4."""
 
     grid: list[list[Number]] | None = Field(default=None, min_length=4, max_length=4)
@@ -59,20 +59,20 @@ class Pool(Asked):
     stride: int = Field(default=2, ge=1, le=4)
 
 
-def pool(bench: "Workbench", asked: Pool) -> Answer:
+def pool(bench: "Workbench", question: Pool) -> Answer:
     """All three poolings of it."""
-    grid = POOLING_EXAMPLE if asked.grid is None else np.array(asked.grid, np.float64)
-    largest = max_pool(grid, asked.window, asked.stride)
+    grid = POOLING_EXAMPLE if question.grid is None else np.array(question.grid, np.float64)
+    largest = max_pool(grid, question.window, question.stride)
     return {
         "grid": grid.tolist(),
         "max": largest.values.tolist(),
         "places": largest.places.tolist(),
-        "average": average_pool(grid, asked.window, asked.stride).tolist(),
+        "average": average_pool(grid, question.window, question.stride).tolist(),
         "global": global_average_pool(grid),
     }
 
 
-class Steps(Asked):
+class Steps(QuestionFields):
     """An image through convolution, batch normalisation, activation and pooling.
 
     `lift` is added to the convolution's values and `spread` multiplies them, as earlier layers do when they drift.
@@ -88,14 +88,14 @@ class Steps(Asked):
     activation: str = Field(default="ReLU", max_length=20)
 
 
-def steps(bench: "Workbench", asked: Steps) -> Answer:
+def steps(bench: "Workbench", question: Steps) -> Answer:
     """The map behind every step, and how its values are spread before and after the normalisation."""
-    grey = pixels.luma_of_pixels(bench.images.get(asked.image).fitted(SHOWN_PX)) / 255
-    convolved = convolve(grey, kernel(asked.kernel), Stepping(padding=1)) * asked.spread + asked.lift
-    normal = batch_norm(convolved, asked.gamma, asked.beta)
-    chosen = activation(asked.activation)
-    before = normal.values if asked.normalise else convolved
-    bent = chosen.function(before)
+    grey = pixels.luma_of_pixels(bench.images.get(question.image).fitted(SHOWN_PX)) / 255
+    convolved = convolve(grey, kernel(question.kernel), Stepping(padding=1)) * question.spread + question.lift
+    normal = batch_norm(convolved, question.gamma, question.beta)
+    function = activation(question.activation)
+    before = normal.values if question.normalise else convolved
+    bent = function.function(before)
     shrunk = max_pool(bent, 2, 2).values
     lowest = float(min(convolved.min(), normal.values.min(), -1))
     highest = float(max(convolved.max(), normal.values.max(), 1))
@@ -115,7 +115,7 @@ def steps(bench: "Workbench", asked: Steps) -> Answer:
         "edges": edges.tolist(),
         "counts": np.histogram(convolved, edges)[0].tolist(),
         "counts_after": np.histogram(before, edges)[0].tolist(),
-        "alive": _share_with_gradient(chosen.derivative(before)),
+        "alive": _share_with_gradient(function.derivative(before)),
     }
 
 

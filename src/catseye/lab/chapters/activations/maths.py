@@ -85,8 +85,8 @@ def _swish_derivative(x: Values) -> Values:
 
 # At 0 the first two have no derivative; 0 and 0.01 are taken there, as torch does.
 ACTIVATIONS = {
-    one.name: one
-    for one in (
+    activation.name: activation
+    for activation in (
         Activation(
             "ReLU", "max(0, x)", relu, lambda x: (x > 0).astype(np.float64),
             "Below 0 nothing comes out and no gradient comes back: such a unit does not learn from this image.",

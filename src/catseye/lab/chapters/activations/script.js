@@ -1,4 +1,4 @@
-// Chapter 3: a channel normalised, bent and shrunk; the curves; a grid pooled.
+// Chapter 3: a channel normalised, activated and shrunk; the curves; a grid pooled.
 
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, editableGrid, el, facts, format, get, grid, paintMap, slider, svg } from "./draw.js";
@@ -21,9 +21,9 @@ const STEPS = [
 /** What happens to the shaded half, under each activation. */
 const CUT = {
   ReLU: "The shaded half, below 0, is cut off by ReLU.",
-  LeakyReLU: "Of the shaded half, below 0, LeakyReLU lets a hundredth through.",
-  GELU: "The shaded half, below 0, is pressed towards 0 by GELU: far below nothing is left, just below 0 a little.",
-  Swish: "The shaded half, below 0, is pressed towards 0 by Swish, more gently than by GELU.",
+  LeakyReLU: "LeakyReLU keeps a hundredth of the shaded half, below 0.",
+  GELU: "GELU pushes the shaded half, below 0, towards 0: nothing is left of large negative values, a little of small ones.",
+  Swish: "Swish pushes the shaded half, below 0, towards 0, more gently than GELU.",
 };
 
 const steps = latest(() => ask("activations/steps", { ...state, image: state.image.name }), (seen) => {
@@ -48,12 +48,12 @@ const steps = latest(() => ask("activations/steps", { ...state, image: state.ima
   ready();
 });
 
-/** Both spreads on one axis, the negative half shaded. */
+/** Both distributions on one axis, the negative half shaded. */
 function histogram({ edges, counts, counts_after: after }) {
   const [width, height] = [420, 150];
   const place = (value) => ((value - edges[0]) / (edges.at(-1) - edges[0])) * width;
   const highest = Math.sqrt(Math.max(...counts, ...after));
-  // The root of the counts: plain areas would otherwise hide everything else.
+  // The square root of the counts: plain areas would otherwise hide everything else.
   const bars = (values, name) => values.map((value, index) => {
     const tall = (Math.sqrt(value) / highest) * (height - 26);
     return svg("rect", { class: name, x: place(edges[index]), y: height - 20 - tall, width: Math.max(1, place(edges[index + 1]) - place(edges[index]) - 0.6), height: tall });
@@ -110,7 +110,7 @@ const learning = { usual: null, drifted: null };
 const share = (value) => `${format(100 * value, 1)}%`;
 const observe = tries([
   {
-    ask: "Without batch normalisation, all values 3 lower, behind ReLU: how many values still learn?",
+    ask: "All values are 3 lower, without batch normalisation, and pass a ReLU: how many values still learn?",
     options: ["about as many", "fewer", "more"],
     how: "Choose ReLU, look at “values that still learn”; then switch batch normalisation off and set “Added to them” to −3 or less.",
     seen: ({ alive }) => {
@@ -119,20 +119,20 @@ const observe = tries([
       if (state.normalise || state.lift > -3 || learning.usual === null) return null;
       learning.drifted = alive;
       const change = alive - learning.usual;
-      return { right: change < -0.02 ? "fewer" : change > 0.02 ? "more" : "about as many", says: `${share(learning.usual)} before, ${share(alive)} now: what lies below 0 gets no gradient.` };
+      return { right: change < -0.02 ? "fewer" : change > 0.02 ? "more" : "about as many", says: `${share(learning.usual)} before, ${share(alive)} now: values below 0 get no gradient.` };
     },
   },
   {
-    ask: "And when batch normalisation is switched on again, with the values still 3 lower?",
+    ask: "Now with batch normalisation switched on again, and the values still 3 lower?",
     options: ["as many as before the shift", "still as few"],
     how: "Do the first one, then switch batch normalisation on again.",
     seen: ({ alive }) => {
       if (alive === undefined || learning.drifted === null || !state.normalise || state.lift > -3) return null;
-      return { right: Math.abs(alive - learning.usual) < 0.02 ? "as many as before the shift" : "still as few", says: `${share(alive)}: it subtracts the mean, so that a shift of all values is gone.` };
+      return { right: Math.abs(alive - learning.usual) < 0.02 ? "as many as before the shift" : "still as few", says: `${share(alive)}: it subtracts the mean, which removes a shift of all values.` };
     },
   },
   {
-    ask: "At x = −2, through which activation does the largest gradient come back, whatever its sign?",
+    ask: "At x = −2, which activation passes the largest gradient, whatever its sign?",
     options: ["ReLU", "LeakyReLU", "GELU", "Swish"],
     how: "Set x to −2 and compare the derivatives.",
     seen: ({ slopes }) => {
@@ -142,7 +142,7 @@ const observe = tries([
     },
   },
   {
-    ask: "A window of 3 × 3 with stride 1 on the grid of 4 × 4: how large is what is left?",
+    ask: "A window of 3 × 3 with stride 1 on the grid of 4 × 4: how large is the result?",
     options: ["1 × 1", "2 × 2", "3 × 3"],
     how: "Set Window to 3 and Stride to 1.",
     seen: ({ pooled }) => (!pooled || pooling.window !== 3 || pooling.stride !== 1 ? null : { right: `${pooled.length} × ${pooled[0].length}`, says: "The same formula as for a convolution: ⌊(4 − 3) / 1⌋ + 1 = 2." }),

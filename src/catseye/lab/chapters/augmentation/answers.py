@@ -10,7 +10,7 @@ from pydantic import Field
 
 from catseye.lab.chapters.augmentation import maths as transforms
 from catseye.lab.images import built_in
-from catseye.lab.questions import Answer, Asked, Nothing, Question
+from catseye.lab.questions import Answer, Nothing, Question, QuestionFields
 from catseye.preprocess import Pixels, to_pixels
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ NUM_DRAWS = 8
 MIXED_PX = 96
 
 
-def table(bench: "Workbench", asked: Nothing) -> Answer:
+def table(bench: "Workbench", question: Nothing) -> Answer:
     """Every transform with the range of its strength."""
-    return {"transforms": [asdict(one) for one in transforms.TRANSFORMS], "num_draws": NUM_DRAWS}
+    return {"transforms": [asdict(transform) for transform in transforms.TRANSFORMS], "num_draws": NUM_DRAWS}
 
 
-class Draw(Asked):
+class Draw(QuestionFields):
     """An image under these strengths, at the draws that belong to a seed and a step."""
 
     image: str = Field(max_length=64)
@@ -38,20 +38,20 @@ class Draw(Asked):
     num: int = Field(default=NUM_DRAWS, ge=1, le=16)
 
 
-def draw(bench: "Workbench", asked: Draw) -> Answer:
+def draw(bench: "Workbench", question: Draw) -> Answer:
     """The batch as images, how far each is from the original, and the numbers that the network gets."""
-    image = bench.images.get(asked.image)
+    image = bench.images.get(question.image)
     side = SMALL_PX if max(image.pixels.shape[:2]) <= SMALL_PX else SIDE_PX
     spec = transforms.spec_of(image.pixels, side)
-    strengths = asked.strengths
+    strengths = question.strengths
     if spec.channels == 1:  # as `catseye train` says of grey images
         strengths = {key: value for key, value in strengths.items() if key != "saturation"}
     settings = transforms.augment_settings(strengths)
-    drawn = {"seed": asked.seed, "step": asked.step}
+    drawn = {"seed": question.seed, "step": question.step}
     (original,) = transforms.to_view(
         transforms.batch_of(image.pil, transforms.augment_settings({}), spec, num=1, **drawn), spec
     )
-    batch = transforms.batch_of(image.pil, settings, spec, num=asked.num, **drawn)
+    batch = transforms.batch_of(image.pil, settings, spec, num=question.num, **drawn)
     views = transforms.to_view(batch, spec)
     return {
         "original": data_url(original),
@@ -69,7 +69,7 @@ def draw(bench: "Workbench", asked: Draw) -> Answer:
     }
 
 
-class Mix(Asked):
+class Mix(QuestionFields):
     """All images on the bench as one batch, each a class of its own."""
 
     kind: Literal["mixup", "cutmix"] = "mixup"
@@ -79,23 +79,23 @@ class Mix(Asked):
     image: str = Field(default="", max_length=64)
 
 
-def mix(bench: "Workbench", asked: Mix) -> Answer:
+def mix(bench: "Workbench", question: Mix) -> Answer:
     """Each image with the shares of its label."""
-    chosen = list(built_in().values())
-    if asked.image and asked.image not in built_in():
-        chosen = [bench.images.get(asked.image), *chosen]
-    strengths = {f"{asked.kind}_alpha": asked.alpha}
+    images = list(built_in().values())
+    if question.image and question.image not in built_in():
+        images = [bench.images.get(question.image), *images]
+    strengths = {f"{question.kind}_alpha": question.alpha}
     x, targets = transforms.mixed_batch(
-        [_square(image) for image in chosen],
-        list(range(len(chosen))),
+        [_square(image) for image in images],
+        list(range(len(images))),
         transforms.augment_settings(strengths),
-        seed=asked.seed,
-        step=asked.step,
+        seed=question.seed,
+        step=question.step,
     )
     levels = (x * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return {
-        "classes": [image.title for image in chosen],
-        "images": [data_url(one) for one in levels],
+        "classes": [image.title for image in images],
+        "images": [data_url(pixels) for pixels in levels],
         "targets": targets.tolist(),
         "command": transforms.train_command(strengths),
     }

@@ -64,7 +64,7 @@ TRANSFORMS = (
     Transform("noise_std", "noise", "gaussian_noise", 0, 0.5, 0.01, 0.1, "normal noise of standard deviation {x}"),
     Transform(
         "erase", "erasing", "random_erase", 0, 1, 0.05, 1.0,
-        "with probability {x} a rectangle of 2 to 33 % of the area becomes the mean (cutout)",
+        "with probability {x} a rectangle of 2 to 33% of the area becomes the mean (cutout)",
     ),
 )  # fmt: skip
 _OFF = {transform.key: transform.low for transform in TRANSFORMS} | {"mixup_alpha": 0.0, "cutmix_alpha": 0.0}
@@ -153,7 +153,7 @@ def to_view(batch: Tensor, spec: Preprocessing) -> list[Pixels]:
     """
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (spec.mean, spec.std))
     levels = ((batch * std + mean) * 255).round().clamp(0, 255).byte()
-    return [one.permute(1, 2, 0).numpy() for one in levels]
+    return [image.permute(1, 2, 0).numpy() for image in levels]
 
 
 def changed(before: Pixels, after: Pixels) -> float:

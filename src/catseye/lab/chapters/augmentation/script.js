@@ -24,7 +24,7 @@ const one = latest(() => ask("augmentation/draw", { image: state.image.name, str
   observe({ drawn: answer });
   const { meaning, title } = chosen();
   const off = state.strengths[state.key] === chosen().low;
-  get("meaning").textContent = off ? `Off: nothing changes.` : `${title}: ${meaning.replaceAll("{x}", format(state.strengths[state.key]))}, drawn anew for every image. Below each draw: its mean difference from the original, as a share of the full range.${answer.grey && state.key === "saturation" ? " This image is grey: it has no saturation to change." : ""}`;
+  get("meaning").textContent = off ? `Off: nothing changes.` : `${title}: ${meaning.replaceAll("{x}", format(state.strengths[state.key]))}, drawn for every image separately. Below each draw: its mean difference from the original, as a share of the full range.${answer.grey && state.key === "saturation" ? " This image is grey: it has no saturation to change." : ""}`;
 });
 
 const together = latest(() => {
@@ -49,9 +49,9 @@ const mix = latest(() => ask("augmentation/mix", { kind: state.kind, alpha: stat
     return el("figure", {}, el("img", { src: url, alt: said }), el("figcaption", {},
       el("ol", { class: "bars small-bars" }, ...shares.map(([share, name]) => el("li", {}, el("span", { class: "name" }, name), el("span", { class: "track", "aria-hidden": "true" }, el("span", { class: "fill", vars: { width: `${100 * share}%` } })), el("span", { class: "value" }, format(share)))))));
   }));
-  const what = state.kind === "mixup" ? "MixUp: λ times one image plus (1 − λ) times another, and the labels likewise." : "CutMix: a rectangle of one image is replaced by the same place of another; the label follows the area.";
+  const what = state.kind === "mixup" ? "MixUp: λ times one image plus (1 − λ) times another, and the labels likewise." : "CutMix: a rectangle of one image is replaced by the same part of another; the label follows the area.";
   const spread = state.alpha === 0 ? "α = 0 is off." : state.alpha < 0.7 ? "With a small α most mixtures are nearly one image." : state.alpha <= 1.3 ? "With α = 1 every λ from 0 to 1 is equally likely." : "With a large α most mixtures are half and half.";
-  get("mix-says").textContent = `${what} λ ~ Beta(α, α), drawn for every image. ${spread} Shares of a label sum to 1; an image may meet itself.`;
+  get("mix-says").textContent = `${what} λ ~ Beta(α, α), drawn for every image. ${spread} Shares of a label sum to 1; an image may be mixed with itself.`;
   get("mix-command").textContent = answer.command;
   observe({ mixed: answer });
 });
@@ -72,7 +72,7 @@ const observe = tries([
       drawn.at = step;
       drawn.images[step] ??= answer.images;
       if (!returned) return null;
-      return { right: before.every((url, index) => url === answer.images[index]) ? "the same" : "others, they are random", says: "A draw follows from the seed, the step and the place in the batch, and from nothing else: this is how a stopped run goes on as if it had not been stopped." };
+      return { right: before.every((url, index) => url === answer.images[index]) ? "the same" : "others, they are random", says: "A draw depends only on the seed, the step and the place in the batch: so a resumed run continues as if it had never stopped." };
     },
   },
   {
@@ -103,7 +103,7 @@ function choose(key) {
   state.key = key;
   const { low, high, step } = chosen();
   const input = get("strength");
-  // Of the resized crop 1 is off and small is strong, so its slider runs the other way.
+  // For the resized crop 1 is off and small is strong, so its slider is reversed.
   Object.assign(input, { min: Math.min(low, high), max: Math.max(low, high), step });
   input.value = state.strengths[key];
   input.style.direction = low > high ? "rtl" : "ltr";

@@ -11,7 +11,7 @@ from catseye.lab.chapters.convolution import maths as convolution
 from catseye.lab.chapters.convolution.maths import Map, Stepping, WindowPosition, window_count
 from catseye.lab.chapters.pixels import maths as pixels
 from catseye.lab.networks import GIVEN, shown
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Question, QuestionFields
 
 if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
@@ -23,7 +23,7 @@ Row = Annotated[list[Annotated[float, Field(ge=-9999, le=9999)]], Field(min_leng
 Table = Annotated[list[Row], Field(min_length=1, max_length=MAX_WRITTEN)]
 
 
-class Slide(Asked):
+class Slide(QuestionFields):
     """A kernel for one channel (grey) or for three (R, G, B); `as_network` lays it on what the network is given."""
 
     image: str = Field(default=EXAMPLE, max_length=64)
@@ -38,18 +38,18 @@ class Slide(Asked):
     column: int = Field(default=0, ge=0, le=200)
 
 
-def slide(bench: "Workbench", asked: Slide) -> Answer:
+def slide(bench: "Workbench", question: Slide) -> Answer:
     """The input, the whole output, the output-size formula with its numbers, and the place (row, column) written out.
 
     A place that the output has no longer is moved to its last row or column.
     """
-    kernel = _kernel(asked)
-    step = Stepping(asked.stride, asked.padding, asked.dilation)
-    values = _values(bench, asked, len(kernel))
+    kernel = _kernel(question)
+    step = Stepping(question.stride, question.padding, question.dilation)
+    values = _values(bench, question, len(kernel))
     height, width = values.shape[1:]
     rows, columns = (window_count(size, kernel.shape[2], step) for size in (height, width))
-    row, column = min(asked.row, rows - 1), min(asked.column, columns - 1)
-    positions = [convolution.at(one, part, row, column, step) for one, part in zip(values, kernel, strict=True)]
+    row, column = min(question.row, rows - 1), min(question.column, columns - 1)
+    positions = [convolution.at(channel, part, row, column, step) for channel, part in zip(values, kernel, strict=True)]
     return {
         "input": _rounded_map(values),
         "output": _rounded_map(convolution.convolve_channels(values, kernel, step)),
@@ -66,25 +66,25 @@ def slide(bench: "Workbench", asked: Slide) -> Answer:
     }
 
 
-def _kernel(asked: Slide) -> Map:
-    sides = {len(table) for table in asked.kernel} | {len(row) for table in asked.kernel for row in table}
-    if len(sides) != 1 or len(asked.kernel) == 2:
+def _kernel(question: Slide) -> Map:
+    sides = {len(table) for table in question.kernel} | {len(row) for table in question.kernel for row in table}
+    if len(sides) != 1 or len(question.kernel) == 2:
         raise UsageError(f"a kernel is one square table, or three of the same side; got sides {sorted(sides)}")
-    return np.array(asked.kernel, np.float64) / asked.divisor
+    return np.array(question.kernel, np.float64) / question.divisor
 
 
-def _values(bench: "Workbench", asked: Slide, num_channels: int) -> Map:
+def _values(bench: "Workbench", question: Slide, num_channels: int) -> Map:
     """What the window slides over: (C, H, W), grey for one channel."""
-    if asked.image == EXAMPLE:
+    if question.image == EXAMPLE:
         if num_channels != 1:
             raise UsageError("the example has one channel and this filter three; choose an image")
         return convolution.EXAMPLE[None]
-    image = bench.images.get(asked.image).fitted(asked.side)
+    image = bench.images.get(question.image).fitted(question.side)
     values = image.transpose(2, 0, 1).astype(np.float64) if num_channels == 3 else pixels.luma_of_pixels(image)[None]
-    if not asked.as_network:
+    if not question.as_network:
         return np.round(values)
     spec = shown(bench).spec
-    mean, std = (np.array(one)[:num_channels, None, None] for one in (spec.mean, spec.std))
+    mean, std = (np.array(statistic)[:num_channels, None, None] for statistic in (spec.mean, spec.std))
     normalised: Map = (values / 255 - mean) / std
     return normalised
 
@@ -96,28 +96,28 @@ def _written(positions: list[WindowPosition], step: Stepping) -> Answer:
         "column": first.column,
         "top": first.row * step.stride - step.padding,
         "left": first.column * step.stride - step.padding,
-        "values": [_rounded_map(one.values) for one in positions],
-        "products": [_rounded_map(one.products) for one in positions],
-        "sums": [one.total for one in positions],
-        "total": sum(one.total for one in positions),
+        "values": [_rounded_map(position.values) for position in positions],
+        "products": [_rounded_map(position.products) for position in positions],
+        "sums": [position.total for position in positions],
+        "total": sum(position.total for position in positions),
     }
 
 
-class Kernels(Asked):
+class Kernels(QuestionFields):
     """The known kernels of this side."""
 
     side: int = Field(default=3, ge=3, le=7)
     seed: int = Field(default=0, ge=0, le=2**31)
 
 
-def answer_kernels(bench: "Workbench", asked: Kernels) -> Answer:
+def answer_kernels(bench: "Workbench", question: Kernels) -> Answer:
     """Each by its name; what is shown is the table, its weights are the table divided by the divisor."""
-    known = convolution.classic_kernels(asked.side, asked.seed)
+    known = convolution.classic_kernels(question.side, question.seed)
     return {
         "kernels": [
             {
                 "name": name,
-                "divisor": (by := convolution.divisor(name, asked.side)),
+                "divisor": (by := convolution.divisor(name, question.side)),
                 "values": _rounded_map(values * by),
             }
             for name, values in known.items()
@@ -125,17 +125,17 @@ def answer_kernels(bench: "Workbench", asked: Kernels) -> Answer:
     }
 
 
-class AskFilters(Asked):
+class AskFilters(QuestionFields):
     """Nothing to choose."""
 
 
-def filters(bench: "Workbench", asked: AskFilters) -> Answer:
+def filters(bench: "Workbench", question: AskFilters) -> Answer:
     """The first-layer filters of the network on the bench, as numbers and as small images, with what it is."""
     from catseye.explanation.kernels import filter_image, first_filters
 
     network = shown(bench, GIVEN)
-    found = first_filters(network.model)
-    weights = found.weights[:MAX_FILTERS]
+    first = first_filters(network.model)
+    weights = first.weights[:MAX_FILTERS]
     if weights.shape[1] not in (1, 3) or max(weights.shape[2:]) > MAX_WRITTEN:
         shape = " x ".join(str(size) for size in weights.shape[1:])
         raise UsageError(f"filters of 1 or 3 channels and at most {MAX_WRITTEN} values a side are laid on an image; "
@@ -144,12 +144,13 @@ def filters(bench: "Workbench", asked: AskFilters) -> Answer:
         "network": network.name,
         "trained": network.trained,
         "says": network.says,
-        "layer": found.layer,
-        "stride": found.stride,
-        "padding": found.padding,
-        "shape": list(found.weights.shape),
+        "layer": first.layer,
+        "stride": first.stride,
+        "padding": first.padding,
+        "shape": list(first.weights.shape),
         "filters": [
-            {"values": _rounded_map(one.astype(np.float64)), "image": _to_bytes(filter_image(one))} for one in weights
+            {"values": _rounded_map(weight.astype(np.float64)), "image": _to_bytes(filter_image(weight))}
+            for weight in weights
         ],
     }
 

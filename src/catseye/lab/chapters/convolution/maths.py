@@ -141,7 +141,7 @@ def convolve_channels(values: Map, kernel: Map, step: Stepping | None = None) ->
         return convolve(values.mean(0), kernel, step)
     if kernel.shape[0] != values.shape[0]:
         raise UsageError(f"a filter has a kernel for each channel; got {kernel.shape[0]} for {values.shape[0]}")
-    total: Map = np.sum([convolve(one, part, step) for one, part in zip(values, kernel, strict=True)], axis=0)
+    total: Map = np.sum([convolve(channel, part, step) for channel, part in zip(values, kernel, strict=True)], axis=0)
     return total
 
 

@@ -1,4 +1,4 @@
-// Chapter 2: a kernel slides over a table or an image; every place can be written out.
+// Chapter 2: a kernel slides over a table or an image; every place can be shown in numbers.
 
 import { ask, complain, latest, ready, Refused } from "./api.js";
 import { choices, editableGrid, el, format, get, grid, paintMap, scrolled, slider } from "./draw.js";
@@ -158,7 +158,7 @@ const slide = latest(() => ask("convolution/slide", asked()), (answer) => {
   slider_.value = state.row * columns + state.column;
   get("place-number").textContent = `${Number(slider_.value) + 1} of ${rows * columns}`;
   const sum = answer.weights_sum;
-  get("sum").textContent = Math.abs(sum) < 1e-6 ? "Its weights sum to 0: plain areas give 0." : `Its weights sum to ${format(sum)}${Math.abs(sum - 1) < 1e-6 ? ": plain areas stay as bright as they are." : "."}`;
+  get("sum").textContent = Math.abs(sum) < 1e-6 ? "Its weights sum to 0: plain areas give 0." : `Its weights sum to ${format(sum)}${Math.abs(sum - 1) < 1e-6 ? ": plain areas keep their brightness." : "."}`;
   observe();
   ready();
 });
@@ -167,26 +167,26 @@ const onExample = (stride, padding) => state.image === EXAMPLE && state.kernel[0
 const sizeNow = () => `${seen.formula.rows} × ${seen.formula.columns}`;
 const observe = tries([
   {
-    ask: "The 5 × 5 numbers and a 3 × 3 kernel give a map of 3 × 3. What will stride 2 make of it?",
+    ask: "The 5 × 5 numbers and a 3 × 3 kernel give a map of 3 × 3. How large is it with stride 2?",
     options: ["3 × 3", "2 × 2", "1 × 1"],
     how: "With the 5 × 5 numbers, padding 0 and dilation 1, set Stride to 2.",
     seen: () => (onExample(2, 0) ? { right: sizeNow(), says: `${get("formula").textContent.split("columns")[0].replace("rows", "").trim()}: the window fits at every second place.` } : null),
   },
   {
-    ask: "And a padding of 1 at stride 1?",
+    ask: "And with a padding of 1 at stride 1?",
     options: ["3 × 3", "5 × 5", "7 × 7"],
     how: "Set Stride back to 1 and Padding to 1.",
-    seen: () => (onExample(1, 1) ? { right: sizeNow(), says: "As large as the image: a border of one zero for a kernel of three. Networks call it “same”." } : null),
+    seen: () => (onExample(1, 1) ? { right: sizeNow(), says: "As large as the input: a border of one zero for a kernel of three. This is called “same” padding." } : null),
   },
   {
-    ask: "The Gaussian kernel on an image: what will happen to its plain areas?",
+    ask: "The Gaussian kernel on an image: what happens to its plain areas?",
     options: ["they get brighter", "they get darker", "they stay as bright"],
     how: "Choose an image above, and the Gaussian kernel.",
     seen: () => {
       const positive = state.kernel.flat(2).every((value) => value >= 0);
       if (state.image === EXAMPLE || !positive || state.as_network || state.divisor === 1) return null;
       const sum = seen.weights_sum;
-      return { right: Math.abs(sum - 1) < 1e-6 ? "they stay as bright" : sum > 1 ? "they get brighter" : "they get darker", says: `Its weights sum to ${format(sum)}: where all values are alike, the sum of the products is that value times ${format(sum)}.` };
+      return { right: Math.abs(sum - 1) < 1e-6 ? "they stay as bright" : sum > 1 ? "they get brighter" : "they get darker", says: `Its weights sum to ${format(sum)}: where all values are equal, the sum of the products is that value times ${format(sum)}.` };
     },
   },
 ]);
@@ -230,7 +230,7 @@ function markFilter(button) {
 
 async function loadFilters() {
   const found = await ask("convolution/filters");
-  get("filters-say").textContent = `${found.says} Layer ${found.layer}: ${found.shape.join(" × ")}, stride ${found.stride}, padding ${found.padding}. It is laid on the image as the network gets it.`;
+  get("filters-say").textContent = `${found.says} Layer ${found.layer}: ${found.shape.join(" × ")}, stride ${found.stride}, padding ${found.padding}. Filters are applied to the image as the network gets it.`;
   get("filters").replaceChildren(...found.filters.map((one, number) => {
     const canvas = el("canvas", { class: "pixels", width: one.image[0].length, height: one.image.length });
     const image = canvas.getContext("2d").createImageData(canvas.width, canvas.height);
@@ -287,7 +287,7 @@ function choose(image) {
   get("side").replaceChildren();
   if (image !== EXAMPLE) slider(get("side"), "Shrunk to", { min: 8, max: 128, step: 8, value: state.side, show: (value) => `${value} px`, changed: (value) => { state.side = value; slide(); } });
   if (image === EXAMPLE && state.as_network) return choosePreset("vertical edge");
-  // A network that reads grey has filters of one channel, one that reads colour of three: both fit any image.
+  // A network for grey images has filters of one channel, one for colour has three: both fit any image.
   if (known.length) slide();
 }
 

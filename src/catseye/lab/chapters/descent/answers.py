@@ -7,7 +7,7 @@ from pydantic import Field
 
 from catseye.lab.chapters.descent.maths import ACROSS, ALONG, NUM_IMAGES, OPTIMIZERS, LossSlice
 from catseye.lab.one_thread import one_thread
-from catseye.lab.questions import Answer, Asked, Nothing, Question
+from catseye.lab.questions import Answer, Nothing, Question, QuestionFields
 
 if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 GRID = (65, 37)  # places along and across
 
 
-def landscape(bench: "Workbench", asked: Nothing) -> Answer:
+def landscape(bench: "Workbench", question: Nothing) -> Answer:
     """The network learns once; its slice is measured at every place of a grid."""
     return bench.once("descent:landscape", lambda: _ground(_slice(bench)))
 
@@ -25,22 +25,22 @@ def _slice(bench: "Workbench") -> LossSlice:
         return bench.once("descent:slice", LossSlice)
 
 
-def _ground(found: LossSlice) -> Answer:
+def _ground(loss_slice: LossSlice) -> Answer:
     with one_thread():
-        heights = found.heights(np.linspace(*ALONG, GRID[0]), np.linspace(*ACROSS, GRID[1]))
+        heights = loss_slice.heights(np.linspace(*ALONG, GRID[0]), np.linspace(*ACROSS, GRID[1]))
     return {
         "along": list(ALONG),
         "across": list(ACROSS),
         "heights": np.round(heights, 4).tolist(),
-        "num_parameters": found.num_parameters,
+        "num_parameters": loss_slice.num_parameters,
         "num_images": NUM_IMAGES,
-        "first": [found.distance, 0.0],
-        "curvature": found.across_curvature,
+        "first": [loss_slice.distance, 0.0],
+        "curvature": loss_slice.across_curvature,
         "optimizers": [{"name": name, "title": title} for name, (title, _) in OPTIMIZERS.items()],
     }
 
 
-class Descend(Asked):
+class Descend(QuestionFields):
     """Where the ball starts, and with which learning rate."""
 
     lr: float = Field(default=0.1, gt=0, le=100)
@@ -49,11 +49,14 @@ class Descend(Asked):
     steps: int = Field(default=60, ge=1, le=200)
 
 
-def answer_paths(bench: "Workbench", asked: Descend) -> Answer:
+def answer_paths(bench: "Workbench", question: Descend) -> Answer:
     """All three, step by step."""
-    found = _slice(bench)
+    loss_slice = _slice(bench)
     with bench.lock, one_thread():  # functional_call lays weights into the one module: one path at a time
-        paths = {name: found.descend(name, asked.lr, (asked.along, asked.across), asked.steps) for name in OPTIMIZERS}
+        paths = {
+            name: loss_slice.descend(name, question.lr, (question.along, question.across), question.steps)
+            for name in OPTIMIZERS
+        }
     return {
         name: {
             "points": np.round(path.points, 5).tolist(),

@@ -139,15 +139,15 @@ def _digit_batch(num_images: int) -> tuple[Tensor, Tensor]:
 
 
 def _of_length_one(direction: Tensor) -> Tensor:
-    one: Tensor = direction / direction.norm()
-    return one
+    unit: Tensor = direction / direction.norm()
+    return unit
 
 
 def _flat(model: nn.Module) -> Tensor:
-    return torch.cat([one.detach().reshape(-1) for one in model.parameters()])
+    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
 
 
 def _unflat(model: nn.Module, weights: Tensor) -> dict[str, Tensor]:
     named = list(model.named_parameters())
-    parts = torch.split(weights, [one.numel() for _, one in named])
-    return {name: part.view(one.shape) for (name, one), part in zip(named, parts, strict=True)}
+    parts = torch.split(weights, [parameter.numel() for _, parameter in named])
+    return {name: part.view(parameter.shape) for (name, parameter), part in zip(named, parts, strict=True)}

@@ -16,7 +16,7 @@ const drawLosses = chart(get("losses"));
 const share = ([along, across]) => [(along - land.along[0]) / (land.along[1] - land.along[0]), (land.across[1] - across) / (land.across[1] - land.across[0])];
 
 function buildMaps() {
-  // Rows go down and the axis goes up; the root of the logarithm shows floor and walls in one image.
+  // Rows go down and the axis goes up; the square root of the logarithm shows both floor and walls.
   const rows = land.heights.map((row) => row.map((loss) => Math.log10(loss + 0.003))).reverse();
   get("maps").replaceChildren(...land.optimizers.map(({ name, title }) => {
     const canvas = el("canvas", { class: "slice" });
@@ -80,7 +80,7 @@ function show() {
 }
 
 function said({ losses, left_at: left }) {
-  if (left !== null) return `is thrown off the map at step ${left}.`;
+  if (left !== null) return `diverges and leaves the map at step ${left}.`;
   const last = losses.at(-1);
   const turns = losses.slice(1).filter((loss, index) => loss > losses[index]).length;
   return `loss ${short(losses[0])} → ${short(last)}; ${turns === 0 ? "every step went down" : `${turns} of ${losses.length - 1} steps went up`}.`;
@@ -126,7 +126,7 @@ const observe = tries([
     options: ["it arrives sooner", "it is thrown off the map"],
     how: "Set the learning rate to 1 with the start on the wall of the valley.",
     seen: ({ lr, paths: now }) => (lr !== 1 ? null : now.sgd.left_at !== null
-      ? { right: "it is thrown off the map", says: `At step ${now.sgd.left_at}. Across the valley the loss bends with ${format(land.curvature, 1)}; on a parabola of that bend steps grow as soon as the rate is above 2 / ${format(land.curvature, 1)} = ${format(2 / land.curvature, 2)}.` }
+      ? { right: "it is thrown off the map", says: `At step ${now.sgd.left_at}. Across the valley the curvature of the loss is ${format(land.curvature, 1)}; on a parabola of that curvature steps grow as soon as the rate is above 2 / ${format(land.curvature, 1)} = ${format(2 / land.curvature, 2)}.` }
       : { right: "it arrives sooner", says: `From this start it stays on the map, with a loss of ${short(now.sgd.losses.at(-1))}.` }),
   },
   {
@@ -136,7 +136,7 @@ const observe = tries([
     seen: ({ lr, paths: now }) => {
       if (lr !== 0.01) return null;
       const best = land.optimizers.reduce((a, b) => (low(now[b.name]) < low(now[a.name]) ? b : a));
-      return { right: best.title, says: land.optimizers.map(({ name, title }) => `${title}: ${short(now[name].losses.at(-1))}`).join("; ") + ". On the floor the steps of momentum add up." };
+      return { right: best.title, says: land.optimizers.map(({ name, title }) => `${title}: ${short(now[name].losses.at(-1))}`).join("; ") + ". Along the floor the steps of momentum add up." };
     },
   },
 ]);

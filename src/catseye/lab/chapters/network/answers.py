@@ -16,7 +16,7 @@ from catseye.explanation import cam
 from catseye.explanation.feature_maps import feature_maps, top_patches
 from catseye.explanation.receptive_field import Box, gradient_field, map_side, receptive_field, row_of
 from catseye.lab.networks import GIVEN, Shown, data_pixels, names, shown
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Question, QuestionFields
 from catseye.models.summary import EVERYTHING, LayerRow, ModelSummary, summarise
 from catseye.preprocess import Pixels, normalise, preprocess
 
@@ -29,7 +29,7 @@ NUM_BARS = 10
 BATCH = 64
 
 
-class AskNetwork(Asked):
+class AskNetwork(QuestionFields):
     """Which network: what the lab was started with, or a registered name."""
 
     network: str = Field(default=GIVEN, max_length=80)
@@ -69,11 +69,11 @@ class Overlay(OnImage):
     method: str = Field(default="gradcam", max_length=20)
 
 
-def flow(bench: "Workbench", asked: AskNetwork) -> Answer:
+def flow(bench: "Workbench", question: AskNetwork) -> Answer:
     """Every layer in the order in which data meets it, and what the network is."""
     with bench.lock:
-        network = shown(bench, asked.network)
-        summary = _summary(bench, asked.network, network)
+        network = shown(bench, question.network)
+        summary = _summary(bench, question.network, network)
     return {
         "network": network.name,
         "trained": network.trained,
@@ -108,36 +108,40 @@ def _shape(row: LayerRow) -> list[int]:
     return [num_channels, side, side]
 
 
-def maps(bench: "Workbench", asked: Layer) -> Answer:
+def maps(bench: "Workbench", question: Layer) -> Answer:
     """The strongest feature maps of a layer for this image."""
     with bench.lock:
-        network = shown(bench, asked.network)
-        found = feature_maps(network.model, _network_input(bench, asked, network)[1], asked.layer)
-    order = found.order[:NUM_MAPS].tolist()
+        network = shown(bench, question.network)
+        feature = feature_maps(network.model, _network_input(bench, question, network)[1], question.layer)
+    order = feature.order[:NUM_MAPS].tolist()
     return {
-        "layer": asked.layer,
-        "shape": list(found.maps.shape),
+        "layer": question.layer,
+        "shape": list(feature.maps.shape),
         "maps": [
             {
                 "channel": channel,
-                "strength": float(found.strength[channel]),
-                "lowest": float(found.maps[channel].min()),
-                "highest": float(found.maps[channel].max()),
-                "values": _rounded_array(found.maps[channel].numpy()),
+                "strength": float(feature.strength[channel]),
+                "lowest": float(feature.maps[channel].min()),
+                "highest": float(feature.maps[channel].max()),
+                "values": _rounded_array(feature.maps[channel].numpy()),
             }
             for channel in order
         ],
-        "silent": int((found.strength == 0).sum()),
+        "silent": int((feature.strength == 0).sum()),
     }
 
 
-def place(bench: "Workbench", asked: Place) -> Answer:
+def place(bench: "Workbench", question: Place) -> Answer:
     """What one activation can see of the image, and where it does look."""
     with bench.lock:
-        network = shown(bench, asked.network)
-        pixels, x = _network_input(bench, asked, network)
-        box = _box(_summary(bench, asked.network, network), asked.layer, asked.row, asked.column, x.shape[-1])
-        field = gradient_field(network.model, x, asked.layer, asked.channel, asked.row, asked.column).numpy()
+        network = shown(bench, question.network)
+        pixels, x = _network_input(bench, question, network)
+        box = _box(
+            _summary(bench, question.network, network), question.layer, question.row, question.column, x.shape[-1]
+        )
+        field = gradient_field(
+            network.model, x, question.layer, question.channel, question.row, question.column
+        ).numpy()
     inside = field[box.top : box.bottom, box.left : box.right]
     total = float(field.sum())
     half = _half_radius(field, box) if total > 0 else 0.0
@@ -162,27 +166,27 @@ def _half_radius(field: NDArray[np.float32], box: Box) -> float:
     return float(2 * distance[order][int(np.searchsorted(share, 0.5))] + 1)
 
 
-def patches(bench: "Workbench", asked: Channel) -> Answer:
+def patches(bench: "Workbench", question: Channel) -> Answer:
     """The parts of the data set at which one channel answers loudest."""
     with bench.lock:
-        network = shown(bench, asked.network)
-        data = bench.once(f"network:data:{asked.network}", lambda: data_pixels(network))
-        summary = _summary(bench, asked.network, network)
+        network = shown(bench, question.network)
+        data = bench.once(f"network:data:{question.network}", lambda: data_pixels(network))
+        summary = _summary(bench, question.network, network)
         batches = (
             torch.from_numpy(normalise(data.pixels[at : at + BATCH], network.spec))
             for at in range(0, len(data.pixels), BATCH)
         )
-        found = top_patches(network.model, batches, asked.layer, asked.channel, NUM_PATCHES)
+        best = top_patches(network.model, batches, question.layer, question.channel, NUM_PATCHES)
     shown_patches = []
-    for one in found:
-        box = _box(summary, asked.layer, one.row, one.column, network.spec.width_px)
-        pixels = data.pixels[one.image]
+    for patch in best:
+        box = _box(summary, question.layer, patch.row, patch.column, network.spec.width_px)
+        pixels = data.pixels[patch.image]
         shown_patches.append(
             {
-                "label": data.labels[one.image],
-                "row": one.row,
-                "column": one.column,
-                "value": one.value,
+                "label": data.labels[patch.image],
+                "row": patch.row,
+                "column": patch.column,
+                "value": patch.value,
                 "box": _box_json(box),
                 "image": _png(pixels),
                 "part": _png(pixels[box.top : box.bottom, box.left : box.right]),
@@ -191,11 +195,11 @@ def patches(bench: "Workbench", asked: Channel) -> Answer:
     return {"source": data.source, "num_images": len(data.pixels), "patches": shown_patches}
 
 
-def decision(bench: "Workbench", asked: OnImage) -> Answer:
+def decision(bench: "Workbench", question: OnImage) -> Answer:
     """The head's answer: logits and probabilities, the most likely classes first."""
     with bench.lock:
-        network = shown(bench, asked.network)
-        pixels, x = _network_input(bench, asked, network)
+        network = shown(bench, question.network)
+        pixels, x = _network_input(bench, question, network)
         with torch.no_grad():
             logits = network.model(x).float().numpy()
     shares = softmax(logits, network.temperature)[0]
@@ -218,21 +222,21 @@ def decision(bench: "Workbench", asked: OnImage) -> Answer:
     }
 
 
-def answer_overlay(bench: "Workbench", asked: Overlay) -> Answer:
+def answer_overlay(bench: "Workbench", question: Overlay) -> Answer:
     """The class-activation map over the image, 0 to 1."""
     with bench.lock:
-        network = shown(bench, asked.network)
-        pixels, x = _network_input(bench, asked, network)
+        network = shown(bench, question.network)
+        pixels, x = _network_input(bench, question, network)
         with torch.no_grad():
             best = int(network.model(x).argmax())
-        target = best if asked.target is None else min(asked.target, len(network.classes) - 1)
-        heat = cam.explain_batch(network.model, x, torch.tensor([target]), asked.method)[0]  # type: ignore[arg-type]
+        target = best if question.target is None else min(question.target, len(network.classes) - 1)
+        heat = cam.explain_batch(network.model, x, torch.tensor([target]), question.method)[0]  # type: ignore[arg-type]
     return {"image": _png(pixels), "class": network.classes[target], "heat": _rounded_array(heat.detach().numpy(), 3)}
 
 
-def _network_input(bench: "Workbench", asked: OnImage, network: Shown) -> tuple[Pixels, Tensor]:
+def _network_input(bench: "Workbench", question: OnImage, network: Shown) -> tuple[Pixels, Tensor]:
     """The image as the network gets it: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
-    pixels = preprocess(bench.images.get(asked.image).pixels, network.spec)
+    pixels = preprocess(bench.images.get(question.image).pixels, network.spec)
     return pixels, torch.from_numpy(normalise(pixels[None], network.spec))
 
 
@@ -243,9 +247,9 @@ def _summary(bench: "Workbench", which: str, network: Shown) -> ModelSummary:
 
 
 def _box(summary: ModelSummary, layer: str, row: int, column: int, side_px: int) -> Box:
-    found = row_of(summary, layer)
-    if len(found.output_shape) == 3:
-        last = map_side(found) - 1
+    layer_row = row_of(summary, layer)
+    if len(layer_row.output_shape) == 3:
+        last = map_side(layer_row) - 1
         row, column = min(row, last), min(column, last)
     return receptive_field(summary, layer, row, column, side_px)
 

@@ -7,20 +7,20 @@ import { tries } from "./tries.js";
 
 const state = { image: null, network: "given", layer: null, channel: 0, row: 0, column: 0, method: "gradcam", target: null, strength: 0.6 };
 let flow = null;
-let map = null; // what ask("network/maps") said last
+let map = null; // the last answer of ask("network/maps")
 let takeImage = null; // puts a file on the bench
-let wanted = null; // a place that a chosen patch has left for the maps of its image
+let wanted = null; // the place of a chosen patch, for the maps of its image
 
 const asked = (more = {}) => ({ network: state.network, image: state.image.name, ...more });
 const shapeText = (shape) => shape.join(" × ");
 
-// Of a network, an image or a layer that is no longer chosen nothing is shown, however late it answers.
+// A late answer for a network, an image or a layer that is no longer selected is not shown.
 const ofImage = () => `${state.network} ${state.image?.name}`;
 const ofLayer = () => `${ofImage()} ${state.layer}`;
 const current = (work, show, stamp = ofImage) => latest(async () => { const at = stamp(); return { at, answer: await work() }; }, ({ at, answer }) => { if (at === stamp()) show(answer); });
 const PARTS = ["totals", "flow", "maps", "field", "place-facts", "patches", "bars", "cam"];
 
-/** While a network is built: what was shown of the one before is gone, and the page says what it waits for. */
+/** While a network is built: the page is cleared and says what it is waiting for. */
 function wait(text) {
   get("busy").textContent = text;
   get("busy").hidden = !text;
@@ -35,9 +35,9 @@ function wait(text) {
 }
 
 const FEW = 16;
-const QUICK_MACS = 2e7; // 512 images through such a network take about a second
+const QUICK_MACS = 2e7; // up to here 512 images take about a second
 
-/** Layers to draw: each for itself, or runs of one shape as one, which the last of them stands for. */
+/** Layers to draw: each separately, or a run of equal shapes as one, represented by its last layer. */
 function shownRuns() {
   if (get("all").checked || flow.layers.length <= FEW) return flow.layers.map((layer) => [layer]);
   const runs = [];
@@ -129,7 +129,7 @@ const loadMaps = current(() => ask("network/maps", asked({ layer: state.layer })
   get("maps-say").textContent = `${line.kind}, ${shapeText(seen.shape)}; the ${shownNumber} strongest of ${count(seen.shape[0])} channels, by mean |value|${seen.silent ? `; ${count(seen.silent)} are silent` : ""}. Each on its own scale.`;
   if (!seen.maps.some((one) => one.channel === state.channel)) state.channel = seen.maps[0].channel;
   const strongest = seen.maps.find((one) => one.channel === state.channel);
-  // The loudest place of the strongest map: where something is to be seen.
+  // The largest value of the strongest map.
   const flat = strongest.values.flat();
   const loudest = flat.indexOf(Math.max(...flat));
   state.row = Math.floor(loudest / strongest.values[0].length);
@@ -150,7 +150,7 @@ function mapFigure(one) {
   const spot = el("span", { class: "spot" });
   const button = el("button", { type: "button", class: "map", "data-channel": one.channel, "aria-label": `Channel ${one.channel}, mean ${format(one.strength, 3)}` }, canvas, spot);
   const pick = (row, column) => {
-    if (map.layer !== state.layer) return; // the maps of the chosen layer are still on their way
+    if (map.layer !== state.layer) return; // the maps of the selected layer have not arrived yet
     const changed = state.channel !== one.channel;
     Object.assign(state, { channel: one.channel, row: Math.max(0, Math.min(rows - 1, row)), column: Math.max(0, Math.min(columns - 1, column)) });
     mark();
@@ -171,7 +171,7 @@ function mapFigure(one) {
   return el("figure", {}, button, el("figcaption", {}, el("b", {}, `#${one.channel}`), ` mean ${format(one.strength, 3)}`, el("br"), `${format(one.lowest)} … ${format(one.highest)}`));
 }
 
-/** The chosen map and place, without painting the others anew. */
+/** Mark the selected map and place, without redrawing the others. */
 function mark() {
   for (const button of get("maps").querySelectorAll(".map")) {
     const mine = Number(button.dataset.channel) === state.channel;
@@ -217,7 +217,7 @@ const loadDecision = current(() => ask("network/decision", asked()), (seen) => {
     return el("li", {}, name, el("span", { class: "track" }, el("span", { class: "fill", vars: { width: `${100 * one.share}%` } })), el("span", { class: "value" }, `${format(100 * one.share, 1)}%`));
   }));
   const best = seen.bars[0];
-  get("decision-say").textContent = `Softmax over ${seen.num_classes} logits${seen.temperature !== 1 ? ` divided by the temperature ${format(seen.temperature, 3)}` : ""}; the highest is ${format(best.logit)} for ${best.name}. Choose a class to see where it is seen.`;
+  get("decision-say").textContent = `Softmax over ${seen.num_classes} logits${seen.temperature !== 1 ? ` divided by the temperature ${format(seen.temperature, 3)}` : ""}; the highest is ${format(best.logit)} for ${best.name}. Choose a class to see what supports it.`;
   loadCam();
 });
 
@@ -236,7 +236,7 @@ function paintCam() {
 }
 
 let find = () => {};
-/** Patches of the chosen channel: at once where the network is small, else when they are asked for. */
+/** Patches of the selected channel: at once if the network is small, else on request. */
 function forgetPatches() {
   get("patches").replaceChildren();
   get("patches-say").textContent = `Not searched yet for channel ${state.channel}.`;
@@ -247,7 +247,7 @@ const jump = (text, find) => el("button", { type: "button", class: "link", oncli
 const toLayer = (name) => jump(name, () => get("flow").querySelector("[aria-pressed=true]"));
 const toMap = (text) => jump(text, () => get("maps").querySelector(".map[aria-pressed=true]"));
 
-/** From a patch to the maps: its whole image on the bench, the same channel, the place that answered. */
+/** From a patch to the maps: its whole image on the bench, the same channel, the same place. */
 async function show(patch) {
   const [head, content] = patch.image.split(",");
   const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
@@ -273,7 +273,7 @@ const observe = tries([
       if (!known.includes(0) || later < 2) return null;
       const [first, last] = [spans[flow.network][0], spans[flow.network][later]];
       const words = (one) => (Number.isFinite(one) ? `${one} × ${one} px` : "everything");
-      return { right: last > first ? "the later one’s" : last < first ? "the first layer’s" : "both on as much", says: `${words(first)} at ${withMaps[0].name}, ${words(last)} at ${withMaps[later].name}: every window is laid on windows.` };
+      return { right: last > first ? "the later one’s" : last < first ? "the first layer’s" : "both on as much", says: `${words(first)} at ${withMaps[0].name}, ${words(last)} at ${withMaps[later].name}: each window covers windows of the layer before.` };
     },
   },
   {
@@ -286,7 +286,7 @@ const observe = tries([
       const before = strongestOf[key];
       strongestOf[key] = { image: state.image.name, title: state.image.title, channel: strongest };
       if (!before || before.image === state.image.name) return null;
-      return { right: before.channel === strongest ? "the same channel" : "another one", says: `#${before.channel} for “${before.title}”, #${strongest} for “${state.image.title}”: a channel answers to what it has learned to look for.` };
+      return { right: before.channel === strongest ? "the same channel" : "another one", says: `#${before.channel} for “${before.title}”, #${strongest} for “${state.image.title}”: a channel is active where it finds what it has learned.` };
     },
   },
   {

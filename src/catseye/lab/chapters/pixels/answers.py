@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from catseye.lab.chapters.pixels import maths as pixels
-from catseye.lab.questions import Answer, Asked, Nothing, Question
+from catseye.lab.questions import Answer, Nothing, Question, QuestionFields
 
 if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
 
 
-class AskLook(Asked):
+class AskLook(QuestionFields):
     """A window of `side` px whose corner lies at (`top`, `left`) of the image."""
 
     image: str = Field(max_length=64)
@@ -20,10 +20,10 @@ class AskLook(Asked):
     side: int = Field(default=8, ge=2, le=16)
 
 
-def look(bench: "Workbench", asked: AskLook) -> Answer:
+def look(bench: "Workbench", question: AskLook) -> Answer:
     """The window's values, channel by channel, and what is true of the whole image."""
-    image = bench.images.get(asked.image)
-    part, top, left = pixels.window(image.pixels, asked.top, asked.left, asked.side)
+    image = bench.images.get(question.image)
+    part, top, left = pixels.window(image.pixels, question.top, question.left, question.side)
     shape = pixels.to_channels_first(image.pixels).shape
     moved = pixels.shift(image.pixels, 1, 0)
     return {
@@ -39,7 +39,7 @@ def look(bench: "Workbench", asked: AskLook) -> Answer:
     }
 
 
-class Compare(Asked):
+class Compare(QuestionFields):
     """An image of this shape in front of a dense layer and of a convolution."""
 
     channels: int = Field(default=3, ge=1, le=3)
@@ -49,13 +49,13 @@ class Compare(Asked):
     kernel: int = Field(default=3, ge=1, le=11)
 
 
-def answer_costs(bench: "Workbench", asked: Compare) -> Answer:
+def answer_costs(bench: "Workbench", question: Compare) -> Answer:
     """Both layers' parameters, and how often the one has the other's."""
-    shape = (asked.channels, asked.side, asked.side)
-    dense = pixels.dense_cost(shape, asked.units)
-    convolution = pixels.convolution_cost(shape, asked.filters, asked.kernel)
+    shape = (question.channels, question.side, question.side)
+    dense = pixels.dense_cost(shape, question.units)
+    convolution = pixels.convolution_cost(shape, question.filters, question.kernel)
     return {
-        "num_values": asked.channels * asked.side * asked.side,
+        "num_values": question.channels * question.side * question.side,
         "dense": {"weights": dense.num_weights, "biases": dense.num_biases, "parameters": dense.num_parameters},
         "convolution": {
             "weights": convolution.num_weights,
@@ -68,7 +68,7 @@ def answer_costs(bench: "Workbench", asked: Compare) -> Answer:
     }
 
 
-def example(bench: "Workbench", asked: Nothing) -> Answer:
+def example(bench: "Workbench", question: Nothing) -> Answer:
     """The small image whose values can be read."""
     return {"values": pixels.EXAMPLE.tolist(), "num_values": int(pixels.EXAMPLE.size)}
 

@@ -1,4 +1,4 @@
-// Chapter 1: a loupe over the image, its channels apart, and what a first layer would cost.
+// Chapter 1: a magnifier over the image, its channels, and the cost of a first layer.
 
 import { ask, complain, latest, ready } from "./api.js";
 import { choices, count, el, facts, format, get, grid, slider } from "./draw.js";
@@ -33,8 +33,8 @@ function showValues() {
   get("values").replaceChildren(table);
   get("where").textContent = `rows ${top} – ${top + side - 1}, columns ${left} – ${left + channels[0][0].length - 1}`;
   get("values-note").textContent = written
-    ? (chosen === null ? "Three numbers a pixel: red, green, blue, each from 0 (none) to 255 (full)." : "One number a pixel, from 0 (black) to 255 (full).")
-    : "Zoom in until the values show.";
+    ? (chosen === null ? "Three numbers per pixel: red, green, blue, each from 0 (none) to 255 (full)." : "One number per pixel, from 0 (black) to 255 (full).")
+    : "Zoom in until the values are shown.";
 }
 
 function showLoupe() {
@@ -62,7 +62,7 @@ const look = latest(
       [seen.means.length === 3 ? "mean R, G, B" : "mean", seen.means.map((one) => format(one, 1)).join(", ")],
     ]);
     observe({ looked: seen });
-    get("shift").textContent = `Move the image above by one pixel and ${format(100 * seen.changed_by_a_shift, 1)}% of its ${count(seen.num_values)} values change: to a dense layer, which knows a value only by its place in the row, that is another image.`;
+    get("shift").textContent = `Move the image above by one pixel and ${format(100 * seen.changed_by_a_shift, 1)}% of its ${count(seen.num_values)} values change: to a dense layer, which knows a value only by its place in the row, that is a different image.`;
   },
 );
 
@@ -109,7 +109,7 @@ function choose(image) {
   if (image.channels === 1) state.channel = "all";
   choices(get("channel"), "Show", labels, state.channel, (value) => { state.channel = value; showValues(); });
   get("zoom").replaceChildren();
-  // To the right is nearer: fewer pixels, drawn larger.
+  // To the right: fewer pixels, drawn larger.
   slider(get("zoom"), "Zoom", {
     min: -largest, max: -2, value: -state.side, show: (value) => `${-value} × ${-value} pixels`,
     changed: (value) => {

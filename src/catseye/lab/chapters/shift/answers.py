@@ -1,4 +1,4 @@
-"""What chapter 10 asks: the three networks trained, their accuracy at every shift, their answers to one digit."""
+"""Answers for chapter 10: three trained networks, their accuracy at every shift, their answers to one digit."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from pydantic import Field
 from catseye.lab.chapters.shift.maths import EPOCHS, FURTHEST_PX, GROUND_PX, Contest, place_digits
 from catseye.lab.networks import GIVEN, shown
 from catseye.lab.one_thread import one_thread
-from catseye.lab.questions import Answer, Asked, Nothing, Question
+from catseye.lab.questions import Answer, Nothing, Question, QuestionFields
 from catseye.preprocess import Pixels, normalise, preprocess
 
 if TYPE_CHECKING:
@@ -26,31 +26,31 @@ def _contest(bench: "Workbench") -> Contest:
         return bench.once("shift:contest", Contest)
 
 
-def contest(bench: "Workbench", asked: Nothing) -> Answer:
-    """Train the three where that was not done yet, and measure them at every shift to the side."""
-    found = _contest(bench)
+def contest(bench: "Workbench", question: Nothing) -> Answer:
+    """Train the three networks once, and measure them at every shift to the side."""
+    measured = _contest(bench)
     return {
         "furthest_px": FURTHEST_PX,
         "ground_px": GROUND_PX,
         "epochs": EPOCHS,
-        "num_train": found.num_train,
-        "num_test": len(found.test_labels),
+        "num_train": measured.num_train,
+        "num_test": len(measured.test_labels),
         "contestants": [
-            {"name": one.name, "title": one.title, "num_parameters": one.num_parameters, "says": one.says}
-            for one in found.contestants
+            {"name": each.name, "title": each.title, "num_parameters": each.num_parameters, "says": each.says}
+            for each in measured.contestants
         ],
-        "digits": [(one * 255).round().int().tolist() for one in found.test[:NUM_DIGITS]],
-        "labels": found.test_labels[:NUM_DIGITS].tolist(),
-        "accuracies": bench.once("shift:accuracies", partial(_accuracies, found)),
+        "digits": [(digit * 255).round().int().tolist() for digit in measured.test[:NUM_DIGITS]],
+        "labels": measured.test_labels[:NUM_DIGITS].tolist(),
+        "accuracies": bench.once("shift:accuracies", partial(_accuracies, measured)),
     }
 
 
-def _accuracies(found: Contest) -> dict[str, list[float]]:
+def _accuracies(contest: Contest) -> dict[str, list[float]]:
     with one_thread():
-        return found.accuracies()
+        return contest.accuracies()
 
 
-class ShiftDigit(Asked):
+class ShiftDigit(QuestionFields):
     """A test digit by its number, moved down and to the right (negative: up and left)."""
 
     digit: int = Field(default=0, ge=0, lt=NUM_DIGITS)
@@ -58,35 +58,35 @@ class ShiftDigit(Asked):
     right: int = Shift
 
 
-def answer_shift(bench: "Workbench", asked: ShiftDigit) -> Answer:
-    """The image that the networks get, and what each makes of it."""
-    found = _contest(bench)
-    image = place_digits(found.test[asked.digit : asked.digit + 1], asked.down, asked.right)
-    shares = found.shares(asked.digit, asked.down, asked.right)
+def answer_shift(bench: "Workbench", question: ShiftDigit) -> Answer:
+    """The image that the networks get, and the answer of each."""
+    contest = _contest(bench)
+    image = place_digits(contest.test[question.digit : question.digit + 1], question.down, question.right)
+    shares = contest.shares(question.digit, question.down, question.right)
     return {
         "pixels": (image[0, 0] * 255).round().int().tolist(),
-        "label": int(found.test_labels[asked.digit]),
-        "shares": {name: [round(float(one), 5) for one in values] for name, values in shares.items()},
+        "label": int(contest.test_labels[question.digit]),
+        "shares": {name: [round(float(share), 5) for share in values] for name, values in shares.items()},
     }
 
 
-class ShiftImage(Asked):
-    """An image of the bench, moved to the right by a share of its width; its edge fills what is left free."""
+class ShiftImage(QuestionFields):
+    """An image of the bench, moved to the right by a share of its width; the gap is filled with its edge."""
 
     image: str = Field(max_length=64)
     right: float = Field(default=0.0, ge=-FURTHEST_SHARE, le=FURTHEST_SHARE)
 
 
-def answer_given(bench: "Workbench", asked: ShiftImage) -> Answer:
-    """The network that the lab was started with, asked about the image as it is and moved."""
+def answer_given(bench: "Workbench", question: ShiftImage) -> Answer:
+    """The answers of the network that the lab was started with, to the image and to the moved image."""
     with bench.lock:
         network = shown(bench, GIVEN)
-        pixels = preprocess(bench.images.get(asked.image).pixels, network.spec)
-        by = round(asked.right * network.spec.width_px)
+        pixels = preprocess(bench.images.get(question.image).pixels, network.spec)
+        by = round(question.right * network.spec.width_px)
         batch = torch.from_numpy(normalise(np.stack([pixels, move_right(pixels, by)]), network.spec))
         with torch.no_grad():
             shares = (network.model(batch).float() / network.temperature).softmax(1)
-    best = [int(one.argmax()) for one in shares]
+    best = [int(row.argmax()) for row in shares]
     return {
         "says": network.says,
         "trained": network.trained,
@@ -99,7 +99,7 @@ def answer_given(bench: "Workbench", asked: ShiftImage) -> Answer:
 
 
 def move_right(pixels: Pixels, by: int) -> Pixels:
-    """The image moved to the right by so many pixels, to the left where negative; its edge fills what is left free.
+    """The image moved to the right by `by` pixels, to the left if negative; the gap is filled with its edge.
 
     Shape: (H, W, C) -> the same.
 

@@ -33,7 +33,7 @@ class Contestant:
     @property
     def num_parameters(self) -> int:
         """All of its weights and biases."""
-        return sum(one.numel() for one in self.model.parameters())
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
 
 class Contest:
@@ -64,9 +64,9 @@ class Contest:
         """For each network the share of test digits it gets right, from the furthest left to the furthest right."""
         rights = range(-FURTHEST_PX, FURTHEST_PX + 1)
         return {
-            one.name: [float((_logits(one, self.test, down, right).argmax(1) == self.test_labels).float().mean())
-                       for right in rights]
-            for one in self.contestants
+            each.name: [float((_logits(each, self.test, down, right).argmax(1) == self.test_labels).float().mean())
+                        for right in rights]
+            for each in self.contestants
         }  # fmt: skip
 
     def shares(self, index: int, down: int, right: int) -> dict[str, NDArray[np.float32]]:
@@ -75,7 +75,10 @@ class Contest:
         Shape: (K,) each.
         """
         image = self.test[index : index + 1]
-        return {one.name: _logits(one, image, down, right).softmax(1)[0].numpy() for one in self.contestants}
+        return {
+            contestant.name: _logits(contestant, image, down, right).softmax(1)[0].numpy()
+            for contestant in self.contestants
+        }
 
 
 def place_digits(pixels: Tensor, down: int = 0, right: int = 0) -> Tensor:
@@ -124,7 +127,7 @@ def _learn(
     return model.eval()
 
 
-def _logits(one: Contestant, pixels: Tensor, down: int, right: int) -> Tensor:
+def _logits(contestant: Contestant, pixels: Tensor, down: int, right: int) -> Tensor:
     with torch.no_grad():
-        logits: Tensor = one.model(place_digits(pixels, down, right))
+        logits: Tensor = contestant.model(place_digits(pixels, down, right))
     return logits

@@ -1,4 +1,4 @@
-// Chapter 10: one digit, moved; three networks asked. Trained, measured and asked by Python.
+// Chapter 10: one digit, moved, and the answers of three networks. Python trains and measures them.
 
 import { ask, complain, latest, ready } from "./api.js";
 import { chart } from "./chart.js";
@@ -56,14 +56,14 @@ function curves() {
     marks: [{ y: 0.1, name: "guessing" }],
   });
   const at = (name, by) => percent(found.accuracies[name][far + by]);
-  get("all-says").textContent = `On ${count(found.num_test)} digits that none of them has seen: in the middle the dense network gets ${at("dense", 0)} right, one pixel to the right ${at("dense", 1)}, two pixels ${at("dense", 2)}; the convolutional one ${at("convolution", 0)}, ${at("convolution", 1)} and ${at("convolution", 2)}, with ${count(found.contestants[2].num_parameters)} parameters instead of ${count(found.contestants[0].num_parameters)}. Trained with shifts, the dense one gets ${at("dense_shifted", 0)} in the middle and ${at("dense_shifted", 2)} two pixels beside it.`;
+  get("all-says").textContent = `On ${count(found.num_test)} held-out digits: in the middle the dense network gets ${at("dense", 0)} right, one pixel to the right ${at("dense", 1)}, two pixels ${at("dense", 2)}; the convolutional one ${at("convolution", 0)}, ${at("convolution", 1)} and ${at("convolution", 2)}, with ${count(found.contestants[2].num_parameters)} parameters instead of ${count(found.contestants[0].num_parameters)}. Trained with shifts, the dense one gets ${at("dense_shifted", 0)} in the middle and ${at("dense_shifted", 2)} two pixels beside it.`;
 }
 
 let moved = false;
 const fall = (name) => found.accuracies[name][found.furthest_px] - Math.min(...found.accuracies[name]);
 const observe = tries([
   {
-    ask: "Both networks know this digit. Moved by two pixels, which of them will still know it?",
+    ask: "Both networks recognise this digit. Which of them still does when it moves by two pixels?",
     options: ["both", "only the dense one", "only the convolutional one", "neither"],
     how: "Choose a digit that both get right in the middle, and move it two pixels to the right.",
     seen: ({ right, down, label, best }) => {
@@ -73,7 +73,7 @@ const observe = tries([
     },
   },
   {
-    ask: "The dense network was also trained on shifted digits. In the middle, will that one be better or worse than the one that saw only the middle?",
+    ask: "A dense network was also trained on shifted digits. In the middle, is it better or worse than the one trained only there?",
     options: ["better", "worse", "equal"],
     how: "Move the digit away and back to the middle and read the curve at 0.",
     seen: ({ right, down }) => {
@@ -106,7 +106,7 @@ stage.onkeydown = (event) => {
 ask("shift/contest").then((answer) => {
   found = answer;
   for (const [key, label] of [["right", "To the right"], ["down", "Down"]]) sliders[key] = slider(get("moves"), label, { min: -found.furthest_px, max: found.furthest_px, value: 0, show: pixels, changed: (value) => { state[key] = value; move(); } });
-  get("about").textContent = `Trained here on ${count(found.num_train)} digits in the middle of ${found.ground_px} × ${found.ground_px} px, in ${found.epochs} epochs; asked about ${count(found.num_test)} others. Drag the sliders, or focus the image and use the arrow keys.`;
+  get("about").textContent = `Trained here on ${count(found.num_train)} digits in the middle of ${found.ground_px} × ${found.ground_px} px, in ${found.epochs} epochs; tested on ${count(found.num_test)} others. Drag the sliders, or focus the image and use the arrow keys.`;
   digits();
   curves();
   move();

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from catseye.explanation.gradient_flow import INITIALISATIONS, MAX_DEPTH, MIN_DEPTH, gradient_flow
-from catseye.lab.questions import Answer, Asked, Question
+from catseye.lab.questions import Answer, Question, QuestionFields
 
 if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
 
 
-class Measure(Asked):
+class Measure(QuestionFields):
     """A plain and a residual network of `depth` layers."""
 
     depth: int = Field(default=50, ge=MIN_DEPTH, le=MAX_DEPTH, multiple_of=2)
@@ -21,16 +21,16 @@ class Measure(Asked):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-def answer_gradients(bench: "Workbench", asked: Measure) -> Answer:
+def answer_gradients(bench: "Workbench", question: Measure) -> Answer:
     """Both networks built, run forward and backward, and trained for the steps: nothing is looked up."""
-    found = gradient_flow(
-        asked.depth,
-        norm=asked.norm,
-        initialisation=asked.initialisation,
-        num_steps=asked.steps,
-        seed=asked.seed,
+    flow = gradient_flow(
+        question.depth,
+        norm=question.norm,
+        initialisation=question.initialisation,
+        num_steps=question.steps,
+        seed=question.seed,
     )
-    return {**found.to_json(), "says": INITIALISATIONS[asked.initialisation]}
+    return {**flow.to_json(), "says": INITIALISATIONS[question.initialisation]}
 
 
 QUESTIONS = {"measure": Question(Measure, answer_gradients)}

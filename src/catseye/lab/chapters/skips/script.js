@@ -1,4 +1,4 @@
-// Chapter 5: the depth is the control; both networks are measured anew at every change.
+// Chapter 5: the depth is the control; both networks are measured again at every change.
 
 import { ask, complain, latest, ready } from "./api.js";
 import { chart, power, short } from "./chart.js";
@@ -14,10 +14,10 @@ let found = null;
 
 const question = (steps) => ({ depth: state.depth, norm: state.norm, initialisation: state.initialisation, steps });
 
-// Before training first: two passes, at once. Then the steps, which take their time.
+// First before training: two passes, fast. Then the training steps, which take longer.
 const start = latest(() => ask("skips/measure", question(0)), (answer) => { found = answer; show(); ready(); observe(); });
 const whole = latest(() => ask("skips/measure", question(state.steps)), (answer) => { found = answer; show(); });
-// Without normalisation neither learns in so few steps, so the race is run with it, as in the paper.
+// Without normalisation neither learns in so few steps, so the losses are compared with it, as in the paper.
 const race = latest(() => ask("skips/measure", { ...question(state.steps), norm: true }), (answer) => { learned(answer); say("Measured."); });
 let waiting = 0;
 
@@ -66,7 +66,7 @@ function show() {
     ["measured with skips", short(residual.share), `× ${short(residual.per_layer, 3)} at every layer`, true],
   ]);
   get("verdict").textContent = verdict(plain.share, residual.share);
-  get("says").textContent = `The weights begin with ${found.says}.`;
+  get("says").textContent = `Initial weights: ${found.says}.`;
 }
 
 /** The losses of both networks, step by step. */
@@ -81,11 +81,11 @@ function learned({ plain, residual }) {
   });
 }
 
-/** What the two shares mean, in words that the numbers decide. */
+/** The two shares in words. */
 function verdict(plain, residual) {
   const words = (share) => {
-    if (share < 1e-3) return `${short(share)} of the gradient at the last convolution arrives at the first, which is next to nothing`;
-    if (share > 1e3) return `the gradient grows ${short(share)} times on its way down: it explodes`;
+    if (share < 1e-3) return `${short(share)} of the gradient at the last convolution arrives at the first: almost nothing`;
+    if (share > 1e3) return `the gradient grows ${short(share)} times on its way to the first layer: it explodes`;
     return `${short(share)} times the gradient at the last convolution arrives at the first: it gets through`;
   };
   return `Without skips, at ${found.depth} layers, ${words(plain)}. With skips, ${words(residual)}.`;
@@ -103,14 +103,14 @@ const observe = tries([
       deep[`${key} ${found.depth}`] = found.plain.start.share;
       const [at10, at50] = [deep[`${key} 10`], deep[`${key} 50`]];
       if (found.depth !== 10 || at50 === undefined) return null;
-      return { right: at10 > 2 * at50 ? "a larger share" : at10 < at50 / 2 ? "a smaller share" : "the same share", says: `${short(at10)} of it at 10 layers, ${short(at50)} at 50: the factor of one layer is taken once for every layer.` };
+      return { right: at10 > 2 * at50 ? "a larger share" : at10 < at50 / 2 ? "a smaller share" : "the same share", says: `${short(at10)} of it at 10 layers, ${short(at50)} at 50: the factor of one layer is multiplied once per layer.` };
     },
   },
   {
     ask: "With batch normalisation, at 50 layers: does the plain network still lose its gradient?",
     options: ["yes, less than a hundredth arrives", "no, a hundredth or more arrives"],
     how: "At 50 layers, switch batch normalisation to “with”.",
-    seen: () => (!state.norm || found.depth !== 50 ? null : { right: found.plain.start.share < 0.01 ? "yes, less than a hundredth arrives" : "no, a hundredth or more arrives", says: `${short(found.plain.start.share)} of it arrives without skips, ${short(found.residual.start.share)} with. Every layer is brought back to its scale; see above which of both learns.` }),
+    seen: () => (!state.norm || found.depth !== 50 ? null : { right: found.plain.start.share < 0.01 ? "yes, less than a hundredth arrives" : "no, a hundredth or more arrives", says: `${short(found.plain.start.share)} of it arrives without skips, ${short(found.residual.start.share)} with. Every layer is rescaled; see above which of the two learns.` }),
   },
 ]);
 

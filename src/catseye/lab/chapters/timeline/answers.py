@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from catseye.lab.chapters.timeline import maths as timeline
-from catseye.lab.questions import Answer, Asked, Nothing, Question
+from catseye.lab.questions import Answer, Nothing, Question, QuestionFields
 from catseye.models.diagram import block_diagram
 from catseye.models.milestones import MILESTONES
 
@@ -21,39 +21,39 @@ if TYPE_CHECKING:
 MEASURED = Path(__file__).parent / "measured.json"
 
 
-def milestones(bench: "Workbench", asked: Nothing) -> Answer:
+def milestones(bench: "Workbench", question: Nothing) -> Answer:
     """All of them with their published facts, and what was measured: `catseye lab --timeline`, or what came with it."""
     path = bench.timeline or MEASURED
     measured = bench.once("timeline", lambda: timeline.read_measured(path))
-    published = [{**asdict(one), "link": one.link} for one in MILESTONES]
+    published = [{**asdict(milestone), "link": milestone.link} for milestone in MILESTONES]
     return {"milestones": published, "measured": {**measured, "yours": bench.timeline is not None}}
 
 
-class Choose(Asked):
+class Choose(QuestionFields):
     """One of them."""
 
     name: str = Field(max_length=40)
 
 
-def answer_milestone(bench: "Workbench", asked: Choose) -> Answer:
+def answer_milestone(bench: "Workbench", question: Choose) -> Answer:
     """Counted on the module, with its layers and its block."""
-    one = timeline.of_the_timeline(asked.name)
-    return bench.once(f"milestone:{one.name}", lambda: _take_apart(one))
+    milestone = timeline.of_the_timeline(question.name)
+    return bench.once(f"milestone:{milestone.name}", lambda: _take_apart(milestone))
 
 
-def _take_apart(one: Any) -> Answer:
-    found = timeline.anatomy(one)
-    drawn = block_diagram(one.name)
-    channels = 1 if one.px < 64 else 3
-    extra = {"two_for_one": timeline.two_for_one()} if one.name == "vgg16" else {}
+def _take_apart(milestone: Any) -> Answer:
+    anatomy = timeline.anatomy(milestone)
+    drawn = block_diagram(milestone.name)
+    channels = 1 if milestone.px < 64 else 3
+    extra = {"two_for_one": timeline.two_for_one()} if milestone.name == "vgg16" else {}
     return {
-        "name": one.name,
-        "input": [channels, one.px, one.px],
-        "num_parameters": found.summary.num_parameters,
-        "num_macs": found.summary.num_macs,
-        "num_convolutions": found.num_convolutions,
-        "num_linear": found.num_linear,
-        "layers": [_layer(row) for row in found.layers],
+        "name": milestone.name,
+        "input": [channels, milestone.px, milestone.px],
+        "num_parameters": anatomy.summary.num_parameters,
+        "num_macs": anatomy.summary.num_macs,
+        "num_convolutions": anatomy.num_convolutions,
+        "num_linear": anatomy.num_linear,
+        "layers": [_layer(row) for row in anatomy.layers],
         "diagram": asdict(drawn),
         **extra,
     }

@@ -64,12 +64,12 @@ def two_for_one(channels: int = 64) -> dict[str, dict[str, int]]:
     {'two 3x3': {'sees_px': 5, 'num_weights': 73728}, 'one 5x5': {'sees_px': 5, 'num_weights': 102400}}
     """
     pair = nn.Sequential(*(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2)))
-    one = nn.Sequential(nn.Conv2d(channels, channels, 5, padding=2, bias=False))
-    found = {}
-    for name, layers in (("two 3x3", pair), ("one 5x5", one)):
+    single = nn.Sequential(nn.Conv2d(channels, channels, 5, padding=2, bias=False))
+    facts = {}
+    for name, layers in (("two 3x3", pair), ("one 5x5", single)):
         summary = summarise(layers, (channels, 16, 16))
-        found[name] = {"sees_px": summary.rows[-1].receptive_px, "num_weights": summary.num_parameters}
-    return found
+        facts[name] = {"sees_px": summary.rows[-1].receptive_px, "num_weights": summary.num_parameters}
+    return facts
 
 
 def read_measured(path: Path) -> dict[str, Any]:
@@ -94,9 +94,9 @@ def read_measured(path: Path) -> dict[str, Any]:
             "rows": rows,
         }
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        said = getattr(error, "strerror", None) or repr(error)
+        reason = getattr(error, "strerror", None) or repr(error)
         raise UsageError(
-            f"--timeline is the folder of a `catseye timeline` run, or its timeline.json; got {path} ({said})"
+            f"--timeline is the folder of a `catseye timeline` run, or its timeline.json; got {path} ({reason})"
         ) from None
 
 
@@ -122,7 +122,7 @@ def of_the_timeline(name: str) -> Milestone:
         UsageError: it is none.
 
     """
-    for one in MILESTONES:
-        if one.name == name:
-            return one
-    raise UsageError(f"the timeline has {', '.join(one.name for one in MILESTONES)}; got {name[:40]!r}")
+    for milestone in MILESTONES:
+        if milestone.name == name:
+            return milestone
+    raise UsageError(f"the timeline has {', '.join(milestone.name for milestone in MILESTONES)}; got {name[:40]!r}")

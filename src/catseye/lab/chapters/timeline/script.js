@@ -1,4 +1,4 @@
-// Chapter 8: the milestones on a line; one of them taken apart. Blocks and sizes are read off the modules by Python.
+// Chapter 8: the milestones on a line, and one of them in detail. Python reads blocks and sizes off the modules.
 
 import { ask, complain, latest, ready } from "./api.js";
 import { drawBlock } from "./blocks.js";
@@ -21,7 +21,7 @@ function years() {
   const across = (year) => left + ((year - first) / (last - first)) * (width - left - right);
   const up = (top1) => height - bottom - ((top1 - 54) / (86 - 54)) * (height - bottom - top);
   const floor = height - bottom;
-  const beside = floor + 22; // the band of those that were never measured on ImageNet
+  const beside = floor + 22; // the row of networks never measured on ImageNet
   const parts = [60, 70, 80].flatMap((value) => [svg("line", { class: "gridline", x1: left, x2: width - right, y1: up(value), y2: up(value) }), svg("text", { x: left - 5, y: up(value) + 4, "text-anchor": "end" }, `${value}%`)]);
   parts.push(svg("line", { class: "axisline", x1: left, x2: width - right, y1: floor, y2: floor }));
   for (const year of width > 560 ? [1998, 2003, 2008, 2012, 2015, 2019, 2022, 2025] : [1998, 2005, 2012, 2019, 2025]) parts.push(svg("text", { x: across(year), y: height - 22, "text-anchor": "middle" }, String(year)));
@@ -61,7 +61,7 @@ function choose(index) {
   markRow(one.name);
   get("sources").textContent = `${one.paper}. Accuracy: ${one.top1_source}.`;
   get("article").hidden = !one.article;
-  get("article").textContent = `Elsewhere one reads ${one.article}.`;
+  get("article").textContent = `Other sources say ${one.article}.`;
   return take(one.name);
 }
 
@@ -77,7 +77,7 @@ const take = latest((name) => ask("timeline/milestone", { name }), (found) => {
   silhouette(found);
   observe(found);
   const pair = found.two_for_one;
-  get("extra").replaceChildren(pair ? el("p", { class: "note" }, `Two stacked 3×3 convolutions see ${pair["two 3x3"].sees_px} px, as one 5×5 does (${pair["one 5x5"].sees_px} px), with ${count(pair["two 3x3"].num_weights)} instead of ${count(pair["one 5x5"].num_weights)} weights at 64 channels.`) : "");
+  get("extra").replaceChildren(pair ? el("p", { class: "note" }, `Two stacked 3×3 convolutions see ${pair["two 3x3"].sees_px} px, the same as one 5×5 (${pair["one 5x5"].sees_px} px), with ${count(pair["two 3x3"].num_weights)} instead of ${count(pair["one 5x5"].num_weights)} weights at 64 channels.`) : "");
 });
 
 /** The row of the chosen network stands out in the measured table. */
@@ -89,7 +89,7 @@ const counted = {};
 const sum = (layers, kind, key) => layers.filter((one) => one.kind === kind).reduce((all, one) => all + one[key], 0);
 const observe = tries([
   {
-    ask: "VGG-16 and GoogLeNet are of the same year. How many times the parameters of GoogLeNet has VGG-16?",
+    ask: "VGG-16 and GoogLeNet are from the same year. How many times more parameters has VGG-16?",
     options: ["about as many", "five times", "twenty times"],
     how: "Choose VGG-16, then GoogLeNet, and compare what is counted.",
     seen: (found) => {
@@ -100,7 +100,7 @@ const observe = tries([
     },
   },
   {
-    ask: "AlexNet: where are most of its parameters, and where most of its computing?",
+    ask: "AlexNet: where are most of its parameters, and where is most of its computing?",
     options: ["both in convolutions", "both in dense layers", "parameters dense, computing in convolutions", "parameters in convolutions, computing dense"],
     how: "Choose AlexNet and look at “The whole network”.",
     seen: ({ name, layers }) => {
@@ -111,7 +111,7 @@ const observe = tries([
     },
   },
   {
-    ask: "With the same short time of training for each on the same images: which of the measured networks is ahead?",
+    ask: "Each network is trained for the same short time on the same images: which is best?",
     options: ["the oldest, LeNet-5", "ResNet-50", "the newest, ConvNeXt-T"],
     how: "Choose LeNet-5, and follow “measured” to its row.",
     seen: ({ name }) => {
@@ -146,7 +146,7 @@ function measured(found) {
   rows = found.rows;
   const lines = rows.map((row) => el("tr", { id: `row-${row.name}`, class: row.accuracy === best ? "chosen" : null }, el("th", { scope: "row" }, row.name), el("td", { class: "num" }, String(row.year)), el("td", { class: "num" }, percent(row.accuracy)), el("td", { class: "num" }, `${percent(row.accuracy_low)} – ${percent(row.accuracy_high)}`),
     el("td", { class: "num" }, millions(row.num_parameters)), el("td", { class: "num" }, count(Math.round(row.train_images_per_s))), el("td", { class: "num" }, count(Math.round(row.inference_images_per_s))), el("td", { class: "num" }, count(row.num_seen))));
-  const head = ["network", "year", "accuracy", "95 % interval", "parameters", "training, images/s", "asking, images/s", "images seen"];
+  const head = ["network", "year", "accuracy", "95% interval", "parameters", "training, images/s", "asking, images/s", "images seen"];
   for (const [key, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": "The measured table" })) get("measured").setAttribute(key, value);
   get("measured").replaceChildren(el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...head.map((name, index) => el("th", { scope: "col", class: index ? "num" : null }, name)))), el("tbody", {}, ...lines)));
   get("measured-say").textContent = `Each network had ${format(found.budget_s)} s of training on the same images (${found.data}); ${count(found.rows[0].num_test)} held-out images. In so little time a small network sees more images, which is why a large one can lose.`;

@@ -17,7 +17,7 @@ from catseye.explanation.kernels import first_filters
 from catseye.http.refusals import Refusal
 from catseye.lab.chapters.training.watched import Watched
 from catseye.lab.networks import Shown, leave
-from catseye.lab.questions import Answer, Asked, Nothing, Question
+from catseye.lab.questions import Answer, Nothing, Question, QuestionFields
 from catseye.manifest import Manifest
 from catseye.models import registry
 from catseye.settings.merge import load_settings
@@ -39,7 +39,7 @@ RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
 """Where each optimizer learns well on digits: what the page starts from."""
 
 
-class Start(Asked):
+class Start(QuestionFields):
     """What the controls say."""
 
     lr: float = Field(default=RATES["sgd"], gt=0, le=100)
@@ -58,12 +58,14 @@ class Start(Asked):
     def command(self) -> str:
         """The same run in a terminal."""
         sets = {"training.optimizer": self.optimizer, "training.lr": self.lr, **AUGMENTATIONS[self.augmentation]}
-        said = " ".join(f"--set {key}={value:g}" if key != "training.optimizer" else f"--set {key}={value}"
+        options = " ".join(f"--set {key}={value:g}" if key != "training.optimizer" else f"--set {key}={value}"
                         for key, value in sets.items())  # fmt: skip
-        return f"catseye train {DATA} --recipe quick --model {MODEL} --epochs {self.epochs} --seed {self.seed} {said}"
+        return (
+            f"catseye train {DATA} --recipe quick --model {MODEL} --epochs {self.epochs} --seed {self.seed} {options}"
+        )
 
 
-def answer_run(bench: "Workbench", asked: Start) -> Watched:
+def answer_run(bench: "Workbench", question: Start) -> Watched:
     """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
 
     Raises:
@@ -82,8 +84,8 @@ def answer_run(bench: "Workbench", asked: Start) -> Watched:
             )
         watched = Watched(
             DATA,
-            asked.settings,
-            first={"kind": "command", "command": asked.command},
+            question.settings,
+            first={"kind": "command", "command": question.command},
             keep=lambda model, manifest: leave(bench, _as_shown(model, manifest)),
         )
         bench.keep("training", watched)
@@ -97,7 +99,7 @@ def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
     return Shown(MODEL, model, spec, manifest.classes, temperature, trained=True, says=says, data=DATA)
 
 
-def recorded(bench: "Workbench", asked: Nothing) -> Answer:
+def recorded(bench: "Workbench", question: Nothing) -> Answer:
     """A run of this page that was recorded: what was asked, where and when, and its events."""
     content: Answer = json.loads(RECORDED.read_text(encoding="utf-8"))
     return content
@@ -114,19 +116,19 @@ def lowest_smoothed(smoothing: float, num_classes: int) -> float:
     return 0.0 - sum(share * math.log(share) for share in shares if share > 0 and share != 1)
 
 
-def reasons(bench: "Workbench", asked: Start) -> Answer:
+def reasons(bench: "Workbench", question: Start) -> Answer:
     """Why the training loss of this run lies above its validation loss: what only training does, from its settings."""
-    settings = load_settings("quick", values=asked.settings)
+    settings = load_settings("quick", values=question.settings)
     smoothing = settings.training.label_smoothing
     return {
         "smoothing": smoothing,
         "lowest_loss": lowest_smoothed(smoothing, len(load_builtin(DATA).classes)),
         "dropout": settings.model.dropout or 0.0,
-        "augmentation": asked.augmentation,
+        "augmentation": question.augmentation,
     }
 
 
-def stop(bench: "Workbench", asked: Nothing) -> Answer:
+def stop(bench: "Workbench", question: Nothing) -> Answer:
     """End the run at its next step; what it has told so far stays on the page."""
     watched = bench.kept("training")
     running = isinstance(watched, Watched) and watched.running
@@ -135,7 +137,7 @@ def stop(bench: "Workbench", asked: Nothing) -> Answer:
     return {"stopped": running}
 
 
-def begin(bench: "Workbench", asked: Nothing) -> Answer:
+def begin(bench: "Workbench", question: Nothing) -> Answer:
     """What the page shows before anything was trained."""
     data = load_builtin(DATA)
     with torch.random.fork_rng(devices=[]):
@@ -150,21 +152,21 @@ def begin(bench: "Workbench", asked: Nothing) -> Answer:
     }
 
 
-def preview(bench: "Workbench", asked: Start) -> Answer:
+def preview(bench: "Workbench", question: Start) -> Answer:
     """What a terminal would be told."""
-    return {"command": asked.command}
+    return {"command": question.command}
 
 
-class Digits(Asked):
+class Digits(QuestionFields):
     """Images of the data set by their numbers."""
 
     images: list[int] = Field(max_length=64)
 
 
-def digits(bench: "Workbench", asked: Digits) -> Answer:
+def digits(bench: "Workbench", question: Digits) -> Answer:
     """Their pixels, 8 x 8 each."""
     pixels = load_builtin(DATA).pixels
-    return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in asked.images]}
+    return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in question.images]}
 
 
 QUESTIONS = {

@@ -12,7 +12,7 @@ const runs = [];
 let facts = null;
 let running = null;
 let abort = null;
-let recorded = null; // the run that was recorded, run 0
+let recorded = null; // the recorded run, run 0
 let playing = 0;
 
 const drawLoss = chart(get("loss"));
@@ -26,18 +26,18 @@ function setRate(rate) {
   get("lr-number").textContent = rate;
 }
 
-function asked() {
+function chosenControls() {
   const whole = (id, low, high) => Math.min(high, Math.max(low, Math.round(get(id).valueAsNumber || low)));
   return { ...state, epochs: whole("epochs", 1, 100), seed: whole("seed", 0, 999999) };
 }
 
-// The sentence is the server's own, so that the page cannot promise another run than it starts.
-const preview = latest(() => ask("training/preview", asked()), (answer) => { if (!running) get("command").textContent = answer.command; });
+// The command comes from the server, so that the page cannot show another run than it starts.
+const preview = latest(() => ask("training/preview", chosenControls()), (answer) => { if (!running) get("command").textContent = answer.command; });
 
 function start() {
   calm();
   if (playing) showEnd();
-  const run = { number: runs.length, asked: asked(), steps: [], epochs: [], last: null };
+  const run = { number: runs.length, asked: chosenControls(), steps: [], epochs: [], last: null };
   run.title = `run ${run.number}: ${run.asked.optimizer}, ${run.asked.lr}${run.asked.augmentation === "none" ? "" : `, ${run.asked.augmentation}`}`;
   running = run;
   buttons();
@@ -52,7 +52,7 @@ function start() {
 const quiet = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const PLAYED_S = 12; // however long the recording took
 
-/** Play the recording from its start: the same events as those of a run of one's own, at their own intervals. */
+/** Play the recording from its start: the same events as of a live run, at their own intervals. */
 function play() {
   stopPlaying();
   Object.assign(recorded, { steps: [], epochs: [], last: null });
@@ -99,7 +99,7 @@ function takeRecorded(event) {
   } else if (event.kind === "end") {
     recorded.last = event;
     const { made_on: on, versions } = recorded.from;
-    tell(`${percent(event.accuracy)} of ${count(event.num_images)} test digits right, with 95 % certainty ${percent(event.low)} to ${percent(event.high)}. Recorded on ${on} with catseye ${versions.catseye} and torch ${versions.torch}; every number is that run’s own. Below, start yours beside it.`);
+    tell(`${percent(event.accuracy)} of ${count(event.num_images)} test digits right, 95% interval ${percent(event.low)} to ${percent(event.high)}. Recorded on ${on} with catseye ${versions.catseye} and torch ${versions.torch}; every number is from that run. Start your own below and compare.`);
     table();
   }
 }
@@ -128,7 +128,7 @@ function take(run, event) {
   }
 }
 
-/** Why the training loss lies above: what only training does, in this run's settings. */
+/** Why the training loss is higher: what only training does, with this run's settings. */
 async function explain(run) {
   const place = get("above");
   const { train_loss: train, val_loss: val } = run.epochs.at(-1).row;
@@ -136,14 +136,14 @@ async function explain(run) {
   if (shown()[0] !== run) return;
   if (!run.marked) { run.marked = true; curves(); return; }
   const reasons = [
-    why.smoothing ? `label smoothing of ${format(why.smoothing)} spreads the target, so that it cannot fall below ${format(why.lowest_loss, 3)} (dotted line)` : null,
+    why.smoothing ? `label smoothing of ${format(why.smoothing)} spreads the target, so the loss cannot fall below ${format(why.lowest_loss, 3)} (dotted line)` : null,
     why.augmentation !== "none" ? `it is measured on augmented images (${why.augmentation}), which are harder` : null,
     why.dropout ? `dropout switches off ${percent(why.dropout)} of the head’s inputs` : null,
     "it is the mean over an epoch in which the weights still changed, validation comes at its end",
   ].filter(Boolean);
   place.hidden = false;
   place.textContent = train > val
-    ? `Why is the training loss (${format(train, 3)}) above the validation loss (${format(val, 3)})? Not because the network knows new images better: ${reasons.join("; ")}. Validation has none of this.`
+    ? `Why is the training loss (${format(train, 3)}) above the validation loss (${format(val, 3)})? Not because the network is better on new images: ${reasons.join("; ")}. None of this applies to validation.`
     : `Here the training loss (${format(train, 3)}) lies below the validation loss (${format(val, 3)}), although ${reasons.join("; ")}: it fits its training images better than new ones.`;
 }
 
@@ -153,7 +153,7 @@ function finish(run) {
   buttons();
   if (run.refused) return say("Nothing was started.");
   const { last } = run;
-  if (last?.kind === "end") say(`Learned: ${percent(last.accuracy)} of ${count(last.num_images)} test digits right, with 95 % certainty ${percent(last.low)} to ${percent(last.high)}. Chapter 4 can look into this network now.`);
+  if (last?.kind === "end") say(`Learned: ${percent(last.accuracy)} of ${count(last.num_images)} test digits right, 95% interval ${percent(last.low)} to ${percent(last.high)}. Chapter 4 can now show this network.`);
   else if (last?.kind === "failed") say(`It went wrong: ${last.error}.`);
   else say(`Stopped after ${run.epochs.length} ${run.epochs.length === 1 ? "epoch" : "epochs"}.`);
   curves();
@@ -179,7 +179,7 @@ function look(run, { filters, confusion, guesses, row }) {
     return canvas;
   }));
   const moved = Math.sqrt(filters.flat(3).reduce((sum, value, index) => sum + (value - first.flat(3)[index]) ** 2, 0));
-  get("filters-say").textContent = `Orange adds, blue takes away; the largest weight is ${format(largest, 3)}. Since the first epoch they have moved by ${format(moved, 3)} (length of the difference).`;
+  get("filters-say").textContent = `Orange is positive, blue negative; the largest weight is ${format(largest, 3)}. Since the first epoch they have moved by ${format(moved, 3)} (length of the difference).`;
   paintGuesses(guesses);
   paintConfusion(confusion);
   get("confusion-say").textContent = `After epoch ${row.epoch}, on ${count(confusion.flat().reduce((a, b) => a + b, 0))} validation digits: rows are the true digit, columns the guess. ${worst(confusion)}`;
@@ -194,7 +194,7 @@ async function paintGuesses(guesses) {
     missing.forEach((number, index) => pixels.set(number, found.pixels[index]));
   }
   get("guesses").replaceChildren(...guesses.map(({ image, truth, guess }) => {
-    const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": `a ${truth}, taken for a ${guess}` });
+    const canvas = el("canvas", { class: "pixels", role: "img", "aria-label": `a ${truth}, classified as ${guess}` });
     paintMap(canvas, pixels.get(image), { low: 0, high: 255 });
     return el("figure", { class: truth === guess ? "right" : "wrong" }, el("figcaption", { "aria-hidden": "true" }, String(guess)), canvas);
   }));

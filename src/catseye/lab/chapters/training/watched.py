@@ -41,14 +41,14 @@ class WatchedProgress(EpochProgress):
     def __init__(
         self,
         tell: Callable[[Event], None],
-        asked: threading.Event,
+        stop_requested: threading.Event,
         console: Console,
         num_epochs: int,
         num_batches: int,
         done: int,
     ) -> None:
         super().__init__(console, num_epochs, num_batches, done)
-        self._tell, self._asked, self._next = tell, asked, 0.0
+        self._tell, self._stop_requested, self._next = tell, stop_requested, 0.0
         self._seen: Event = {}
         tell({"kind": "begin", "num_epochs": num_epochs, "num_batches": num_batches})
 
@@ -59,7 +59,7 @@ class WatchedProgress(EpochProgress):
             Interrupted: the watcher has seen enough.
 
         """
-        if self._asked.is_set():
+        if self._stop_requested.is_set():
             raise Interrupted("stopped by the one who watched", signal.SIGINT)
         now = time.monotonic()
         if now < self._next:
@@ -116,7 +116,7 @@ class Watched:
         keep: Keep | None = None,
     ) -> None:
         self._events: queue.Queue[Event] = queue.Queue()
-        self._asked, self._over, self._read = threading.Event(), threading.Event(), False
+        self._stop_requested, self._over, self._read = threading.Event(), threading.Event(), False
         if first is not None:
             self._events.put(first)
         # A daemon: whoever closes the lab does not wait for a network to learn.
@@ -133,11 +133,11 @@ class Watched:
     @property
     def stopping(self) -> bool:
         """Whether it was asked to end."""
-        return self._asked.is_set()
+        return self._stop_requested.is_set()
 
     def stop(self, wait_s: float = 0.0) -> None:
         """Ask for an end at the next step, and wait for it for at most `wait_s`."""
-        self._asked.set()
+        self._stop_requested.set()
         self._over.wait(wait_s)
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class Watched:
         tell = self._events.put
         last: Event
         try:
-            last = self._run(data, settings, recipe, keep, partial(WatchedProgress, tell, self._asked))
+            last = self._run(data, settings, recipe, keep, partial(WatchedProgress, tell, self._stop_requested))
         except Interrupted:
             last = {"kind": "stopped"}
         except CatseyeError as error:
@@ -185,9 +185,9 @@ class Watched:
             if keep is not None:
                 opened = open_model(trained.path, device="cpu", need="layers")
                 keep(opened.layers(), opened.manifest)
-        found = trained.metrics
-        accuracy = {"accuracy": found.accuracy, "low": found.accuracy_low, "high": found.accuracy_high}
-        return {"kind": "end", "side": trained.side, **accuracy, "num_images": found.num_images}
+        metrics = trained.metrics
+        accuracy = {"accuracy": metrics.accuracy, "low": metrics.accuracy_low, "high": metrics.accuracy_high}
+        return {"kind": "end", "side": trained.side, **accuracy, "num_images": metrics.num_images}
 
 
 def _without_advice(error: CatseyeError) -> BaseException:
