@@ -320,7 +320,6 @@ def _open_planes(
             require_affordable(header, decoding_bytes(header, len(source)), max_pixels)
             if len(image.getbands()) != channels:
                 raise UnsupportedPixels(channels_differ(len(image.getbands()), channels))
-            image.load()
             return [_turned(plane, _orientation(image)) for plane in planes_of(image, channels)]
 
 
