@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catseye.decoding.channels import as_colours
 from catseye.errors import ImageError, UsageError
 from catseye.manifest import Manifest
 from catseye.notebook import Html, html_image, html_table
@@ -54,7 +55,7 @@ class Prediction:
     def _repr_html_(self) -> str:
         rows = [(name, f"{value:.1%}") for name, value in self.top()]
         known = [("unknown", "looks like none of the training images")] if self.unknown else []
-        image = html_image(self.pixels, self.label) if self.pixels is not None else ""
+        image = html_image(as_colours(self.pixels), self.label) if self.pixels is not None else ""
         return Html(image + html_table(("class", "probability"), [*rows, *known]))
 
 

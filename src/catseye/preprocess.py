@@ -6,8 +6,8 @@ else, so they cannot disagree. Pillow and NumPy only; no torch.
 
 import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,16 +17,30 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from catseye.decoding.arrays_in_files import NPY
 from catseye.decoding.boxed import boxed_formats
-from catseye.decoding.channels import refuse_more_channels
+from catseye.decoding.channels import (
+    MAX_CHANNELS,
+    PLAIN_CHANNELS,
+    Channels,
+    as_colours,
+    channels_differ,
+    decode_values,
+    planes_of,
+    read_channels,
+    require_channels,
+    to_planes,
+)
+from catseye.decoding.channels import Ranges as Ranges
 from catseye.decoding.colours import to_colours
-from catseye.decoding.costs import decoding_bytes, require_affordable
+from catseye.decoding.costs import RESERVE_BYTES, decoding_bytes, require_affordable
 from catseye.decoding.failures import BROKEN, naming
 from catseye.decoding.failures import is_pointer as is_pointer
-from catseye.decoding.greys import Range, is_deep, range_of, to_grey
+from catseye.decoding.greys import is_deep, range_of, to_grey
 from catseye.decoding.headers import BOUND, Header, read_header
 from catseye.decoding.jpegs import load_whole
-from catseye.errors import ImageError
+from catseye.decoding.tiff_tags import is_tiff, read_tags
+from catseye.errors import ImageError, UnsupportedPixels
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -36,12 +50,16 @@ ImageSource = str | Path | bytes | Pixels | Image.Image
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", *boxed_formats())
 # What may lie in a user's own folder.
 FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM", "JPEG2000")
+# What may be uploaded to a model that reads other channels than grey or colour: only these two formats have them.
+CHANNEL_FORMATS = ("TIFF", "NPY")
+ARRAY_SUFFIX = ".npy"
 FILE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
     | {".jp2", ".j2k", ".jpx"}
     | ({".avif"} if "AVIF" in UPLOAD_FORMATS else set())
     | ({".heic", ".heif"} if "HEIF" in UPLOAD_FORMATS else set())
 )
+LISTED_SUFFIXES = FILE_SUFFIXES | {ARRAY_SUFFIX}  # in a list that names its files; in folders arrays may be features
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -75,21 +93,27 @@ class Preprocessing(BaseModel):
 
     height_px: int = Field(ge=1, le=4096)
     width_px: int = Field(ge=1, le=4096)
-    channels: Literal[1, 3] = 3
+    channels: int = Field(default=3, ge=1, le=MAX_CHANNELS)
     resize: Literal["pad", "crop", "squash"] = "pad"
     filter: Literal["bilinear", "bicubic"] = "bilinear"
     fill: int = Field(default=0, ge=0, le=255)
     mean: tuple[FiniteFloat, ...]
     std: tuple[FiniteFloat, ...]
-    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
-    """What becomes black and white in images of more than 8 bits per value; None: 0 and 65,535."""
+    value_range: tuple[FiniteFloat, FiniteFloat] | tuple[tuple[FiniteFloat, FiniteFloat], ...] | None = None
+    """What becomes black and white in images of more than 8 bits per value, or in each channel; None: 0 and 65,535."""
 
     def model_post_init(self, context: object, /) -> None:
         """Check that there is one mean and one positive std per channel, and that black is less than white."""
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise ValueError(f"mean and std need {self.channels} values, std above 0; got {self.mean} and {self.std}")
-        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
-            raise ValueError(f"value_range is black and white, black the smaller one; got {self.value_range}")
+        if self.value_range is None:
+            return
+        pairs = np.array(self.value_range, np.float64).reshape(-1, 2)
+        if len(pairs) not in (1, self.channels) or (pairs[:, 0] >= pairs[:, 1]).any():
+            raise ValueError(
+                "value_range is black and white, black the smaller one, or such a pair for each channel; got "
+                f"{self.value_range}"
+            )
 
 
 @dataclass(frozen=True)
@@ -133,6 +157,9 @@ def preprocess_sized(
 
     `known` is what `decoding_cost` has said of these bytes, if it was asked before.
     """
+    if spec.channels not in PLAIN_CHANNELS:
+        planes = _open_planes(source, formats, spec.channels, max_pixels, spec.value_range)
+        return fit_planes(planes, spec), planes[0].size
     image, box, size = _open(source, formats, spec, max_pixels, known=known)
     return to_pixels(fit_to_square(image, spec, box), spec.channels), size
 
@@ -141,6 +168,12 @@ def preprocess_twice(
     source: bytes | Pixels, spec: Preprocessing, other: Preprocessing
 ) -> tuple[Pixels, Pixels, tuple[int, int]]:
     """As `preprocess_sized` for one spec and then another; decoded once where both want the same decoding."""
+    if spec.channels not in PLAIN_CHANNELS and spec.channels == other.channels:
+        planes = _open_planes(source, FILE_FORMATS, spec.channels, MAX_PIXELS, spec.value_range)
+        return fit_planes(planes, spec), fit_planes(planes, other), planes[0].size
+    if spec.channels not in PLAIN_CHANNELS:
+        seen, size = preprocess_sized(source, other)
+        return preprocess(source, spec), seen, size
     image, box, size = _open(source, FILE_FORMATS, spec)
     first = to_pixels(fit_to_square(image, spec, box), spec.channels)
     is_jpeg = isinstance(source, bytes) and source.startswith(b"\xff\xd8")  # nothing else is decoded smaller
@@ -154,13 +187,14 @@ def open_image(
     *,
     formats: tuple[str, ...] = FILE_FORMATS,
     max_pixels: int = MAX_PIXELS,
-    value_range: Range | Literal["own"] | None = "own",
+    value_range: Ranges | Literal["own"] | None = "own",
 ) -> Image.Image:
     """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
 
     Transparent pixels are laid on white, as every viewer shows them; the first frame of an
     animation is taken. Greyscale of more than 8 bits is scaled by `value_range` (`Preprocessing` has a data set's).
     "own", good for a look, scales floating point by each image's own range and 16 bits from 0 to 65,535.
+    Of more channels than colour has, red, green and blue are the means of their first, second and last third.
 
     Raises:
         ImageError: as in `preprocess`.
@@ -169,14 +203,34 @@ def open_image(
     return _open(source, formats, None, max_pixels, value_range)[0]
 
 
+def open_planes(source: ImageSource, spec: Preprocessing) -> list[Image.Image]:
+    """Every channel of an image as `preprocess` reads it for this input, upright, each as mode L.
+
+    Raises:
+        ImageError: as in `preprocess`, or it has another number of channels.
+
+    """
+    return _open_planes(source, FILE_FORMATS, spec.channels, MAX_PIXELS, spec.value_range)
+
+
 def decoding_cost(content: bytes, spec: Preprocessing | None) -> tuple[Header | None, int]:
     """What the first bytes of an upload say, and the memory that `preprocess` takes for it; nothing is decoded.
 
     None and its own size where it is in none of `UPLOAD_FORMATS`: an upload is refused at once. Without a `spec` it is
     decoded at its full size.
     """
+    if spec is not None and spec.channels not in PLAIN_CHANNELS:
+        with suppress(ImageError):  # said where it is decoded
+            if (facts := read_channels(content, spec.channels)) is not None:
+                return facts.header, channel_bytes(facts, len(content), spec)
     header = read_header(content)
     return header, _bytes_for(header, len(content), spec) if header else len(content)
+
+
+def channel_bytes(facts: Channels, num_bytes: int, spec: Preprocessing | None = None) -> int:
+    """The peak of decoding an image of many channels and of fitting it to the input."""
+    fitted = 2 * spec.height_px * spec.width_px * facts.num if spec else 0
+    return facts.width * facts.height * facts.bytes_per_pixel + 2 * num_bytes + fitted + RESERVE_BYTES
 
 
 def _bytes_for(header: Header, num_bytes: int, spec: Preprocessing | None) -> int:
@@ -194,7 +248,7 @@ def _open(
     formats: tuple[str, ...],
     spec: Preprocessing | None,
     max_pixels: int = MAX_PIXELS,
-    value_range: Range | Literal["own"] | None = None,
+    value_range: Ranges | Literal["own"] | None = None,
     known: tuple[Header | None, int] | None = None,
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
     """The image, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
@@ -216,11 +270,95 @@ def _open(
         source = read_file(Path(source))
     if not source:
         raise ImageError(f"{name} is empty (0 bytes)")
+    if source.startswith(NPY) or is_tiff(source):
+        with naming(name, source, formats, len(source)):
+            facts = read_channels(source)
+        if facts is not None and (facts.format == "NPY" or not facts.colour):
+            image = _channels_as_image(source, name, formats, facts, max_pixels, value_range, spec)
+            return image, None, image.size
     header, cost = known or decoding_cost(source, spec)
     with naming(name, source, formats, cost):
         if header and header.width:  # before Pillow sees it: its plugin for WebP allocates when it opens a file
             require_affordable(header, cost, max_pixels)
         return _decode(source, header, formats, spec, max_pixels, value_range)
+
+
+def _open_planes(
+    source: ImageSource,
+    formats: tuple[str, ...],
+    channels: int,
+    max_pixels: int,
+    value_range: Ranges | Literal["own"] | None,
+) -> list[Image.Image]:
+    """Every channel of an image that has `channels` of them, upright, as mode L."""
+    name = "the image"
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != channels or 0 in source.shape:
+            raise ImageError(
+                f"an array must be uint8 of shape (H, W, {channels}); got {source.dtype} {source.shape}; other types "
+                "are read from .npy files"
+            )
+        return to_planes(source.transpose(2, 0, 1), None)
+    if isinstance(source, Image.Image):
+        with naming(name, source, formats, 4 * source.width * source.height):
+            return [_turned(plane, _orientation(source)) for plane in planes_of(source, channels)]
+    if isinstance(source, str | Path):
+        name = str(source)
+        source = read_file(Path(source))
+    if not source:
+        raise ImageError(f"{name} is empty (0 bytes)")
+    with naming(name, source, formats, len(source)):
+        facts = read_channels(source, channels)
+    if facts is not None:
+        return _decode_planes(source, name, formats, facts, max_pixels, value_range, channels)
+    header, cost = decoding_cost(source, None)
+    with naming(name, source, formats, cost), quiet_pillow():
+        if header is not None and header.width:
+            require_affordable(header, cost, max_pixels)
+        with Image.open(io.BytesIO(source), formats=formats) as image:
+            header = Header(image.format or "", *image.size, image.mode)
+            require_affordable(header, decoding_bytes(header, len(source)), max_pixels)
+            if len(image.getbands()) != channels:
+                raise UnsupportedPixels(channels_differ(len(image.getbands()), channels))
+            return [_turned(plane, _orientation(image)) for plane in planes_of(image, channels)]
+
+
+def _decode_planes(
+    content: bytes,
+    name: str,
+    formats: tuple[str, ...],
+    facts: Channels,
+    max_pixels: int,
+    value_range: Ranges | Literal["own"] | None,
+    channels: int | None = None,
+) -> list[Image.Image]:
+    cost = channel_bytes(facts, len(content))
+    with naming(name, content, formats, cost), quiet_pillow():
+        if channels is not None and facts.num != channels:
+            raise UnsupportedPixels(channels_differ(facts.num, channels))
+        require_channels(facts.num)
+        require_affordable(facts.header, cost, max_pixels)
+        turn = read_tags(content, (ORIENTATION,)).get(ORIENTATION, (1,))[0]
+        return [_turned(plane, turn) for plane in to_planes(decode_values(content, facts), value_range)]
+
+
+def _channels_as_image(
+    content: bytes,
+    name: str,
+    formats: tuple[str, ...],
+    facts: Channels,
+    max_pixels: int,
+    value_range: Ranges | Literal["own"] | None,
+    spec: Preprocessing | None,
+) -> Image.Image:
+    """A .npy file, or a TIFF of many channels, as grey or colour: what a model of these takes, or else a look."""
+    if spec is not None and facts.num not in PLAIN_CHANNELS:
+        with naming(name, content, formats, len(content)):
+            raise UnsupportedPixels(channels_differ(facts.num, spec.channels))
+    planes = _decode_planes(content, name, formats, facts, max_pixels, value_range)
+    if len(planes) == 1:
+        return planes[0]
+    return Image.fromarray(as_colours(np.stack([np.asarray(plane) for plane in planes], axis=-1)))
 
 
 @contextmanager
@@ -237,7 +375,7 @@ def _decode(
     formats: tuple[str, ...],
     spec: Preprocessing | None,
     max_pixels: int,
-    value_range: Range | Literal["own"] | None,
+    value_range: Ranges | Literal["own"] | None,
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
     with quiet_pillow():
         with Image.open(io.BytesIO(content), formats=formats) as image:
@@ -248,7 +386,6 @@ def _decode(
                 header = replace(header, width=image.width, height=image.height)
             elif image.size != (header.width, header.height):
                 raise ImageError(f"says two sizes, {header.width} x {header.height} and {image.width} x {image.height}")
-            refuse_more_channels(image)
             box = None
             if image.format in ("JPEG", "MPO"):
                 turn = _orientation(image)
@@ -346,6 +483,14 @@ def fit_to_square(image: Image.Image, spec: Preprocessing, box: Box | None = Non
     return canvas
 
 
+def fit_planes(planes: Sequence[Image.Image], spec: Preprocessing) -> Pixels:
+    """Each channel fitted by itself.
+
+    Shape: C images of mode L -> (H, W, C) uint8.
+    """
+    return np.stack([np.asarray(fit_to_square(plane, spec)) for plane in planes], axis=-1)
+
+
 def to_pixels(image: Image.Image, channels: int) -> Pixels:
     """The image's values as an array.
 
@@ -376,7 +521,7 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
-def _to_eight_bit(image: Image.Image, value_range: Range | Literal["own"] | None) -> Image.Image:
+def _to_eight_bit(image: Image.Image, value_range: Ranges | Literal["own"] | None) -> Image.Image:
     if not is_deep(image.mode):
         return to_colours(image)
     if value_range == "own" and image.mode == "F":
@@ -385,4 +530,6 @@ def _to_eight_bit(image: Image.Image, value_range: Range | Literal["own"] | None
         value_range = (low, high if high > low else low + 1)
     elif value_range == "own":
         value_range = None
+    if value_range is not None and isinstance(value_range[0], tuple):
+        raise UnsupportedPixels(channels_differ(1, len(value_range)))
     return to_grey(image, value_range)

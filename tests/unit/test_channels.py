@@ -1,14 +1,19 @@
-"""TIFFs of more channels than networks see: refused by number, never read as their first three."""
+"""Images of more channels than colour has: every one is read, or the number is refused by name."""
 
+import io
 import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import catseye
-from catseye.decoding.channels import tiff_channels
+from catseye.data.channel_counts import with_channels
+from catseye.data.sources import open_source
+from catseye.decoding.channels import decode_values, read_channels
 from catseye.errors import DataError, ImageError, UnsupportedPixels
-from catseye.preprocess import open_image, preprocess
+from catseye.preprocess import Preprocessing, open_image, preprocess
+from catseye.settings.schema import DataSettings
 from tests.conftest import random_pixels
 
 
@@ -48,21 +53,127 @@ def values_of(channels, dtype=np.uint8):
     return np.random.default_rng(channels).integers(0, 200, (9, 7, channels)).astype(dtype)
 
 
+CHANNELS = [
+    (5, True, np.uint8),
+    (6, True, np.uint8),
+    (5, False, np.uint8),
+    (13, False, np.uint16),
+    (4, False, np.float32),
+]
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize(
-    ("channels", "colour", "dtype"),
-    [(5, True, np.uint8), (6, True, np.uint8), (5, False, np.uint8), (13, False, np.uint16), (4, False, np.float32)],
-)
-def test_many_channels_are_refused_by_their_number(channels, colour, dtype, order, make_spec):
-    content = tiff(
-        values_of(channels, dtype), colour=colour, extra=[0] * (channels - (3 if colour else 1)), order=order
+@pytest.mark.parametrize(("channels", "colour", "dtype"), CHANNELS)
+def test_every_channel_of_a_tiff_is_read(channels, colour, dtype, order, make_spec):
+    values = values_of(channels, dtype)
+    content = tiff(values, colour=colour, extra=[0] * (channels - (3 if colour else 1)), order=order)
+    facts = read_channels(content)
+    assert (facts.num, facts.width, facts.height, facts.colour) == (channels, 7, 9, False)
+    np.testing.assert_array_equal(decode_values(content, facts), values.transpose(2, 0, 1))
+    assert open_image(content).mode == "RGB"
+    with pytest.raises(UnsupportedPixels, match=rf"has {channels} channels per pixel; 3 .* data.channels = {channels}"):
+        preprocess(content, make_spec(8))
+
+
+def spec_of(channels, px=8):
+    return Preprocessing(height_px=px, width_px=px, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
+
+
+def npy(array, *, allow_pickle=False):
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=allow_pickle)
+    return stream.getvalue()
+
+
+def test_a_npy_file_and_a_tiff_of_the_same_values_are_the_same_input():
+    values = np.random.default_rng(0).integers(0, 256, (40, 30, 6), np.uint8)
+    spec = spec_of(6)
+    wanted = preprocess(tiff(values, colour=True, extra=[0] * 3), spec)
+    assert wanted.shape == (8, 8, 6)
+    for array in (values, np.asfortranarray(values), values.transpose(2, 0, 1)):
+        np.testing.assert_array_equal(preprocess(npy(array), spec), wanted)
+    np.testing.assert_array_equal(preprocess(values, spec), wanted)
+
+
+def test_a_model_takes_images_of_its_own_channels_only():
+    values = values_of(5)
+    for content in (npy(values), tiff(values, colour=False, extra=[0] * 4)):
+        with pytest.raises(UnsupportedPixels, match="has 5 channels per pixel; 6 are read"):
+            preprocess(content, spec_of(6))
+
+
+def test_an_absurd_number_of_channels_is_refused():
+    with pytest.raises(UnsupportedPixels, match="at most 256 are read"):
+        open_image(npy(np.zeros((400, 400, 300), np.uint8)))
+
+
+def test_objects_in_arrays_are_never_loaded():
+    with pytest.raises(UnsupportedPixels, match="Python objects, which are never loaded"):
+        open_image(npy(np.array([[object()]]), allow_pickle=True))
+
+
+def test_a_header_that_claims_more_than_the_file_holds_takes_no_memory():
+    content = npy(np.zeros((8, 8, 5), np.uint8)).replace(b"(8, 8, 5)", b"(9999999, 9999999, 5)")
+    with pytest.raises(ImageError, match=r"cut off|damaged"):
+        open_image(content)
+
+
+def test_a_shape_that_says_no_axis_is_refused_unless_the_number_is_known():
+    array = np.zeros((6, 64, 6), np.uint8)
+    with pytest.raises(ImageError, match=r"which axis holds the channels"):
+        open_image(npy(array))
+    assert preprocess(npy(np.zeros((4, 4, 5), np.uint8)), spec_of(5)).shape == (8, 8, 5)
+
+
+def folder_of(place, num, write, channels=5):
+    """Two classes that differ in the last channel only."""
+    rng = np.random.default_rng(1)
+    for number, name in enumerate(("dry", "wet")):
+        (place / name).mkdir(parents=True)
+        for index in range(num):
+            values = rng.integers(0, 3000, (12, 12, channels)).astype(np.uint16)
+            values[..., -1] = values[..., -1] // 4 + 2200 * number
+            write(place / name / f"{index}", values)
+    return place
+
+
+def test_images_of_five_channels_are_listed_with_a_range_for_each(tmp_path):
+    data = folder_of(
+        tmp_path / "data",
+        6,
+        lambda path, values: path.with_suffix(".tif").write_bytes(tiff(values, colour=False, extra=[0] * 4)),
     )
-    assert tiff_channels(content) == channels
-    for ask in (open_image, lambda image: preprocess(image, make_spec(8))):
-        with pytest.raises(
-            UnsupportedPixels, match=rf"has {channels} channels per pixel, and 1 .* or 3 .* save the three"
-        ):
-            ask(content)
+    images = with_channels(open_source(data), DataSettings())
+    assert images.channels == 5
+    assert len(images.value_range) == 5
+    assert images.value_range[0][1] > 2500
+
+
+def test_different_numbers_of_channels_are_named_with_an_example(tmp_path):
+    data = folder_of(tmp_path / "data", 3, lambda path, values: np.save(path.with_suffix(".npy"), values))
+    np.save(data / "dry" / "odd.npy", np.zeros((12, 12, 6), np.uint16))
+    with pytest.raises(DataError, match=r"5 in 6 images \(for example dry/0.npy\), 6 in 1 image \(for example dry/odd"):
+        with_channels(open_source(data), DataSettings())
+    assert with_channels(open_source(data), DataSettings(channels=5)).channels == 5
+
+
+def test_arrays_beside_images_are_features_and_no_images(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.fromarray(random_pixels(0)).save(tmp_path / name / "0.png")
+        np.save(tmp_path / name / "0.npy", np.zeros(512, np.float32))
+    assert list(open_source(tmp_path).names) == ["a/0.png", "b/0.png"]
+
+
+@pytest.mark.slow
+def test_a_class_that_only_the_fifth_channel_shows_is_learnt(tmp_path):
+    data = folder_of(tmp_path / "data", 40, lambda path, values: np.save(path.with_suffix(".npy"), values))
+    run = catseye.train(data, out=tmp_path / "run", device="cpu", progress=None)
+    evaluation = catseye.evaluate(run)
+    assert evaluation.metrics.accuracy > 0.85
+    exported = catseye.export(run, to="onnx")
+    answers = catseye.predict(exported, [str(data / "wet" / "0.npy")])
+    assert len(answers) == 1
 
 
 def test_three_colours_are_read_as_they_are():
@@ -84,25 +195,6 @@ def test_an_unexplained_fourth_channel_is_left_out_and_transparency_is_not():
 
 
 @pytest.mark.parametrize("cut", range(0, 160, 3))
-def test_damaged_tags_are_another_sentence(cut):
-    content = tiff(values_of(5), colour=False, extra=[0] * 4)[:cut]
-    assert tiff_channels(content) in (0, 5)
+def test_damaged_tags_end_in_an_error_of_the_image(cut):
     with pytest.raises(ImageError):
-        open_image(content)
-
-
-def test_arrays_in_files_say_where_arrays_are_given(tmp_path):
-    for name in "ab":
-        (tmp_path / "data" / name).mkdir(parents=True)
-        np.save(tmp_path / "data" / name / "0.npy", random_pixels(0))
-    with pytest.raises(DataError, match=r"its files are: 2 \.npy \(arrays are given in Python: catseye\.train\(X, y\)"):
-        catseye.check(tmp_path / "data")
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 5), (8, 8, 2)])
-def test_arrays_of_many_channels_are_refused_by_their_shape(shape, make_spec):
-    with pytest.raises(ImageError, match=rf"\(H, W, 3\); got uint8 \({', '.join(map(str, shape))}\)"):
-        preprocess(np.zeros(shape, np.uint8), make_spec(8))
-    X, y = np.zeros((12, *shape), np.uint8), np.array(["a", "b"] * 6)
-    with pytest.raises(DataError, match="with 1, 3 or 4 channels"):
-        catseye.train(X, y, out="never", device="cpu", progress=None)
+        open_image(tiff(values_of(5), colour=False, extra=[0] * 4)[:cut])

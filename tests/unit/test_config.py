@@ -116,7 +116,7 @@ def test_an_unknown_recipe_is_answered_with_the_known_ones():
         ("training.optimizer=rmsprop", "training.optimizer"),
         ("training.label_smoothing=1", "training.label_smoothing"),
         ("data.val_fraction=0.6", "data.val_fraction"),
-        ("data.channels=2", "data.channels"),
+        ("data.channels=300", "data.channels"),
         ("data.input_px=wide", "data.input_px"),
         ("data.input_px=0", "data.input_px"),
         ("data.workers=-1", "data.workers"),

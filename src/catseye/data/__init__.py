@@ -15,6 +15,7 @@ evaluation and `catseye check`.
     decode.py         many images as one array, from their files or from the cache
     check/            what is wrong with them: every rule once, for `catseye check` and `train`
     groups.py         what belongs together: by a rule on names, a column of a list, by pairs
+    channel_counts.py how many channels the images have, and the range of each
     value_range.py    black and white of images with more than 8 bits; is there anything to see
     splits.py         seeded, stratified, duplicates kept together
     prepare.py        look, decide, decode, split, ask the rules: images to train from

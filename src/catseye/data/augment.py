@@ -283,10 +283,14 @@ def _integers(n: int, below: int, generator: Generator) -> Tensor:
 def luma(x: Tensor) -> Tensor:
     """Grey by ITU-R 601, as Pillow and torchvision compute it.
 
-    Shape: (N, C, H, W) with C 1 or 3 -> (N, 1, H, W).
+    Of other channels than colour's, their mean.
+
+    Shape: (N, C, H, W) -> (N, 1, H, W).
     """
     if x.shape[1] == 1:
         return x
+    if x.shape[1] != 3:
+        return x.mean(1, keepdim=True)
     return (x * _on_device(REC_601, torch.float32, x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 

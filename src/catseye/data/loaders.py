@@ -24,8 +24,9 @@ from catseye.data.augment import random_resized_crop
 from catseye.data.pool import settle_worker
 from catseye.data.sources import ImageSet
 from catseye.data.workers import POLL_S, watched
+from catseye.decoding.channels import PLAIN_CHANNELS
 from catseye.errors import DataError, ImageError
-from catseye.preprocess import Pixels, Preprocessing, open_image, preprocess, to_pixels
+from catseye.preprocess import Pixels, Preprocessing, open_image, open_planes, preprocess, to_pixels
 from catseye.seeds import derive
 
 Indices = NDArray[np.int64]
@@ -273,6 +274,14 @@ class _Decoder(Dataset[tuple[int, Pixels | str]]):
                 return index, preprocess(source, self.spec)
             # Seeded by the image, not by the worker: the crop is the same whoever decodes it.
             rng = random.Random(derive(self.seed, index))  # noqa: S311
+            if self.spec.channels not in PLAIN_CHANNELS:
+                planes = open_planes(source, self.spec)
+                seed = derive(self.seed, index)  # the same crop of every channel
+                crops = [
+                    random_resized_crop(plane, self.spec, self.min_area, random.Random(seed))  # noqa: S311
+                    for plane in planes
+                ]
+                return index, np.stack([np.asarray(crop) for crop in crops], axis=-1)
             opened = open_image(source, value_range=self.spec.value_range)
             image = random_resized_crop(opened, self.spec, self.min_area, rng)
             return index, to_pixels(image, self.spec.channels)

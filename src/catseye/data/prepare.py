@@ -6,12 +6,12 @@ print. Called by `training/session.py`; the evaluation half is `prepare_evaluati
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from catseye.data.channel_counts import describe_channels, with_channels
 from catseye.data.check.check import make_verdict
 from catseye.data.check.copies import copy_groups
 from catseye.data.check.data_facts import DataFacts
@@ -24,7 +24,7 @@ from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
 from catseye.data.splits import keep_in_training, split
 from catseye.data.storage import EVALUATION_BATCH, choose_storage, decoded_bytes, refuse_bad
 from catseye.data.survey import Sight, choose_input_px, first_sight, read_all
-from catseye.data.value_range import choose_value_range, describe_range
+from catseye.data.value_range import describe_range
 from catseye.errors import DataError, UsageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Expected, Preprocessing
@@ -99,11 +99,13 @@ def prepare(
             data.allow_leaks), or, when strict, any unreadable image.
 
     """
-    images = replace(images, value_range=choose_value_range(images, settings, seed=seed))
+    images = with_channels(images, settings, seed=seed)
     related = related_groups(images, settings.group_by)
     near = settings.near_copies == "together" and not images.published and len(images) <= MAX_LOOKED
     sight = first_sight(images, seed=seed, near=near)
-    spec = _choose_spec(settings, sight, expected).model_copy(update={"value_range": images.value_range})
+    spec = _choose_spec(settings, sight, expected, images.channels).model_copy(
+        update={"value_range": images.value_range}
+    )
     num_readable = len(images) - len(sight.unreadable)
     in_memory, reason = choose_storage(settings, decoded_bytes(num_readable, spec), min_area, device, num_sharing)
     found, decoded = read_all(images, sight, seed=seed, near=near, spec=spec if in_memory else None, share=num_sharing)
@@ -150,7 +152,7 @@ def prepare(
             )
             for number, name in enumerate(SPLIT_LABELS)
         }
-    notes = [describe_range(spec.value_range)] if spec.value_range is not None else []
+    notes = _pixel_notes(images)
     notes.append(reason)
     if settings.near_copies == "together" and not images.published and not near:
         notes.append(f"near duplicates are not looked for among more than {MAX_LOOKED:,} images; catseye check does")
@@ -187,7 +189,7 @@ def prepare_again(
 def own_input(prepared: Prepared, settings: DataSettings) -> Preprocessing:
     """The input that the images themselves ask for, whatever published weights want; without statistics yet."""
     side = choose_input_px(prepared.own_px) if settings.input_px == "auto" else settings.input_px
-    channels = (1 if prepared.greyscale else 3) if settings.channels == "auto" else settings.channels
+    channels = prepared.images.channels or _plain_channels(settings, prepared.greyscale)
     return _own_spec(settings, side, channels).model_copy(update={"value_range": prepared.spec.value_range})
 
 
@@ -239,7 +241,7 @@ def without_left_out(facts: DataFacts) -> DataFacts:
     return replace(facts, equal=equal, twins=twins)
 
 
-def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None) -> Preprocessing:
+def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None, many: int | None) -> Preprocessing:
     side = settings.input_px
     if side == "auto":
         side = round(expected.px * LARGER_THAN_TRAINED / 32) * 32 if expected else choose_input_px(found.median_px)
@@ -247,6 +249,11 @@ def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None
     if expected is not None:
         if settings.channels == 1:
             raise UsageError("data.channels = 1 does not fit published weights, which take colour; leave it out")
+        if many:
+            raise UsageError(
+                f"published weights take colour, 3 channels per pixel; the images have {many}; leave out --pretrained: "
+                "catseye train then learns from fresh weights"
+            )
         return Preprocessing(
             height_px=height,
             width_px=width,
@@ -255,11 +262,11 @@ def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None
             mean=expected.mean,
             std=expected.std,
         )
-    channels = (1 if found.greyscale else 3) if settings.channels == "auto" else settings.channels
+    channels = many or _plain_channels(settings, found.greyscale)
     return _own_spec(settings, side, channels)
 
 
-def _own_spec(settings: DataSettings, side: int | tuple[int, int], channels: Literal[1, 3]) -> Preprocessing:
+def _own_spec(settings: DataSettings, side: int | tuple[int, int], channels: int) -> Preprocessing:
     height, width = (side, side) if isinstance(side, int) else side
     return Preprocessing(
         height_px=height,
@@ -269,6 +276,16 @@ def _own_spec(settings: DataSettings, side: int | tuple[int, int], channels: Lit
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
+
+
+def _plain_channels(settings: DataSettings, greyscale: bool) -> int:
+    return (1 if greyscale else 3) if settings.channels == "auto" else settings.channels
+
+
+def _pixel_notes(images: ImageSet) -> list[str]:
+    if images.channels is not None:
+        return [describe_channels(images.channels, images.value_range)]
+    return [describe_range(images.value_range)] if images.value_range is not None else []
 
 
 def _statistics_sample(indices: Indices, seed: int) -> Indices:

@@ -14,6 +14,7 @@ from catseye.data.check.duplicates import THUMB_PX
 from catseye.data.check.second_look import FINE_PX
 from catseye.data.sources import ImageSet
 from catseye.data.sources.image_set import content_digest
+from catseye.decoding.channels import as_colours
 from catseye.errors import ImageError
 from catseye.preprocess import Pixels, Preprocessing, preprocess, preprocess_sized, preprocess_twice
 
@@ -85,9 +86,9 @@ def _look_and_decode(
     """The image at 64 px and its shorter side; a JPEG is decoded at a part of its size, enough to be compared."""
     if spec is None:
         fine, size = preprocess_sized(content, look)
-        return fine, min(size), None
+        return as_colours(fine), min(size), None
     pixels, fine, size = preprocess_twice(content, spec, look)
-    return fine, min(size), pixels
+    return as_colours(fine), min(size), pixels
 
 
 def thumbs_of(fine: Pixels) -> Pixels:

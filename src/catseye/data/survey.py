@@ -97,7 +97,7 @@ def first_sight(images: ImageSet, *, seed: int = 0, near: bool = False) -> Sight
     """
     facts = file_facts(images)
     sample = _survey_sample(len(images), facts.unreadable, seed)
-    key = key_of("sight", facts.stamp, seed, near, images.value_range)
+    key = key_of("sight", facts.stamp, seed, near, images.value_range, images.channels)
     if (kept := kept_entry(key)) is not None:
         arrays, said = kept.arrays, kept.facts
         unreadable = {int(index): reason for index, reason in said["unreadable"].items()}
@@ -158,7 +158,7 @@ def read_all(
     `share` processes of this machine do the same at the same time.
     """
     stamp = sight.facts.stamp
-    key = key_of("survey", stamp, seed, near, images.mirror_safe, images.value_range)
+    key = key_of("survey", stamp, seed, near, images.mirror_safe, images.value_range, images.channels)
     wanted = np.setdiff1d(np.arange(len(images)), list(sight.unreadable)).astype(np.int64)
     decoded = kept_decoded(images, wanted, spec, stamp) if spec is not None else None
     kept = kept_entry(key)

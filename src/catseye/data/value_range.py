@@ -6,13 +6,14 @@ any range. The training images decide, `data.black` and `data.white` overrule. C
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
 
 from catseye.counting import count
 from catseye.data.sources import NOT_SPLIT, TRAIN, ImageSet
+from catseye.decoding.channels import Ranges
 from catseye.decoding.greys import Range, is_deep, range_of
 from catseye.errors import DataError, ImageError
 from catseye.preprocess import FILE_FORMATS, MAX_PIXELS, Preprocessing, open_image, quiet_pillow
@@ -77,6 +78,11 @@ def learn_value_range(images: ImageSet, indices: Iterable[int]) -> Range | None:
                 ranges.append(each)
         except ImageError:
             continue
+    return usual_range(ranges)
+
+
+def usual_range(ranges: Sequence[Range]) -> Range | None:
+    """What covers the ranges of images, but for a few that lie far outside; None where nothing varies."""
     if not ranges:
         return None
     lows, highs = np.array(ranges).T
@@ -90,7 +96,7 @@ def learn_value_range(images: ImageSet, indices: Iterable[int]) -> Range | None:
     return (low, high) if high > low else None
 
 
-def describe_range(value_range: Range) -> str:
+def describe_range(value_range: Ranges) -> str:
     """The sentence that a user reads.
 
     >>> describe_range((0.0, 4095.0))

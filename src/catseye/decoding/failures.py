@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from catseye.decoding.channels import tiff_channels, too_many_channels
 from catseye.decoding.names import name_of
 from catseye.errors import ImageCutOff, ImageError, ImageTooLarge, OutOfMemory, UnknownFormat, UnsupportedPixels
 
@@ -81,12 +80,10 @@ def _unidentified(content: bytes, formats: tuple[str, ...]) -> ImageError:
         return UnknownFormat("is a Git LFS pointer, not the image itself; run: git lfs pull")
     known = name_of(content)
     if known in formats:
-        if known == "TIFF" and (num := tiff_channels(content)) > 3:
-            return UnsupportedPixels(too_many_channels(num))
         if known == "TIFF":
             return UnsupportedPixels(
-                "is a TIFF with a kind of pixels that is not read (several floating-point or complex channels, "
-                "for example), or damaged; save it as PNG"
+                "is a TIFF with a kind of pixels that is not read (complex numbers, for example), or damaged; save it "
+                "as PNG"
             )
         return ImageCutOff(f"begins as {known}, but its header is cut off or damaged; copy it again")
     listed = ", ".join(formats)

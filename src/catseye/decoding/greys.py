@@ -6,6 +6,7 @@ from the training images (`data/value_range.py`) and travels in the model's `Pre
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +44,16 @@ def to_grey(image: Image.Image, value_range: Range | None) -> Image.Image:
         )
     table = None
     if image.mode.startswith("I;16"):
-        table = _scale(np.arange(65_536), value_range)
+        table = scale_values(np.arange(65_536), value_range)
     grey = Image.new("L", image.size)
     for box in strips(image.size):
         values = np.asarray(image.crop(box))
-        grey.paste(Image.fromarray(table[values] if table is not None else _scale(values, value_range)), box)
+        grey.paste(Image.fromarray(table[values] if table is not None else scale_values(values, value_range)), box)
     return grey
 
 
-def _scale(values: NDArray[np.generic], value_range: Range | None) -> NDArray[np.uint8]:
+def scale_values(values: NDArray[np.generic], value_range: Range | None) -> NDArray[np.uint8]:
+    """To 8 bits; without a range 0 to 65,535 are black to white. NaN becomes black."""
     if value_range is None:
         return (values.astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8)
     low, high = value_range
@@ -64,7 +66,12 @@ def range_of(image: Image.Image) -> Range | None:
 
     One pixel in a thousand may lie outside at either end: sensors have dead and hot ones.
     """
-    values = np.asarray(image).ravel()
+    return own_range(np.asarray(image))
+
+
+def own_range(values: NDArray[Any]) -> Range | None:
+    """The same of an array."""
+    values = values.ravel()
     if values.size > STRIP_PIXELS:
         values = values[:: values.size // STRIP_PIXELS]
     values = values[np.isfinite(values)]

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.data.channel_counts import count_channels
 from catseye.data.prepare import LARGER_THAN_TRAINED
 from catseye.data.sources import ImageSet
 from catseye.data.sources.image_set import content_digest
 from catseye.data.value_range import choose_value_range
-from catseye.errors import ImageError
+from catseye.errors import ImageError, UsageError
 from catseye.machine.cores import num_cores
 from catseye.machine.devices import choose_device
 from catseye.machine.memory import answered_in_parts
@@ -146,6 +147,11 @@ def open_backbone(
 
 
 def _published_spec(images: ImageSet, expected: Expected) -> Preprocessing:
+    if channels := count_channels(images).only:
+        raise UsageError(
+            f"published weights take colour, 3 channels per pixel; the images have {channels}; name a run that was "
+            "trained on such images"
+        )
     px = min(round(expected.px * LARGER_THAN_TRAINED / 32) * 32, _enlarged(images))
     return Preprocessing(
         height_px=px,

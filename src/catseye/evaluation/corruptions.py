@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from catseye.data.loaders import MemoryLoader
-from catseye.errors import ImageError
+from catseye.decoding.channels import PLAIN_CHANNELS
+from catseye.errors import ImageError, UsageError
 from catseye.evaluation.measure import MeasuredModel, collect_outputs
 from catseye.preprocess import Pixels, preprocess
 from catseye.seeds import derive
@@ -85,6 +86,10 @@ CORRUPTIONS: dict[str, Corrupt] = {
 def measure_corruptions(measured: MeasuredModel) -> Corruptions:
     """Accuracy on at most 2,000 of the same images, clean and corrupted; the random draws depend only on the image."""
     outputs, images, device = measured.outputs, measured.images, torch.device(measured.model.device)
+    if (channels := measured.model.manifest.preprocessing.channels) not in PLAIN_CHANNELS:
+        raise UsageError(
+            f"--corruptions takes greyscale and colour; this model reads {channels} channels; leave it out"
+        )
     rows = np.sort(np.random.default_rng(0).permutation(len(outputs.labels))[:MAX_IMAGES])
     clean, kept = [], []
     for row in rows.tolist():

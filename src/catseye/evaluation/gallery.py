@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catseye.data.augment import normalise_batch, to_unit
+from catseye.decoding.channels import as_colours
 from catseye.errors import ImageError
 from catseye.evaluation.label_errors import Suspect
 from catseye.evaluation.measure import MeasuredModel
@@ -153,6 +154,7 @@ def thumbnail(pixels: Pixels) -> str:
 
     Shape: (H, W, C) uint8.
     """
+    pixels = as_colours(pixels)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     stream = io.BytesIO()

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseye.decoding.channels import as_colours
 from catseye.errors import UsageError
 from catseye.explanation.opened_image import map_image
 from catseye.explanation.worth import Worth, measure_worth
@@ -132,4 +133,4 @@ def overlay(pixels: Pixels, heat: NDArray[np.float32], strength: float = 0.55) -
 
 
 def _colour(pixels: Pixels) -> Pixels:
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else as_colours(pixels)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from catseye.classifier import softmax
+from catseye.decoding.channels import PLAIN_CHANNELS
+from catseye.errors import UsageError
 from catseye.exporting.hub_card import hub_card
 from catseye.files import make_folder, write_atomically
 from catseye.manifest import METADATA_KEY, Manifest
@@ -36,6 +38,11 @@ def twin_of(model: nn.Module, manifest: Manifest) -> TimmTwin:
 
     """
     spec = manifest.preprocessing
+    if spec.channels not in PLAIN_CHANNELS:
+        raise UsageError(
+            f"a folder for the Hub is of a model that reads greyscale or colour; this one reads {spec.channels} "
+            "channels; export --to onnx or --to torchscript"
+        )
     return find_twin(model, manifest.architecture.name, num_classes=len(manifest.classes), in_channels=spec.channels)
 
 

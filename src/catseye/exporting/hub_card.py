@@ -150,7 +150,7 @@ def _without_markup(name: str) -> str:
 def _input_facts(spec: Preprocessing) -> str:
     colour = "greyscale" if spec.channels == 1 else "RGB"
     deep = ""
-    if spec.value_range is not None:
+    if spec.value_range is not None and not isinstance(spec.value_range[0], tuple):
         low, high = spec.value_range
         deep = (
             f" Images of more than 8 bits per value are scaled so that {low:g} becomes black and {high:g} white; "

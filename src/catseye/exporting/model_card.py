@@ -84,7 +84,7 @@ def _file_row(name: str, model: OpenedModel) -> str:
 def _input_line(model: OpenedModel) -> str:
     manifest = model.manifest
     spec = manifest.preprocessing
-    colour = "greyscale" if spec.channels == 1 else "RGB"
+    colour = {1: "greyscale", 3: "RGB"}.get(spec.channels, f"{spec.channels} channels (TIFF or .npy)")
     if manifest.input_kind == "uint8":
         takes = f"(N, {spec.height_px}, {spec.width_px}, {spec.channels}) uint8; the normalisation is in the graph"
     else:

@@ -161,7 +161,7 @@ def _input_of(name: str) -> Preprocessing:
 
     side = next((milestone.px for milestone in MILESTONES if milestone.name == name), 224 if ":" in name else 32)
     half = (0.5,) if name in _GREY else (0.5, 0.5, 0.5)
-    return Preprocessing(height_px=side, width_px=side, channels=len(half), mean=half, std=half)  # type: ignore[arg-type]
+    return Preprocessing(height_px=side, width_px=side, channels=len(half), mean=half, std=half)
 
 
 def data_pixels(network: Shown) -> DataPixels:

@@ -14,7 +14,7 @@ from typing import Any
 from catseye.classifier import Classifier, Prediction
 from catseye.data.sources.leftovers import is_leftover
 from catseye.errors import DataError
-from catseye.preprocess import FILE_SUFFIXES
+from catseye.preprocess import LISTED_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _below(prefix: str, above: tuple[str, ...]) -> Iterator[str]:
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], name)  # noqa: PTH118
             if real not in above:
                 yield from _below(prefix + name + os.sep, (*above, real))
-        elif name[name.rfind(".") :].lower() in FILE_SUFFIXES and (entry.is_file() or entry.is_symlink()):
+        elif name[name.rfind(".") :].lower() in LISTED_SUFFIXES and (entry.is_file() or entry.is_symlink()):
             yield prefix + name
 
 

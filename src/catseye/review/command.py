@@ -6,15 +6,14 @@ Called by cli. Everything slow happens before the page opens: looks, copies, fea
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from catseye.classifier import softmax
 from catseye.counting import agree, count
+from catseye.data.channel_counts import with_channels
 from catseye.data.moved import locate_data
 from catseye.data.sources.unlabelled import list_unlabelled
-from catseye.data.value_range import choose_value_range
 from catseye.embedding.backbone import open_backbone
 from catseye.embedding.embed import embed_what_is_new
 from catseye.errors import UsageError, refuse_unknown_options
@@ -106,7 +105,7 @@ def serve_labels(folder: Path, classes: tuple[str, ...], place: PagePlace, ready
         raise UsageError(f"labelling needs two classes or more; got {', '.join(classes)!r}; add --classes cat,dog")
     with closing(CorrectionLog(place.out, place.who)) as log:
         images = list_unlabelled(folder, classes)
-        images = replace(images, value_range=choose_value_range(images, DataSettings()))
+        images = with_channels(images, DataSettings())
         backbone = open_backbone(None, images, device=place.device)
         keep = place.out.with_name(f"{place.out.stem}.features.npz")
         desk = LabelDesk(images, embed_what_is_new(images, backbone, keep, say), classes, log)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from catseye.data.channel_counts import with_channels
 from catseye.data.check.check import equal_groups
 from catseye.data.check.copies import LOSSY_FORMATS, Glances, find_copies
 from catseye.data.check.data_facts import DataFacts
@@ -23,7 +24,6 @@ from catseye.data.groups import keep_together
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, ImageSet, open_source
 from catseye.data.sources.corrections import Standing
 from catseye.data.sources.missing_labels import NO_LABEL, with_unlabelled
-from catseye.data.value_range import choose_value_range
 from catseye.embedding.backbone import Backbone
 from catseye.embedding.embed import embed_what_is_new
 from catseye.embedding.head import out_of_fold, train_head
@@ -56,7 +56,7 @@ def list_data(source: str | Path, settings: DataSettings, data_dir: Path | None,
     """The images with their labels in DATA and, for a run, with its splits."""
     plain = settings.model_copy(update={"corrections": ""})
     images = open_source(source, data_dir=data_dir, settings=plain)
-    images = with_unlabelled(replace(images, value_range=choose_value_range(images, plain)))
+    images = with_unlabelled(with_channels(images, plain))
     if run is None:
         return images
     sides = {name: number for number, side in enumerate(SPLIT_LABELS) for name in run.data["splits"].get(side, {})}

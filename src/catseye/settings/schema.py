@@ -26,7 +26,9 @@ class DataSettings(SettingsTable):
     input_px: Side | tuple[Side, Side] | Literal["auto"] = Field(
         default="auto", description="side of the square input, or [height, width]"
     )
-    channels: Literal["auto", 1, 3] = Field(default="auto", description="1 keeps greyscale as one channel")
+    channels: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
+        default="auto", description="1 keeps greyscale as one channel; more than 3: TIFF and .npy of so many channels"
+    )
     black: FiniteFloat | Literal["auto"] = Field(
         default="auto", description="value that becomes black in images of more than 8 bits"
     )
@@ -247,6 +249,8 @@ def inert_options(settings: Settings) -> dict[str, str]:
         idle["data.workers"] = "data.storage is memory, so no worker processes are used"
     if settings.data.channels == 1:
         idle["augment.saturation"] = "data.channels is 1, grey has no saturation"
+    elif settings.data.channels not in ("auto", 3):
+        idle["augment.saturation"] = f"data.channels is {settings.data.channels}, and only colour has saturation"
     return idle
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+from catseye.data.channel_counts import count_channels
 from catseye.data.glance import take_glance
 from catseye.data.sources import ImageSet
 from catseye.errors import CatseyeError
@@ -16,6 +17,8 @@ from catseye.settings.promise import search_decides
 from catseye.settings.schema import Settings
 from catseye.training.auto import Facts
 from catseye.training.request import RunRequest, asked_for
+
+CHANNELS_SEEN = 20  # images whose headers are read
 
 
 def gather_facts(
@@ -42,10 +45,16 @@ def gather_facts(
         device="cpu" if device == "cpu" else "gpu",
         num_cores=max(1, num_cores() // num_processes),
         fresh_because=_why_fresh(own)
+        or _why_own_channels(images)
         or ("your augmentation needs the images in every epoch" if request.own.augment else ""),
         promised_s=settings.training.time_s,
         by_epochs_because="" if promised else _why_epochs(own, num_processes),
     )
+
+
+def _why_own_channels(images: ImageSet) -> str:
+    channels = count_channels(images, most=CHANNELS_SEEN).only
+    return f"the images have {channels} channels per pixel and published weights take colour" if channels else ""
 
 
 def _weights() -> str:
@@ -70,8 +79,9 @@ def _why_fresh(own: Mapping[str, Any]) -> str:
         return f"{model['name']} was named and --pretrained was not"
     if model:
         return f"model.{next(iter(model))} was set"
-    if own.get("data", {}).get("channels") == 1:
-        return "data.channels is 1 and published weights take colour"
+    channels = own.get("data", {}).get("channels", "auto")
+    if channels not in ("auto", 3):
+        return f"data.channels is {channels} and published weights take colour"
     if own.get("distillation", {}).get("teacher"):
         return "a teacher needs images, not features"
     if own.get("transfer", {}).get("strategy") == "none":

@@ -235,8 +235,9 @@ def decide(session: RunSession) -> Decision:
         sentences.append("images are not mirrored: a mirrored digit is a different symbol")
         unmirrored = {"hflip": 0.0, "hflip_alternate": False}
         settings = settings.model_copy(update={"augment": settings.augment.model_copy(update=unmirrored)})
-    if settings.augment.saturation and prepared.spec.channels == 1:
-        raise UsageError("augment.saturation would do nothing here: the images are grey; leave it out")
+    if settings.augment.saturation and prepared.spec.channels != 3:
+        kind = "are grey" if prepared.spec.channels == 1 else f"have {prepared.spec.channels} channels"
+        raise UsageError(f"augment.saturation would do nothing here: the images {kind}; leave it out")
     if not prepared.counts["val"] and settings.training.keep == "best":
         default = type(settings.training)()
         for key in ("patience", "best_by"):

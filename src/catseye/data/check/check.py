@@ -8,7 +8,6 @@ no look at every image.
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from catseye.counting import agree, count
 from catseye.data.cache import keep_entry, kept_entry, key_of
+from catseye.data.channel_counts import describe_channels, with_channels
 from catseye.data.check.copies import (
     LOSSY_FORMATS,
     Glances,
@@ -34,7 +34,7 @@ from catseye.data.check.rules import find_faults
 from catseye.data.file_facts import stamp_files
 from catseye.data.groups import related_groups
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, Images, ImageSet, open_source, with_labels
-from catseye.data.value_range import choose_value_range, describe_range
+from catseye.data.value_range import describe_range
 from catseye.errors import CatseyeError, DataError, UsageError, refuse_unknown_options
 from catseye.files import StrPath
 from catseye.settings.reading import ReadingOptions, reading_values
@@ -84,11 +84,14 @@ def check(
     related = related_groups(images, group_by)
     blank: list[Finding] = []
     try:
-        images = replace(images, value_range=choose_value_range(images, settings or DataSettings()))
+        images = with_channels(images, settings or DataSettings())
     except DataError as error:
         why = "there is something to see in the images"
         blank = [Finding("nothing-to-see", "error", len(images), str(error), "look at how they were saved", stops=why)]
-    if images.value_range is not None:
+    if images.channels is not None:
+        title = describe_channels(images.channels, images.value_range)
+        blank = [Finding("channels", "note", len(images), title, "train reads them all, with weights of its own")]
+    elif images.value_range is not None:
         title = describe_range(images.value_range)
         blank = [
             Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
@@ -140,7 +143,7 @@ def check(
 
 def _find_copies_once(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_], stamp: bytes) -> Twins:
     """`find_copies`, or what it found among the same files before."""
-    key = key_of("copies", stamp, images.value_range, images.mirror_safe)
+    key = key_of("copies", stamp, images.value_range, images.mirror_safe, images.channels)
     if (kept := kept_entry(key)) is not None:
         return restored_twins(kept)
     begun = time.monotonic()

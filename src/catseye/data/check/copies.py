@@ -27,6 +27,7 @@ from catseye.data.check.second_look import (
 )
 from catseye.data.groups import Groups, keep_together
 from catseye.data.sources import ImageSet
+from catseye.decoding.channels import as_colours
 from catseye.errors import ImageError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Pixels, Preprocessing, preprocess
@@ -52,7 +53,10 @@ class Glances:
 
 
 def fine_spec(images: ImageSet) -> Preprocessing:
-    """How an image becomes the pixels of the second look."""
+    """How an image becomes the pixels of the second look; `as_colours` makes three channels of many."""
+    if images.channels:
+        many = {"channels": images.channels, "mean": (0.0,) * images.channels, "std": (1.0,) * images.channels}
+        return FINE.model_copy(update=many | {"value_range": images.value_range})
     return FINE.model_copy(update={"value_range": images.value_range}) if images.value_range else FINE
 
 
@@ -145,6 +149,6 @@ def _stack_held(held: dict[int, Pixels], indices: Iterable[int]) -> Pixels:
 
 def _fine(images: ImageSet, index: int) -> Pixels:
     try:
-        return preprocess(images.read(index), fine_spec(images))
+        return as_colours(preprocess(images.read(index), fine_spec(images)))
     except ImageError:  # gone since the first look: like nothing else
         return np.random.default_rng(index).integers(0, 256, (FINE_PX, FINE_PX, 3), np.uint8)

@@ -21,6 +21,7 @@ from catseye.data.check.duplicates import THUMB_PX
 from catseye.data.file_facts import stamp_files
 from catseye.data.pool import shared_out
 from catseye.data.sources import ImageSet
+from catseye.decoding.channels import read_channels
 from catseye.errors import ImageError, ImageTooLarge, UnsupportedPixels
 from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image, quiet_pillow
 
@@ -92,7 +93,7 @@ def look_at_all(images: ImageSet, *, stamp: bytes = b"", tell: Callable[[int], N
     Shape: every array of the result has N rows.
     """
     num = len(images)
-    key = key_of("looks", stamp, images.value_range)
+    key = key_of("looks", stamp, images.value_range, images.channels)
     if (kept := kept_entry(key)) is not None:
         return _restored_looks(kept)
     looks = Looks(
@@ -201,6 +202,9 @@ def _fault_kind(content: bytes, error: ImageError) -> str:
 
 def _header(content: bytes) -> tuple[str, bool, bool]:
     """Format, whether EXIF turns the image, whether a pixel is transparent."""
+    facts = read_channels(content)
+    if facts is not None and (facts.format == "NPY" or not facts.colour):
+        return facts.format, False, False
     with quiet_pillow(), Image.open(io.BytesIO(content), formats=FILE_FORMATS) as image:
         kind = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
         try:

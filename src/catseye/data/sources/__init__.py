@@ -7,6 +7,7 @@ No torch.
     image_set.py      what all sources become; sides; readers
     open_data.py      which kind of source it is
     leftovers.py      what operating systems and tools leave in folders and zips: one list
+    image_names.py    which files are images: by suffix; arrays only where there are no others
     split_names.py    train, Validation_Set, seg_test …: which side a name means
     folder.py         all files below a folder, links followed
     archive.py        entries of a zip, as odd as zips are; bombs refused

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catseye.data.sources.image_names import image_names
 from catseye.data.sources.image_set import MAX_FILE_BYTES, so_many
 from catseye.data.sources.leftovers import is_leftover
 from catseye.errors import DataError, ImageError
-from catseye.preprocess import FILE_SUFFIXES
 
 MAX_ZIP_ENTRIES = 5_000_000
 MAX_UNPACKED_BYTES = 4_000_000_000_000
@@ -180,7 +180,7 @@ def _why_unreadable(entry: zipfile.ZipInfo) -> str:
 
 def _refuse_all_unreadable(path: Path, files: dict[str, zipfile.ZipInfo]) -> None:
     """One sentence where not one image can be read; a few such are errors of their own images, later."""
-    images = [name for name in files if os.path.splitext(name)[1].lower() in FILE_SUFFIXES]  # noqa: PTH122
+    images = image_names(files)
     reason = ""
     for name in images:
         reason = _why_unreadable(files[name])

@@ -13,7 +13,7 @@ from catseye.data.sources.image_set import a_few
 from catseye.data.sources.labels import is_missing
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError, UsageError
-from catseye.preprocess import FILE_SUFFIXES
+from catseye.preprocess import LISTED_SUFFIXES
 from catseye.settings.schema import DataSettings
 
 NO_COLUMN = "none"
@@ -112,7 +112,7 @@ def choose_columns(
 
 def has_header(first: Sequence[str]) -> bool:
     """Whether the first line names columns: no cell of it is the name of an image file."""
-    return not any(_cell_suffix(cell) in FILE_SUFFIXES for cell in first)
+    return not any(_cell_suffix(cell) in LISTED_SUFFIXES for cell in first)
 
 
 def plain_column(name: str) -> str:
@@ -156,7 +156,7 @@ def _guess_image(
         number
         for number in free
         if values[number]
-        and 2 * sum(_cell_suffix(value) in FILE_SUFFIXES for value in values[number]) >= len(values[number])
+        and 2 * sum(_cell_suffix(value) in LISTED_SUFFIXES for value in values[number]) >= len(values[number])
     ]
     if len(by_suffix) == 1:
         return by_suffix[0]

@@ -23,6 +23,8 @@ from PIL import Image
 from catseye.counting import count
 from catseye.data.sources.image_set import NOT_SPLIT, ImageSet, PartsReader, a_few
 from catseye.data.sources.split_names import side_of
+from catseye.decoding.arrays_in_files import channel_axis
+from catseye.decoding.channels import array_to_file
 from catseye.errors import DataError, ImageError, UsageError
 from catseye.preprocess import Pixels, read_file
 
@@ -182,10 +184,13 @@ def as_content(item: Any, name: str = "an image") -> bytes | Pixels:
 def _from_numbers(array: NDArray[Any]) -> bytes | Pixels:
     if array.ndim == 2:
         array = array[:, :, None]
+    if array.ndim == 3 and array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3, 4):
+        channel_axis(array.shape)
+        return array_to_file(array)
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3, 4):  # torch's order
         array = array.transpose(1, 2, 0)
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
-        raise ValueError(f"its shape is (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; got {array.shape}")
+        raise ValueError(f"its shape is (H, W), (H, W, C) or (C, H, W); got {array.shape}")
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if np.issubdtype(array.dtype, np.floating):

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.preprocess import Pixels
+from catseye.preprocess import Pixels, Ranges
 
 TRAIN, VAL, TEST, NOT_SPLIT = 0, 1, 2, -1
 SPLIT_LABELS = ("train", "val", "test")
@@ -84,8 +84,9 @@ class ImageSet:
     group_name: str = ""
     remarks: tuple[str, ...] = ()
     corrected: Corrected | None = None
-    value_range: tuple[float, float] | None = None  # black and white, where values have more than 8 bits
+    value_range: Ranges | None = None  # black and white, where values have more than 8 bits; or such a pair per channel
     unlabelled: Unlabelled | None = None
+    channels: int | None = None  # where it is another number than those of grey and colour
 
     def __len__(self) -> int:
         return len(self.names)

@@ -14,6 +14,7 @@ import numpy as np
 from catseye.data.names import Names
 from catseye.data.sources.detection import tell_detection_set
 from catseye.data.sources.file_names import label_by_name, offer_names
+from catseye.data.sources.image_names import image_names, is_array
 from catseye.data.sources.image_set import (
     NOT_SPLIT,
     TRAIN,
@@ -29,7 +30,7 @@ from catseye.data.sources.missing_labels import names_no_class, note_on_folders,
 from catseye.data.sources.own_outputs import OwnOutputs, find_own_outputs
 from catseye.data.sources.tree import Folder, grow_tree
 from catseye.errors import DataError
-from catseye.preprocess import FILE_SUFFIXES
+from catseye.preprocess import ARRAY_SUFFIX, FILE_SUFFIXES
 
 LIST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 Place = tuple[str, int]  # class and side
@@ -52,10 +53,11 @@ def label_by_folder(
         DataError: no images, no class folders, folders that can be read in two ways, or a set of another task.
 
     """
-    names = sorted(name for name in files if os.path.splitext(name)[1].lower() in FILE_SUFFIXES)  # noqa: PTH122
+    names = image_names(files)
+    kinds = FILE_SUFFIXES if not names or not is_array(names[0]) else {ARRAY_SUFFIX}
     others = []
     if len(names) < len(files):
-        others = [name for name in files if os.path.splitext(name)[1].lower() not in FILE_SUFFIXES]  # noqa: PTH122
+        others = [name for name in files if os.path.splitext(name)[1].lower() not in kinds]  # noqa: PTH122
     own = find_own_outputs(others, names, read_head)
     names = own.without(names)
     lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
@@ -115,8 +117,8 @@ def _no_images(source: str, others: list[str], own: OwnOutputs, lists: list[str]
     if suffixes:
         common = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(4))
         text += f"; its files are: {common}"
-        if ".npy" in suffixes or ".npz" in suffixes:
-            text += " (arrays are given in Python: catseye.train(X, y), X as N x H x W x 3 or N x H x W of uint8)"
+        if ".npz" in suffixes:
+            text += " (arrays are given in Python, catseye.train(X, y), or as .npy files of one image each)"
     return "; ".join([text, *own.notes()]) + _list_advice(source, lists)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from catseye.data.sources.leftovers import is_leftover
 from catseye.data.sources.split_names import mentions_extra
-from catseye.preprocess import FILE_SUFFIXES
+from catseye.preprocess import LISTED_SUFFIXES
 
 MAX_BASES = 300  # folders near the list in which files are looked for
 _SAMPLE = 40
@@ -44,11 +44,13 @@ class _FolderListing:
             self.folded = {_fold_name(each): each for each in sorted(self.names, reverse=True)}
         if found := self.folded.get(_fold_name(name)):
             return found
-        if os.path.splitext(name)[1].lower() in FILE_SUFFIXES:  # noqa: PTH122
+        if os.path.splitext(name)[1].lower() in LISTED_SUFFIXES:  # noqa: PTH122
             return None
         if self.stems is None:
             split = [os.path.splitext(each) for each in sorted(self.names, reverse=True)]  # noqa: PTH122
-            self.stems = {_fold_name(stem): stem + suffix for stem, suffix in split if suffix.lower() in FILE_SUFFIXES}
+            self.stems = {
+                _fold_name(stem): stem + suffix for stem, suffix in split if suffix.lower() in LISTED_SUFFIXES
+            }
         return self.stems.get(_fold_name(name))
 
 

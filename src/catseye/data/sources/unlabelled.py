@@ -4,7 +4,6 @@ Enters: a folder and the names of classes. Leaves: `ImageSet` with label -1 wher
 class. Called by `catseye label`.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import numpy as np
 
 from catseye.data.names import Names
 from catseye.data.sources.folder import FolderReader, walk_files
+from catseye.data.sources.image_names import image_names
 from catseye.data.sources.image_set import NOT_SPLIT, ImageSet
 from catseye.errors import DataError
-from catseye.preprocess import FILE_SUFFIXES
 
 
 def list_unlabelled(folder: Path, classes: Sequence[str]) -> ImageSet:
@@ -27,7 +26,7 @@ def list_unlabelled(folder: Path, classes: Sequence[str]) -> ImageSet:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; label takes a folder of images, labelled or not")
     files, _ = walk_files(folder.resolve())
-    names = sorted(name for name in files if os.path.splitext(name)[1].lower() in FILE_SUFFIXES)  # noqa: PTH122
+    names = image_names(files)
     if not names:
         raise DataError(f"{folder} holds no image; label takes a folder of images, labelled or not")
     number = {name: index for index, name in enumerate(classes)}
