@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from catseye.data.prepare import prepare
-from catseye.data.sources import TEST, TRAIN, open_source, tars, with_labels
+from catseye.data.sources import TEST, TRAIN, hub_sets, open_source, tars, with_labels
 from catseye.errors import DataError, ImageError, MissingDependency
 from catseye.settings.schema import DataSettings
 from tests import doors
@@ -66,6 +66,63 @@ def test_images_of_bytes_at_an_address(folder, tmp_path):
         images = open_source(f"{address}/part-00000-of-00002.parquet")
         assert images.names[0] == "ant/00.png"
         assert images.read(0) == (folder / "ant/00.png").read_bytes()
+
+
+@pytest.fixture
+def hub(folder, tmp_path, monkeypatch):
+    """A Hub of two data sets; one has two configurations. The last request's headers are kept."""
+    path = doors.as_parquet_of_bytes(folder, tmp_path)
+    api = path / "api" / "datasets" / "lab"
+    with doors.served(path) as address:
+        urls = [f"{address}/part-{number:05d}-of-00002.parquet" for number in range(2)]
+        for name, content in {
+            "insects": {"default": {"train": urls}},
+            "both": {"a": {"train": urls[:1]}, "b": {"train": urls, "test": urls[:1]}},
+            "odd": ["nothing"],
+        }.items():
+            (api / name).mkdir(parents=True)
+            (api / name / "parquet").write_text(json.dumps(content))
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield address
+
+
+def test_a_data_set_of_the_hub_by_name_is_the_same_data_set(hub, folder, tmp_path):
+    images = open_source("hf://lab/insects")
+    assert images.classes == doors.CLASSES
+    local = open_source(folder)
+    assert images.names == local.names
+    assert [images.read(index) for index in (0, 20, 41)] == [local.read(index) for index in (0, 20, 41)]
+    again = pickle.loads(pickle.dumps(images.read))  # as it goes to a loader's process
+    assert again(41) == images.read(41)
+    assert open_source("hf://lab/both/b").splits.tolist() == [TRAIN] * 42 + [TEST] * 21
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf://lab/none", "has no such data set.*HF_TOKEN"),
+        ("hf://lab/both", "2 configurations; give one of: hf://OWNER/NAME/a, hf://OWNER/NAME/b"),
+        ("hf://lab/both/c", "no configuration c"),
+        ("hf://lab/odd", "does not list Parquet files"),
+    ],
+)
+def test_a_name_of_the_hub_that_leads_nowhere(hub, name, message):
+    with pytest.raises(DataError, match=message):
+        open_source(name)
+
+
+def test_a_hub_that_does_not_answer_is_named(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/api/datasets/lab/insects/parquet cannot be fetched"):
+        open_source("hf://lab/insects")
+
+
+def test_the_token_goes_to_the_hub_alone(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    own = hub_sets._connect_hub("https://hub.example", ["https://hub.example/api/datasets/a/b/parquet"])
+    assert own.client_kwargs["headers"] == {"Authorization": "Bearer secret"}
+    for other in ("https://cdn.example/0.parquet", "https://hub.example.evil/0.parquet"):
+        assert hub_sets._connect_hub("https://hub.example", [other]).client_kwargs["headers"] == {}
 
 
 def test_an_address_that_fails_is_named(folder):

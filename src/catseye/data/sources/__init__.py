@@ -28,6 +28,8 @@ No torch.
     frames.py         a pandas data frame as such a list
     arrow_sets.py     Parquet, and Hugging Face's data sets on disk
     tars.py           a tar of class folders; WebDataset's shards
+    fetching.py       opens files at an address at any place
+    hub_sets.py       data sets of the Hugging Face Hub by name
     remote.py         lists at an address, by fsspec
     given.py          arrays, Pillow images, data sets of torch and Hugging Face
 """

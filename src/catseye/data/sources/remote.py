@@ -4,7 +4,6 @@ Enters: an address. Leaves: `ImageSet`. Called by `open_data.py`. Nothing is con
 fsspec (extra `remote`) knows the protocols; `simplecache::https://…` makes it keep what it has fetched.
 """
 
-import io
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catseye.data.sources.arrow_sets import NamedCells, read_parquet
+from catseye.data.sources.fetching import open_seekable, reason_of
+from catseye.data.sources.hub_sets import is_hub_name, read_hub
 from catseye.data.sources.image_set import MAX_FILE_BYTES, ImageSet
 from catseye.data.sources.labelled import LIST_SUFFIXES
 from catseye.data.sources.table import ListOfImages, read_listed, rows_of
@@ -33,12 +34,14 @@ def is_address(source: object) -> bool:
 
 
 def read_remote(source: str, settings: DataSettings) -> ImageSet:
-    """The images of a list at an address; paths in it are relative to its folder, or addresses of the same host.
+    """The images of a data set of the Hub, or of a list at an address; its paths are relative to its folder.
 
     Raises:
         DataError: it cannot be fetched or read. MissingDependency: fsspec, or what it needs, is not installed.
 
     """
+    if is_hub_name(source):
+        return read_hub(source, settings)
     files = _connect(source)
     suffix = os.path.splitext(source.partition("?")[0])[1].lower()  # noqa: PTH122
     rows, named = rows_of(suffix)
@@ -50,7 +53,7 @@ def read_remote(source: str, settings: DataSettings) -> ImageSet:
             name = source.rpartition("/")[2]
             return read_parquet(source, files.numbered, settings, names=[name], remote=listed)
     except (OSError, ValueError, TimeoutError) as error:
-        raise DataError(f"{source} cannot be fetched ({_why(error)})") from None
+        raise DataError(f"{source} cannot be fetched ({reason_of(error)})") from None
     raise DataError(
         f"{source}: at an address, DATA is a list (.csv, .jsonl or .parquet) with the images beside it; fetch other "
         "data first"
@@ -91,18 +94,11 @@ class RemoteFiles:
         try:
             return self.system().open(self.path(self.source), mode)
         except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
-            raise DataError(f"{self.source} cannot be fetched ({_why(error)})") from None
+            raise DataError(f"{self.source} cannot be fetched ({reason_of(error)})") from None
 
     def numbered(self, number: int) -> Any:
-        """The list, which is the only file of its kind here; whole, where the server gives no parts of files."""
-        stream = self.opened("rb")
-        try:
-            stream.seek(-8, os.SEEK_END)
-            stream.read(8)
-        except (OSError, ValueError):
-            return io.BytesIO(self.system().cat_file(self.path(self.source)))
-        stream.seek(0)
-        return stream
+        """The list, which is the only file of its kind here."""
+        return open_seekable(self.system(), self.path(self.source))
 
     def reader(self, names: Sequence[str]) -> "RemoteReader":
         """A reader of files beside the list."""
@@ -162,11 +158,7 @@ def _asked(name: str, ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
-        raise ImageError(f"{name} cannot be fetched ({_why(error)})") from None
-
-
-def _why(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ImageError(f"{name} cannot be fetched ({reason_of(error)})") from None
 
 
 def _connect(source: str) -> RemoteFiles:
@@ -181,5 +173,5 @@ def _connect(source: str) -> RemoteFiles:
         package = error.name or str(error).split()[1]
         raise MissingDependency(package) from None
     except (ValueError, OSError) as error:
-        raise DataError(f"{source} cannot be opened ({_why(error)})") from None
+        raise DataError(f"{source} cannot be opened ({reason_of(error)})") from None
     return files
