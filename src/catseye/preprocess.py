@@ -5,9 +5,8 @@ else, so they cannot disagree. Pillow and NumPy only; no torch.
 """
 
 import io
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,27 +18,21 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from catseye.decoding.arrays_in_files import NPY
 from catseye.decoding.boxed import boxed_formats
-from catseye.decoding.channels import (
-    MAX_CHANNELS,
-    PLAIN_CHANNELS,
-    Channels,
-    as_colours,
-    channels_differ,
-    decode_values,
-    planes_of,
-    read_channels,
-    require_channels,
-    to_planes,
-)
+from catseye.decoding.channels import MAX_CHANNELS, PLAIN_CHANNELS, channels_differ, read_channels
 from catseye.decoding.channels import Ranges as Ranges
 from catseye.decoding.colours import to_colours
-from catseye.decoding.costs import RESERVE_BYTES, decoding_bytes, require_affordable
-from catseye.decoding.failures import BROKEN, naming
+from catseye.decoding.costs import decoding_bytes, require_affordable
 from catseye.decoding.failures import is_pointer as is_pointer
+from catseye.decoding.failures import naming
 from catseye.decoding.greys import is_deep, range_of, to_grey
 from catseye.decoding.headers import BOUND, Header, read_header
 from catseye.decoding.jpegs import load_whole
-from catseye.decoding.tiff_tags import is_tiff, read_tags
+from catseye.decoding.planes import channel_bytes, channels_as_image, decode_channels
+from catseye.decoding.tiff_tags import is_tiff
+from catseye.decoding.upright import ORIENTATION as ORIENTATION
+from catseye.decoding.upright import orientation_of, turned
+from catseye.decoding.upright import quiet_pillow as quiet_pillow
+from catseye.decoding.upright import read_file as read_file
 from catseye.errors import ImageError, UnsupportedPixels
 
 Pixels = NDArray[np.uint8]
@@ -50,8 +43,6 @@ ImageSource = str | Path | bytes | Pixels | Image.Image
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", *boxed_formats())
 # What may lie in a user's own folder.
 FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM", "JPEG2000")
-# What may be uploaded to a model that reads other channels than grey or colour: only these two formats have them.
-CHANNEL_FORMATS = ("TIFF", "NPY")
 ARRAY_SUFFIX = ".npy"
 FILE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
@@ -62,16 +53,6 @@ FILE_SUFFIXES = frozenset(
 LISTED_SUFFIXES = FILE_SUFFIXES | {ARRAY_SUFFIX}  # in a list that names its files; in folders arrays may be features
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
-ORIENTATION = 0x0112  # the EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Which sides the right and the bottom edge come to lie on.
 _TO_THE_LEFT = {2, 3, 6, 7}
 _TO_THE_TOP = {3, 4, 7, 8}
@@ -158,7 +139,7 @@ def preprocess_sized(
     `known` is what `decoding_cost` has said of these bytes, if it was asked before.
     """
     if spec.channels not in PLAIN_CHANNELS:
-        planes = _open_planes(source, formats, spec.channels, max_pixels, spec.value_range)
+        planes = decode_channels(source, formats, spec.channels, max_pixels, spec.value_range)
         return fit_planes(planes, spec), planes[0].size
     image, box, size = _open(source, formats, spec, max_pixels, known=known)
     return to_pixels(fit_to_square(image, spec, box), spec.channels), size
@@ -169,7 +150,7 @@ def preprocess_twice(
 ) -> tuple[Pixels, Pixels, tuple[int, int]]:
     """As `preprocess_sized` for one spec and then another; decoded once where both want the same decoding."""
     if spec.channels not in PLAIN_CHANNELS and spec.channels == other.channels:
-        planes = _open_planes(source, FILE_FORMATS, spec.channels, MAX_PIXELS, spec.value_range)
+        planes = decode_channels(source, FILE_FORMATS, spec.channels, MAX_PIXELS, spec.value_range)
         return fit_planes(planes, spec), fit_planes(planes, other), planes[0].size
     if spec.channels not in PLAIN_CHANNELS:
         seen, size = preprocess_sized(source, other)
@@ -210,7 +191,7 @@ def open_planes(source: ImageSource, spec: Preprocessing) -> list[Image.Image]:
         ImageError: as in `preprocess`, or it has another number of channels.
 
     """
-    return _open_planes(source, FILE_FORMATS, spec.channels, MAX_PIXELS, spec.value_range)
+    return decode_channels(source, FILE_FORMATS, spec.channels, MAX_PIXELS, spec.value_range)
 
 
 def decoding_cost(content: bytes, spec: Preprocessing | None) -> tuple[Header | None, int]:
@@ -222,15 +203,9 @@ def decoding_cost(content: bytes, spec: Preprocessing | None) -> tuple[Header | 
     if spec is not None and spec.channels not in PLAIN_CHANNELS:
         with suppress(ImageError):  # said where it is decoded
             if (facts := read_channels(content, spec.channels)) is not None:
-                return facts.header, channel_bytes(facts, len(content), spec)
+                return facts.header, channel_bytes(facts, len(content), spec.height_px * spec.width_px)
     header = read_header(content)
     return header, _bytes_for(header, len(content), spec) if header else len(content)
-
-
-def channel_bytes(facts: Channels, num_bytes: int, spec: Preprocessing | None = None) -> int:
-    """The peak of decoding an image of many channels and of fitting it to the input."""
-    fitted = 2 * spec.height_px * spec.width_px * facts.num if spec else 0
-    return facts.width * facts.height * facts.bytes_per_pixel + 2 * num_bytes + fitted + RESERVE_BYTES
 
 
 def _bytes_for(header: Header, num_bytes: int, spec: Preprocessing | None) -> int:
@@ -263,110 +238,25 @@ def _open(
             raise ImageError(f"an image must hold pixels; got {source.width} x {source.height}")
         with naming(name, source, formats, 4 * source.width * source.height):
             source.load()
-            upright = _turned(_to_eight_bit(source, value_range), _orientation(source))
+            upright = turned(_to_eight_bit(source, value_range), orientation_of(source))
         return upright, None, upright.size
     if isinstance(source, str | Path):
         name = str(source)
         source = read_file(Path(source))
     if not source:
         raise ImageError(f"{name} is empty (0 bytes)")
-    if source.startswith(NPY) or is_tiff(source):
+    if "TIFF" in formats and (source.startswith(NPY) or is_tiff(source)):  # not an upload
         with naming(name, source, formats, len(source)):
             facts = read_channels(source)
         if facts is not None and (facts.format == "NPY" or not facts.colour):
-            image = _channels_as_image(source, name, formats, facts, max_pixels, value_range, spec)
+            wanted = spec.channels if spec else None
+            image = channels_as_image(source, name, formats, facts, max_pixels, value_range, wanted)
             return image, None, image.size
     header, cost = known or decoding_cost(source, spec)
     with naming(name, source, formats, cost):
         if header and header.width:  # before Pillow sees it: its plugin for WebP allocates when it opens a file
             require_affordable(header, cost, max_pixels)
         return _decode(source, header, formats, spec, max_pixels, value_range)
-
-
-def _open_planes(
-    source: ImageSource,
-    formats: tuple[str, ...],
-    channels: int,
-    max_pixels: int,
-    value_range: Ranges | Literal["own"] | None,
-) -> list[Image.Image]:
-    """Every channel of an image that has `channels` of them, upright, as mode L."""
-    name = "the image"
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != channels or 0 in source.shape:
-            raise ImageError(
-                f"an array must be uint8 of shape (H, W, {channels}); got {source.dtype} {source.shape}; other types "
-                "are read from .npy files"
-            )
-        return to_planes(source.transpose(2, 0, 1), None)
-    if isinstance(source, Image.Image):
-        with naming(name, source, formats, 4 * source.width * source.height):
-            return [_turned(plane, _orientation(source)) for plane in planes_of(source, channels)]
-    if isinstance(source, str | Path):
-        name = str(source)
-        source = read_file(Path(source))
-    if not source:
-        raise ImageError(f"{name} is empty (0 bytes)")
-    with naming(name, source, formats, len(source)):
-        facts = read_channels(source, channels)
-    if facts is not None:
-        return _decode_planes(source, name, formats, facts, max_pixels, value_range, channels)
-    header, cost = decoding_cost(source, None)
-    with naming(name, source, formats, cost), quiet_pillow():
-        if header is not None and header.width:
-            require_affordable(header, cost, max_pixels)
-        with Image.open(io.BytesIO(source), formats=formats) as image:
-            header = Header(image.format or "", *image.size, image.mode)
-            require_affordable(header, decoding_bytes(header, len(source)), max_pixels)
-            if len(image.getbands()) != channels:
-                raise UnsupportedPixels(channels_differ(len(image.getbands()), channels))
-            return [_turned(plane, _orientation(image)) for plane in planes_of(image, channels)]
-
-
-def _decode_planes(
-    content: bytes,
-    name: str,
-    formats: tuple[str, ...],
-    facts: Channels,
-    max_pixels: int,
-    value_range: Ranges | Literal["own"] | None,
-    channels: int | None = None,
-) -> list[Image.Image]:
-    cost = channel_bytes(facts, len(content))
-    with naming(name, content, formats, cost), quiet_pillow():
-        if channels is not None and facts.num != channels:
-            raise UnsupportedPixels(channels_differ(facts.num, channels))
-        require_channels(facts.num)
-        require_affordable(facts.header, cost, max_pixels)
-        turn = read_tags(content, (ORIENTATION,)).get(ORIENTATION, (1,))[0]
-        return [_turned(plane, turn) for plane in to_planes(decode_values(content, facts), value_range)]
-
-
-def _channels_as_image(
-    content: bytes,
-    name: str,
-    formats: tuple[str, ...],
-    facts: Channels,
-    max_pixels: int,
-    value_range: Ranges | Literal["own"] | None,
-    spec: Preprocessing | None,
-) -> Image.Image:
-    """A .npy file, or a TIFF of many channels, as grey or colour: what a model of these takes, or else a look."""
-    if spec is not None and facts.num not in PLAIN_CHANNELS:
-        with naming(name, content, formats, len(content)):
-            raise UnsupportedPixels(channels_differ(facts.num, spec.channels))
-    planes = _decode_planes(content, name, formats, facts, max_pixels, value_range)
-    if len(planes) == 1:
-        return planes[0]
-    return Image.fromarray(as_colours(np.stack([np.asarray(plane) for plane in planes], axis=-1)))
-
-
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """Pillow's warnings about size or odd EXIF would only repeat or distract: our own pixel limit comes first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _decode(
@@ -388,16 +278,16 @@ def _decode(
                 raise ImageError(f"says two sizes, {header.width} x {header.height} and {image.width} x {image.height}")
             box = None
             if image.format in ("JPEG", "MPO"):
-                turn = _orientation(image)
+                turn = orientation_of(image)
                 box = _reduce(image, spec, turn) if spec else None
                 load_whole(image, header, content)
             else:
                 image.load()
-                turn = _orientation(image)  # may stand behind the pixels
+                turn = orientation_of(image)  # may stand behind the pixels
             width, height = header.width, header.height
             eight_bit = _to_eight_bit(image, value_range)
         del image  # with it go the decoder and its memory, before the next copy is made
-    return _turned(eight_bit, turn), box, (height, width) if turn in _SIDES_SWAPPED else (width, height)
+    return turned(eight_bit, turn), box, (height, width) if turn in _SIDES_SWAPPED else (width, height)
 
 
 def _reduce(image: Image.Image, spec: Preprocessing, turn: int) -> Box | None:
@@ -427,32 +317,6 @@ def _shrink(upright: tuple[int, int], spec: Preprocessing) -> int:
         if shrink >= scale * DECODED_PER_INPUT_PX:
             return scale
     return 1
-
-
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    """As EXIF says. Pillow's own exif_transpose rewrites all other tags too and fails where one is odd."""
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except BROKEN:
-        return 1
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        ImageError: it is missing or may not be read.
-
-    """
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path} cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 def fit_to_square(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Image.Image:

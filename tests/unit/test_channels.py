@@ -11,10 +11,18 @@ import catseye
 from catseye.data.channel_counts import with_channels
 from catseye.data.sources import open_source
 from catseye.decoding.channels import decode_values, read_channels
-from catseye.errors import DataError, ImageError, UnsupportedPixels
-from catseye.preprocess import Preprocessing, open_image, preprocess
+from catseye.errors import DataError, ImageError, ImageTooLarge, UnknownFormat, UnsupportedPixels
+from catseye.preprocess import (
+    UPLOAD_FORMATS,
+    Preprocessing,
+    decoding_cost,
+    open_image,
+    preprocess,
+    preprocess_sized,
+)
 from catseye.settings.schema import DataSettings
 from tests.conftest import random_pixels
+from tests.server.running import Starter, noise
 
 
 def tiff(values, *, colour, extra, order="<"):
@@ -165,15 +173,64 @@ def test_arrays_beside_images_are_features_and_no_images(tmp_path):
     assert list(open_source(tmp_path).names) == ["a/0.png", "b/0.png"]
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma", "zstd"])
+def test_compressed_values_are_those_that_went_in(compression):
+    pixels = random_pixels(3)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "TIFF", compression=compression)
+    content = stream.getvalue()
+    np.testing.assert_array_equal(decode_values(content, read_channels(content)), pixels.transpose(2, 0, 1))
+
+
+def test_arrays_and_tiffs_are_no_uploads_to_a_model_of_colour(make_spec):
+    """Whoever uploads them would choose a decoder whose cost nobody has asked for."""
+    values = values_of(3)
+    for content in (npy(values), npy(values[..., 0]), npy(values_of(5)), tiff(values, colour=True, extra=[])):
+        with pytest.raises(UnknownFormat):
+            preprocess(content, make_spec(8), formats=UPLOAD_FORMATS)
+        assert decoding_cost(content, make_spec(8)) == (None, len(content))
+
+
+def test_an_upload_to_a_model_of_many_channels_has_its_cost_before_it_is_decoded():
+    small, large = (npy(np.zeros((side, side, 5), np.uint16)) for side in (8, 800))
+    assert preprocess(small, spec_of(5), formats=UPLOAD_FORMATS).shape == (8, 8, 5)
+    header, cost = decoding_cost(large, spec_of(5))
+    assert (header.width, header.height) == (800, 800)
+    assert cost > 2 * 800 * 800 * 5 * 2
+    with pytest.raises(ImageTooLarge):
+        preprocess_sized(large, spec_of(5), formats=UPLOAD_FORMATS, max_pixels=100_000)
+
+
+WRITERS = {
+    "npy": lambda path, values: np.save(path.with_suffix(".npy"), values),
+    "tif": lambda path, values: path.with_suffix(".tif").write_bytes(tiff(values, colour=False, extra=[0] * 4)),
+}
+
+
 @pytest.mark.slow
-def test_a_class_that_only_the_fifth_channel_shows_is_learnt(tmp_path):
-    data = folder_of(tmp_path / "data", 40, lambda path, values: np.save(path.with_suffix(".npy"), values))
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_class_that_only_the_fifth_channel_shows_is_learnt(suffix, tmp_path):
+    data = folder_of(tmp_path / "data", 40, WRITERS[suffix])
     run = catseye.train(data, out=tmp_path / "run", device="cpu", progress=None)
-    evaluation = catseye.evaluate(run)
-    assert evaluation.metrics.accuracy > 0.85
-    exported = catseye.export(run, to="onnx")
-    answers = catseye.predict(exported, [str(data / "wet" / "0.npy")])
-    assert len(answers) == 1
+    assert catseye.evaluate(run).metrics.accuracy > 0.85
+    wet = data / "wet" / f"0.{suffix}"
+    wanted = catseye.load(run).predict(wet).probabilities
+    for kind in ("onnx", "torchscript"):
+        exported = catseye.export(run, to=kind, out=tmp_path / f"model-{kind}")
+        assert catseye.load(exported).predict(wet).probabilities == pytest.approx(wanted, abs=1e-3)
+        starter = Starter(tmp_path)
+        try:
+            server = starter(exported.path)
+            answer = server.predict(wet.read_bytes())
+            assert answer.status == 200, answer.body
+            assert answer.json()["label"] == catseye.load(run).predict(wet).label
+            refused = server.predict(noise(1, kind="PNG"))
+            assert refused.status in (400, 415, 422)
+            assert "5" in refused.json()["detail"]
+        finally:
+            starter.end()
+    explained = catseye.explain(run, wet, out=tmp_path / "explained")
+    assert explained
 
 
 def test_three_colours_are_read_as_they_are():

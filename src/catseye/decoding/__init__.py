@@ -11,6 +11,8 @@ name their cause. Called by preprocess.py, and by serving for the costs. Pillow 
     channels.py       images of more channels than colour has: how many, and each as 8 bits
     tiff_tags.py      the tags of a TIFF, read within bounds
     tiff_planes.py    the values of a TIFF of any number of channels, by libtiff
+    planes.py         every channel of such an image, upright
+    upright.py        which way up an image is; reading a file
     arrays_in_files.py images in .npy files; nothing is unpickled
     colours.py        everything else to 8-bit RGB or L: transparency, palettes
     failures.py       why an image could not be decoded
