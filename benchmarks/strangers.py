@@ -274,7 +274,9 @@ def add_row(options: argparse.Namespace, name: str, part: str, found: Table) -> 
     command = (
         "python benchmarks/strangers.py --set NAME --part PART --seed SEED [--ants-bees FOLDER] [--cifar10 FOLDER]"
     )
-    write_json(path, {"command": command, "rows": rows, "commit": commit(), "environment": environment()})
+    seeds = sorted({row["seed"] for row in rows})
+    facts = {"command": command, "n": len(seeds), "seeds": seeds}
+    write_json(path, {**facts, "rows": rows, "commit": commit(), "environment": environment()})
 
 
 def main() -> None:

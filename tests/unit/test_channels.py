@@ -223,7 +223,7 @@ def test_a_class_that_only_the_fifth_channel_shows_is_learnt(suffix, tmp_path):
             server = starter(exported.path)
             answer = server.predict(wet.read_bytes())
             assert answer.status == 200, answer.body
-            assert answer.json()["label"] == catseye.load(run).predict(wet).label
+            assert answer.json()["class"] == catseye.load(run).predict(wet).label
             refused = server.predict(noise(1, kind="PNG"))
             assert refused.status in (400, 415, 422)
             assert "5" in refused.json()["detail"]
