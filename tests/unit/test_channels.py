@@ -207,7 +207,6 @@ WRITERS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_class_that_only_the_fifth_channel_shows_is_learnt(suffix, tmp_path):
     data = folder_of(tmp_path / "data", 40, WRITERS[suffix])
@@ -217,16 +216,16 @@ def test_a_class_that_only_the_fifth_channel_shows_is_learnt(suffix, tmp_path):
     wanted = catseye.load(run).predict(wet).probabilities
     for kind in ("onnx", "torchscript"):
         exported = catseye.export(run, to=kind, out=tmp_path / f"model-{kind}")
-        assert catseye.load(exported).predict(wet).probabilities == pytest.approx(wanted, abs=1e-3)
+        assert catseye.load(exported, trust=True).predict(wet).probabilities == pytest.approx(wanted, abs=1e-3)
         starter = Starter(tmp_path)
         try:
-            server = starter(exported.path)
+            server = starter(exported.path, "--trust")
             answer = server.predict(wet.read_bytes())
             assert answer.status == 200, answer.body
             assert answer.json()["class"] == catseye.load(run).predict(wet).label
             refused = server.predict(noise(1, kind="PNG"))
             assert refused.status in (400, 415, 422)
-            assert "5" in refused.json()["detail"]
+            assert b"5 are read" in refused.body
         finally:
             starter.end()
     explained = catseye.explain(run, wet, out=tmp_path / "explained")
