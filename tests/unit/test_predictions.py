@@ -238,3 +238,10 @@ def test_a_stranger_is_unknown_and_its_familiarity_is_told(folder, tmp_path):
     write_csv([dark, light], tmp_path / "out.csv")
     with (tmp_path / "out.csv").open() as stream:
         assert [row["unknown"] for row in csv.DictReader(stream)] == ["false", "true"]
+
+
+def test_arrays_beside_images_are_features_and_are_not_classified(tmp_path):
+    (tmp_path / "arrays").mkdir()
+    for name in ("a.png", "a.npy", "arrays/b.npy", "arrays/notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert list_images([str(tmp_path)]) == [str(tmp_path / "a.png"), str(tmp_path / "arrays" / "b.npy")]

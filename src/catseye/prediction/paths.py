@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from catseye.classifier import Classifier, Prediction
+from catseye.data.sources.image_names import image_names
 from catseye.data.sources.leftovers import is_leftover
 from catseye.errors import DataError
-from catseye.preprocess import LISTED_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,14 @@ def _below(prefix: str, above: tuple[str, ...]) -> Iterator[str]:
     except OSError:  # not readable, or removed meanwhile
         yield prefix.rstrip(os.sep) or prefix or "."
         return
+    images = set(image_names(name for name, is_folder, _ in seen if not is_folder))
     # Folders are sorted with the slash that follows their name in a path, so that whole paths are in order.
     for name, is_folder, entry in sorted(seen, key=lambda item: item[0] + os.sep * item[1]):
         if is_folder:
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], name)  # noqa: PTH118
             if real not in above:
                 yield from _below(prefix + name + os.sep, (*above, real))
-        elif name[name.rfind(".") :].lower() in LISTED_SUFFIXES and (entry.is_file() or entry.is_symlink()):
+        elif name in images and (entry.is_file() or entry.is_symlink()):
             yield prefix + name
 
 

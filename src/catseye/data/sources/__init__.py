@@ -26,7 +26,9 @@ No torch.
     table.py          a list becomes an `ImageSet`: the contract of all lists, and CSV
     json_lines.py     the same as JSON Lines
     frames.py         a pandas data frame as such a list
-    arrow_sets.py     Parquet, and Hugging Face's data sets on disk
+    arrow_columns.py  the columns of a table: images in cells, labels by name or number
+    parquet_files.py  Parquet, with images in a column or beside the list
+    saved_datasets.py Hugging Face's data sets on disk
     tars.py           a tar of class folders; WebDataset's shards
     fetching.py       opens files at an address at any place
     hub_sets.py       data sets of the Hugging Face Hub by name

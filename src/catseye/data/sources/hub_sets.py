@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from catseye.data.sources.arrow_sets import read_parquet
 from catseye.data.sources.fetching import open_seekable, reason_of
 from catseye.data.sources.image_set import ImageSet
+from catseye.data.sources.parquet_files import read_parquet
 from catseye.errors import DataError, MissingDependency
 from catseye.settings.schema import DataSettings
 

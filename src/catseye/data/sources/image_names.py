@@ -1,6 +1,6 @@
 """Which of many files are images, by their suffixes.
 
-Called by labelled.py, unlabelled.py and archive.py.
+Called by labelled.py, unlabelled.py, archive.py and prediction/paths.py.
 """
 
 import os

@@ -13,14 +13,15 @@ import numpy as np
 
 from catseye.data import builtin
 from catseye.data.sources.archive import ZipReader, list_zip, read_zip_head
-from catseye.data.sources.arrow_sets import LocalFiles, is_saved_dataset, read_parquet, read_saved_dataset
 from catseye.data.sources.corrections import apply_corrections
 from catseye.data.sources.folder import FolderReader, walk_files
 from catseye.data.sources.frames import is_frame, read_frame
 from catseye.data.sources.given import PREFIX, in_use, is_place, kept, list_given
 from catseye.data.sources.image_set import ArrayReader, ImageSet, printable_name
 from catseye.data.sources.labelled import LIST_SUFFIXES, label_by_folder
+from catseye.data.sources.parquet_files import LocalFiles, read_parquet
 from catseye.data.sources.remote import is_address, read_remote
+from catseye.data.sources.saved_datasets import is_saved_dataset, read_saved_dataset
 from catseye.data.sources.table import read_table
 from catseye.data.sources.tars import is_webdataset, list_tar, read_entry, read_shards, reader_of
 from catseye.errors import DataError

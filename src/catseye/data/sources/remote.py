@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from catseye.data.sources.arrow_sets import NamedCells, read_parquet
+from catseye.data.sources.arrow_columns import NamedCells
 from catseye.data.sources.fetching import open_seekable, reason_of
 from catseye.data.sources.hub_sets import is_hub_name, read_hub
 from catseye.data.sources.image_set import MAX_FILE_BYTES, ImageSet
 from catseye.data.sources.labelled import LIST_SUFFIXES
+from catseye.data.sources.parquet_files import read_parquet
 from catseye.data.sources.table import ListOfImages, read_listed, rows_of
 from catseye.errors import DataError, ImageError, MissingDependency
 from catseye.settings.schema import DataSettings
