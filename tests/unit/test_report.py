@@ -143,7 +143,7 @@ def test_a_perfect_and_a_useless_model_have_a_page(tmp_path, wrong):
     if wrong == 0.0:
         found.outputs.logits[:] = 9 * np.eye(4, dtype=np.float32)[found.outputs.labels]
     page = render(found)
-    assert ("Nothing was confused" in page) == (wrong == 0.0)
+    assert ("There are no confusions" in page) == (wrong == 0.0)
 
 
 def test_one_image_of_one_class_has_a_page(tmp_path):

@@ -34,7 +34,7 @@ CALLS = {
     "evaluate run nowhere": "nowhere does not exist",
     "evaluate run --device cude": "--device is",
     "calibrate run --max-risk 200%": "--max-risk",
-    "compare run": "compare wants two models",
+    "compare run": "compare takes two models",
     "predict run nowhere.jpg": "nowhere.jpg does not exist",
     "predict run photos --engine spark": "unknown engine 'spark'",
     "predict run photos --csv nowhere/table.csv": "there is no folder nowhere",
