@@ -120,7 +120,7 @@ def test_the_command_takes_several_formats_and_predict_wants_trust(command, runs
     code, told, said = command("export", runs["lenet5"], "--to", "torchscript,onnx", "--out", "o", "--json")
     assert code == 0, said
     assert [file["format"] for file in json.loads(told)["files"]] == ["torchscript", "onnx"]
-    assert "TorchScript deprecated" in said
+    assert "TorchScript is deprecated" in said
     code, _, said = command("predict", "o/model.torchscript", image)
     assert code == 1
     assert "--trust" in said
