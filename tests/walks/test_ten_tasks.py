@@ -138,7 +138,7 @@ def test_06_heat_map(run, place):
 
 
 def test_07_why_is_a_class_bad(run, place):
-    told("README.md", "one offline page with every mistake to look at")
+    told("README.md", "with the mistakes themselves")
     page = (place / "insects" / "report.html").read_text()
     assert "Confusion" in page
     assert "Mistakes" in page
@@ -175,5 +175,5 @@ def test_10_understand_stride(run):
     told("docs/index.md", "concepts/2-convolution.md")
     told("docs/concepts/2-convolution.md", "stride")
     told("docs/cheat-sheet.md", "catseye lab insects")
-    assert "Interactive pages" in run("catseye lab --help")
+    assert "interactive pages" in run("catseye lab --help")
     assert "14 x 14" in run("catseye summary lenet5 --input 1x32x32")
