@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from catseye.counting import count
-from catseye.data.sources import NOT_SPLIT, TRAIN, ImageSet
-from catseye.data.value_range import choose_value_range, usual_range
+from catseye.data.sources import ImageSet
+from catseye.data.value_range import choose_value_range, draw_training_images, usual_range
 from catseye.decoding.channels import PLAIN_CHANNELS, Ranges, decode_values, read_channels
 from catseye.decoding.greys import Range, own_range
 from catseye.errors import DataError, ImageError
@@ -121,12 +121,7 @@ def _learn_ranges(images: ImageSet, settings: DataSettings, skip: Iterable[int],
     """The range of each channel over the training images."""
     if settings.black != "auto" and settings.white != "auto":
         return settings.black, settings.white
-    skipped = set(skip)
-    training = np.flatnonzero((images.splits == TRAIN) | (images.splits == NOT_SPLIT))
-    usable = [index for index in training.tolist() if index not in skipped]
-    if len(usable) > RANGED:
-        rng = np.random.default_rng(derive(seed, "value range"))
-        usable = sorted(rng.choice(usable, RANGED, replace=False).tolist())
+    usable = draw_training_images(images, RANGED, skip, seed)
     found: list[list[Range]] = [[] for _ in range(images.channels or 0)]
     for index in usable:
         for ranges, each in zip(found, _ranges_in(images, index), strict=False):

@@ -48,12 +48,7 @@ def choose_value_range(
         DataError: all images are of one and the same colour, or data.black is not below data.white.
 
     """
-    skipped = set(skip)
-    training = np.flatnonzero((images.splits == TRAIN) | (images.splits == NOT_SPLIT))
-    usable = [index for index in training.tolist() if index not in skipped]
-    if len(usable) > SAMPLE:
-        rng = np.random.default_rng(derive(seed, "value range"))
-        usable = sorted(rng.choice(usable, SAMPLE, replace=False).tolist())
+    usable = draw_training_images(images, SAMPLE, skip, seed)
     found = _overruled(settings, learn_value_range(images, usable))
     if usable and not _is_anything_seen(images, usable, found):
         given = settings.black != "auto" or settings.white != "auto"
@@ -63,6 +58,17 @@ def choose_value_range(
             f"there is nothing to learn; {advice}"
         )
     return found
+
+
+def draw_training_images(images: ImageSet, most: int, skip: Iterable[int], seed: int) -> list[int]:
+    """The training images, or `most` of them drawn at random, without those of `skip`, in order."""
+    skipped = set(skip)
+    training = np.flatnonzero((images.splits == TRAIN) | (images.splits == NOT_SPLIT))
+    usable = [index for index in training.tolist() if index not in skipped]
+    if len(usable) > most:
+        rng = np.random.default_rng(derive(seed, "value range"))
+        usable = sorted(rng.choice(usable, most, replace=False).tolist())
+    return usable
 
 
 def learn_value_range(images: ImageSet, indices: Iterable[int]) -> Range | None:

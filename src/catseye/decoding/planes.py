@@ -78,8 +78,6 @@ def decode_channels(
         with Image.open(io.BytesIO(source), formats=formats) as image:
             header = Header(image.format or "", *image.size, image.mode)
             require_affordable(header, decoding_bytes(header, len(source)), max_pixels)
-            if len(image.getbands()) != channels:
-                raise UnsupportedPixels(channels_differ(len(image.getbands()), channels))
             return [turned(plane, orientation_of(image)) for plane in planes_of(image, channels)]
 
 
