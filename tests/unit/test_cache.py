@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,12 @@ from tests.conftest import encode, random_pixels
 
 CPU = torch.device("cpu")
 TICK_S = 0.02  # longer than a tick of the file system's clock
+
+
+@pytest.fixture(autouse=True)
+def _a_disk_with_room(monkeypatch):
+    """The tests' own disk may be nearly full."""
+    monkeypatch.setattr(cache_module, "LEAST_FREE_BYTES", 0)
 
 
 @pytest.fixture
@@ -302,6 +309,19 @@ def test_an_entry_above_half_of_the_limit_is_not_kept(tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert "cannot be written" in Cache(tmp_path / "file" / "store", 10**6).save("a", ARRAYS, {})
+
+
+@pytest.mark.parametrize(
+    ("total_gb", "free_gb", "kept"),
+    [(20, 2.1, True), (20, 1.9, False), (250, 10.1, True), (250, 9.9, False), (4000, 40, True)],
+)
+def test_a_tenth_of_the_disk_or_ten_gigabytes_stay_free(store, monkeypatch, total_gb, free_gb, kept):
+    monkeypatch.setattr(cache_module, "LEAST_FREE_BYTES", 10_000_000_000)
+    disk = SimpleNamespace(total=int(total_gb * 1e9), free=int(free_gb * 1e9))
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda folder: disk)
+    reason = store.save("a", ARRAYS, {})
+    assert (reason == "", store.load("a") is not None) == (kept, kept)
+    assert kept or reason.startswith(f"it would leave less than {min(total_gb / 10, 10):.1f} GB of the disk")
 
 
 def test_only_this_user_can_read_it(store):

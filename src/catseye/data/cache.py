@@ -13,6 +13,7 @@ import contextlib
 import json
 import mmap
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,8 @@ from catseye.machine.cores import num_cores
 
 OFF, FOLDER, LIMIT = "CATSEYE_NO_CACHE", "CATSEYE_CACHE_DIR", "CATSEYE_CACHE_GB"
 DEFAULT_GB = 20.0
-LEAST_FREE = 0.1  # of the disk: an entry that would leave less is not written
+# An entry that would leave less of the disk free than the smaller of the two is not written.
+LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 10_000_000_000
 WORTH_S = 0.3  # what took less is made again as fast as it is found
 VERSION = 2  # raise it when what is kept would come out otherwise
 _MAGIC = b"catseye cache\n"
@@ -116,9 +118,10 @@ class Cache:
             with contextlib.suppress(OSError):
                 path.unlink()  # whoever has it mapped keeps it
                 total -= its_size
-        disk = os.statvfs(self.folder) if hasattr(os, "statvfs") else None
-        if disk is not None and disk.f_bavail * disk.f_frsize - size < LEAST_FREE * disk.f_blocks * disk.f_frsize:
-            return f"it would leave less than {LEAST_FREE:.0%} of the disk with {self.folder} free"
+        disk = shutil.disk_usage(self.folder)
+        least = min(LEAST_FREE_SHARE * disk.total, LEAST_FREE_BYTES)
+        if disk.free - size < least:
+            return f"it would leave less than {least / 1e9:.1f} GB of the disk with {self.folder} free"
         return ""
 
 
