@@ -16,12 +16,12 @@ from catseye.data.sources import open_source
 from catseye.data.storage import MEMORY_SHARE
 from catseye.errors import UsageError
 from catseye.machine.memory import (
-    ANSWERED_BYTES,
     LEAST_STEP_BYTES,
+    PART_BYTES,
     PROGRAM_BYTES,
-    answered_in_parts,
     free_memory_bytes,
     num_parts_within,
+    split_for_inference,
     step_budget_bytes,
 )
 from catseye.settings.schema import DataSettings
@@ -186,10 +186,10 @@ def test_parts_are_as_few_as_fit_and_never_of_one_image(batch_size, image_bytes,
 
 def test_a_batch_to_be_answered_is_cut_where_it_is_large():
     small, large = torch.zeros(256, 3, 32, 32), torch.zeros(64, 3, 224, 224)
-    assert answered_in_parts(small) == (small,)
-    parts = answered_in_parts(large)
+    assert split_for_inference(small) == (small,)
+    parts = split_for_inference(large)
     assert len(parts) > 1
-    assert all(part.nbytes <= ANSWERED_BYTES for part in parts)
+    assert all(part.nbytes <= PART_BYTES for part in parts)
     assert sum(map(len, parts)) == 64
-    assert [len(part) for part in answered_in_parts(torch.zeros(2, 3, 4096, 4096))] == [1, 1]
-    assert len(answered_in_parts(torch.zeros(0, 3, 32, 32))) == 1
+    assert [len(part) for part in split_for_inference(torch.zeros(2, 3, 4096, 4096))] == [1, 1]
+    assert len(split_for_inference(torch.zeros(0, 3, 32, 32))) == 1

@@ -1,7 +1,7 @@
-"""Images in .npy files: their shape and type, and their values as a view of the file's bytes.
+"""Images in .npy files: shape, type, and the values as a view of the file's bytes.
 
-Enters: bytes that anybody may have sent. Leaves: an array (C, H, W), or a refusal. Called by channels.py. Nothing is
-unpickled, and no memory is taken that the header only claims.
+Enters: untrusted bytes. Leaves: an array (C, H, W), or an error. Called by channels.py. Nothing is unpickled, and no
+memory is allocated just because a header claims it.
 """
 
 import io
@@ -21,7 +21,7 @@ _DTYPES = ["b1", "u1", "i1", "u2", "i2", "u4", "i4", "f2", "f4", "f8"]
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What a .npy file says of its array."""
+    """What the header of a .npy file says about its array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -30,11 +30,11 @@ class NpyHeader:
 
 
 def read_npy_header(content: bytes) -> NpyHeader:
-    """Shape and type.
+    """Read shape and type.
 
     Raises:
-        ImageError: the header is damaged, or the bytes are fewer or more than it says.
-        UnsupportedPixels: the values are objects, or of another kind that is no number of an image.
+        ImageError: the header is damaged, or there are fewer bytes than it says.
+        UnsupportedPixels: the values are objects, or of another type that no image has.
 
     """
     stream = io.BytesIO(content[:_MAX_HEADER_BYTES])
@@ -42,16 +42,18 @@ def read_npy_header(content: bytes) -> NpyHeader:
         version = npy_format.read_magic(stream)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, columns_first, dtype = read(stream, max_header_size=_MAX_HEADER_BYTES)
-    except Exception as error:  # noqa: BLE001 - what a damaged header ends in is not one kind
+    except Exception as error:  # noqa: BLE001 - a damaged header may raise anything
         raise ImageError(f"is a .npy file with a damaged header ({str(error).splitlines()[0][:100]})") from None
     if dtype.hasobject:
         raise UnsupportedPixels("is a .npy file of Python objects, which are never loaded; save an array of numbers")
     if dtype.str[1:] not in _DTYPES:
         raise UnsupportedPixels(f"is a .npy file of {dtype}; whole numbers and floating point are read")
     header = NpyHeader(shape, dtype, columns_first, stream.tell())
-    wanted, there = math.prod(shape) * dtype.itemsize, len(content) - header.starts_at
-    if any(side < 0 for side in shape) or there < wanted:
-        raise ImageCutOff(f"is a .npy file that is cut off: {shape} of {dtype} take {wanted:,} bytes; it has {there:,}")
+    needed, present = math.prod(shape) * dtype.itemsize, len(content) - header.starts_at
+    if any(side < 0 for side in shape) or present < needed:
+        raise ImageCutOff(
+            f"is a .npy file that is cut off: {shape} of {dtype} take {needed:,} bytes; it has {present:,}"
+        )
     return header
 
 
@@ -64,10 +66,11 @@ def read_npy(content: bytes, header: NpyHeader) -> NDArray[np.generic]:
 def channel_axis(shape: tuple[int, ...], channels: int | None = None) -> int:
     """The axis that holds the channels: the first, or the last.
 
-    It is the one with `channels` values where that is asked for; else the one that is shorter than both sides.
+    If `channels` is given and only one of them has that length, it is that axis; else the one that is shorter than
+    the other two.
 
     Raises:
-        ImageError: the shape is no image's, or both axes could be meant.
+        ImageError: the shape is not that of an image, or either axis could hold the channels.
 
     >>> channel_axis((64, 64, 13)), channel_axis((13, 64, 64)), channel_axis((4, 4, 5), channels=5)
     (2, 0, 2)

@@ -1,8 +1,8 @@
-"""HEIC and AVIF: whether they can be read here, and their sides, from the boxes that both formats are made of.
+"""HEIC and AVIF: whether they can be read here, and their sides.
 
-Enters: bytes that anybody may have sent. Leaves: the names of the formats that are read, and a size. Called by
-headers.py and preprocess.py. AVIF is Pillow's own where it was built with it; HEIC needs pi-heif (extra `heif`), whose
-opener is registered here.
+Enters: untrusted bytes. Leaves: the names of the formats that can be read, and a size. Called by headers.py and
+preprocess.py. Both formats consist of nested boxes. Pillow reads AVIF if it was built with it; HEIC needs pi-heif
+(extra `heif`), whose opener is registered here.
 """
 
 import struct
@@ -11,22 +11,22 @@ from collections.abc import Iterator
 from PIL import features
 
 MAX_BOXES = 2000
-_PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # boxes that lead to the sizes, and what stands before their content
+_PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # boxes that contain the sizes: bytes to skip before their content
 
 
 def boxed_formats() -> tuple[str, ...]:
-    """The names, as Pillow has them, of those that are read here."""
-    found = ("AVIF",) if features.check("avif") else ()
+    """Those of the two formats that can be read here, by their names in Pillow."""
+    formats = ("AVIF",) if features.check("avif") else ()
     try:
         import pi_heif
     except ImportError:
-        return found
+        return formats
     pi_heif.register_heif_opener(thumbnails=False)
-    return (*found, "HEIF")
+    return (*formats, "HEIF")
 
 
 def boxed_format(content: bytes) -> str:
-    r"""AVIF or HEIF by the brands in the first box, empty where it is neither.
+    r"""AVIF or HEIF, by the brands in the first box; empty if it is neither.
 
     >>> boxed_format(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf")
     'HEIF'
@@ -41,10 +41,12 @@ def boxed_format(content: bytes) -> str:
 
 
 def boxed_size(content: bytes) -> tuple[int, int]:
-    """Width and height of the largest image in the file: none that it shows takes more memory.
+    """Width and height of the largest image in the file.
+
+    No image that is decoded from it takes more memory.
 
     Raises:
-        ValueError: it says none, or its boxes are not as they should be.
+        ValueError: there is no size, or its boxes are malformed.
 
     """
     sizes = [struct.unpack_from(">II", content, at + 4) for name, at, _ in _boxes(content) if name == b"ispe"]
@@ -54,7 +56,7 @@ def boxed_size(content: bytes) -> tuple[int, int]:
 
 
 def _boxes(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and end of the content of every box on the way to the sizes."""
+    """Name, start and end of the content of every box on the way to the sizes."""
     waiting, seen = [(0, len(content))], 0
     while waiting:
         at, end = waiting.pop()
@@ -67,9 +69,9 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, int, int]]:
                 begin += 8
             length = length or end - at
             if length < begin - at or seen > MAX_BOXES:
-                raise ValueError("a box that is shorter than its head, or too many of them")
-            inner = min(end, at + length)
-            yield name, begin, inner
+                raise ValueError("a box that is shorter than its head, or too many boxes")
+            box_end = min(end, at + length)
+            yield name, begin, box_end
             if name in _PARENTS:
-                waiting.append((begin + _PARENTS[name], inner))
+                waiting.append((begin + _PARENTS[name], box_end))
             at += length

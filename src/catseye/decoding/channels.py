@@ -1,7 +1,7 @@
-"""Images of more channels than colour has, as satellites and microscopes write them: TIFF and .npy.
+"""Images with more channels than colour, as from satellites: TIFF and .npy.
 
-Enters: the bytes of such a file. Leaves: how many channels it has, its planes with 8 bits per value, or a refusal that
-names the number. Called by preprocess.py, data/channel_counts.py and failures.py.
+Enters: the bytes of such a file. Leaves: how many channels it has, its planes with 8 bits per value, or an error that
+names the number. Called by preprocess.py, data/channel_counts.py and planes.py.
 """
 
 import io
@@ -20,16 +20,16 @@ from catseye.decoding.tiff_planes import read_planes, tiff_dtype
 from catseye.errors import ImageError, UnsupportedPixels
 
 MAX_CHANNELS = 256  # imaging spectrometers have about 220
-PLAIN_CHANNELS = (1, 3)  # greyscale and colour, which all formats have
+PLAIN_CHANNELS = (1, 3)  # greyscale and colour, which all formats support
 _COLOUR_KINDS = (2, 3, 5, 6, 8)  # PhotometricInterpretation: RGB, palette, CMYK, YCbCr, Lab
-Ranges = Range | tuple[Range, ...]  # black and white, of all channels or of each
+Ranges = Range | tuple[Range, ...]  # black and white: one pair for all channels, or one for each
 
 
 @dataclass(frozen=True)
 class Channels:
-    """What a TIFF or .npy file says of itself: sides in pixels as stored, values per pixel and their type.
+    """The header of a TIFF or .npy file: sides in pixels as stored, channels, type.
 
-    `colour`: it is greyscale or colour, with transparency or without, as other images are.
+    `colour`: it is an ordinary greyscale or colour image, with or without transparency.
     """
 
     format: str
@@ -41,22 +41,22 @@ class Channels:
 
     @property
     def header(self) -> Header:
-        """The same as the costs of decoding want it: a kind that holds bytes per pixel."""
+        """The same for costs.py, with the number of channels as its kind."""
         return Header(self.format, self.width, self.height, f"{self.num} channels")
 
     @property
     def bytes_per_pixel(self) -> int:
-        """The peak of decoding it: values as the file has them, once more as an array, and with 8 bits."""
+        """Peak of decoding: the file's values, a copy of them as an array, and 8 bits."""
         return self.num * (2 * (self.dtype.itemsize if self.dtype else 1) + 2)
 
 
 def read_channels(content: bytes, channels: int | None = None) -> Channels | None:
-    """What the beginning of the file says; None for what is neither a TIFF nor .npy, or a damaged TIFF.
+    """Read the header; None if it is neither TIFF nor .npy, or a damaged TIFF.
 
-    `channels` tells which axis of a .npy file holds them.
+    The number of `channels` tells which axis of a .npy file holds them.
 
     Raises:
-        ImageError: a .npy file that is no image.
+        ImageError: a .npy file that holds no image.
 
     """
     if content.startswith(NPY):
@@ -67,18 +67,18 @@ def read_channels(content: bytes, channels: int | None = None) -> Channels | Non
         sides = [side for at, side in enumerate(header.shape) if at != axis]
         num = header.shape[axis]
         return Channels("NPY", sides[1], sides[0], num, header.dtype, num in PLAIN_CHANNELS)
-    found = tags.read_tags(content)
-    if tags.WIDTH not in found or tags.HEIGHT not in found:
+    values = tags.read_tags(content)
+    if tags.WIDTH not in values or tags.HEIGHT not in values:
         return None
-    num = found.get(tags.SAMPLES, (1,))[0]
-    in_colour = found.get(tags.PHOTOMETRIC, (1,))[0] in _COLOUR_KINDS
-    transparent = num == 2 and found.get(tags.EXTRA_SAMPLES, (0,))[0] in (1, 2)
+    num = values.get(tags.SAMPLES, (1,))[0]
+    in_colour = values.get(tags.PHOTOMETRIC, (1,))[0] in _COLOUR_KINDS
+    transparent = num == 2 and values.get(tags.EXTRA_SAMPLES, (0,))[0] in (1, 2)
     plain = num in PLAIN_CHANNELS or (num == 4 and in_colour) or transparent
-    return Channels("TIFF", found[tags.WIDTH][0], found[tags.HEIGHT][0], num, tiff_dtype(found), plain)
+    return Channels("TIFF", values[tags.WIDTH][0], values[tags.HEIGHT][0], num, tiff_dtype(values), plain)
 
 
 def channels_differ(num: int, wanted: int) -> str:
-    """The sentence about an image that a model cannot take, without its subject.
+    """The message for an image that a model cannot take, without its subject.
 
     >>> channels_differ(5, 3)
     'has 5 channels per pixel; 3 (colour) are read here; data.channels = 5 trains a model that reads all of them'
@@ -89,7 +89,7 @@ def channels_differ(num: int, wanted: int) -> str:
 
 
 def require_channels(num: int) -> None:
-    """Refuse an absurd number of channels before anything is allocated for them.
+    """Refuse an absurd number of channels before memory is allocated for them.
 
     Raises:
         UnsupportedPixels: there are none, or more than `MAX_CHANNELS`.
@@ -102,7 +102,7 @@ def require_channels(num: int) -> None:
 
 
 def decode_values(content: bytes, facts: Channels) -> NDArray[np.generic]:
-    """All values as the file has them.
+    """All values as they are in the file.
 
     Shape: (C, H, W).
 
@@ -120,23 +120,25 @@ def decode_values(content: bytes, facts: Channels) -> NDArray[np.generic]:
 
 
 def to_planes(values: NDArray[np.generic], ranges: Ranges | str | None) -> list[Image.Image]:
-    """Each channel as an image of mode L. `ranges`: black and white of all channels or of each, or "own".
+    """Each channel as an image of mode L.
+
+    `ranges`: black and white for all channels or for each, or "own": the range of each channel's own values.
 
     Raises:
-        UnsupportedPixels: floating point without a range; a range for another number of channels.
+        UnsupportedPixels: floating point without a range; ranges for another number of channels.
 
     """
     if values.dtype == bool:
         values = values.view(np.uint8) * 255
     if values.dtype == np.uint8 and (ranges is None or ranges == "own"):
         return [Image.fromarray(np.ascontiguousarray(plane)) for plane in values]
-    each = _range_each(values, ranges)
-    return [Image.fromarray(scale_values(plane, value_range)) for plane, value_range in zip(values, each, strict=True)]
+    per_plane = _ranges_per_plane(values, ranges)
+    return [Image.fromarray(scale_values(plane, each)) for plane, each in zip(values, per_plane, strict=True)]
 
 
-def _range_each(values: NDArray[np.generic], ranges: Ranges | str | None) -> Sequence[Range | None]:
+def _ranges_per_plane(values: NDArray[np.generic], ranges: Ranges | str | None) -> Sequence[Range | None]:
     if ranges == "own":
-        return [_proper(own_range(plane)) for plane in values]
+        return [_increasing(own_range(plane)) for plane in values]
     if ranges is None:
         if values.dtype.kind == "f":
             raise UnsupportedPixels(
@@ -152,15 +154,16 @@ def _range_each(values: NDArray[np.generic], ranges: Ranges | str | None) -> Seq
     return [ranges] * len(values)
 
 
-def _proper(found: Range | None) -> Range:
-    low, high = found or (0.0, 1.0)
+def _increasing(value_range: Range | None) -> Range:
+    low, high = value_range or (0.0, 1.0)
     return low, high if high > low else low + 1
 
 
 def as_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Many channels to look at: the means of the first, second and last third of them as red, green and blue.
+    """Many channels as a colour image to look at.
 
-    Grey and colour stay as they are.
+    Red, green and blue are the means of the first, second and last third of the channels. Grey and colour stay as they
+    are.
 
     Shape: (..., C) uint8 -> (..., 3) uint8, or (..., 1).
 
@@ -175,10 +178,10 @@ def as_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def planes_of(image: Image.Image, wanted: int) -> list[Image.Image]:
-    """The bands of an image that Pillow has decoded, where they are as many as are asked for.
+    """The `wanted` bands of an image that Pillow has decoded.
 
     Raises:
-        UnsupportedPixels: they are not.
+        UnsupportedPixels: it has another number of bands, or a mode whose bands are not channels.
 
     """
     bands = image.getbands()
@@ -191,7 +194,7 @@ def array_to_file(array: NDArray[np.generic]) -> bytes:
     """An array as the bytes of a .npy file.
 
     Raises:
-        ImageError: its values are no numbers.
+        ImageError: its values are not numbers.
 
     """
     if array.dtype.hasobject:

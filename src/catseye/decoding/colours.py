@@ -1,7 +1,7 @@
 """Palettes, transparency, CMYK and one bit to 8-bit RGB or L.
 
-Enters: a decoded image of a mode with at most 8 bits per value. Leaves: mode RGB, or L where it is grey by its mode.
-Called by preprocess.py.
+Enters: a decoded image whose mode has at most 8 bits per value. Leaves: mode RGB, or L if its mode is grey. Called by
+preprocess.py.
 """
 
 import numpy as np
@@ -11,27 +11,27 @@ from catseye.decoding.greys import strips
 
 
 def to_colours(image: Image.Image) -> Image.Image:
-    """Lay transparent pixels on white, as every viewer shows them, and drop what RGB or L cannot say.
+    """Convert to RGB or L, with transparent pixels on white, as viewers show them.
 
-    An alpha channel that is 0 everywhere hides the whole image. Where there is one beneath (its colours differ), and in
-    a BMP always, such a channel was written by mistake: the image counts as opaque.
+    An alpha channel that is 0 everywhere hides the whole image. If the hidden pixels differ in colour, and always in a
+    BMP, such a channel was written by mistake: the image counts as opaque.
     """
     if image.mode in ("RGB", "L") and not image.has_transparency_data:
         return image
     grey = "L" if image.mode in ("1", "L", "LA") or (image.mode == "P" and _is_grey_palette(image)) else "RGB"
     if not image.has_transparency_data:
         return image.convert(grey)
-    result, seen = Image.new(grey, image.size), False
+    result, visible = Image.new(grey, image.size), False
     for box in strips(image.size):
         layer = image.crop(box).convert("RGBA")
-        seen = seen or layer.getchannel("A").getextrema() != (0, 0)
+        visible = visible or layer.getchannel("A").getextrema() != (0, 0)
         white = Image.new("RGBA", layer.size, "white")
         result.paste(Image.alpha_composite(white, layer).convert(grey), box)
-    return result if seen else _beneath(image, result)
+    return result if visible else _without_alpha(image, result)
 
 
-def _beneath(image: Image.Image, result: Image.Image) -> Image.Image:
-    """What a channel that hides everything hides, written over `result`; white where that is one colour only."""
+def _without_alpha(image: Image.Image, result: Image.Image) -> Image.Image:
+    """Write the hidden pixels over `result`; white if they have only one colour."""
     for box in strips(image.size):
         result.paste(image.crop(box).convert("RGBA").convert(result.mode), box)
     extrema = np.array(result.getextrema()).reshape(-1, 2)  # of each band

@@ -1,7 +1,7 @@
-"""Why an image could not be decoded, as an error that names the image, the cause and the next step, if there is one.
+"""Errors for images that could not be decoded: the image, the cause, the next step.
 
-Enters: whatever Pillow's plugins raise. Leaves: `ImageError` and its kinds, or `OutOfMemory`, which says nothing about
-the image. Called by preprocess.py.
+Enters: any error of Pillow's plugins. Leaves: `ImageError` or a subclass, or `OutOfMemory`, which is not the image's
+fault. Called by preprocess.py and planes.py.
 """
 
 import struct
@@ -33,7 +33,7 @@ BROKEN = (
 
 @contextmanager
 def naming(name: str, source: bytes | Image.Image, formats: tuple[str, ...], num_bytes: int) -> Iterator[None]:
-    """Whatever Pillow raises, and errors without a subject, as an error that names the image and the cause."""
+    """Turn errors of Pillow, and our own without a subject, into errors with a name."""
     try:
         yield
     except ImageError as error:
@@ -42,14 +42,14 @@ def naming(name: str, source: bytes | Image.Image, formats: tuple[str, ...], num
         assert isinstance(source, bytes)
         cause = _unidentified(source, formats)
         raise type(cause)(f"{name} {cause}") from None
-    except Image.DecompressionBombError:  # Pillow's own limit, met while it reads the header
+    except Image.DecompressionBombError:  # Pillow's own limit, while it reads the header
         raise ImageTooLarge(f"{name} has more pixels than are read; make it smaller") from None
     except MemoryError:
         raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
     except BROKEN as error:
-        if "text chunks" in str(error):  # "too much memory" in Pillow's words, which is its limit and no shortage
+        if "text chunks" in str(error):  # Pillow says "too much memory", but means its own limit
             raise ImageError(f"{name} holds more text than is read beside an image; save it without") from None
-        # libwebp and libjpeg say "broken" also where they got no memory.
+        # libwebp and libjpeg also report "broken" when they got no memory.
         if "memory" in str(error) or not _can_allocate(num_bytes):
             raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
         if "truncated" in str(error).lower():
@@ -58,7 +58,7 @@ def naming(name: str, source: bytes | Image.Image, formats: tuple[str, ...], num
 
 
 def is_pointer(content: bytes) -> bool:
-    r"""Whether these bytes stand where Git LFS has not yet put the file.
+    r"""Whether this is a Git LFS pointer: the file itself has not been fetched yet.
 
     >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
     True
@@ -75,7 +75,7 @@ def _can_allocate(num_bytes: int) -> bool:
 
 
 def _unidentified(content: bytes, formats: tuple[str, ...]) -> ImageError:
-    """Why no plugin of Pillow's takes these bytes."""
+    """Why none of Pillow's plugins accepts these bytes."""
     if is_pointer(content):
         return UnknownFormat("is a Git LFS pointer, not the image itself; run: git lfs pull")
     known = name_of(content)

@@ -2,7 +2,7 @@
 
 Enters: an image of such a mode and the range of its data set: the values that become black and white. Leaves: mode L.
 Microscopes, x-ray and thermal cameras put 8 to 14 bits into 16; read as 16 they are almost black. The range is learnt
-from the training images (`data/value_range.py`) and travels in the model's `Preprocessing`. Called by preprocess.py.
+from the training images (`data/value_range.py`) and stored in the model's `Preprocessing`. Called by preprocess.py.
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from PIL import Image
 from catseye.errors import UnsupportedPixels
 
 Range = tuple[float, float]
-STRIP_PIXELS = 200_000  # converted at a time, so that the copies in between stay small
+STRIP_PIXELS = 200_000  # converted at a time, so that intermediate copies stay small
 
 
 def is_deep(mode: str) -> bool:
-    """Whether values of this mode do not fit into 8 bits."""
+    """Whether the values of this mode need more than 8 bits."""
     return mode in ("I", "F") or mode.startswith("I;16")
 
 
@@ -31,7 +31,7 @@ def strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
 
 
 def to_grey(image: Image.Image, value_range: Range | None) -> Image.Image:
-    """Mode L; without a range 0 to 65,535 are black to white, as files of 0.1 have it.
+    """Convert to mode L; without a range 0 is black and 65,535 white.
 
     Raises:
         UnsupportedPixels: floating-point pixels without a range.
@@ -40,7 +40,7 @@ def to_grey(image: Image.Image, value_range: Range | None) -> Image.Image:
     if image.mode == "F" and value_range is None:
         raise UnsupportedPixels(
             "has floating-point pixels: they have no range of their own, and the model has learnt none; "
-            "train with data.black and data.white, or save them as 8 or 16 bits"
+            "train with data.black and data.white, or save the image with 8 or 16 bits"
         )
     table = None
     if image.mode.startswith("I;16"):
@@ -53,7 +53,7 @@ def to_grey(image: Image.Image, value_range: Range | None) -> Image.Image:
 
 
 def scale_values(values: NDArray[np.generic], value_range: Range | None) -> NDArray[np.uint8]:
-    """To 8 bits; without a range 0 to 65,535 are black to white. NaN becomes black."""
+    """Scale to 8 bits; without a range 0 is black and 65,535 white. NaN becomes black."""
     if value_range is None:
         return (values.astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8)
     low, high = value_range
@@ -62,15 +62,15 @@ def scale_values(values: NDArray[np.generic], value_range: Range | None) -> NDAr
 
 
 def range_of(image: Image.Image) -> Range | None:
-    """The values of a deep image between which almost all of its pixels lie; None where none is finite.
+    """The range that holds almost all pixels of a deep image; None if none is finite.
 
-    One pixel in a thousand may lie outside at either end: sensors have dead and hot ones.
+    One pixel in a thousand may lie outside at either end: sensors have dead and hot pixels.
     """
     return own_range(np.asarray(image))
 
 
 def own_range(values: NDArray[Any]) -> Range | None:
-    """The same of an array."""
+    """The same for an array."""
     values = values.ravel()
     if values.size > STRIP_PIXELS:
         values = values[:: values.size // STRIP_PIXELS]

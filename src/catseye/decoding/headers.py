@@ -1,8 +1,8 @@
-"""The first bytes of an image, read without a decoder: its sides and what kind of pixels it holds.
+"""Sides and kind of pixels of an image, read from its first bytes without a decoder.
 
-Enters: bytes that anybody may have sent. Leaves: a `Header`, in microseconds and without allocating. Some of Pillow's
-plugins allocate as soon as they open a file (WebP: two canvases), and the server has to know before it queues. Called
-by `costs.py`, preprocess.py and serving/engine.py.
+Enters: untrusted bytes. Leaves: a `Header`, in microseconds and without allocating. Some of Pillow's plugins allocate
+memory as soon as they open a file (WebP: two canvases), and the server must know the size before it queues an image.
+Called by `costs.py`, preprocess.py and serving/engine.py.
 """
 
 import struct
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from catseye.decoding.boxed import boxed_format, boxed_size
 
-MAX_STEPS = 1000  # parts of a file that are walked over before its pixels; more are no photograph's
+MAX_STEPS = 1000  # parts of a file before its pixels; no real image has more
 MAX_SUB_BLOCKS = 10_000  # of 255 bytes: a GIF's comment of 2.5 MB
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # a JPEG's SOF markers
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-_SHRINKABLE = {0xC0, 0xC1, 0xC2}  # DCT with Huffman codes: what `draft` decodes smaller, and what may be fed in parts
+_SHRINKABLE = {0xC0, 0xC1, 0xC2}  # DCT with Huffman codes: `draft` can decode them smaller, and they may come in parts
 SOS, EOI = 0xDA, 0xD9
 _SIDES = struct.Struct(">HHB")
 BOUND = "bound"  # the kind of a header whose sides are an upper bound
@@ -22,21 +22,21 @@ BOUND = "bound"  # the kind of a header whose sides are an upper bound
 
 @dataclass(slots=True)  # frozen would take as long as reading it
 class Header:
-    """Sides in pixels as stored, before EXIF turns them; `kind` is a format's own word for what matters to the cost.
+    """Sides in pixels as stored, before EXIF turns them; `kind` is what the cost depends on.
 
-    Sides of 0: of this format, but the header says no size that is understood here.
+    Sides of 0: the file has this format, but its size could not be read from the header.
     """
 
     format: str
     width: int = 0
     height: int = 0
     kind: str = ""
-    coefficients: float = 0.0  # JPEG: how many per pixel are kept until the last scan has come
-    starts_at: int = 0  # JPEG: where the first scan's header lies
+    coefficients: float = 0.0  # JPEG: how many per pixel are kept until the last scan
+    starts_at: int = 0  # JPEG: the position of the first scan's header
 
 
 def read_header(content: bytes) -> Header | None:
-    r"""What the first bytes say; None where they belong to none of JPEG, PNG, WebP, BMP, GIF, AVIF, HEIC.
+    r"""Read the header of a JPEG, PNG, WebP, BMP, GIF, AVIF or HEIC; None for others.
 
     >>> read_header(b"GIF89a\x10\0\x20\0\0\0\0\x2c\0\0\0\0\x10\0\x20\0\0")
     Header(format='GIF', width=16, height=32, kind='', coefficients=0.0, starts_at=0)
@@ -47,14 +47,14 @@ def read_header(content: bytes) -> Header | None:
             try:
                 return read(content)
             except (IndexError, ValueError, struct.error):
-                return Header(name)  # cut off, or made up
+                return Header(name)  # cut off or malformed
     if content[4:8] == b"ftyp":
         return _boxed_header(content)
     return None
 
 
 def _boxed_header(content: bytes) -> Header | None:
-    """HEIC and AVIF. The sides are those of the largest image in the file: it may show a smaller part of it."""
+    """HEIC and AVIF: the sides of the largest image, though viewers may show less."""
     try:
         name = boxed_format(content)
         return Header(name, *boxed_size(content), kind=BOUND) if name else None
@@ -63,10 +63,13 @@ def _boxed_header(content: bytes) -> Header | None:
 
 
 def _jpeg_header(content: bytes) -> Header:
-    """Walk from marker to marker up to the first scan, as Pillow does. Nothing is made on the way: the server waits."""
+    """Walk from marker to marker up to the first scan, as Pillow does.
+
+    It allocates nothing and is quick, because it blocks the server.
+    """
     at, width, height, kind, coefficients = 2, 0, 0, "", 0.0
     for _ in range(MAX_STEPS):
-        if content[at] != 0xFF:  # what a broken writer left between two parts
+        if content[at] != 0xFF:  # bytes that a faulty encoder left between two parts
             at = content.index(b"\xff", at)
         marker = content[at + 1]
         while marker == 0xFF:
@@ -88,11 +91,14 @@ def _jpeg_header(content: bytes) -> Header:
 
 
 def _jpeg_frame(content: bytes, at: int, marker: int) -> tuple[int, int, str, float]:
-    """SOF: sides, and the samples per pixel of all components together. The kind ends in the number of components."""
+    """SOF: width, height, kind, and the samples per pixel of all components together.
+
+    The kind ends in the number of components.
+    """
     height, width, num_components = _SIDES.unpack_from(content, at + 3)
     area, across, down = 0, 1, 1
-    for each in content[at + 9 : at + 9 + 3 * num_components : 3]:
-        wide, high = each >> 4, each & 15
+    for factors in content[at + 9 : at + 9 + 3 * num_components : 3]:
+        wide, high = factors >> 4, factors & 15
         area += wide * high
         across, down = across if across > wide else wide, down if down > high else high
     if len(content) <= at + 6 + 3 * num_components:
@@ -146,7 +152,7 @@ def _bmp_header(content: bytes) -> Header:
 
 
 def _gif_header(content: bytes) -> Header:
-    """The screen, and the first frame where it is larger, as Pillow does."""
+    """The screen, or the first frame if it is larger, as in Pillow."""
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     for _ in range(MAX_STEPS):

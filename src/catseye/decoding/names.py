@@ -1,6 +1,6 @@
-"""What bytes are by their beginning, for the sentence that refuses them: a web page saved as .jpg should be called so.
+"""What a file is, by its first bytes: an error should say that a .jpg is a web page.
 
-Called by failures.py where no decoder takes the bytes.
+Called by failures.py when no decoder accepts the bytes.
 """
 
 _BEGINNINGS = (
@@ -29,7 +29,7 @@ _BRANDS = {
 
 
 def name_of(content: bytes) -> str:
-    r"""A format's name in capitals, or a thing with its article; empty where it is not known.
+    r"""The name of a format, or another kind of file with its article; empty if unknown.
 
     >>> name_of(b"  <!DOCTYPE html><html>Not found"), name_of(b"\0\0\0\x18ftypheic")
     ('a web page (HTML)', 'HEIC')

@@ -1,6 +1,6 @@
-"""Images of many channels decoded: every channel as an image of mode L, or three of them to look at.
+"""Decodes images with many channels: each as an image of mode L, or all as one to view.
 
-Enters: a path, bytes, an array or an image of Pillow. Leaves: images, or a refusal. Called by preprocess.py.
+Enters: a path, bytes, an array or an image of Pillow. Leaves: images, or an error. Called by preprocess.py.
 """
 
 import io
@@ -32,7 +32,7 @@ from catseye.errors import ImageError, UnsupportedPixels
 
 
 def channel_bytes(facts: Channels, num_bytes: int, input_pixels: int = 0) -> int:
-    """The peak of decoding an image of many channels and of fitting it to an input of so many pixels."""
+    """Peak memory of decoding an image with many channels and fitting it to an input."""
     fitted = 2 * input_pixels * facts.num
     return facts.width * facts.height * facts.bytes_per_pixel + 2 * num_bytes + fitted + RESERVE_BYTES
 
@@ -109,10 +109,12 @@ def channels_as_image(
     value_range: Ranges | Literal["own"] | None,
     wanted: int | None,
 ) -> Image.Image:
-    """A .npy file, or a TIFF of many channels, as grey or colour; `wanted`: the model's channels.
+    """A .npy file, or a TIFF with many channels, as a grey or colour image.
+
+    `wanted` is the number of channels that the model takes.
 
     Raises:
-        ImageError: it is damaged or too large, or the model cannot take so many channels.
+        ImageError: it is damaged or too large, or has another number of channels than the model takes.
 
     """
     if wanted is not None and facts.num not in PLAIN_CHANNELS:

@@ -1,12 +1,12 @@
-"""The tags of a TIFF's first image, read by ourselves: bounded in time and memory, whatever the bytes claim.
+"""The tags of a TIFF's first image, read in bounded time and memory.
 
-Enters: bytes that anybody may have sent. Leaves: the numbers of the tags that are needed, nothing copied. Called by
-channels.py for every TIFF, in the server before anything is queued, and by tiff_planes.py.
+Enters: untrusted bytes. Leaves: the values of the tags that are needed, nothing copied. Called by channels.py for every
+TIFF (in the server before the image is queued), and by tiff_planes.py.
 """
 
 import struct
 
-MAX_ENTRIES = 1_000  # tags of one image
+MAX_ENTRIES = 1_000  # tags per image
 MAX_VALUES = 1_000_000  # strips or tiles
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262  # TIFF 6.0, section 8
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANAR = 273, 277, 278, 279, 284
@@ -26,12 +26,12 @@ def is_tiff(content: bytes) -> bool:
 
 
 def byte_order(content: bytes) -> str:
-    """The order in struct's letters."""
+    """The byte order, as struct writes it."""
     return "<" if content[:2] == b"II" else ">"
 
 
 def read_tags(content: bytes, wanted: tuple[int, ...] = SHORT_TAGS) -> Tags:
-    """The wanted tags of the first image; empty where the bytes are damaged or no TIFF.
+    """The wanted tags of the first image; empty if it is damaged or not a TIFF.
 
     >>> read_tags(b"II*" + bytes(20))
     {}
@@ -47,7 +47,7 @@ def read_tags(content: bytes, wanted: tuple[int, ...] = SHORT_TAGS) -> Tags:
         if not 0 < num <= MAX_ENTRIES:
             return {}
         entry = struct.Struct(f"{order}HH{place_letter}")
-        found: Tags = {}
+        tags: Tags = {}
         for place in range(at, at + num * (entry.size + inline), entry.size + inline):
             tag, kind, count = entry.unpack_from(content, place)
             if tag not in wanted or kind not in _LAYOUTS or not 0 < count <= MAX_VALUES:
@@ -56,7 +56,7 @@ def read_tags(content: bytes, wanted: tuple[int, ...] = SHORT_TAGS) -> Tags:
             begin = place + entry.size
             if count * width > inline:
                 (begin,) = struct.unpack_from(order + place_letter, content, begin)
-            found[tag] = struct.unpack_from(f"{order}{count}{letter}", content, begin)
+            tags[tag] = struct.unpack_from(f"{order}{count}{letter}", content, begin)
     except (struct.error, OverflowError):
         return {}
-    return found
+    return tags

@@ -1,6 +1,6 @@
-"""Which way up an image is, by its EXIF tag, and reading a file. Called by preprocess.py, planes.py and data.
+"""Turning an image upright by its EXIF tag, and reading a file.
 
-Enters: an image of Pillow, or a path. Leaves: the image upright, or bytes.
+Enters: an image of Pillow, or a path. Leaves: the image upright, or bytes. Called by preprocess.py, planes.py and data.
 """
 
 import warnings
@@ -27,20 +27,23 @@ _TURNS = {
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Pillow's warnings about size or odd EXIF would only repeat or distract: our own pixel limit comes first."""
+    """Silence Pillow's warnings about size or odd EXIF: our own pixel limit comes first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """Upright, as EXIF says. Pillow's own exif_transpose rewrites all other tags too and fails where one is odd."""
+    """The image upright, by its EXIF orientation.
+
+    Pillow's own exif_transpose also rewrites all other tags and fails on odd ones.
+    """
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The value of the EXIF tag; 1, upright, where it is missing or odd."""
+    """The value of the EXIF tag; 1 (upright) if it is missing or invalid."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except BROKEN:
@@ -51,7 +54,7 @@ def read_file(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        ImageError: it is missing or may not be read.
+        ImageError: it does not exist or cannot be read.
 
     """
     try:

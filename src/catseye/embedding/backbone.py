@@ -25,7 +25,7 @@ from catseye.data.value_range import choose_value_range
 from catseye.errors import ImageError, UsageError
 from catseye.machine.cores import num_cores
 from catseye.machine.devices import choose_device
-from catseye.machine.memory import answered_in_parts
+from catseye.machine.memory import split_for_inference
 from catseye.models import registry
 from catseye.models.folding import fold_norms
 from catseye.models.pretrained import DEFAULT_BACKBONE, find_published
@@ -88,7 +88,7 @@ def _answer_apart(layers: nn.Module, x: Tensor) -> list[Tensor]:
     Shape: (N, C, H, W) -> tensors (n, F) of N rows together.
     """
     cores = min(num_cores(), len(x))
-    parts = [each for part in answered_in_parts(x) for each in torch.split(part, math.ceil(len(part) / cores))]
+    parts = [each for part in split_for_inference(x) for each in torch.split(part, math.ceil(len(part) / cores))]
     if cores == 1:
         return [_pooled(layers, part) for part in parts]
 

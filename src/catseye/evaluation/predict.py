@@ -17,7 +17,7 @@ from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.loaders import Batch, Loader
 from catseye.errors import DataError
 from catseye.machine.devices import free_cached_memory, is_out_of_memory
-from catseye.machine.memory import answered_in_parts
+from catseye.machine.memory import split_for_inference
 from catseye.machine.waiting import Waiting
 from catseye.preprocess import Preprocessing
 from catseye.runtimes.model_file import OpenedModel
@@ -56,7 +56,7 @@ def collect_logits(
         cached = batch.pixels.is_floating_point()  # features of a frozen backbone, for its head alone
         x = batch.pixels if cached else normalise_batch(to_unit(batch.pixels), spec)
         with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
-            logits += [_forward_logits(model, part).float() for part in answered_in_parts(x)]
+            logits += [_forward_logits(model, part).float() for part in split_for_inference(x)]
         labels.append(batch.labels)
         indices.append(batch.indices)
         if after_batch is not None:

@@ -1,6 +1,6 @@
-"""What the C library does with memory that is freed.
+"""What the C library does with freed memory: large blocks go back to the kernel at once.
 
-Leaves: large blocks go back to the kernel at once. Called by serving, whose limit of memory is a promise.
+Called by serving, which promises to stay within a memory limit.
 """
 
 import ctypes
@@ -10,10 +10,11 @@ LARGE_BYTES = 8_000_000  # Pillow takes images of many pixels in blocks of 16 MB
 
 
 def return_large_blocks() -> None:
-    """Ask the C library to hand freed blocks of 8 MB and more back instead of keeping them for the thread.
+    """Make the C library return freed blocks of 8 MB and more to the kernel.
 
-    By itself it keeps larger ones the larger they were, so that a decoding thread holds on to what its largest image
-    took. Smaller blocks are kept, and ordinary images decoded as fast as before. Without effect where it is not glibc.
+    By default its threshold grows with the blocks that are freed, so a decoding thread keeps as much memory as its
+    largest image took. Smaller blocks are still kept, so ordinary images decode as fast as before. Only glibc can do
+    this; elsewhere the call has no effect.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

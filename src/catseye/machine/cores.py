@@ -1,4 +1,7 @@
-"""How many cores this process may use: what every default number of threads or workers comes from. And its age."""
+"""How many cores this process may use, and how long it has been running.
+
+Every default number of threads or workers follows from the number of cores.
+"""
 
 import os
 import time
@@ -11,14 +14,17 @@ _LOADED = time.monotonic()
 
 
 def num_cores(root: Path = Path("/")) -> int:
-    """The cores of its affinity, at most what the quotas of its control groups allow; `root` is where /sys lies."""
+    """The cores that this process may run on, limited by the quotas of its control groups.
+
+    `root` is the folder that contains /proc and /sys.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for version, folder in control_groups("cpu", root) for quota in _quota_of(version, folder)]
     return max(1, min([cores, *map(round, quotas)]))
 
 
 def _quota_of(version: int, folder: Path) -> Iterator[float]:
-    """Cores' worth of time that a group may take; nothing where it is not limited."""
+    """How many cores' time a group may use; nothing if it has no limit."""
     try:
         if version == 2:
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
@@ -26,14 +32,14 @@ def _quota_of(version: int, folder: Path) -> Iterator[float]:
             quota, period = (
                 (folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period")
             )
-        if int(quota) > 0 and int(period) > 0:  # version 1 says -1 for no limit, version 2 says "max"
+        if int(quota) > 0 and int(period) > 0:  # no limit is -1 in version 1 and "max" in version 2
             yield int(quota) / int(period)
     except (OSError, ValueError):
         return
 
 
 def process_age_s() -> float:
-    """Seconds since this process was started, by the kernel; since this module was loaded where it does not say."""
+    """Seconds since the kernel started this process; if unknown, since this module was loaded."""
     try:
         with open("/proc/self/stat", encoding="ascii", errors="replace") as stream:  # noqa: PTH123
             ticks = int(stream.read().rpartition(")")[2].split()[19])  # field 22: since boot

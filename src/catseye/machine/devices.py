@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, and what becomes of freed memory."""
+"""Which device computes, in which precision, and what happens to freed memory."""
 
 import ctypes
 import gc
@@ -11,12 +11,12 @@ from catseye.errors import UsageError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
-_RELEASE_EVERY_S = 10.0  # what is released has to be mapped in anew, some tenths of a second for a gigabyte
-_released_at: float | None = None  # since when freed memory is kept in this process; None: it is not
+_RELEASE_EVERY_S = 10.0  # mapping released memory in again costs some tenths of a second per gigabyte
+_released_at: float | None = None  # when freed memory was last released; None: this process does not keep it
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes CUDA, then Apple's MPS, then the CPU.
+    """The named device; `auto` prefers CUDA, then Apple's MPS, then the CPU.
 
     Raises:
         UsageError: the named device does not exist here.
@@ -38,8 +38,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     """The autocast type, or None for full fp32.
 
-    `fastest` means bf16 on devices that compute in it natively: elsewhere it is emulated and slower. `auto` does the
-    same on CUDA and stays in fp32 on CPUs, so that a run comes out alike on an old and on a new processor.
+    `fastest` means bf16 on devices that support it natively: elsewhere it is emulated and slower. `auto` does the
+    same on CUDA but stays in fp32 on CPUs, so that a run gives the same result on an old and on a new processor.
     """
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" and _native_bf16(device) else None
@@ -54,16 +54,16 @@ def _native_bf16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 does not tell
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # missing in torch 2.11
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def keep_freed_memory() -> None:
-    """Ask the C library to keep what tensors free instead of handing it back to the kernel.
+    """Make the C library keep the memory of freed tensors for later use.
 
-    A step frees and takes the same hundreds of megabytes again; each time the kernel would have to zero them. What is
-    kept between two different kinds of work is of no use to either: `release_freed_memory` belongs in between.
-    Without effect where the library is not glibc.
+    Each step frees and allocates the same hundreds of megabytes, which the kernel would have to zero every time.
+    Between two different kinds of work the kept memory is of no use: call `release_freed_memory` there. Only glibc can
+    do this; elsewhere the call has no effect.
     """
     global _released_at
     try:
@@ -77,10 +77,10 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Hand freed memory back to the kernel, where `keep_freed_memory` kept it: after an epoch, after an evaluation.
+    """Return the memory that `keep_freed_memory` kept: after an epoch or an evaluation.
 
-    Large tensors of one kind of work leave gaps that those of another do not fit into; memory grew from epoch to
-    epoch. At most every ten seconds, so that short epochs keep what keeping gains.
+    The large tensors of one kind of work leave gaps that those of another do not fit into, so memory would grow from
+    epoch to epoch. It is returned at most every ten seconds, so that short epochs stay fast.
     """
     global _released_at
     if _released_at is not None and time.monotonic() - _released_at >= _RELEASE_EVERY_S:
@@ -89,21 +89,21 @@ def release_freed_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; processors have no error class of their own for it, only words.
+    """Whether memory ran out; on a CPU only the message of the error tells.
 
     >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
     True
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = str(error)
-    # The last is what oneDNN says, of that alone: what it cannot compute it calls a "primitive descriptor".
-    known = any(words in said for words in _NO_MEMORY) or said.strip() == "could not create a primitive"
+    message = str(error)
+    # oneDNN's message for a lack of memory only: for what it cannot compute it says "primitive descriptor".
+    known = any(words in message for words in _NO_MEMORY) or message.strip() == "could not create a primitive"
     return isinstance(error, RuntimeError) and known
 
 
 def free_cached_memory(device: torch.device) -> None:
-    """Give back what torch keeps for later, so that smaller pieces find room."""
+    """Free the memory that torch caches, so that smaller tensors fit."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

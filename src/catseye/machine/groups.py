@@ -1,6 +1,7 @@
-"""The control groups of this process, in which a container or a batch system limits it: versions 1 and 2 of Linux.
+"""The Linux control groups, versions 1 and 2, that limit this process.
 
-Enters: the name of a controller. Leaves: the folders of its groups. Called by `cores.py` and `memory.py`.
+Containers and batch systems set such limits. Enters: the name of a controller. Leaves: the folders of its groups.
+Called by `cores.py` and `memory.py`.
 """
 
 from collections.abc import Iterator
@@ -8,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 
 def control_groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[int, Path]]:
-    """Version and folder of every group that limits this process, its own first; `root` is where /proc and /sys lie.
+    """Version and folder of every group that limits this process, its own first.
 
-    Inside a container the path in /proc may be the host's and not exist here; the walk up then still ends at the
-    container's own group, which is mounted as the root.
+    `root` is the folder that contains /proc and /sys. Inside a container the path in /proc may be the host's and not
+    exist here; the walk up still ends at the container's own group, which is mounted as the root.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -23,11 +24,11 @@ def control_groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[in
         if number == "0":
             version, mount = 2, mounts
         elif controller in controllers.split(","):
-            # Two controllers on one mount: some systems call it "cpu,cpuacct", with a link "cpu", some have no link.
-            found = [each for name in (controller, controllers) if (each := mounts / name).is_dir()]
-            version, mount = 1, found[0] if found else mounts
+            # Two controllers may share a mount, "cpu,cpuacct"; only some systems add a link "cpu" to it.
+            folders = [folder for name in (controller, controllers) if (folder := mounts / name).is_dir()]
+            version, mount = 1, folders[0] if folders else mounts
         else:
             continue
-        here = PurePosixPath(path)
-        for group in (here, *here.parents) if ".." not in here.parts else (PurePosixPath("/"),):
+        own = PurePosixPath(path)
+        for group in (own, *own.parents) if ".." not in own.parts else (PurePosixPath("/"),):
             yield version, mount / group.relative_to("/")

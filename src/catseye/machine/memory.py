@@ -1,8 +1,7 @@
-"""How much memory may be taken: what the machine has free, and what a container or a batch system allows.
+"""How much memory may be used: what is free, and what a container or batch system allows.
 
-Called by `data/storage.py`, which keeps decoded images in memory only where they take a small share of it, by
-`training/assemble.py`, which computes a batch in so many parts that they fit, and by
-whoever runs a network over many images.
+Called by `data/storage.py`, which keeps decoded images in memory only if they take a small share of it, by
+`training/assemble.py`, which splits a batch into parts that fit, and by all code that runs a network over many images.
 """
 
 import math
@@ -15,15 +14,15 @@ from torch import Tensor
 
 from catseye.machine.groups import control_groups
 
-PROGRAM_BYTES = 900_000_000  # what Python, torch and the libraries of reports take before anything is computed
+PROGRAM_BYTES = 900_000_000  # used by Python, torch and the libraries of reports before any computation
 LEAST_STEP_BYTES = 256_000_000
-ANSWERED_BYTES = 8_000_000  # of pixels as floats: a network takes some ten to thirty times that
+PART_BYTES = 8_000_000  # of pixels as floats: running a network on them takes ten to thirty times as much
 
 
 def step_budget_bytes(run_bytes: int, state_bytes: int, free_bytes: int) -> int:
-    """What the images of one step may take: the run's memory less the program, the weights and their optimizer.
+    """Memory for the images of one step: the run's, less program, weights and optimizer.
 
-    Never more than half of what is free, and never less than a few images take.
+    Never more than half of what is free, and never less than a few images need.
 
     >>> step_budget_bytes(2_000_000_000, 100_000_000, 8_000_000_000)
     1000000000
@@ -34,7 +33,9 @@ def step_budget_bytes(run_bytes: int, state_bytes: int, free_bytes: int) -> int:
 
 
 def num_parts_within(budget_bytes: int, batch_size: int, image_bytes: int, smallest: int = 2) -> int:
-    """Into how many parts a batch is cut so that each stays within the budget; none has fewer than `smallest` images.
+    """How many parts a batch needs so that each stays within the budget.
+
+    No part has fewer than `smallest` images.
 
     >>> num_parts_within(1000, batch_size=32, image_bytes=100)
     4
@@ -44,23 +45,23 @@ def num_parts_within(budget_bytes: int, batch_size: int, image_bytes: int, small
     return min(max(1, batch_size // smallest), math.ceil(batch_size / at_once))
 
 
-def answered_in_parts(x: Tensor) -> tuple[Tensor, ...]:
-    """A batch that is only to be answered, cut so that a network's feature maps take some hundred megabytes on a CPU.
+def split_for_inference(x: Tensor) -> tuple[Tensor, ...]:
+    """Split a batch so that inference on a CPU takes only some hundred megabytes.
 
     Shape: (N, ...) -> tensors (n, ...) of N rows together.
     """
     if x.device.type != "cpu" or not len(x):
         return (x,)
-    at_once = max(1, ANSWERED_BYTES * len(x) // max(1, x.nbytes))
+    at_once = max(1, PART_BYTES * len(x) // max(1, x.nbytes))
     return (x,) if at_once >= len(x) else torch.split(x, at_once)
 
 
 def free_memory_bytes(device: torch.device | None = None, root: Path = Path("/")) -> int:
-    """Memory that can be taken without swapping or being killed, on the device too if that is a GPU.
+    """Memory that can be used without swapping or being killed.
 
-    The smallest of MemAvailable, the room in every control group above this process (versions 1 and 2), what `ulimit`
-    leaves and the free memory of the GPU; half of all memory where the system does not say. `root` is where /proc and
-    /sys lie.
+    The smallest of MemAvailable (or half of all memory if the system does not report it), the memory left in every
+    control group above this process (versions 1 and 2) and below its `ulimit`, and the free memory of a GPU. `root` is
+    the folder that contains /proc and /sys.
     """
     left = min([_machine_bytes(root), *_control_groups(root), *_process_limits(root)])
     if device is not None and device.type == "cuda":
@@ -79,7 +80,7 @@ def _machine_bytes(root: Path) -> int:
 
 
 def _process_limits(root: Path) -> Iterator[int]:
-    """Bytes left below the limits of this process: of its address space, and of what it may write to."""
+    """Bytes left below the limits of this process: address space and writable data."""
     try:
         import resource
 
@@ -108,7 +109,7 @@ def _left_in(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> 
     try:
         limit, used = int((folder / limit_file).read_text()), int((folder / usage_file).read_text())
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        # Cached files count as used, but the kernel gives them up before it kills anybody.
+        # Cached files count as used, but the kernel drops them before it kills a process.
         yield limit - used + int(stat.get(cache_key, 0))
     except (OSError, ValueError):  # no such group here, or no limit: "max"
         return

@@ -1,8 +1,8 @@
-"""A line while something takes longer than two seconds: how much is done, how fast, how long still.
+"""A progress line for work that takes longer than two seconds: done, rate, time left.
 
-Enters: steps, as they are done. Leaves: text on standard error: one line that is written over in a terminal, a line
-every ten seconds in a log or notebook; nothing at all where it was over soon. Called by every loop over images that is
-no epoch of a training.
+Enters: finished steps. Leaves: text on standard error: in a terminal one line that is updated in place, in a log or
+notebook a line every ten seconds; nothing if the work ends within two seconds. Called by every loop over images except
+the epochs of a training.
 
 >>> with Waiting("looking", 3) as waiting:
 ...     for _ in range(3):
@@ -19,15 +19,13 @@ from types import TracebackType
 from typing import TextIO
 
 SILENT_S = 2.0
-EVERY_S = {True: 0.5, False: 10.0}  # by whether it is a terminal
-
-
+EVERY_S = {True: 0.5, False: 10.0}  # key: whether the output is a terminal
 _SILENT: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 @contextmanager
 def silenced(wanted: bool = True) -> Iterator[None]:
-    """Nothing that is begun inside says anything; of threads, this one."""
+    """No progress lines for work that starts inside, in this thread."""
     token = _SILENT.set(_SILENT.get() or wanted)
     try:
         yield
@@ -36,14 +34,17 @@ def silenced(wanted: bool = True) -> Iterator[None]:
 
 
 class Waiting:
-    """`with Waiting("evaluating", 500) as waiting: … waiting.step(32)`; more than the whole is taken for the whole."""
+    """A progress line: `with Waiting("evaluating", 500) as waiting: … waiting.step(32)`.
+
+    Steps beyond `total` are ignored.
+    """
 
     def __init__(self, what: str, total: int, unit: str = "images", stream: TextIO | None = None) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
         self._stream: TextIO | None = stream or sys.stderr
         if _SILENT.get() or os.environ.get("RANK", "0") != "0":
-            self._stream = None  # of several processes that train together, the first one speaks
+            self._stream = None  # of several processes that train together, only the first shows progress
         self._begun = time.monotonic()
         self._due = self._begun + SILENT_S
         self._width = 0
@@ -58,7 +59,7 @@ class Waiting:
             self._write("\r" + " " * self._width + "\r")
 
     def step(self, count: int = 1) -> None:
-        """So much more is done."""
+        """Add `count` to what is done."""
         self.done = min(self.done + count, self.total)
         now = time.monotonic()
         if self._stream is None or now < self._due or self.done >= self.total:
@@ -73,7 +74,7 @@ class Waiting:
             self._write(f"- {line}\n")
 
     def line(self, seconds: float) -> str:
-        """What is shown after so many seconds.
+        """The line that is shown after `seconds`.
 
         >>> waiting = Waiting("evaluating", 1000)
         >>> waiting.done = 250
@@ -92,7 +93,7 @@ class Waiting:
             return False
 
     def _write(self, text: str) -> None:
-        """A lost stream ends no computation."""
+        """Write to the stream; if it was closed, the work goes on."""
         if self._stream is None:
             return
         try:

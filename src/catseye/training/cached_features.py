@@ -23,7 +23,7 @@ from catseye.data.loaders import (
     Share,
     StreamLoader,
 )
-from catseye.machine.memory import answered_in_parts
+from catseye.machine.memory import split_for_inference
 from catseye.machine.waiting import Waiting
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
@@ -183,7 +183,7 @@ def _one_round(
         else:
             generator = torch.Generator(batch.pixels.device).manual_seed(derive(seed, "augment", variant, number))
             x = augment_batch(batch.pixels, augment, spec, generator, indices=batch.indices, epoch=variant)
-        pooled += [features(part).float().mean((2, 3)) for part in answered_in_parts(x)]
+        pooled += [features(part).float().mean((2, 3)) for part in split_for_inference(x)]
         seen.append(Batch(torch.empty(0), batch.labels, batch.indices))
         waiting.step(len(batch.indices))
     return torch.cat(pooled), seen

@@ -21,7 +21,7 @@ from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader
 from catseye.data.prepare import prepare_again
 from catseye.data.sources import TRAIN, VAL
 from catseye.errors import DataError
-from catseye.machine.memory import answered_in_parts
+from catseye.machine.memory import split_for_inference
 from catseye.manifest import Architecture
 from catseye.models.folding import fold_norms
 from catseye.preprocess import Preprocessing
@@ -209,7 +209,7 @@ def _compute_features(
     begun = time.perf_counter()
     for batch in loader.epoch(0):
         x = _copy_of(normalise_batch(to_unit(batch.pixels), session.prepared.spec), copies)
-        pooled += [backbone.fast(part).float().mean((2, 3)).cpu() for part in answered_in_parts(x)]
+        pooled += [backbone.fast(part).float().mean((2, 3)).cpu() for part in split_for_inference(x)]
         seen.append(batch.indices)
         if search.stop.asked() is not None:
             raise SearchOver
