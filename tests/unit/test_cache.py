@@ -135,7 +135,7 @@ def test_held_out_images_come_from_the_pixels_of_the_training(data, folder, coun
     counted.clear()
     chosen = dict(zip(found.images.names, np.array(["train", "val", "test", ""])[found.splits], strict=True))
     chosen = {name: side for name, side in chosen.items() if side}
-    _, loader, _ = prepare_evaluation(data, found.spec, found.images.classes, device=CPU, chosen=chosen)
+    _, loader, _ = prepare_evaluation(data, found.spec, found.images.classes, device=CPU, recorded=chosen)
     assert not counted
     (mine,), (its,) = list(loader.epoch(0)), list(found.loaders["test"].epoch(0))
     assert mine.indices.tolist() == its.indices.tolist()

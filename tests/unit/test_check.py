@@ -9,7 +9,7 @@ from PIL import Image
 from catseye.data.check.check import check
 from catseye.data.check.findings import MAX_TOLD, Example, Finding, Verdict, name_classes
 from catseye.data.check.page import SHOWN
-from catseye.data.groups import group_by_name, join_where_they_meet
+from catseye.data.groups import group_by_name, join_overlapping
 from catseye.errors import DataError, UsageError
 from tests.conftest import encode
 from tests.photos import as_jpeg, photo
@@ -260,8 +260,8 @@ def test_a_pattern_that_is_wrong_or_fits_nothing():
         group_by_name(["x/a.png"], r"\d+")
 
 
-def test_groups_join_where_they_meet():
-    assert join_where_they_meet(np.array([0, 0, 2, 3]), np.array([0, 1, 1, 3])).tolist() == [0, 0, 0, 3]
+def test_groups_join_overlapping():
+    assert join_overlapping(np.array([0, 0, 2, 3]), np.array([0, 1, 1, 3])).tolist() == [0, 0, 0, 3]
 
 
 # --- the verdict --------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_memory_is_bounded_by_the_images_compared(monkeypatch):
     told: list[str] = []
     find_by_features(make_facts(make_images(np.zeros(NUM, int))), tell=told.append)
     assert told[:2] == [
-        "60 images differ; features are compared of 30 drawn from them",
+        "60 images differ; 30 of them are drawn to compare features",
         "features: 30 of 30 images",
     ]
 

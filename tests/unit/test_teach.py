@@ -65,7 +65,7 @@ def test_a_head_of_plain_features_is_one_linear_layer():
     head = train_head(features, labels, 3, one_length=False)
     weight, bias = head.as_layer()
     assert np.abs(features @ weight.T + bias - head.logits(features)).max() < 1e-4
-    with pytest.raises(ValueError, match="no linear layer"):
+    with pytest.raises(ValueError, match="not a linear layer"):
         train_head(features, labels, 3).as_layer()
 
 

@@ -1,9 +1,8 @@
-"""Augmentation: one function per transform, every image of the batch drawn for itself.
+"""Augmentation: one function per transform, drawn separately for each image.
 
-Enters: a batch on the training device. Leaves: a batch of the same shape. All but
-`random_resized_crop` (which needs the file's own pixels) work per batch, with per-sample randomness
-from an explicit generator; torchvision's v2 transforms draw once per batch, so these are our own.
-Called by `training/step.py` through `augment_batch`.
+Enters: a batch on the training device. Leaves: a batch of the same shape. All but `random_resized_crop`, which needs
+the pixels of the file, work per batch, with random draws per image from an explicit generator; torchvision's v2
+transforms draw once per batch, so these are our own. Called by `training/step.py` through `augment_batch`.
 """
 
 import math
@@ -24,10 +23,10 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly spread
 
 
 class RowGenerator(Generator):
-    """The generator of a process that has rows `first` … of a batch of `total` images.
+    """The generator of a process with rows `first` … of a batch of `total` images.
 
-    Each process draws for the whole batch and uses its own rows, so that N processes do to every image what
-    one process would.
+    Each process draws for the whole batch and uses its own rows, so that N processes change every image exactly as one
+    process would.
     """
 
     first: int = 0
@@ -35,7 +34,7 @@ class RowGenerator(Generator):
 
 
 def draw_rows(n: int, generator: Generator, draw: Callable[[int], Tensor], dim: int = 0) -> Tensor:
-    """`draw(n)`, or for a `RowGenerator` its rows of `draw(total)`; the images lie along `dim`."""
+    """`draw(n)`; for a `RowGenerator` its rows of `draw(total)`, along axis `dim`."""
     total = getattr(generator, "total", None)
     return draw(n) if total is None else draw(total).narrow(dim, getattr(generator, "first", 0), n)
 
@@ -50,9 +49,9 @@ def augment_batch(
     epoch: int | Tensor = 0,
     own: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """From stored pixels to what the network is trained on: geometry, colour, noise, normalisation, erasing.
+    """Augment a batch: geometry, colour, noise, normalisation, erasing.
 
-    `indices` (N,) and `epoch` say which image this is and how often it has been seen; alternating flips need them.
+    `indices` (N,) and `epoch` say which images these are and how often each has been seen, for alternating flips.
     `own` is the caller's augmentation: (N, C, H, W) float in [0, 1] -> the same shape, before normalisation.
 
     Shape: (N, C, H, W) uint8 -> (N, C, H, W) float32, normalised.
@@ -96,18 +95,18 @@ def normalise_batch(x: Tensor, spec: Preprocessing) -> Tensor:
 
 
 def channel_values(values: tuple[float, ...], x: Tensor) -> Tensor:
-    """One value per channel, beside `x`; sent to a device once, since every sending would make it wait.
+    """One value per channel on the device of `x`; copied once: copies block a GPU.
 
     Shape: (C,) -> (1, C, 1, 1).
     """
-    if x.device.type == "cpu" or type(x) is not Tensor:  # what is made while a graph is traced is no tensor to be kept
+    if x.device.type == "cpu" or type(x) is not Tensor:  # a tensor made while a graph is traced must not be cached
         return torch.tensor(values, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
     return _on_device(values, x.dtype, x.device).view(1, -1, 1, 1)
 
 
 @lru_cache(maxsize=64)
 def _on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # else a gradient could not pass through what is computed with it later
+    with torch.inference_mode(False):  # inference tensors could not take part in a backward pass later
         return torch.tensor(values, dtype=dtype, device=device)
 
 
@@ -116,13 +115,13 @@ def horizontal_flip(x: Tensor, probability: float, generator: Generator) -> Tens
 
     Shape: (N, C, H, W), any dtype -> the same.
     """
-    return torch.where(_chosen(x, probability, generator), x.flip(-1), x)
+    return torch.where(_draw_mask(x, probability, generator), x.flip(-1), x)
 
 
 def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int | Tensor) -> Tensor:
-    """Mirror each image in this share of the epochs, evenly spread: at 0.5 in every second one.
+    """Mirror each image in a share of the epochs, evenly spread (0.5: every second).
 
-    Two epochs in a row then show every image in both ways, where drawing shows half of them twice in the same way.
+    Two consecutive epochs then show every image both ways; random draws would show half of them the same way twice.
 
     Shape: (N, C, H, W), any dtype -> the same; indices (N,).
     Source: Jordan 2024, arXiv 2404.00498, section 3.6; any share, and the first epoch's choice by the golden ratio
@@ -134,9 +133,9 @@ def alternating_flip(x: Tensor, share: float, indices: Tensor, epoch: int | Tens
 
 
 def resize_batch(x: Tensor, side_px: int) -> Tensor:
-    """Bilinear with antialiasing, to a shorter side of so many pixels.
+    """Resize to a shorter side of `side_px`, bilinear with antialiasing.
 
-    Shape: (N, C, H, W) float -> (N, C, side_px, side_px) where it was square, channels-last in memory.
+    Shape: (N, C, H, W) float -> (N, C, side_px, side_px) if it was square, channels-last in memory.
     """
     height, width = x.shape[2:]
     size = [round(side_px * side / min(height, width)) for side in (height, width)]
@@ -145,9 +144,9 @@ def resize_batch(x: Tensor, side_px: int) -> Tensor:
 
 
 def random_crop(x: Tensor, padding_px: int, generator: Generator, *, fill: str = "zero") -> Tensor:
-    """Pad every side with zeros or with its own mirror image and cut the original size out at a random place.
+    """Shift each image by up to `padding_px`: pad it, then crop its size at random.
 
-    That is a shift of up to `padding_px`.
+    The padding is zeros, or with `fill="reflect"` the mirrored image.
 
     Shape: (N, C, H, W), any dtype -> the same; channels-last in memory.
     """
@@ -162,7 +161,10 @@ def random_crop(x: Tensor, padding_px: int, generator: Generator, *, fill: str =
 
 
 def _reflected(x: Tensor, padding_px: int) -> Tensor:
-    """As F.pad's mode reflect, which uint8 does not have: (N, C, H, W) -> (N, C, H + 2 p, W + 2 p)."""
+    """F.pad with mode reflect, for uint8 too.
+
+    Shape: (N, C, H, W) -> (N, C, H + 2 p, W + 2 p).
+    """
     _, _, h, w = x.shape
     rows = F.pad(torch.arange(float(h), device=x.device)[None], (padding_px, padding_px), mode="reflect")[0].long()
     columns = F.pad(torch.arange(float(w), device=x.device)[None], (padding_px, padding_px), mode="reflect")[0].long()
@@ -170,14 +172,16 @@ def _reflected(x: Tensor, padding_px: int) -> Tensor:
 
 
 def rotate(x: Tensor, degrees: float, generator: Generator) -> Tensor:
-    """Turn each image by an angle from -degrees to degrees about its centre; bilinear, corners filled with 0.
+    """Rotate each image about its centre by an angle from -degrees to degrees.
+
+    Bilinear; corners are filled with 0.
 
     Shape: (N, C, H, W) float -> the same.
     """
     n, _, h, w = x.shape
     angle = (draw_rows(n, generator, lambda n: _uniform((n,), generator)) * 2 - 1) * math.radians(degrees)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    # affine_grid works in units of half the side, so a turn of a non-square image needs the ratio of its sides.
+    # affine_grid works in units of half the side, so rotating a non-square image needs the ratio of its sides.
     matrix = torch.stack([cos, -sin * h / w, zero, sin * w / h, cos, zero], dim=1).view(n, 2, 3)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -192,7 +196,7 @@ def random_brightness(x: Tensor, strength: float, generator: Generator) -> Tenso
 
 
 def contrast(x: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Move each image away from or towards its own mean grey by such a factor.
+    """Scale each image's difference from its mean grey by a factor from 1 ± strength.
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """
@@ -200,7 +204,7 @@ def contrast(x: Tensor, strength: float, generator: Generator) -> Tensor:
 
 
 def saturation(x: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Move each pixel away from or towards its own grey by such a factor; grey images stay as they are.
+    """Scale each pixel's difference from its own grey by a factor from 1 ± strength.
 
     Shape: (N, C, H, W) float in [0, 1] -> the same.
     """
@@ -219,10 +223,12 @@ def gaussian_noise(x: Tensor, std: float, generator: Generator) -> Tensor:
 
 
 def random_erase(x: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Blank a rectangle of 2 to 33 % of the area, sides 0.3 to 3.3, with zeros (the mean after normalisation).
+    """Set a rectangle of 2 to 33 % of the area to 0, the mean after normalisation.
+
+    Its sides have a ratio of 0.3 to 3.3.
 
     Shape: (N, C, H, W) -> the same.
-    Source: Zhong et al. 2017, Random Erasing, section 3.2; a square one is DeVries and Taylor's cutout.
+    Source: Zhong et al. 2017, Random Erasing, section 3.2; a square is DeVries and Taylor's cutout.
     """
     n, _, h, w = x.shape
     draw = draw_rows(n, generator, lambda n: _uniform((4, n), generator), dim=1)
@@ -231,11 +237,13 @@ def random_erase(x: Tensor, probability: float, generator: Generator) -> Tensor:
     height = (area * ratio).sqrt().round().clamp(1, h)
     width = (area / ratio).sqrt().round().clamp(1, w)
     inside = rectangles(height, width, draw[2], draw[3], h, w)
-    return x.masked_fill(inside & _chosen(x, probability, generator), 0.0)
+    return x.masked_fill(inside & _draw_mask(x, probability, generator), 0.0)
 
 
 def random_resized_crop(image: Image.Image, spec: Preprocessing, min_area: float, rng: random.Random) -> Image.Image:
-    """Cut a part of `min_area` to 1 of the area, sides 3/4 to 4/3 of the input's, and resize it to the input size.
+    """Crop a random part of the image and resize it to the input size.
+
+    The part has `min_area` to 1 of the area, and 3/4 to 4/3 of the input's ratio of sides.
 
     Source: Szegedy et al. 2014, Going Deeper with Convolutions, section 6. Ten tries, then the evaluation resize.
     """
@@ -251,7 +259,10 @@ def random_resized_crop(image: Image.Image, spec: Preprocessing, min_area: float
 
 
 def rectangles(height: Tensor, width: Tensor, y: Tensor, x: Tensor, h: int, w: int) -> Tensor:
-    """Shape: four (N,) tensors, places y and x in [0, 1) -> (N, 1, h, w) bool, true inside the rectangle."""
+    """Masks that are true inside a rectangle, one per image.
+
+    Shape: four (N,) tensors, y and x in [0, 1) -> (N, 1, h, w) bool.
+    """
     top = (y * (h - height + 1)).floor().view(-1, 1, 1, 1)
     left = (x * (w - width + 1)).floor().view(-1, 1, 1, 1)
     rows = torch.arange(h, device=y.device).view(1, 1, h, 1)
@@ -264,7 +275,7 @@ def rectangles(height: Tensor, width: Tensor, y: Tensor, x: Tensor, h: int, w: i
     )
 
 
-def _chosen(x: Tensor, probability: float, generator: Generator) -> Tensor:
+def _draw_mask(x: Tensor, probability: float, generator: Generator) -> Tensor:
     return draw_rows(len(x), generator, lambda n: _uniform((n, 1, 1, 1), generator)) < probability
 
 
@@ -281,9 +292,9 @@ def _integers(n: int, below: int, generator: Generator) -> Tensor:
 
 
 def luma(x: Tensor) -> Tensor:
-    """Grey by ITU-R 601, as Pillow and torchvision compute it.
+    """Grey by ITU-R 601, as in Pillow and torchvision.
 
-    Of other channels than colour's, their mean.
+    If the channels are not RGB, their mean.
 
     Shape: (N, C, H, W) -> (N, 1, H, W).
     """

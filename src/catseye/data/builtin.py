@@ -1,7 +1,7 @@
-"""The data sets that are known by name, as arrays: digits offline, the others downloaded by torchvision.
+"""Data sets with a name, as arrays: digits offline, others from torchvision.
 
-Leaves: `Arrays`. Called by `sources/`. The classic `cifar-10-batches-py` folder is read without
-trusting it: its pickles may only build NumPy arrays.
+Leaves: `Arrays`. Called by `sources/`. The classic `cifar-10-batches-py` folder is not trusted: its pickles may only
+build NumPy arrays.
 """
 
 import pickle
@@ -22,7 +22,10 @@ DEFAULT_DATA_DIR = Path.home() / ".cache" / "catseye" / "data"
 
 @dataclass(frozen=True)
 class Arrays:
-    """A whole data set in memory: pixels (N, H, W, C) uint8, labels (N,), splits (N,) as in `sources`."""
+    """A complete data set in memory; `splits` as in `sources`.
+
+    Shape: pixels (N, H, W, C) uint8, labels (N,), splits (N,).
+    """
 
     classes: tuple[str, ...]
     pixels: Pixels
@@ -32,10 +35,10 @@ class Arrays:
 
 
 def load_builtin(name: str, data_dir: Path | None = None) -> Arrays:
-    """The built-in data set `name`; files go to and are looked for in `data_dir`.
+    """The built-in data set `name`; its files are in `data_dir` or downloaded to it.
 
     Raises:
-        DataError: the files are not there and cannot be downloaded.
+        DataError: the files are missing and cannot be downloaded.
 
     """
     if name == "digits":
@@ -43,24 +46,27 @@ def load_builtin(name: str, data_dir: Path | None = None) -> Arrays:
     folder = data_dir or DEFAULT_DATA_DIR
     if name in ("cifar10", "cifar100"):
         given = cifar_folder(folder) if (folder / ("batches.meta" if name == "cifar10" else "meta")).is_file() else None
-        found = given or cifar_folder(folder / _CIFAR_FOLDERS[name])
-        if found is None:
+        arrays = given or cifar_folder(folder / _CIFAR_FOLDERS[name])
+        if arrays is None:
             _download(name, folder)
-            found = cifar_folder(folder / _CIFAR_FOLDERS[name])
-        if found is None:
+            arrays = cifar_folder(folder / _CIFAR_FOLDERS[name])
+        if arrays is None:
             raise DataError(f"{folder / _CIFAR_FOLDERS[name]} is not complete; remove it and run the command again")
-        return found
+        return arrays
     return _mnist(name, folder)
 
 
 def _load_digits() -> Arrays:
-    """1,797 handwritten digits, 8 x 8, that come with scikit-learn (UCI Optical Recognition, test part)."""
+    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels.
+
+    Source: UCI Optical Recognition of Handwritten Digits, test part.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError:
         raise MissingDependency("sklearn") from None
     data = load_digits()
-    # 17 grey levels, 0 ... 16; bright ink on a dark ground, as in MNIST.
+    # 17 grey levels, 0 ... 16; bright digits on a dark background, as in MNIST.
     pixels = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = data.target.astype(np.int64)
     return Arrays(tuple("0123456789"), pixels, labels, np.full(len(labels), -1, np.int8), mirror_safe=False)
@@ -83,14 +89,14 @@ def _torchvision_class(name: str) -> Any:
 
 
 def _download(name: str, folder: Path, **options: Any) -> Any:
-    """Torchvision's own download with its progress bar; its checksums are checked."""
+    """Torchvision's own download, with its progress bar and verified checksums."""
     try:
         return _torchvision_class(name)(str(folder), download=True, **options)
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{name} is not in {folder} and cannot be downloaded ({reason}); "
-            "give --data-dir with the files, a folder of class folders, or try `digits`, which works offline"
+            "give its files with --data-dir, use a folder of class folders, or try `digits`, which works offline"
         ) from None
 
 
@@ -112,7 +118,7 @@ def _mnist(name: str, folder: Path) -> Arrays:
 
 
 def cifar_folder(folder: Path) -> Arrays | None:
-    """A `cifar-10-batches-py` or `cifar-100-python` folder, or None where it is not one."""
+    """Read a `cifar-10-batches-py` or `cifar-100-python` folder; None for others."""
     for train_names, test_name, meta_name, key, label_key in (
         ([f"data_batch_{i}" for i in range(1, 6)], "test_batch", "batches.meta", b"label_names", b"labels"),
         (["train"], "test", "meta", b"fine_label_names", b"fine_labels"),
@@ -138,7 +144,7 @@ def cifar_folder(folder: Path) -> Arrays | None:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that can build NumPy arrays and plain containers and nothing else."""
+    """An unpickler that can only build NumPy arrays and plain containers."""
 
     allowed: ClassVar[dict[tuple[str, str], Callable[..., Any]]] = {
         ("numpy", "dtype"): np.dtype,

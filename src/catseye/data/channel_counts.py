@@ -1,8 +1,8 @@
-"""How many channels the images of a data set have, and their ranges where those are not grey or colour.
+"""How many channels the images have; if more than colour, their ranges too.
 
 Enters: `ImageSet` and settings. Leaves: the same with `channels` and `value_range`, or an error that names the counts.
-Called by `prepare.py`, check, review and embedding before any image is decoded. Only TIFF and .npy can have other
-numbers of channels than grey and colour; of all other files no byte is read for this.
+Called by `prepare.py`, check, review and embedding before any image is decoded. Only TIFF and .npy files can have more
+channels than colour; no other file is opened for this.
 """
 
 import os
@@ -24,25 +24,28 @@ from catseye.settings.schema import DataSettings
 
 SAMPLE = 500  # images whose headers are read
 RANGED = 200  # images whose values are read for the range of each channel
-PLAIN = 0  # stands for grey and colour, with transparency or without
+PLAIN = 0  # stands for grey and colour, with or without transparency
 _MAY_HAVE_MORE = (".tif", ".tiff", ARRAY_SUFFIX)
 
 
 @dataclass(frozen=True)
 class ChannelCounts:
-    """Channels per pixel -> (images of the sample, the first of them); `PLAIN` counts grey and colour."""
+    """Channels per pixel -> (number of sampled images, name of the first one).
+
+    `PLAIN` stands for grey and colour.
+    """
 
     seen: dict[int, tuple[int, str]]
     has_bytes: bool = False  # one byte per value in all of them
 
     @property
     def only(self) -> int | None:
-        """The number that all share, where it is another one than colour has."""
+        """The number of channels if all images have the same, and more than colour."""
         return next(iter(self.seen)) if len(self.seen) == 1 and PLAIN not in self.seen else None
 
 
 def with_channels(images: ImageSet, settings: DataSettings, *, skip: Iterable[int] = (), seed: int = 0) -> ImageSet:
-    """The images with their number of channels, where it is none of grey and colour, and with their value range.
+    """The images with their value range and, if more than colour, their channels.
 
     Raises:
         DataError: their numbers of channels differ, or as in `choose_value_range`.
@@ -59,7 +62,7 @@ def with_channels(images: ImageSet, settings: DataSettings, *, skip: Iterable[in
 
 
 def count_channels(images: ImageSet, *, seed: int = 0, most: int = SAMPLE) -> ChannelCounts:
-    """The numbers of channels in a sample of the images; empty where none can have more than colour."""
+    """The numbers of channels in a sample; empty if none has more than colour."""
     may_have = [index for index, name in enumerate(images.names) if _may_have_more(name)]
     num_plain = len(images) - len(may_have)
     if not may_have:
@@ -67,26 +70,26 @@ def count_channels(images: ImageSet, *, seed: int = 0, most: int = SAMPLE) -> Ch
     if len(may_have) > most:
         rng = np.random.default_rng(derive(seed, "channel counts"))
         may_have = sorted(rng.choice(may_have, most, replace=False).tolist())
-    found: dict[int, list[str]] = defaultdict(list)
+    names_by_count: dict[int, list[str]] = defaultdict(list)
     widths = set()
     for index in may_have:
         try:
             content = images.read(index)
             facts = read_channels(content) if isinstance(content, bytes) else None
-        except ImageError:  # damaged or missing: reported where all are read
+        except ImageError:  # damaged or missing: reported when all images are read
             continue
-        found[PLAIN if facts is None or facts.colour else facts.num].append(images.names[index])
+        names_by_count[PLAIN if facts is None or facts.colour else facts.num].append(images.names[index])
         widths.add(facts.dtype.itemsize if facts and facts.dtype else 0)
-    if set(found) <= {PLAIN}:
+    if set(names_by_count) <= {PLAIN}:
         return ChannelCounts({})
     if num_plain:
         name = next(name for name in images.names if not _may_have_more(name))
-        found[PLAIN] = [name] * num_plain + found[PLAIN]
-    return ChannelCounts({num: (len(names), names[0]) for num, names in sorted(found.items())}, widths == {1})
+        names_by_count[PLAIN] = [name] * num_plain + names_by_count[PLAIN]
+    return ChannelCounts({num: (len(names), names[0]) for num, names in sorted(names_by_count.items())}, widths == {1})
 
 
 def describe_channels(channels: int, value_range: Ranges | None) -> str:
-    """The sentence that a user reads.
+    """The note for the user.
 
     >>> describe_channels(5, ((0.0, 1000.0), (0.0, 900.0)))
     '5 channels per pixel are read (data.channels), each scaled by its own range, 0 to 1000 in the first'
@@ -112,8 +115,8 @@ def _counts_differ(images: ImageSet, counts: ChannelCounts) -> str:
     ]
     most = max((num for num in counts.seen if num != PLAIN), key=lambda num: counts.seen[num][0])
     return (
-        f"{images.source}: all images of a data set have the same number of channels; got {', '.join(parts)}; move "
-        f"the others out of DATA, or set data.channels = {most} to leave them out"
+        f"{images.source}: all images of a data set must have the same number of channels; got {', '.join(parts)}; "
+        f"move the others out of DATA, or set data.channels = {most} to leave them out"
     )
 
 
@@ -122,28 +125,31 @@ def _learn_ranges(images: ImageSet, settings: DataSettings, skip: Iterable[int],
     if settings.black != "auto" and settings.white != "auto":
         return settings.black, settings.white
     usable = draw_training_images(images, RANGED, skip, seed)
-    found: list[list[Range]] = [[] for _ in range(images.channels or 0)]
+    per_channel: list[list[Range]] = [[] for _ in range(images.channels or 0)]
     for index in usable:
-        for ranges, each in zip(found, _ranges_in(images, index), strict=False):
-            if each is not None:
-                ranges.append(each)
-    if not all(found):
+        for ranges, value_range in zip(per_channel, _ranges_in(images, index), strict=False):
+            if value_range is not None:
+                ranges.append(value_range)
+    if not all(per_channel):
         return None
     result = []
-    for ranges in found:
+    for ranges in per_channel:
         low, high = usual_range(ranges) or (ranges[0][0], ranges[0][0] + 1)
         if settings.black != "auto":
             low = settings.black
         if settings.white != "auto":
             high = settings.white
         if low >= high:
-            raise DataError(f"data.black must be below data.white; got {low:g} and {high:g}; say both")
+            raise DataError(f"data.black must be below data.white; got {low:g} and {high:g}; set both")
         result.append((low, high))
     return tuple(result)
 
 
 def _ranges_in(images: ImageSet, index: int) -> list[Range | None]:
-    """The range of each channel of one image; empty where it cannot be read: whoever decodes it next says why."""
+    """The range of each channel of one image; empty if it cannot be read.
+
+    The reason is reported when the image is decoded.
+    """
     try:
         content = images.read(index)
         facts = read_channels(content, images.channels) if isinstance(content, bytes) else None

@@ -1,4 +1,4 @@
-"""Many images as inputs of a network, in one array; those that an earlier run decoded are taken from the cache.
+"""Many images decoded into one array of network inputs, or loaded from the cache.
 
 Enters: `ImageSet`, numbers and a preprocessing. Leaves: `Decoded`. Called by survey.py, `prepare.py` and
 `prepare_evaluation.py`.
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from catseye.data.cache import keep_entry, kept_entry, key_of, worth_keeping
 from catseye.data.file_facts import stamp_files
 from catseye.data.pool import room_for, shared_out
-from catseye.data.reading import Portion, Wish, read_portion
+from catseye.data.reading import Portion, Wanted, read_portion
 from catseye.data.sources import ImageSet
 from catseye.machine.waiting import Waiting
 from catseye.preprocess import Pixels, Preprocessing
 
-MOST_OF = 20  # where at least one image in so many is asked for, all files are asked whether they changed
+MOST_OF = 20  # if at least one image in so many is wanted, the stamp covers all files
 _NOT_PIXELS = {"mean", "std"}  # these are applied later
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images as inputs.
+    """Images as network inputs; `bad`: number -> reason for unreadable ones.
 
-    Shape: pixels (M, H, W, C) uint8, usable (M,) the numbers that could be read; `bad` number -> reason for the others.
+    Shape: pixels (M, H, W, C) uint8, usable (M,) numbers of the images.
     """
 
     pixels: Pixels
@@ -37,7 +37,7 @@ class Decoded:
 
     @classmethod
     def without(cls, bad: dict[int, str], pixels: Pixels, indices: NDArray[np.int64]) -> Self:
-        """Rows of `pixels` are `indices`; the gaps that the bad ones left are closed in place."""
+        """Remove the rows of bad images in place; row i of `pixels` is `indices[i]`."""
         if not bad:
             return cls(pixels, indices, bad)
         good = np.flatnonzero(~np.isin(indices, list(bad)))
@@ -49,7 +49,7 @@ class Decoded:
 def decode_all(
     images: ImageSet, indices: NDArray[np.int64], spec: Preprocessing, *, share: int = 1
 ) -> tuple[Pixels, NDArray[np.int64], dict[int, str]]:
-    """Decode images once into one array.
+    """Decode images into one array. `share` processes do the same on this machine.
 
     Shape: returns pixels (M, H, W, C) uint8, the M numbers that could be read, and number -> reason for the others.
     """
@@ -59,11 +59,11 @@ def decode_all(
     if done is None:
         begun = time.monotonic()
         into = room_for(len(indices), (spec.height_px, spec.width_px, spec.channels))
-        wish = Wish(spec=spec)
+        wanted = Wanted(spec=spec)
 
         def work(rows: range) -> Portion:
             part = slice(rows.start, rows.stop)
-            return read_portion(images, indices[part].tolist(), wish, into[part])
+            return read_portion(images, indices[part].tolist(), wanted, into[part])
 
         bad: dict[int, str] = {}
         with Waiting("reading images", len(indices)) as waiting:
@@ -78,11 +78,11 @@ def decode_all(
 
 
 def kept_decoded(images: ImageSet, indices: NDArray[np.int64], spec: Preprocessing, stamp: bytes) -> Decoded | None:
-    """The same images from the cache, as rows of a file that is mapped into memory."""
+    """The same images from the cache, memory-mapped."""
     if not stamp:
         return None
-    for whole in (True, False):
-        kept = kept_entry(_key(images, indices, spec, stamp, whole=whole))
+    for complete in (True, False):
+        kept = kept_entry(_key(images, indices, spec, stamp, complete=complete))
         if kept is None:
             continue
         bad = {int(index): reason for index, reason in kept.facts["bad"].items()}
@@ -101,13 +101,13 @@ def keep_decoded(
     images: ImageSet, indices: NDArray[np.int64], spec: Preprocessing, stamp: bytes, took_s: float, done: Decoded
 ) -> None:
     """Keep decoded images for the next run."""
-    whole = len(indices) * 10 > 9 * len(images)
-    key = _key(images, indices, spec, stamp, whole=whole)
+    complete = len(indices) * 10 > 9 * len(images)
+    key = _key(images, indices, spec, stamp, complete=complete)
     keep_entry(key, took_s, {"pixels": done.pixels, "usable": done.usable}, {"bad": done.bad})
 
 
-def _key(images: ImageSet, indices: NDArray[np.int64], spec: Preprocessing, stamp: bytes, *, whole: bool) -> str:
-    """Of all images (or nearly: known bad ones are left out), or of these alone."""
-    which = "all" if whole else blake2b(indices.tobytes(), digest_size=16).hexdigest()
+def _key(images: ImageSet, indices: NDArray[np.int64], spec: Preprocessing, stamp: bytes, *, complete: bool) -> str:
+    """The key of all images (without known bad ones), or of `indices` alone."""
+    which = "all" if complete else blake2b(indices.tobytes(), digest_size=16).hexdigest()
     geometry = spec.model_dump_json(exclude=_NOT_PIXELS)
     return key_of("pixels", stamp, len(images), geometry, which)

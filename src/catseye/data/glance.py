@@ -1,6 +1,6 @@
-"""A glance at a data set before anything is decided: how many images a class has, and how large they are.
+"""Training images per class and typical image size, before a recipe is chosen.
 
-Enters: `ImageSet`. Leaves: `Glance`. Called by `training/facts.py`. Sixty images are opened and none is kept.
+Enters: `ImageSet`. Leaves: `Glance`. Called by `training/facts.py`. Sixty images are opened; none is kept.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,23 @@ GLANCED = 60  # images
 
 @dataclass(frozen=True)
 class Glance:
-    """Training images per class, as they will be about, and the side of a typical one: median root of the area."""
+    """Approximate training images per class, and the side of a typical image.
+
+    The side is the median of the square roots of the areas.
+    """
 
     class_counts: tuple[int, ...]
     side_px: float
 
 
 def take_glance(images: ImageSet, *, held_out: float, seed: int = 0) -> Glance:
-    """Look at some images. `held_out` is the share that will not train where the data bring no split.
+    """Open some images. `held_out`: the share to hold out if DATA has no split.
 
     Raises:
-        DataError: none of those looked at can be read.
+        DataError: none of the opened images can be read.
 
     """
-    given = (images.splits != NOT_SPLIT).all()  # images that people labelled train, whatever is drawn of the others
+    given = (images.splits != NOT_SPLIT).all()
     labels = images.labels[images.splits == TRAIN] if given else images.labels
     counts = np.bincount(labels, minlength=len(images.classes)) * (1.0 if given else 1 - held_out)
     rng = np.random.default_rng(derive(seed, "glance"))

@@ -1,4 +1,4 @@
-"""Which images belong together: by a rule on their names, or because one is a copy of the other.
+"""Which images belong together: by their names, a column of a list, or as copies.
 
 Enters: names, or pairs. Leaves: a group number per image. Called by `check/` and `prepare.py`.
 """
@@ -17,12 +17,12 @@ Groups = NDArray[np.int64]  # (N,) images of one group share a number
 
 
 def group_by_name(names: Sequence[str], pattern: str) -> Groups:
-    r"""Images whose file names give the same first group of `pattern` (or the same match) share a number.
+    r"""Group images whose file names have the same first group of `pattern`.
 
-    Folders do not count; names that do not match stand alone.
+    A pattern without groups counts as a whole. Folders do not count; names that do not match stay alone.
 
     Raises:
-        UsageError: it is no regular expression. DataError: it matches no name.
+        UsageError: it is not a regular expression. DataError: it matches no name.
 
     >>> group_by_name(["a/7_left.png", "b/7_right.png", "b/8.png"], r"^(\d+)_").tolist()
     [0, 0, 2]
@@ -35,8 +35,8 @@ def group_by_name(names: Sequence[str], pattern: str) -> Groups:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            f"group_by is a regular expression on file names; {pattern!r} is none ({error}); "
-            "for example ^(.*)_aug keeps what stands before _aug together"
+            f"group_by is a regular expression on file names; {pattern!r} is not one ({error}); "
+            "for example ^(.*)_aug groups names with the same part before _aug"
         ) from None
     first: dict[str, int] = {}
     matched = 0
@@ -49,26 +49,30 @@ def group_by_name(names: Sequence[str], pattern: str) -> Groups:
     if not matched:
         raise DataError(
             f"group_by {pattern!r} matches none of {len(names):,} file names, e.g. {PurePosixPath(names[0]).name!r}; "
-            "it is searched for in the name without its folders"
+            "the pattern is applied to the name without its folders"
         )
     return groups
 
 
 def related_groups(images: ImageSet, pattern: str) -> Groups | None:
-    """What the pattern on names, the group column of a list, or both put together; None where there is neither.
+    """The groups by name pattern, by the list's group column, or both joined.
+
+    None if there is neither.
 
     Raises:
-        UsageError: `pattern` is no regular expression. DataError: it matches no name.
+        UsageError: `pattern` is not a regular expression. DataError: it matches no name.
 
     """
     if not pattern:
         return images.groups
     by_name = group_by_name(images.names, pattern)
-    return by_name if images.groups is None else join_where_they_meet(by_name, images.groups)
+    return by_name if images.groups is None else join_overlapping(by_name, images.groups)
 
 
 def join_groups(num_images: int, pairs: NDArray[np.int64]) -> Groups:
-    """Images that are connected by pairs, directly or through others, share a number: the smallest of theirs.
+    """Group images that are connected by pairs, directly or through others.
+
+    The number of a group is that of its first image.
 
     >>> join_groups(5, np.array([[3, 1], [3, 4]])).tolist()
     [0, 1, 2, 1, 1]
@@ -81,16 +85,16 @@ def join_groups(num_images: int, pairs: NDArray[np.int64]) -> Groups:
             index = parent[index]
         return index
 
-    for one, other in pairs.tolist():
-        low, high = sorted((root(one), root(other)))
+    for first, second in pairs.tolist():
+        low, high = sorted((root(first), root(second)))
         parent[high] = low
     return np.array([root(index) for index in range(num_images)], dtype=np.int64)
 
 
-def join_where_they_meet(*groups: Groups) -> Groups:
-    """Groups that are joined wherever they share an image.
+def join_overlapping(*groups: Groups) -> Groups:
+    """Join groups wherever they share an image.
 
-    >>> join_where_they_meet(np.array([0, 0, 2, 3]), np.array([0, 1, 1, 3])).tolist()
+    >>> join_overlapping(np.array([0, 0, 2, 3]), np.array([0, 1, 1, 3])).tolist()
     [0, 0, 0, 3]
     """
     own = np.arange(len(groups[0]))
@@ -98,10 +102,13 @@ def join_where_they_meet(*groups: Groups) -> Groups:
 
 
 def keep_together(equal: Groups, related: Groups | None, near: NDArray[np.int64] | None) -> Groups:
-    """The groups that a split must not part: equal images, what a name rule joins, and pairs that are nearly equal."""
+    """Groups that a split must keep together.
+
+    Equal images, images that belong together by name or column, and near duplicates.
+    """
     groups = [equal]
     if related is not None:
         groups.append(related)
     if near is not None:
         groups.append(join_groups(len(equal), near))
-    return join_where_they_meet(*groups)
+    return join_overlapping(*groups)

@@ -1,9 +1,9 @@
 """Batches of uint8 pixels on the training device, from memory or from the files.
 
-Enters: `ImageSet`, the numbers of one split, the preprocessing. Leaves: `Batch`es. Two loaders with one face, `Loader`:
-`num_batches`, `epoch(number, start)`, and `subset` and `share`, which give a loader of fewer images or of a part of
-every batch. The order of an epoch depends on (seed, epoch) alone.
-Made by `prepare.py` and `prepare_evaluation.py`, iterated by `training/fit.py` and `evaluation/predict.py`.
+Enters: `ImageSet`, the numbers of one split, the preprocessing. Leaves: `Batch`es. Two loaders with one interface,
+`Loader`: `num_batches`, `epoch(number, start)`, and `subset` and `share`, which return a loader of fewer images or of a
+part of every batch. The order of an epoch depends only on (seed, epoch).
+Made by `prepare.py` and `prepare_evaluation.py`, used by `training/fit.py` and `evaluation/predict.py`.
 """
 
 import random
@@ -34,10 +34,12 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pixels (N, C, H, W) uint8 and labels (N,) int64 on the training device; indices (N,) of `ImageSet` on the CPU.
+    """Images and labels on the training device, and their numbers on the CPU.
 
-    `place` is the batch's place in its epoch: one of which nothing could be read leaves a gap. Where several processes
-    train, these are rows `first` to `first + N` of a batch of `total` images.
+    `place` is the position of the batch in its epoch; a batch without a readable image leaves a gap. If several
+    processes train, these are rows `first` to `first + N` of a batch of `total` images.
+
+    Shape: pixels (N, C, H, W) uint8, labels (N,) int64, indices (N,).
     """
 
     pixels: Tensor
@@ -50,7 +52,7 @@ class Batch:
 
     @property
     def num_images(self) -> int:
-        """Images of the whole batch, over all processes."""
+        """Images of the complete batch, over all processes."""
         return len(self.labels) if self.total is None else self.total
 
 
@@ -64,23 +66,23 @@ class Share:
     def cut(self, batch: Indices) -> tuple[Indices, int]:
         """The numbers of this process's images and the row of the first one.
 
-        A batch with fewer than two images per process is done by all of them, whole: batch normalisation has no
+        A batch with fewer than two images per process goes to every process completely: batch normalisation has no
         variance in one image, and a process without any would keep the others waiting.
         """
         if len(batch) < 2 * self.world_size:
             return batch, 0
-        # Neighbours, as numpy.array_split cuts them: the first ones take one more where it does not divide.
+        # Consecutive images, as in numpy.array_split: the first processes take the remainder, one image each.
         size, rest = divmod(len(batch), self.world_size)
         first = self.rank * size + min(self.rank, rest)
         return batch[first : first + size + (self.rank < rest)], first
 
 
 class Loader(Protocol):
-    """What fit and predict iterate."""
+    """What `fit` and `predict` iterate over."""
 
     indices: Indices
     batch_size: int
-    bad: dict[int, str]  # number -> reason, of images met on the way that could not be read
+    bad: dict[int, str]  # number -> reason, of images that could not be read during an epoch
 
     @property
     def num_batches(self) -> int:
@@ -101,7 +103,7 @@ class Loader(Protocol):
 
 
 def draw_part(loader: Loader, num_images: int, seed: int) -> Loader:
-    """The same loader on a part of its images, drawn from `seed`; on all of them where there are no more."""
+    """The same loader on `num_images` images drawn from `seed`, or on all."""
     if num_images >= len(loader.indices):
         return loader
     generator = np.random.default_rng(derive(seed, "part"))
@@ -109,9 +111,9 @@ def draw_part(loader: Loader, num_images: int, seed: int) -> Loader:
 
 
 def epoch_order(indices: Indices, batch_size: int, *, shuffle: bool, seed: int, epoch: int) -> list[Indices]:
-    """The numbers of every batch of one epoch; the last one is smaller, never dropped.
+    """The numbers of every batch of an epoch; the last may be smaller, but is kept.
 
-    Only a last training batch of a single image is left out: batch normalisation has no variance there.
+    Only a last training batch of a single image is dropped: batch normalisation has no variance there.
     """
     if shuffle:
         indices = np.random.default_rng(derive(seed, "shuffle", epoch)).permutation(indices)
@@ -122,18 +124,21 @@ def epoch_order(indices: Indices, batch_size: int, *, shuffle: bool, seed: int, 
 
 
 def count_batches(indices: Indices, batch_size: int, shuffle: bool) -> int:
-    """How many batches `epoch_order` makes, without drawing an order."""
+    """How many batches `epoch_order` returns, without drawing an order."""
     full, rest = divmod(len(indices), batch_size)
     return full + (rest > 0 and not (shuffle and full > 0 and rest == 1))
 
 
 def send_to(values: Tensor, device: torch.device) -> Tensor:
-    """A few numbers on the device. A plain copy to a GPU would wait until all that was launched before has ended."""
+    """Copy a few numbers to the device.
+
+    A plain copy to a GPU would wait for all work launched before.
+    """
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 class NumberedImages:
-    """What every loader does with the numbers of its images; a dataclass that inherits it has the fields."""
+    """What loaders do with the numbers of their images; subclasses have the fields."""
 
     indices: Indices
     batch_size: int
@@ -161,10 +166,11 @@ class NumberedImages:
 
 @dataclass
 class MemoryLoader(NumberedImages):
-    """Batches cut out of one decoded array that all splits share.
+    """Batches from one decoded array that all splits share.
 
-    `pixels` (M, H, W, C) uint8 and `labels` (M,) lie on the training device; `row` (N,) leads from an
-    image's number to its row.
+    `pixels` and `labels` are on the training device; `row[i]` is the row of image i.
+
+    Shape: pixels (M, H, W, C) uint8, labels (M,), row (N,).
     """
 
     pixels: Tensor
@@ -181,21 +187,20 @@ class MemoryLoader(NumberedImages):
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
         order = self.order(number)
-        for place, whole in enumerate(order[start:], start):
-            chosen, first = self.shared.cut(whole)
-            rows = send_to(torch.from_numpy(self.row[chosen]), self.pixels.device)
-            # Stored as (H, W, C), so the permuted view already is channels-last.
+        for place, batch in enumerate(order[start:], start):
+            indices, first = self.shared.cut(batch)
+            rows = send_to(torch.from_numpy(self.row[indices]), self.pixels.device)
+            # Stored as (H, W, C), so the permuted view is already channels-last.
             pixels = self.pixels[rows].permute(0, 3, 1, 2)
-            yield Batch(pixels, self.labels[rows], torch.from_numpy(chosen), number, place, first, len(whole))
+            yield Batch(pixels, self.labels[rows], torch.from_numpy(indices), number, place, first, len(batch))
 
 
 @dataclass
 class StreamLoader(NumberedImages):
-    """Batches decoded by worker processes, for what does not fit into memory.
+    """Batches decoded by worker processes, for images that do not fit into memory.
 
-    An image that turns out unreadable is left out of its batch and recorded in `bad`; nothing takes its place. Only
-    where several processes share the batch, the image before it does, since all must keep in step. With `strict`
-    it is an error.
+    An unreadable image is left out of its batch and recorded in `bad`. If several processes share the batch, the image
+    before it takes its place, since all processes need equal batches. With `strict` it is an error.
     """
 
     images: ImageSet
@@ -216,7 +221,7 @@ class StreamLoader(NumberedImages):
         """The batches of one epoch, from batch `start` on.
 
         Raises:
-            DataError: an image cannot be read, and `strict`, or none of a process's share of a batch can.
+            DataError: an image cannot be read and `strict` is set, or no image of a process's share of a batch can.
             WorkerError: a worker process died or hangs.
 
         """
@@ -225,29 +230,29 @@ class StreamLoader(NumberedImages):
         shares = [self.shared.cut(batch) for batch in order]
         loader = DataLoader(
             decoder,
-            batch_sampler=[chosen.tolist() for chosen, _ in shares],
+            batch_sampler=[wanted.tolist() for wanted, _ in shares],
             num_workers=self.workers,
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
             timeout=POLL_S if self.workers else 0,
             worker_init_fn=_settle,
-            # Said explicitly: where Python's own choice is a fork server, that is the workers' parent, and they would
-            # outlive a trainer that is killed.
+            # Explicitly, since Python's own choice may be a fork server: that would be the workers' parent, and they
+            # would outlive a trainer that is killed.
             multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
         )
         with closing(watched(loader)) as batches:
             everything = zip(batches, order, shares, strict=True)
-            for place, ((pixels, indices, bad), whole, (chosen, first)) in enumerate(everything, start):
+            for place, ((pixels, indices, bad), batch, (wanted, first)) in enumerate(everything, start):
                 self.bad.update(bad)
                 if bad and self.strict:
                     raise DataError(f"an image cannot be read any more (data.strict): {next(iter(bad.values()))}")
                 if bad and self.shared.world_size > 1:
-                    pixels, indices = _fill_gaps(pixels, indices, chosen, bad)
-                # Batch normalisation has no variance over what is left of a training batch where that is one image.
+                    pixels, indices = _fill_gaps(pixels, indices, wanted, bad)
+                # Batch normalisation has no variance if a single image is left of a training batch.
                 if len(indices) > (1 if bad and self.shuffle and self.batch_size > 1 else 0):
                     labels = send_to(torch.from_numpy(self.images.labels[indices.numpy()]), self.device)
                     pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-                    total = len(whole) if self.shared.world_size > 1 else None
+                    total = len(batch) if self.shared.world_size > 1 else None
                     yield Batch(pixels, labels, indices, number, place, first, total)
 
 
@@ -257,7 +262,7 @@ def _settle(_: int) -> None:
 
 @dataclass(frozen=True)
 class _Decoder(Dataset[tuple[int, Pixels | str]]):
-    """Runs inside a worker: image number -> pixels, or the reason why there are none."""
+    """Runs inside a worker: image number -> pixels, or why it cannot be read."""
 
     images: ImageSet
     spec: Preprocessing
@@ -272,7 +277,7 @@ class _Decoder(Dataset[tuple[int, Pixels | str]]):
             source = self.images.read(index)
             if self.min_area == 1.0:
                 return index, preprocess(source, self.spec)
-            # Seeded by the image, not by the worker: the crop is the same whoever decodes it.
+            # Seeded by the image, not by the worker: the crop is the same in any worker.
             rng = random.Random(derive(self.seed, index))  # noqa: S311
             if self.spec.channels not in PLAIN_CHANNELS:
                 planes = open_planes(source, self.spec)
@@ -294,18 +299,18 @@ def _collate(items: list[tuple[int, Pixels | str]]) -> tuple[Tensor, Tensor, dic
     good = [(index, item) for index, item in items if not isinstance(item, str)]
     pixels = torch.from_numpy(np.stack([item for _, item in good])) if good else torch.empty(0, dtype=torch.uint8)
     if get_worker_info() is not None:
-        # Here an error reaches the trainer; in the queue's own thread, which would do it next, it would be lost.
+        # Here an error reaches the trainer; the queue's own thread, which would do it otherwise, would lose it.
         pixels = pixels.share_memory_()  # type: ignore[no-untyped-call]
     return pixels, torch.tensor([index for index, _ in good], dtype=torch.int64), bad
 
 
-def _fill_gaps(pixels: Tensor, indices: Tensor, chosen: Indices, bad: dict[int, str]) -> tuple[Tensor, Tensor]:
-    """As many images as were chosen: in the place of an unreadable one stands the readable one before it."""
+def _fill_gaps(pixels: Tensor, indices: Tensor, wanted: Indices, bad: dict[int, str]) -> tuple[Tensor, Tensor]:
+    """As many images as were wanted: the readable image before it replaces a bad one."""
     if not len(indices):
         raise DataError(
-            f"all {count(len(chosen), 'image')} of one process's share of a batch are unreadable, "
+            f"all {count(len(wanted), 'image')} of one process's share of a batch are unreadable, "
             f"e.g. {next(iter(bad.values()))}; take them out of the data, or raise training.batch_size"
         )
-    before = np.cumsum([number not in bad for number in chosen.tolist()]) - 1
+    before = np.cumsum([number not in bad for number in wanted.tolist()]) - 1
     rows = torch.from_numpy(before.clip(0))
     return pixels[rows], indices[rows]

@@ -1,7 +1,8 @@
-"""MixUp and CutMix: two images and two labels become one, a different pair and share per image.
+"""MixUp and CutMix: two images and their labels become one.
 
-Enters: an augmented batch and its labels. Leaves: the mixed batch and soft targets. Called by `training/step.py`.
-Where several processes share a batch, an image's partner comes from the same process's part of it.
+Partner and share are drawn per image. Enters: an augmented batch and its labels. Leaves: the mixed batch and soft
+targets. Called by `training/step.py`. If several processes share a batch, an image's partner comes from the same
+process's part.
 """
 
 import torch
@@ -15,9 +16,9 @@ from catseye.settings.schema import AugmentSettings
 def mix_batch(
     x: Tensor, labels: Tensor, settings: AugmentSettings, num_classes: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Apply MixUp or CutMix; where both are on, each batch gets one of them at even odds.
+    """Apply MixUp or CutMix; if both are on, each batch gets one at even odds.
 
-    Shape: x (N, C, H, W), labels (N,) -> x (N, C, H, W), targets (N,) int64 when nothing is mixed, else (N, K) float.
+    Shape: x (N, C, H, W), labels (N,) -> x (N, C, H, W), targets (N,) int64 if nothing is mixed, else (N, K) float.
     """
     if settings.mixup_alpha and settings.cutmix_alpha:
         first = bool(torch.rand(1, generator=generator, device=x.device) < 0.5)
@@ -31,7 +32,9 @@ def mix_batch(
 
 
 def mixup(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Each image becomes λ·itself + (1 - λ)·another one of the batch, λ ~ Beta(alpha, alpha); targets likewise.
+    """Each image becomes λ·itself + (1 - λ)·another of the batch; targets likewise.
+
+    λ ~ Beta(alpha, alpha).
 
     Shape: x (N, C, H, W), targets (N, K) -> the same.
     Source: Zhang et al. 2017, mixup, eq. 1; λ is drawn per image, not per batch.
@@ -44,7 +47,9 @@ def mixup(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tup
 
 
 def cutmix(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A rectangle of each image is replaced by the same place of another; targets by the true share of the area.
+    """Replace a rectangle of each image by the same rectangle of another image.
+
+    Targets are mixed by the exact shares of the area.
 
     Shape: x (N, C, H, W), targets (N, K) -> the same.
     Source: Yun et al. 2019, CutMix, section 3.1; the rectangle lies inside the image,
@@ -61,7 +66,7 @@ def cutmix(x: Tensor, targets: Tensor, alpha: float, generator: Generator) -> tu
 
 
 def _beta(n: int, alpha: float, generator: Generator) -> Tensor:
-    """N draws of Beta(alpha, alpha) from the generator, as a ratio of two gamma draws."""
+    """N draws from Beta(alpha, alpha), as a ratio of two gamma draws."""
 
     def draw(n: int) -> Tensor:
         concentration = torch.full((2, n), alpha, device=generator.device)

@@ -1,7 +1,7 @@
-"""A run's images where they are now: at the place that the run recorded, or moved.
+"""The current place of a run's images: the recorded one, or a new one.
 
-Enters: what data.json says, how the run reads DATA and, perhaps, a new place. Leaves: the place to read from. Called by
-`evaluation/measure.py`, `exporting/export.py` and `training/session.py`: by whatever measures, exports or continues a
+Enters: the content of data.json, how the run reads DATA and, perhaps, a new place. Leaves: the place to read from.
+Called by `evaluation/measure.py`, `exporting/export.py` and `training/session.py`, which measure, export or continue a
 run.
 """
 
@@ -25,14 +25,13 @@ def locate_data(
     data_dir: Path | None = None,
     settings: DataSettings | None = None,
 ) -> Images:
-    """The source to open for a run's own images; `moved` is accepted where its fingerprint is the run's.
+    """The source of a run's own images.
 
-    Images that are given as an object come back listed.
-
-    `recorded` is the content of data.json, `settings` say how the run read its DATA.
+    `recorded` is the content of data.json, `settings` say how the run read its DATA. `moved` is the new place; it must
+    have the fingerprint of the run. If it is an object in memory, its images are returned listed.
 
     Raises:
-        DataError: the images are not where the run expects them, or those of `moved` are others.
+        DataError: the images are not where the run expects them, or `moved` holds different ones.
 
     """
     expected = str(recorded["source"])
@@ -49,23 +48,23 @@ def locate_data(
     if not is_data_of(recorded, images):
         known = {name: label for names in recorded["splits"].values() for name, label in names.items()}
         raise DataError(
-            f"--data has to hold the images of the run, which were at {expected}; {images.source} holds others "
+            f"--data must hold the images of the run, which were at {expected}; {images.source} holds others "
             f"({_difference(known, images)}); give the place to which they were moved or copied"
         )
     return images.source if is_place(moved) else images
 
 
 def is_data_of(recorded: Mapping[str, Any], images: ImageSet) -> bool:
-    """Whether these are the images of a run, by names, classes, splits and sizes, wherever they lie."""
+    """Whether these are a run's images, by names, classes, splits and sizes alone."""
     return fingerprint_images(images) == str(recorded["sha256"])
 
 
 def _difference(known: Mapping[str, str], images: ImageSet) -> str:
-    """The first thing that tells the images of a run, name -> class, from others."""
-    there = dict(zip(images.names, images.labels.tolist(), strict=True))
+    """The first difference from the images of a run, name -> class."""
+    labels = dict(zip(images.names, images.labels.tolist(), strict=True))
     for name in sorted(known):
-        if name not in there:
+        if name not in labels:
             return f"{name} is missing"
-        if images.classes[there[name]] != known[name]:
-            return f"{name} is of the class {images.classes[there[name]]!r}, not {known[name]!r}"
-    return "one has another size or split, or there are more of them"
+        if images.classes[labels[name]] != known[name]:
+            return f"{name} is of the class {images.classes[labels[name]]!r}, not {known[name]!r}"
+    return "an image has another size or split, or there are more images"

@@ -1,8 +1,7 @@
 """A million file names in one block of bytes.
 
-A list of strings costs about 80 bytes a name, and every loader worker gets its own copy of it sooner or later: counting
-references writes into the pages that fork shares. One array of bytes and one of offsets stay shared. Made by
-`sources/`.
+A list of strings costs about 80 bytes a name, and every loader worker ends up with its own copy: reference counts are
+written into the pages that fork shares. One array of bytes and one of offsets stay shared. Made by `sources/`.
 """
 
 from array import array
@@ -13,7 +12,7 @@ import numpy as np
 
 
 class Names(Sequence[str]):
-    """An unchangeable sequence of file names; equal to any sequence of the same names.
+    """An immutable sequence of file names; equal to any sequence of the same names.
 
     >>> names = Names(["ant/1.jpg", "bee/2.jpg"])
     >>> names[1], len(names), names == ["ant/1.jpg", "bee/2.jpg"]

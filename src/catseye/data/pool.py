@@ -1,10 +1,11 @@
-"""Many images shared out over the cores, in portions: processes where they are many, threads where they are few.
+"""Work on many images, shared out over the cores in portions.
 
 Enters: a function of a portion of numbers, and how many numbers there are. Leaves: its results, portion by portion.
-Called by whatever reads every file once: the survey, the check, the decoding into memory. No torch.
+Called by the survey, the check and the decoding into memory, which read every file once. No torch.
 
-Decoding a small image is mostly Python, which one interpreter lock lets one core do. Forked processes inherit the
-function and the arrays it writes into (`shared_array`), so that nothing but small results is ever copied.
+Many images are shared out over processes, a few over threads: decoding a small image is mostly Python, which the
+interpreter lock limits to one core. Forked processes inherit the function and the arrays it writes into
+(`shared_array`), so that only small results are copied.
 """
 
 import ctypes
@@ -25,9 +26,9 @@ from numpy.typing import DTypeLike, NDArray
 from catseye.errors import WorkerError
 from catseye.machine.cores import num_cores
 
-MANY = 2_000  # images; below, starting processes costs more than the lock does
+MANY = 2_000  # images; for fewer, starting processes costs more time than the lock
 PORTION = 128
-_AHEAD = 2  # portions a process has at hand, so that it never waits for the next one
+_AHEAD = 2  # portions queued per process, so that it never waits for the next one
 _PR_SET_PDEATHSIG = 1
 
 Result = TypeVar("Result")
@@ -37,12 +38,12 @@ Work = Callable[[range], Result]
 def shared_out(
     work: Work[Result], num: int, *, share: int = 1, portion: int = PORTION
 ) -> Iterator[tuple[range, Result]]:
-    """`work` on every number below `num`, portion by portion, in no order that is promised.
+    """Run `work` on every number below `num`, portion by portion, in any order.
 
-    `share`: so many processes of this machine do the same at the same time and share its cores.
+    `share` processes do the same on this machine at the same time and share its cores.
 
     Raises:
-        WorkerError: a process died. Whatever `work` raises.
+        WorkerError: a process died. Errors of `work` are raised again.
 
     """
     cores = max(1, num_cores() // share)
@@ -51,15 +52,15 @@ def shared_out(
         yield from _by_processes(work, portions, cores)
     elif cores > 1 and len(portions) > 1:
         with ThreadPoolExecutor(cores) as pool:
-            for start in range(0, len(portions), 64):  # so that the queue of results stays short
-                some = portions[start : start + 64]
-                yield from zip(some, pool.map(work, some), strict=True)
+            for start in range(0, len(portions), 64):  # a few at a time, so that the queue of results stays short
+                part = portions[start : start + 64]
+                yield from zip(part, pool.map(work, part), strict=True)
     else:
         yield from ((each, work(each)) for each in portions)
 
 
 def shared_array(shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
-    """An array of zeros that this process and those forked from it later write into together."""
+    """An array of zeros that this process shares with those forked from it later."""
     num_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if not num_bytes:
         return np.zeros(shape, dtype)
@@ -67,12 +68,15 @@ def shared_array(shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray
 
 
 def room_for(num: int, row: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Rows that `shared_out` over `num` numbers can write into, whoever does the work."""
+    """Rows that all workers of `shared_out` over `num` numbers can write to."""
     return shared_array((num, *row)) if num >= MANY and _can_fork() else np.empty((num, *row), np.uint8)
 
 
 def settle_worker() -> None:
-    """Runs first in every worker: Ctrl-C is the trainer's to answer, and a worker does not outlive its trainer."""
+    """Runs first in every worker: ignore Ctrl-C, and end with the trainer.
+
+    The trainer itself handles Ctrl-C.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         # A forked worker holds the lock of the run folder too, so an orphan would keep the run from being resumed.
@@ -80,7 +84,7 @@ def settle_worker() -> None:
 
 
 def _can_fork() -> bool:
-    # A process that is somebody's worker already may not have its own.
+    # A daemonic process, such as another pool's worker, must not start processes.
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
@@ -92,19 +96,19 @@ def _by_processes(work: Work[Result], portions: list[range], cores: int) -> Iter
     try:
         for _ in range(min(cores, len(portions))):
             mine, theirs = context.Pipe()
-            worker = context.Process(target=_labour, args=(work, theirs, os.getpid()), daemon=True)
+            worker = context.Process(target=_run_worker, args=(work, theirs, os.getpid()), daemon=True)
             worker.start()
             theirs.close()
             workers[mine], left[mine] = worker, 0
         for pipe in [pipe for pipe in workers for _ in range(_AHEAD)]:
             _hand_portion(pipe, waiting, left)
         while any(left.values()):
-            for ready in wait([pipe for pipe, many in left.items() if many]):
+            for ready in wait([pipe for pipe, num_left in left.items() if num_left]):
                 pipe = next(each for each in workers if each is ready)
                 try:
                     portion, result, error = pipe.recv()
                 except (EOFError, ConnectionError):
-                    raise _why_dead(workers[pipe]) from None
+                    raise _death_of(workers[pipe]) from None
                 left[pipe] -= 1
                 if error is not None:
                     raise error
@@ -120,16 +124,16 @@ def _by_processes(work: Work[Result], portions: list[range], cores: int) -> Iter
 def _hand_portion(pipe: Connection, waiting: Iterator[range], left: dict[Connection, int]) -> None:
     portion = next(waiting, None)
     if portion is not None:
-        with suppress(BrokenPipeError):  # it has died, which reading from it tells
+        with suppress(BrokenPipeError):  # it has died, which the next read reports
             pipe.send(portion)
         left[pipe] += 1
 
 
-def _labour(work: Work[Result], pipe: Connection, parent: int) -> None:
-    """What a worker does until its parent has no more for it."""
+def _run_worker(work: Work[Result], pipe: Connection, parent: int) -> None:
+    """What a worker does until its parent closes the pipe."""
     settle_worker()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trainer's own answer would be to save a run
-    if os.getppid() != parent:  # it went before the kernel was asked to tell
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the inherited handler would save a run
+    if os.getppid() != parent:  # it ended before `settle_worker` could tie this process to it
         return
     while True:
         try:
@@ -144,7 +148,7 @@ def _labour(work: Work[Result], pipe: Connection, parent: int) -> None:
             pipe.send(answer)
 
 
-def _why_dead(worker: Any) -> WorkerError:
+def _death_of(worker: Any) -> WorkerError:
     worker.join(2)
     code = worker.exitcode
     how = f"killed by signal {-code}" if code is not None and code < 0 else "ended by itself"

@@ -1,10 +1,9 @@
-"""Everything between DATA on the command line and loaders to train from: look, decide, decode, split, ask the rules.
+"""Listed images to loaders for training: survey, choose, decode, split, check.
 
-Enters: listed images and settings. Leaves: `Prepared` with one loader per split, the verdict and the sentences to
-print. Called by `training/session.py`; the evaluation half is `prepare_evaluation.py`.
+Enters: listed images and settings. Leaves: `Prepared` with one loader per split, the verdict and the notes for the
+user. Called by `training/session.py`; `prepare_evaluation.py` does the same for evaluation.
 """
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,27 +18,24 @@ from catseye.data.check.findings import Verdict
 from catseye.data.check.rules import find_faults
 from catseye.data.decode import decode_all
 from catseye.data.groups import Groups, keep_together, related_groups
+from catseye.data.input_spec import choose_spec, own_spec, plain_channels, statistics_sample, with_statistics
 from catseye.data.loaders import Indices, Loader, MemoryLoader, StreamLoader
 from catseye.data.sources import NOT_SPLIT, SPLIT_LABELS, TRAIN, ImageSet
-from catseye.data.splits import keep_in_training, split
+from catseye.data.splits import draw_splits
 from catseye.data.storage import EVALUATION_BATCH, choose_storage, decoded_bytes, refuse_bad
-from catseye.data.survey import Sight, choose_input_px, first_sight, read_all
+from catseye.data.survey import Survey, choose_input_px, first_sight, read_all
 from catseye.data.value_range import describe_range
-from catseye.errors import DataError, UsageError
+from catseye.errors import DataError
 from catseye.machine.cores import num_cores
 from catseye.preprocess import Expected, Preprocessing
-from catseye.seeds import derive
 from catseye.settings.schema import DataSettings
 
-LARGER_THAN_TRAINED = 9 / 7  # 224 -> 288: see recipes/transfer.toml
-STATISTICS_SAMPLE = 2_000
-STATISTICS_BYTES = 4_000_000
-MAX_LOOKED = 100_000  # images among which a training looks for near duplicates
+MAX_LOOKED = 100_000  # training searches for near duplicates among at most this many images
 
 
 @dataclass
 class Prepared:
-    """Images that are ready to train on or to be evaluated."""
+    """Images that are ready for training and evaluation."""
 
     images: ImageSet
     spec: Preprocessing
@@ -50,9 +46,9 @@ class Prepared:
     verdict: Verdict
     quarantined: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    near_copies: list[list[str]] | None = None  # names of what shows the same; None where it was not looked for
-    digests: list[bytes] | None = None  # of every image's content, where all were read
-    groups: Groups | None = None  # (N,) what a split must not part shares a number
+    near_copies: list[list[str]] | None = None  # names of images that show the same; None if not searched for
+    digests: list[bytes] | None = None  # of every image's content, if all were read
+    groups: Groups | None = None  # (N,) images that a split keeps together share a number
     own_px: float = 0.0  # side of a typical image
     greyscale: bool = False
 
@@ -91,75 +87,56 @@ def prepare(
 ) -> Prepared:
     """Survey, decode and split listed images.
 
-    `expected` is the input that published weights want; without it the images decide. `num_sharing` processes
+    `expected` is the input that published weights need; without it the images decide. `num_sharing` processes
     do the same on this machine at the same time and share its memory and its cores.
 
     Raises:
         DataError: fewer than two classes, a class without training images, held-out images that also train (unless
-            data.allow_leaks), or, when strict, any unreadable image.
+            data.allow_leaks is set), or any unreadable image if data.strict is set.
 
     """
     images = with_channels(images, settings, seed=seed)
     related = related_groups(images, settings.group_by)
     near = settings.near_copies == "together" and not images.published and len(images) <= MAX_LOOKED
     sight = first_sight(images, seed=seed, near=near)
-    spec = _choose_spec(settings, sight, expected, images.channels).model_copy(
-        update={"value_range": images.value_range}
+    spec = choose_spec(settings, images, sight, expected).model_copy(update={"value_range": images.value_range})
+    num_bytes = decoded_bytes(len(images) - len(sight.unreadable), spec)
+    in_memory, reason = choose_storage(settings, num_bytes, min_area, device, num_sharing)
+    surveyed, decoded = read_all(
+        images, sight, seed=seed, near=near, spec=spec if in_memory else None, share=num_sharing
     )
-    num_readable = len(images) - len(sight.unreadable)
-    in_memory, reason = choose_storage(settings, decoded_bytes(num_readable, spec), min_area, device, num_sharing)
-    found, decoded = read_all(images, sight, seed=seed, near=near, spec=spec if in_memory else None, share=num_sharing)
-    bad = dict(found.unreadable)
-    if decoded is not None:
-        pixels, usable = decoded.pixels, decoded.usable
-        bad |= decoded.bad
-    else:
-        usable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
+    bad = surveyed.unreadable | (decoded.bad if decoded is not None else {})
+    readable = np.array([index for index in range(len(images)) if index not in bad], dtype=np.int64)
+    usable = decoded.usable if decoded is not None else readable
     refuse_bad(images, bad, settings.strict)
-    together = keep_together(found.groups, related, found.near.pairs if found.near else None)
-    splits = _draw_sides(images, usable, together, settings, seed)
-    there = usable[splits[usable] != NOT_SPLIT]  # without what people left out
-    readable = np.zeros(len(images), bool)
-    readable[there] = True
-    facts = DataFacts(images, readable, splits, found.groups, related, found.near, bad, settings.allow_leaks)
-    facts = without_left_out(facts)
+    together = keep_together(surveyed.groups, related, surveyed.near.pairs if surveyed.near else None)
+    splits = draw_splits(images, usable, together, settings, seed)
+    facts = _collect_facts(images, splits, surveyed, related, bad, settings)
     verdict = make_verdict(facts, find_faults(facts))
     verdict.refuse()
-    train = there[splits[there] == TRAIN]
+    train = usable[splits[usable] == TRAIN]
     if decoded is not None:
         row = np.full(len(images), -1, np.int64)
         row[usable] = np.arange(len(usable))
-        spec = spec if expected else _with_statistics(spec, pixels, row[train])
-        loaders = _memory_loaders(images, pixels, row, splits, batch_size, seed, device)
+        spec = spec if expected else with_statistics(spec, decoded.pixels, row[train])
+        loaders = _memory_loaders(images, decoded.pixels, row, splits, batch_size, seed, device)
     else:
         if expected is None:
-            sample, _, _ = decode_all(images, _statistics_sample(train, seed), spec)
-            spec = _with_statistics(spec, sample, np.arange(len(sample)))
+            sample, _, _ = decode_all(images, statistics_sample(train, seed), spec)
+            spec = with_statistics(spec, sample, np.arange(len(sample)))
         cores = max(1, num_cores() // num_sharing)
         workers = cores if settings.workers == "auto" else settings.workers
-        loaders = {
-            name: StreamLoader(
-                images,
-                spec,
-                indices=np.flatnonzero(splits == number).astype(np.int64),
-                batch_size=batch_size if number == TRAIN else EVALUATION_BATCH,
-                shuffle=number == TRAIN,
-                seed=seed,
-                workers=workers,
-                device=device,
-                min_area=min_area if number == TRAIN else 1.0,
-                strict=settings.strict,
-            )
-            for number, name in enumerate(SPLIT_LABELS)
-        }
-    notes = _pixel_notes(images)
-    notes.append(reason)
+        stream = StreamLoader(
+            images, spec, usable, batch_size, workers, device, seed=seed, min_area=min_area, strict=settings.strict
+        )
+        loaders = _split_loaders(stream, splits)
+    copies = copy_groups(images, surveyed.groups, surveyed.near) if surveyed.near else None
+    notes = [*_pixel_notes(images), reason]
     if settings.near_copies == "together" and not images.published and not near:
-        notes.append(f"near duplicates are not looked for among more than {MAX_LOOKED:,} images; catseye check does")
-    copies = copy_groups(images, found.groups, found.near) if found.near else None
+        notes.append(f"training searches for near duplicates among at most {MAX_LOOKED:,} images; run catseye check")
     return Prepared(
-        images, spec, splits, loaders, in_memory, found.sha256, verdict, bad, notes, copies, found.digests,
-        together, found.median_px, found.greyscale,
+        images, spec, splits, loaders, in_memory, surveyed.sha256, verdict, bad, notes, copies, surveyed.digests,
+        together, surveyed.median_px, surveyed.greyscale,
     )  # fmt: skip
 
 
@@ -167,9 +144,14 @@ def prepare_again(
     prepared: Prepared, settings: DataSettings, spec: Preprocessing, *, batch_size: int, device: torch.device,
     seed: int, measure: bool = False,
 ) -> Prepared:  # fmt: skip
-    """The same images on the same sides for another input; with `measure` its mean and spread are those of training.
+    """The same images in the same splits, for another input.
 
-    Images that could not be read before are left out; nothing is looked for again.
+    With `measure` its mean and standard deviation are computed from the training images. Images that could not be read
+    before stay left out; nothing is surveyed again.
+
+    Raises:
+        DataError: the decoded images do not fit into memory.
+
     """
     usable = np.flatnonzero(prepared.splits != NOT_SPLIT).astype(np.int64)
     in_memory, _ = choose_storage(settings, decoded_bytes(len(usable), spec), 1.0, device, 1)
@@ -181,55 +163,41 @@ def prepare_again(
     row = np.full(len(prepared.images), -1, np.int64)
     row[usable] = np.arange(len(usable))
     if measure:
-        spec = _with_statistics(spec, pixels, row[usable[splits[usable] == TRAIN]])
+        spec = with_statistics(spec, pixels, row[usable[splits[usable] == TRAIN]])
     loaders = _memory_loaders(prepared.images, pixels, row, splits, batch_size, seed, device)
     return replace(prepared, spec=spec, splits=splits, loaders=loaders, in_memory=True)
 
 
 def own_input(prepared: Prepared, settings: DataSettings) -> Preprocessing:
-    """The input that the images themselves ask for, whatever published weights want; without statistics yet."""
+    """The input that fits the images, not published weights; no statistics yet."""
     side = choose_input_px(prepared.own_px) if settings.input_px == "auto" else settings.input_px
-    channels = prepared.images.channels or _plain_channels(settings, prepared.greyscale)
-    return _own_spec(settings, side, channels).model_copy(update={"value_range": prepared.spec.value_range})
+    channels = prepared.images.channels or plain_channels(settings, prepared.greyscale)
+    return own_spec(settings, side, channels).model_copy(update={"value_range": prepared.spec.value_range})
 
 
-def _draw_sides(
-    images: ImageSet, usable: Indices, groups: Groups, settings: DataSettings, seed: int
-) -> NDArray[np.int8]:
-    """The side of every image, (N,); those that cannot be used have NOT_SPLIT. Groups stay on one side.
-
-    Corrections move no image: the sides are drawn from the labels that DATA has. Only a class that is new, and that
-    has nothing to learn from, gets an image back.
-    """
-    splits = np.full(len(images), NOT_SPLIT, np.int8)
-    corrected = images.corrected
-    drawn = split(
-        (images.labels if corrected is None else corrected.given_labels)[usable],
-        groups[usable],
-        images.splits[usable],
-        val_fraction=settings.val_fraction,
-        test_fraction=settings.test_fraction,
-        seed=seed,
+def _collect_facts(
+    images: ImageSet,
+    splits: NDArray[np.int8],
+    surveyed: Survey,
+    related: Groups | None,
+    bad: dict[int, str],
+    settings: DataSettings,
+) -> DataFacts:
+    """What the rules of the check need, without the images that people left out."""
+    facts = DataFacts(
+        images, splits != NOT_SPLIT, splits, surveyed.groups, related, surveyed.near, bad, settings.allow_leaks
     )
-    splits[usable] = drawn
-    if corrected is not None:
-        usable = usable[~corrected.left_out[usable]]
-        drawn = splits[usable]
-        if (images.splits[usable] == NOT_SPLIT).any():
-            keep_in_training(drawn, images.labels[usable], groups[usable], np.ones(len(usable), bool), seed)
-        splits[corrected.left_out] = NOT_SPLIT
-        splits[usable] = drawn
-    return splits
+    return without_left_out(facts)
 
 
 def without_left_out(facts: DataFacts) -> DataFacts:
-    """The facts without the images that people left out: those are no copies of others any more."""
+    """The facts without images that people left out: these are no copies of others."""
     corrected = facts.images.corrected
     if corrected is None or not corrected.left_out.any():
         return facts
     out = corrected.left_out
     equal = np.where(out, np.arange(len(out)), facts.equal)
-    for first in np.unique(facts.equal[out]).tolist():  # a group whose first image is gone has another first
+    for first in np.unique(facts.equal[out]).tolist():  # a group that lost its first image gets another first one
         members = np.flatnonzero((facts.equal == first) & ~out)
         equal[members] = members[0] if len(members) else first
     twins = facts.twins
@@ -241,78 +209,10 @@ def without_left_out(facts: DataFacts) -> DataFacts:
     return replace(facts, equal=equal, twins=twins)
 
 
-def _choose_spec(settings: DataSettings, found: Sight, expected: Expected | None, many: int | None) -> Preprocessing:
-    side = settings.input_px
-    if side == "auto":
-        side = round(expected.px * LARGER_THAN_TRAINED / 32) * 32 if expected else choose_input_px(found.median_px)
-    height, width = (side, side) if isinstance(side, int) else side
-    if expected is not None:
-        if settings.channels == 1:
-            raise UsageError("data.channels = 1 does not fit published weights, which take colour; leave it out")
-        if many:
-            raise UsageError(
-                f"published weights take colour, 3 channels per pixel; the images have {many}; leave out --pretrained: "
-                "catseye train then learns from fresh weights"
-            )
-        return Preprocessing(
-            height_px=height,
-            width_px=width,
-            resize=settings.resize,
-            filter=expected.filter,
-            mean=expected.mean,
-            std=expected.std,
-        )
-    channels = many or _plain_channels(settings, found.greyscale)
-    return _own_spec(settings, side, channels)
-
-
-def _own_spec(settings: DataSettings, side: int | tuple[int, int], channels: int) -> Preprocessing:
-    height, width = (side, side) if isinstance(side, int) else side
-    return Preprocessing(
-        height_px=height,
-        width_px=width,
-        channels=channels,
-        resize=settings.resize,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )
-
-
-def _plain_channels(settings: DataSettings, greyscale: bool) -> int:
-    return (1 if greyscale else 3) if settings.channels == "auto" else settings.channels
-
-
 def _pixel_notes(images: ImageSet) -> list[str]:
     if images.channels is not None:
         return [describe_channels(images.channels, images.value_range)]
     return [describe_range(images.value_range)] if images.value_range is not None else []
-
-
-def _statistics_sample(indices: Indices, seed: int) -> Indices:
-    if len(indices) <= STATISTICS_SAMPLE:
-        return indices
-    return np.sort(np.random.default_rng(derive(seed, "statistics")).choice(indices, STATISTICS_SAMPLE, replace=False))
-
-
-def _with_statistics(spec: Preprocessing, pixels: NDArray[np.uint8], rows: Indices) -> Preprocessing:
-    """Mean and standard deviation of the training images, rounded to what four digits can say."""
-    # Sums of whole numbers, which are exact; the channels are told apart at the end, since NumPy is slow at reducing
-    # an axis of three.
-    shape = (-1, spec.width_px * spec.channels)
-    total, squares = (np.zeros(shape[1], np.uint64) for _ in range(2))
-    # In portions: the squares take twice the memory, and 65,536 of 255 * 255 are what 32 bits hold.
-    at_once = max(1, min(STATISTICS_BYTES // math.prod(pixels.shape[1:]), 65_536 // spec.height_px))
-    for start in range(0, len(rows), at_once):
-        portion = pixels[rows[start : start + at_once]].reshape(shape)
-        total += portion.sum(0, dtype=np.uint32)
-        squares += np.square(portion, dtype=np.uint16).sum(0, dtype=np.uint32)
-    total, squares = (
-        each.reshape(-1, spec.channels).sum(0) / scale for each, scale in ((total, 255), (squares, 255**2))
-    )
-    count = len(rows) * spec.height_px * spec.width_px
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-4))
-    return spec.model_copy(update={"mean": tuple(np.round(mean, 4).tolist()), "std": tuple(np.round(std, 4).tolist())})
 
 
 def _memory_loaders(
@@ -324,17 +224,23 @@ def _memory_loaders(
     seed: int,
     device: torch.device,
 ) -> dict[str, Loader]:
-    shared = torch.from_numpy(pixels).to(device)
     labels = torch.from_numpy(images.labels[row >= 0]).to(device)
+    indices = np.flatnonzero(row >= 0)
+    loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, indices, batch_size, seed=seed)
+    return _split_loaders(loader, splits)
+
+
+def _split_loaders(loader: MemoryLoader | StreamLoader, splits: NDArray[np.int8]) -> dict[str, Loader]:
+    """One loader per split; only that of training shuffles and crops."""
+    training = replace(loader, shuffle=True)
+    evaluation = replace(loader, batch_size=EVALUATION_BATCH)
+    if isinstance(evaluation, StreamLoader):
+        evaluation.min_area = 1.0
     return {
-        name: MemoryLoader(
-            shared,
-            labels,
-            row,
+        name: replace(
+            training if number == TRAIN else evaluation,
             indices=np.flatnonzero(splits == number).astype(np.int64),
-            batch_size=batch_size if number == TRAIN else EVALUATION_BATCH,
-            shuffle=number == TRAIN,
-            seed=seed,
+            bad={},
         )
         for number, name in enumerate(SPLIT_LABELS)
     }

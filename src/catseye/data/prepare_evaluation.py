@@ -1,7 +1,7 @@
-"""Held-out images for a model that is there already: listed, labelled in the model's order, decoded or streamed.
+"""Held-out images to evaluate a model: listed, with its labels, then loaded.
 
 Enters: a source and a model's preprocessing and classes. Leaves: images and one loader. Called by
-`evaluation/measure.py` and `evaluation/calibrate.py`; the training half is `prepare.py`.
+`evaluation/measure.py`, `knn_baseline.py` and `strangers.py` there; `prepare.py` does the same for training.
 """
 
 from contextlib import suppress
@@ -32,28 +32,29 @@ def prepare_evaluation(
     classes: tuple[str, ...],
     *,
     device: torch.device,
-    chosen: dict[str, str] | None = None,
+    recorded: dict[str, str] | None = None,
     data_dir: Path | None = None,
     strict: bool = False,
     settings: DataSettings | None = None,
 ) -> tuple[ImageSet, MemoryLoader | StreamLoader, list[str]]:
     """The held-out images of DATA, labelled in the order of a model's own classes.
 
-    `settings` say how DATA is read, as in train. `chosen` is name -> split from a run's manifest. Without it the test
-    split counts, else validation, else everything there is. Returns images, one loader and the sentences to print.
+    `settings` say how DATA is read, as in train. `recorded` is name -> split from a run's data.json; without it DATA's
+    own split counts. The test images are returned, else those of validation, else all. Returns images, one loader and
+    the notes for the user.
 
     Raises:
-        DataError: a class of DATA is none of the model's, or an image of the run is gone.
+        DataError: DATA has a class that the model lacks, or an image of the run is missing.
 
     """
     images = open_for_classes(source, classes, data_dir, settings)
     unknown = sorted(set(images.classes) - set(classes))
     if unknown:
-        raise DataError(f"{images.source} has class {unknown[0]!r}, the model knows only: {', '.join(classes[:20])}")
+        raise DataError(f"{images.source} has class {unknown[0]!r}, the model has only: {', '.join(classes[:20])}")
     number = np.array([classes.index(name) for name in images.classes], dtype=np.int64)
     splits = images.splits
-    if chosen is not None:
-        splits = _recorded_splits(images, chosen)
+    if recorded is not None:
+        splits = _recorded_splits(images, recorded)
     side = next((side for side in (TEST, VAL) if (splits == side).any()), None)
     indices = np.flatnonzero(splits == side) if side is not None else np.arange(len(images))
     if images.corrected is not None:
@@ -61,7 +62,7 @@ def prepare_evaluation(
     notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every image"]
     if side == VAL:
         notes.append("there is no test split; where validation chose the epoch, its score may be too high")
-    # Labels and classes are rewritten to the model's order, so that a logit's column means the same class everywhere.
+    # Labels and classes are in the model's order, so that a column of the logits means the same class everywhere.
     images = ImageSet(images.source, classes, images.names, number[images.labels], splits, images.read)
     indices = indices.astype(np.int64)
     if fits_in_memory(len(indices), spec, device):
@@ -74,10 +75,10 @@ def prepare_evaluation(
 def open_for_classes(
     source: Images, classes: tuple[str, ...], data_dir: Path | None, settings: DataSettings | None
 ) -> ImageSet:
-    """DATA; of two readings of its folders the one whose classes a model knows.
+    """List DATA; if its folders can be read in two ways, the way that fits the model.
 
     Raises:
-        DataError: DATA cannot be listed, or neither reading fits the model alone.
+        DataError: DATA cannot be listed, or both readings fit the model, or neither.
 
     """
     try:
@@ -85,7 +86,7 @@ def open_for_classes(
     except UnclearLayout:
         fitting = []
         for layout in LAYOUTS:
-            with suppress(DataError):  # one of the readings may be none
+            with suppress(DataError):  # one of the readings may fail
                 images = open_source(source, data_dir=data_dir, settings=DataSettings(layout=layout))
                 fitting += [images] * (set(images.classes) <= set(classes))
         if len(fitting) != 1:
@@ -96,7 +97,9 @@ def open_for_classes(
 def prepare_foreign(
     source: Images, spec: Preprocessing, *, device: torch.device, data_dir: Path | None = None
 ) -> MemoryLoader:
-    """At most 10,000 images of something else, whatever their classes, as a model's input; their labels mean nothing.
+    """At most 10,000 images of foreign classes, as a model's input.
+
+    Their labels are not those of the model.
 
     Raises:
         DataError: none can be read.
@@ -104,17 +107,17 @@ def prepare_foreign(
     """
     images = open_source(source, data_dir=data_dir)
     sides = [np.flatnonzero(images.splits == side) for side in (TEST, VAL)]
-    indices = next((found for found in sides if len(found)), np.arange(len(images)))
-    chosen = np.sort(np.random.default_rng(0).permutation(indices)[:MAX_FOREIGN]).astype(np.int64)
-    pixels, usable, bad = decode_all(images, chosen, spec)
+    indices = next((side for side in sides if len(side)), np.arange(len(images)))
+    drawn = np.sort(np.random.default_rng(0).permutation(indices)[:MAX_FOREIGN]).astype(np.int64)
+    pixels, usable, bad = decode_all(images, drawn, spec)
     return evaluation_loader(images, pixels, usable, device, bad)
 
 
-def _recorded_splits(images: ImageSet, chosen: dict[str, str]) -> NDArray[np.int8]:
+def _recorded_splits(images: ImageSet, recorded: dict[str, str]) -> NDArray[np.int8]:
     known = set(images.names)
-    gone = [name for name in chosen if name not in known]
+    gone = [name for name in recorded if name not in known]
     if gone:
         are = agree(len(gone), "is", "are")
-        raise DataError(f"{images.source}: {count(len(gone), 'image')} of the run {are} gone, e.g. {gone[0]}")
+        raise DataError(f"{images.source}: {count(len(gone), 'image')} of the run {are} missing, e.g. {gone[0]}")
     number = {name: index for index, name in enumerate(SPLIT_LABELS)}
-    return np.array([number.get(chosen.get(name, ""), -1) for name in images.names], dtype=np.int8)
+    return np.array([number.get(recorded.get(name, ""), -1) for name in images.names], dtype=np.int8)

@@ -1,7 +1,7 @@
-"""One reading of a file and everything that is wanted of it: its digest, what it looks like, its pixels as an input.
+"""Reads each file once for all that is wanted: digest, look, pixels as an input.
 
-Enters: `ImageSet` and a portion of numbers. Leaves: `Portion`, one row per image, small enough to be sent from one
-process to another; the pixels go straight into an array that all share. Called by survey.py and decode.py.
+Enters: `ImageSet` and a portion of numbers. Leaves: `Portion`, one row per image, small enough to be sent between
+processes; the pixels are written directly to a shared array. Called by survey.py and decode.py.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,12 @@ _PER_THUMB_PX = FINE_PX // THUMB_PX
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is wanted of every image; `spec`: its pixels as such an input. `seen` (N,): whose look is known already."""
+class Wanted:
+    """What to read of every image.
+
+    `digest`: that of its content; `thumb`: a small copy to compare; `spec`: its pixels as such an input; `seen` (N,):
+    the images whose look is known already.
+    """
 
     digest: bool = False
     thumb: bool = False
@@ -34,10 +38,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Portion:
-    """What was read, in the order of `indices`. `bad`: number -> reason; its row holds zeros.
+    """What was read, in the order of `indices`; `bad`: number -> reason, zero row.
 
-    Shape: digests (n, 16) uint8, thumbs (n, 16, 16, 3) uint8 (none where they were not asked for), short_px (n,),
-    lossless (n,).
+    Shape: digests (n, 16) uint8, thumbs (n, 16, 16, 3) uint8 (no rows if not wanted), short_px (n,), lossless (n,).
     """
 
     indices: list[int]
@@ -48,14 +51,14 @@ class Portion:
     bad: dict[int, str]
 
 
-def read_portion(images: ImageSet, indices: list[int], wish: Wish, into: Pixels | None = None) -> Portion:
-    """Read each image once; one that cannot be used is told and does not stop the others.
+def read_portion(images: ImageSet, indices: list[int], wanted: Wanted, into: Pixels | None = None) -> Portion:
+    """Read each image once; unusable images are reported in `bad`.
 
-    Shape: into (n, H, W, C), where the pixels go.
+    Shape: into (n, H, W, C), the destination of the pixels.
     """
     num = len(indices)
     digests, short_px, lossless = np.zeros((num, 16), np.uint8), np.zeros(num, np.int32), np.ones(num, bool)
-    fine = np.zeros((num if wish.thumb else 0, FINE_PX, FINE_PX, 3), np.uint8)
+    fine = np.zeros((num if wanted.thumb else 0, FINE_PX, FINE_PX, 3), np.uint8)
     bad: dict[int, str] = {}
     look = fine_spec(images)
     for row, index in enumerate(indices):
@@ -65,17 +68,17 @@ def read_portion(images: ImageSet, indices: list[int], wish: Wish, into: Pixels 
             bad[index] = str(error)
             continue
         try:
-            if wish.thumb and (wish.seen is None or not wish.seen[index]):
+            if wanted.thumb and (wanted.seen is None or not wanted.seen[index]):
                 lossless[row] = not is_lossy(content)
-                fine[row], short_px[row], pixels = _look_and_decode(content, look, wish.spec)
+                fine[row], short_px[row], pixels = _look_and_decode(content, look, wanted.spec)
             else:
-                pixels = preprocess(content, wish.spec) if wish.spec is not None else None
+                pixels = preprocess(content, wanted.spec) if wanted.spec is not None else None
             if into is not None and pixels is not None:
                 into[row] = pixels
         except ImageError as error:
             bad[index] = f"{images.names[index]}: {error}"
             continue
-        if wish.digest:
+        if wanted.digest:
             digests[row] = np.frombuffer(content_digest(content), np.uint8)
     return Portion(indices, digests, thumbs_of(fine), short_px, lossless, bad)
 
@@ -83,7 +86,10 @@ def read_portion(images: ImageSet, indices: list[int], wish: Wish, into: Pixels 
 def _look_and_decode(
     content: bytes | Pixels, look: Preprocessing, spec: Preprocessing | None
 ) -> tuple[Pixels, int, Pixels | None]:
-    """The image at 64 px and its shorter side; a JPEG is decoded at a part of its size, enough to be compared."""
+    """The image at 64 px, its shorter side and, with `spec`, its pixels as an input.
+
+    For the 64 px a JPEG is decoded at a fraction of its size.
+    """
     if spec is None:
         fine, size = preprocess_sized(content, look)
         return as_colours(fine), min(size), None
@@ -92,7 +98,7 @@ def _look_and_decode(
 
 
 def thumbs_of(fine: Pixels) -> Pixels:
-    """The means of 4 x 4 pixels, halves rounded to the even number; sums of whole numbers are quicker than floats.
+    """The means of 4 x 4 pixels, rounded half to even; integers are faster here.
 
     Shape: (N, 64, 64, 3) uint8 -> (N, 16, 16, 3) uint8.
 
@@ -109,5 +115,5 @@ def thumbs_of(fine: Pixels) -> Pixels:
 
 
 def is_lossy(content: bytes | Pixels) -> bool:
-    """Whether it is of a format that loses detail."""
+    """Whether its format loses detail."""
     return isinstance(content, bytes) and content.startswith(_LOSSY_HEADS)

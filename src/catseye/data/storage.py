@@ -1,4 +1,4 @@
-"""Where decoded images are kept: in memory where they fit, else decoded again from their files every epoch.
+"""Keeps decoded images in memory if they fit; else files are decoded every epoch.
 
 Called by `prepare.py` and `prepare_evaluation.py`.
 """
@@ -25,15 +25,15 @@ def choose_storage(
     """Whether `needed` bytes of decoded images stay in memory, and why.
 
     Raises:
-        UsageError: the settings ask for memory where that is impossible.
+        UsageError: the settings require memory, but that is impossible.
 
     """
     free = free_memory_bytes(device) // num_sharing
     size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
     if settings.storage == "memory" and min_area < 1:
-        raise UsageError("augment.crop_scale would do nothing here: it needs data.storage = stream or auto")
+        raise UsageError("augment.crop_scale has no effect with data.storage = memory; set it to stream or auto")
     if settings.storage == "memory" and needed > free:
-        raise UsageError(f"data.storage = memory: {size}, but {free / 1e9:,.1f} GB are free; say auto or stream")
+        raise UsageError(f"data.storage = memory: {size}, but {free / 1e9:,.1f} GB are free; set it to auto or stream")
     if settings.storage == "stream" or min_area < 1:
         why = "as set" if settings.storage == "stream" else "random resized crop needs the files"
         return False, f"images are streamed from their files ({why})"
@@ -46,17 +46,17 @@ def choose_storage(
 
 
 def fits_in_memory(num_images: int, spec: Preprocessing, device: torch.device) -> bool:
-    """Whether decoded images take at most their share of what is free."""
+    """Whether decoded images take less than their share of the free memory."""
     return decoded_bytes(num_images, spec) < MEMORY_SHARE * free_memory_bytes(device)
 
 
 def decoded_bytes(num_images: int, spec: Preprocessing) -> int:
-    """What that many images take as the network's input."""
+    """The memory of that many images as network inputs."""
     return num_images * spec.height_px * spec.width_px * spec.channels
 
 
 def refuse_bad(images: ImageSet, bad: dict[int, str], strict: bool) -> None:
-    """Stop at unreadable images where data.strict asks for it.
+    """Refuse unreadable images if data.strict is set.
 
     Raises:
         DataError: there are some.
@@ -70,10 +70,10 @@ def refuse_bad(images: ImageSet, bad: dict[int, str], strict: bool) -> None:
 def evaluation_loader(
     images: ImageSet, pixels: NDArray[np.uint8], usable: Indices, device: torch.device, bad: dict[int, str]
 ) -> MemoryLoader:
-    """Decoded images, in the order of their numbers, as evaluation batches.
+    """A loader of decoded images, in the order of their numbers, for evaluation.
 
     Raises:
-        DataError: there are none.
+        DataError: no image could be read.
 
     """
     if not len(usable):

@@ -1,8 +1,8 @@
-"""A first look at the images before anything is decided: equal files, typical size, grey or colour.
+"""A survey of the images: equal files, typical size, grey or colour.
 
-Enters: `ImageSet`. Leaves: `Sight`, after a sample was decoded, and `Survey`. Called by `prepare.py`. A file is read at
-most once: only those that share their size with another one (they may be equal) and a sample (for size and colour) are
-read at all, unless near duplicates are looked for or the pixels are wanted. What was found is kept (cache.py).
+Enters: `ImageSet`. Leaves: `Sight`, after a sample was decoded, and `Survey`. Called by `prepare.py`. Each file is read
+at most once. Only a sample (for size and colour) and files of equal size (they may be equal) are read, unless near
+duplicates or the pixels are wanted. The results are kept (cache.py).
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from catseye.data.decode import Decoded, keep_decoded, kept_decoded
 from catseye.data.file_facts import FileStamps, file_facts, stamp_files
 from catseye.data.groups import Groups
 from catseye.data.pool import room_for, shared_out
-from catseye.data.reading import Portion, Wish, is_lossy, read_portion
+from catseye.data.reading import Portion, Wanted, is_lossy, read_portion
 from catseye.data.sources import ImageSet
 from catseye.data.sources.image_set import content_digest
 from catseye.errors import DataError, ImageError
@@ -35,12 +35,12 @@ from catseye.machine.waiting import Waiting
 from catseye.preprocess import Pixels, Preprocessing, open_image
 from catseye.seeds import derive
 
-SAMPLE = 500  # images decoded to learn size and colour
+SAMPLE = 500  # images decoded to determine size and colour
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What the file system and a sample of the images told, before all of them are read.
+    """What is known from the file system and a sample, before all images are read.
 
     Shape: of n images in the sample: digests (n, 16) uint8, glances (n, ...).
     """
@@ -56,10 +56,10 @@ class Sight:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first look found.
+    """What is known after all files were surveyed.
 
     `groups` (N,): images of equal bytes share a number. `unreadable`: number -> reason. `near`: pairs of near
-    duplicates, None where they were not looked for.
+    duplicates, None if they were not searched for.
     """
 
     groups: Groups
@@ -68,7 +68,7 @@ class Survey:
     greyscale: bool
     sha256: str
     near: Twins | None = None
-    digests: list[bytes] | None = None  # of every image's content, where all were read
+    digests: list[bytes] | None = None  # of every image's content, if all were read
 
     @property
     def num_duplicates(self) -> int:
@@ -78,7 +78,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Glance:
-    """What one image of the sample told. `side_px` is the geometric mean of the sides."""
+    """What is known of an image of the sample; `side_px`: root of its area."""
 
     digest: bytes
     side_px: float
@@ -89,7 +89,7 @@ class _Glance:
 
 
 def first_sight(images: ImageSet, *, seed: int = 0, near: bool = False) -> Sight:
-    """Ask for every file, and decode a sample: what the input of a network is chosen by.
+    """Look up every file and decode a sample, to choose the input of a network.
 
     Raises:
         DataError: no image of the sample can be read.
@@ -99,11 +99,7 @@ def first_sight(images: ImageSet, *, seed: int = 0, near: bool = False) -> Sight
     sample = _survey_sample(len(images), facts.unreadable, seed)
     key = key_of("sight", facts.stamp, seed, near, images.value_range, images.channels)
     if (kept := kept_entry(key)) is not None:
-        arrays, said = kept.arrays, kept.facts
-        unreadable = {int(index): reason for index, reason in said["unreadable"].items()}
-        glances = Glances(arrays["thumbs"], arrays["short_px"], arrays["lossless"])
-        bad = facts.unreadable | unreadable
-        return Sight(facts, sample, said["median_px"], said["greyscale"], bad, arrays["digests"], glances)
+        return _restored_sight(facts, sample, kept)
     begun = time.monotonic()
     glances, digests = _no_glances(len(sample)), np.zeros((len(sample), 16), np.uint8)
     sides: list[float] = []
@@ -126,16 +122,28 @@ def first_sight(images: ImageSet, *, seed: int = 0, near: bool = False) -> Sight
             f"{next(iter(bad.values()))}"
         )
     median_px, took_s = float(np.median(sides)), time.monotonic() - begun
-    arrays = {"digests": digests, "thumbs": glances.thumbs, "short_px": glances.sides_px, "lossless": glances.lossless}
+    arrays: dict[str, NDArray[Any]] = {
+        "digests": digests,
+        "thumbs": glances.thumbs,
+        "short_px": glances.sides_px,
+        "lossless": glances.lossless,
+    }
     if worth_keeping(took_s) and facts.stamp == stamp_files(images):
         keep_entry(key, took_s, arrays, {"median_px": median_px, "greyscale": greyscale, "unreadable": unreadable})
     return Sight(facts, sample, median_px, greyscale, bad, digests, glances)
 
 
-def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
-    """Look at every file's size, at the bytes of those that share a size, and into a sample of them.
+def _restored_sight(facts: FileStamps, sample: NDArray[np.int64], kept: KeptEntry) -> Sight:
+    arrays, kept_facts = kept.arrays, kept.facts
+    bad = facts.unreadable | {int(index): reason for index, reason in kept_facts["unreadable"].items()}
+    glances = Glances(arrays["thumbs"], arrays["short_px"], arrays["lossless"])
+    return Sight(facts, sample, kept_facts["median_px"], kept_facts["greyscale"], bad, arrays["digests"], glances)
 
-    With `near`, into all of them: near duplicates are looked for too.
+
+def survey(images: ImageSet, *, seed: int = 0, near: bool = False) -> Survey:
+    """Survey all files: their sizes, the bytes of those of equal size, and a sample.
+
+    With `near` all images are decoded, to search for near duplicates.
 
     Raises:
         DataError: no image of the sample can be read.
@@ -153,9 +161,9 @@ def read_all(
     spec: Preprocessing | None = None,
     share: int = 1,
 ) -> tuple[Survey, Decoded | None]:
-    """The survey, and with a `spec` all images as such inputs: each file is read once for both.
+    """The survey and, with `spec`, all images as such inputs; reads each file once.
 
-    `share` processes of this machine do the same at the same time.
+    `share` processes do the same on this machine at the same time.
     """
     stamp = sight.facts.stamp
     key = key_of("survey", stamp, seed, near, images.mirror_safe, images.value_range, images.channels)
@@ -168,22 +176,22 @@ def read_all(
     into = None
     if spec is not None and decoded is None:
         into = room_for(len(wanted), (spec.height_px, spec.width_px, spec.channels))
-    everything = _Everything(images, sight, near)
-    everything.read(wanted, spec if into is not None else None, into, share)
+    files = _SurveyedFiles(images, sight, near)
+    files.read(wanted, spec if into is not None else None, into, share)
     if into is not None and spec is not None:
-        bad = {index: reason for index, reason in everything.unreadable.items() if index not in sight.unreadable}
+        bad = {index: reason for index, reason in files.unreadable.items() if index not in sight.unreadable}
         decoded = Decoded.without(bad, into, wanted)
     took_s = time.monotonic() - begun
-    found = everything.judged()
+    surveyed = files.to_survey()
     if stamp and worth_keeping(time.monotonic() - begun) and stamp == stamp_files(images):
         if into is not None and spec is not None and decoded is not None:
             keep_decoded(images, wanted, spec, stamp, took_s, decoded)
-        keep_entry(key, time.monotonic() - begun, *_described(found))
-    return found, decoded
+        keep_entry(key, time.monotonic() - begun, *_described(surveyed))
+    return surveyed, decoded
 
 
-class _Everything:
-    """What is learnt of all images, row by row of `ImageSet`; the sample's rows are there already."""
+class _SurveyedFiles:
+    """What is known of all images, a row each; the sample is filled in first."""
 
     def __init__(self, images: ImageSet, sight: Sight, near: bool) -> None:
         self.images, self.sight, self.near = images, sight, near
@@ -199,25 +207,25 @@ class _Everything:
         self.hashed = np.array([times[size] > 1 for size in sight.facts.sizes], bool)
 
     def read(self, wanted: NDArray[np.int64], spec: Preprocessing | None, into: Pixels | None, share: int) -> None:
-        """Read what has to be read: everything for pixels, else what the sample did not tell."""
+        """Read all `wanted` images for pixels, else only those that need it."""
         known = np.zeros(len(self.images), bool)
         known[self.sight.sample] = True
-        asked = wanted if spec is not None else wanted[(self.near | self.hashed[wanted]) & ~known[wanted]]
-        wish = Wish(True, self.near, spec, known)
+        indices = wanted if spec is not None else wanted[(self.near | self.hashed[wanted]) & ~known[wanted]]
+        parts = Wanted(True, self.near, spec, known)
 
         def work(rows: range) -> Portion:
             part = slice(rows.start, rows.stop)
-            return read_portion(self.images, asked[part].tolist(), wish, into[part] if into is not None else None)
+            return read_portion(self.images, indices[part].tolist(), parts, into[part] if into is not None else None)
 
-        with Waiting("reading images", len(asked)) as waiting:
-            for rows, part in shared_out(work, len(asked), share=share):
+        with Waiting("reading images", len(indices)) as waiting:
+            for rows, part in shared_out(work, len(indices), share=share):
                 self._take(part, known)
                 waiting.step(len(rows))
 
     def _take(self, part: Portion, known: NDArray[np.bool_]) -> None:
         self.unreadable.update(part.bad)
         at = np.array(part.indices, np.int64)
-        # A sample's image keeps the look that its whole size gave.
+        # An image of the sample keeps its look: it was decoded at its full size.
         good = ~known[at] & ~np.isin(at, list(part.bad))
         at = at[good]
         self.digests[at] = part.digests[good]
@@ -225,8 +233,8 @@ class _Everything:
             self.glances.thumbs[at] = part.thumbs[good]
             self.glances.sides_px[at], self.glances.lossless[at] = part.short_px[good], part.lossless[good]
 
-    def judged(self) -> Survey:
-        """The survey of it."""
+    def to_survey(self) -> Survey:
+        """Find equal files and, if wanted, near duplicates."""
         images, glances = self.images, self.glances
         readable = np.ones(len(images), bool)
         readable[list(self.unreadable)] = False
@@ -245,23 +253,26 @@ class _Everything:
         )
 
 
-def _described(found: Survey) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """A survey as what is kept of it; the fingerprint is made anew, for it says how the images are labelled."""
-    arrays: dict[str, NDArray[Any]] = {"groups": found.groups}
-    if found.digests is not None:
-        whole = b"".join(each or bytes(16) for each in found.digests)
-        arrays["digests"] = np.frombuffer(whole, np.uint8).reshape(-1, 16)
-    twins, said = described_twins(found.near) if found.near is not None else ({}, {})
-    return arrays | twins, {"unreadable": found.unreadable, **said}
+def _described(surveyed: Survey) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays and facts to keep of a survey.
+
+    The fingerprint is left out: it depends on the labels.
+    """
+    arrays: dict[str, NDArray[Any]] = {"groups": surveyed.groups}
+    if surveyed.digests is not None:
+        joined = b"".join(each or bytes(16) for each in surveyed.digests)
+        arrays["digests"] = np.frombuffer(joined, np.uint8).reshape(-1, 16)
+    twins, facts = described_twins(surveyed.near) if surveyed.near is not None else ({}, {})
+    return arrays | twins, {"unreadable": surveyed.unreadable, **facts}
 
 
 def _restored(images: ImageSet, sight: Sight, kept: KeptEntry) -> Survey:
-    arrays, said = kept.arrays, kept.facts
-    unreadable = {int(index): reason for index, reason in said["unreadable"].items()}
+    arrays = kept.arrays
+    unreadable = {int(index): reason for index, reason in kept.facts["unreadable"].items()}
     digests = None
     if "digests" in arrays:
-        whole = arrays["digests"].tobytes()
-        digests = [whole[start : start + 16] for start in range(0, len(whole), 16)]
+        joined = arrays["digests"].tobytes()
+        digests = [joined[start : start + 16] for start in range(0, len(joined), 16)]
         for index in unreadable:
             digests[index] = b""
     twins = restored_twins(kept) if "pairs" in arrays else None
@@ -275,7 +286,7 @@ def _no_glances(num: int) -> Glances:
 
 
 def _glance(images: ImageSet, index: int, *, near: bool) -> _Glance | str:
-    """One reading of one file, or the reason why it cannot be used."""
+    """Read and decode one file; or the reason why it cannot be used."""
     try:
         content = images.read(index)
     except ImageError as error:
@@ -304,7 +315,7 @@ def _survey_sample(num_images: int, unreadable: dict[int, str], seed: int) -> ND
 
 
 def _fingerprint_of(images: ImageSet, sizes: list[int]) -> str:
-    """Over name, class, split and size of every image."""
+    """The hash of every image's name, class, split and size."""
     fingerprint = hashlib.sha256()
     for name, label, split, size in zip(images.names, images.labels, images.splits, sizes, strict=True):
         fingerprint.update(f"{name}\0{images.classes[label]}\0{split}\0{size}\n".encode("utf-8", "surrogateescape"))
@@ -312,14 +323,14 @@ def _fingerprint_of(images: ImageSet, sizes: list[int]) -> str:
 
 
 def fingerprint_images(images: ImageSet) -> str:
-    """What tells whether listed images are the same as before, wherever they lie: names, classes, splits, sizes."""
+    """A hash of all names, classes, splits and sizes, independent of the folder."""
     return _fingerprint_of(images, file_facts(images).sizes)
 
 
 def choose_input_px(median_px: float) -> int:
     """The side of the network's input for images of this size.
 
-    32 for small ones; else the nearest multiple of 32 up to 224, where more pixels stop paying on a CPU.
+    32 for small ones; else the nearest multiple of 32, up to 224: more pixels are not worth their time on a CPU.
 
     >>> [choose_input_px(side) for side in (8, 32, 60, 100, 500)]
     [32, 32, 64, 96, 224]

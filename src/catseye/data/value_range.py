@@ -1,8 +1,9 @@
-"""What is black and what is white in a data set of more than 8 bits per value, and whether there is anything to see.
+"""Black and white of a data set with more than 8 bits per value.
 
-Enters: `ImageSet` and settings. Leaves: the `Preprocessing` with its `value_range`, or an error of the data set.
-Microscopes, x-ray and thermal cameras put 8 to 14 bits into 16, with an offset or without; a floating-point TIFF has
-any range. The training images decide, `data.black` and `data.white` overrule. Called by `prepare.py` and by the check.
+Enters: `ImageSet` and settings. Leaves: the `Preprocessing` with its `value_range`, or an error if all are blank.
+Microscopes, x-ray and thermal cameras put 8 to 14 bits into 16, with or without an offset; a floating-point TIFF has
+any range. It is learnt from the training images; `data.black` and `data.white` override it. Called by `prepare.py` and
+by the check.
 """
 
 import io
@@ -20,48 +21,47 @@ from catseye.preprocess import FILE_FORMATS, MAX_PIXELS, Preprocessing, open_ima
 from catseye.seeds import derive
 from catseye.settings.schema import DataSettings
 
-SAMPLE = 500  # images looked into
-ROUGH_PX = 64  # a first look for colour is taken at this size
+SAMPLE = 500  # images that are examined
 FAR_OUTSIDE = 4  # times the range of nearly all others
-EMPTY_SHARE = 0.05  # of the range: a least value below it is as good as 0
+EMPTY_SHARE = 0.05  # of the range: a smallest value below it counts as 0
 
 
 def with_value_range(
     spec: Preprocessing, images: ImageSet, settings: DataSettings, *, skip: Iterable[int] = (), seed: int = 0
 ) -> Preprocessing:
-    """The preprocessing with the range that the training images use; unchanged where all have 8 bits per value.
+    """The preprocessing with the range of the training images; unchanged for 8 bits.
 
     Raises:
-        DataError: as `choose_value_range`.
+        DataError: as in `choose_value_range`.
 
     """
-    found = choose_value_range(images, settings, skip=skip, seed=seed)
-    return spec if found is None else spec.model_copy(update={"value_range": found})
+    value_range = choose_value_range(images, settings, skip=skip, seed=seed)
+    return spec if value_range is None else spec.model_copy(update={"value_range": value_range})
 
 
 def choose_value_range(
     images: ImageSet, settings: DataSettings, *, skip: Iterable[int] = (), seed: int = 0
 ) -> Range | None:
-    """Black and white of these images, None where all have 8 bits per value.
+    """Black and white of these images; None if all have 8 bits per value.
 
     Raises:
-        DataError: all images are of one and the same colour, or data.black is not below data.white.
+        DataError: all images have the same single colour, or data.black is not below data.white.
 
     """
     usable = draw_training_images(images, SAMPLE, skip, seed)
-    found = _overruled(settings, learn_value_range(images, usable))
-    if usable and not _is_anything_seen(images, usable, found):
+    value_range = _overridden(settings, learn_value_range(images, usable))
+    if usable and not _is_anything_visible(images, usable, value_range):
         given = settings.black != "auto" or settings.white != "auto"
         advice = "leave out data.black and data.white" if given else "check how they were exported"
         raise DataError(
-            f"{images.source}: all of {count(len(usable), 'image')} looked at are of one and the same colour, so "
-            f"there is nothing to learn; {advice}"
+            f"{images.source}: all of {count(len(usable), 'image')} examined have the same single colour, so there is "
+            f"nothing to learn; {advice}"
         )
-    return found
+    return value_range
 
 
 def draw_training_images(images: ImageSet, most: int, skip: Iterable[int], seed: int) -> list[int]:
-    """The training images, or `most` of them drawn at random, without those of `skip`, in order."""
+    """At most `most` training images, drawn at random, without `skip`, in order."""
     skipped = set(skip)
     training = np.flatnonzero((images.splits == TRAIN) | (images.splits == NOT_SPLIT))
     usable = [index for index in training.tolist() if index not in skipped]
@@ -72,27 +72,28 @@ def draw_training_images(images: ImageSet, most: int, skip: Iterable[int], seed:
 
 
 def learn_value_range(images: ImageSet, indices: Iterable[int]) -> Range | None:
-    """The least and the greatest value that these images use, dead and hot pixels aside; None where all have 8 bits.
+    """The range of values that these images use; None if all have 8 bits.
 
-    Only the headers of 8-bit images are read. A least value near 0 counts as 0, so that black stays black.
+    Dead and hot pixels are left out. Of 8-bit images only the header is decoded. A smallest value near 0 counts as 0,
+    so that black stays black.
     """
     ranges = []
     for index in indices:
         try:
             content = images.read(index)
-            if isinstance(content, bytes) and (each := _range_in(content)) is not None:
-                ranges.append(each)
+            if isinstance(content, bytes) and (value_range := _range_in(content)) is not None:
+                ranges.append(value_range)
         except ImageError:
             continue
     return usual_range(ranges)
 
 
 def usual_range(ranges: Sequence[Range]) -> Range | None:
-    """What covers the ranges of images, but for a few that lie far outside; None where nothing varies."""
+    """A range that covers those of almost all images; None if nothing varies."""
     if not ranges:
         return None
     lows, highs = np.array(ranges).T
-    # A rare class may be brighter than all others and keeps its levels; a few images far outside were overexposed.
+    # A rare class may be brighter than all others and keeps its levels; a few images far outside are overexposed.
     low, high = float(lows.min()), float(highs.max())
     usual_low, usual_high = np.quantile(lows, 0.03, method="lower"), np.quantile(highs, 0.97, method="higher")
     if high - low > FAR_OUTSIDE * (usual_high - usual_low):
@@ -103,7 +104,7 @@ def usual_range(ranges: Sequence[Range]) -> Range | None:
 
 
 def describe_range(value_range: Ranges) -> str:
-    """The sentence that a user reads.
+    """The note for the user.
 
     >>> describe_range((0.0, 4095.0))
     'values of more than 8 bits: 0 becomes black and 4095 white (data.black, data.white)'
@@ -120,10 +121,10 @@ def _range_in(content: bytes) -> Range | None:
             image.load()
             return range_of(image)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
-        return None  # whoever decodes it next says why
+        return None  # the reason is reported when the image is decoded
 
 
-def _overruled(settings: DataSettings, learnt: Range | None) -> Range | None:
+def _overridden(settings: DataSettings, learnt: Range | None) -> Range | None:
     if settings.white != "auto":
         white = settings.white
     elif learnt is not None:
@@ -134,15 +135,15 @@ def _overruled(settings: DataSettings, learnt: Range | None) -> Range | None:
         black = settings.black
     elif settings.white == "auto" and learnt is not None:
         black = learnt[0]
-    else:  # a white alone is said of values that begin at 0, or at what is least where that is below
+    else:  # data.white alone: values start at 0, or at the smallest value if that is negative
         black = min(0.0, learnt[0]) if learnt else 0.0
     if black >= white:
-        raise DataError(f"data.black must be below data.white; got {black:g} and {white:g}; say both")
+        raise DataError(f"data.black must be below data.white; got {black:g} and {white:g}; set both")
     return black, white
 
 
-def _is_anything_seen(images: ImageSet, indices: Iterable[int], value_range: Range | None) -> bool:
-    """Whether any two pixels differ; the first image with two colours says so."""
+def _is_anything_visible(images: ImageSet, indices: Iterable[int], value_range: Range | None) -> bool:
+    """Whether any two pixels differ, in one image or between images."""
     first: tuple[tuple[int, ...], ...] | None = None
     readable = False
     for index in indices:
@@ -151,8 +152,8 @@ def _is_anything_seen(images: ImageSet, indices: Iterable[int], value_range: Ran
         except ImageError:
             continue
         readable = True
-        found = image.getextrema()
-        if any(low != high for low, high in found) or (first is not None and found != first):  # type: ignore[misc]
+        extrema = image.getextrema()
+        if any(low != high for low, high in extrema) or (first is not None and extrema != first):  # type: ignore[misc]
             return True
-        first = found  # type: ignore[assignment]
+        first = extrema  # type: ignore[assignment]
     return not readable

@@ -1,5 +1,6 @@
-"""Worker processes that decode images, watched: one that dies or hangs is an error, and none is left behind.
+"""Watches the worker processes that decode images.
 
+A worker that dies or hangs is an error, and none is left running.
 Enters: a torch `DataLoader`. Leaves: its batches. Called by loaders.py.
 """
 
@@ -18,7 +19,7 @@ from catseye.errors import WorkerError
 
 POLL_S = 2  # how soon a dead worker is noticed
 TIMEOUT_S = 120.0  # how long a worker may be silent before it counts as hanging
-EXIT_CODE_S = 2.0  # the most that a dead worker's exit code is waited for
+EXIT_CODE_S = 2.0  # the longest wait for a dead worker's exit code
 _ADVICE = "--set data.workers=0 decodes without worker processes"
 
 
@@ -26,7 +27,7 @@ def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
     """The batches of a loader.
 
     Raises:
-        WorkerError: a worker died, gave no answer for `TIMEOUT_S`, or had no shared memory left.
+        WorkerError: a worker died, delivered nothing for `TIMEOUT_S`, or ran out of shared memory.
 
     """
     if loader.num_workers == 0:
@@ -37,7 +38,7 @@ def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
             batches: Any = iter(loader)
         except OSError as error:
             raise _explain(str(error), []) or error from None
-    asked, hung = time.monotonic(), threading.Event()
+    requested_at, hung = time.monotonic(), threading.Event()
     try:
         while True:
             try:
@@ -46,24 +47,24 @@ def watched(loader: DataLoader[Any]) -> Generator[Any, None, None]:
             except StopIteration:
                 return
             except (RuntimeError, OSError, EOFError) as error:
-                # The loader's own time-out is the rhythm in which it looks after its workers.
-                if "timed out" in str(error) and time.monotonic() - asked < TIMEOUT_S:
+                # The loader checks its workers at every time-out of its own.
+                if "timed out" in str(error) and time.monotonic() - requested_at < TIMEOUT_S:
                     continue
-                said = "timed out" if hung.is_set() else str(error)
+                message = "timed out" if hung.is_set() else str(error)
                 if isinstance(error, ConnectionError | EOFError) and not hung.is_set():
-                    # The worker that held the batch is just going.
+                    # The worker that held the batch is just ending.
                     multiprocessing.connection.wait([worker.sentinel for worker in batches._workers], POLL_S)
-                    said = f"exited unexpectedly ({error})"
-                raise _explain(said, batches._workers) or error from None
+                    message = f"exited unexpectedly ({error})"
+                raise _explain(message, batches._workers) or error from None
             yield batch
-            asked = time.monotonic()
+            requested_at = time.monotonic()
     finally:
         _end_workers(batches)
 
 
 @contextmanager
 def _bounded(workers: list[Any], hung: threading.Event) -> Iterator[None]:
-    """End the workers where one is waited for too long: fetching a batch from a stopped one has no time-out."""
+    """End the workers if one takes too long: reading from it has no time-out."""
 
     def end() -> None:
         hung.set()
@@ -82,7 +83,7 @@ def _bounded(workers: list[Any], hung: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def _quiet_deaths() -> Iterator[None]:
-    """Undo the SIGCHLD handler that torch installs: it raises wherever the trainer is, even amid an update."""
+    """Undo torch's SIGCHLD handler: it raises anywhere, even amid an update."""
     if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         yield  # no such signal, or torch does not install it here
         return
@@ -92,25 +93,25 @@ def _quiet_deaths() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before)
 
 
-def _explain(said: str, workers: list[Any]) -> WorkerError | None:
-    if "exited unexpectedly" in said:  # torch may notice before the kernel has told the exit code
+def _explain(message: str, workers: list[Any]) -> WorkerError | None:
+    if "exited unexpectedly" in message:  # torch may notice before the exit code is known
         gone = multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=EXIT_CODE_S)
         for worker in workers:
             if worker.sentinel in gone:
-                worker.join(EXIT_CODE_S)  # its files are closed before it can be waited for
+                worker.join(EXIT_CODE_S)  # its sentinel is ready shortly before its exit code
     codes = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
-    if "No space left on device" in said or "shared memory" in said or -signal.SIGBUS in codes:
+    if "No space left on device" in message or "shared memory" in message or -signal.SIGBUS in codes:
         return WorkerError(
-            "the shared memory that worker processes hand their batches over in (/dev/shm) is full; give it more "
-            f"(docker run --shm-size=1g) or take a smaller training.batch_size; {_ADVICE}"
+            "the shared memory that worker processes pass their batches through (/dev/shm) is full; make it larger "
+            f"(docker run --shm-size=1g) or set a smaller training.batch_size; {_ADVICE}"
         )
-    if "timed out" in said:
+    if "timed out" in message:
         return WorkerError(
-            f"no worker process has delivered a batch for {TIMEOUT_S:g} s: one hangs or is stopped; look at the disk "
-            f"that the images are on; {_ADVICE}"
+            f"no worker process has delivered a batch for {TIMEOUT_S:g} s: one hangs or is stopped; check the disk "
+            f"with the images; {_ADVICE}"
         )
-    if "exited unexpectedly" in said or codes:
-        signalled = [code for code in codes if code < 0]  # the others may end by themselves because of it
+    if "exited unexpectedly" in message or codes:
+        signalled = [code for code in codes if code < 0]  # others may have ended by themselves as a consequence
         how = f"killed by signal {-signalled[0]}" if signalled else "ended by itself"
         kill = ", as the system does where memory runs out" if -signal.SIGKILL in codes else ""
         return WorkerError(f"a worker process that decodes images was {how}{kill}; {_ADVICE}")
@@ -118,7 +119,7 @@ def _explain(said: str, workers: list[Any]) -> WorkerError | None:
 
 
 def _end_workers(batches: Any) -> None:
-    """Ends the workers; a stopped one is woken first, because only then it can go."""
+    """End the workers; a stopped one is resumed first, since it could not end."""
     for worker in batches._workers:
         if worker.is_alive():
             with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Images in .npy files: shape, type, and the values as a view of the file's bytes.
+"""Images in .npy files: shape, type, and the values as a view of the bytes.
 
 Enters: untrusted bytes. Leaves: an array (C, H, W), or an error. Called by channels.py. Nothing is unpickled, and no
 memory is allocated just because a header claims it.

@@ -1,4 +1,4 @@
-"""Errors for images that could not be decoded: the image, the cause, the next step.
+"""Errors for images that could not be decoded: name, cause, next step.
 
 Enters: any error of Pillow's plugins. Leaves: `ImageError` or a subclass, or `OutOfMemory`, which is not the image's
 fault. Called by preprocess.py and planes.py.

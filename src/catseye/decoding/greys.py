@@ -53,7 +53,7 @@ def to_grey(image: Image.Image, value_range: Range | None) -> Image.Image:
 
 
 def scale_values(values: NDArray[np.generic], value_range: Range | None) -> NDArray[np.uint8]:
-    """Scale to 8 bits; without a range 0 is black and 65,535 white. NaN becomes black."""
+    """Scale to 8 bits; without a range 0 is black, 65,535 white. NaN becomes black."""
     if value_range is None:
         return (values.astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8)
     low, high = value_range

@@ -1,4 +1,4 @@
-"""Sides and kind of pixels of an image, read from its first bytes without a decoder.
+"""Sides and kind of pixels of an image, from its first bytes, without a decoder.
 
 Enters: untrusted bytes. Leaves: a `Header`, in microseconds and without allocating. Some of Pillow's plugins allocate
 memory as soon as they open a file (WebP: two canvases), and the server must know the size before it queues an image.
@@ -22,7 +22,7 @@ BOUND = "bound"  # the kind of a header whose sides are an upper bound
 
 @dataclass(slots=True)  # frozen would take as long as reading it
 class Header:
-    """Sides in pixels as stored, before EXIF turns them; `kind` is what the cost depends on.
+    """Sides in pixels as stored, before EXIF turns them; `kind` matters to the cost.
 
     Sides of 0: the file has this format, but its size could not be read from the header.
     """

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: an error should say that a .jpg is a web page.
+"""What a file is, by its first bytes: an error can say that it is a web page.
 
 Called by failures.py when no decoder accepts the bytes.
 """
@@ -29,7 +29,7 @@ _BRANDS = {
 
 
 def name_of(content: bytes) -> str:
-    r"""The name of a format, or another kind of file with its article; empty if unknown.
+    r"""The name of a format, or of a kind of file with its article; empty if unknown.
 
     >>> name_of(b"  <!DOCTYPE html><html>Not found"), name_of(b"\0\0\0\x18ftypheic")
     ('a web page (HTML)', 'HEIC')

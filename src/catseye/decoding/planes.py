@@ -1,4 +1,4 @@
-"""Decodes images with many channels: each as an image of mode L, or all as one to view.
+"""Decodes images with many channels: each in mode L, or all as one to view.
 
 Enters: a path, bytes, an array or an image of Pillow. Leaves: images, or an error. Called by preprocess.py.
 """

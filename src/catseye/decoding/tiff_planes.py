@@ -100,7 +100,7 @@ def _plane(content: bytes, fields: Tags, num: int, part: slice, dtype: np.dtype[
 
 
 def _as_grey(content: bytes, fields: Tags, width: int, tile: int, part: slice) -> bytes:
-    """The same file, its first image replaced by a greyscale one of these strips or tiles."""
+    """The same file, its first image replaced by a grey one of these strips or tiles."""
     new: Tags = {
         tags.WIDTH: (width,),
         tags.HEIGHT: fields[tags.HEIGHT],

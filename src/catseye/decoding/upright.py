@@ -27,7 +27,7 @@ _TURNS = {
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings about size or odd EXIF: our own pixel limit comes first."""
+    """Silence Pillow's warnings about size and odd EXIF: our limits come first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""A frozen network that turns images into vectors: the one of a run, or published ImageNet weights.
+"""A frozen network that turns images into vectors: a run's, or a published one.
 
 Enters: a run, or nothing. Leaves: `Backbone`. Called by embed.py, and by the rooms that work on features.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from catseye.data.augment import normalise_batch, to_unit
 from catseye.data.channel_counts import count_channels
-from catseye.data.prepare import LARGER_THAN_TRAINED
+from catseye.data.input_spec import LARGER_THAN_TRAINED
 from catseye.data.sources import ImageSet
 from catseye.data.sources.image_set import content_digest
 from catseye.data.value_range import choose_value_range
@@ -35,14 +35,17 @@ from catseye.runtimes.loading import open_model
 from catseye.seeds import derive
 from catseye.settings.schema import DataSettings
 
-SMALLEST_PX, ENLARGED = 96, 4  # small images are shown to published weights at four times their size
+SMALLEST_PX, ENLARGED = 96, 4  # published weights get small images at four times their size
 SAMPLE = 100  # images that are opened to learn the typical size
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network of which only `features` is used. `sha256` tells its weights and preprocessing from others."""
+    """A network of which only `features` is used.
+
+    `sha256` identifies its weights and preprocessing.
+    """
 
     network: nn.Module
     spec: Preprocessing
@@ -57,16 +60,16 @@ class Backbone:
         Shape: (N, H, W, C) uint8, as `preprocess` makes them with `spec` -> (N, F).
         """
         layers = self._layers
-        found: list[Tensor] = []
+        pooled: list[Tensor] = []
         for start in range(0, len(pixels), BATCH):
             batch = torch.from_numpy(pixels[start : start + BATCH])
             x = normalise_batch(to_unit(batch.to(self.device).permute(0, 3, 1, 2)), self.spec)
-            found += _answer_apart(layers, x) if self.device.type == "cpu" else [_pooled(layers, x)]
-        return np.ascontiguousarray(torch.cat(found).cpu().numpy(), np.float32)
+            pooled += _pooled_per_core(layers, x) if self.device.type == "cpu" else [_pooled(layers, x)]
+        return np.ascontiguousarray(torch.cat(pooled).cpu().numpy(), np.float32)
 
     @cached_property
     def _layers(self) -> nn.Module:
-        """The feature layers, their norms folded away where that changes nothing but the time."""
+        """The feature layers, norms folded into convolutions if the result is equal."""
         layers = self.network.get_submodule("features")
         shape = (2, self.spec.channels, self.spec.height_px, self.spec.width_px)
         probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
@@ -79,11 +82,11 @@ def _pooled(layers: nn.Module, x: Tensor) -> Tensor:
     return pooled
 
 
-def _answer_apart(layers: nn.Module, x: Tensor) -> list[Tensor]:
-    """The pooled features of a batch on the CPU, each core with images of its own.
+def _pooled_per_core(layers: nn.Module, x: Tensor) -> list[Tensor]:
+    """The pooled features of a batch on the CPU; each core has images of its own.
 
-    Threads that share one image wait for each other at every layer. Where other programs use the cores too that costs
-    four times the processor time; so each core answers alone.
+    Threads that share one image wait for each other at every layer. While other programs use the cores too, that takes
+    four times the processor time; so each core works alone.
 
     Shape: (N, C, H, W) -> tensors (n, F) of N rows together.
     """
@@ -92,21 +95,24 @@ def _answer_apart(layers: nn.Module, x: Tensor) -> list[Tensor]:
     if cores == 1:
         return [_pooled(layers, part) for part in parts]
 
-    def answer(part: Tensor) -> Tensor:
-        with torch.inference_mode():  # of this thread
+    def compute(part: Tensor) -> Tensor:
+        with torch.inference_mode():  # the mode holds for one thread only
             return _pooled(layers, part)
 
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(answer, parts))
+            return list(pool.map(compute, parts))
     finally:
         torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Features (M, F) of the images that could be read, their numbers (M,) and contents, and why the rest could not."""
+    """Features of readable images; `bad`: number -> reason for the others.
+
+    Shape: features (M, F), indices (M,) numbers of the images, digests M of their contents.
+    """
 
     features: NDArray[np.float32]
     indices: NDArray[np.int64]
@@ -117,10 +123,9 @@ class Embedded:
 def open_backbone(
     model: str | Path | None, images: ImageSet | None, *, device: str = "auto", spec: Preprocessing | None = None
 ) -> Backbone:
-    """The network of a run, or EfficientNet-Lite0 with published weights where `model` is None.
+    """The network of a run; without `model`, a published EfficientNet-Lite0.
 
-    Published weights see `images` at a size that follows from theirs, and in the range of values that they use, or as
-    `spec` says.
+    For published weights, input size and range of values follow from `images`, unless `spec` sets them.
 
     Raises:
         ModelFileError: the run cannot be used. UsageError: an exported file has no layers.
@@ -133,23 +138,23 @@ def open_backbone(
         return Backbone(layers, own, torch.device(opened.device), str(model), mark)
     published = find_published(DEFAULT_BACKBONE)
     if spec is None:
-        assert images is not None  # whoever has no images knows how they were seen
+        assert images is not None  # callers without images pass a spec
         spec = _published_spec(images, published.expected)
     with torch.device("meta"):
         empty = registry.create(DEFAULT_BACKBONE, num_classes=2, in_channels=3, input_px=spec.height_px)
     num_classes = count_published_classes(empty, published.state)
     network = registry.create(DEFAULT_BACKBONE, num_classes=num_classes, in_channels=3, input_px=spec.height_px)
     load_published(network, published.state)
-    where = choose_device(device)
-    network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch_device = choose_device(device)
+    network = network.eval().to(torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mark = sha256(f"{published.source} {spec.model_dump_json()}".encode()).hexdigest()
-    return Backbone(network, spec, where, published.source, mark)
+    return Backbone(network, spec, torch_device, published.source, mark)
 
 
 def _published_spec(images: ImageSet, expected: Expected) -> Preprocessing:
     if channels := count_channels(images).only:
         raise UsageError(
-            f"published weights take colour, 3 channels per pixel; the images have {channels}; name a run that was "
+            f"published weights take colour, 3 channels per pixel; the images have {channels}; use a run that was "
             "trained on such images"
         )
     px = min(round(expected.px * LARGER_THAN_TRAINED / 32) * 32, _enlarged(images))
@@ -180,7 +185,7 @@ def _enlarged(images: ImageSet) -> int:
 def embed_portion(backbone: Backbone, images: ImageSet, indices: NDArray[np.int64]) -> Embedded:
     """Features of some images, each file read once."""
 
-    def look(index: int) -> tuple[bytes, Pixels] | str:
+    def read(index: int) -> tuple[bytes, Pixels] | str:
         try:
             content = images.read(index)
             return content_digest(content), preprocess(content, backbone.spec)
@@ -189,13 +194,13 @@ def embed_portion(backbone: Backbone, images: ImageSet, indices: NDArray[np.int6
 
     good, digests, pixels, bad = [], [], [], {}
     with ThreadPoolExecutor(num_cores()) as pool:
-        for index, found in zip(indices.tolist(), pool.map(look, indices.tolist()), strict=True):
-            if isinstance(found, str):
-                bad[index] = found
+        for index, image in zip(indices.tolist(), pool.map(read, indices.tolist()), strict=True):
+            if isinstance(image, str):
+                bad[index] = image
                 continue
             good.append(index)
-            digests.append(found[0])
-            pixels.append(found[1])
+            digests.append(image[0])
+            pixels.append(image[1])
     features = backbone.embed(np.stack(pixels)) if pixels else np.empty((0, 0), np.float32)
     return Embedded(features, np.array(good, np.int64), digests, bad)
 
@@ -203,7 +208,7 @@ def embed_portion(backbone: Backbone, images: ImageSet, indices: NDArray[np.int6
 def embed_images(
     backbone: Backbone, images: ImageSet, *, tell: Callable[[int], None] | None = None, portion: int = 256
 ) -> Embedded:
-    """Features of all images, in memory; `tell` hears how many are done."""
+    """Features of all images, in memory; `tell` gets the number of images done."""
     parts = []
     for start in range(0, len(images), portion):
         indices = np.arange(start, min(start + portion, len(images)))
@@ -214,13 +219,14 @@ def embed_images(
 
 
 def join_embedded(parts: list[Embedded]) -> Embedded:
-    """Portions, one after the other, as one."""
+    """Join portions in their order."""
+    bad = {index: reason for part in parts for index, reason in part.bad.items()}
     kept = [part for part in parts if len(part.indices)]
     if not kept:
-        return replace(parts[0], bad={index: why for part in parts for index, why in part.bad.items()})
+        return replace(parts[0], bad=bad)
     return Embedded(
         np.concatenate([part.features for part in kept]),
         np.concatenate([part.indices for part in kept]),
         [digest for part in kept for digest in part.digests],
-        {index: why for part in parts for index, why in part.bad.items()},
+        bad,
     )

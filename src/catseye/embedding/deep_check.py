@@ -1,7 +1,7 @@
-"""`catseye.check`, with what features tell: images unlike their class, and images that show the same thing otherwise.
+"""`catseye.check`; with `deep` it also compares the features of the images.
 
-Enters: DATA. Leaves: `Verdict`. Called by users and by cli. Without `deep` nothing here imports torch. Features are
-those of published weights, kept in a file while they are compared, at most MAX_COMPARED rows of them.
+Enters: DATA. Leaves: `Verdict`. Called by users and by cli. Without `deep` nothing here imports torch. Features come
+from published weights and are kept in a file while they are compared, at most MAX_COMPARED rows.
 """
 
 import tempfile
@@ -25,12 +25,12 @@ from catseye.errors import MissingDependency
 from catseye.files import StrPath
 from catseye.seeds import derive
 
-MAX_COMPARED = 50_000  # images: 256 MB of features; of more, so many are drawn
-# What follows was chosen on sets with planted outliers and copies, seeds 0 and 1 (benchmarks/deep_check.py).
-ALIKE = 0.7  # cosine of features around their mean
-STANDS_APART = 0.2  # of that cosine: so much further away is the next image that is no copy
-NUM_LIKE_IT = 15  # images of its class that an image is compared with; of a small class half of it
-FAR = 3.5  # robust standard deviations of the logarithm of the distance, further away than the class is as a rule
+MAX_COMPARED = 50_000  # images: 256 MB of features; of larger sets, this many are drawn
+# These values were chosen on sets with planted outliers and copies, seeds 0 and 1 (benchmarks/deep_check.py).
+ALIKE = 0.7  # cosine of centred features
+STANDS_APART = 0.2  # least drop of that cosine from the last copy to the next image
+NUM_LIKE_IT = 15  # images of its class that an image is compared with; at most half of the class
+FAR = 3.5  # distance from the class: the logarithm's deviation from its median, in robust standard deviations
 MAX_FAR = 0.02  # of the images
 TINY = 1e-6
 
@@ -46,19 +46,19 @@ def check_data(
     data_dir: StrPath | None = None,
     **options: Unpack[CheckOptions],
 ) -> Verdict:
-    """Look at every image of DATA and say what a training would suffer from.
+    """Examine every image of DATA and report what would harm a training.
 
-    `data` and `labels` are those of `catseye.train`, and so are `layout`, `image_column`, `label_column`,
-    `split_column` and `group_column`. `deep` also compares the images' features, by published weights: it finds images
-    unlike their class, and the same thing in another framing or light; it takes minutes where the rest takes seconds.
-    `group_by` is a regular expression on file names: images with the same first group belong together. Writes
-    check.json and check.html to `out`. `fail_on` ("error" or "warning") makes an error of such a finding. `tell` hears
-    what is being done. `settings` choose layout and columns in one object.
+    `data`, `labels`, `layout`, `image_column`, `label_column`, `split_column` and `group_column` are those of
+    `catseye.train`; `settings` hold layout and columns in one object. `deep` also compares features from published
+    weights: it finds images unlike their class, and the same scene in another framing or light; it takes minutes, the
+    rest seconds. `group_by` is a regular expression on file names: images with the same first group belong together.
+    Writes check.json and check.html to `out`. With `fail_on` ("error" or "warning"), findings of that severity raise an
+    error. `tell` gets messages about the progress.
 
     Raises:
-        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression, or an option is wrong.
-        MissingDependency: `deep` needs published weights, which are not here.
-        CatseyeError: there is a finding that `fail_on` names; its message has the headline.
+        DataError: DATA cannot be listed. UsageError: `group_by` is not a regular expression, or an option is wrong.
+        MissingDependency: `deep` needs published weights, which are not installed.
+        CatseyeError: there is a finding that `fail_on` names; the message has its headline.
 
     """
     given: CheckOptions = {**options}
@@ -76,7 +76,7 @@ def _require_weights() -> None:
 
 
 def find_by_features(facts: DataFacts, *, tell: Callable[[str], None]) -> list[Finding]:
-    """What features of published weights tell of images that can be read; copies that are known already are left out.
+    """Compare features from published weights; known copies are left out.
 
     Raises:
         SaveError: the folder for temporary files is full.
@@ -89,28 +89,30 @@ def find_by_features(facts: DataFacts, *, tell: Callable[[str], None]) -> list[F
     near = None if facts.twins is None else facts.twins.pairs
     groups = keep_together(facts.equal, None, near)
     _, first = np.unique(np.where(facts.readable, groups, -1), return_index=True)
-    asked = first[facts.readable[first]]
-    if len(asked) > MAX_COMPARED:
-        tell(f"{count(len(asked), 'image')} differ; features are compared of {MAX_COMPARED:,} drawn from them")
-        drawn = np.random.default_rng(derive(0, "deep check")).permutation(len(asked))[:MAX_COMPARED]
-        asked = np.sort(asked[drawn])
-    if len(asked) < 4 * NUM_NEIGHBOURS:
+    compared = first[facts.readable[first]]
+    if len(compared) > MAX_COMPARED:
+        tell(f"{count(len(compared), 'image')} differ; {MAX_COMPARED:,} of them are drawn to compare features")
+        drawn = np.random.default_rng(derive(0, "deep check")).permutation(len(compared))[:MAX_COMPARED]
+        compared = np.sort(compared[drawn])
+    if len(compared) < 4 * NUM_NEIGHBOURS:
         return []
-    part = take_images(facts.images, asked)
+    part = take_images(facts.images, compared)
     with tempfile.TemporaryDirectory(prefix="catseye-check-") as folder:
         keep = Path(folder) / "features.npz"
         embed(part, open_backbone(None, part), keep, tell=lambda done: tell(f"features: {done}"))
-        found = read_features(keep)
-        number = dict(zip(part.names, asked.tolist(), strict=True))
-        rows = np.array([number[name] for name in found.names], np.int64)
+        features = read_features(keep)
+        number = dict(zip(part.names, compared.tolist(), strict=True))
+        rows = np.array([number[name] for name in features.names], np.int64)
         tell("comparing features")
-        values = np.array(found.values)
+        values = np.array(features.values)
     unlike = unlike_their_class(unit_rows(values), rows, facts.images)
     return [*unlike, *alike_by_features(centred(values), rows, facts)]
 
 
 def centred(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows around their mean, in units of their spread, of length one: what all images share does not make them alike.
+    """Rows centred, scaled to one spread and to length one.
+
+    What all images share then does not make them alike.
 
     Shape: (N, F) -> (N, F).
     """
@@ -120,10 +122,10 @@ def centred(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def unlike_their_class(unit: NDArray[np.float32], rows: NDArray[np.int64], images: ImageSet) -> list[Finding]:
-    """Images much further from those of their class than that class's images are as a rule.
+    """Images much further from the others of their class than is usual in it.
 
-    Several strange images that are like each other are found too, since more than the nearest few are asked; and the
-    logarithm of the distance is even where some images lie a little further out than others.
+    More than the nearest few images are compared, so that several strange images that resemble each other are found
+    too. The logarithm of the distance keeps moderately distant images from counting as outliers.
 
     Shape: unit (M, F), rows (M,) numbers of images.
     """
@@ -137,23 +139,23 @@ def unlike_their_class(unit: NDArray[np.float32], rows: NDArray[np.int64], image
         own = find_neighbours(unit[members], unit[members], num, own=np.arange(len(members)))
         far[members] = _robust(np.log(np.maximum(1 - own.cosines[:, -1], TINY)))
     order = np.argsort(-far, kind="stable")[: max(1, int(MAX_FAR * len(rows)))]
-    chosen = [place for place in order.tolist() if far[place] > FAR]
-    if not chosen:
+    outliers = [place for place in order.tolist() if far[place] > FAR]
+    if not outliers:
         return []
     examples = [
         Example((int(rows[place]),), f"labelled {images.classes[labels[place]]}, {far[place]:.1f} deviations away")
-        for place in chosen
+        for place in outliers
     ]
-    num = len(chosen)
+    num = len(outliers)
     title = f"{count(num, 'image')} {agree(num, 'is', 'are')} unlike the others of {agree(num, 'its', 'their')} class"
     return [Finding("unlike-class", "note", num, title, "look at them: catseye review DATA", examples)]
 
 
 def alike_by_features(unit: NDArray[np.float32], rows: NDArray[np.int64], facts: DataFacts) -> list[Finding]:
-    """Pairs that are alike and stand apart from all others, by label and by side.
+    """Pairs that are alike and stand apart from all others, by label and by split.
 
-    An image's copies are its nearest ones, before the first large step to all that merely show the same kind of thing.
-    Both images of a pair have to see it so.
+    The copies of an image are its nearest neighbours, up to the last large drop of the cosine: beyond it lie images
+    that merely show the same kind of thing. Each image of a pair must be a copy of the other by this rule.
 
     Shape: unit (M, F), rows (M,) numbers of images.
     """
@@ -161,18 +163,18 @@ def alike_by_features(unit: NDArray[np.float32], rows: NDArray[np.int64], facts:
     steps = near.cosines[:, :-1] - near.cosines[:, 1:]
     apart = (steps >= STANDS_APART) & (near.cosines[:, :-1] >= ALIKE)
     last = np.where(apart, np.arange(1, steps.shape[1] + 1), 0).max(axis=1)
-    one, place = np.nonzero(np.arange(steps.shape[1]) < last[:, None])
-    seen = dict(
+    row, place = np.nonzero(np.arange(steps.shape[1]) < last[:, None])
+    cosines = dict(
         zip(
-            zip(one.tolist(), near.rows[one, place].tolist(), strict=True),
-            near.cosines[one, place].tolist(),
+            zip(row.tolist(), near.rows[row, place].tolist(), strict=True),
+            near.cosines[row, place].tolist(),
             strict=True,
         )
     )
     pairs = {
         (int(min(rows[a], rows[b])), int(max(rows[a], rows[b]))): cosine
-        for (a, b), cosine in seen.items()
-        if (b, a) in seen
+        for (a, b), cosine in cosines.items()
+        if (b, a) in cosines
     }
     labels, sides = facts.images.labels, facts.sides
     kinds: dict[str, list[Example]] = {"labels": [], "sides": [], "same": []}
@@ -182,17 +184,17 @@ def alike_by_features(unit: NDArray[np.float32], rows: NDArray[np.int64], facts:
         kinds[kind].append(Example((a, b), f"cosine {cosine:.3f}"))
     return [
         *_alike_pairs("alike-two-labels", "warning", kinds["labels"], "under two labels"),
-        *_alike_pairs("alike-two-sides", "warning", kinds["sides"], "on two sides of a split"),
+        *_alike_pairs("alike-two-sides", "warning", kinds["sides"], "in two splits"),
         *_alike_pairs("alike", "note", kinds["same"], "in one class"),
     ]
 
 
-def _alike_pairs(rule: str, severity: Severity, examples: Sequence[Example], where: str) -> list[Finding]:
+def _alike_pairs(rule: str, severity: Severity, examples: Sequence[Example], relation: str) -> list[Finding]:
     num = len(examples)
     if not num:
         return []
-    title = f"{count(num, 'pair')} of images {agree(num, 'shows', 'show')} much the same, {where}, by features"
-    advice = "look at them side by side: one scene in another framing or light tells a score little"
+    title = f"{count(num, 'pair')} of images {agree(num, 'shows', 'show')} much the same, {relation}, by features"
+    advice = "compare them side by side: the same scene in another framing or light adds little to a score"
     return [Finding(rule, severity, num, title, advice, examples)]
 
 

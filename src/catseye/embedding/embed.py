@@ -1,7 +1,7 @@
-"""`catseye embed`: images in, one vector each out, into a file. A call that was killed goes on where it stood.
+"""`catseye embed`: images to a file of vectors; a killed call can be resumed.
 
-Enters: DATA and a network. Leaves: `Embedding` and the file. Called by cli. While it computes, the vectors lie in
-OUT.partial, a memory-mapped array, and beside it the number of images that are done.
+Enters: DATA and a network. Leaves: `Embedding` and the file. Called by walks.py and deep_check.py. Until all are done,
+the vectors are in OUT.partial, a memory-mapped array, and the number of finished images is in a file beside it.
 """
 
 import json
@@ -25,14 +25,14 @@ from catseye.embedding.neighbours import norms_of
 from catseye.errors import DataError, SaveError, UsageError
 from catseye.files import write_atomically
 
-PORTION = 256  # images between two notes of what is done
+PORTION = 256  # images between two saved states
 DIGEST_BYTES = 16
-HALF = 0.5  # of the images; where a file has fewer of them, all are made anew, so that a call can be resumed
+HALF = 0.5  # of the images; if a file has fewer of them, all are computed again, which can be resumed
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """What was written: rows, their width, how many of them an earlier call had made, and images left out."""
+    """What was written: rows, width, rows from an earlier call, images left out."""
 
     path: Path
     num_images: int
@@ -42,7 +42,10 @@ class Embedding:
 
 
 class _Partial:
-    """The unfinished work beside the file: a row per image, its features and the 16 bytes of its content's digest."""
+    """The unfinished work beside the file.
+
+    A row per image: its features, and the digest of its content in 16 bytes.
+    """
 
     def __init__(self, out: Path, mark: str, num_images: int) -> None:
         self.rows_path = out.with_name(f"{out.name}.partial")
@@ -52,11 +55,11 @@ class _Partial:
         self.bad: dict[int, str] = {}
         self._rows: NDArray[np.uint8] | None = None
         with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(self.about_path.read_text(encoding="utf-8"))
-            bad = {int(index): why for index, why in told["bad"].items()}
-            size = num_images * (told["width"] * 4 + DIGEST_BYTES)
-            if told["mark"] == mark and self.rows_path.stat().st_size == size:
-                self.done, self.width, self.bad = told["done"], told["width"], bad
+            state = json.loads(self.about_path.read_text(encoding="utf-8"))
+            bad = {int(index): reason for index, reason in state["bad"].items()}
+            size = num_images * (state["width"] * 4 + DIGEST_BYTES)
+            if state["mark"] == mark and self.rows_path.stat().st_size == size:
+                self.done, self.width, self.bad = state["done"], state["width"], bad
 
     def _open(self, mode: Literal["r+", "w+"]) -> NDArray[np.uint8]:
         if self._rows is None:
@@ -64,23 +67,23 @@ class _Partial:
             self._rows = np.memmap(self.rows_path, np.uint8, mode, shape=shape)
         return self._rows
 
-    def add(self, found: Embedded, done: int) -> None:
-        """Keep a portion, and note that all images before number `done` are there."""
-        self.bad |= found.bad
-        if len(found.indices):
+    def add(self, portion: Embedded, done: int) -> None:
+        """Store a portion, and record that all images before number `done` are finished."""
+        self.bad |= portion.bad
+        if len(portion.indices):
             begun = self.width > 0
-            self.width = found.features.shape[1]
+            self.width = portion.features.shape[1]
             rows = self._open("r+" if begun else "w+")
-            digests = np.frombuffer(b"".join(found.digests), np.uint8).reshape(-1, DIGEST_BYTES)
-            rows[found.indices] = np.concatenate([found.features.view(np.uint8), digests], axis=1)
+            digests = np.frombuffer(b"".join(portion.digests), np.uint8).reshape(-1, DIGEST_BYTES)
+            rows[portion.indices] = np.concatenate([portion.features.view(np.uint8), digests], axis=1)
             rows.flush()  # type: ignore[attr-defined]
         self.done = done
         if self.width:
-            told = {"mark": self.mark, "done": done, "width": self.width, "bad": self.bad}
-            write_atomically(self.about_path, json.dumps(told))
+            state = {"mark": self.mark, "done": done, "width": self.width, "bad": self.bad}
+            write_atomically(self.about_path, json.dumps(state))
 
     def values(self) -> NDArray[np.float32]:
-        """Shape: (N, F), memory-mapped; rows of images that could not be read hold zeros."""
+        """Shape: (N, F), memory-mapped; the rows of unreadable images hold zeros."""
         return self._open("r+")[:, : self.width * 4].view(np.float32)
 
     def digest(self, index: int) -> str:
@@ -117,41 +120,43 @@ def embed(images: ImageSet, backbone: Backbone, out: Path, *, tell: Callable[[st
             raise DataError(f"{images.source}: none of {count(num, 'image')} can be read; first: {first}")
         write_features(out, _collect_rows(images, backbone, partial))
     except OSError as error:
-        raise SaveError(f"{out} cannot be written ({error.strerror}); give another file") from None
+        raise SaveError(f"{out} cannot be written ({error.strerror}); choose another file") from None
     partial.remove()
     return Embedding(out, num - len(partial.bad), partial.width, resumed, partial.bad)
 
 
 def embed_what_is_new(images: ImageSet, backbone: Backbone, keep: Path, tell: Callable[[str], None]) -> Features:
-    """The features of all images that can be read: those that `keep` has by name, and the others, made now and kept.
+    """The features of all readable images; only those that `keep` lacks are computed.
+
+    Images are compared by name, and the new features are added to the file.
 
     Raises:
         DataError: no image can be read. SaveError: the disk is full.
 
     """
-    found = _of_this_network(keep, backbone)
+    kept = _of_this_network(keep, backbone)
     number = {name: index for index, name in enumerate(images.names)}
-    rows = np.array([row for row, name in enumerate(found.names) if name in number] if found else [], np.int64)
-    if found is None or len(rows) < HALF * len(images):
+    rows = np.array([row for row, name in enumerate(kept.names) if name in number] if kept else [], np.int64)
+    if kept is None or len(rows) < HALF * len(images):
         embed(images, backbone, keep, tell=tell)
         return read_features(keep)
-    there = {found.names[row] for row in rows.tolist()}
-    new = np.array([index for name, index in number.items() if name not in there], np.int64)
-    if not len(new) and len(rows) == len(found.names):
-        return found
+    known = {kept.names[row] for row in rows.tolist()}
+    new = np.array([index for name, index in number.items() if name not in known], np.int64)
+    if not len(new) and len(rows) == len(kept.names):
+        return kept
     part = take_images(images, new)
-    made = embed_images(backbone, part, tell=lambda done: tell(f"{done:,} of {count(len(new), 'new image')}"))
-    values = np.concatenate([found.values[rows], made.features.reshape(-1, found.values.shape[1])])
-    numbers = np.array([*(number[found.names[row]] for row in rows.tolist()), *new[made.indices].tolist()], np.int64)
+    added = embed_images(backbone, part, tell=lambda done: tell(f"{done:,} of {count(len(new), 'new image')}"))
+    values = np.concatenate([kept.values[rows], added.features.reshape(-1, kept.values.shape[1])])
+    numbers = np.array([*(number[kept.names[row]] for row in rows.tolist()), *new[added.indices].tolist()], np.int64)
     joined = Features(
         values,
         norms_of(values),
         [images.names[index] for index in numbers.tolist()],
         images.labels[numbers],
         images.splits[numbers],
-        [*(found.digests[row] for row in rows.tolist()), *(digest.hex() for digest in made.digests)],
+        [*(kept.digests[row] for row in rows.tolist()), *(digest.hex() for digest in added.digests)],
         images.classes,
-        {**found.origin, "source": images.source},
+        {**kept.origin, "source": images.source},
     )
     write_features(keep, joined)
     return read_features(keep)
@@ -161,10 +166,10 @@ def _of_this_network(keep: Path, backbone: Backbone) -> Features | None:
     if not keep.exists():
         return None
     try:
-        found = read_features(keep)
+        features = read_features(keep)
     except DataError:
         return None
-    return found if found.origin["sha256"] == backbone.sha256 else None
+    return features if features.origin["sha256"] == backbone.sha256 else None
 
 
 def _collect_rows(images: ImageSet, backbone: Backbone, partial: _Partial) -> Features:

@@ -1,7 +1,7 @@
-"""Features in a file: .npz that is memory-mapped when it is opened, or .parquet for other programs.
+"""Files of features: memory-mapped .npz, or .parquet for other programs.
 
-Enters: vectors with the names, labels, sides and contents of their images. Leaves: a file, or `Features`. Called by
-embed.py and search.py. An .npz is stored without compression, so that the vectors can be read where they lie.
+Enters: vectors with the names, labels, splits and content digests of their images. Leaves: a file, or `Features`.
+Called by embed.py and search.py. An .npz is stored without compression, so that its vectors can be memory-mapped.
 """
 
 import json
@@ -29,8 +29,8 @@ _LOCAL_HEADER = 30  # bytes of a zip entry's header before its name
 class Features:
     """One row per image.
 
-    `labels` index `classes`, -1 where an image has none; `splits` as in `ImageSet`; `digests` are of the contents, in
-    hexadecimal. `origin` says what made them: `source`, `backbone`, its `sha256`, `px`.
+    `labels` index `classes`, -1 if an image has none; `splits` are as in `ImageSet`; `digests` are those of the
+    contents, in hexadecimal. `origin` says what made them: `source`, `backbone`, its `sha256` and `preprocessing`.
 
     Shape: values (N, F) float32, perhaps memory-mapped; norms, labels, splits (N,).
     """
@@ -46,7 +46,7 @@ class Features:
 
 
 def write_features(path: Path, features: Features) -> None:
-    """Write a file whole or not at all; vectors that are memory-mapped pass through in portions.
+    """Write a file completely or not at all; mapped vectors are copied in portions.
 
     Raises:
         UsageError: the suffix is neither .npz nor .parquet. SaveError: the disk is full.
@@ -55,7 +55,7 @@ def write_features(path: Path, features: Features) -> None:
     """
     writer = {".npz": _write_npz, ".parquet": _write_parquet}.get(path.suffix.lower())
     if writer is None:
-        raise UsageError(f"features are written to .npz or .parquet; got {path.name}; name such a file")
+        raise UsageError(f"features are written to .npz or .parquet; got {path.name}; choose one of these suffixes")
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         writer(beside, features)
@@ -64,7 +64,7 @@ def write_features(path: Path, features: Features) -> None:
         beside.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise SaveError(f"{path} cannot be written ({error.strerror}); give another file") from None
+        raise SaveError(f"{path} cannot be written ({error.strerror}); choose another file") from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -73,7 +73,7 @@ def read_features(path: str | Path) -> Features:
     """Open a file that `write_features` wrote.
 
     Raises:
-        DataError: it is none, or damaged.
+        DataError: it is not a file of features, or damaged.
 
     """
     file = Path(path)
@@ -85,7 +85,7 @@ def read_features(path: str | Path) -> Features:
         return _read_npz(file)
     except (OSError, ValueError, KeyError, EOFError, struct.error, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{file} is no file of features, or damaged ({error}); catseye embed DATA --out {file.name} makes one"
+            f"{file} is not a file of features, or damaged ({error}); catseye embed DATA --out {file.name} makes one"
         ) from None
 
 
@@ -112,12 +112,12 @@ def _write_npz(path: Path, features: Features) -> None:
 
 
 def _storable(name: str) -> str:
-    """NumPy cuts zeros at the end of a text; no file name has one."""
+    """NumPy drops trailing zeros of a string, so an empty one would be lost."""
     return name or "?"
 
 
 def _read_npz(path: Path) -> Features:
-    # np.load leaves a file open that it cannot read, so it is handed an open one.
+    # np.load does not close a file that it opened and cannot read, so it gets an open stream.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         about = json.loads(str(archive["about"]))
         norms, names = archive["norms"], archive["names"]
@@ -131,11 +131,11 @@ def _read_npz(path: Path) -> Features:
 
 
 def _map_member(path: Path, name: str) -> NDArray[np.float32]:
-    """The array of a stored zip entry, where it lies in the file."""
+    """Memory-map the array of an uncompressed zip entry."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as stream:
         entry = archive.getinfo(name)
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise ValueError("its vectors are compressed, and catseye stores them plainly")
+            raise ValueError("its vectors are compressed, which catseye never does")
         stream.seek(entry.header_offset)
         head = stream.read(_LOCAL_HEADER)
         name_length, extra_length = struct.unpack("<HH", head[26:30])

@@ -1,7 +1,7 @@
-"""A linear head on frozen features: trained in a second, and asked about images that it has not seen.
+"""A linear head on frozen features, trained within a second.
 
-Enters: features (N, F) and labels. Leaves: `LinearHead`, probabilities. scikit-learn finds the weights. Called by
-review and lab; evaluation asks for `out_of_fold`.
+Enters: features (N, F) and labels. Leaves: `LinearHead`, or probabilities for images that a head has not seen.
+scikit-learn finds the weights. Called by review and lab; evaluation calls `out_of_fold`.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from catseye.embedding.neighbours import unit_rows
 from catseye.errors import UsageError
 from catseye.seeds import derive
 
-# scikit-learn's C is this, divided by the number of features: so wide and narrow ones are held equally. Chosen for
+# scikit-learn's C times the number of features, so that the penalty does not depend on that number. Chosen with
 # 1,280 features of ants and bees, digits and CIFAR-10 (benchmarks/label_errors.py).
 STRENGTH = 1.28
 NUM_FOLDS = 5
@@ -24,10 +24,10 @@ MAX_STEPS = 200
 
 @dataclass(frozen=True)
 class LinearHead:
-    """Multinomial logistic regression on features of one spread and one length.
+    """Multinomial logistic regression on features of equal spread and length.
 
     `mean`, `scale` (F,), `weight` (K, F), `bias` (K,). A class without images has a bias of minus infinity. Without
-    `one_length` the features keep their lengths, and the head is one linear layer: see `as_layer`.
+    `one_length` the features keep their lengths, and the head is a linear layer: see `as_layer`.
     """
 
     mean: NDArray[np.float32]
@@ -42,14 +42,16 @@ class LinearHead:
         return np.asarray(rows @ self.weight.T + self.bias, np.float32)
 
     def as_layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weight (K, F) and bias (K,) of the linear layer on plain features that gives the same logits.
+        """The linear layer on unscaled features that gives the same logits.
+
+        Shape: weight (K, F), bias (K,).
 
         Raises:
-            ValueError: its features are brought to one length, which no linear layer does.
+            ValueError: the head scales features to one length, which a linear layer cannot do.
 
         """
         if self.one_length:
-            raise ValueError("a head on features of one length is no linear layer; train it with one_length=False")
+            raise ValueError("a head on features of one length is not a linear layer; train it with one_length=False")
         weight = self.weight.astype(np.float64) / self.scale
         return weight.astype(np.float32), (self.bias - weight @ self.mean).astype(np.float32)
 
@@ -66,9 +68,10 @@ def train_head(
     spread: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     one_length: bool = True,
 ) -> LinearHead:
-    """Fit a head. `spread` is mean and scale of the features, where more images than the labelled ones tell them.
+    """Fit a head.
 
-    The linear algebra keeps to one thread: the matrices are small, and other threads serve the page meanwhile.
+    `spread` is mean and scale of the features, if they come from more images than the labelled ones. The linear algebra
+    uses one thread: the matrices are small, and other threads answer requests meanwhile.
 
     Raises:
         UsageError: all images are of one class.
@@ -85,24 +88,25 @@ def train_head(
     rows, basis = _rows(features, mean, scale, one_length), None
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         if 2 * len(rows) < rows.shape[1]:
-            # With a penalty on its length the best weight lies in the span of the rows: the same fit, fewer dimensions.
+            # With a penalty on its length the best weight is in the span of the rows: the same fit in fewer dimensions.
             left, sizes, basis = np.linalg.svd(rows, full_matrices=False)
             rows = left * sizes
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so near the best, the last steps change no answer
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last steps change no answer
         fitted = LogisticRegression(C=STRENGTH / features.shape[1], max_iter=MAX_STEPS).fit(rows, labels)
-    found = fitted.coef_ if basis is None else fitted.coef_ @ basis
+    fitted_weight = fitted.coef_ if basis is None else fitted.coef_ @ basis
     weight = np.zeros((num_classes, features.shape[1]), np.float32)
     bias = np.full(num_classes, -np.inf, np.float32)
     if len(present) == 2:  # one row, for the second class against the first
-        weight[present[1]], bias[present] = found[0], (0.0, fitted.intercept_[0])
+        weight[present[1]], bias[present] = fitted_weight[0], (0.0, fitted.intercept_[0])
     else:
-        weight[present], bias[present] = found, fitted.intercept_
+        weight[present], bias[present] = fitted_weight, fitted.intercept_
     return LinearHead(mean, scale, weight, bias, one_length)
 
 
 def spread_of(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and scale of each feature. A feature that hardly ever changes is not blown up: the scale is at least that
-    of the typical one.
+    """Mean and scale of each feature.
+
+    The scale of a nearly constant feature is at least that of a typical one, so that its noise is not amplified.
     """
     variance = features.var(0)
     scale = np.sqrt(variance + (variance.mean() or 1.0))
@@ -112,7 +116,7 @@ def spread_of(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
 def scaled_rows(
     features: NDArray[np.float32], mean: NDArray[np.float32], scale: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Each row centred, scaled and brought to the length that a row of F independent features has, √F.
+    """Each row centred, scaled, and set to length √F, that of F independent features.
 
     Shape: (N, F) -> (N, F).
     """
@@ -131,7 +135,7 @@ def _rows(
 def draw_folds(
     labels: NDArray[np.int64], groups: NDArray[np.int64] | None, num_folds: int, seed: int
 ) -> NDArray[np.int64]:
-    """The fold of every image; each class is spread over all folds, and images of one group share theirs.
+    """The fold of every image: classes spread over all folds, groups kept together.
 
     Shape: (N,) -> (N,).
     """
@@ -154,7 +158,7 @@ def out_of_fold(
     num_folds: int = NUM_FOLDS,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """For every image the probabilities of a head that has not seen it, nor any image of its group.
+    """For every image, probabilities of a head that has not seen it or its group.
 
     Shape: (N, F), (N,), groups (N,) -> (N, K).
 
@@ -162,11 +166,11 @@ def out_of_fold(
         UsageError: fewer than two classes.
 
     """
-    found = np.zeros((len(labels), num_classes), np.float32)
+    probabilities = np.zeros((len(labels), num_classes), np.float32)
     fold = draw_folds(labels, groups, min(num_folds, len(labels)), seed)
     for number in np.unique(fold).tolist():
         mine = fold == number
         if len(np.unique(labels[~mine])) < 2:
             raise UsageError("out-of-fold answers need two classes with two images each")
-        found[mine] = train_head(features[~mine], labels[~mine], num_classes).probabilities(features[mine])
-    return found
+        probabilities[mine] = train_head(features[~mine], labels[~mine], num_classes).probabilities(features[mine])
+    return probabilities

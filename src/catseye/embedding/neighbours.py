@@ -1,4 +1,4 @@
-"""The nearest of many vectors, exactly: matrix products over blocks of rows. And a classifier made of nothing else.
+"""Exact nearest neighbours, by matrix products over blocks; a k-NN classifier.
 
 Enters: features (N, F), in memory or memory-mapped. Leaves: rows and cosines. NumPy only. Called by search.py,
 evaluation and review.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 65_536  # rows of the table that are multiplied at once
-QUERIES = 256  # rows that ask at once: with a block they make 67 MB of cosines
+QUERIES = 256  # queries at a time: with a block they give 67 MB of cosines
 NUM_NEIGHBOURS = 5
 
 
@@ -27,10 +27,10 @@ def norms_of(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Shape: (N, F) -> (N,).
     """
-    found = np.empty(len(features), np.float32)
+    norms = np.empty(len(features), np.float32)
     for start in range(0, len(features), BLOCK):
-        found[start : start + BLOCK] = np.linalg.norm(features[start : start + BLOCK], axis=1)
-    return found
+        norms[start : start + BLOCK] = np.linalg.norm(features[start : start + BLOCK], axis=1)
+    return norms
 
 
 def unit_rows(features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -49,11 +49,12 @@ def find_neighbours(
     norms: NDArray[np.float32] | None = None,
     own: NDArray[np.int64] | None = None,
 ) -> Neighbours:
-    """The k rows of `features` with the largest cosine to each query; where cosines are equal, the first rows.
+    """The k rows of `features` with the largest cosine to each query.
 
-    `norms` are those of the rows, where they are known. `own` (Q,): a row that a query is itself and does not find.
+    Among equal cosines the first rows count. `norms` are the lengths of the rows, if known. `own`: the row that is the
+    query itself and is left out.
 
-    Shape: features (N, F), queries (Q, F).
+    Shape: features (N, F), queries (Q, F), own (Q,).
     """
     k = min(k, len(features) - (own is not None))
     rows = np.empty((len(queries), max(k, 0)), np.int64)
@@ -80,28 +81,28 @@ def _search_blocks(
     cosines = np.empty((len(queries), 0), np.float32)
     for start in range(0, len(features), BLOCK):
         block = features[start : start + BLOCK]
-        found = (queries @ block.T) / lengths[start : start + BLOCK]
+        products = (queries @ block.T) / lengths[start : start + BLOCK]
         if own is not None:
             here = np.flatnonzero((own >= start) & (own < start + len(block)))
-            found[here, own[here] - start] = -np.inf
-        if found.shape[1] > k:
-            best = np.argpartition(found, found.shape[1] - k, axis=1)[:, -k:]
+            products[here, own[here] - start] = -np.inf
+        if products.shape[1] > k:
+            best = np.argpartition(products, products.shape[1] - k, axis=1)[:, -k:]
         else:
-            best = np.broadcast_to(np.arange(found.shape[1]), found.shape)
+            best = np.broadcast_to(np.arange(products.shape[1]), products.shape)
         rows = np.concatenate([rows, best + start], axis=1)
-        cosines = np.concatenate([cosines, np.take_along_axis(found, best, 1)], axis=1)
+        cosines = np.concatenate([cosines, np.take_along_axis(products, best, 1)], axis=1)
         order = np.lexsort((rows, -cosines), axis=1)[:, :k]
         rows, cosines = np.take_along_axis(rows, order, 1), np.take_along_axis(cosines, order, 1)
     return rows, cosines
 
 
-def vote(found: Neighbours, labels: NDArray[np.int64], num_classes: int, *, power: float = 4.0) -> NDArray[np.float32]:
-    """Shares of the classes among each query's neighbours, the nearer counting more: weight (1 + cosine)^power.
+def vote(near: Neighbours, labels: NDArray[np.int64], num_classes: int, *, power: float = 4.0) -> NDArray[np.float32]:
+    """Shares of the classes among a query's neighbours, weighted (1 + cosine)^power.
 
     Shape: labels (N,) of the table's rows -> (Q, K).
     """
-    weights = np.maximum(1 + found.cosines.astype(np.float64), 1e-6) ** power
-    shares = np.zeros((len(found.rows), num_classes))
-    for place in range(found.rows.shape[1]):
-        np.add.at(shares, (np.arange(len(shares)), labels[found.rows[:, place]]), weights[:, place])
+    weights = np.maximum(1 + near.cosines.astype(np.float64), 1e-6) ** power
+    shares = np.zeros((len(near.rows), num_classes))
+    for place in range(near.rows.shape[1]):
+        np.add.at(shares, (np.arange(len(shares)), labels[near.rows[:, place]]), weights[:, place])
     return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-12), np.float32)

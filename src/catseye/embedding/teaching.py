@@ -1,12 +1,12 @@
-"""Labels from few decisions: which image teaches most next, what is proposed for the others, and how good that is.
+"""Labels from few decisions: next image to label, proposals, expected accuracy.
 
 Enters: features of images without labels, and decisions one by one. Leaves: a proposal for each image, the number of
-the image to ask about, an estimate of the accuracy. Called by review and the label benchmark. No file, no page.
+the image to label next, an estimate of the accuracy. Called by review and the label benchmark; reads no file.
 
-At first the images that stand for many others are asked about, one from each of the largest clusters that nobody has
-decided about (Hacohen, Dekel, Weinshall 2022, Active Learning on a Budget: TypiClust); later those between two classes
-(Scheffer, Decomain, Wrobel 2001: the smallest margin). The k nearest decided images propose until two classes are
-known, then a linear head does.
+The first images to label are typical of many others, one from each of the largest clusters without a decision
+(Hacohen, Dekel, Weinshall 2022, Active Learning on a Budget: TypiClust); later ones are between two classes (Scheffer,
+Decomain, Wrobel 2001: the smallest margin). Proposals come from the k nearest decided images until two classes are
+known, then from a linear head.
 """
 
 import warnings
@@ -21,18 +21,18 @@ from catseye.embedding.head import LinearHead, draw_folds, spread_of, train_head
 from catseye.embedding.neighbours import NUM_NEIGHBOURS, find_neighbours, unit_rows, vote
 from catseye.seeds import derive
 
-NUM_CLUSTERS = 20  # typical images that are asked about before doubtful ones
-NUM_DIMENSIONS = 32  # principal components in which clusters are looked for
-MOST_CLUSTERED = 20_000  # images; of more, a sample is clustered
+NUM_CLUSTERS = 20  # typical images to label before doubtful ones
+NUM_DIMENSIONS = 32  # principal components used for clustering
+MOST_CLUSTERED = 20_000  # images; of larger sets, a sample is clustered
 NUM_FOLDS = 5
 TEMPERATURES = np.geomspace(0.05, 2, 40)
 
 
 @dataclass
 class Teaching:
-    """One labelling, from its first decision to its last.
+    """The labelling of one set of images, from its first decision to its last.
 
-    `decided`: number of an image -> its class, or -1 where it belongs to none. Rows of `features` are images.
+    `decided`: number of an image -> its class, or -1 if it belongs to none. Rows of `features` are images.
 
     Shape: features (N, F).
     """
@@ -52,24 +52,24 @@ class Teaching:
             self.retrain()
 
     def decide(self, answers: Mapping[int, int]) -> None:
-        """Take decisions in; the head is trained anew."""
+        """Add decisions and retrain the head."""
         self.decided |= answers
         self.retrain()
 
     def take_back(self, numbers: list[int]) -> None:
-        """Forget decisions."""
+        """Remove decisions and retrain the head."""
         for number in numbers:
             self.decided.pop(number, None)
         self.retrain()
 
     def labelled(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers and classes of the images that have one."""
+        """Numbers and classes of the images that were given a class."""
         pairs = [(number, label) for number, label in self.decided.items() if label >= 0]
         table = np.array(pairs, np.int64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
     def retrain(self) -> None:
-        """Fit the head to what is decided, and its temperature to images that it has not seen."""
+        """Fit the head to the decisions, and its temperature to images it has not seen."""
         rows, labels = self.labelled()
         self.head = None
         if len(np.unique(labels)) < 2:
@@ -91,9 +91,9 @@ class Teaching:
         return _best_temperature(np.maximum(np.concatenate(logits), -1e4), np.concatenate(truth))
 
     def probabilities(self) -> NDArray[np.float32]:
-        """What is proposed for every image; a third and more classes that nobody has named yet have probability 0.
+        """Probabilities of every image's classes: 0 for those without any decision.
 
-        Shape: (N, K).
+        Before the first decision all classes are equal. Shape: (N, K).
         """
         if self.head is not None:
             logits = np.maximum(self.head.logits(self.features), -1e4)
@@ -101,13 +101,13 @@ class Teaching:
         rows, labels = self.labelled()
         if not len(rows):
             return np.full((len(self.features), self.num_classes), 1 / self.num_classes, np.float32)
-        found = find_neighbours(self.unit[rows], self.unit, NUM_NEIGHBOURS)
-        return vote(found, labels, self.num_classes)
+        near = find_neighbours(self.unit[rows], self.unit, NUM_NEIGHBOURS)
+        return vote(near, labels, self.num_classes)
 
-    def next(self, asked: set[int] | None = None) -> int | None:
-        """The number of the image that teaches most; None where all are decided (or `asked` about in vain)."""
+    def next(self, skipped: set[int] | None = None) -> int | None:
+        """The most useful image to label next; None if all are decided or skipped."""
         done = np.zeros(len(self.features), bool)
-        done[[*self.decided, *(asked or ())]] = True
+        done[[*self.decided, *(skipped or ())]] = True
         if done.all():
             return None
         covered = np.bincount(self.clusters[done], minlength=NUM_CLUSTERS) > 0
@@ -120,7 +120,7 @@ class Teaching:
         return int(np.where(done, np.inf, margin).argmin())
 
     def estimate(self) -> float | None:
-        """How many of the images without a decision are proposed rightly, as far as the head knows; None before it."""
+        """Estimated share of correct proposals for undecided images; None without a head."""
         rest = np.setdiff1d(np.arange(len(self.features)), list(self.decided))
         if self.head is None or not len(rest):
             return None
@@ -128,15 +128,19 @@ class Teaching:
 
 
 def _best_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The temperature with the smallest loss: a head of few images and a strong penalty is too modest."""
+    """The temperature with the smallest loss.
+
+    A head trained on few images with a strong penalty is underconfident.
+    """
     losses = [
-        -np.log(np.maximum(softmax(logits, each)[np.arange(len(labels)), labels], 1e-6)).mean() for each in TEMPERATURES
+        -np.log(np.maximum(softmax(logits, temperature)[np.arange(len(labels)), labels], 1e-6)).mean()
+        for temperature in TEMPERATURES
     ]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
 def _clusters(unit: NDArray[np.float32], seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The cluster of every image, and how near it lies to others.
+    """The cluster of every image, and how close it is to others in it.
 
     Shape: (N, F) -> (N,), (N,).
     """
@@ -153,7 +157,7 @@ def _clusters(unit: NDArray[np.float32], seed: int) -> tuple[NDArray[np.int64], 
     dimensions = min(NUM_DIMENSIONS, num, unit.shape[1])
     small = PCA(dimensions, random_state=number).fit(unit[sample])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # there may be fewer different images than clusters
         means = KMeans(NUM_CLUSTERS, n_init=3, random_state=number).fit(small.transform(unit[sample]))
     clusters = means.predict(small.transform(unit)).astype(np.int64)
     typical = np.zeros(num, np.float32)

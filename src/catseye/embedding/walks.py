@@ -1,4 +1,4 @@
-"""`catseye.embed` and `catseye.search`: a model and DATA as vectors in a file, and the images most like one.
+"""`catseye.embed` and `catseye.search`: images to a file of vectors; a search.
 
 Enters: a model and DATA, or a file of features and an image. Leaves: `Embedding`, or hits. Called by users and by cli.
 """
@@ -31,15 +31,15 @@ def embed_data(
 ) -> Embedding:
     """Turn images into feature vectors, one row each, in a file: .npz or .parquet.
 
-    `model` is a run, or None with `pretrained=True`, for published ImageNet weights; `data` is that of `catseye.train`.
-    `tell` hears what is being done. A call that was killed goes on where it stood.
+    `model` is a run, or None with `pretrained=True` for published ImageNet weights; `data` is that of `catseye.train`.
+    `tell` gets messages about the progress. A call that was killed continues when it is repeated.
 
     Raises:
         UsageError: no network, or two. DataError: the images cannot be read. SaveError: the disk is full.
 
     """
     if (model is None) != pretrained:
-        raise UsageError("embed wants one network: a run, or None with pretrained=True; got both or neither")
+        raise UsageError("embed needs one network: a run, or None with pretrained=True; got both or neither")
     reading = {key.removeprefix("data."): value for key, value in reading_values({"layout": layout}).items()}
     folder = Path(data_dir) if data_dir else None
     images = open_source(data, data_dir=folder, settings=DataSettings.model_validate(reading))
@@ -55,14 +55,14 @@ def search_file(
     model: StrPath | None = None,
     device: str = "auto",
 ) -> list[Hit]:
-    """The `top` images of a file that `embed` wrote, most like `image`: the largest cosine first.
+    """The `top` images most like `image` in a file that `embed` wrote, nearest first.
 
-    `image` is a path, bytes, a uint8 array or a Pillow image; `model` is where the run that made the file is now, if it
-    was moved.
+    `image` is a path, bytes, a uint8 array or a Pillow image; `model` is the new path of the run that made the file, if
+    it was moved.
 
     Raises:
         ImageError: the image cannot be read. DataError: another network made the file.
 
     """
-    read = features if isinstance(features, Features) else read_features(Path(features))
-    return search(read, image, top=top, model=None if model is None else path_of(model), device=device)
+    opened = features if isinstance(features, Features) else read_features(Path(features))
+    return search(opened, image, top=top, model=None if model is None else path_of(model), device=device)

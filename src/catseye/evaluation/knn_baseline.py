@@ -71,7 +71,7 @@ def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -
             spec,
             model.manifest.classes,
             device=torch.device(model.device),
-            chosen=dict.fromkeys(names[::step], "test"),
+            recorded=dict.fromkeys(names[::step], "test"),
             data_dir=folder,
             settings=reading,
         )

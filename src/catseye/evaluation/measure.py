@@ -84,7 +84,7 @@ def measure(
         model.manifest.preprocessing,
         model.manifest.classes,
         device=torch.device(model.device),
-        chosen=own_splits or overlap.held_out,
+        recorded=own_splits or overlap.held_out,
         data_dir=folder,
         strict=strict,
         settings=overlap.reading,

@@ -101,7 +101,7 @@ def training_images(model: OpenedModel, run: Run, validation: MeasuredModel, dat
         model.manifest.preprocessing,
         model.manifest.classes,
         device=torch.device(model.device),
-        chosen={
+        recorded={
             names[index]: "val" for index in drawn.tolist()
         },  # prepare_evaluation takes the held-out split of these
         data_dir=folder,

@@ -1,6 +1,6 @@
-"""What the C library does with freed memory: large blocks go back to the kernel at once.
+"""Large blocks of freed memory go back to the kernel at once.
 
-Called by serving, which promises to stay within a memory limit.
+By default the C library keeps them. Called by serving, which promises to stay within a memory limit.
 """
 
 import ctypes

@@ -14,7 +14,7 @@ _LOADED = time.monotonic()
 
 
 def num_cores(root: Path = Path("/")) -> int:
-    """The cores that this process may run on, limited by the quotas of its control groups.
+    """The cores that this process may run on, within the quotas of its groups.
 
     `root` is the folder that contains /proc and /sys.
     """
@@ -39,7 +39,7 @@ def _quota_of(version: int, folder: Path) -> Iterator[float]:
 
 
 def process_age_s() -> float:
-    """Seconds since the kernel started this process; if unknown, since this module was loaded."""
+    """Seconds since this process started; if unknown, since this module was loaded."""
     try:
         with open("/proc/self/stat", encoding="ascii", errors="replace") as stream:  # noqa: PTH123
             ticks = int(stream.read().rpartition(")")[2].split()[19])  # field 22: since boot

@@ -77,7 +77,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return the memory that `keep_freed_memory` kept: after an epoch or an evaluation.
+    """Return what `keep_freed_memory` kept, after an epoch or an evaluation.
 
     The large tensors of one kind of work leave gaps that those of another do not fit into, so memory would grow from
     epoch to epoch. It is returned at most every ten seconds, so that short epochs stay fast.

@@ -1,7 +1,8 @@
-"""How much memory may be used: what is free, and what a container or batch system allows.
+"""How much memory may be used: what is free, and what a container allows.
 
-Called by `data/storage.py`, which keeps decoded images in memory only if they take a small share of it, by
-`training/assemble.py`, which splits a batch into parts that fit, and by all code that runs a network over many images.
+Batch systems and `ulimit` count too. Called by `data/storage.py`, which keeps decoded images in memory only if they
+take a small share of it, by `training/assemble.py`, which splits a batch into parts that fit, and by all code that runs
+a network over many images.
 """
 
 import math
@@ -20,7 +21,7 @@ PART_BYTES = 8_000_000  # of pixels as floats: running a network on them takes t
 
 
 def step_budget_bytes(run_bytes: int, state_bytes: int, free_bytes: int) -> int:
-    """Memory for the images of one step: the run's, less program, weights and optimizer.
+    """Memory for one step's images: the run's, less program, weights and optimizer.
 
     Never more than half of what is free, and never less than a few images need.
 

@@ -1,4 +1,4 @@
-"""A progress line for work that takes longer than two seconds: done, rate, time left.
+"""A progress line for work that takes over two seconds: done, rate, time left.
 
 Enters: finished steps. Leaves: text on standard error: in a terminal one line that is updated in place, in a log or
 notebook a line every ten seconds; nothing if the work ends within two seconds. Called by every loop over images except
@@ -34,7 +34,7 @@ def silenced(wanted: bool = True) -> Iterator[None]:
 
 
 class Waiting:
-    """A progress line: `with Waiting("evaluating", 500) as waiting: … waiting.step(32)`.
+    """A progress line: `with Waiting("reading", 500) as waiting: … waiting.step(32)`.
 
     Steps beyond `total` are ignored.
     """
