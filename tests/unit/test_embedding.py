@@ -168,7 +168,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     whole = path.read_bytes()
     content = {"cut": whole[: len(whole) // 2], "empty": b"", "other": b"PK\x03\x04 no", "flipped": whole[:-40]}[damage]
     path.write_bytes(content)
-    with pytest.raises(DataError, match="no file of features"):
+    with pytest.raises(DataError, match="not a file of features"):
         read_features(path)
 
 

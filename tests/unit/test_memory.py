@@ -118,7 +118,7 @@ def test_images_stay_in_memory_up_to_the_share_and_are_streamed_above(images, mo
     assert not prepared(source, monkeypatch, int(needed / MEMORY_SHARE)).in_memory
     assert prepared(source, monkeypatch, int(needed / MEMORY_SHARE) + 8).in_memory
     assert prepared(source, monkeypatch, needed, storage="memory").in_memory
-    with pytest.raises(UsageError, match=r"data\.storage = memory: .* free; say auto or stream"):
+    with pytest.raises(UsageError, match=r"data\.storage = memory: .* free; set it to auto or stream"):
         prepared(source, monkeypatch, needed - 1, storage="memory")
 
 

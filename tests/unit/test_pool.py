@@ -62,7 +62,7 @@ def test_a_worker_that_dies_is_an_error(by_processes):
         if 77 in part:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(WorkerError, match=r"killed by signal 9, as the system does where memory runs out"):
+    with pytest.raises(WorkerError, match=r"killed by signal 9, which the system does when memory runs out"):
         numbers(work, 200, portion=10)
 
 

@@ -135,7 +135,7 @@ def test_settings_overrule_what_is_learnt(tmp_path):
     ):
         found = with_value_range(spec_of(), images, DataSettings(**settings)).value_range
         assert found == pytest.approx(expected, abs=15)
-    with pytest.raises(DataError, match=r"of one and the same colour.* leave out data\.black and data\.white"):
+    with pytest.raises(DataError, match=r"have the same single colour.* leave out data\.black and data\.white"):
         with_value_range(spec_of(), images, DataSettings(white=10))
     with pytest.raises(DataError, match=r"data\.black must be below data\.white; got 5000 and 4095"):
         with_value_range(spec_of(), images, DataSettings(black=5000, white=4095))
@@ -149,7 +149,7 @@ def test_a_floating_point_image_of_nothing_but_nan_is_black(tmp_path):
 
 @pytest.mark.parametrize("values", [np.zeros((8, 8), np.uint16), np.full((8, 8), 77, np.uint8)])
 def test_a_set_of_nothing_but_one_colour_is_an_error_of_the_set(tmp_path, values):
-    with pytest.raises(DataError, match="all of 6 images looked at are of one and the same colour"):
+    with pytest.raises(DataError, match="all of 6 images examined have the same single colour"):
         with_value_range(spec_of(), folder(tmp_path, [values] * 3), DataSettings())
 
 

@@ -55,7 +55,7 @@ def test_other_images_are_refused_by_the_first_that_differs(trained, others, com
     run, _, before = trained
     code, _, said = command(verb, run, "--data", others)
     assert code == 1
-    assert f"--data has to hold the images of the run, which were at {before}; {others} holds others" in said
+    assert f"--data must hold the images of the run, which were at {before}; {others} holds others" in said
     assert "north/red/03.png is missing" in said
 
 

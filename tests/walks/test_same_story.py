@@ -192,7 +192,7 @@ CASES = [
     (one_label, "1 class: leaf", "one-class", "one class only ('leaf')"),
     (lonely_images, THREE, "nothing-to-hold-out", "no class has enough images to hold one out"),
     (copies, THREE, "nothing-to-hold-out", "no class has enough images to hold one out"),
-    (blank, THREE, "nothing-to-see", "of one and the same colour"),
+    (blank, THREE, "nothing-to-see", "have the same single colour"),
     (leak, THREE, "leak-test-train", "1 of 25 test images is also in train"),
     (pointers, THREE, "class-without-images", "Git LFS pointer"),
     (unreadable_class, THREE, "class-without-images", "1 class has no readable training image"),

@@ -152,5 +152,5 @@ def _death_of(worker: Any) -> WorkerError:
     worker.join(2)
     code = worker.exitcode
     how = f"killed by signal {-code}" if code is not None and code < 0 else "ended by itself"
-    kill = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
+    kill = ", which the system does when memory runs out" if code == -signal.SIGKILL else ""
     return WorkerError(f"a process that reads images was {how}{kill}; start again, or set data.storage=stream")

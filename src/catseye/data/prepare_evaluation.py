@@ -61,7 +61,7 @@ def prepare_evaluation(
         indices = indices[~images.corrected.left_out[indices]]
     notes = [f"evaluating on the {SPLIT_LABELS[side]} split" if side is not None else "evaluating on every image"]
     if side == VAL:
-        notes.append("there is no test split; where validation chose the epoch, its score may be too high")
+        notes.append("there is no test split; if validation selected the epoch, this score may be too high")
     # Labels and classes are in the model's order, so that a column of the logits means the same class everywhere.
     images = ImageSet(images.source, classes, images.names, number[images.labels], splits, images.read)
     indices = indices.astype(np.int64)

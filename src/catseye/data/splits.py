@@ -60,7 +60,7 @@ def split(
     had no split. Anything else stays as given.
 
     Images of one group stay in one split. A class keeps at least one group for training, even if its images are in
-    groups of other classes, and gives at least one to each other split if it has enough. Classes with two groups have
+    groups of other classes, and gives at least one to each other split if it has enough. Classes with two groups do
     not: together they give each split its share, at most one group per class, so that even a set of pairs can be
     evaluated.
 

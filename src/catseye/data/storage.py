@@ -31,7 +31,7 @@ def choose_storage(
     free = free_memory_bytes(device) // num_sharing
     size = f"{needed / 1e6:,.0f} MB decoded" if needed < 1e9 else f"{needed / 1e9:,.1f} GB decoded"
     if settings.storage == "memory" and min_area < 1:
-        raise UsageError("augment.crop_scale has no effect with data.storage = memory; set it to stream or auto")
+        raise UsageError("augment.crop_scale would do nothing here: data.storage is memory; set it to stream or auto")
     if settings.storage == "memory" and needed > free:
         raise UsageError(f"data.storage = memory: {size}, but {free / 1e9:,.1f} GB are free; set it to auto or stream")
     if settings.storage == "stream" or min_area < 1:

@@ -113,7 +113,7 @@ def _explain(message: str, workers: list[Any]) -> WorkerError | None:
     if "exited unexpectedly" in message or codes:
         signalled = [code for code in codes if code < 0]  # others may have ended by themselves as a consequence
         how = f"killed by signal {-signalled[0]}" if signalled else "ended by itself"
-        kill = ", as the system does where memory runs out" if -signal.SIGKILL in codes else ""
+        kill = ", which the system does when memory runs out" if -signal.SIGKILL in codes else ""
         return WorkerError(f"a worker process that decodes images was {how}{kill}; {_ADVICE}")
     return None
 

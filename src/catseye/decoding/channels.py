@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from catseye.counting import count
 from catseye.decoding import tiff_tags as tags
 from catseye.decoding.arrays_in_files import NPY, channel_axis, read_npy, read_npy_header
 from catseye.decoding.greys import Range, own_range, scale_values
@@ -84,8 +85,8 @@ def channels_differ(num: int, wanted: int) -> str:
     'has 5 channels per pixel; 3 (colour) are read here; data.channels = 5 trains a model that reads all of them'
     """
     kind = {1: " (greyscale)", 3: " (colour)"}.get(wanted, "")
-    advice = f"data.channels = {num} trains a model that reads all of them" if num > 1 else "give images of that kind"
-    return f"has {num} channel{'s' * (num > 1)} per pixel; {wanted}{kind} are read here; {advice}"
+    advice = f"data.channels = {num} trains a model that reads all of them" if num > 1 else "use images of that kind"
+    return f"has {count(num, 'channel')} per pixel; {wanted}{kind} are read here; {advice}"
 
 
 def require_channels(num: int) -> None:

@@ -48,7 +48,7 @@ def naming(name: str, source: bytes | Image.Image, formats: tuple[str, ...], num
         raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
     except BROKEN as error:
         if "text chunks" in str(error):  # Pillow says "too much memory", but means its own limit
-            raise ImageError(f"{name} holds more text than is read beside an image; save it without") from None
+            raise ImageError(f"{name} holds more text than is read with an image; save it without the text") from None
         # libwebp and libjpeg also report "broken" when they got no memory.
         if "memory" in str(error) or not _can_allocate(num_bytes):
             raise OutOfMemory(f"decoding {name} takes about {num_bytes / 1e6:,.0f} MB; that much is not free") from None
@@ -91,9 +91,9 @@ def _unidentified(content: bytes, formats: tuple[str, ...]) -> ImageError:
         return ImageCutOff("begins as HEIC, but its header is cut off or damaged; copy it again")
     if known == "HEIC":
         return UnknownFormat(
-            f"is HEIC, no image in a format that is read here ({listed}); save it as JPEG, or: pip install "
+            f"is HEIC, not an image in a format that can be read here ({listed}); save it as JPEG, or: pip install "
             "'catseye[heif]'"
         )
     if known:
-        return UnknownFormat(f"is {known}, no image in a format that is read here ({listed})")
-    return UnknownFormat(f"is no image in a format that is read here ({listed})")
+        return UnknownFormat(f"is {known}, not an image in a format that can be read here ({listed})")
+    return UnknownFormat(f"is not an image in a format that can be read here ({listed})")

@@ -100,7 +100,7 @@ def read_images(
     gone = [name for name in wanted if name not in number]
     if gone:
         are = agree(len(gone), "is", "are")
-        raise DataError(f"{images.source}: {count(len(gone), 'image')} of the run {are} gone, e.g. {gone[0]}")
+        raise DataError(f"{images.source}: {count(len(gone), 'image')} of the run {are} missing, e.g. {gone[0]}")
     order = np.random.default_rng(derive(manifest.provenance.seed, purpose)).permutation(list(wanted))
     names: list[str] = []
     contents: list[bytes] = []

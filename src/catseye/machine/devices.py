@@ -31,7 +31,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         # torch raises AssertionError where it was built without CUDA.
-        raise UsageError(f"device {name!r} cannot be used here; leave --device out or say cpu") from None
+        raise UsageError(f"device {name!r} cannot be used here; leave --device out or set it to cpu") from None
     return device
 
 
