@@ -138,7 +138,9 @@ def parity() -> Iterator[str]:
 def load() -> Iterator[str]:
     servers = result("serve-load")["cases"]["small"]["servers"]
     for row in servers.values():
-        cells = [f"{whole(row[clients]['per_s'])}, {whole(row[clients]['p99_ms'])} ms" for clients in ("32", "128", "256")]
+        cells = [
+            f"{whole(row[clients]['per_s'])}, {whole(row[clients]['p99_ms'])} ms" for clients in ("32", "128", "256")
+        ]
         yield f"| {' | '.join(cells)} | {row['first_answer_s']:.2f} s | {row['memory_mb']:.0f} MB |"
 
 
