@@ -105,9 +105,9 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_unread():
 
 def test_a_file_that_is_something_else_is_called_so():
     for content, words in (
-        (b"\n<!DOCTYPE html><title>404</title>", r"a web page \(HTML\), not an image in a format that can be read"),
-        (b"%PDF-1.7 ...", "is a PDF, no image"),
-        (b"<svg xmlns='x'/>", "is an SVG, no image"),
+        (b"\n<!DOCTYPE html><title>404</title>", r"a web page \(HTML\), which cannot be read here"),
+        (b"%PDF-1.7 ...", "is a PDF, which cannot be read here"),
+        (b"<svg xmlns='x'/>", "is an SVG, which cannot be read here"),
     ):
         with pytest.raises(UnknownFormat, match=words):
             preprocess(content, SPEC)

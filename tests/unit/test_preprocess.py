@@ -286,7 +286,7 @@ def test_strangers_may_upload_only_the_listed_formats(kind):
     if kind in UPLOAD_FORMATS:
         preprocess(content, spec_of(), formats=UPLOAD_FORMATS)
     else:
-        with pytest.raises(ImageError, match="not an image in a format"):
+        with pytest.raises(ImageError, match="cannot be read here|is not in a format"):
             preprocess(content, spec_of(), formats=UPLOAD_FORMATS)
 
 
@@ -309,8 +309,8 @@ def test_path_bytes_array_and_image_give_the_same_pixels(tmp_path):
     ("name", "content", "reason"),
     [
         ("empty.jpg", b"", r"empty \(0 bytes\)"),
-        ("text.jpg", b"this is text, whatever the suffix says", "not an image in a format"),
-        ("zeros.png", bytes(1000), "not an image in a format"),
+        ("text.jpg", b"this is text, whatever the suffix says", "is not in a format"),
+        ("zeros.png", bytes(1000), "is not in a format"),
     ],
 )
 def test_a_file_that_is_no_image_is_named(name, content, reason, tmp_path):

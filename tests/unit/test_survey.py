@@ -55,7 +55,7 @@ def test_unreadable_images_are_listed_by_name_and_reason(images):
     for index, reason in unreadable.items():
         assert found.names[index] in reason
     assert "0 bytes" in unreadable[0]
-    assert "no image" in unreadable[1]
+    assert "is not in a format" in unreadable[1]
 
 
 def test_nothing_readable_is_an_error_with_the_first_reason(images):

@@ -42,7 +42,7 @@ def choose_spec(settings: DataSettings, images: ImageSet, sight: Sight, expected
     if images.channels:
         raise UsageError(
             f"published weights take colour, 3 channels per pixel; the images have {images.channels}; leave out "
-            "--pretrained: catseye train then starts from new weights"
+            "--pretrained: catseye train then trains from fresh weights"
         )
     height, width = (side, side) if isinstance(side, int) else side
     return Preprocessing(

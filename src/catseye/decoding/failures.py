@@ -91,9 +91,8 @@ def _unidentified(content: bytes, formats: tuple[str, ...]) -> ImageError:
         return ImageCutOff("begins as HEIC, but its header is cut off or damaged; copy it again")
     if known == "HEIC":
         return UnknownFormat(
-            f"is HEIC, not an image in a format that can be read here ({listed}); save it as JPEG, or: pip install "
-            "'catseye[heif]'"
+            f"is HEIC, which cannot be read here (only {listed}); save it as JPEG, or: pip install 'catseye[heif]'"
         )
     if known:
-        return UnknownFormat(f"is {known}, not an image in a format that can be read here ({listed})")
-    return UnknownFormat(f"is not an image in a format that can be read here ({listed})")
+        return UnknownFormat(f"is {known}, which cannot be read here (only {listed})")
+    return UnknownFormat(f"is not in a format that can be read here ({listed})")
