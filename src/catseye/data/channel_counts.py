@@ -1,8 +1,8 @@
-"""How many channels the images have; if more than colour, their ranges too.
+"""How many channels the images have; if not grey or colour, their ranges too.
 
 Enters: `ImageSet` and settings. Leaves: the same with `channels` and `value_range`, or an error that names the counts.
-Called by `prepare.py`, check, review and embedding before any image is decoded. Only TIFF and .npy files can have more
-channels than colour; no other file is opened for this.
+Called by `prepare.py`, check, review and embedding before any image is decoded. Only TIFF and .npy files can have
+other numbers of channels than grey and colour; no other file is opened for this.
 """
 
 import os
@@ -40,12 +40,12 @@ class ChannelCounts:
 
     @property
     def only(self) -> int | None:
-        """The number of channels if all images have the same, and more than colour."""
+        """The number of channels that all images have, if they are not grey or colour."""
         return next(iter(self.seen)) if len(self.seen) == 1 and PLAIN not in self.seen else None
 
 
 def with_channels(images: ImageSet, settings: DataSettings, *, skip: Iterable[int] = (), seed: int = 0) -> ImageSet:
-    """The images with their value range and, if more than colour, their channels.
+    """The images with their value range and, if not grey or colour, their channels.
 
     Raises:
         DataError: their numbers of channels differ, or as in `choose_value_range`.
@@ -62,7 +62,7 @@ def with_channels(images: ImageSet, settings: DataSettings, *, skip: Iterable[in
 
 
 def count_channels(images: ImageSet, *, seed: int = 0, most: int = SAMPLE) -> ChannelCounts:
-    """The numbers of channels in a sample; empty if none has more than colour."""
+    """The numbers of channels in a sample; empty if all are grey or colour."""
     may_have = [index for index, name in enumerate(images.names) if _may_have_more(name)]
     num_plain = len(images) - len(may_have)
     if not may_have:

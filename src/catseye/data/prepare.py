@@ -111,18 +111,14 @@ def prepare(
     refuse_bad(images, bad, settings.strict)
     together = keep_together(surveyed.groups, related, surveyed.near.pairs if surveyed.near else None)
     splits = draw_splits(images, usable, together, settings, seed)
-    facts = _collect_facts(images, splits, surveyed, related, bad, settings)
-    verdict = make_verdict(facts, find_faults(facts))
-    verdict.refuse()
-    train = usable[splits[usable] == TRAIN]
+    verdict = _check(images, splits, surveyed, related, bad, settings)
+    trains = splits[usable] == TRAIN
     if decoded is not None:
-        row = np.full(len(images), -1, np.int64)
-        row[usable] = np.arange(len(usable))
-        spec = spec if expected else with_statistics(spec, decoded.pixels, row[train])
-        loaders = _memory_loaders(images, decoded.pixels, row, splits, batch_size, seed, device)
+        spec = spec if expected else with_statistics(spec, decoded.pixels, np.flatnonzero(trains))
+        loaders = _memory_loaders(images, decoded.pixels, usable, splits, batch_size, seed, device)
     else:
         if expected is None:
-            sample, _, _ = decode_all(images, statistics_sample(train, seed), spec)
+            sample, _, _ = decode_all(images, statistics_sample(usable[trains], seed), spec)
             spec = with_statistics(spec, sample, np.arange(len(sample)))
         cores = max(1, num_cores() // num_sharing)
         workers = cores if settings.workers == "auto" else settings.workers
@@ -160,11 +156,9 @@ def prepare_again(
     pixels, usable, bad = decode_all(prepared.images, usable, spec)
     splits = prepared.splits.copy()
     splits[list(bad)] = NOT_SPLIT
-    row = np.full(len(prepared.images), -1, np.int64)
-    row[usable] = np.arange(len(usable))
     if measure:
-        spec = with_statistics(spec, pixels, row[usable[splits[usable] == TRAIN]])
-    loaders = _memory_loaders(prepared.images, pixels, row, splits, batch_size, seed, device)
+        spec = with_statistics(spec, pixels, np.flatnonzero(splits[usable] == TRAIN))
+    loaders = _memory_loaders(prepared.images, pixels, usable, splits, batch_size, seed, device)
     return replace(prepared, spec=spec, splits=splits, loaders=loaders, in_memory=True)
 
 
@@ -175,19 +169,22 @@ def own_input(prepared: Prepared, settings: DataSettings) -> Preprocessing:
     return own_spec(settings, side, channels).model_copy(update={"value_range": prepared.spec.value_range})
 
 
-def _collect_facts(
+def _check(
     images: ImageSet,
     splits: NDArray[np.int8],
     surveyed: Survey,
     related: Groups | None,
     bad: dict[int, str],
     settings: DataSettings,
-) -> DataFacts:
-    """What the rules of the check need, without the images that people left out."""
+) -> Verdict:
+    """Refuse what would spoil a training; images that people left out do not count."""
     facts = DataFacts(
         images, splits != NOT_SPLIT, splits, surveyed.groups, related, surveyed.near, bad, settings.allow_leaks
     )
-    return without_left_out(facts)
+    facts = without_left_out(facts)
+    verdict = make_verdict(facts, find_faults(facts))
+    verdict.refuse()
+    return verdict
 
 
 def without_left_out(facts: DataFacts) -> DataFacts:
@@ -218,15 +215,16 @@ def _pixel_notes(images: ImageSet) -> list[str]:
 def _memory_loaders(
     images: ImageSet,
     pixels: NDArray[np.uint8],
-    row: Indices,
+    usable: Indices,
     splits: NDArray[np.int8],
     batch_size: int,
     seed: int,
     device: torch.device,
 ) -> dict[str, Loader]:
-    labels = torch.from_numpy(images.labels[row >= 0]).to(device)
-    indices = np.flatnonzero(row >= 0)
-    loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, indices, batch_size, seed=seed)
+    row = np.full(len(images), -1, np.int64)
+    row[usable] = np.arange(len(usable))
+    labels = torch.from_numpy(images.labels[usable]).to(device)
+    loader = MemoryLoader(torch.from_numpy(pixels).to(device), labels, row, usable, batch_size, seed=seed)
     return _split_loaders(loader, splits)
 
 
