@@ -66,7 +66,7 @@ def fault_findings(faults: Mapping[int, Fault]) -> list[Finding]:
 
 
 def image_findings(looks: Looks) -> list[Finding]:
-    """Readable images that stand out."""
+    """Readable images that differ from the others."""
     good = looks.readable
     if not good.any():
         return []

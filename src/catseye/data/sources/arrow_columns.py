@@ -102,7 +102,7 @@ def read_columns(
     `rows` yields the cells of some columns, `cells` reads one cell of a column; `parts` are splits and numbers of rows.
 
     Raises:
-        DataError: there is no column of images or of labels, or several could be meant.
+        DataError: there is no column of images or of labels, or there are several.
 
     """
     arrow = need_arrow()

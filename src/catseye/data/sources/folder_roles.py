@@ -1,6 +1,6 @@
 """What a folder most likely is: a split, or a holder of class folders.
 
-Enters: `Folder`s, judged by their names and the folders in them. Leaves: answers. Called by `layout.py`.
+Enters: `Folder`s, with their names and the folders in them. Leaves: answers. Called by `layout.py`.
 """
 
 from collections.abc import Iterable

@@ -98,7 +98,9 @@ def collect_rows(listed: ListOfImages, columns: Columns) -> ListedRows:
         if is_missing(name):
             raise DataError(f"{path} line {line}: the name of the image must not be empty; got {name!r}; fill it in")
         if name.lower().startswith(("http://", "https://", "s3://", "gs://")):
-            raise DataError(f"{path} line {line}: {name!r} is an address; fetch the images first and list their files")
+            raise DataError(
+                f"{path} line {line}: {name!r} is an address; download the images first and list their files"
+            )
         cell = "" if columns.split is None else row[columns.split].strip()
         if columns.label is not None:
             label = unicodedata.normalize("NFC", row[columns.label].strip())  # macOS writes é as two characters

@@ -52,13 +52,13 @@ class OwnOutputs:
     files: set[str] = field(default_factory=set)
 
     def covers(self, path: str) -> bool:
-        """Whether a file or folder is one of them, or lies in one."""
+        """Whether a file or folder is one of them, or is in one."""
         if not self.folders:
             return path in self.files
         return path in self.files or any(path == own or path.startswith(f"{own}/") for own in self.folders)
 
     def below(self, path: str) -> bool:
-        """Whether one of them lies in this folder."""
+        """Whether one of them is in this folder."""
         return any(own.startswith(f"{path}/") for own in (*self.folders, *self.files))
 
     def without(self, names: list[str]) -> list[str]:

@@ -113,7 +113,7 @@ def _keep_entries(entries: TarEntries, kept: Path) -> None:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, stream.getvalue())
-    except Exception:  # noqa: BLE001 - a cache that cannot be written is no reason to stop
+    except Exception:  # noqa: BLE001 - listing goes on without a cache
         return
 
 
