@@ -136,7 +136,9 @@ def close_pairs(hashes: Hashes, mask: np.uint64 = _SAME) -> tuple[Pairs, int]:
         for flip in _flips():
             wanted = keys ^ flip
             crowded |= counts[wanted] > CROWD
-            for first, place in _close_in_bands(hashes, sorted_others, starts[wanted], np.minimum(counts[wanted], CROWD)):
+            for first, place in _close_in_bands(
+                hashes, sorted_others, starts[wanted], np.minimum(counts[wanted], CROWD)
+            ):
                 close.append(np.sort(np.stack([first, order[place]], axis=1), axis=1))
     pairs = np.concatenate(close) if close else np.empty((0, 2), np.int64)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
