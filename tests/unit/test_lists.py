@@ -475,6 +475,13 @@ def test_one_folder_of_images_beside_a_list_names_the_list(root, name):
         open_source(root)
 
 
+def test_of_several_lists_the_one_of_the_training_images_is_named(root):
+    for name in ("sample_submission.csv", "test.csv", "train_labels.csv", "sizes.csv"):
+        (root / name).write_text("id,label\n")
+    with pytest.raises(DataError, match=r"train_labels\.csv in it may contain the labels"):
+        open_source(root)
+
+
 def test_one_folder_of_images_beside_a_text_list_names_the_list(root):
     (root / "train.txt").write_text("leaves/00.png 0\n")
     with pytest.raises(DataError, match=r"train\.txt in it may contain the labels"):

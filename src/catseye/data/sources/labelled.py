@@ -143,7 +143,7 @@ def _no_images(listing: _Listing) -> str:
 def _list_advice(listing: _Listing) -> str:
     if not listing.lists:
         return ""
-    first = printable_name(min(listing.lists, key=_by_depth))
+    first = printable_name(min(listing.lists, key=_by_promise))
     if listing.source.lower().endswith(".zip"):
         return f"; {first} in it may contain the labels: unpack the zip and use that file as DATA"
     return f"; {first} in it may contain the labels: to read them, use {listing.source}/{first} as DATA"
@@ -162,6 +162,12 @@ def _note_lists(listing: _Listing) -> list[str]:
 
 def _by_depth(name: str) -> tuple[int, str]:
     return name.count("/"), name
+
+
+def _by_promise(name: str) -> tuple[int, bool, str]:
+    """By depth, and train.csv or labels.csv before the sample_submission.csv or test.csv beside it."""
+    base = name.rpartition("/")[2].lower()
+    return name.count("/"), "train" not in base and "label" not in base, name
 
 
 def _place_folders(source: str, layout: Layout) -> tuple[dict[str, Place], list[str]]:
