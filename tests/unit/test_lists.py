@@ -91,7 +91,7 @@ def test_absolute_paths(root):
 def test_a_list_beside_the_folder_of_images(root):
     found = listed(root, ["file,label", *rows("{n}.png,{label}")], name="labels/train.csv")
     assert_all(found, root)
-    assert "the files of the list lie in ../leaves/" in found.remarks
+    assert "the files of the list are in ../leaves/" in found.remarks
 
 
 def test_a_list_without_a_first_line(root):
@@ -140,7 +140,7 @@ def test_what_was_guessed_and_what_is_not_used_is_said(root):
 
 def test_an_unclear_label_is_asked_about_and_the_option_answers(root):
     lines = ["file,genus,colour", *rows("leaves/{n}.png,{label},green")]
-    with pytest.raises(DataError, match="which column is the label\\? 'genus', 'colour'; say --label-column NAME"):
+    with pytest.raises(DataError, match="which column is the label\\? 'genus', 'colour'; use --label-column NAME"):
         listed(root, lines)
     assert_all(listed(root, lines, label_column="genus"), root)
     assert_all(listed(root, lines, label_column="Genus"), root)
@@ -199,7 +199,7 @@ def test_a_column_of_groups_is_used_and_said(name, root):
     found = listed(root, lines)
     assert found.groups.tolist() == [0] * 4 + [4] * 4 + [8] * 4
     assert found.group_name == name
-    assert found.remarks[-1].startswith(f"column '{name}' names 3 groups: images of one group stay on one side")
+    assert found.remarks[-1].startswith(f"column '{name}' names 3 groups: the images of a group stay in one split")
     assert "--group-column none" in found.remarks[-1]
     assert listed(root, lines, group_column="none").groups is None
 
@@ -237,8 +237,8 @@ def test_groups_of_the_list_and_of_names_are_joined(root):
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        (["same"] * NUM, "has one value only"),
-        ([f"p{n}" for n in range(NUM)], "has another value in every row"),
+        (["same"] * NUM, "has only one value"),
+        ([f"p{n}" for n in range(NUM)], "has a different value in every row"),
         (LABELS, "has one value per class"),
     ],
 )
@@ -307,7 +307,7 @@ def test_several_labels_in_a_cell_are_said(labels, root):
 
 def test_one_image_in_rows_of_different_labels_is_said(root):
     found = listed(root, ["path,label", *rows("leaves/{n}.png,{label}"), "leaves/00.png,oak", "leaves/01.png,oak"])
-    assert found.notes[0].startswith("1 image stands in several rows under different labels, e.g. 'leaves/00.png'")
+    assert found.notes[0].startswith("1 image is in several rows with different labels, e.g. 'leaves/00.png'")
 
 
 def test_boxes_are_said_to_be_no_classes(root):
@@ -316,7 +316,7 @@ def test_boxes_are_said_to_be_no_classes(root):
     assert "object detection is not supported" in found.notes[0]
 
 
-@pytest.mark.parametrize("name", ["list.xlsx", "list.txt"])
+@pytest.mark.parametrize("name", ["list.xlsx", "list.json"])
 def test_other_tables_are_named(name, root):
     with pytest.raises(DataError, match=r"save it as a \.csv"):
         listed(root, ["path,label"], name=name)
@@ -435,11 +435,54 @@ def test_empty_json_lines_name_an_example(root):
         listed(root, [""], "list.jsonl")
 
 
+@pytest.mark.parametrize(("line", "encoding"), [
+    ("leaves/{n}.png {label}", "utf-8"),
+    ("leaves/{n}.png   {label}  ", "utf-8-sig"),
+    ("leaves/{n}.png\t{label}", "utf-8"),
+    ("leaves/{n}.png,{label}", "utf-8"),
+    ('"leaves/{n}.png" {label}', "utf-16"),
+])  # fmt: skip
+def test_a_text_file_of_paths_and_labels(line, encoding, root):
+    assert_all(listed(root, rows(line), name="train.txt", encoding=encoding), root)
+
+
+def test_spaces_in_paths_and_labels_of_a_text_file(root):
+    (root / "my leaves").mkdir()
+    for number in range(NUM):
+        (root / "leaves" / f"{number:02d}.png").rename(root / "my leaves" / f"leaf {number}.PNG")
+    found = listed(root, rows("my leaves/leaf {number}.PNG {label} tree"), name="train.txt")
+    assert found.classes == ("elm tree", "oak tree")
+    assert len(found.labels) == NUM
+
+
+def test_a_line_of_a_text_file_without_a_label_is_named(root):
+    with pytest.raises(DataError, match=r"train\.txt line 2: .* got 'leaves/01\.png'"):
+        listed(root, ["leaves/00.png oak", "leaves/01.png"], name="train.txt")
+
+
+def test_other_text_files_beside_images_are_no_lists(root):
+    (root / "classes.txt").write_text("elm\noak\n")
+    assert open_source(root).classes == ("leaves",)
+
+
 @pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
 def test_one_folder_of_images_beside_a_list_names_the_list(root, name):
     """The folder is not the only class: the labels are in the list."""
     (root / name).write_text("file_name,label\n")
     with pytest.raises(
-        DataError, match=rf"one folder with images, 'leaves'; {name} in it .* give {root}/{name} as DATA"
+        DataError, match=rf"one folder with images, 'leaves'; {name} in it .* use {root}/{name} as DATA"
     ):
+        open_source(root)
+
+
+def test_of_several_lists_the_one_of_the_training_images_is_named(root):
+    for name in ("sample_submission.csv", "test.csv", "train_labels.csv", "sizes.csv"):
+        (root / name).write_text("id,label\n")
+    with pytest.raises(DataError, match=r"train_labels\.csv in it may contain the labels"):
+        open_source(root)
+
+
+def test_one_folder_of_images_beside_a_text_list_names_the_list(root):
+    (root / "train.txt").write_text("leaves/00.png 0\n")
+    with pytest.raises(DataError, match=r"train\.txt in it may contain the labels"):
         open_source(root)
