@@ -170,13 +170,13 @@ def test_another_process_says_who_it_is_and_waits_for_the_first(monkeypatch):
 def test_a_signal_to_one_process_is_answered_by_all():
     with StopRequest(lambda mine: max(mine, signal.SIGTERM)) as stop:
         assert stop.received is None
-        assert stop.asked() == signal.SIGTERM
+        assert stop.agree() == signal.SIGTERM
         assert stop.agreed == signal.SIGTERM
     with StopRequest() as stop:
-        assert stop.asked() is None
+        assert stop.agree() is None
         deliver(signal.SIGINT)
         assert stop.agreed is None  # not before all have been asked
-        assert stop.asked() == signal.SIGINT
+        assert stop.agree() == signal.SIGINT
 
 
 def test_batch_norms_that_cannot_be_synchronised_are_refused():

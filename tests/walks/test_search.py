@@ -208,9 +208,9 @@ def test_a_tuned_model_is_kept_over_a_power_cut(photos, weights, tmp_path, monke
             catseye.train(photos, **options(weights, out, time=600))
     before = [trial["name"] for trial in auto_json(out)["trials"] if "tuned" in trial["name"]]
     tuned = []
-    monkeypatch.setattr(tuning_rungs._Workshop, "tune", lambda self, plan, *rest: tuned.append(plan) or 1 / 0)
-    monkeypatch.setattr(tuning_rungs._Workshop, "forecast_s", lambda *_: 1e9)  # nothing more fits
-    monkeypatch.setattr(tuning_rungs._Workshop, "finish_kept", lambda self: None)
+    monkeypatch.setattr(tuning_rungs._Tuner, "tune", lambda self, plan, *rest: tuned.append(plan) or 1 / 0)
+    monkeypatch.setattr(tuning_rungs._Tuner, "forecast_s", lambda *_: 1e9)  # nothing more fits
+    monkeypatch.setattr(tuning_rungs._Tuner, "finish_kept", lambda self: None)
     monkeypatch.setattr(search_module, "judge_beside", lambda *_: search_module.Comparison(False, 0.0, 0.1, 50))
     resumed = catseye.train(resume=out, device="cpu")
     assert not tuned

@@ -60,7 +60,7 @@ class Checkpoints:
 
     def due(self) -> bool:
         """Whether `visit` would do something. All processes must ask together, so that all react to a signal to one."""
-        return self.stop.asked() is not None or self._late
+        return self.stop.agree() is not None or self._late
 
     @property
     def _late(self) -> bool:
