@@ -56,7 +56,7 @@ def catseye_command(*words):
 
 
 def test_a_crash_in_the_child_is_a_sentence():
-    with pytest.raises(ModelFileError, match=rf"^m\.xml {ENDS}"):
+    with pytest.raises(ModelFileError, match=rf"^opening m\.xml {ENDS}"):
         trial.call_in_child("ctypes:string_at", {"ptr": 0}, "m.xml")
 
 

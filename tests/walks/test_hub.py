@@ -144,7 +144,7 @@ def test_the_head_of_transfer_learning_is_timms_classifier(name, tmp_path):
 @pytest.mark.parametrize("name", ["timm:test_convnext", "timm:mobilenetv3_small_050"])
 def test_a_head_of_more_layers_that_was_replaced_is_refused(name):
     model, manifest = network_and_manifest(name, 3, 64, head="linear")
-    with pytest.raises(UsageError, match="transfer learning has put one linear layer in the place of a head of more"):
+    with pytest.raises(UsageError, match="transfer learning has replaced a head of several layers"):
         twin_of(model, manifest)
 
 
