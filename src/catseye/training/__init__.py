@@ -1,4 +1,4 @@
-"""How weights are found. `fit.py` has the epochs, `step.py` the step; recipes/*.toml the settings that work.
+"""Training: `fit.py` has the epochs, `step.py` the step, recipes/*.toml settings.
 
 Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.train`.
 

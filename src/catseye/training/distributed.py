@@ -1,4 +1,4 @@
-"""Several processes train one network: which process this is, and what the processes exchange.
+"""Several processes train one network: which process this is, what they exchange.
 
 Enters: torchrun's environment variables. Leaves: `Processes`; in an ordinary run it is a single one, so that one
 process and many run the same code. `session.py` joins through it, `fit.py` gathers, `step.py` sums.
@@ -37,7 +37,10 @@ LOST_S = 6.0  # a connection is lost because another process ended: its message 
 
 @dataclass(frozen=True)
 class Processes:
-    """The place of this process among those that train together; `per_node` of them share a machine."""
+    """The place of this process among those that train together.
+
+    `per_node` of them share a machine.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -58,7 +61,10 @@ class Processes:
         return total
 
     def largest(self, value: int) -> int:
-        """The largest value of any process, exchanged over the CPU, so that nothing waits for a GPU."""
+        """The largest value of any process.
+
+        It is exchanged over the CPU, so that nothing waits for a GPU.
+        """
         if self.world_size == 1:
             return value
         shared = torch.tensor(value)
@@ -78,7 +84,10 @@ class Processes:
         return shared[0]
 
     def part(self, loader: Loader) -> Loader:
-        """The same evaluation loader on this process's part of the images: contiguous, none doubled or dropped."""
+        """The evaluation loader on this process's contiguous part of the images.
+
+        No image is doubled or dropped.
+        """
         return loader.subset(np.array_split(loader.indices, self.world_size)[self.rank])
 
     def collect(
@@ -90,7 +99,7 @@ class Processes:
         *,
         after_batch: Callable[[], None] | None = None,
     ) -> Outputs:
-        """Every image's logits in the original order, on each process; each computes its part.
+        """Every image's logits in the original order; each process computes its part.
 
         `after_batch` works only for a single process: several have unequal numbers of batches.
 
@@ -122,7 +131,7 @@ class Processes:
 
     @torch.no_grad()
     def _align(self, model: nn.Module) -> None:
-        """Give all processes the first one's batch-norm statistics; the weights are equal anyway."""
+        """Give all processes the first one's batch-norm statistics; weights are equal."""
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
 
@@ -131,7 +140,7 @@ ALONE = Processes()
 
 
 def join(device: str) -> tuple[Processes, torch.device]:
-    """Join the other processes that torchrun started, if any, and choose this one's device.
+    """Join the processes that torchrun started, if any, and choose a device.
 
     Raises:
         UsageError: more processes than GPUs, or a device that processes cannot have one each of.
@@ -160,7 +169,10 @@ def join(device: str) -> tuple[Processes, torch.device]:
 
 
 def restarts_allowed() -> bool:
-    """Whether torchrun may restart the processes; an unfinished --out is then this command's own."""
+    """Whether torchrun may restart the processes.
+
+    An unfinished --out is then this command's own.
+    """
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
@@ -183,7 +195,10 @@ def _own_device(device: str, mine: Processes) -> torch.device:
 
 
 def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
-    """Decorates a function that joins: leaves the group afterwards, and reports an error once, not per process."""
+    """Decorates a function that joins: leaves the group afterwards.
+
+    An error is reported once, not per process.
+    """
 
     @wraps(train)
     def with_an_end(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -200,7 +215,10 @@ def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def _one_voice() -> Iterator[None]:
-    """The first process reports an error, then torchrun ends the others; an error of theirs alone they report later."""
+    """Let the first process report an error; torchrun then ends the others.
+
+    An error of the others alone they report later.
+    """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     try:
         yield
@@ -247,7 +265,7 @@ def check_sizes(settings: Settings, processes: Processes) -> None:
 
 
 def check_same_data(prepared: Prepared, processes: Processes) -> None:
-    """All processes must find the same images, split them alike, and store them alike.
+    """All processes must find the same images, and split and store them alike.
 
     Raises:
         DataError: they did not.
@@ -268,7 +286,7 @@ def check_same_data(prepared: Prepared, processes: Processes) -> None:
 
 
 class _Training(nn.Module):
-    """What DistributedDataParallel wraps: the logits of the network and of its auxiliary heads."""
+    """The module that DistributedDataParallel wraps: with the auxiliary heads."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -280,12 +298,15 @@ class _Training(nn.Module):
 
 
 def parallel(model: nn.Module, processes: Processes) -> DistributedDataParallel | None:
-    """The network in DistributedDataParallel, which averages the gradients; None for a single process."""
+    """The network in DistributedDataParallel; None for a single process.
+
+    It averages the gradients.
+    """
     if processes.world_size == 1:
         return None
     return DistributedDataParallel(_Training(model), gradient_as_bucket_view=True)
 
 
 def gradients_wait(wrapped: DistributedDataParallel | None, *, last: bool) -> AbstractContextManager[None]:
-    """Wraps a part of an accumulated batch: gradients are exchanged only with the last part."""
+    """Wraps a part of an accumulated batch; the last part exchanges gradients."""
     return nullcontext() if last or wrapped is None else wrapped.no_sync()

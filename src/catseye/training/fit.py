@@ -22,7 +22,9 @@ SO_FAR_S = 5.0  # if no epoch is chosen, how often the newest weights are writte
 
 
 def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
-    """Run the epochs from the record's position on; the best weights end up in the run's model.safetensors.
+    """Run the epochs from the record's position on.
+
+    The best weights end up in the run's model.safetensors.
 
     With a validation split and `training.keep = "best"` the metric `training.best_by` chooses the epoch.
     Otherwise the last weights are kept; the numbers per epoch are then shown but choose nothing.

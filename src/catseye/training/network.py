@@ -1,4 +1,4 @@
-"""The network of a run: fresh or with published weights, frozen or not, on its device.
+"""The network of a run: fresh or with published weights, frozen or not.
 
 Enters: a `RunSession`. Leaves: `RunNetwork`, with the loaders that feed it and its parameter groups. Called by
 assemble.py. The strategy of transfer learning is chosen in transfer.py.
@@ -34,7 +34,10 @@ FIRST_LOOK = 5_000  # images of 32 px shown to a network that is initialised fro
 
 @dataclass(frozen=True)
 class RunNetwork:
-    """What is trained. After a frozen backbone was run once, `model` is the head alone and `frozen` the rest."""
+    """The network that is trained.
+
+    After a frozen backbone was run once, `model` is the head alone and `frozen` the rest.
+    """
 
     model: nn.Module
     groups: Sequence[ParameterGroup]
@@ -146,7 +149,7 @@ def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
 
 
 def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
-    """The number of parts of a batch with which a run on a CPU stays within its memory."""
+    """The number of parts of a batch that keeps a run on a CPU in its memory."""
     training, spec, place = session.settings.training, session.prepared.spec, session.place
     batch_size = min(training.batch_size, len(network.loaders["train"].indices))
     per_process = max(1, batch_size // place.processes.world_size)

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a request that the training loop handles at the next safe point."""
+"""SIGINT, SIGTERM and SIGHUP as a request, handled at the next safe point."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 class StopRequest:
-    """While entered, remembers the first signal; a second one ends the process at once.
+    """Remembers the first signal; a second one ends the process at once.
 
     `agree` combines the signal numbers of all processes, so that all react to a signal to one of them, at the same
     step.
@@ -41,7 +41,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def agree(self) -> int | None:
-        """The signal received so far, the same in all processes; each of them must call this."""
+        """The signal received so far, the same in all processes; all must call it."""
         self.agreed = self._combine(self.received or 0) or None
         return self.agreed
 

@@ -32,7 +32,10 @@ _QUIET = {
 
 
 class Tracker(Protocol):
-    """Gets a run's epochs and its end. `status` is FINISHED, KILLED (it can be resumed) or FAILED."""
+    """Gets a run's epochs and its end.
+
+    `status` is FINISHED, KILLED (it can be resumed) or FAILED.
+    """
 
     def tell_row(self, row: Mapping[str, Any]) -> None:
         """One finished epoch."""
@@ -132,7 +135,7 @@ class _TensorBoard:
 
 
 class _Mlflow:
-    """A run of the experiment "catseye", in ./mlruns or wherever the address or MLFLOW_TRACKING_URI says."""
+    """A run of the experiment "catseye", in ./mlruns or at MLFLOW_TRACKING_URI."""
 
     def __init__(self, run: Run, place: str, settings: Mapping[str, str], known: dict[str, Any]) -> None:
         from mlflow import MlflowClient
@@ -165,7 +168,7 @@ class _Mlflow:
 
 
 class _Wandb:
-    """A run in RUN/wandb, not uploaded before `wandb sync`, unless WANDB_MODE=online is set."""
+    """A run in RUN/wandb, uploaded by `wandb sync` or with WANDB_MODE=online."""
 
     def __init__(self, run: Run, project: str, settings: Mapping[str, str], known: dict[str, Any]) -> None:
         import wandb

@@ -1,4 +1,4 @@
-"""`catseye train`: builds what a run needs, runs its epochs or trials, and measures it.
+"""`catseye train`: builds what a run needs, trains it and measures it.
 
 Enters: DATA and settings. Leaves: a finished run folder. Called by cli and as `catseye.train`. The epochs are in
 `fit.py`, trials in `trials/ladder.py`.
