@@ -202,7 +202,7 @@ def _count_operator(text: str, operators: Counter[str], source: str) -> None:
         allowed = "torch.classes" not in text  # C++ objects that came with foreign code
     if not allowed:
         raise ModelFileError(
-            f"{source} uses the operator {text[:80]!r}, which a network does not need; such a file is not opened"
+            f"{source} uses the operator {text[:80]!r}, which is not opened; a network does not need it"
         )
     if words[0] == "torch":
         operators[words[1]] += 1
