@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from strangers_unknown import draw_slice
+from stranger_folders import draw_slice
 from train_result import commit
 
 from catseye.data.augment import normalise_batch, to_unit

@@ -8,12 +8,10 @@
     c  scikit-learn's logistic regression on the same frozen features, its C chosen by folds of the training images
     d  timm's default recipe for fine-tuning, on the same weights, in a process of its own
 
-Sets: ants-bees (FOLDER has train/CLASS and val/CLASS; measured on val), cifar10 (slices of 1,000 training and 1,000
-test images; FOLDER has train/CLASS and test/CLASS), photos, drawings and textures (tests/stranger_sets.py), digits
-(scikit-learn's). Generated sets are cut into train and test folders once, so that all parts are measured on the same
-images. Accuracy with Wilson's interval, seconds and peak memory of the whole process; processor time too, which tells
-how busy the machine was. Of a and b also the expected calibration error before and after the temperature. Every part
-adds its row to benchmarks/results/strangers.json at once.
+The sets: stranger_folders.py; all parts are measured on the same images. Accuracy with Wilson's interval, seconds and
+peak memory of the whole process; processor time too, which tells how busy the machine was. Of a and b also the expected
+calibration error before and after the temperature. Every part adds its row to benchmarks/results/strangers.json at
+once.
 """
 
 import argparse
@@ -30,8 +28,7 @@ from typing import Any
 import numpy as np
 from auto_sets import read_to_the_end
 from PIL import Image
-from sklearn.datasets import load_digits
-from strangers_unknown import draw_slice
+from stranger_folders import NAMES, held_out, listed, write_images
 from train_result import commit
 
 import catseye
@@ -39,53 +36,12 @@ from catseye.classifier import softmax
 from catseye.environment import environment
 from catseye.evaluation.calibration import expected_calibration_error
 from catseye.evaluation.metrics import wilson_interval
-from catseye.preprocess import FILE_SUFFIXES
 from catseye.runs import write_json
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.stranger_sets import write_set  # noqa: E402
-
-GENERATED = ("photos", "drawings", "textures")
-NAMES = ("ants-bees", "cifar10", *GENERATED, "digits")
 PARTS = ("a", "b", "c", "d")
-CIFAR10_IMAGES = 1_000
-HELD_OUT = 0.3  # of the sets that bring no split
 BACKBONE, PX = "tf_efficientnet_lite0", 288
 Table = dict[str, Any]
-
-
-def write_images(name: str, target: Path, options: argparse.Namespace) -> Path:
-    """FOLDER with train/CLASS and test/CLASS, or val/CLASS for ants and bees; the same for every part and seed."""
-    if name == "ants-bees":
-        if not options.ants_bees:
-            raise SystemExit("ants-bees needs --ants-bees FOLDER")
-        return Path(options.ants_bees)
-    if name == "cifar10":
-        if not options.cifar10:
-            raise SystemExit("cifar10 needs --cifar10 FOLDER")
-        classes = tuple(sorted(path.name for path in (options.cifar10 / "train").iterdir()))
-        for side in ("train", "test"):
-            draw_slice(options.cifar10 / side, classes, target / side, CIFAR10_IMAGES, 0)
-        return target
-    if name == "digits":
-        found = load_digits()
-        images = [
-            (str(label), Image.fromarray((pixels * 15.9).astype(np.uint8)))
-            for label, pixels in zip(found.target, found.images, strict=True)
-        ]
-    else:
-        folder = write_set(name, target / "whole")
-        images = [(path.parent.name, Image.open(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    rng = np.random.default_rng(0)
-    order = rng.permutation(len(images)).tolist()
-    for place, index in enumerate(order):
-        label, image = images[index]
-        side = "test" if place < HELD_OUT * len(images) else "train"
-        (target / "data" / side / label).mkdir(parents=True, exist_ok=True)
-        image.save(target / "data" / side / label / f"{index:05d}.png")
-    return target / "data"
 
 
 def catseye_part(*words: str) -> Callable[[Path, int], Table]:
@@ -154,17 +110,6 @@ def as_process(command: list[str]) -> Table:
 
 
 RUNS = {"a": catseye_part(), "b": catseye_part("--time", "2m"), "c": peer_part("c"), "d": peer_part("d")}
-
-
-def listed(data: Path, side: str) -> tuple[list[Path], np.ndarray, list[str]]:
-    classes = sorted(path.name for path in (data / "train").iterdir() if path.is_dir())
-    files = [path for name in classes for path in sorted((data / side / name).iterdir())]
-    files = [path for path in files if path.suffix.lower() in FILE_SUFFIXES]
-    return files, np.array([classes.index(path.parent.name) for path in files]), classes
-
-
-def held_out(data: Path) -> str:
-    return "test" if (data / "test").is_dir() else "val"
 
 
 def logistic_on_features(data: Path, seed: int) -> Table:

@@ -1,13 +1,16 @@
 """How many strangers does a model call "unknown", and how many of its own images? Every set against every other.
 
-    python benchmarks/strangers_unknown.py [--images 100] [--px 160] [--seeds 0] [--ants-bees FOLDER] [--cifar10 FOLDER]
+    python benchmarks/strangers_unknown.py [--seeds 0] [--ants-bees FOLDER] [--cifar10 FOLDER]
+    python benchmarks/strangers_unknown.py --images 100 [--px 160] …
 
-Each set is learnt by `catseye train --pretrained` from so many images at --px, and asked about as many others of its
-own and of each other set. AUROC: the chance that an own image is more familiar than a stranger. Generated sets:
-photos, drawings, textures (tests/stranger_sets.py), and noise, which is a stranger only. FOLDER of ants and bees has
-train/CLASS and val/CLASS, that of CIFAR-10 train/CLASS and test/CLASS; of it two slices of two classes are taken.
-They are near misses to each other: not the same things, but images of the same kind. Writes
-benchmarks/results/strangers-unknown.json.
+The first: plain `catseye train` on each of the six sets of stranger_folders.py; writes
+benchmarks/results/strangers-unknown.json. The second, harder: each set is learnt by `--pretrained` from so few images
+at --px, and CIFAR-10 is two slices of two classes, near misses to each other: not the same things, but images of the
+same kind; writes strangers-unknown-small.json.
+
+Every model is asked about images that it was not trained on, of its own and of each other set, and about noise, which
+is a stranger only; of generated sets new ones are drawn. AUROC: the chance that an own image is more familiar than a
+stranger. FOLDER of ants and bees has train/CLASS and val/CLASS, that of CIFAR-10 train/CLASS and test/CLASS.
 """
 
 import argparse
@@ -26,6 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from stranger_folders import GENERATED, NAMES, draw_slice, held_out, write_images
 from train_result import commit
 
 import catseye
@@ -44,15 +48,15 @@ sys.path.insert(0, str(ROOT))
 
 from tests.stranger_sets import SETS  # noqa: E402
 
-GENERATED = ("photos", "drawings", "textures")
 SLICES = {"cifar10-vehicles": ("airplane", "automobile"), "cifar10-animals": ("frog", "horse")}
 BATCH = 25
+NUM_FRESH = 200  # of each generated set, and of noise
 Table = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """`training` has class folders (None: a stranger only), `fresh` as many other images of the same source."""
+    """`training` is what `catseye train` gets (None: a stranger only), `fresh` has other images of the same source."""
 
     name: str
     training: Path | None
@@ -63,46 +67,61 @@ class ImageFolder:
         return sorted(path for path in self.fresh.rglob("*") if path.suffix.lower() in FILE_SUFFIXES)
 
 
-def generate(root: Path, num_images: int, seed: int) -> Iterator[ImageFolder]:
+def whole_sets(options: argparse.Namespace, root: Path, seed: int) -> Iterator[ImageFolder]:
+    """The six sets, and noise."""
+    for name in NAMES:
+        if not getattr(options, name.replace("-", "_"), True):
+            continue
+        data = write_images(name, root / name, options)
+        if held_out(data) == "val":  # a run would set its threshold by these
+            for side, target in (("train", "train"), ("val", "test")):
+                shutil.copytree(data / side, root / name / target)
+            data = root / name
+        fresh = data / "test"
+        if name in GENERATED:
+            fresh = draw_generated(name, root / "fresh" / name, NUM_FRESH, [seed, *f"fresh {name}".encode()])
+        yield ImageFolder(name, data, fresh, name)
+    yield draw_noise(root / "noise", NUM_FRESH, seed)
+
+
+def small_sets(options: argparse.Namespace, root: Path, seed: int) -> Iterator[ImageFolder]:
+    """As many images of each as --images says; of CIFAR-10 two slices of two classes."""
     for name in GENERATED:
-        draw, counts, suffix = SETS[name]
-        for part in ("training", "fresh"):
-            rng = np.random.default_rng([seed, *f"{part} {name}".encode()])
-            for kind, label in enumerate(counts):
-                folder = root / name / part / label
-                folder.mkdir(parents=True)
-                for number in range(num_images // len(counts)):
-                    draw(kind, rng).save(folder / f"{number:03d}.{suffix}")
-        yield ImageFolder(name, root / name / "training", root / name / "fresh", name)
-    rng = np.random.default_rng([seed, 1])
-    (root / "noise").mkdir()
-    for number in range(num_images):
-        side = int(rng.integers(32, 257))
-        pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
-        Image.fromarray(pixels).save(root / "noise" / f"{number:03d}.png")
-    yield ImageFolder("noise", None, root / "noise", "noise")
-
-
-def draw_slice(source: Path, classes: tuple[str, ...], target: Path, num_images: int, seed: int) -> None:
-    """Copy as many images of each class, drawn from the seed."""
-    for label in classes:
-        (target / label).mkdir(parents=True)
-        files = sorted(path for path in (source / label).iterdir() if path.suffix.lower() in FILE_SUFFIXES)
-        rng = np.random.default_rng([seed, *label.encode()])
-        for index in rng.permutation(len(files))[: num_images // len(classes)].tolist():
-            shutil.copy(files[index], target / label)
-
-
-def take_real(options: argparse.Namespace, root: Path, seed: int) -> Iterator[ImageFolder]:
+        training, fresh = (
+            draw_generated(name, root / name / part, options.images, [seed, *f"{part} {name}".encode()])
+            for part in ("training", "fresh")
+        )
+        yield ImageFolder(name, training, fresh, name)
+    yield draw_noise(root / "noise", options.images, seed)
     wanted: list[tuple[str, Path, tuple[str, ...], str, str]] = []
     if options.ants_bees:
         wanted.append(("ants-bees", options.ants_bees, ("ants", "bees"), "val", "ants-bees"))
     if options.cifar10:
         wanted += [(name, options.cifar10, classes, "test", "cifar10") for name, classes in SLICES.items()]
-    for name, source, classes, held_out, kind in wanted:
+    for name, source, classes, side, kind in wanted:
         draw_slice(source / "train", classes, root / name / "training", options.images, seed)
-        draw_slice(source / held_out, classes, root / name / "fresh", options.images, seed)
+        draw_slice(source / side, classes, root / name / "fresh", options.images, seed)
         yield ImageFolder(name, root / name / "training", root / name / "fresh", kind)
+
+
+def draw_generated(name: str, folder: Path, num_images: int, seed: list[int]) -> Path:
+    draw, counts, suffix = SETS[name]
+    rng = np.random.default_rng(seed)
+    for kind, label in enumerate(counts):
+        (folder / label).mkdir(parents=True)
+        for number in range(num_images // len(counts)):
+            draw(kind, rng).save(folder / label / f"{number:03d}.{suffix}")
+    return folder
+
+
+def draw_noise(folder: Path, num_images: int, seed: int) -> ImageFolder:
+    rng = np.random.default_rng([seed, 1])
+    folder.mkdir()
+    for number in range(num_images):
+        side = int(rng.integers(32, 257))
+        pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+    return ImageFolder("noise", None, folder, "noise")
 
 
 class Features:
@@ -126,37 +145,42 @@ class Features:
         return self._known[key]
 
 
-def measure(sets: list[ImageFolder], root: Path, seed: int, px: int) -> Iterator[Table]:
+def measure(sets: list[ImageFolder], root: Path, seed: int, options: argparse.Namespace) -> Iterator[Table]:
     features = Features()
-    for own in (one for one in sets if one.training is not None):
+    for own in (each for each in sets if each.training is not None):
         begun = time.perf_counter()
-        # One size and one way to it for all sets: so the features of each are computed once.
-        settings = {"data.input_px": px, "data.resize": "pad"}
         out = root / "runs" / own.name
-        run = catseye.train(own.training, pretrained=True, seed=seed, out=out, device="cpu", settings=settings)
+        if options.images:
+            # One size and one way to it for all sets: so the features of each are computed once.
+            settings = {"data.input_px": options.px, "data.resize": "pad"}
+            run = catseye.train(own.training, pretrained=True, seed=seed, out=out, device="cpu", settings=settings)
+        else:
+            run = catseye.train(own.training, seed=seed, out=out, device="cpu")
         train_s = time.perf_counter() - begun
         model = open_model(run.path, device="cpu")
         fit = stored_fit(model)
         if fit is None:
             raise SystemExit(f"{own.name}: the run knows no strangers")
-        found = {one.name: cosines(features.of(model, one), fit.scale, fit.centres) for one in sets}
+        familiar = {each.name: cosines(features.of(model, each), fit.scale, fit.centres) for each in sets}
         row: Table = {
             "seed": seed,
             "own": own.name,
             "threshold": fit.threshold,
             "accuracy": run.metrics.accuracy,
-            "own_refused": float((found[own.name] < fit.threshold).mean()),
+            "network": model.manifest.architecture.name,
+            "num_own": len(familiar[own.name]),
+            "own_refused": float((familiar[own.name] < fit.threshold).mean()),
             "train_s": train_s,
             "pairs": [
                 {
-                    "strangers": one.name,
-                    "near_miss": one.kind == own.kind,
-                    "auroc": auroc(found[own.name], found[one.name]),
-                    "refused": float((found[one.name] < fit.threshold).mean()),
-                    "num_images": len(found[one.name]),
+                    "strangers": each.name,
+                    "near_miss": each.kind == own.kind,
+                    "auroc": auroc(familiar[own.name], familiar[each.name]),
+                    "refused": float((familiar[each.name] < fit.threshold).mean()),
+                    "num_images": len(familiar[each.name]),
                 }
-                for one in sets
-                if one is not own
+                for each in sets
+                if each is not own
             ],
         }
         shown = ", ".join(f"{pair['strangers']} {pair['auroc']:.3f} {pair['refused']:.0%}" for pair in row["pairs"])
@@ -182,26 +206,24 @@ def summarise(rows: list[Table]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100, help="of a set, to learn from, and as many to measure")
-    parser.add_argument("--px", type=int, default=160, help="side of the network's input")
+    parser.add_argument("--images", type=int, default=0, help="of each set, to learn from, and as many to measure")
+    parser.add_argument("--px", type=int, default=160, help="side of the network's input, with --images")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--ants-bees", type=Path)
     parser.add_argument("--cifar10", type=Path)
-    parser.add_argument("--name", default="strangers-unknown")
     options = parser.parse_args()
     begun, rows = time.perf_counter(), []
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            sets = [*generate(root, options.images, seed), *take_real(options, root, seed)]
-            rows += list(measure(sets, root, seed, options.px))
+            build = small_sets if options.images else whole_sets
+            sets = list(build(options, Path(folder), seed))
+            rows += list(measure(sets, Path(folder), seed, options))
     words = ["FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:]]
     result = {
         "command": " ".join(["python", "benchmarks/strangers_unknown.py", *words]),
         "n": len(options.seeds),
         "seeds": options.seeds,
-        "num_images": options.images,
-        "px": options.px,
+        **({"num_images": options.images, "px": options.px} if options.images else {}),
         "summary": summarise(rows),
         "sets": rows,
         "wall_s": time.perf_counter() - begun,
@@ -209,7 +231,8 @@ def main() -> None:
         "commit": commit(),
         "environment": environment(),
     }
-    write_json(ROOT / "benchmarks" / "results" / f"{options.name}.json", result)
+    name = "strangers-unknown-small" if options.images else "strangers-unknown"
+    write_json(ROOT / "benchmarks" / "results" / f"{name}.json", result)
 
 
 if __name__ == "__main__":

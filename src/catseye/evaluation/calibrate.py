@@ -28,7 +28,7 @@ from catseye.evaluation.strangers import (
 from catseye.files import StrPath
 from catseye.manifest import METADATA_KEY, Manifest
 from catseye.notebook import Html, html_of
-from catseye.runs import open_run, write_json
+from catseye.runs import Run, open_run, write_json
 from catseye.runtimes.loading import open_model
 from catseye.tensor_files import read_tensors, write_tensors
 
@@ -166,12 +166,17 @@ def calibrate(
     if against is not None:
         own = held_out.outputs.logits, familiarity, "test" if test else "validation"
         result = replace(result, strangers=judge_strangers(model, changed, own, fit, against, data_dir))
+    _store(opened, changed, fit if stored is None else None, result)
+    return result
+
+
+def _store(opened: Run, changed: Manifest, new_fit: FamiliarityFit | None, result: Calibrated) -> None:
+    """Write the model file with the changed manifest (and the new fit), and calibration.json."""
     tensors, _ = read_tensors(opened.model_path)
-    if fit is not None and stored is None:
-        tensors |= _as_tensors(fit)
+    if new_fit is not None:
+        tensors |= _as_tensors(new_fit)
     write_tensors(opened.model_path, tensors, {METADATA_KEY: changed.to_json()})
     write_json(opened.path / "calibration.json", result.to_json())
-    return result
 
 
 def _as_tensors(fit: FamiliarityFit) -> dict[str, torch.Tensor]:

@@ -146,33 +146,13 @@ def compare(
     measurements = [
         measure(open_model(path, device=device), data, data_dir=data_dir, held_out_only=False) for path in models
     ]
-    first = measurements[0]
     reference = measurements[latest_corrected(measurements)]
     columns = [in_classes_of(measurement, reference) for measurement in measurements]
-    for other, column in zip(measurements, columns, strict=True):
-        same = other.images.classes == reference.images.classes
-        # Corrections may merge classes, make new ones and leave others without images.
-        if not same and (decisions_of(reference.model.path) is None or (column < 0).all()):
-            raise UsageError(
-                f"{other.model.path} has other classes than {first.model.path}; compare models of the same classes"
-            )
-        hashes = {data_without_corrections(measurement.model.path) for measurement in (first, other)}
-        if data is None and len(hashes) > 1:
-            raise UsageError(f"{other.model.path} was trained on other data; give the images: --data DATA")
+    _refuse_other_classes_and_data(measurements, columns, reference, own_images=data is None)
     names = sorted(set.intersection(*(set(measurement.names) for measurement in measurements)))
     if not names:
         raise UsageError("the runs have no held-out image in common; give images that are new to all: --data DATA")
     answers, labels = _aligned(measurements, names, columns, reference)
-    notes = (
-        []
-        if len(names) == len(first.names)
-        else [f"only {count(len(names), 'image')} {agree(len(names), 'is', 'are')} held out by every run"]
-    )
-    notes += [
-        f"{measurement.model.path}: {measurement.trained_on:,} of these images trained it"
-        for measurement in measurements
-        if measurement.trained_on
-    ]
     groups = _group(measurements)
     rows = tuple(
         _comparison_row(measurement, group, right, labels, len(reference.images.classes))
@@ -184,10 +164,41 @@ def compare(
         rows,
         _pairs(rows, answers, labels),
         _seed_spread(rows),
-        tuple(notes),
+        tuple(_notes(measurements, names)),
         tuple(worth),
         disagreements=_disagreements(reference, names, answers, labels),
     )
+
+
+def _refuse_other_classes_and_data(
+    measurements: list[MeasuredModel],
+    columns: list[NDArray[np.int64]],
+    reference: MeasuredModel,
+    *,
+    own_images: bool,
+) -> None:
+    first = measurements[0]
+    for other, column in zip(measurements, columns, strict=True):
+        same = other.images.classes == reference.images.classes
+        # Corrections may merge classes, make new ones and leave others without images.
+        if not same and (decisions_of(reference.model.path) is None or (column < 0).all()):
+            raise UsageError(
+                f"{other.model.path} has other classes than {first.model.path}; compare models of the same classes"
+            )
+        hashes = {data_without_corrections(measurement.model.path) for measurement in (first, other)}
+        if own_images and len(hashes) > 1:
+            raise UsageError(f"{other.model.path} was trained on other data; give the images: --data DATA")
+
+
+def _notes(measurements: list[MeasuredModel], names: list[str]) -> list[str]:
+    """Which images are left out, and which models were trained on some of them."""
+    notes = []
+    if len(names) < len(measurements[0].names):
+        notes.append(f"only {count(len(names), 'image')} {agree(len(names), 'is', 'are')} held out by every run")
+    for measurement in measurements:
+        if measurement.trained_on:
+            notes.append(f"{measurement.model.path}: {measurement.trained_on:,} of these images trained it")
+    return notes
 
 
 def _disagreements(

@@ -66,7 +66,7 @@ def latest_corrected(measurements: Sequence[MeasuredModel]) -> int:
 
 
 def in_classes_of(measurement: MeasuredModel, reference: MeasuredModel) -> NDArray[np.int64]:
-    """The class that each column of `one` is in the reference, by name and by its merges; -1 where it is none."""
+    """The class of the reference that each column of `measurement` is, by name and its merges; -1: none of them."""
     names = reference.model.manifest.classes
     decisions = decisions_of(reference.model.path)
     merged = [decisions[1].label_of("", name) if decisions else name for name in measurement.model.manifest.classes]

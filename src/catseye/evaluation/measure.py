@@ -62,23 +62,12 @@ def measure(
         UsageError: no `data`, and no run that says where its images are. DataError: the images cannot be used.
 
     """
-    own_splits, overlap = None, Overlap()
     folder = Path(data_dir) if data_dir else None
-    if data is not None:
-        overlap = compare_with_training(model.path, model.manifest, data, data_dir, held_out_only=held_out_only)
+    own_splits, overlap = None, Overlap()
+    if data is None:
+        data, own_splits, folder, overlap = _own_images(model, split, moved, folder)
     else:
-        if not model.path.is_dir():
-            raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")
-        run = open_run(model.path)
-        recorded, reading = run.data, run.settings.data
-        if folder is None and recorded["data_dir"]:
-            folder = Path(recorded["data_dir"])
-        data = locate_data(recorded, moved, folder, reading)
-        overlap = Overlap(reading=reading)
-        sides = [split] if split else list(recorded["splits"])
-        own_splits = {name: side for side in sides for name in recorded["splits"][side]}
-        if not own_splits:
-            raise UsageError(f"{model.path} has no {split} images; train with data.{split}_fraction above 0")
+        overlap = compare_with_training(model.path, model.manifest, data, data_dir, held_out_only=held_out_only)
     images, loader, notes = prepare_evaluation(
         data,
         model.manifest.preprocessing,
@@ -106,6 +95,23 @@ def measure(
         loader,
         overlap.trained_on,
     )
+
+
+def _own_images(
+    model: OpenedModel, split: str | None, moved: Images | None, folder: Path | None
+) -> tuple[Images, dict[str, str], Path | None, Overlap]:
+    """A run's own held-out images: where they are now, name -> split, their folder, and how to read them."""
+    if not model.path.is_dir():
+        raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")
+    run = open_run(model.path)
+    recorded, reading = run.data, run.settings.data
+    if folder is None and recorded["data_dir"]:
+        folder = Path(recorded["data_dir"])
+    sides = [split] if split else list(recorded["splits"])
+    own_splits = {name: side for side in sides for name in recorded["splits"][side]}
+    if not own_splits:
+        raise UsageError(f"{model.path} has no {split} images; train with data.{split}_fraction above 0")
+    return locate_data(recorded, moved, folder, reading), own_splits, folder, Overlap(reading=reading)
 
 
 def collect_outputs(model: OpenedModel, loader: Loader, what: str = "asking the model") -> Outputs:

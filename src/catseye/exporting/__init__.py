@@ -15,6 +15,7 @@ Enters: a run. Leaves: one self-describing file, or an error and no file. Called
     tensorrt_engine.py  as a TensorRT engine; without a GPU, its parser as a check
     int8.py             INT8 by ONNX Runtime: calibrated; measures which layers are sensitive
     int8_openvino.py    INT8 by NNCF
+    proving.py          writes a file only with proof that it answers as the run does
     held_out.py         the images for the proof and for INT8
     parity.py           the gate: compares run and file
     familiarity_proof.py  the same for familiarity, which detects unknown images

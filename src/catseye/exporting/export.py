@@ -1,41 +1,32 @@
 """`catseye export`: a run in, one proved file per format out.
 
-load run -> build the formats -> write a candidate of each -> compare run and candidate on the same images -> rename
-into place. Without parity no file is written. Called by cli and `catseye.export`.
+load run -> read images -> build, prove and place each file (proving.py) -> write the card. Called by cli and
+`catseye.export`.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
-import torch
-from numpy.typing import NDArray
-
-from catseye.classifier import Classifier
-from catseye.counting import count
 from catseye.data.moved import locate_data
 from catseye.data.sources import Images
 from catseye.errors import CatseyeError, MissingDependency, UsageError, refuse_unknown_options
-from catseye.exporting.drafts import Draft, Source, build_drafts
+from catseye.exporting.drafts import Source
 from catseye.exporting.examples import choose_examples
 from catseye.exporting.golden import write_golden
-from catseye.exporting.held_out import HeldOut, read_for_int8, read_held_out, read_images
+from catseye.exporting.held_out import read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
-from catseye.exporting.map_proof import NUM_MAPS, compare_maps, torch_maps
 from catseye.exporting.model_card import model_card
 from catseye.exporting.offered import FORMATS, require_formats
-from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
-from catseye.files import StrPath, make_folder, write_atomically
+from catseye.exporting.parity import ParityResult
+from catseye.exporting.proving import ExportedFile, Proof, write_proved
+from catseye.files import StrPath, write_atomically
 from catseye.notebook import html_table
-from catseye.preprocess import Pixels
-from catseye.runs import MODEL_FILE, open_run
+from catseye.runs import open_run
 from catseye.runtimes.formats import EXPORTED
 from catseye.runtimes.loading import open_model
-from catseye.runtimes.model_file import OpenedModel
 
 NUM_IMAGES = 256  # or all, if a run holds out fewer
 NUM_IMAGES_INT8 = 2048  # a budget of 0.3 points is less than one image of 256
@@ -51,26 +42,6 @@ class ExportOptions(TypedDict, total=False):
     data: Images | None
     say: Say
     examples: int
-
-
-@dataclass(frozen=True)
-class ExportedFile:
-    """One file: where it is, its size, and how it was proved."""
-
-    format: str
-    path: Path
-    num_bytes: int
-    sha256: str
-    comparison: ParityResult
-
-    def __fspath__(self) -> str:
-        """The path, so that an exported file can be passed wherever a model's path is expected."""
-        return str(self.path)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        facts = {"format": self.format, "path": str(self.path), "num_bytes": self.num_bytes, "sha256": self.sha256}
-        return {**facts, "parity": self.comparison.to_json()}
 
 
 @dataclass(frozen=True)
@@ -157,29 +128,10 @@ def export(
     more = read_images(opened, manifest, "train", short, "agreement", place) if int8 and short > 0 else None
     folder, name = _target(opened.path, out, formats, int8)
 
-    expected, maps = None, None
-    written: list[tuple[ExportedFile, OpenedModel]] = []
-    failures: list[CatseyeError] = []
     source = Source(trained.layers(), manifest, material, max_drop / 100, say)
+    proof = Proof(reference, source, images, NUM_IMAGES, more)
     try:
-        for draft in build_drafts(source, formats):
-            if isinstance(draft, CatseyeError):
-                failures.append(draft)
-                continue
-            if expected is None:
-                expected = _ask_run(reference, images)
-                maps = _maps(source, images)
-            fewer_bits = draft.limits.max_drop is not None
-            seen = images if fewer_bits else images.part(0, NUM_IMAGES)
-            target = folder / (name or draft.file)
-            try:
-                say(f"comparing the run and {target.name} on {count(len(seen.names), f'{seen.split} image')}")
-                answers = expected.part(len(seen.names), familiarity=draft.more_outputs)
-                shown = maps if draft.more_outputs else None
-                proof = Proof(reference, seen, answers, more if fewer_bits else None, shown)
-                written.append(_prove_and_place(proof, draft, target, say))
-            except CatseyeError as error:
-                failures.append(error)
+        written, failures = write_proved(proof, formats, lambda draft: folder / (name or draft.file))
     finally:
         if out is None:
             with suppress(OSError):
@@ -197,86 +149,6 @@ def export(
 
 def _hear_nothing(line: str) -> None:
     """The default for `say`: no messages."""
-
-
-def _ask_run(reference: Classifier, images: HeldOut) -> RunAnswers:
-    # TF32 rounds to 10 bits: a reference computed with it would be less exact than the file.
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        return answers_of(reference, images)
-
-
-def _maps(source: Source, images: HeldOut) -> NDArray[Any] | None:
-    """Torch's own Grad-CAM of the first images, if the files will have maps."""
-    if not source.graph.has_map:
-        return None
-    return torch_maps(source.model, source.manifest.preprocessing, images.part(0, NUM_MAPS))
-
-
-@dataclass(frozen=True)
-class Proof:
-    """The reference for a file.
-
-    The run, held-out images with the run's answers, further images for INT8, and torch's Grad-CAM (N, h, w) of the
-    first images if the file has maps.
-    """
-
-    reference: Classifier
-    images: HeldOut
-    expected: RunAnswers
-    more: HeldOut | None
-    maps: NDArray[Any] | None = None
-
-
-def _prove_and_place(proof: Proof, draft: Draft, target: Path, say: Say) -> tuple[ExportedFile, OpenedModel]:
-    """Write the draft into a hidden folder, prove it, write the proof into it and move it into place."""
-    beside = target.parent / f".{target.stem}.{os.getpid()}.new"
-    try:
-        beside.mkdir(parents=True, exist_ok=True)
-        candidate = beside / target.name
-        draft.write(candidate, draft.manifest)
-        file = draft.open(candidate)
-
-        def ask(pixels: Pixels) -> tuple[NDArray[Any], ...]:
-            outputs = file.run(pixels)
-            wanted = ("prediction", "probability", "familiarity")
-            return tuple(outputs[name] for name in wanted if name in outputs)
-
-        comparison = compare_answers(
-            proof.reference,
-            ask,
-            file.manifest.preprocessing,
-            file.manifest.temperature,
-            proof.images,
-            expected=proof.expected,
-            more=proof.more,
-        )
-        if proof.maps is not None:
-            seen = proof.images.part(0, len(proof.maps))
-            maps = file.run(seen.pixels(file.manifest.preprocessing))["cam"]
-            comparison = replace(comparison, heat_map=compare_maps(proof.maps, maps, seen.names))
-        require(comparison, draft.limits, str(target))
-        # The proof goes into the file; the proved graph stays unchanged. Opened once more, as users do.
-        draft.write(candidate, draft.manifest.model_copy(update={"parity": comparison.to_manifest(file.runtime)}))
-        final = draft.open(candidate)
-        for part in sorted(beside.iterdir(), key=lambda part: part == candidate):
-            _move(part, target.parent / part.name)  # the file itself last, after an OpenVINO IR's weights
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    say(f"{target.name}: {final.num_bytes / 1e6:.2f} MB; {comparison.to_line()}")
-    return ExportedFile(draft.format, target, final.num_bytes, final.sha256, comparison), final
-
-
-def _move(part: Path, place: Path) -> None:
-    """Move a proved file into place, or the files of a proved folder; a card that the user has edited is kept."""
-    if not part.is_dir():
-        part.replace(place)
-        return
-    make_folder(place)
-    for file in sorted(part.iterdir(), key=lambda file: file.name == MODEL_FILE):
-        there = place / file.name
-        if file.suffix == ".md" and there.exists() and there.read_bytes() != file.read_bytes():
-            there.replace(there.with_name(f"{there.name}.bak"))
-        file.replace(there)
 
 
 def _one_of(failures: Sequence[CatseyeError], written: Sequence[str] = ()) -> CatseyeError:

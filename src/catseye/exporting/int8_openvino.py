@@ -44,44 +44,26 @@ def quantise_openvino(
         MissingDependency: NNCF is not installed. CatseyeError: NNCF cannot quantise the network.
 
     """
-    # nncf reads this when it is imported, and then sends no usage data.
-    os.environ.setdefault("NNCF_CI", "1")
-    try:
-        import nncf
-    except ImportError as error:
-        raise MissingDependency(error.name or "nncf") from None
-    nncf.set_log_level(logging.ERROR)
-    spec = manifest.preprocessing
-    images = [tensor_of(image[None], manifest) for image in calibration.pixels(spec)]
-    selected = tensor_of(selection.pixels(spec), manifest)
+    nncf = _import_nncf()
+    images = [tensor_of(image[None], manifest) for image in calibration.pixels(manifest.preprocessing)]
+    selected = tensor_of(selection.pixels(manifest.preprocessing), manifest)
     outside = kept_in_float(model)  # familiarity has a matrix product of its own, which no prediction needs
     options: dict[str, Any] = {
         "preset": nncf.QuantizationPreset.MIXED,  # ranges need not be symmetric, as in int8.py
         "subset_size": len(images),
         "ignored_scope": nncf.IgnoredScope(names=outside, validate=False),
     }
-    measured: dict[str, float] = {}
-    tried = []
     try:
         # Progress bars would mix with the results on stdout.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = _openvino_probabilities(model, selected)
-
-            def measure(draft: Any, name: str) -> tuple[float, float]:
-                probabilities = _openvino_probabilities(draft, selected)
-                hits = [values.argmax(1) == selection.labels for values in (expected, probabilities)]
-                drop, least, _ = paired_drop(*hits)
-                difference = float(np.abs(probabilities - expected).mean())
-                measured.update({f"{name} drop": drop, f"{name} mean difference": difference})
-                say(f"INT8 by NNCF, {name}: {100 * drop:+.2f} points lost, probabilities off by {difference:.1e}")
-                return least, difference
-
+            meter = _DraftMeter(model, selected, selection.labels, say)
+            tried = []
             for name in RANGES:
                 draft = nncf.quantize(model, nncf.Dataset(images), advanced_parameters=_ranges(name), **options)
-                least, difference = measure(draft, name)
+                least, difference = meter.measure(draft, name)
                 tried.append((difference, least, name, draft))
-            # Not by `drop`: on so few images it is mostly chance, and even a poor draft may gain.
+            # Not by the drop: on so few images it is mostly chance, and even a poor draft may gain.
             _, least, name, quantised = min(tried, key=lambda row: row[0])
             if least > max_drop:
                 say(f"that is more than {100 * max_drop:g} points; NNCF looks for layers to leave in float")
@@ -95,7 +77,7 @@ def quantise_openvino(
                     advanced_quantization_parameters=_ranges(name),
                     **options,
                 )
-                measure(quantised, "kept")
+                meter.measure(quantised, "kept")
     except Exception as error:  # NNCF wraps the exceptions of its passes
         raise CatseyeError(f"NNCF cannot quantise {manifest.architecture.name} ({first_line(error)})") from error
     return quantised, Quantisation(
@@ -104,10 +86,40 @@ def quantise_openvino(
         num_calibration_images=len(images),
         selection_split=selection.split,
         num_selection_images=len(selected),
-        measured=measured,
+        measured=meter.measured,
         float_layers=tuple(name for name in _float_layers(quantised) if name not in outside),
         max_drop=max_drop,
     )
+
+
+def _import_nncf() -> Any:
+    # nncf reads this when it is imported, and then sends no usage data.
+    os.environ.setdefault("NNCF_CI", "1")
+    try:
+        import nncf
+    except ImportError as error:
+        raise MissingDependency(error.name or "nncf") from None
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+class _DraftMeter:
+    """Compares drafts with the float model on the selection images, and keeps what was measured of each."""
+
+    def __init__(self, model: Any, images: Any, labels: NDArray[np.int64], say: Callable[[str], None]) -> None:
+        self._images, self._labels, self._say = images, labels, say
+        self._expected = _openvino_probabilities(model, images)
+        self.measured: dict[str, float] = {}
+
+    def measure(self, draft: Any, name: str) -> tuple[float, float]:
+        """The lower end of the drop's interval, and the mean difference of the probabilities."""
+        probabilities = _openvino_probabilities(draft, self._images)
+        hits = [values.argmax(1) == self._labels for values in (self._expected, probabilities)]
+        drop, least, _ = paired_drop(*hits)
+        difference = float(np.abs(probabilities - self._expected).mean())
+        self.measured.update({f"{name} drop": drop, f"{name} mean difference": difference})
+        self._say(f"INT8 by NNCF, {name}: {100 * drop:+.2f} points lost, probabilities off by {difference:.1e}")
+        return least, difference
 
 
 def _ranges(name: str) -> Any:

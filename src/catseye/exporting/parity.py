@@ -197,24 +197,13 @@ def compare_answers(
         reference_answers if isinstance(reference_answers, RunAnswers) else RunAnswers(reference_answers)
     )
     pixels = np.stack([preprocess(content, spec) for content in images.contents])
-    rows = []
-    largest = np.zeros(len(pixels))
-    answers = expected.argmax(1)
-    file_answers = answers
-    familiarity: list[NDArray[np.floating] | None] = []
     waiting = Waiting("asking the file", len(pixels) * len(batch_sizes))
+    rows, largest, familiarity = [], np.zeros(len(pixels)), []
+    answers = file_answers = expected.argmax(1)
     for batch_size in batch_sizes:
-        batches = []
-        with waiting:
-            for start in range(0, len(pixels), batch_size):
-                batches.append(ask(pixels[start : start + batch_size]))
-                waiting.step(len(pixels[start : start + batch_size]))
-        logits, probabilities, *others = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        logits, probabilities, *others = _ask_in_batches(ask, pixels, batch_size, waiting)
         familiarity.append(others[0] if others else None)
-        apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
-        if temperature > 1:  # a high temperature must not hide differences of the logits
-            apart = np.maximum(apart, np.abs(softmax(logits) - _at_one(expected, temperature)))
-        apart = np.where(np.isnan(apart), 1.0, apart)  # NaN agrees with nothing
+        apart = _differences(logits, probabilities, expected, temperature)
         file_answers = logits.argmax(1)
         largest = np.maximum(largest, apart.max(1))
         agreement = float((file_answers == answers).mean())
@@ -243,6 +232,29 @@ def compare_answers(
     same = answers_of(reference, more).probabilities.argmax(1) == _ask_once(ask, more.pixels(spec))
     pooled = paired_drop(np.append(before, np.full(len(same), True)), np.append(after, same))
     return replace(result, num_more=len(same), more=pooled)
+
+
+def _ask_in_batches(ask: Ask, pixels: Pixels, batch_size: int, waiting: Waiting) -> list[NDArray[np.floating]]:
+    """The file's outputs for all images, asked so many at a time: logits, probabilities, perhaps familiarity."""
+    batches = []
+    with waiting:
+        for start in range(0, len(pixels), batch_size):
+            batches.append(ask(pixels[start : start + batch_size]))
+            waiting.step(len(pixels[start : start + batch_size]))
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def _differences(
+    logits: NDArray[np.floating],
+    probabilities: NDArray[np.floating],
+    expected: NDArray[np.float64],
+    temperature: float,
+) -> NDArray[np.float64]:
+    """How far each probability is from the run's: the largest of the ways to get it from the file. Shape: (N, K)."""
+    apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
+    if temperature > 1:  # a high temperature must not hide differences of the logits
+        apart = np.maximum(apart, np.abs(softmax(logits) - _at_one(expected, temperature)))
+    return np.where(np.isnan(apart), 1.0, apart)  # NaN agrees with nothing
 
 
 def _ask_once(ask: Ask, pixels: Pixels) -> NDArray[np.int64]:

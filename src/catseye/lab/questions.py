@@ -37,7 +37,7 @@ class Nothing(QuestionFields):
 
 @dataclass(frozen=True)
 class Question:
-    """`answer` gets the bench and an `asked`; it returns JSON types, or yields them one after the other."""
+    """`answer` gets the workbench and the fields; it returns JSON types, or yields them one after the other."""
 
     fields: type[QuestionFields]
     answer: Callable[["Workbench", Any], Answer | AnswerStream]
