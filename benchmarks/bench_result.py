@@ -1,4 +1,4 @@
-"""Export a run in every format that can run here, measure them against each other and commit the numbers.
+"""Export a run in every format that can run here, and compare the files.
 
     python benchmarks/bench_result.py NAME RUN [--data DATA] [--formats onnx openvino …] [--max-drop 0.3] [--say TEXT]
         [-- --batch 1,8 --threads 1,2 --seconds 0.5 --rounds 5, which go to `catseye bench`]
@@ -80,7 +80,10 @@ def architecture(run: Path) -> str:
 
 
 def export_all(run: Path, formats: list[str], max_drop: float, folder: str) -> list[str]:
-    """Every format in float and, where there is one, in INT8; leaves the reasons for what was not written."""
+    """Export every format in float and, if possible, in INT8.
+
+    Returns the reasons why a file was not written.
+    """
     int8 = bool(set(formats) & set(INT8_FORMATS))
     try:
         export(run, to=formats, int8=int8, max_drop=max_drop, out=folder, device="cpu", say=note)
@@ -95,7 +98,7 @@ def note(line: str) -> None:
 
 
 def proof(path: Path) -> dict:
-    """What the proof inside a file says, and of an INT8 file how it was made."""
+    """The proof inside a file and, for an INT8 file, how it was made."""
     manifest = open_model(path, trust=True).manifest
     parity, made = manifest.parity, manifest.quantisation
     return {
@@ -108,7 +111,10 @@ def proof(path: Path) -> dict:
 
 
 def ratios(measured: dict, base: str) -> dict:
-    """Images per second against those of `base`, per batch size: best setting against best, and at equal settings."""
+    """Images per second compared with `base`, per batch size.
+
+    At the best setting of each, and at equal settings.
+    """
     rates: dict[str, dict] = {}
     for row in measured["rows"]:
         setting = (row["threads"], row["calls"])

@@ -1,4 +1,4 @@
-"""Everything that is claimed about training on a GPU, in one call of at most `--minutes`.
+"""Every claim about training on a GPU, in one call of at most `--minutes`.
 
     python benchmarks/gpu_cifar10.py FOLDER [--seeds 10] [--minutes 6]    one CUDA device of the H100 class
     python benchmarks/gpu_cifar10.py --dry                                the same path on the CPU, generated images
@@ -49,7 +49,7 @@ NOT_CAPTURED = "- steps are not captured as a graph: "
 
 @dataclass(frozen=True)
 class Part:
-    """One claim: recipe, changed settings, what to reach, seeds at most, its share of the time."""
+    """One claim: recipe, settings, target, number of seeds, share of the time."""
 
     name: str
     recipe: str

@@ -1,4 +1,4 @@
-"""`catseye serve` on a GPU beside the CPU of the same machine, at 1 to 256 clients; needs nothing but catseye.
+"""`catseye serve` on a GPU and on the CPU of the same machine, 1 to 256 clients.
 
     python benchmarks/gpu_serve.py FILE.onnx [--minutes 2.5]       a CUDA device, and onnxruntime-gpu
     python benchmarks/gpu_serve.py --dry FILE.onnx --seconds 0.5   the whole path, with the CPU in the GPU's place
@@ -109,13 +109,13 @@ def start(file: Path, runtime: str) -> tuple[subprocess.Popen[bytes], int, float
 
 
 def load(port: int, clients: int, seconds: float) -> dict[str, float]:
-    """So many connections, shared out over a few processes of this script."""
+    """The results of this many connections, made by a few processes of this script."""
     helpers = max(1, min(clients, (os.cpu_count() or 2) // 2))
     shares = [len(part) for part in np.array_split(np.arange(clients), helpers)]
     with multiprocessing.get_context("spawn").Pool(helpers) as pool:
-        found = pool.starmap(ask_for_a_while, [(port, share, seconds) for share in shares], chunksize=1)
-    times_ms = sorted(time_ms for part, _ in found for time_ms in part)
-    failed = sum(failures for _, failures in found)
+        results = pool.starmap(ask_for_a_while, [(port, share, seconds) for share in shares], chunksize=1)
+    times_ms = sorted(time_ms for part, _ in results for time_ms in part)
+    failed = sum(failures for _, failures in results)
     if not times_ms:
         raise SystemExit(f"no request of {clients} clients was answered; {failed} failed")
     return {
@@ -127,7 +127,10 @@ def load(port: int, clients: int, seconds: float) -> dict[str, float]:
 
 
 def ask_for_a_while(port: int, clients: int, seconds: float) -> tuple[list[float], int]:
-    """Runs in a process of its own: the milliseconds of every answer, and how many requests failed."""
+    """The milliseconds of every answer, and the number of failed requests.
+
+    Runs in a process of its own.
+    """
     import asyncio
 
     return asyncio.run(_ask(port, clients, seconds))
@@ -164,7 +167,7 @@ async def _ask(port: int, clients: int, seconds: float) -> tuple[list[float], in
 
 
 def request_of(seed: int) -> bytes:
-    """A JPEG of 32 px as a whole request."""
+    """A complete request with a JPEG of 32 px."""
     stream = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(stream, "JPEG", quality=95)

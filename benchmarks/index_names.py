@@ -80,7 +80,10 @@ def list_once(folder: Path) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """Of this process alone: getrusage would count what its parent had when it forked."""
+    """The peak of this process alone.
+
+    getrusage would include the memory that its parent had at the fork.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by operator.
+"""How the time of a training step is distributed over operators.
 
     python benchmarks/profile_step.py FOLDER [--variant classic] [--steps 5]
 

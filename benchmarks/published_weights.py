@@ -1,4 +1,4 @@
-"""Two sets of published weights: a linear head on the frozen features of each, on six kinds of images.
+"""Two sets of published weights: a linear head on each, on six kinds of images.
 
     python benchmarks/published_weights.py --cifar10 FOLDER
 

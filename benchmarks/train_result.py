@@ -1,4 +1,4 @@
-"""Run one `catseye train` command for several seeds and commit what came out.
+"""Run one `catseye train` command for several seeds and commit the results.
 
     python benchmarks/train_result.py NAME --seeds 0 1 2 -- DATA [options of catseye train]
 
@@ -70,7 +70,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def commit() -> str:
-    """The commit that is being measured, and whether the package differs from it."""
+    """The measured commit, and whether the package differs from it."""
     return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else "")
 
 

@@ -1,4 +1,6 @@
-"""One way to train, timed: a fresh process that prints one line of JSON. Called by train_speed.py.
+"""One variant of training, timed in a fresh process; called by train_speed.py.
+
+Prints one line of JSON.
 
     python benchmarks/train_variants.py classic+bf16 FOLDER --seconds 20
 
@@ -80,10 +82,13 @@ class Changed(nn.Module):
 
 
 class MemoryBatches:
-    """Catseye's batches from memory and its batched augmentation, for the article's loop: default layout, floats."""
+    """Catseye's batches from memory for the article's loop.
 
-    def __init__(self, prepared: Prepared, chosen: Settings) -> None:
-        self.prepared, self.chosen, self.epoch = prepared, chosen, count()
+    With catseye's batched augmentation, in the default layout, as floats.
+    """
+
+    def __init__(self, prepared: Prepared, settings: Settings) -> None:
+        self.prepared, self.settings, self.epoch = prepared, settings, count()
 
     def __len__(self) -> int:
         return self.prepared.loaders["train"].num_batches
@@ -92,7 +97,7 @@ class MemoryBatches:
         number = next(self.epoch)
         generator = torch.Generator().manual_seed(number)
         for batch in self.prepared.loaders["train"].epoch(number):
-            x = augment_batch(batch.pixels, self.chosen.augment, self.prepared.spec, generator)
+            x = augment_batch(batch.pixels, self.settings.augment, self.prepared.spec, generator)
             yield x.contiguous(), batch.labels
 
 
@@ -122,8 +127,8 @@ def make_steps(variant: str, folder: Path) -> Iterator[int]:
 def article_steps(folder: Path, switches: set[str]) -> Iterator[int]:
     loader = article_loop.make_loader(folder)
     if "memory" in switches:
-        chosen = load_settings("classic")
-        loader = MemoryBatches(session_of(folder, chosen).prepared, chosen)
+        settings = load_settings("classic")
+        loader = MemoryBatches(session_of(folder, settings).prepared, settings)
     torch.manual_seed(0)
     model = article_loop.make_model()
     layout = torch.channels_last if "channels_last" in switches else None
@@ -151,8 +156,8 @@ def classic_steps(folder: Path, switches: set[str]) -> Iterator[int]:
     return whole_steps(state, lambda epoch: built.loaders["train"].epoch(epoch))
 
 
-def session_of(folder: Path, chosen: Settings) -> RunSession:
-    return open_session(RunRequest(folder), chosen, Workplace(CPU, Console(stderr=True)))
+def session_of(folder: Path, settings: Settings) -> RunSession:
+    return open_session(RunRequest(folder), settings, Workplace(CPU, Console(stderr=True)))
 
 
 def whole_steps(state: TrainState, epoch: Callable[[int], Iterator]) -> Iterator[int]:
@@ -198,9 +203,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
     set_process(parse(options.variant)[1])
-    found = measure(make_steps(options.variant, options.folder), options.seconds)
-    assert math.isfinite(found["images_per_s"])
-    print(json.dumps({"variant": options.variant, "threads": torch.get_num_threads(), **found}))
+    measured = measure(make_steps(options.variant, options.folder), options.seconds)
+    assert math.isfinite(measured["images_per_s"])
+    print(json.dumps({"variant": options.variant, "threads": torch.get_num_threads(), **measured}))
 
 
 if __name__ == "__main__":
