@@ -6,7 +6,7 @@ Measures speed and peak memory of each setting.
 
 Every variant trains the same network on the same noise in a fresh process, epochs of training steps and an evaluation
 each, as `catseye train` does; the rounds are interleaved, each beginning one variant further. A ratio compares two
-processes of one round. Each process computes on one thread, so that `images_per_cpu_s` counts no waiting for another.
+processes of one round. Each process computes on one thread, so that `images_per_cpu_s` includes no waiting.
 Writes benchmarks/results/allocator.json. glibc only.
 """
 

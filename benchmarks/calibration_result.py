@@ -3,8 +3,8 @@
     python benchmarks/calibration_result.py [--max-risk 2%] RUN AGAINST [RUN AGAINST …]
 
 Writes benchmarks/results/calibration.json: per run ECE, Brier score and loss before and after, coverage and risk at the
-threshold, AUROC against the images of AGAINST; and precision and recall of suspected label errors on scikit-learn's
-digits, 5% of whose labels are flipped on purpose. The runs' model files get the temperature and the threshold.
+threshold, AUROC against the images of AGAINST; also precision and recall of suspected label errors on scikit-learn's
+digits with 5% of the labels flipped. The temperature and the threshold are stored in the runs' model files.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python benchmarks/check_faults.py [--seeds 5] [--images 1000] [--page FOLDER]
 
-Each seed makes a data set of its own: images of scikit-learn's digits on cloudy grounds, in train and test, and among
-them faults in known places. Precision: the share of what a rule names that was planted for it. Recall: the share of
-what was planted that it names. Pairs of class names that differ by case or white space are measured by the name.
-Writes benchmarks/results/check-faults.json. `--page` keeps the first seed's data and its check.html, for looking at.
+Each seed makes its own data set: images of scikit-learn's digits on cloudy backgrounds, in train and test, with faults
+in known places. Precision: the share of a rule's findings that were planted for it. Recall: the share of the planted
+faults that the rule finds. Pairs of class names that differ by case or white space are counted by name. Writes
+benchmarks/results/check-faults.json. `--page` keeps the first seed's data and its check.html.
 """
 
 import argparse

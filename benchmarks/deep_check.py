@@ -4,9 +4,9 @@ The seeds are not those on which its limits were chosen.
 
     python benchmarks/deep_check.py [--seeds 2 3] [--ants-bees FOLDER]
 
-Each set gets images of another kind (1.5%) and changed copies of its own (6%: cropped, mirrored, turned, brighter;
-see deep_check_sets.py); the whole check runs on it. `copies_found` counts those that its look at every image finds too,
-`by_features` only what `--deep` adds; a false alarm is an image or a pair that was not planted. Writes
+Each set gets images of another kind (1.5%) and changed copies of its own (6%: cropped, mirrored, turned, brighter; see
+deep_check_sets.py); the complete check runs on it. `copies_found` includes those that are found without `--deep`,
+`by_features` only those that it adds; a false alarm is an image or a pair that was not planted. Writes
 benchmarks/results/deep-check.json.
 """
 

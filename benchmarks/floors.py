@@ -4,8 +4,8 @@ Prints one line of JSON.
 
     python benchmarks/floors.py
 
-Rates in fp32 and bf16: the fastest of a large matrix product and several 3x3 convolutions, since either can be the
-better one. Memory bandwidth: bytes read plus bytes written while a large array is copied. FLOPs per image are
+Rates in fp32 and bf16: the fastest of a large matrix product and several 3x3 convolutions, because either can be
+faster. Memory bandwidth: bytes read plus bytes written while a large array is copied. FLOPs per image are
 counted by torch, forward and backward, a multiply-add as two. Called by train_speed.py.
 """
 

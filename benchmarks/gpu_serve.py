@@ -3,11 +3,12 @@
     python benchmarks/gpu_serve.py FILE.onnx [--minutes 2.5]       a CUDA device, and onnxruntime-gpu
     python benchmarks/gpu_serve.py --dry FILE.onnx --seconds 0.5   the whole path, with the CPU in the GPU's place
 
-Clients are connections that stay open and ask for /predict again as soon as they are answered, in processes of this
-script beside the server, which takes cores from it: what is measured is less than the server can do. At 32 clients
-first, where the GPU was slowest, then 256, then the rest. The JSON is written after every count of clients, and none is
-begun that would not end in time. Writes benchmarks/results/gpu-serve.json: requests/s, p50 and p99 of both, and which
-targets are reached: 3 times the CPU at 256 clients, never slower, p99 of at most 60 ms at 32.
+Clients are connections that stay open and send the next request to /predict as soon as they are answered. They run in
+processes of this script on the same machine and take cores from the server, so the numbers are below what it can do.
+The counts of clients start with 32, where the GPU was slowest, then 256, then the rest; one that would not end in time
+is not started. The JSON is written after every count. It needs nothing but catseye. Writes
+benchmarks/results/gpu-serve.json: requests/s, p50 and p99 of both, and which targets are reached: 3 times the CPU at
+256 clients, never slower, p99 of at most 60 ms at 32.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def main() -> None:
         for clients in options.clients:
             if result["rows"] and time.monotonic() + len(servers) * (options.seconds + 2) > ends:
                 break
-            # One after the other: the two would take each other's cores.
+            # One after the other, because they would compete for cores.
             row = {name: load(port, clients, options.seconds) for name, (_, port, _) in servers.items()}
             result["rows"].append({"clients": clients, **row})
             print(clients, row, flush=True)

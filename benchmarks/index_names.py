@@ -34,7 +34,7 @@ def main() -> None:
         make_files(Path(temporary), options.files, options.classes)
         command = [sys.executable, __file__, "--list", temporary]
         runs = [json.loads(subprocess.check_output(command)) for _ in range(options.rounds)]
-    # Only now: what these bring along is none of the listing's memory.
+    # Imported only now, because they would add to the memory of the listing.
     from train_result import ROOT, commit, spread
 
     from catseye.environment import environment

@@ -2,8 +2,8 @@
 
     python benchmarks/label_errors.py [--seeds 0 1 2] [--ants-bees FOLDER] [--cifar10 NPZ] [--cache FOLDER]
 
-Labels of each set are flipped, each to another class drawn from the seed; EfficientNet-Lite0's published weights turn
-the images into features, heads answer out of fold, and confident learning ranks the labels, as `catseye review` does.
+In each set, some labels are changed to another class drawn from the seed; EfficientNet-Lite0's published weights turn
+the images into features, heads predict out of fold, and confident learning ranks the labels, as `catseye review` does.
 Precision at recall 0.6 and average precision are of the ranking by margin over all images; `suspects` are those of
 confident learning, with their precision and recall; the review also asks about labels beaten by half and more.
 FOLDER of ants and bees has train/CLASS and val/CLASS; NPZ has x_train and y_train, of which 4,000 images are drawn.

@@ -2,9 +2,9 @@
 
     python benchmarks/label_folder.py --ants-bees FOLDER [--annotators 5] [--pool 200] [--decisions 40] [--cache FOLDER]
 
-Each annotator labels a pool of images drawn from its seed, asked by the engine of the page; after every decision the
-head answers the images that are not in the pool (`held_out`), and those of the pool that are not decided (`proposals`).
-`random` is the same head, taught by images drawn at random. FOLDER has train/CLASS and val/CLASS. Writes
+Each annotator labels a pool of images drawn from its seed, in the order of the page's engine; after every decision the
+head classifies the images outside the pool (`held_out`), and those of the pool without a label (`proposals`). `random`
+is the same head, with images in random order. FOLDER has train/CLASS and val/CLASS. Writes
 benchmarks/results/label-folder.json.
 """
 

@@ -4,10 +4,10 @@ The desk behind the page is timed, decision by decision.
 
     python benchmarks/label_retraining.py --ants-bees FOLDER [--pools 200 2000] [--seeds 0 1 2] [--cache FOLDER]
 
-Features are those of ants and bees; for more images than there are, they are drawn with replacement and jittered by a
-tenth of their spread, which changes no time. `wait_s` is a whole decision: row written and synced, head and temperature
-trained anew, the next image chosen; `retrained_s` is the training in it. The first 40 decisions are timed, and ten more
-where half of the images are decided, when a head has most to learn. Writes benchmarks/results/label-retraining.json.
+Features are those of ants and bees; if more images are needed, they are drawn with replacement and jittered by a tenth
+of their spread, which does not affect the time. `wait_s` is a complete decision: row written and synced, head and
+temperature retrained, the next image chosen; `retrained_s` is the training in it. The first 40 decisions are timed, and
+ten more with half of the images labelled, when training takes longest. Writes benchmarks/results/label-retraining.json.
 """
 
 import argparse

@@ -4,12 +4,12 @@ It includes process start, imports, opening the model, and one image.
 
     python benchmarks/lambda_cold_start.py FOLDER IMAGE [--rounds 7]
 
-FOLDER is what `catseye deploy lambda` wrote and its build.py has built. Amazon's own Runtime Interface Emulator (out of
+FOLDER was written by `catseye deploy lambda` and built by its build.py. Amazon's own Runtime Interface Emulator (from
 the wheel aws-sam-cli) starts the function with Amazon's own runtime client, as Lambda does: the first call starts the
-process. Measured at the client, from before the first request to after its answer, in a new process each round; then
-ten more calls to the same process. In turn: the package as it is, and a copy without its compiled modules, as a zip
-without them would be. Files are in the page cache, and Lambda's own work before (fetching the package, starting a
-microVM) is not in it. Needs pip's index, and the Python that the folder was built with: --python.
+process. Times are measured at the client, from before the first request to after its answer, in a new process each
+round; then for ten more calls to the same process. The package as it is alternates with a copy without its compiled
+modules. Files are in the page cache; Lambda's own work before (fetching the package, starting a microVM) is not
+included. Needs pip's index, and the Python that the folder was built with: --python.
 Writes benchmarks/results/lambda-cold-start.json.
 """
 

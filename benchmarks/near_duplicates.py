@@ -2,9 +2,9 @@
 
     python benchmarks/near_duplicates.py [--images 900] [--copies 200]
 
-Writes benchmarks/results/near-duplicates.json. Every family below draws each image from numbers of its own, so that no
-two show the same: a false pair is a fault of the search. For each family: how many of all pairs both looks take for
-copies, how many the first look alone (16 x 16) does, and for each kind of change the share of copies that each finds.
+Writes benchmarks/results/near-duplicates.json. Every family below draws each image from new random numbers, so that no
+two show the same: a false pair is a fault of the search. For each family: how many of all pairs both steps take for
+copies, how many the first step alone (16 x 16) does, and for each kind of change the share of copies that each finds.
 """
 
 import argparse

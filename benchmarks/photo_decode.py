@@ -2,10 +2,10 @@
 
     python benchmarks/photo_decode.py FOLDER [--rounds 5]
 
-FOLDER holds photos in class folders. Two sets are made of it: its own photos, and the first of them enlarged to
-2000 x 1500 with sensor noise (JPEG, quality 90), as a camera or phone leaves them. Both sides squash to 224 x 224
-(bilinear, antialiased), so that the geometry is equal, and end with a normalised float batch. Contestants run in
-fresh processes, in turn in every round, one pass to warm up and one that counts. Prints a table and writes
+FOLDER has photos in class folders. Two sets are made from it: its own photos, and the first of them enlarged to
+2000 x 1500 with sensor noise (JPEG, quality 90), like those of a camera or phone. Both libraries squash to 224 x 224
+(bilinear, antialiased), so that the geometry is equal, and end with a normalised float batch. Contestants alternate in
+every round, each in a fresh process, with one pass to warm up and one that counts. Prints a table and writes
 benchmarks/results/photo-decode.json, with the difference in pixels over all images.
 
 - imagefolder  torchvision: ImageFolder, Resize, ToTensor, Normalize, one loader worker per core

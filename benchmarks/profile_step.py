@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     _, switches = parse(options.variant)
     if switches & ENVIRONMENT.keys():
-        parser.error(f"set these yourself, before the process: {sorted(switches & ENVIRONMENT.keys())}")
+        parser.error(f"set these before you start the process: {sorted(switches & ENVIRONMENT.keys())}")
     set_process(switches)
     with tempfile.TemporaryDirectory() as temporary:
         steps = make_steps(options.variant, link_some(options.folder, Path(temporary), options.per_class))

@@ -3,11 +3,12 @@
     python benchmarks/serve_load.py RUN IMAGES FILE.onnx [INT8.onnx …] [--photos RUN IMAGES INT8.onnx INT8.xml …]
         [--seconds 8] [--rounds 2] [--minutes 11] [--name serve-load]
 
-RUN is the run that the files were exported from, IMAGES a folder of class folders; 200 images of it are sent as
-JPEG forms to /predict by wrk (Debian's package) on the same machine, at 32, 128 and 256 connections; those of
-`--photos` (a network of 224 px, say) at 32. An .xml is served by OpenVINO. Each server is started, its time to
-the first answer taken, loaded, and stopped before the next one starts. A round that would end after `--minutes` is not
-begun, and the result is written after every round. Needs `pip install 'catseye[train,serve,serve-bench]'` and wrk.
+The tutorials' server is FastAPI with TorchScript, LitServe runs ONNX Runtime. RUN is the run that the files were
+exported from, IMAGES a folder of class folders; 200 images of it are sent as JPEG forms to /predict by wrk (Debian's
+package) on the same machine, at 32, 128 and 256 connections; those of `--photos` (a network of 224 px, for example) at
+32. An .xml is served by OpenVINO. Each server is started, its time to the first answer measured, loaded, and stopped
+before the next one starts. A round that would end after `--minutes` is not started, and the result is written after
+every round. Needs `pip install 'catseye[train,serve,serve-bench]'` and wrk.
 Writes benchmarks/results/NAME.json: the medians of the rounds, and each target of the server with what was reached.
 """
 

@@ -6,9 +6,9 @@
 
 FILE is a model that both can open (one that the older of them exported), IMAGES a folder of class folders; 200 images
 of it are sent as JPEG forms to /predict by wrk (Debian's package) on the same machine. Both servers run in this Python,
-one at a time; who comes first changes from round to round (A B, B A, …), so that a machine that slows down slows both.
-The ratio of a round is this checkout's number over the other one's: of requests per second, of the median time of a
-request, and of processor seconds (user and system) per 1,000 requests, which hardly depends on who else computes.
+one at a time, in alternating order (A B, B A, …), so that a machine that slows down slows both. The ratio of a round is
+this checkout's number over the other's: of requests per second, of the median time of a request, and of processor
+seconds (user and system) per 1,000 requests, which hardly depend on other programs.
 Writes benchmarks/results/NAME.json after every round: the medians of the ratios, with smallest and largest, n, and
 every round. Needs `pip install 'catseye[train,serve]'` and wrk.
 """

@@ -6,8 +6,8 @@ FOLDER is CIFAR-10 as train/ and test/ with one folder per class. A window of th
 (baselines/article_loop.py, steady state, fresh process) runs before, between and after the runs of
 `catseye train FOLDER --recipe speed`, each with its changed settings; the loop's 50 epochs are 50 x 50,000 images
 at its median speed.
-Training seconds exclude decoding and evaluation on both sides; the whole process's wall time stands beside them.
-Accuracy is that of the 10,000 test images as they are; with mirror images and shifts averaged it is a second column.
+Training seconds exclude decoding and evaluation on both sides; the wall time of the process is reported too. Accuracy
+is that of the 10,000 test images as they are; a second column averages mirror images and shifts.
 Writes benchmarks/results/speed-target.json. Run it on an idle machine.
 """
 

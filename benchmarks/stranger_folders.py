@@ -4,7 +4,7 @@ Each has train/CLASS and test/CLASS (or val/CLASS).
 
 ants-bees (FOLDER has train/CLASS and val/CLASS), cifar10 (slices of 1,000 training and 1,000 test images; FOLDER has
 train/CLASS and test/CLASS), photos, drawings and textures (tests/stranger_sets.py), digits (scikit-learn's). The sets
-without a split are cut once, so that everything is measured on the same images.
+without a split are split once, so that everything is measured on the same images.
 """
 
 import argparse

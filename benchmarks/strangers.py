@@ -8,10 +8,9 @@
     c  scikit-learn's logistic regression on the same frozen features, its C chosen by folds of the training images
     d  timm's default recipe for fine-tuning, on the same weights, in a process of its own
 
-The sets: stranger_folders.py; all parts are measured on the same images. Accuracy with Wilson's interval, seconds and
-peak memory of the whole process; processor time too, which tells how busy the machine was. Of a and b also the expected
-calibration error before and after the temperature. Every part adds its row to benchmarks/results/strangers.json at
-once.
+The sets are those of stranger_folders.py; all parts are measured on the same images. Results: accuracy with Wilson's
+interval, seconds, processor time and peak memory of the process; for a and b also the expected calibration error before
+and after the temperature. Every part immediately adds its row to benchmarks/results/strangers.json.
 """
 
 import argparse

@@ -10,8 +10,8 @@ benchmarks/results/strangers-unknown.json. The second, harder: each set is learn
 at --px, and CIFAR-10 is two slices of two classes, near misses to each other: not the same things, but images of the
 same kind; writes strangers-unknown-small.json.
 
-Every model is asked about images that it was not trained on, of its own and of each other set, and about noise, which
-is a stranger only; of generated sets new ones are drawn. AUROC: the chance that an own image is more familiar than a
+Every model classifies images that it was not trained on, of its own and of each other set, and noise, which is always
+a stranger; of generated sets new images are drawn. AUROC: the probability that an own image is more familiar than a
 stranger. FOLDER of ants and bees has train/CLASS and val/CLASS, that of CIFAR-10 train/CLASS and test/CLASS.
 """
 

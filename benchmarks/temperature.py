@@ -85,7 +85,7 @@ def prior(width):
 
 
 def smoothed(logits, labels):
-    """As in version 0.1: the most likely temperature of labels smoothed by 1 / (n + 2)."""
+    """As in version 0.1: the likeliest temperature of labels smoothed by 1 / (n + 2)."""
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 241))
     smoothing = 1 / (len(labels) + 2)
 

@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--say", default=None, help="how the command is written down, where DATA is a private path")
+    parser.add_argument("--say", default=None, help="command to write down instead, if DATA is a private path")
     options = parser.parse_args(sys.argv[1:split])
     words = sys.argv[split + 1 :]
     runs = [one_run(words, seed) for seed in options.seeds]

@@ -128,7 +128,7 @@ def run(words: list[str], changed: dict[str, str]) -> dict[str, Any]:
 
 
 def best_floor(floors: list[dict[str, Any]]) -> dict[str, float]:
-    """The best rates of all rounds: a floor must not depend on the load of the machine."""
+    """The best rates of all rounds, because a floor must not depend on other programs."""
     return {
         "fp32_flops_per_s": max(rate for floor in floors for rate in floor["fp32"].values()),
         "bf16_flops_per_s": max(rate for floor in floors for rate in floor["bf16"].values()),

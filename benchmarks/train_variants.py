@@ -57,7 +57,7 @@ SETTINGS = {
     "batch-512": {"training.batch_size": 512},
     "24px": {"data.input_px": 24},
 }
-# What else can stand behind the plus.
+# Other switches.
 OTHERS = {"memory", "channels_last", "contiguous", "compile", "fused", "malloc", "bf16-math"}
 SWITCHES = {
     "article": {*ENVIRONMENT, "memory", "channels_last", "bf16", "bf16-math", "compile", "fused", "malloc"},
@@ -106,7 +106,7 @@ def parse(variant: str) -> tuple[str, set[str]]:
     unknown = set(switches) - SWITCHES.get(base, set())
     if base not in SWITCHES or unknown:
         known = "; ".join(f"{base} with {', '.join(sorted(switches))}" for base, switches in SWITCHES.items())
-        raise SystemExit(f"a variant is a base and its switches, joined by +; got {variant!r}; there are: {known}")
+        raise SystemExit(f"a variant must be a base and its switches, joined by +; got {variant!r}; known: {known}")
     return base, set(switches)
 
 
@@ -119,7 +119,7 @@ def set_process(switches: set[str]) -> None:
 
 
 def make_steps(variant: str, folder: Path) -> Iterator[int]:
-    """Trains as it is iterated; gives the number of images of every step."""
+    """Trains while it is iterated; yields the number of images of every step."""
     base, switches = parse(variant)
     return (article_steps if base == "article" else classic_steps)(folder, switches)
 
@@ -174,7 +174,7 @@ def change_optimizer(optimizer: Optimizer, switches: set[str]) -> Optimizer:
 
 
 def measure(steps: Iterator[int], seconds: float) -> dict[str, float | int]:
-    """Warm up, then run whole steps for `seconds`, LEAST_STEPS at the least."""
+    """Warm up, then run complete steps for `seconds`, at least LEAST_STEPS."""
     begun = time.perf_counter()
     for _ in range(WARM_UP_STEPS):
         next(steps)
