@@ -124,7 +124,7 @@ class Checkpoints:
                 raise
             # It may have interrupted an update, so the state in memory is not saved.
             reason = f"out of memory ({(str(error) or 'MemoryError').splitlines()[0]})"
-            short = TrainingError(f"{reason}; take a smaller training.batch_size, data.input_px or network")
+            short = TrainingError(f"{reason}; use a smaller training.batch_size, data.input_px or network")
             raise self._with_advice(short, position) from None
 
     def _with_advice(self, error: CatseyeError, position: TrainingPosition) -> CatseyeError:
@@ -168,7 +168,7 @@ def load_newest(run: Run, state: TrainState, console: Console) -> TrainingPositi
             )
         return position
     if damaged:
-        raise ModelFileError(f"{run.path} has no undamaged checkpoint ({damaged[0]}); train anew with another --out")
+        raise ModelFileError(f"{run.path} has no undamaged checkpoint ({damaged[0]}); train again with another --out")
     return TrainingPosition()
 
 

@@ -31,8 +31,8 @@ from catseye.settings.schema import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SLOWER_TO_TELL_S = 3.0  # the first process reports an error, the others only if it stays silent
-LOST_S = 6.0  # a connection is lost because another process ended: its message comes first
+LATER_S = 3.0  # the first process reports an error; the others wait this long and report theirs if it has not ended
+LOST_S = 6.0  # if a connection is lost, the message of the process that ended comes first
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Processes:
         """Wait until all processes have arrived here."""
         self.largest(0)
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process's value, on all of them."""
         if self.world_size == 1:
             return value
@@ -104,7 +104,7 @@ class Processes:
         `after_batch` works only for a single process: several have unequal numbers of batches.
 
         Raises:
-            DataError: not one image of any part could be read.
+            DataError: no image of any part can be read.
 
         """
         if self.world_size == 1:
@@ -143,7 +143,7 @@ def join(device: str) -> tuple[Processes, torch.device]:
     """Join the processes that torchrun started, if any, and choose a device.
 
     Raises:
-        UsageError: more processes than GPUs, or a device that processes cannot have one each of.
+        UsageError: more processes than GPUs, or a device of which there cannot be one per process.
 
     """
     environment = os.environ
@@ -194,27 +194,27 @@ def _own_device(device: str, mine: Processes) -> torch.device:
     return gpu
 
 
-def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
+def leaves_the_group(train: Callable[P, T]) -> Callable[P, T]:
     """Decorates a function that joins: leaves the group afterwards.
 
     An error is reported once, not per process.
     """
 
     @wraps(train)
-    def with_an_end(*args: P.args, **kwargs: P.kwargs) -> T:
+    def leaving(*args: P.args, **kwargs: P.kwargs) -> T:
         before = distributed.is_available() and distributed.is_initialized()
         try:
-            with _one_voice():
+            with _reported_once():
                 return train(*args, **kwargs)
         finally:
             if not before and distributed.is_available() and distributed.is_initialized():
                 distributed.destroy_process_group()
 
-    return with_an_end
+    return leaving
 
 
 @contextmanager
-def _one_voice() -> Iterator[None]:
+def _reported_once() -> Iterator[None]:
     """Let the first process report an error; torchrun then ends the others.
 
     An error of the others alone they report later.
@@ -229,7 +229,7 @@ def _one_voice() -> Iterator[None]:
     except CatseyeError as error:
         if rank == 0:
             raise
-        time.sleep(SLOWER_TO_TELL_S)
+        time.sleep(LATER_S)
         error.args = (f"process {rank} of {world_size}: {error}",)
         raise
     except RuntimeError as error:
@@ -237,8 +237,8 @@ def _one_voice() -> Iterator[None]:
             raise
         time.sleep(LOST_S)
         raise TrainingError(
-            f"process {rank} of {world_size} lost another one ({str(error).splitlines()[0][:200]}); "
-            "the message of the one that ended first says why"
+            f"process {rank} of {world_size} lost the connection to another one "
+            f"({str(error).splitlines()[0][:200]}); see the message of the process that ended first"
         ) from None
 
 

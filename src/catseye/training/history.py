@@ -41,7 +41,7 @@ class History:
         lines = [json.dumps(each) for each in self.rows]
         write_atomically(self.run.path / "history.jsonl", "\n".join(lines) + "\n")
         for tracker in self.trackers:
-            tracker.tell_row(row)
+            tracker.add_row(row)
 
 
 def history_row(

@@ -77,8 +77,8 @@ def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
         if failure.exitcode >= 0:
             return failure.exitcode
         error = TrainingError(
-            f"process {rank} of {num_processes} was ended by {signal.Signals(-failure.exitcode).name}; where memory "
-            "ran out, take a smaller training.batch_size; continue with --resume RUN, or allow --max-restarts 3"
+            f"process {rank} of {num_processes} was ended by {signal.Signals(-failure.exitcode).name}; if memory ran "
+            "out, use a smaller training.batch_size; continue with --resume RUN, or allow --max-restarts 3"
         )
         error.exit_code = 128 - failure.exitcode
         raise error from None

@@ -28,7 +28,7 @@ from catseye.training.session import RunSession
 from catseye.training.sync_batch_norm import synchronise
 from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
 
-SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: small beside the program itself
+SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: small compared with the program itself
 FIRST_LOOK = 5_000  # images of 32 px shown to a network that is initialised from data; fewer if they are larger
 
 

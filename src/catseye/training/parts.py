@@ -53,7 +53,7 @@ def twice_the_parts(num_parts: int, num_images: int, most: int, reason: str, *, 
     if 2 * num_parts > most:
         raise TrainingError(
             f"out of memory even with {-(-num_images // num_parts)} images at a time ({reason}); "
-            "take a smaller network, data.input_px or training.batch_size"
+            "use a smaller network, data.input_px or training.batch_size"
         )
     return 2 * num_parts
 

@@ -106,7 +106,7 @@ def choose_run(out: StrPath | None, session: RunSession) -> tuple[Run, bool]:
         begun = _half_done(out, session)
         name = f"{Path(session.prepared.images.source).stem}-{session.settings.model.name}"
         path, half_done = str((begun or create_run(out, name)).path), begun is not None
-    path, half_done = processes.tell((path, half_done))
+    path, half_done = processes.broadcast((path, half_done))
     return Run(Path(path)), half_done
 
 
@@ -149,7 +149,7 @@ def refuse_finished(run: Run) -> None:
 
     """
     if run.finished:
-        raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
+        raise UsageError(f"{run.path} has nothing to continue: it is finished; train again with another --out")
 
 
 def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:

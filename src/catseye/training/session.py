@@ -170,7 +170,7 @@ def _decide_way(
     They are equal in all processes.
     """
     facts = gather_facts(request, images, settings, place.device.type, place.processes.per_node)
-    facts = Facts(**place.processes.tell(vars(facts)))
+    facts = Facts(**place.processes.broadcast(vars(facts)))
     choice = choose_way(facts)
     place.say(f"auto: {choice.sentence}")
     if choice.offer:
@@ -296,7 +296,7 @@ def _gather(images: ImageSet, settings: Settings, place: Workplace, data_dir: Pa
         expected=published.expected if published else None,
         num_sharing=place.processes.per_node,
     )
-    _say_what_was_found(prepared, place)
+    _report_images(prepared, place)
     check_same_data(prepared, place.processes)
     return RunSession(settings, prepared, place, published, data_dir)
 
@@ -312,7 +312,7 @@ def _find_weights(settings: Settings, place: Workplace) -> Published | None:
     return published
 
 
-def _say_what_was_found(prepared: Prepared, place: Workplace) -> None:
+def _report_images(prepared: Prepared, place: Workplace) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in prepared.counts.items() if count)
     spec = prepared.spec
     shape = f"{spec.channels} x {spec.height_px} x {spec.width_px}"

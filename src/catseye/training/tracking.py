@@ -37,11 +37,11 @@ class Tracker(Protocol):
     `status` is FINISHED, KILLED (it can be resumed) or FAILED.
     """
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Mapping[str, Any]) -> None:
         """One finished epoch."""
 
     def end(self, run: Run, status: str) -> None:
-        """Nothing comes after this."""
+        """The end of the run; no call follows."""
 
 
 @contextmanager
@@ -81,8 +81,8 @@ class _Guarded:
         self.name = name
         self.say = say
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
-        self._try(lambda tracker: tracker.tell_row(row))
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        self._try(lambda tracker: tracker.add_row(row))
 
     def end(self, run: Run, status: str) -> None:
         self._try(lambda tracker: tracker.end(run, status))
@@ -125,7 +125,7 @@ class _TensorBoard:
 
         self.writer: Any = SummaryWriter(str(run.path / "tensorboard"))
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Mapping[str, Any]) -> None:
         for name, value in _numbers_of_row(row).items():
             self.writer.add_scalar(name, value, row["epoch"])
         self.writer.flush()
@@ -154,7 +154,7 @@ class _Mlflow:
         for start in range(0, len(params), 100):  # a call takes no more
             self.client.log_batch(self.id, params=params[start : start + 100])
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Mapping[str, Any]) -> None:
         for name, value in _numbers_of_row(row).items():
             self.client.log_metric(self.id, name, value, step=row["epoch"])
 
@@ -182,7 +182,7 @@ class _Wandb:
         )  # fmt: skip
         known["wandb"] = self.run.id
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Mapping[str, Any]) -> None:
         self.run.log(_numbers_of_row(row), step=row["epoch"])
 
     def end(self, run: Run, status: str) -> None:

@@ -28,6 +28,7 @@ from catseye.models import registry
 from catseye.models.heads import HeadKind, replace_head
 from catseye.models.pretrained import Published
 from catseye.models.zoo import count_published_classes, load_published
+from catseye.preprocess import Preprocessing
 from catseye.settings.schema import Settings
 from catseye.training.optimizers import ParameterGroup
 
@@ -122,16 +123,8 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
     return float(divergence.median())
 
 
-def build_pretrained(
-    settings: Settings, prepared: Prepared, published: Published, device: torch.device, *, head: HeadKind = "linear"
-) -> tuple[nn.Module, TransferPlan]:
-    """The network with published weights and a fresh head, frozen as planned.
-
-    Raises:
-        ModelFileError: the weights belong to another network.
-
-    """
-    spec, wanted = prepared.spec, settings.transfer.strategy
+def _load_backbone(settings: Settings, spec: Preprocessing, published: Published, device: torch.device) -> nn.Module:
+    """The network with published weights, and their head."""
     options = pretrained_options(settings)
     if settings.transfer.strategy == "scratch":
         num_published = 1_000  # nothing is loaded; the head is replaced anyway
@@ -152,8 +145,22 @@ def build_pretrained(
         input_px=(spec.height_px, spec.width_px),
         **options,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if wanted != "scratch":
+    if settings.transfer.strategy != "scratch":
         load_published(model, published.state)
+    return model
+
+
+def build_pretrained(
+    settings: Settings, prepared: Prepared, published: Published, device: torch.device, *, head: HeadKind = "linear"
+) -> tuple[nn.Module, TransferPlan]:
+    """The network with published weights and a fresh head, frozen as planned.
+
+    Raises:
+        ModelFileError: the weights belong to another network.
+
+    """
+    spec, wanted = prepared.spec, settings.transfer.strategy
+    model = _load_backbone(settings, spec, published, device)
     if wanted == "trials":
         plan = TransferPlan("feature-extraction", 0, "a head first, trials after it", None, published.source)
     elif wanted == "auto":
