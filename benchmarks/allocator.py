@@ -76,12 +76,8 @@ def work(variant: str, workload: str) -> dict[str, float]:
             images += len(target)
         if trim:
             libc.malloc_trim(0)
-        model.eval()
-        with torch.inference_mode():
-            for start in range(0, num_held_out, evaluation_batch):
-                size = min(evaluation_batch, num_held_out - start)
-                model(torch.rand(size, 3, side, side).to(memory_format=torch.channels_last))
-                images += size
+        evaluate(model, num_held_out, evaluation_batch, side)
+        images += num_held_out
         if trim:
             libc.malloc_trim(0)
         spent += time.process_time() - begun
@@ -94,6 +90,16 @@ def work(variant: str, workload: str) -> dict[str, float]:
         "resident_mb_after_each_epoch": after,
         "page_faults_per_image": (usage.ru_minflt - first_faults) / images,
     }
+
+
+def evaluate(model: Any, num_images: int, batch_size: int, side: int) -> None:
+    import torch
+
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, num_images, batch_size):
+            size = min(batch_size, num_images - start)
+            model(torch.rand(size, 3, side, side).to(memory_format=torch.channels_last))
 
 
 def resident_mb() -> float:

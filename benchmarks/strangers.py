@@ -166,8 +166,6 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
     import torch
     from PIL import ImageOps
     from timm.data import create_transform, resolve_model_data_config
-    from timm.optim import create_optimizer_v2
-    from timm.scheduler import CosineLRScheduler
     from torch.utils.data import DataLoader, Dataset
 
     from catseye.models.pretrained import find_published
@@ -196,8 +194,19 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
         def __getitem__(self, index: int) -> tuple[Any, int]:
             return self.transform(Image.open(self.files[index]).convert("RGB")), int(self.labels[index])
 
-    epochs = 10
     loader = DataLoader(Images(files, labels, training=True), batch_size=32, shuffle=True, drop_last=len(files) > 32)
+    train_like_timm(model, loader)
+    test_files, wanted, _ = listed(data, held_out(data))
+    with torch.inference_mode():
+        answers = [model(x).argmax(1) for x, _ in DataLoader(Images(test_files, wanted, training=False), batch_size=32)]
+    return {"accuracy": float((torch.cat(answers).numpy() == wanted).mean()), "num_images": len(wanted)}
+
+
+def train_like_timm(model: Any, loader: Any, epochs: int = 10) -> None:
+    import torch
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import CosineLRScheduler
+
     optimizer = create_optimizer_v2(model, opt="adamw", lr=5e-4, weight_decay=0.05)
     schedule = CosineLRScheduler(optimizer, t_initial=epochs, warmup_t=1, warmup_lr_init=1e-6, warmup_prefix=True)
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -209,10 +218,6 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
             loss_of(model(x), truth).backward()
             optimizer.step()
     model.eval()
-    test_files, wanted, _ = listed(data, held_out(data))
-    with torch.inference_mode():
-        answers = [model(x).argmax(1) for x, _ in DataLoader(Images(test_files, wanted, training=False), batch_size=32)]
-    return {"accuracy": float((torch.cat(answers).numpy() == wanted).mean()), "num_images": len(wanted)}
 
 
 def add_row(options: argparse.Namespace, name: str, part: str, measured: Table) -> None:

@@ -73,7 +73,10 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
 
 
 class _EpochSums:
-    """Loss and correct answers of an epoch so far, on the device: reading them makes a GPU wait."""
+    """Loss and correct answers of an epoch so far.
+
+    They stay on the device, because reading them makes a GPU wait.
+    """
 
     def __init__(self, record: run_folder.RunRecord, state: TrainState) -> None:
         self.record, self.state, position = record, state, record.position

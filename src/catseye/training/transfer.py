@@ -138,7 +138,7 @@ def _load_backbone(settings: Settings, spec: Preprocessing, published: Published
                 **options,
             )
         num_published = count_published_classes(empty, published.state)
-    model = registry.create(
+    model: nn.Module = registry.create(
         settings.model.name,
         num_classes=num_published,
         in_channels=spec.channels,

@@ -1,4 +1,4 @@
-"""Successive halving: all candidates for a short time, the better half for longer.
+"""Successive halving: all candidates for a short time, the better half longer.
 
 Enters: candidates and a function that tries one of them. Leaves: the candidates, the best first. Called by the rungs
 that train.
