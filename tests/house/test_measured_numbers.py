@@ -45,36 +45,44 @@ def copies() -> Iterator[str]:
 
 
 def near_copies() -> Iterator[str]:
-    found = result("near-duplicates")
-    for family, row in found["families"].items():
+    measured = result("near-duplicates")
+    for family, row in measured["families"].items():
         first, both = row["recall"]["smaller, lighter or darker, saved again"].values()
         yield (
             f"| {family} | {row['false_first_look']:,} | {row['false_both_looks']} | {first:.1%} | {both:.1%} |"
         ).replace("%", " %")
     yield (
-        f"{found['false_pairs']} of {found['n']:,} pairs, that is with 95 % confidence at most "
-        f"{found['false_pairs_per_million_at_most']:.2f} in a million"
+        f"{measured['false_pairs']} of {measured['n']:,} pairs, that is with 95 % confidence at most "
+        f"{measured['false_pairs_per_million_at_most']:.2f} in a million"
     )
 
 
 def calibration() -> Iterator[str]:
-    found = result("calibration")
-    for run in found["runs"]:
+    measured = result("calibration")
+    for run in measured["runs"]:
         before, after = run["test"]["before"], run["test"]["after"]
         yield f"| {100 * before['ece']:.2f} % before"
         yield f"{100 * after['ece']:.2f} % after"
         yield f"{run['strangers']['auroc_probability']:.3f} by the largest probability"
         yield f"{run['strangers']['auroc_energy']:.3f} by energy"
     for key in ("precision", "recall"):
-        each = found["flipped_digits"][key]
+        each = measured["flipped_digits"][key]
         yield f"{key} {each['mean']:.3f} ± {each['sd']:.3f}"
 
 
 def unknown() -> Iterator[str]:
-    found = result("strangers-unknown")
-    for row in found["sets"]:
-        pairs = "; ".join(f"{pair['strangers']} {pair['auroc']:.3f}, {pair['refused']:.0%}" for pair in row["pairs"])
-        yield f"| {row['own']} | {row['own_refused']:.0%} | {pairs} |"
+    measured = result("strangers-unknown")
+    for row in measured["sets"]:
+        yield f"| {row['own']} | {row['own_refused']:.1%} of {row['num_own']:,} | {foreign(row)} |"
+    yield f"the smallest AUROC is {measured['summary']['auroc_smallest']:.3f}"
+    measured = result("strangers-unknown-small")
+    for row in measured["sets"]:
+        yield f"| {row['own']} | {row['own_refused']:.0%} | {foreign(row)} |"
+    yield f"the smallest is {measured['summary']['auroc_smallest']:.3f}"
+
+
+def foreign(row: Result) -> str:
+    return "; ".join(f"{pair['strangers']} {pair['auroc']:.3f}, {pair['refused']:.0%}" for pair in row["pairs"])
 
 
 def strangers() -> Iterator[str]:
@@ -103,14 +111,14 @@ def a_minute() -> Iterator[str]:
 
 
 def bench() -> Iterator[str]:
-    found = result("bench-residual")
+    measured = result("bench-residual")
     for file, name in FILES.items():
-        ratios = found["against_torchscript"][file]["best"].values()
-        yield f"| {name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {megabytes(found, file)} |"
-    found = result("bench-lite0-224")
+        ratios = measured["against_torchscript"][file]["best"].values()
+        yield f"| {name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {megabytes(measured, file)} |"
+    measured = result("bench-lite0-224")
     for file, name in FILES.items():
-        ratios = found["against_torchscript"][file]["best"].values()
-        yield f"| {name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {megabytes(found, file)} |"
+        ratios = measured["against_torchscript"][file]["best"].values()
+        yield f"| {name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {megabytes(measured, file)} |"
 
 
 FILES = {
@@ -121,8 +129,8 @@ FILES = {
 }
 
 
-def megabytes(found: Result, file: str) -> str:
-    (size,) = [each["num_bytes"] for each in found["files"] if each["file"] == file]
+def megabytes(measured: Result, file: str) -> str:
+    (size,) = [each["num_bytes"] for each in measured["files"] if each["file"] == file]
     return f"{size / 1e6:.2f} MB"
 
 
@@ -180,9 +188,9 @@ def timeline() -> Iterator[str]:
 
 
 def pretrained() -> Iterator[str]:
-    found = result("hymenoptera-pretrained")
-    accuracy, wall_s = found["accuracy"], found["wall_s"]
-    yield f"{accuracy['mean']:.2%} ± {100 * accuracy['sd']:.2f} (n = {found['n']} seeds)".replace("%", " %")
+    measured = result("hymenoptera-pretrained")
+    accuracy, wall_s = measured["accuracy"], measured["wall_s"]
+    yield f"{accuracy['mean']:.2%} ± {100 * accuracy['sd']:.2f} (n = {measured['n']} seeds)".replace("%", " %")
     yield f"{wall_s['mean']:.1f} ± {wall_s['sd']:.1f} s"
 
 
