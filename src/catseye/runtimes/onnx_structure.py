@@ -231,5 +231,5 @@ def _int(value: Value) -> int:
 
 def _field_text(value: Value) -> str:
     if isinstance(value, int):
-        raise _Damaged("a number where a text should be")
+        raise _Damaged("a number instead of a text")
     return str(value, "utf-8")

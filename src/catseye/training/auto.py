@@ -31,7 +31,7 @@ UNEVEN = 10  # largest class over smallest: from here on all classes weigh the s
 LEAST_STEPS = 400  # updates that fresh weights need to learn a small set
 LEAST_BATCHES = 20  # per epoch: sets the batch size of a small set
 MOST_EPOCHS = 60
-# Small images are enlarged for published weights, where that takes about a minute.
+# Small images are enlarged for published weights if that takes at most about a minute.
 ENLARGED_PX = 160
 LEGIBLE_PX = 24
 ENLARGED_PER_S: dict[Device, float] = {"cpu": 40.0, "gpu": 1_500.0}  # images a second, per core or per GPU

@@ -107,7 +107,7 @@ class Checkpoints:
 
     @contextmanager
     def kept(self, position: TrainingPosition) -> Iterator[None]:
-        """Save the run after its last complete step, whatever ends the training inside."""
+        """Save the run after its last complete step, if an error ends the training."""
         try:
             yield
         except (TrainingError, WorkerError, DataError) as error:

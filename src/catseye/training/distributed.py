@@ -251,7 +251,7 @@ def check_sizes(settings: Settings, processes: Processes) -> None:
     """Every part of a batch needs two images.
 
     Raises:
-        UsageError: the batch is too small for so many parts.
+        UsageError: the batch is too small for the number of parts.
 
     """
     training = settings.training
@@ -281,7 +281,7 @@ def check_same_data(prepared: Prepared, processes: Processes) -> None:
         other = next(rank for rank, theirs in enumerate(gathered) if theirs != gathered[0])
         raise DataError(
             f"all processes must see the same images; process 0 and process {other} differ; give every machine "
-            "the same DATA, and where only the free memory differs, use --set data.storage=stream"
+            "the same DATA; if only the free memory differs, use --set data.storage=stream"
         )
 
 

@@ -58,7 +58,7 @@ def history_row(
         "seconds": round(position.seconds_s, 3),
         "images_per_s": round(position.num_images / position.seconds_s, 1),
     }
-    # Only where it happened, so that rows of other runs do not change.
+    # Only if it happened, so that rows of other runs do not change.
     if state.num_parts > 1:
         row["num_parts"] = state.num_parts
     if num_bad := num_unreadable(loaders):

@@ -162,7 +162,7 @@ def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
     if num_parts > training.accumulate_steps:
         place.say(
             f"- a batch of {per_process} is computed in {num_parts} parts: at {needs.training_bytes / 1e6:,.0f} MB an "
-            f"image it would exceed the {training.memory_gb:g} GB of training.memory_gb beside the images; the "
+            f"image it would, with the stored images, exceed the {training.memory_gb:g} GB of training.memory_gb; the "
             "updates are the same, batch-norm statistics are those of a part"
         )
     return num_parts

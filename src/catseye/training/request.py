@@ -250,7 +250,7 @@ def _named_values(request: RunRequest) -> dict[str, object]:
 
 
 def refuse_with_resume(request: RunRequest) -> None:
-    """A resumed run keeps its own settings; `data` may say where its images are now.
+    """A resumed run keeps its own settings; `data` may be where its images are now.
 
     Raises:
         UsageError: the request names others.

@@ -40,7 +40,7 @@ from catseye.training.facts import gather_facts
 from catseye.training.own_code import OwnCode
 from catseye.training.request import RunRequest, requested_settings
 
-DECIDED = ("facts", "choice", "begun_anew_with_a_tenth_of_the_rate")  # in auto.json, beside what a search adds
+DECIDED = ("facts", "choice", "begun_anew_with_a_tenth_of_the_rate")  # keys of auto.json that a search does not write
 OLD_HEAD = {"model.6.weight", "model.head.6.weight"}  # its second linear layer, in a checkpoint
 
 
@@ -84,7 +84,7 @@ class RunSession:
     place: Workplace
     published: Published | None = None
     data_dir: Path | None = None
-    decided: Mapping[str, Any] | None = None  # auto.json: facts and choice, where the recipe was auto
+    decided: Mapping[str, Any] | None = None  # auto.json: facts and choice, if the recipe was auto
     parts: Mapping[str, int] = field(default_factory=dict)
     own: OwnCode = field(default_factory=OwnCode)
     head: HeadKind = "linear"  # of transfer learning
@@ -182,7 +182,7 @@ def _decide_way(
 def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSession:
     """The session of an unfinished run, on its original images.
 
-    The request may give the folder where they are now.
+    The request may give their new folder.
 
     Raises:
         UsageError: the images have changed. DataError: they are missing, or the new place holds others.

@@ -62,7 +62,7 @@ class TrainState:
     step: int = 0
     num_parts: int = 1  # parts in which a batch is computed; doubled if memory runs out
     processes: Processes = ALONE
-    parallel: DistributedDataParallel | None = None  # around `model` where several processes train
+    parallel: DistributedDataParallel | None = None  # around `model` if several processes train
     own_augment: OwnAugment | None = None
     groups: Sequence[ParameterGroup] = ()  # of the optimizer, in its order; empty: all at the scheduled rate
 

@@ -48,7 +48,7 @@ class Tracker(Protocol):
 def tracked(
     run: Run, wanted: Sequence[str], settings: Settings, say: Callable[[str], None], *, resumed: bool
 ) -> Iterator[tuple[Tracker, ...]]:
-    """The requested trackers, until the run ends in whatever way.
+    """The requested trackers, until the end of the run.
 
     Raises:
         MissingDependency: one is not installed. UsageError: it cannot be reached or written to.

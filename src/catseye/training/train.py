@@ -90,7 +90,7 @@ def _train(request: RunRequest) -> TrainedRun:
     if searches(session):
         run, _ = run_folder.choose_run(request.out, session)
         with run_folder.run_held(run, place.processes):
-            return _timed(request, place, search_for_best(request, session, run, anew=True))
+            return _timed(request, place, search_for_best(request, session, run, is_new=True))
     built = assemble(session)
     run, half_done = run_folder.choose_run(request.out, session)
     with run_folder.run_held(run, place.processes):
@@ -123,7 +123,7 @@ def _resume(request: RunRequest, path: StrPath, place: Workplace) -> TrainedRun:
         session = reopen_session(run, place, request)
         if searches(session):
             run_folder.note_place(run, session)
-            return _timed(request, place, search_for_best(request, session, run, anew=False))
+            return _timed(request, place, search_for_best(request, session, run, is_new=False))
         built = assemble(session)
         position = run_folder.continue_run(run, built.state, place.console)
         run_folder.note_place(run, session)

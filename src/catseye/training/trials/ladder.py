@@ -49,7 +49,7 @@ def searches(session: RunSession) -> bool:
     return session.settings.training.time_s > 0 or session.settings.transfer.strategy == "trials"
 
 
-def search_for_best(request: RunRequest, session: RunSession, run: Run, *, anew: bool) -> TrainedRun:
+def search_for_best(request: RunRequest, session: RunSession, run: Run, *, is_new: bool) -> TrainedRun:
     """Climb the ladder while the time lasts, then measure what was kept.
 
     The caller has locked the run folder.
@@ -58,8 +58,8 @@ def search_for_best(request: RunRequest, session: RunSession, run: Run, *, anew:
         Interrupted: a signal came; the best model so far has been measured, if there was one.
 
     """
-    before = None if anew else read_search(run)
-    if anew:
+    before = None if is_new else read_search(run)
+    if is_new:
         begin_search(run, session)
     promised = session.settings.training.time_s
     earlier_s = float(before[0]["spent_s"]) if before else 0.0

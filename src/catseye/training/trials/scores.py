@@ -97,7 +97,7 @@ class Comparison:
     num_images: int
 
 
-def judge_beside(candidate: TrialScore, best: TrialScore) -> Comparison:
+def compare_scores(candidate: TrialScore, best: TrialScore) -> Comparison:
     """A candidate pays if its gain in accuracy is significant.
 
     It also pays if accuracy is not lower and the loss is significantly smaller. The interval of the gain counts one

@@ -23,7 +23,7 @@ from catseye.training.losses import balanced_weights
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.trials.folds import draw_trial_folds
-from catseye.training.trials.scores import Comparison, TrialScore, judge_beside
+from catseye.training.trials.scores import Comparison, TrialScore, compare_scores
 from catseye.training.trials.time_budget import Pace, TimeBudget
 
 ENOUGH_TO_JUDGE = 40  # validation images, besides a test split; with fewer, a part of the training images judges
@@ -170,7 +170,7 @@ class Search:
         Without `make` the trial is a comparison that cannot be kept.
         """
         rival = None if self.kept is None or self.kept.unfinished else self.kept
-        comparison = judge_beside(score, rival.score) if rival else Comparison(True, 0.0, 0.0, 0)  # the first is kept
+        comparison = compare_scores(score, rival.score) if rival else Comparison(True, 0.0, 0.0, 0)  # the first is kept
         pays = make is not None and comparison.pays
         verdict = "for comparison" if make is None else "kept" if pays else "not kept"
         low, high = score.interval
