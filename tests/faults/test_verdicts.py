@@ -12,12 +12,12 @@ def test_an_empty_folder_is_no_class_and_said(images, tmp_path):
     root = images({"cat": 5, "dog": 5})
     (root / "bird").mkdir()
     run, said = train(root, tmp_path / "run", TINY)
-    assert "1 folder holds no images and is no class: 'bird'" in said
+    assert "1 folder contains no images and is not a class: 'bird'" in said
     assert run.data["classes"] == ["cat", "dog"]
 
 
 def test_a_single_class(images, tmp_path):
-    with pytest.raises(DataError, match=r"a classifier needs two or more classes; there is one class only \('cat'\)"):
+    with pytest.raises(DataError, match=r"a classifier needs two or more classes; there is only one class \('cat'\)"):
         train(images({"cat": 8}), tmp_path / "run", TINY)
     assert not (tmp_path / "run").exists()
 
@@ -36,16 +36,16 @@ def test_duplicates_across_the_given_splits(images, tmp_path):
 
 def test_classes_that_differ_by_case_only(images, tmp_path):
     _, said = train(images({"Cat": 5, "cat": 5, "dog": 5}), tmp_path / "run", TINY)
-    assert "1 pair of classes differs by case or white space only" in said
+    assert "1 pair of classes differs only by case or white space" in said
     assert "'Cat' and 'cat'" in said
-    assert "one folder on Windows and macOS" in said
+    assert "the same folder on Windows and macOS" in said
 
 
 def test_files_that_differ_by_case_only(images, tmp_path):
     root = images({"cat": 5, "dog": 5})
     (root / "cat" / "000.PNG").write_bytes((root / "cat" / "001.png").read_bytes())
     _, said = train(root, tmp_path / "run", TINY)
-    assert "1 file name differs from another one by case only" in said
+    assert "1 file name differs from another one only by case" in said
     assert "cat/000.PNG" in said
     quiet = train(images({"cat": 5, "dog": 5}, root="other"), tmp_path / "quiet", TINY)[1]
     assert "by case" not in quiet

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from catseye.data.check.check import check
-from catseye.data.check.findings import MAX_TOLD, Example, Finding, Verdict, name_classes
+from catseye.data.check.findings import MAX_PRINTED, Example, Finding, Verdict, name_classes
 from catseye.data.check.page import SHOWN
 from catseye.data.groups import group_by_name, join_where_they_meet
 from catseye.errors import DataError, UsageError
@@ -293,7 +293,7 @@ def test_train_says_every_finding_once_and_one_next_step():
 
 def test_many_findings_are_not_all_listed():
     lines = verdict_of(*["warning"] * 20).lines()
-    assert len(lines) == MAX_TOLD + 3
+    assert len(lines) == MAX_PRINTED + 3
     assert "8 more findings" in lines[-2]
 
 
@@ -347,7 +347,7 @@ def test_the_page_counts_pairs_as_pairs(tmp_path, pairs):
     for number in range(1, pairs + 1):
         shutil.copy(root / "cat" / f"{number}.png", root / "dog" / f"copy{number}.png")
     page = page_of(root, tmp_path / "out")
-    assert f"{2 * pairs} equal images stand under two labels" in page
+    assert f"{2 * pairs} equal images have different labels" in page
     more = [line for line in page.splitlines() if "… and" in line]
     left = pairs - SHOWN
     assert len(more) == (2 if left > 0 else 0)  # under two labels, and duplicates
@@ -363,7 +363,7 @@ def test_the_page_counts_images_as_images(tmp_path):
     assert "… and 7 more images; check.json lists them." in page
 
 
-@pytest.mark.parametrize(("number", "said"), [(1, "1 image shows nothing"), (2, "2 images show nothing")])
+@pytest.mark.parametrize(("number", "said"), [(1, "1 image is blank"), (2, "2 images are blank")])
 def test_verbs_agree_with_the_count(tmp_path, number, said):
     root = write_classes(tmp_path / "data", {"cat": 12, "dog": 12})
     for index in range(number):

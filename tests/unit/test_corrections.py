@@ -137,7 +137,7 @@ def test_wherever_a_kill_cuts_the_rows_before_are_whole(name):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"path,label\na.png,cat\n", "no file of corrections"),
+        (b"path,label\na.png,cat\n", "not a file of corrections"),
         (HEADER + b"a,b,c\n" + merge("a", "b").row(), "8 cells; got 3"),
         (HEADER + b"a," + b"0" * 32 + b",1,x,y,rename,ann,now\n", "one of keep"),
         (HEADER + b"a,12,1,x,y,relabel,ann,now\n", "32 hexadecimal"),
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_the_rows_before(tmp_path, monkeypatch):
 def test_a_file_that_is_something_else_is_not_written_to(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("path,label\na.png,cat\n")
-    with pytest.raises(DataError, match="no file of corrections"):
+    with pytest.raises(DataError, match="not a file of corrections"):
         CorrectionLog(path)
     assert path.read_text() == "path,label\na.png,cat\n"
 

@@ -42,8 +42,8 @@ def test_a_class_without_a_training_image_stops_training(images):
 
 def test_a_class_missing_from_a_side(images):
     found = rules(images({"bird": 2, "cat": 2, "dog": 2}), [TRAIN, TEST, TRAIN, VAL, TRAIN, TEST])
-    assert found["class-missing-in-val"].title == "2 classes have no val image: their score there says nothing"
-    assert found["class-missing-in-test"].title == "1 class has no test image: its score there says nothing"
+    assert found["class-missing-in-val"].title == "2 classes have no val image, so their val score means nothing"
+    assert found["class-missing-in-test"].title == "1 class has no test image, so its test score means nothing"
     assert not found["class-missing-in-test"].stops
 
 
@@ -86,7 +86,7 @@ def test_names_that_differ_by_case_are_told_once(images):
     (root / "cat" / "000.png").rename(root / "cat" / "A.png")
     (root / "cat" / "001.png").rename(root / "cat" / "a.png")
     found = rules(root, [TRAIN] * 6)
-    assert found["name-twins"].title.startswith("1 file name differs from another one by case only")
+    assert found["name-twins"].title.startswith("1 file name differs from another one only by case")
     assert "class-twins" not in found
     shutil.copytree(root / "cat", root / "Cat")
     found = rules(root, [TRAIN] * 9)
@@ -160,7 +160,7 @@ def test_nothing_to_hold_out_names_the_class_its_count_and_the_number_that_works
     with pytest.raises(DataError) as refusal:
         train_says(broken(kind, images))
     assert largest in str(refusal.value)
-    assert "at least one class 2 images" in str(refusal.value)
+    assert "at least one class has 2 images" in str(refusal.value)
 
 
 def test_two_images_a_class_are_enough(images):

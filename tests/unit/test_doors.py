@@ -101,7 +101,7 @@ def test_a_data_set_of_the_hub_by_name_is_the_same_data_set(hub, folder, tmp_pat
     ("name", "message"),
     [
         ("hf://lab/none", "has no such data set.*HF_TOKEN"),
-        ("hf://lab/both", "2 configurations; give one of: hf://OWNER/NAME/a, hf://OWNER/NAME/b"),
+        ("hf://lab/both", "2 configurations; use one of: hf://OWNER/NAME/a, hf://OWNER/NAME/b"),
         ("hf://lab/both/c", "no configuration c"),
         ("hf://lab/odd", "does not list Parquet files"),
     ],
@@ -113,7 +113,7 @@ def test_a_name_of_the_hub_that_leads_nowhere(hub, name, message):
 
 def test_a_hub_that_does_not_answer_is_named(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/api/datasets/lab/insects/parquet cannot be fetched"):
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/api/datasets/lab/insects/parquet cannot be downloaded"):
         open_source("hf://lab/insects")
 
 
@@ -127,7 +127,7 @@ def test_the_token_goes_to_the_hub_alone(hub, monkeypatch):
 
 def test_an_address_that_fails_is_named(folder):
     with doors.served(folder) as address:
-        with pytest.raises(DataError, match="cannot be fetched"):
+        with pytest.raises(DataError, match="cannot be downloaded"):
             open_source(f"{address}/nothing.csv")
         with pytest.raises(DataError, match=r"a list \(\.csv, \.jsonl or \.parquet\)"):
             open_source(f"{address}/ant/00.png")
@@ -135,7 +135,7 @@ def test_an_address_that_fails_is_named(folder):
         try:
             images = open_source(f"{address}/two.csv")
             assert images.read(0) == (folder / "ant/00.png").read_bytes()
-            with pytest.raises(ImageError, match=r"bee/missing\.png cannot be fetched"):
+            with pytest.raises(ImageError, match=r"bee/missing\.png cannot be downloaded"):
                 images.read(1)
         finally:
             (folder / "two.csv").unlink()
@@ -173,7 +173,7 @@ def test_a_mapping_has_the_splits(folder):
     images = open_source({"train": (arrays[:4], ["a", "b", "a", "b"]), "test": (arrays[4:], ["a", "b"])})
     assert images.splits.tolist() == [TRAIN] * 4 + [TEST] * 2
     np.testing.assert_array_equal(images.read(5), arrays[5])
-    with pytest.raises(DataError, match="splits train, val and test; got 'both'"):
+    with pytest.raises(DataError, match="train, val and test; got 'both'"):
         open_source({"both": (arrays, list("ababab"))})
 
 
@@ -200,7 +200,7 @@ def test_a_saved_dataset_dict_has_sides_and_the_order_of_its_indices(folder, tmp
 def test_a_saved_dataset_reads_no_file_elsewhere(folder, tmp_path):
     root = doors.save_dataset(tmp_path / "saved", doors.images_and_labels(folder))
     (root / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../../secret.arrow"}]}))
-    with pytest.raises(DataError, match=r"beside state\.json"):
+    with pytest.raises(DataError, match=r"state\.json names files beside it"):
         open_source(root)
 
 
@@ -219,7 +219,7 @@ def test_rows_without_a_label_are_left_out_and_the_others_keep_their_images(tmp_
 def test_two_columns_of_images_are_asked_about(tmp_path):
     contents = pa.array([b"x", b"y"], pa.binary())
     pa.parquet.write_table(pa.table({"left": contents, "right": contents, "label": ["a", "b"]}), tmp_path / "s.parquet")
-    with pytest.raises(DataError, match="left, right; say --image-column"):
+    with pytest.raises(DataError, match="left, right; use --image-column"):
         open_source(tmp_path / "s.parquet")
     settings = DataSettings(image_column="right")
     assert open_source(tmp_path / "s.parquet", settings=settings).read(1) == b"y"
@@ -274,7 +274,7 @@ def test_labels_of_shards_in_json_and_as_numbers(tmp_path):
                 doors._add(archive, f"{index:03d}.json", json.dumps({"label": index % 11}).encode())
     images = open_source(tmp_path / "train-0000.tar")
     assert images.classes == tuple(map(str, (0, 1, 2, 3, 5, 6, 7, 8, 9, 10)))  # by size, not by alphabet
-    assert images.notes == ("1 sample without a label left out",)
+    assert images.notes == ("1 sample without a label is left out",)
     assert set(images.splits.tolist()) == {TRAIN}
 
 
@@ -369,7 +369,7 @@ def test_labels_of_many_kinds(labels, classes):
     ("data", "why"),
     [
         (([COLOUR], [0, 1]), "1 image and 2 labels"),
-        (([COLOUR, COLOUR], [0, None]), "none for 1 of 2, first 1"),
+        (([COLOUR, COLOUR], [0, None]), "none for 1 of 2, first for image 1"),
         (([COLOUR, COLOUR], [[0, 1], [1, 0]]), "one-hot"),
         (([], []), "no images"),
         (({},), "mapping"),

@@ -82,7 +82,7 @@ def test_a_folder_beside_the_splits_makes_no_classes_of_them(beside, tmp_path):
 def test_a_second_copy_of_the_set_beside_its_splits_is_left_out(tmp_path):
     found = read(put(tmp_path, "x/train/*", "x/test/*", "x/x/train/*", "x/x/test/*"))
     assert sides(found) == {TRAIN: set(ANIMALS), TEST: set(ANIMALS)}
-    assert found.notes == ("x/x/ (8 images) is beside the splits and left out",)
+    assert found.notes == ("beside the splits, x/x/ (8 images) is left out",)
 
 
 def test_unusual_names_are_said(tmp_path):
@@ -139,7 +139,7 @@ def test_a_test_folder_without_labels_is_left_out(test, tmp_path):
     found = read(put(tmp_path, "train/*", test))
     assert sides(found) == {NOT_SPLIT: set(ANIMALS)}
     assert "left out" in found.notes[0]
-    assert "what is held out is drawn" in found.remarks[0]
+    assert "the held-out images are drawn" in found.remarks[0]
 
 
 def test_splits_that_hold_images_only_are_no_classes(tmp_path):
@@ -171,7 +171,7 @@ def test_a_class_called_like_an_extra_folder_is_a_class(tmp_path):
 def test_the_folder_above_the_class_folders_is_passed_and_said(above, tmp_path):
     found = read(put(tmp_path, f"{above}/*"))
     assert found.classes == ANIMALS
-    assert found.remarks == (f"the images lie in {above}/: DATA is read from there",)
+    assert found.remarks == (f"the images are in {above}/: DATA is read from there",)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_one_more_folder_in_every_class_is_no_question(tmp_path):
 
 
 def test_splits_are_asked_for_where_there_are_none(tmp_path):
-    with pytest.raises(DataError, match=r"--layout splits: .* holds no folders that hold class folders"):
+    with pytest.raises(DataError, match=r"--layout splits: .* has no folders that contain class folders"):
         read(put(tmp_path, "cat", "dog"), "splits")
 
 
@@ -235,7 +235,7 @@ def test_images_beside_the_folders_are_counted(tmp_path):
     (tmp_path / "cover.jpg").write_bytes(PNG)
     found = read(tmp_path)
     assert found.classes == ANIMALS
-    assert found.notes == ("1 image lies outside the class folders and is left out, e.g. cover.jpg",)
+    assert found.notes == ("1 image is outside the class folders and left out, e.g. cover.jpg",)
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "meta/All_Data.TSV"])
@@ -249,7 +249,7 @@ def test_a_list_of_the_authors_is_pointed_out(name, tmp_path):
 def test_a_list_beside_images_without_classes_is_pointed_out(tmp_path):
     put(tmp_path, "train", "test")
     (tmp_path / "train.csv").write_text("id,breed\n")
-    with pytest.raises(DataError, match=r"train\.csv in it may name the labels: to use it, give .*/train\.csv"):
+    with pytest.raises(DataError, match=r"train\.csv in it may contain the labels: to read them, use .*/train\.csv"):
         read(tmp_path)
 
 
@@ -316,10 +316,10 @@ def test_what_catseye_wrote_is_no_data_and_said(files, zipped, tmp_path):
     found = read(pack(root, tmp_path) if zipped else root)
     assert found.classes == ANIMALS
     assert len(found) == 4
-    skipped = [note for note in found.notes if "no data, skipped" in note]
+    skipped = [note for note in found.notes if ", skipped: " in note]
     assert len(skipped) == 1
     assert files[0].rsplit("/", 1)[0] in skipped[0]
-    assert not [said for said in found.remarks if "holds no images" in said]
+    assert not [said for said in found.remarks if "contains no images" in said]
 
 
 def test_explanations_are_no_data(tmp_path):
@@ -330,7 +330,7 @@ def test_explanations_are_no_data(tmp_path):
     write_figures(root / "filters", "The first filters", {"conv1": matplotlib.Figure()})
     found = read(root)
     assert found.classes == ANIMALS
-    assert found.notes[0] == "1 folder that catseye wrote (figures) in DATA: no data, skipped: 'filters'"
+    assert found.notes[0] == "1 folder in DATA that catseye wrote (figures), skipped: 'filters'"
     (root / "page").mkdir()
     add(root, "page/a.png")
     (root / "page" / "index.html").write_text("<h1>somebody's page</h1>")
@@ -342,7 +342,7 @@ def test_a_report_in_a_class_folder_hides_no_image_of_the_class(tmp_path):
     add(root, "fox/check.json", "fox/check.html", "confusion.png", "report.html", "metrics.json")
     found = read(root)
     assert found.names == ["fox/0.png", "fox/1.png", "hare/0.png", "hare/1.png"]
-    assert found.notes[0] == "1 image that catseye drew in DATA: no data, skipped: 'confusion.png'"
+    assert found.notes[0] == "1 image in DATA that catseye drew, skipped: 'confusion.png'"
 
 
 def test_a_run_folder_given_as_data_says_what_it_is(tmp_path):

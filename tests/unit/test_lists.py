@@ -91,7 +91,7 @@ def test_absolute_paths(root):
 def test_a_list_beside_the_folder_of_images(root):
     found = listed(root, ["file,label", *rows("{n}.png,{label}")], name="labels/train.csv")
     assert_all(found, root)
-    assert "the files of the list lie in ../leaves/" in found.remarks
+    assert "the files of the list are in ../leaves/" in found.remarks
 
 
 def test_a_list_without_a_first_line(root):
@@ -140,7 +140,7 @@ def test_what_was_guessed_and_what_is_not_used_is_said(root):
 
 def test_an_unclear_label_is_asked_about_and_the_option_answers(root):
     lines = ["file,genus,colour", *rows("leaves/{n}.png,{label},green")]
-    with pytest.raises(DataError, match="which column is the label\\? 'genus', 'colour'; say --label-column NAME"):
+    with pytest.raises(DataError, match="which column is the label\\? 'genus', 'colour'; use --label-column NAME"):
         listed(root, lines)
     assert_all(listed(root, lines, label_column="genus"), root)
     assert_all(listed(root, lines, label_column="Genus"), root)
@@ -199,7 +199,7 @@ def test_a_column_of_groups_is_used_and_said(name, root):
     found = listed(root, lines)
     assert found.groups.tolist() == [0] * 4 + [4] * 4 + [8] * 4
     assert found.group_name == name
-    assert found.remarks[-1].startswith(f"column '{name}' names 3 groups: images of one group stay on one side")
+    assert found.remarks[-1].startswith(f"column '{name}' names 3 groups: the images of a group stay in one split")
     assert "--group-column none" in found.remarks[-1]
     assert listed(root, lines, group_column="none").groups is None
 
@@ -237,8 +237,8 @@ def test_groups_of_the_list_and_of_names_are_joined(root):
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        (["same"] * NUM, "has one value only"),
-        ([f"p{n}" for n in range(NUM)], "has another value in every row"),
+        (["same"] * NUM, "has only one value"),
+        ([f"p{n}" for n in range(NUM)], "has a different value in every row"),
         (LABELS, "has one value per class"),
     ],
 )
@@ -307,7 +307,7 @@ def test_several_labels_in_a_cell_are_said(labels, root):
 
 def test_one_image_in_rows_of_different_labels_is_said(root):
     found = listed(root, ["path,label", *rows("leaves/{n}.png,{label}"), "leaves/00.png,oak", "leaves/01.png,oak"])
-    assert found.notes[0].startswith("1 image stands in several rows under different labels, e.g. 'leaves/00.png'")
+    assert found.notes[0].startswith("1 image is in several rows with different labels, e.g. 'leaves/00.png'")
 
 
 def test_boxes_are_said_to_be_no_classes(root):
@@ -440,6 +440,6 @@ def test_one_folder_of_images_beside_a_list_names_the_list(root, name):
     """The folder is not the only class: the labels are in the list."""
     (root / name).write_text("file_name,label\n")
     with pytest.raises(
-        DataError, match=rf"one folder with images, 'leaves'; {name} in it .* give {root}/{name} as DATA"
+        DataError, match=rf"one folder with images, 'leaves'; {name} in it .* use {root}/{name} as DATA"
     ):
         open_source(root)

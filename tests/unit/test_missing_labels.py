@@ -107,7 +107,7 @@ def test_a_decision_gives_them_a_label_and_moves_no_other_image(data):
     assert [found.classes[label] for label in found.labels[-2:]] == ["rust", "slate"]
     assert found.splits[-2:].tolist() == [TRAIN, TRAIN]
     assert set(found.splits[:-2].tolist()) == {NOT_SPLIT}
-    assert "2 images without a label have one now" in describe_corrections(found.corrected)
+    assert "2 images without a label now have one" in describe_corrections(found.corrected)
     assert found.corrected.num_relabelled == found.corrected.num_unmatched == 0
     before = uncorrected(found)
     assert (before.classes, list(before.names)) == (given.classes, list(given.names))

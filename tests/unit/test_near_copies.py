@@ -203,7 +203,7 @@ def test_check_and_train_find_the_same_pairs(copied):
     verdict = check(copied)
     told = next(one for one in verdict.findings if one.rule == "near-duplicates")
     assert told.count == 80
-    assert "the one of train does not" in told.title
+    assert "that of catseye train does not" in told.title
     assert {frozenset(pair) for pair in found.near.pairs.tolist()} == {frozenset(one.images) for one in told.examples}
     groups = copy_groups(images, found.groups, found.near)
     assert json.loads(json.dumps(groups)) == groups

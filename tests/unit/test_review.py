@@ -309,7 +309,7 @@ def test_unlabelled_images_have_no_side(tmp_path):
         "x/bee/c.jpg": 1,
     }
     assert set(images.splits.tolist()) == {NOT_SPLIT}
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         list_unlabelled(tmp_path / "none", ("ant",))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):

@@ -106,7 +106,7 @@ def test_hidden_files_and_other_files_are_left_out(images):
     (root / "cat" / "notes.txt").write_text("not an image")
     found = open_source(root)
     assert [name for name, _, _ in table(found)] == ["cat/000.png", "dog/000.png"]
-    assert found.notes == ("1 file is no image by the suffix and left out",)
+    assert found.notes == ("1 file without the suffix of an image is left out",)
 
 
 def test_suffixes_in_capitals_count(images):
@@ -120,7 +120,7 @@ def test_images_outside_the_class_folders_are_noted(images):
     (root / "stray.png").write_bytes(PNG)
     found = open_source(root)
     assert len(found) == 2
-    assert found.notes == ("1 image lies outside the class folders and is left out, e.g. stray.png",)
+    assert found.notes == ("1 image is outside the class folders and left out, e.g. stray.png",)
 
 
 def test_an_empty_folder_is_named_and_no_class(images):
@@ -129,7 +129,7 @@ def test_an_empty_folder_is_named_and_no_class(images):
     for _ in range(2):
         found = open_source(root)
         assert found.classes == ("cat", "dog")
-        assert found.remarks == ("1 folder holds no images and is no class: 'bird'",)
+        assert found.remarks == ("1 folder contains no images and is not a class: 'bird'",)
         (root / "bird" / "readme.txt").write_text("soon")
 
 
@@ -139,7 +139,7 @@ def test_an_empty_folder_below_a_split_is_named(images):
     (root / "fish").mkdir()
     found = open_source(root)
     assert found.classes == ("cat", "dog")
-    assert found.remarks == ("2 folders hold no images and are no classes: 'fish', 'train/bird'",)
+    assert found.remarks == ("2 folders contain no images and are not classes: 'fish', 'train/bird'",)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_an_empty_folder_in_a_zip_is_named(tmp_path):
         archive.writestr("cat/a.png", PNG)
         archive.writestr("dog/b.png", PNG)
         archive.writestr(zipfile.ZipInfo("bird/"), "")
-    assert open_source(tmp_path / "data.zip").remarks == ("1 folder holds no images and is no class: 'bird'",)
+    assert open_source(tmp_path / "data.zip").remarks == ("1 folder contains no images and is not a class: 'bird'",)
 
 
 def test_a_damaged_entry_is_an_image_error_and_leaves_the_others_readable(tmp_path):
@@ -366,11 +366,11 @@ def test_csv_paths_are_relative_to_the_file_or_absolute(images, tmp_path, monkey
         ("path,label\na.png,cat\n,dog\n", "line 3: the name of the image must not be empty"),
         ("path,label\na.png,cat\nnan,dog\n", "line 3: the name of the image must not be empty"),
         ("path,label\na.png\n", "lists no images with a label"),
-        ("path,label,split\na.png,cat,fold 3\n", "line 2: split is train, val or test; got 'fold 3'"),
+        ("path,label,split\na.png,cat,fold 3\n", "line 2: a split is train, val or test; got 'fold 3'"),
         ("path,label\nhttps://example.org/a.png,cat\n", "line 2: 'https://example.org/a.png' is an address"),
-        ("path,label,split\na.png,cat,train\nb.png,cat,\n", "line 3: a split for some"),
-        ("path,label,split\na.png,cat,train\nb.png,cat, \n", "line 3: a split for some"),
-        ("path,label,split\na.png,cat\nb.png,cat,test\n", "line 2: a split for some"),
+        ("path,label,split\na.png,cat,train\nb.png,cat,\n", "line 3: every image has a split, or none"),
+        ("path,label,split\na.png,cat,train\nb.png,cat, \n", "line 3: every image has a split, or none"),
+        ("path,label,split\na.png,cat\nb.png,cat,test\n", "line 2: every image has a split, or none"),
         ('path,label\na.png,"cat\n', "cannot be read as UTF-8 CSV"),
         ("path,label\nmy,photo.png,cat\n", "line 2"),
     ],
@@ -383,7 +383,7 @@ def test_a_csv_that_cannot_be_used_says_where(text, reason, tmp_path):
 
 def test_the_line_number_counts_lines_of_the_file(tmp_path):
     text = 'path,label,split\n\n"a.png","two\nlines",train\nb.png,cat,\n'
-    with pytest.raises(DataError, match="line 5: a split for some"):
+    with pytest.raises(DataError, match="line 5: every image has a split, or none"):
         open_source(write_csv(tmp_path, text))
 
 

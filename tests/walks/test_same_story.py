@@ -189,7 +189,7 @@ CASES = [
     (twelve_bits, THREE, "", ""),
     (rare_class_in_one_group, "2 classes: healthy, tumour", "", ""),
     (many_classes, "120 classes: kind 000, ", "", ""),
-    (one_label, "1 class: leaf", "one-class", "one class only ('leaf')"),
+    (one_label, "1 class: leaf", "one-class", "only one class ('leaf')"),
     (lonely_images, THREE, "nothing-to-hold-out", "no class has enough images to hold one out"),
     (copies, THREE, "nothing-to-hold-out", "no class has enough images to hold one out"),
     (blank, THREE, "nothing-to-see", "of one and the same colour"),

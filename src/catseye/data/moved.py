@@ -11,7 +11,7 @@ from typing import Any
 
 from catseye.data import builtin
 from catseye.data.sources import Images, ImageSet, is_place, open_source
-from catseye.data.sources.given import PREFIX, in_use
+from catseye.data.sources.memory_names import PREFIX, images_in_use
 from catseye.data.sources.open_data import is_there
 from catseye.data.sources.remote import is_address
 from catseye.data.survey import fingerprint_images
@@ -38,7 +38,7 @@ def locate_data(
     expected = str(recorded["source"])
     if moved is None:
         if expected.startswith(PREFIX):
-            return in_use(expected)
+            return images_in_use(expected)
         if expected not in builtin.NAMES and not is_address(expected) and not is_there(expected):
             raise DataError(
                 f"the run expects its images at {expected}, which does not exist; give --data NEW_PLACE, the folder, "

@@ -1,8 +1,8 @@
-"""`catseye check`: every image looked at, every rule asked, one verdict. No torch.
+"""The steps of `catseye check`: look at every image, apply every rule, report.
 
-Enters: DATA. Leaves: `Verdict`, and check.json and check.html where a folder is given. Called by
-`embedding/deep_check.py`, the function that users call; `data/prepare.py` takes `make_verdict`, for the rules that need
-no look at every image.
+Enters: DATA. Leaves: `Verdict`, and check.json and check.html if a folder is given. Called by
+`embedding/deep_check.py`, the function that users call; `data/prepare.py` uses `make_verdict` for the rules that do not
+need a look at every image.
 """
 
 import json
@@ -42,7 +42,11 @@ from catseye.settings.schema import DataSettings
 
 
 class CheckOptions(ReadingOptions, total=False):
-    """What else `check` takes by name."""
+    """What else `check` takes by name.
+
+    `tell` is called with what is being done. `settings` choose layout and columns in one object. `further` adds
+    findings (embedding/deep_check.py, which is `catseye.check`).
+    """
 
     tell: Callable[[str], None] | None
     settings: DataSettings | None
@@ -59,16 +63,15 @@ def check(
     data_dir: StrPath | None = None,
     **options: Unpack[CheckOptions],
 ) -> Verdict:
-    """Look at every image of DATA and say what a training would suffer from.
+    """Look at every image of DATA and report what would harm training.
 
     `data` and `labels` are those of `catseye.train`, and so are `layout`, `image_column`, `label_column`,
     `split_column` and `group_column`. `group_by` is a regular expression on file names: images with the same first
-    group belong together. Writes check.json and check.html to `out`. `fail_on` ("error" or "warning") makes an error of
-    such a finding. `tell` hears what is being done. `settings` choose layout and columns in one object.
-    `further` finds more (embedding/deep_check.py, which is `catseye.check`).
+    group belong together. Writes check.json and check.html to `out`. `fail_on` ("error" or "warning") raises an error
+    if there is such a finding.
 
     Raises:
-        DataError: DATA cannot be listed. UsageError: `group_by` is no regular expression, or an option is wrong.
+        DataError: DATA cannot be listed. UsageError: `group_by` is not a regular expression, or an option is wrong.
         CatseyeError: there is a finding that `fail_on` names; its message has the headline.
 
     """
@@ -82,48 +85,57 @@ def check(
     say = options.get("tell") or (lambda line: None)
     images = open_source(with_labels(data, labels), data_dir=Path(data_dir) if data_dir else None, settings=settings)
     related = related_groups(images, group_by)
-    blank: list[Finding] = []
-    try:
-        images = with_channels(images, settings or DataSettings())
-    except DataError as error:
-        why = "there is something to see in the images"
-        blank = [Finding("nothing-to-see", "error", len(images), str(error), "look at how they were saved", stops=why)]
-    if images.channels is not None:
-        title = describe_channels(images.channels, images.value_range)
-        blank = [Finding("channels", "note", len(images), title, "train reads them all, with weights of its own")]
-    elif images.value_range is not None:
-        title = describe_range(images.value_range)
-        blank = [
-            Finding("value-range", "note", len(images), title, "train takes the same range of its training images")
-        ]
+    images, findings = _read_channels(images, settings)
     stamp = stamp_files(images)
     looks = look_at_all(
         images, stamp=stamp, tell=lambda done: say(f"looked at {done:,} of {count(len(images), 'image')}")
     )
-    readable = looks.readable
     equal = equal_groups(looks)
     say("looking for near duplicates")
-    first_of_group = readable & (equal == np.arange(len(images)))
-    lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
-    glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
-    twins = _find_copies_once(images, glances, first_of_group, stamp)
-    sides = np.where(readable, images.splits, NOT_SPLIT).astype(np.int8)
-    facts = DataFacts(images, readable, sides, equal, related, twins)
-    findings = [*blank, *fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
+    twins, searched = _search_copies(images, looks, equal, stamp)
+    sides = np.where(looks.readable, images.splits, NOT_SPLIT).astype(np.int8)
+    facts = DataFacts(images, looks.readable, sides, equal, related, twins)
+    findings += [*fault_findings(looks.faults), *find_faults(facts), *image_findings(looks)]
     if (further := options.get("further")) is not None:
         findings += further(facts)
-    if twins.crowded:
-        findings.append(
-            Finding(
-                "crowded",
-                "note",
-                twins.crowded,
-                f"{count(twins.crowded, 'image')} {agree(twins.crowded, 'looks', 'look')} so common that each was "
-                f"compared with {CROWD} others only",
-                "near duplicates among them may be missing from this report",
-            )
-        )
-    searched = {
+    findings += _crowded(twins)
+    verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)
+    if out is not None:
+        write_report(verdict, images, Path(out))
+    if fail_on and verdict.fails(fail_on):
+        raise CatseyeError(f"the check found {verdict.headline()} (--fail-on {fail_on})")
+    return verdict
+
+
+def _read_channels(images: ImageSet, settings: DataSettings) -> tuple[ImageSet, list[Finding]]:
+    """The images with their channels and value range, and findings on these."""
+    try:
+        images = with_channels(images, settings)
+    except DataError as error:
+        why = "training needs images that show something"
+        return images, [
+            Finding("nothing-to-see", "error", len(images), str(error), "check how the images were saved", stops=why)
+        ]
+    if images.channels is not None:
+        title = describe_channels(images.channels, images.value_range)
+        advice = "catseye train reads all of them; published weights cannot be used"
+        return images, [Finding("channels", "note", len(images), title, advice)]
+    if images.value_range is not None:
+        title = describe_range(images.value_range)
+        advice = "catseye train derives the range from its training images"
+        return images, [Finding("value-range", "note", len(images), title, advice)]
+    return images, []
+
+
+def _search_copies(
+    images: ImageSet, looks: Looks, equal: NDArray[np.int64], stamp: bytes
+) -> tuple[Twins, dict[str, Any]]:
+    """The near duplicates among images of different bytes, and search settings."""
+    first_of_group = looks.readable & (equal == np.arange(len(images)))
+    lossless = np.array([kind not in LOSSY_FORMATS for kind in looks.formats], bool)
+    glances = Glances(looks.thumbs, np.minimum(looks.width_px, looks.height_px), lossless)
+    twins = _cached_copies(images, glances, first_of_group, stamp)
+    return twins, {
         "hash_bits": 64,
         "max_distance": MAX_DISTANCE,
         "band_radius": BAND_RADIUS,
@@ -133,27 +145,30 @@ def check(
         "compared": int(comparable(glances, first_of_group).sum()),
         "pairs": len(twins.pairs),
     }
-    verdict = make_verdict(facts, findings, time.monotonic() - begun, searched)
-    if out is not None:
-        write_report(verdict, images, Path(out))
-    if fail_on and verdict.fails(fail_on):
-        raise CatseyeError(f"the check found {verdict.headline()} (--fail-on {fail_on})")
-    return verdict
 
 
-def _find_copies_once(images: ImageSet, glances: Glances, chosen: NDArray[np.bool_], stamp: bytes) -> Twins:
-    """`find_copies`, or what it found among the same files before."""
+def _crowded(twins: Twins) -> list[Finding]:
+    num = twins.crowded
+    if not num:
+        return []
+    title = f"{count(num, 'image')} {agree(num, 'resembles', 'resemble')} so many others that each was compared with "
+    advice = "near duplicates among them may be missing from this report"
+    return [Finding("crowded", "note", num, f"{title}{CROWD} of them only", advice)]
+
+
+def _cached_copies(images: ImageSet, glances: Glances, selected: NDArray[np.bool_], stamp: bytes) -> Twins:
+    """`find_copies`, or its result for the same files from the cache."""
     key = key_of("copies", stamp, images.value_range, images.mirror_safe, images.channels)
     if (kept := kept_entry(key)) is not None:
         return restored_twins(kept)
     begun = time.monotonic()
-    twins = find_copies(images, glances, chosen)
+    twins = find_copies(images, glances, selected)
     keep_entry(key, time.monotonic() - begun, *described_twins(twins))
     return twins
 
 
 def equal_groups(looks: Looks) -> NDArray[np.int64]:
-    """Images of equal bytes share the number of the first; unreadable ones stand alone.
+    """Images of equal bytes share the number of the first; unreadable ones are alone.
 
     Shape: (N,) int64.
     """
@@ -167,7 +182,7 @@ def equal_groups(looks: Looks) -> NDArray[np.int64]:
 def make_verdict(
     facts: DataFacts, findings: Sequence[Finding], seconds_s: float = 0.0, searched: dict[str, Any] | None = None
 ) -> Verdict:
-    """The findings, the worst first, with the counts of classes on the sides."""
+    """The findings, the worst first, with the counts of classes per split."""
     images, sides = facts.images, facts.sides
     counts = {
         name: np.bincount(images.labels[sides == number], minlength=len(images.classes)).tolist()
@@ -187,7 +202,7 @@ def make_verdict(
 
 
 def write_report(verdict: Verdict, images: ImageSet, out: Path) -> None:
-    """check.json and check.html in `out`, made where it is missing.
+    """Write check.json and check.html to `out`, which is created if it is missing.
 
     Raises:
         CatseyeError: the folder cannot be written to.

@@ -1,4 +1,4 @@
-"""Rules about images that show the same: under two labels, on two sides, or twice.
+"""Rules on images that show the same: with two labels, in two splits, or twice.
 
 Enters: `DataFacts` and its groups. Leaves: findings. Called by `rules.py`.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from catseye.counting import agree, count
-from catseye.data.check.data_facts import DataFacts, gather
+from catseye.data.check.data_facts import DataFacts, repeated_groups
 from catseye.data.check.duplicates import Twins
 from catseye.data.check.findings import Example, Finding, Severity
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet
@@ -17,14 +17,14 @@ _CROSSINGS = ((TEST, TRAIN), (VAL, TRAIN), (TEST, VAL))
 
 
 def two_labels(members: list[list[int]], facts: DataFacts) -> list[Finding]:
-    """Equal images under different labels."""
+    """Equal images with different labels."""
     labels = facts.images.labels
     conflicts = [group for group in members if len(set(labels[group].tolist())) > 1]
     if not conflicts:
         return []
     total = sum(map(len, conflicts))
 
-    def two(group: list[int]) -> tuple[int, int]:
+    def conflict(group: list[int]) -> tuple[int, int]:
         return group[0], next(index for index in group if labels[index] != labels[group[0]])
 
     return [
@@ -32,9 +32,9 @@ def two_labels(members: list[list[int]], facts: DataFacts) -> list[Finding]:
             "two-labels",
             "error",
             total,
-            f"{count(total, 'equal image')} stand under two labels",
-            "decide which label is right and remove the other copy",
-            [Example(two(group), _labels_of(group, facts.images)) for group in conflicts],
+            f"{count(total, 'equal image')} have different labels",
+            "decide which label is right and remove the other copies",
+            [Example(conflict(group), _labels_of(group, facts.images)) for group in conflicts],
         )
     ]
 
@@ -50,14 +50,14 @@ def byte_copies(members: list[list[int]]) -> list[Finding]:
             "note",
             repeats,
             f"{count(repeats, 'image')} {agree(repeats, 'repeats', 'repeat')} another one byte for byte",
-            "remove the copies; a split made by catseye keeps them on one side",
+            "remove the copies; catseye keeps them together when it splits",
             [Example(tuple(group[:2]), f"{len(group)} copies") for group in members],
         )
     ]
 
 
 def crossings(members: list[list[int]], facts: DataFacts, rule: str) -> list[Finding]:
-    """Equal images, or groups of names, that stand on two sides."""
+    """Equal images, or groups of images, in two splits."""
     sides, findings = facts.sides, []
     for side, seen in _CROSSINGS:
         examples = []
@@ -71,43 +71,43 @@ def crossings(members: list[list[int]], facts: DataFacts, rule: str) -> list[Fin
         here, there, num = SPLIT_LABELS[side], SPLIT_LABELS[seen], len(examples)
         are = agree(num, "is", "are") if rule == "leak" else f"{agree(num, 'belongs', 'belong')} to a group that is"
         stops = seen == TRAIN and side == facts.scored and not facts.allow_leaks and not facts.images.published
-        advice = f"remove {'equal images' if rule == 'leak' else 'their group'} from one side: the score of {here} "
+        advice = f"remove {'equal images' if rule == 'leak' else 'their group'} from one split: the {here} score "
         findings.append(
             Finding(
                 f"{rule}-{here}-{there}",
                 "error" if seen == TRAIN else "warning",
                 num,
                 f"{num:,} of {count(int((sides == side).sum()), f'{here} image')} {are} also in {there}",
-                f"{advice}is too good" + ("; or say --set data.allow_leaks=true" if stops else ""),
+                f"{advice}is too optimistic" + ("; or use --set data.allow_leaks=true" if stops else ""),
                 examples,
-                stops=f"a score needs {here} images that did not train" if stops else "",
+                stops=f"a score needs {here} images that were not used for training" if stops else "",
             )
         )
     return findings
 
 
 def near_copies(facts: DataFacts, twins: Twins) -> list[Finding]:
-    """Images that nearly are another one. `twins` are pairs of first images of their group of equal ones."""
+    """Near duplicates; `twins` are pairs of the first images of groups of equal ones."""
     labels, sides = facts.images.labels, facts.sides
-    copies = {group[0]: group for group in gather(facts.equal)}
+    copies = {group[0]: group for group in repeated_groups(facts.equal)}
     across: dict[tuple[int, int], dict[int, Example]] = {crossing: {} for crossing in _CROSSINGS}
     conflicts: list[Example] = []
     inside: list[Example] = []
     order = np.argsort(-twins.correlations, kind="stable")
     for number in order.tolist():
-        one, other = twins.pairs[number].tolist()
-        note = f"alike {twins.correlations[number]:.3f}" + (", mirrored" if twins.mirrored[number] else "")
-        if labels[one] != labels[other]:
-            conflicts.append(Example((one, other), f"{_labels_of([one, other], facts.images)}; {note}"))
+        first, second = twins.pairs[number].tolist()
+        note = f"similarity {twins.correlations[number]:.3f}" + (", mirrored" if twins.mirrored[number] else "")
+        if labels[first] != labels[second]:
+            conflicts.append(Example((first, second), f"{_labels_of([first, second], facts.images)}; {note}"))
         crossed = False
-        for a in copies.get(one, [one]):
-            for b in copies.get(other, [other]):
+        for a in copies.get(first, [first]):
+            for b in copies.get(second, [second]):
                 for held, seen in ((a, b), (b, a)):
                     if (known := across.get((int(sides[held]), int(sides[seen])))) is not None:
                         crossed = True
                         known.setdefault(held, Example((held, seen), note))
         if not crossed:
-            inside.append(Example((one, other)))
+            inside.append(Example((first, second)))
     findings = [
         Finding(
             f"near-leak-{SPLIT_LABELS[side]}-{SPLIT_LABELS[seen]}",
@@ -115,7 +115,7 @@ def near_copies(facts: DataFacts, twins: Twins) -> list[Finding]:
             len(cases),
             f"{count(len(cases), f'{SPLIT_LABELS[side]} image')} {agree(len(cases), 'has', 'have')} a near duplicate "
             f"in {SPLIT_LABELS[seen]}",
-            "the score may be too good; look at the pairs and remove one of each",
+            "the score may be too optimistic; look at the pairs and remove one image of each",
             list(cases.values()),
         )
         for (side, seen), cases in across.items()
@@ -127,8 +127,8 @@ def near_copies(facts: DataFacts, twins: Twins) -> list[Finding]:
                 "near-two-labels",
                 "warning",
                 len(conflicts),
-                f"{count(len(conflicts), 'pair')} of near duplicates {agree(len(conflicts), 'stands', 'stand')} under "
-                "two labels",
+                f"{count(len(conflicts), 'pair')} of near duplicates {agree(len(conflicts), 'has', 'have')} different "
+                "labels",
                 "look at each pair: one of the labels is probably wrong",
                 conflicts,
             )
@@ -137,15 +137,15 @@ def near_copies(facts: DataFacts, twins: Twins) -> list[Finding]:
 
 
 def _near_inside(pairs: list[Example], split: bool) -> list[Finding]:
-    """Near duplicates of one side, or of data without sides."""
+    """Near duplicates within a split, or in data without splits."""
     num = len({index for pair in pairs for index in pair.images})
     if not num:
         return []
     title = f"{count(num, 'image')} {agree(num, 'is a near duplicate', 'are near duplicates')} of another one"
-    advice = "remove the copies" if split else "remove the copies, or name what belongs together with data.group_by"
+    advice = "remove the copies" if split else "remove the copies, or use data.group_by to keep images together"
     severity: Severity = "note" if split else "warning"
-    where = " of the same side" if split else "; a random split would part them, the one of train does not"
-    return [Finding("near-duplicates", severity, num, title + where, advice, pairs)]
+    place = " in the same split" if split else "; a random split would separate them, that of catseye train does not"
+    return [Finding("near-duplicates", severity, num, title + place, advice, pairs)]
 
 
 def _labels_of(group: Sequence[int], images: ImageSet) -> str:

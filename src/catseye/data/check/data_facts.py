@@ -1,7 +1,7 @@
-"""What the rules of check know of the images, and where each of them stands.
+"""What the rules know of the images.
 
-Enters: images, sides, groups and near duplicates. Leaves: `DataFacts`. Called by `check.py` and `data/prepare.py`,
-which gather it, and by the rules.
+Enters: images, sides, groups and near duplicates. Leaves: `DataFacts`. Made by `check.py` and `data/prepare.py`, read
+by the rules.
 """
 
 from collections import defaultdict
@@ -20,11 +20,11 @@ Sides = NDArray[np.int8]  # (N,) TRAIN, VAL, TEST or NOT_SPLIT
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What is known when the rules are asked.
+    """What is known when the rules are applied.
 
-    Shape: sides, equal and related have N values. `sides` of unreadable images are NOT_SPLIT; before a split all are.
-    `equal` are groups of images of equal content, `related` those that a name rule keeps together. `twins` are None
-    where no near duplicates were looked for. `unreadable` is number -> reason, where no rule of its own tells them.
+    Shape: sides, equal and related have N values. `sides` are NOT_SPLIT for unreadable images, and for all before a
+    split. `equal` are groups of images of equal content, `related` those that names or a column keep together. `twins`
+    are None if near duplicates were not searched. `unreadable` is image number -> reason, unless other rules report it.
     """
 
     images: ImageSet
@@ -43,14 +43,14 @@ class DataFacts:
 
     @property
     def scored(self) -> int:
-        """The side that a training reports: test, or validation where there is no test."""
+        """The side whose score is reported: test, or validation if there is no test."""
         return TEST if (self.sides == TEST).any() else VAL
 
 
-def gather(groups: Groups) -> list[list[int]]:
-    """The groups of two and more, each in ascending order."""
-    found: dict[int, list[int]] = defaultdict(list)
+def repeated_groups(groups: Groups) -> list[list[int]]:
+    """The groups of two or more images, each in ascending order."""
+    members: dict[int, list[int]] = defaultdict(list)
     repeated = np.flatnonzero(np.bincount(groups)[groups] > 1) if len(groups) else np.empty(0, np.int64)
     for index in repeated.tolist():
-        found[int(groups[index])].append(index)
-    return list(found.values())
+        members[int(groups[index])].append(index)
+    return list(members.values())

@@ -1,9 +1,9 @@
-"""Images that look alike: a 64-bit perceptual hash finds candidates, a small colour image decides.
+"""Similar images: candidates by a perceptual hash, confirmed by thumbnails.
 
 Enters: thumbnails (N, 16, 16, 3) of upright images. Leaves: `Twins`, the pairs that show the same. Called by
-`check.py`. Both steps are computed for all images at once, and no step compares all pairs: the hash is cut into
-four bands of 16 bits, and only images that differ in at most `BAND_RADIUS` bits of one band meet. Hashes of a
-Hamming distance up to 4 * (BAND_RADIUS + 1) - 1 are therefore all found (pigeonhole).
+`copies.py`. Both steps are computed for all images at once, and neither compares all pairs: the 64-bit hash is cut into
+four bands of 16 bits, and only images that differ in at most `BAND_RADIUS` bits of a band are compared. So all pairs up
+to a Hamming distance of 4 * (BAND_RADIUS + 1) - 1 are compared (pigeonhole principle).
 
 Source: hash after Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section 3.2;
 here the sign of 64 low frequencies without the constant one, so that brightness and contrast change nothing and a
@@ -25,9 +25,9 @@ NUM_BANDS, BAND_BITS = 4, 16
 BAND_RADIUS = 2
 MAX_DISTANCE = NUM_BANDS * (BAND_RADIUS + 1) - 1  # bits of 64
 MIN_CORRELATION = 0.92  # of the thumbnails' values; docs/check.md has the measurement behind these numbers
-MIN_MIRRORED = 0.95  # likewise; things seen from the side look like their mirror image, so more is asked for
-CROWD = 500  # of images with one band in common, each meets at most so many
-_PORTION = 2_000_000  # pairs looked at together
+MIN_MIRRORED = 0.95  # higher: objects seen from the side look like their mirror images
+CROWD = 500  # of the images that share a band, each is compared with at most this many
+_PORTION = 2_000_000  # pairs compared at a time
 
 Hashes = NDArray[np.uint64]
 Pairs = NDArray[np.int64]
@@ -37,9 +37,9 @@ Pairs = NDArray[np.int64]
 class Twins:
     """Pairs of images that show the same.
 
-    `pairs` (M, 2) numbers of images, the smaller first; `correlations` (M,) 0 to 1, the alikeness of their
-    thumbnails; `mirrored` (M,) True where one is the mirror image of the other. `crowded` images share a band of
-    their hash with more others than were looked at.
+    `pairs` (M, 2) numbers of images, the smaller first; `correlations` (M,) 0 to 1, the similarity of their
+    thumbnails; `mirrored` (M,) True where one is the mirror image of the other. `crowded` is the number of images
+    that share a band of their hash with more others than they were compared with.
     """
 
     pairs: Pairs
@@ -48,42 +48,44 @@ class Twins:
     crowded: int = 0
 
 
-def find_twins(thumbs: Pixels, chosen: NDArray[np.bool_], *, mirrored: bool = True) -> Twins:
-    """The pairs among the `chosen` images that show the same, brightness, contrast and small shifts aside.
+def find_twins(thumbs: Pixels, selected: NDArray[np.bool_], *, mirrored: bool = True) -> Twins:
+    """The pairs of selected images that show the same.
 
-    Shape: thumbs (N, 16, 16, 3) uint8, chosen (N,) bool.
+    Brightness, contrast and small shifts are ignored.
+
+    Shape: thumbs (N, 16, 16, 3) uint8, selected (N,) bool.
     """
-    numbers = np.flatnonzero(chosen)
+    numbers = np.flatnonzero(selected)
     hashes = perceptual_hashes(thumbs[numbers])
     pairs, crowded = close_pairs(hashes)
-    found = [_judge(thumbs, numbers[pairs], mirror=False)]
+    parts = [_confirmed(thumbs, numbers[pairs], mirror=False)]
     if mirrored:
         pairs, more = close_pairs(hashes, MIRROR_MASK)
-        found.append(_judge(thumbs, numbers[pairs], mirror=True))
+        parts.append(_confirmed(thumbs, numbers[pairs], mirror=True))
         crowded = max(crowded, more)
-        # A symmetric image is its own mirror image: what was found upright already is not found twice.
-        found[1] = _without(found[1], found[0].pairs)
+        # A symmetric image is its own mirror image: such pairs count once.
+        parts[1] = _without(parts[1], parts[0].pairs)
     return Twins(
-        np.concatenate([part.pairs for part in found]),
-        np.concatenate([part.correlations for part in found]),
-        np.concatenate([part.mirrored for part in found]),
+        np.concatenate([part.pairs for part in parts]),
+        np.concatenate([part.correlations for part in parts]),
+        np.concatenate([part.mirrored for part in parts]),
         crowded,
     )
 
 
 def _cosines() -> NDArray[np.float32]:
-    """The matrix of the orthogonal discrete cosine transform (type II), (frequency, place)."""
-    frequency, place = np.arange(THUMB_PX)[:, None], np.arange(THUMB_PX)[None]
-    matrix = np.cos(np.pi * (2 * place + 1) * frequency / (2 * THUMB_PX)) * np.sqrt(2 / THUMB_PX)
+    """The orthogonal discrete cosine transform (type II), (frequency, position)."""
+    frequency, position = np.arange(THUMB_PX)[:, None], np.arange(THUMB_PX)[None]
+    matrix = np.cos(np.pi * (2 * position + 1) * frequency / (2 * THUMB_PX)) * np.sqrt(2 / THUMB_PX)
     matrix[0] *= np.sqrt(0.5)
     result: NDArray[np.float32] = matrix.astype(np.float32)
     return result
 
 
 def _low_frequencies() -> NDArray[np.int64]:
-    """The 64 lowest (vertical, horizontal) frequencies without (0, 0), dealt out to the bands like cards.
+    """The 64 lowest (vertical, horizontal) frequencies except (0, 0), band by band.
 
-    Low frequencies are the steadier bits; every band should get its share of them.
+    Bits of low frequencies are more stable, so every band gets its share of them.
     """
     everything = [(u, v) for u in range(THUMB_PX) for v in range(THUMB_PX) if u + v]
     lowest = sorted(everything, key=lambda pair: (sum(pair), abs(pair[0] - pair[1]), pair))[: NUM_BANDS * BAND_BITS]
@@ -116,12 +118,14 @@ def _pack(bits: NDArray[np.bool_]) -> Hashes:
 
 
 def close_pairs(hashes: Hashes, mask: np.uint64 = _SAME) -> tuple[Pairs, int]:
-    """The pairs i < j with at most MAX_DISTANCE bits set in hashes[i] ^ hashes[j] ^ mask, and how many were crowded.
+    """The pairs whose hashes are close, and the number of crowded images.
+
+    They are i < j with at most MAX_DISTANCE bits set in hashes[i] ^ hashes[j] ^ mask.
 
     Shape: (N,); returns (M, 2).
     """
     others = hashes ^ mask
-    found: list[Pairs] = []
+    close: list[Pairs] = []
     crowded = np.zeros(len(hashes), bool)
     for band in range(NUM_BANDS):
         keys, their_keys = _band(hashes, band), _band(others, band)
@@ -132,9 +136,11 @@ def close_pairs(hashes: Hashes, mask: np.uint64 = _SAME) -> tuple[Pairs, int]:
         for flip in _flips():
             wanted = keys ^ flip
             crowded |= counts[wanted] > CROWD
-            for one, place in _meetings(hashes, sorted_others, starts[wanted], np.minimum(counts[wanted], CROWD)):
-                found.append(np.sort(np.stack([one, order[place]], axis=1), axis=1))
-    pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
+            for first, place in _close_in_bands(
+                hashes, sorted_others, starts[wanted], np.minimum(counts[wanted], CROWD)
+            ):
+                close.append(np.sort(np.stack([first, order[place]], axis=1), axis=1))
+    pairs = np.concatenate(close) if close else np.empty((0, 2), np.int64)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     codes = np.unique(pairs[:, 0] * max(len(hashes), 1) + pairs[:, 1])
     return np.stack(np.divmod(codes, max(len(hashes), 1)), axis=1), int(crowded.sum())
@@ -152,12 +158,13 @@ def _flips() -> Iterator[int]:
             yield sum(1 << bit for bit in bits)
 
 
-def _meetings(
+def _close_in_bands(
     hashes: Hashes, others: Hashes, starts: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Image i meets others[starts[i]], … others[starts[i] + counts[i] - 1]; the close ones, as i and a place in others.
+    """Compare image i with `counts[i]` of the others, from `starts[i]` on.
 
-    Yielded in portions of pairs met. Most are far apart, so nothing is made of a pair but its distance.
+    Yields close pairs, as i and the place of the other one, in portions. Most pairs are not close, so that only their
+    distance is computed.
     """
     ends = np.cumsum(counts)
     first = 0
@@ -175,31 +182,31 @@ def _meetings(
         first = last
 
 
-def correlations(one: Pixels, other: Pixels) -> NDArray[np.float32]:
-    """How alike thumbnails are, whatever their brightness, contrast and tint: Pearson's correlation.
+def correlations(first: Pixels, second: Pixels) -> NDArray[np.float32]:
+    """Pearson's correlation of thumbnails; ignores brightness, contrast and tint.
 
-    Every channel is counted from its own mean, so that a common colour, as of the sky, makes nothing alike.
+    The mean of every channel is subtracted, so that a common colour, such as that of the sky, makes no images similar.
 
     Shape: both (M, 16, 16, 3) uint8; returns (M,), -1 to 1.
     """
-    a = one.astype(np.float32) - one.mean((1, 2), dtype=np.float32, keepdims=True)
-    b = other.astype(np.float32) - other.mean((1, 2), dtype=np.float32, keepdims=True)
+    a = first.astype(np.float32) - first.mean((1, 2), dtype=np.float32, keepdims=True)
+    b = second.astype(np.float32) - second.mean((1, 2), dtype=np.float32, keepdims=True)
     strength = np.sqrt((a * a).sum((1, 2, 3)) * (b * b).sum((1, 2, 3)))
     result: NDArray[np.float32] = (a * b).sum((1, 2, 3)) / np.maximum(strength, 1e-6)
     return result
 
 
-def _judge(thumbs: Pixels, pairs: Pairs, *, mirror: bool) -> Twins:
+def _confirmed(thumbs: Pixels, pairs: Pairs, *, mirror: bool) -> Twins:
     alike = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), 8192):
         portion = pairs[start : start + 8192]
-        other = thumbs[portion[:, 1]]
-        alike[start : start + 8192] = correlations(thumbs[portion[:, 0]], other[:, :, ::-1] if mirror else other)
+        second = thumbs[portion[:, 1]]
+        alike[start : start + 8192] = correlations(thumbs[portion[:, 0]], second[:, :, ::-1] if mirror else second)
     same = alike >= (MIN_MIRRORED if mirror else MIN_CORRELATION)
     return Twins(pairs[same], alike[same], np.full(int(same.sum()), mirror))
 
 
-def _without(found: Twins, known: Pairs) -> Twins:
+def _without(twins: Twins, known: Pairs) -> Twins:
     seen = set(map(tuple, known.tolist()))
-    new = np.array([tuple(pair) not in seen for pair in found.pairs.tolist()], bool)
-    return Twins(found.pairs[new], found.correlations[new], found.mirrored[new])
+    new = np.array([tuple(pair) not in seen for pair in twins.pairs.tolist()], bool)
+    return Twins(twins.pairs[new], twins.correlations[new], twins.mirrored[new])

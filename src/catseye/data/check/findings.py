@@ -1,4 +1,4 @@
-"""What a check found, and the one verdict that follows from it.
+"""The findings of a check, and the verdict that they make.
 
 Enters: findings of `rules.py` and `image_rules.py`. Leaves: `Verdict`, as lines, JSON and (in `page.py`) a page, and
 the refusal to train. Called by `check.py`, `data/prepare.py` and cli.
@@ -20,14 +20,14 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 MAX_LISTED = 1000  # examples of one finding that check.json names; `count` says how many there are
 MAX_NAMED = 20  # class names in one line
-MAX_LETTERS = 40  # of each of them
-MAX_TOLD = 12  # findings that `catseye train` says
-MAX_PICTURED = 4  # images of a finding that a notebook shows
+MAX_LETTERS = 40  # of a class name
+MAX_PRINTED = 12  # findings that `catseye train` prints
+MAX_IMAGES = 4  # images of a finding that a notebook shows
 
 
 @dataclass(frozen=True)
 class Example:
-    """One case: the numbers of the images it is about (two for a pair) and what is special about it."""
+    """One case: the numbers of its images (two for a pair), and a note."""
 
     images: tuple[int, ...] = ()
     note: str = ""
@@ -35,10 +35,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of fault. `rule` is its fixed short name; `title` says with the count what it is.
+    """One kind of fault: `rule` is its fixed name, `title` a sentence with the count.
 
-    `count` is of what the title counts, images as a rule; an example may be a pair of them. `stops` is empty, or the
-    rule of training that is broken: `catseye train` refuses such data.
+    `count` counts what the title names, usually images; an example may be a pair of them. `stops` is empty, or the
+    requirement of training that is not met: then `catseye train` refuses the data.
     """
 
     rule: str
@@ -51,13 +51,13 @@ class Finding:
 
     @property
     def unit(self) -> str:
-        """What one example is: an image, a pair of images, or a case without images."""
+        """What an example is: an image, a pair of images, or a case without images."""
         return {1: "image", 2: "pair"}.get(max((len(each.images) for each in self.examples), default=0), "case")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All findings, the worst first, with what they are about. `names` are those of the images, by number."""
+    """All findings, the worst first; `names` are those of the images, by number."""
 
     source: str
     names: Sequence[str]
@@ -65,18 +65,21 @@ class Verdict:
     class_counts: dict[str, list[int]]  # split -> images per class
     findings: list[Finding]
     seconds_s: float
-    searched: dict[str, Any] = field(default_factory=dict)  # how near duplicates were looked for; empty: not at all
-    images: ImageSet | None = field(default=None, repr=False)  # read again where a notebook shows examples
+    searched: dict[str, Any] = field(default_factory=dict)  # how near duplicates were searched; empty: not searched
+    images: ImageSet | None = field(default=None, repr=False)  # read again for examples in a notebook
 
     def _repr_html_(self) -> str:
-        rows = [(one.severity, f"{one.count:,}", one.title, one.advice, self._shown(one)) for one in self.findings]
+        rows = [
+            (finding.severity, f"{finding.count:,}", finding.title, finding.advice, self._examples(finding))
+            for finding in self.findings
+        ]
         head = f"{self.headline()} in {count(len(self.names), 'image')}; {name_classes(self.classes)}"
         table = html_table(("severity", "count", "what", "next", "examples"), rows) if rows else ""
         return Html(f"<p><b>{html_of(head)}</b></p>{table}")
 
-    def _shown(self, found: "Finding") -> Html:
+    def _examples(self, finding: "Finding") -> Html:
         """The first examples of a finding as small images."""
-        numbers = [index for example in found.examples[:MAX_PICTURED] for index in example.images][:MAX_PICTURED]
+        numbers = [index for example in finding.examples[:MAX_IMAGES] for index in example.images][:MAX_IMAGES]
         shown = []
         for index in numbers if self.images is not None else ():
             try:
@@ -89,7 +92,7 @@ class Verdict:
     @property
     def counts(self) -> dict[Severity, int]:
         """Findings per severity."""
-        return {each: sum(found.severity == each for found in self.findings) for each in SEVERITIES}
+        return {each: sum(finding.severity == each for finding in self.findings) for each in SEVERITIES}
 
     def fails(self, fail_on: Severity) -> bool:
         """Whether there is a finding of this severity or a worse one."""
@@ -102,31 +105,32 @@ class Verdict:
         return ", ".join(count(number, each) for each, number in self.counts.items())
 
     def lines(self) -> list[str]:
-        """What `catseye train` says: the verdict, every finding once, the next step for the worst."""
-        told = [f"{found.severity}: {found.title}{self.first_case(found)}" for found in self.findings[:MAX_TOLD]]
-        if len(self.findings) > MAX_TOLD:
-            told.append(f"{count(len(self.findings) - MAX_TOLD, 'more finding')}: catseye check DATA lists them")
+        """What `catseye train` prints: the verdict, the findings, and the next step."""
+        first = self.findings[:MAX_PRINTED]
+        printed = [f"{finding.severity}: {finding.title}{self.first_case(finding)}" for finding in first]
+        if len(self.findings) > MAX_PRINTED:
+            printed.append(f"{count(len(self.findings) - MAX_PRINTED, 'more finding')}: catseye check DATA lists them")
         worst = self.findings[0] if self.findings else None
         advice = worst.advice if worst and worst.severity != "note" else "catseye check DATA looks at every image too"
-        return [f"check: {line}" for line in (self.headline(), *told, f"next: {advice}")]
+        return [f"check: {line}" for line in (self.headline(), *printed, f"next: {advice}")]
 
     def refuse(self) -> None:
-        """Stop where there is a finding that training does not bear.
+        """Refuse to train if a finding rules it out.
 
         Raises:
-            DataError: the broken rule, the finding with its first case, and what to do.
+            DataError: the requirement, the finding with its first case, and what to do.
 
         """
-        for found in self.findings:
-            if found.stops:
+        for finding in self.findings:
+            if finding.stops:
                 raise DataError(
-                    f"{self.source}: {found.stops}; {found.title}{self.first_case(found)}; {found.advice}; "
+                    f"{self.source}: {finding.stops}; {finding.title}{self.first_case(finding)}; {finding.advice}; "
                     "`catseye check DATA` lists every case"
                 )
 
-    def first_case(self, found: Finding) -> str:
-        """The first example in brackets, or nothing where there is none."""
-        case = self.case(found.examples[0]) if found.examples else ""
+    def first_case(self, finding: Finding) -> str:
+        """The first example in brackets, or nothing if there is none."""
+        case = self.case(finding.examples[0]) if finding.examples else ""
         return f" (e.g. {case})" if case else ""
 
     def case(self, example: Example) -> str:
@@ -147,27 +151,27 @@ class Verdict:
             "seconds": round(self.seconds_s, 3),
             "findings": [
                 {
-                    "rule": found.rule,
-                    "severity": found.severity,
-                    "count": found.count,
-                    "title": found.title,
-                    "advice": found.advice,
-                    "stops_training": bool(found.stops),
+                    "rule": finding.rule,
+                    "severity": finding.severity,
+                    "count": finding.count,
+                    "title": finding.title,
+                    "advice": finding.advice,
+                    "stops_training": bool(finding.stops),
                     "examples": [
                         {
                             "images": [printable(self.names[index]) for index in example.images],
                             "note": printable(example.note),
                         }
-                        for example in found.examples[:MAX_LISTED]
+                        for example in finding.examples[:MAX_LISTED]
                     ],
                 }
-                for found in self.findings
+                for finding in self.findings
             ],
         }
 
 
 def name_classes(classes: Sequence[str]) -> str:
-    """The classes that were found, for the first line of a command: how many, and at most twenty of their names.
+    """The number of classes and at most twenty of their names.
 
     >>> name_classes(("ant", "bee"))
     '2 classes: ant, bee'
@@ -182,10 +186,10 @@ def _shortened(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """A name that can be printed: bytes that are no UTF-8 (old archives have them) become question marks."""
+    """A name that can be printed: bytes that are not UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode()
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     """Errors, warnings, notes; within each the order of the rules."""
-    return sorted(findings, key=lambda found: SEVERITIES.index(found.severity))
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

@@ -1,7 +1,7 @@
-"""One look at every image: can it be read, what is it, what does it look like in 16 x 16 pixels.
+"""One look at every image: whether it can be read, its format, a thumbnail.
 
-Enters: `ImageSet`. Leaves: `Looks`, one row per image. Called by `check.py`. An image is decoded here exactly as
-everywhere else (`preprocess.open_image`), so what passes here can be trained on.
+Enters: `ImageSet`. Leaves: `Looks`, one row per image. Called by `check.py`. An image is decoded as everywhere else
+(`preprocess.open_image`), so an image that can be read here can be trained on.
 """
 
 import io
@@ -25,7 +25,7 @@ from catseye.decoding.channels import read_channels
 from catseye.errors import ImageError, ImageTooLarge, UnsupportedPixels
 from catseye.preprocess import FILE_FORMATS, FILE_SUFFIXES, ORIENTATION, Pixels, is_pointer, open_image, quiet_pillow
 
-MAX_COLOURS = 256  # counted up to here
+MAX_COLOURS = 256  # images with more are not counted
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jfif"},
     "PNG": {".png"},
@@ -40,7 +40,10 @@ _HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  
 
 @dataclass(frozen=True)
 class Look:
-    """What one file holds. `spread` is the largest standard deviation of a channel, `num_colours` 0 above 256."""
+    """What one file holds.
+
+    `spread` is the largest standard deviation of a channel, `num_colours` is 0 if there are more than 256.
+    """
 
     digest: bytes
     width_px: int
@@ -64,7 +67,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Looks:
-    """All images, one row each; rows of `faults` hold zeros. Sizes are of the upright image."""
+    """All images, one row each; rows of `faults` are zero, sizes are upright."""
 
     digests: list[bytes]
     width_px: NDArray[np.int32]
@@ -80,15 +83,16 @@ class Looks:
 
     @property
     def readable(self) -> NDArray[np.bool_]:
-        """(N,) True where the image can be used."""
+        """(N,) True if the image can be used."""
         result = np.ones(len(self.digests), bool)
         result[list(self.faults)] = False
         return result
 
 
 def look_at_all(images: ImageSet, *, stamp: bytes = b"", tell: Callable[[int], None] | None = None) -> Looks:
-    """Look at every image; `tell` hears now and then how many are done. With a `stamp` (file_facts.py), what an earlier
-    look at the same files found is taken.
+    """Look at every image; `tell` is called with the number of images done.
+
+    With a `stamp` (file_facts.py), the result of an earlier look at the same files is used.
 
     Shape: every array of the result has N rows.
     """
@@ -133,7 +137,7 @@ _ARRAYS = ("width_px", "height_px", "misnamed", "turned", "transparent", "spread
 
 
 def _described_looks(looks: Looks) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """What is kept: arrays, and the rest as plain JSON types."""
+    """What the cache keeps: arrays, and the rest as plain JSON types."""
     arrays: dict[str, NDArray[Any]] = {name: getattr(looks, name) for name in _ARRAYS}
     arrays["digests"] = np.frombuffer(b"".join(each or bytes(16) for each in looks.digests), np.uint8)
     faults = {index: [fault.kind, fault.reason] for index, fault in looks.faults.items()}
@@ -141,7 +145,7 @@ def _described_looks(looks: Looks) -> tuple[dict[str, NDArray[Any]], dict[str, A
 
 
 def _restored_looks(kept: KeptEntry) -> Looks:
-    faults = {int(index): Fault(*told) for index, told in kept.facts["faults"].items()}
+    faults = {int(index): Fault(*fields) for index, fields in kept.facts["faults"].items()}
     whole = kept.arrays["digests"].tobytes()
     digests = [whole[start : start + 16] for start in range(0, len(whole), 16)]
     for index in faults:
@@ -187,7 +191,7 @@ def _look(images: ImageSet, index: int) -> Look | Fault:
 
 
 def _fault_kind(content: bytes, error: ImageError) -> str:
-    """What is wrong with bytes that could not be decoded."""
+    """Which kind of fault it is that bytes could not be decoded."""
     if isinstance(error, ImageTooLarge):
         return "too large"
     if isinstance(error, UnsupportedPixels):
@@ -209,7 +213,7 @@ def _header(content: bytes) -> tuple[str, bool, bool]:
         kind = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
         try:
             turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-        except Exception:  # noqa: BLE001 - damaged EXIF of a readable image says nothing
+        except Exception:  # noqa: BLE001 - a readable image may have damaged EXIF
             turned = False
         if not image.has_transparency_data:
             return kind, turned, False
@@ -227,7 +231,7 @@ def _channel_spread(image: Image.Image) -> float:
 
 
 def make_thumb(image: Image.Image) -> Pixels:
-    """The whole image, squashed.
+    """The whole image, whatever its aspect ratio.
 
     Shape: (16, 16, 3) uint8.
     """

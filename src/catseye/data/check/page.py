@@ -1,7 +1,7 @@
-"""The verdict as one page that opens from disk: no script, no network, images inline.
+"""The verdict as one page that opens from disk: no scripts, no network.
 
-Enters: `Verdict` and the images. Leaves: HTML. Called by `check.py`. Every name in it comes from a stranger's file
-system, so Jinja2 escapes everything, and the page forbids itself to load or run anything.
+Enters: `Verdict` and the images. Leaves: HTML. Called by `check.py`. Names of files and classes are not trusted: Jinja2
+escapes everything, and the page's policy forbids it to load or run anything.
 """
 
 import base64
@@ -20,7 +20,7 @@ from catseye.errors import ImageError, MissingDependency
 from catseye.preprocess import open_image
 
 SHOWN = 24  # examples of each finding
-THUMB_PX = 240  # drawn at 112 px, and larger on demand: the same image
+THUMB_PX = 240  # shown at 112 px, and larger after a click
 _ENLARGED_UP_TO_PX = 48  # smaller images are shown with visible pixels
 
 
@@ -42,13 +42,13 @@ def render_page(verdict: Verdict, images: ImageSet) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    thumb = cache(lambda index: _thumb(images, index))  # an image of several findings is read once
+    thumb = cache(lambda index: _thumb(images, index))  # an image in several findings is read once
     return environment.get_template("check.html").render(
         verdict=verdict,
         name=Path(verdict.source).name,
         sides=list(verdict.class_counts),
         rows=_class_rows(verdict),
-        findings=[_finding(found, verdict, images, thumb) for found in verdict.findings],
+        findings=[_finding(finding, verdict, images, thumb) for finding in verdict.findings],
         summary=f"{count(len(images), 'image')}, {name_classes(verdict.classes)}",
     )
 
@@ -66,18 +66,18 @@ def _class_rows(verdict: Verdict) -> list[dict[str, Any]]:
     ]
 
 
-def _finding(found: Finding, verdict: Verdict, images: ImageSet, thumb: "_MakeThumb") -> Mapping[str, Any]:
-    cases = [example for example in found.examples if example.images or example.note]
+def _finding(finding: Finding, verdict: Verdict, images: ImageSet, thumb: "_MakeThumb") -> Mapping[str, Any]:
+    cases = [example for example in finding.examples if example.images or example.note]
     more = max(len(cases) - SHOWN, 0)
     listed = "check.json lists them" if len(cases) <= MAX_LISTED else f"check.json lists the first {MAX_LISTED:,}"
     return {
-        "rule": found.rule,
-        "severity": found.severity,
-        "count": found.count,
-        "title": found.title,
-        "advice": found.advice,
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "count": finding.count,
+        "title": finding.title,
+        "advice": finding.advice,
         "examples": [_example(example, verdict, images, thumb) for example in cases[:SHOWN]],
-        "more": f"… and {count(more, f'more {found.unit}')}; {listed}." if more else "",
+        "more": f"… and {count(more, f'more {finding.unit}')}; {listed}." if more else "",
     }
 
 
@@ -100,7 +100,7 @@ _MakeThumb = Callable[[int], Mapping[str, Any]]
 
 
 def _thumb(images: ImageSet, index: int) -> dict[str, Any]:
-    """The image as a data URI of a few kilobytes, or an empty one where it cannot be read."""
+    """The image as a data URI of a few kilobytes, empty if it cannot be read."""
     try:
         image = open_image(images.read(index), value_range=images.value_range or "own").convert("RGB")
     except ImageError:

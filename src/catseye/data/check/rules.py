@@ -1,7 +1,7 @@
-"""Rules about classes, labels, equal and near images and sides. Each is judged here and nowhere else.
+"""All rules that need no pixels, and those on classes, labels and file names.
 
-Enters: `DataFacts`. Leaves: findings; one with `stops` is a reason for which training refuses. Called by
-`check.py` (the whole check) and `data/prepare.py` (in `catseye train`), so that both tell the same.
+Enters: `DataFacts`. Leaves: findings; `catseye train` refuses data with a finding that has `stops`. Called by
+`check.py` and `data/prepare.py` (in `catseye train`), so that both report the same.
 """
 
 import unicodedata
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from catseye.counting import agree, count
 from catseye.data.check.copy_rules import byte_copies, crossings, near_copies, two_labels
-from catseye.data.check.data_facts import DataFacts, gather
+from catseye.data.check.data_facts import DataFacts, repeated_groups
 from catseye.data.check.findings import Example, Finding
 from catseye.data.groups import keep_together
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet
 
 FEW = 10  # training images of a class
-UNEVEN, VERY_UNEVEN = 3, 10  # commonest class / rarest class
+UNEVEN, VERY_UNEVEN = 3, 10  # most frequent class / rarest class
 
 
 def find_faults(facts: DataFacts) -> list[Finding]:
-    """Ask every rule that needs no pixels."""
-    members = gather(facts.equal)
+    """Apply every rule that needs no pixels."""
+    members = repeated_groups(facts.equal)
     findings = [
         *_unreadable(facts),
         *_class_twins(facts.images),
@@ -31,7 +31,7 @@ def find_faults(facts: DataFacts) -> list[Finding]:
         *_nothing_to_hold_out(facts),
         *two_labels(members, facts),
         *crossings(members, facts, "leak"),
-        *(crossings(gather(facts.related), facts, "group-leak") if facts.related is not None else []),
+        *(crossings(repeated_groups(facts.related), facts, "group-leak") if facts.related is not None else []),
         *byte_copies(members),
         *_class_sizes(facts),
         *_name_twins(facts.images),
@@ -41,8 +41,8 @@ def find_faults(facts: DataFacts) -> list[Finding]:
     images = facts.images
     return [
         *findings,
-        *(Finding("left-out", "warning", 1, note, "look whether this is right", [Example()]) for note in images.notes),
-        *(Finding("reading", "note", 1, said, "this is how DATA was read", [Example()]) for said in images.remarks),
+        *(Finding("left-out", "warning", 1, note, "check whether this is right", [Example()]) for note in images.notes),
+        *(Finding("reading", "note", 1, remark, "this is how DATA was read", [Example()]) for remark in images.remarks),
     ]
 
 
@@ -70,8 +70,8 @@ def _class_twins(images: ImageSet) -> list[Finding]:
             "class-twins",
             "warning" if letters else "error",
             len(twins),
-            f"{count(len(twins), 'pair')} of classes {agree(len(twins), 'differs', 'differ')} by case or white space "
-            "only: one folder on Windows and macOS",
+            f"{count(len(twins), 'pair')} of classes {agree(len(twins), 'differs', 'differ')} only by case or white "
+            "space: the same folder on Windows and macOS",
             "rename the folders or labels so that one class has one name",
             [Example((), " and ".join(map(repr, names))) for names in twins],
         )
@@ -79,10 +79,10 @@ def _class_twins(images: ImageSet) -> list[Finding]:
 
 
 def _name_twins(images: ImageSet) -> list[Finding]:
-    """File names that are two here and one where a file system does not tell upper from lower case."""
+    """File names that differ only by case: the same file on Windows and macOS."""
     classes: dict[str, str] = {}
     if any(classes.setdefault(name.casefold(), name) != name for name in images.classes):
-        return []  # then the files in them collide too, and the classes are told already
+        return []  # then the files in them collide too, which class-twins reports
     first: dict[str, int] = {}
     pairs = [(index, twin) for index, name in enumerate(images.names)
              if (twin := first.setdefault(name.casefold(), index)) != index and images.names[twin] != name]  # fmt: skip
@@ -93,8 +93,8 @@ def _name_twins(images: ImageSet) -> list[Finding]:
             "name-twins",
             "warning",
             len(pairs),
-            f"{count(len(pairs), 'file name')} {agree(len(pairs), 'differs', 'differ')} from another one by case only: "
-            "on Windows and macOS one of the two is lost",
+            f"{count(len(pairs), 'file name')} {agree(len(pairs), 'differs', 'differ')} from another one only by case: "
+            "on Windows and macOS, one of the two is lost",
             "rename them",
             [Example(pair) for pair in pairs],
         )
@@ -104,7 +104,7 @@ def _name_twins(images: ImageSet) -> list[Finding]:
 def _missing_classes(facts: DataFacts) -> list[Finding]:
     images, findings = facts.images, []
     if len(images.classes) < 2:
-        only = f"there is one class only ({images.classes[0]!r})"
+        only = f"there is only one class ({images.classes[0]!r})"
         findings.append(
             Finding(
                 "one-class",
@@ -124,7 +124,7 @@ def _missing_classes(facts: DataFacts) -> list[Finding]:
                 f"{count(len(without), 'class')} {agree(len(without), 'has', 'have')} no readable training image",
                 "add images, or remove the class",
                 [Example((), images.classes[k]) for k in without],
-                stops="every class needs images to learn from",
+                stops="every class needs training images",
             )
         )
     for side in (VAL, TEST):
@@ -137,8 +137,8 @@ def _missing_classes(facts: DataFacts) -> list[Finding]:
                     f"class-missing-in-{label}",
                     "warning",
                     len(without),
-                    f"{count(len(without), 'class')} {agree(len(without), 'has', 'have')} no {label} image: "
-                    f"{agree(len(without), 'its', 'their')} score there says nothing",
+                    f"{count(len(without), 'class')} {agree(len(without), 'has', 'have')} no {label} image, "
+                    f"so {agree(len(without), 'its', 'their')} {label} score means nothing",
                     f"move some images of each into {label}",
                     [Example((), images.classes[k]) for k in without],
                 )
@@ -147,7 +147,7 @@ def _missing_classes(facts: DataFacts) -> list[Finding]:
 
 
 def _nothing_to_hold_out(facts: DataFacts) -> list[Finding]:
-    """Data without held-out images, of which no split could take any: a class must keep one to learn from."""
+    """Data that cannot be split: no class has an image to hold out."""
     images, sides = facts.images, facts.sides
     if ((sides == VAL) | (sides == TEST)).any() or not facts.readable.any():
         return []
@@ -166,14 +166,14 @@ def _nothing_to_hold_out(facts: DataFacts) -> list[Finding]:
             1,
             f"no class has enough images to hold one out: the largest, {images.classes[largest]!r}, has "
             f"{count(int(counts[largest]), 'image')}{copies}",
-            "give at least one class 2 images that are no copies of each other, better 10 of every class",
-            stops="a score needs images that did not train",
+            "add images until at least one class has 2 images that are not copies; better are 10 of every class",
+            stops="a score needs images that were not used for training",
         )
     ]
 
 
 def count_training(facts: DataFacts) -> NDArray[np.int64]:
-    """Images to learn from per class, (K,): of the training side, or all where nothing is split yet."""
+    """Training images per class, (K,); before a split all readable images."""
     training = facts.readable & ((facts.sides == TRAIN) if facts.split else np.ones(len(facts.sides), bool))
     return np.bincount(facts.images.labels[training], minlength=len(facts.images.classes)).astype(np.int64)
 
@@ -189,8 +189,8 @@ def _class_sizes(facts: DataFacts) -> list[Finding]:
                 "few-images",
                 "warning",
                 len(few),
-                f"{count(len(few), 'class')} {agree(len(few), 'has', 'have')} fewer than {FEW} images to learn from",
-                "add images, or join classes; with few, use --pretrained",
+                f"{count(len(few), 'class')} {agree(len(few), 'has', 'have')} fewer than {FEW} training images",
+                "add images, or merge classes; with few images, use --pretrained",
                 [Example((), f"{classes[k]}: {counts[k]}") for k in few[np.argsort(counts[few], kind="stable")]],
             )
         )
@@ -202,8 +202,8 @@ def _class_sizes(facts: DataFacts) -> list[Finding]:
                 "imbalance",
                 "warning" if ratio > VERY_UNEVEN else "note",
                 1,
-                f"the commonest class has {ratio:.1f} times as many images as the rarest",
-                "--set training.class_weights=balanced, and read macro F1 beside the accuracy",
+                f"the most frequent class has {ratio:.1f} times as many images as the rarest",
+                "use --set training.class_weights=balanced, and look at macro F1 beside the accuracy",
                 [Example((), f"{classes[k]}: {counts[k]:,}") for k in (most, least)],
             )
         )

@@ -1,44 +1,50 @@
-"""What the user calls DATA becomes one `ImageSet`: names, labels, sides and a way to read each image.
+"""DATA becomes one `ImageSet`: names, labels, splits, a reader.
 
 Enters: a folder, a .zip, a .tar, a list, an address, the name of a built-in set, or an object that holds images.
-Leaves: `ImageSet`. Files are only listed here, never moved, copied or rewritten. Called by `prepare.py` and `check.py`.
-No torch.
+Leaves: `ImageSet`. Files are only listed here, never moved, copied or changed. Called by `prepare.py` and `check.py`.
+Imports no torch. "Side" is short for train, val or test.
 
-    image_set.py      what all sources become; sides; readers
-    open_data.py      which kind of source it is
-    leftovers.py      what operating systems and tools leave in folders and zips: one list
-    image_names.py    which files are images: by suffix; arrays only where there are no others
+    image_set.py      what all sources become; readers; constants of the sides
+    open_data.py      opens DATA, whatever kind of source it is
+    leftovers.py      what operating systems and tools leave in folders and zips
+    image_names.py    which files are images, by suffix
     split_names.py    train, Validation_Set, seg_test …: which side a name means
-    folder.py         all files below a folder, links followed
-    archive.py        entries of a zip, as odd as zips are; bombs refused
+    folder.py         all files below a folder
+    archive.py        a zip, read in place; bombs are refused
     own_outputs.py    runs, exports and reports of catseye inside DATA
     tree.py           the folders that hold images, with their counts
-    layout.py         which level of folders are the splits and which the classes, or the question
+    folder_roles.py   what a folder most likely is: a split, a holder of class folders
+    layout.py         which level of folders are the splits and which the classes
     file_names.py     classes in the names of files: cat.0.jpg
-    detection.py      sets with boxes in their images, which are for another task
-    labelled.py       names, classes and sides once the layout is known
-    columns.py        which column of a list names files, which labels, splits, groups
-    listed_files.py   the files that a list means: other systems' paths, missing suffixes
-    labels.py         what is odd about labels: empty, several in a cell, numbers
-    corrections.py    decisions of people about labels: read, and applied by content
-    missing_labels.py images that DATA lists without a label: empty cells, a folder named unlabelled
+    detection.py      a note on data sets with boxes
+    labelled.py       files in folders become an `ImageSet`
+    columns.py        which column of a list holds files, labels, splits and groups
+    listed_files.py   the files that a list refers to: other systems' paths, missing suffixes
+    listed_rows.py    a list, wherever it comes from, and the cells of it that are used
+    labels.py         notes on labels: empty, several in a cell, numbers
+    corrections.py    decisions of people about labels, applied by the content of images
+    decided_list.py   a file of such decisions as a list
+    missing_labels.py images without a label: empty cells, a folder named unlabelled
     unlabelled.py     a folder whose images have no label yet
-    table.py          a list becomes an `ImageSet`: the contract of all lists, and CSV
-    json_lines.py     the same as JSON Lines
-    frames.py         a pandas data frame as such a list
-    arrow_columns.py  the columns of a table: images in cells, labels by name or number
-    parquet_files.py  Parquet, with images in a column or beside the list
-    saved_datasets.py Hugging Face's data sets on disk
-    tars.py           a tar of class folders; WebDataset's shards
-    fetching.py       opens files at an address at any place
+    table.py          a list becomes an `ImageSet`
+    csv_rows.py       the rows of a .csv or .tsv
+    json_lines.py     the rows of a .jsonl
+    frames.py         a pandas data frame as a list
+    arrow_columns.py  the columns of an Arrow table as a list: images in cells, class names
+    parquet_files.py  Parquet files, with images in a column or beside them
+    saved_datasets.py Hugging Face's data sets, saved by `save_to_disk`
+    tars.py           tar files, read in place
+    webdataset.py     WebDataset's shards
+    fetching.py       opens files at an address
     hub_sets.py       data sets of the Hugging Face Hub by name
     remote.py         lists at an address, by fsspec
-    given.py          arrays, Pillow images, data sets of torch and Hugging Face
+    given.py          objects: arrays, Pillow images, data sets of torch and Hugging Face
+    image_objects.py  one image in memory as bytes or pixels
+    memory_names.py   names for images that were given in Python
 """
 
 from catseye.data.sources.folder import FolderReader as FolderReader
 from catseye.data.sources.given import is_place as is_place
-from catseye.data.sources.given import kept as kept
 from catseye.data.sources.given import with_labels as with_labels
 from catseye.data.sources.image_set import NOT_SPLIT as NOT_SPLIT
 from catseye.data.sources.image_set import SPLIT_LABELS as SPLIT_LABELS

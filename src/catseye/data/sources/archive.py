@@ -1,7 +1,7 @@
-"""A zip is read in place, whoever wrote it: PowerShell's backslashes, `./`, leftovers, odd methods; bombs are refused.
+"""A zip, read in place: nothing is unpacked to disk.
 
-Enters: a path. Leaves: names of files and folders, and `ZipReader`. Called by `open_data.py`. Nothing is unpacked to
-disk, and no name in a zip leads out of it.
+Enters: a path. Leaves: names of files and folders, and `ZipReader`. Called by `open_data.py`. Zips of any program
+are read (backslashes from PowerShell, `./`, leftovers); bombs and entries that point outside are refused.
 """
 
 import lzma
@@ -14,15 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catseye.counting import count
 from catseye.data.sources.image_names import image_names
-from catseye.data.sources.image_set import MAX_FILE_BYTES, so_many
+from catseye.data.sources.image_set import MAX_FILE_BYTES
 from catseye.data.sources.leftovers import is_leftover
 from catseye.errors import DataError, ImageError
 
 MAX_ZIP_ENTRIES = 5_000_000
 MAX_UNPACKED_BYTES = 4_000_000_000_000
-MAX_RATIO = 20  # of the whole: images are packed already, even uncompressed drawings seldom shrink further
-SMALL_BYTES = 1_000_000_000  # a zip that unpacks to less may shrink as it likes
+MAX_RATIO = 20  # unpacked / zip: images are compressed already, and even uncompressed drawings seldom shrink more
+SMALL_BYTES = 1_000_000_000  # a zip that unpacks to less may have any ratio
 MAX_ENTRY_RATIO = 100
 LARGE_ENTRY_BYTES = 64_000_000
 _LOCAL_HEADER_BYTES = 30
@@ -45,7 +46,7 @@ _METHODS = {
 
 @dataclass
 class ZipReader:
-    """Reads entries of a zip in place; nothing is unpacked to disk."""
+    """Reads entries of a zip."""
 
     path: Path
     names: Sequence[str]
@@ -60,7 +61,7 @@ class ZipReader:
             if reason := _why_unreadable(entry):
                 raise ImageError(f"{self.path}:{name} {reason}")
             with archive.open(entry) as stream:
-                content = stream.read(entry.file_size)  # not read(): that unpacks all there is, whatever the size says
+                content = stream.read(entry.file_size)  # read() would unpack everything, whatever the header says
             if len(content) != entry.file_size:
                 raise EOFError(f"{len(content):,} of {entry.file_size:,} bytes are there")
             return content
@@ -86,7 +87,7 @@ class ZipReader:
         key = (os.getpid(), threading.get_ident())
         if key not in self._archives:
             archive = zipfile.ZipFile(self.path)
-            for entry in archive.infolist():  # found by the name under which it is listed
+            for entry in archive.infolist():  # so that list_zip's names lead to their entries
                 name = plain_entry_name(entry.filename)
                 if name != entry.filename:
                     archive.NameToInfo.setdefault(name, entry)
@@ -98,7 +99,7 @@ class ZipReader:
 
 
 def plain_entry_name(name: str) -> str:
-    r"""An entry's name with slashes, as in any other zip.
+    r"""An entry's name with forward slashes and no empty parts.
 
     >>> plain_entry_name("cat\\1.png"), plain_entry_name("./cat//1.png")
     ('cat/1.png', 'cat/1.png')
@@ -111,20 +112,20 @@ def plain_entry_name(name: str) -> str:
 
 
 def list_zip(path: Path) -> tuple[list[str], list[str]]:
-    """All files and all folders of a zip, leftovers left out.
+    """All files and folders of a zip, without leftovers.
 
     Raises:
-        DataError: it is cut off, damaged, a bomb, encrypted, packed by a method that is not read, or leads outside.
+        DataError: it is cut off, damaged, encrypted or a bomb, its compression is not read, or an entry points outside.
 
     """
     try:
         if not zipfile.is_zipfile(path):
-            raise DataError(_why_no_zip(path))
+            raise DataError(_why_not_a_zip(path))
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(
-            f"{path} cannot be opened as a zip ({error}); it may be cut off or damaged: fetch or copy it again"
+            f"{path} cannot be opened as a zip ({error}); it may be cut off or damaged: download or copy it again"
         ) from None
     if len(entries) > MAX_ZIP_ENTRIES:
         raise DataError(f"a zip has at most {MAX_ZIP_ENTRIES:,} entries; {path} has {len(entries):,}")
@@ -152,7 +153,7 @@ def list_zip(path: Path) -> tuple[list[str], list[str]]:
 
 
 def read_zip_head(path: Path, name: str, num_bytes: int = 1024) -> bytes:
-    """The first bytes of an entry, none where it cannot be read."""
+    """The first bytes of an entry; none if it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             entry = next(each for each in archive.infolist() if plain_entry_name(each.filename) == name)
@@ -164,22 +165,22 @@ def read_zip_head(path: Path, name: str, num_bytes: int = 1024) -> bytes:
 
 def _why_unreadable(entry: zipfile.ZipInfo) -> str:
     if entry.flag_bits & 0x1:
-        return "is encrypted; unpack the zip with its password and give the folder as DATA"
+        return "is encrypted; unpack the zip with its password and use the folder as DATA"
     if entry.compress_type not in _READABLE:
         method = _METHODS.get(entry.compress_type, "an unknown method")
         return (
-            f"is packed with {method} (method {entry.compress_type}), which is not read; unpack the zip and give the "
-            "folder as DATA, or pack it again with Deflate"
+            f"is compressed with {method} (method {entry.compress_type}), which is not supported; unpack the zip and "
+            "use the folder as DATA, or compress it again with Deflate"
         )
     if entry.file_size > MAX_FILE_BYTES:
         return f"unpacks to more than {MAX_FILE_BYTES:,} bytes"
     if entry.file_size > LARGE_ENTRY_BYTES and entry.file_size > MAX_ENTRY_RATIO * entry.compress_size:
-        return f"unpacks to {entry.file_size:,} bytes from {entry.compress_size:,}: no image shrinks that much"
+        return f"unpacks to {entry.file_size:,} bytes from {entry.compress_size:,}: no image compresses that well"
     return ""
 
 
 def _refuse_all_unreadable(path: Path, files: dict[str, zipfile.ZipInfo]) -> None:
-    """One sentence where not one image can be read; a few such are errors of their own images, later."""
+    """Refuse a zip in which no image can be read; a few such are errors of images."""
     images = image_names(files)
     reason = ""
     for name in images:
@@ -187,13 +188,13 @@ def _refuse_all_unreadable(path: Path, files: dict[str, zipfile.ZipInfo]) -> Non
         if not reason:
             return
     if reason:
-        raise DataError(f"{path}: none of {so_many(len(images), 'image')} can be read; {images[-1]!r} {reason}")
+        raise DataError(f"{path}: none of {count(len(images), 'image')} can be read; {images[-1]!r} {reason}")
 
 
 def _refuse_bomb(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Entries that share bytes, or a sum of sizes that no images have.
+    """Refuse entries that share bytes, and a total size that images cannot have.
 
-    Source: Fifield 2019, A better zip bomb: overlapping files are what makes a small zip unpack to petabytes.
+    Source: Fifield 2019, A better zip bomb: a small zip unpacks to petabytes because its files overlap.
     """
     size = path.stat().st_size
     total = sum(entry.file_size for entry in entries)
@@ -202,35 +203,35 @@ def _refuse_bomb(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     if total > limit:
         raise DataError(
             f"{path}: a zip of {size:,} bytes may unpack to {limit:,} bytes here; this one would unpack to {total:,}; "
-            "images do not shrink that much: it is damaged or made to do harm, and it is not opened"
+            "images do not compress that well: it is damaged or malicious, and is not opened"
         )
     end = 0
     last = ""
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
             raise DataError(
-                f"{path}: the entries {last!r} and {entry.filename!r} overlap, which no packer writes; the zip is "
-                "damaged or made to do harm, and it is not opened"
+                f"{path}: the entries {last!r} and {entry.filename!r} overlap, which no zip program writes; the zip "
+                "is damaged or malicious, and is not opened"
             )
         end = entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size
         last = entry.filename
 
 
-def _why_no_zip(path: Path) -> str:
+def _why_not_a_zip(path: Path) -> str:
     with path.open("rb") as stream:
         head = stream.read(512)
     if head.startswith((b"PK\3\4", b"PK\7\x08")):
         return (
-            f"{path}: the zip is cut off: its list of contents, which stands at the end, is missing "
-            f"({path.stat().st_size:,} bytes are there); fetch or copy it again"
+            f"{path}: the zip is cut off: the list of its contents, at the end of the file, is missing "
+            f"({path.stat().st_size:,} bytes are there); download or copy it again"
         )
     kinds = {b"7z\xbc\xaf\x27\x1c": "a 7z file", b"Rar!": "a RAR file", b"\x1f\x8b": "a gzip file (.tar.gz, .tgz)"}
     kinds |= {b"\xfd7zXZ": "an xz file", b"BZh": "a bzip2 file", b"\x28\xb5\x2f\xfd": "a Zstandard file"}
     kind = next((name for magic, name in kinds.items() if head.startswith(magic)), "")
     kind = "a tar file" if head[257:262] == b"ustar" else kind
     if kind:
-        return f"{path} is {kind}; DATA is a folder, a .zip or a .csv: unpack it and give the folder"
+        return f"{path} is {kind}; DATA is a folder, a .zip or a .csv: unpack it and use the folder"
     if path.suffix.lower() == ".zip":
-        what = "it is empty" if not head else "it begins with " + repr(head[:16])
-        return f"{path} is no zip ({what}); fetch it again: a server may have sent an error page in its place"
+        content = "it is empty" if not head else "it begins with " + repr(head[:16])
+        return f"{path} is not a zip ({content}); download it again: the server may have sent an error page instead"
     return f"{path} is neither a folder nor a .zip nor a .csv; DATA is one of these or a built-in name"

@@ -1,7 +1,7 @@
-"""The columns of a table as a list of images: which holds images, as bytes or as paths, and which labels.
+"""The columns of an Arrow table as a list of images.
 
-Enters: a schema of Arrow and a way to its rows. Leaves: `ImageSet`. Called by parquet_files.py and saved_datasets.py.
-Images are fetched cell by cell when they are needed.
+Enters: an Arrow schema and a way to read rows. Leaves: `ImageSet`. Called by parquet_files.py and saved_datasets.py.
+A column holds images, as bytes or as paths; they are read cell by cell when they are needed.
 """
 
 import json
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from catseye.data.sources.columns import plain_column
 from catseye.data.sources.image_set import ImageSet, Reader
 from catseye.data.sources.listed_files import ListedFiles
-from catseye.data.sources.table import FilesOfList, ListOfImages, read_listed
+from catseye.data.sources.listed_rows import FilesOfList, ListOfImages
+from catseye.data.sources.table import read_listed
 from catseye.errors import DataError, ImageError, MissingDependency
 from catseye.preprocess import FILE_SUFFIXES, read_file
 from catseye.settings.schema import DataSettings
@@ -27,7 +28,7 @@ IMAGE = "image"
 
 @dataclass
 class CellReader:
-    """Reads images that lie in the cells of a table: bytes, {"bytes", "path"}, or a path."""
+    """Reads images from the cells of a table: bytes, {"bytes", "path"} or a path."""
 
     cell: Callable[[int], Any]
     rows: NDArray[np.int64]
@@ -57,21 +58,21 @@ class CellReader:
 
 
 class NamedCells:
-    """The names of images that lie in the list itself: they are all there."""
+    """Names of images that are stored in the list itself: none is missing."""
 
     base = ""
 
     def learn(self, values: Sequence[str]) -> int:
-        """All of them, where they look like the names of images; the first column that does is taken."""
+        """How many values look like names of images."""
         return sum(os.path.splitext(value)[1].lower() in FILE_SUFFIXES for value in values)  # noqa: PTH122
 
     def name(self, value: str) -> str:
-        """The same."""
+        """The value with forward slashes."""
         return value.replace("\\", "/")
 
 
 def need_arrow() -> Any:
-    """Pyarrow.
+    """The module pyarrow.
 
     Raises:
         MissingDependency: it is not installed.
@@ -98,19 +99,18 @@ def read_columns(
 ) -> ImageSet:
     """A list whose image column may hold the images themselves.
 
+    `rows` yields the cells of some columns, `cells` reads one cell of a column; `parts` are splits and numbers of rows.
+
     Raises:
-        DataError: there is no column of images or of labels, or several could be meant.
+        DataError: there is no column of images or of labels, or there are several.
 
     """
     arrow = need_arrow()
-    holding = [column.name for column in schema if _holds_bytes(arrow, column.type)]
-    image = _image_column(source, holding, settings)
+    image = _image_column(source, [column.name for column in schema if _holds_bytes(arrow, column.type)], settings)
     plain = [column.name for column in schema if _is_plain(arrow, column.type)]
-    names_of = _names_of_numbers(schema)
-    sided = any(side for side, _ in parts)
-    extra = [*["split"] * sided, *[IMAGE] * bool(image)]
-    if sided and "split" in map(plain_column, plain):
-        extra, sided = [name for name in extra if name != "split"], False
+    classes = _class_names_in(schema)
+    add_split = any(side for side, _ in parts) and "split" not in map(plain_column, plain)
+    extra = [*["split"] * add_split, *[IMAGE] * bool(image)]
     head = [*(name if name != IMAGE else "image text" for name in plain), *extra]
 
     def lines() -> Iterator[tuple[int, list[str]]]:
@@ -119,46 +119,44 @@ def read_columns(
         side_of_row = (side for side, count in parts for _ in range(count))
         listed = rows(plain) if plain else (() for _, count in parts for _ in range(count))
         for number, values in enumerate(listed, 2):
-            row = [_as_cell(value, names_of.get(name)) for name, value in zip(plain, values, strict=True)]
+            row = [_as_cell(value, classes.get(name)) for name, value in zip(plain, values, strict=True)]
             side = next(side_of_row)
-            yield number, [*row, *[side] * sided, *([next(texts)] if image else [])]
+            yield number, [*row, *[side] * add_split, *([next(texts)] if image else [])]
 
     if not image:
         files: FilesOfList = remote.files if remote else ListedFiles(folder or Path())
         reader = remote.reader if remote else _no_reader(source) if folder is None else _folder_reader(folder)
         return read_listed(ListOfImages(source, lines, files, reader, named=True), settings)
-    own = settings.model_copy(update={"image_column": IMAGE})
-    listed = ListOfImages(source, lines, NamedCells(), _not_yet, named=True, openable=False)
-    images = read_listed(listed, own)
-    kept = _kept_rows(images, lines, head)
-    return replace(images, read=CellReader(cells(image), kept, images.names, folder))
+    listed = ListOfImages(source, lines, NamedCells(), _empty_reader, named=True, openable=False)
+    images = read_listed(listed, settings.model_copy(update={"image_column": IMAGE}))
+    return replace(images, read=CellReader(cells(image), _rows_of_images(images, lines, head), images.names, folder))
 
 
-def _kept_rows(
+def _rows_of_images(
     images: ImageSet, lines: Callable[[], Iterator[tuple[int, list[str]]]], head: list[str]
 ) -> NDArray[np.int64]:
-    """The row of every image that the list kept: rows without a label were left out, the order was not changed."""
-    everything = sum(1 for _ in lines()) - 1
-    if everything == len(images):
-        return np.arange(everything, dtype=np.int64)
+    """The row of every image; rows without a label are not among them."""
+    num_rows = sum(1 for _ in lines()) - 1
+    if num_rows == len(images):
+        return np.arange(num_rows, dtype=np.int64)
     names, rows = iter(images.names), []
-    wanted = next(names, None)
+    next_name = next(names, None)
     for number, (_, row) in enumerate(lines()):
-        if number and wanted is not None and row[head.index(IMAGE)] == wanted:
+        if number and next_name is not None and row[head.index(IMAGE)] == next_name:
             rows.append(number - 1)
-            wanted = next(names, None)
+            next_name = next(names, None)
     return np.array(rows, np.int64)
 
 
-def _image_column(source: str, holding: Sequence[str], settings: DataSettings) -> str:
-    """The column that holds images, "" where none does."""
+def _image_column(source: str, columns: Sequence[str], settings: DataSettings) -> str:
+    """The one of the `columns` of bytes that holds the images, or ""."""
     if settings.image_column:
-        return settings.image_column if settings.image_column in holding else ""
-    if len(holding) > 1 and IMAGE in holding:
+        return settings.image_column if settings.image_column in columns else ""
+    if len(columns) > 1 and IMAGE in columns:
         return IMAGE
-    if len(holding) > 1:
-        raise DataError(f"{source}: which column holds the images? {', '.join(holding)}; say --image-column NAME")
-    return holding[0] if holding else ""
+    if len(columns) > 1:
+        raise DataError(f"{source}: which column holds the images? {', '.join(columns)}; use --image-column NAME")
+    return columns[0] if columns else ""
 
 
 def _holds_bytes(arrow: Any, kind: Any) -> bool:
@@ -174,8 +172,8 @@ def _is_plain(arrow: Any, kind: Any) -> bool:
     return not (nested or types.is_fixed_size_binary(kind))
 
 
-def _names_of_numbers(schema: Any) -> dict[str, list[str]]:
-    """Column -> the names of its numbers, where Hugging Face wrote them into the schema."""
+def _class_names_in(schema: Any) -> dict[str, list[str]]:
+    """Column -> class names, if Hugging Face wrote them to the schema."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {
@@ -196,7 +194,7 @@ def _as_cell(value: Any, names: Sequence[str] | None) -> str:
 
 
 def _image_names(image: str, rows: Callable[[Sequence[str]], Iterator[Sequence[Any]]], schema: Any) -> Iterator[str]:
-    """The path beside the bytes, where every image has one of its own; else numbers."""
+    """The paths beside the bytes if they are unique, otherwise numbers."""
     kind = schema.field(image).type
     if need_arrow().types.is_struct(kind) and any(part.name == "path" for part in kind):
         paths = [value["path"] if isinstance(value, dict) else value for (value,) in rows([f"{image}.path"])]
@@ -206,7 +204,7 @@ def _image_names(image: str, rows: Callable[[Sequence[str]], Iterator[Sequence[A
     yield from (f"{number:06d}" for number in range(10**12))
 
 
-def _not_yet(names: Sequence[str]) -> Reader:
+def _empty_reader(names: Sequence[str]) -> Reader:
     return CellReader(lambda row: None, np.arange(len(names)), names, None)
 
 
@@ -217,4 +215,4 @@ def _folder_reader(folder: Path) -> Callable[[Sequence[str]], Reader]:
 
 
 def _no_reader(source: str) -> Callable[[Sequence[str]], Reader]:
-    raise DataError(f"{source}: there is no column that holds images, and no folder that their paths could mean")
+    raise DataError(f"{source}: no column holds images, and there is no folder that paths could refer to")

@@ -1,7 +1,7 @@
-"""Which column of a list names the files, which the label, the split and the group: by name, content and the user.
+"""Which column of a list holds the files, which the labels, splits and groups.
 
-Enters: the header, some rows, the user's choice, and a way to ask how many files are there. Leaves: `Columns`. Called
-by `table.py`.
+Enters: the header, some rows, the user's settings, and a way to count existing files. Leaves: `Columns`. Called by
+`table.py`.
 """
 
 import os
@@ -17,7 +17,7 @@ from catseye.preprocess import LISTED_SUFFIXES
 from catseye.settings.schema import DataSettings
 
 NO_COLUMN = "none"
-# Without signs and in lower case; the likeliest first.
+# In lower case, without punctuation; the likeliest first.
 _IMAGE_WORDS = (
     "path imagepath filepath filename file image imagefile imagename imagefilename imgpath imgname imgfile img "
     "relativepath relpath fullpath absolutepath fname photo photoname picture picturename imageid imgid fileid "
@@ -45,7 +45,10 @@ _ZERO = frozenset({"0", "0.0", "false", "no", ""})
 
 @dataclass(frozen=True)
 class Columns:
-    """The numbers of the columns. `label` is None where `one_hot` columns carry the classes as 0 and 1."""
+    """The numbers of the columns.
+
+    `label` is None if there is a column of 0 and 1 for each class (`one_hot`).
+    """
 
     names: list[str]
     image: int
@@ -57,7 +60,7 @@ class Columns:
 
     @property
     def unused(self) -> list[str]:
-        """Names of the columns that count for nothing."""
+        """Names of the columns that are not used."""
         used = {self.image, self.label, self.split, self.group, *self.one_hot}
         return [name for number, name in enumerate(self.names) if number not in used and name]
 
@@ -67,12 +70,14 @@ def choose_columns(
     names: list[str],
     rows: Sequence[Sequence[str]],
     settings: DataSettings,
-    num_there: Callable[[Sequence[str]], int],
+    count_existing: Callable[[Sequence[str]], int],
 ) -> Columns:
-    """What each column means. `rows` are some of the list; `num_there` counts the files among some values.
+    """What each column means.
+
+    `rows` are the first ones; `count_existing` takes values and returns how many name existing files.
 
     Raises:
-        UsageError: a column that the user names is not there. DataError: the columns can be read in two ways.
+        UsageError: a column that the user names is not there. DataError: the columns are ambiguous.
 
     """
     taken: set[int] = set()
@@ -94,7 +99,7 @@ def choose_columns(
     split = named("--split-column", "split_column", settings.split_column)
     group = named("--group-column", "group_column", settings.group_column)
     if image is None:
-        image = _guess_image(path, names, rows, taken, num_there)
+        image = _guess_image(path, names, rows, taken, count_existing)
         taken.add(image)
     if split is None and not settings.split_column:
         split = _guess_split(names, rows, taken)
@@ -111,12 +116,12 @@ def choose_columns(
 
 
 def has_header(first: Sequence[str]) -> bool:
-    """Whether the first line names columns: no cell of it is the name of an image file."""
+    """Whether the first line names columns: none of its cells names an image file."""
     return not any(_cell_suffix(cell) in LISTED_SUFFIXES for cell in first)
 
 
 def plain_column(name: str) -> str:
-    """A column's name in lower case, without signs: `Image_Path` -> `imagepath`."""
+    """A name in lower case, without punctuation: `Image_Path` -> `imagepath`."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
@@ -125,10 +130,10 @@ def _cell_suffix(value: str) -> str:
 
 
 def _find_column(names: list[str], choice: str) -> int | None:
-    for each in (lambda name: name, str.casefold, plain_column):
-        found = [number for number, name in enumerate(names) if each(name) == each(choice.strip())]
-        if found:
-            return found[0]
+    for simplify in (lambda name: name, str.casefold, plain_column):
+        matches = [number for number, name in enumerate(names) if simplify(name) == simplify(choice.strip())]
+        if matches:
+            return matches[0]
     if choice.isdecimal() and 1 <= int(choice) <= len(names):
         return int(choice) - 1
     return None
@@ -138,9 +143,10 @@ def _filled_cells(rows: Sequence[Sequence[str]], column: int) -> list[str]:
     return [row[column].strip() for row in rows if column < len(row) and not is_missing(row[column])]
 
 
-def _likelihood(name: str, known: Sequence[str]) -> int:
+def _name_rank(name: str, words: Sequence[str]) -> int:
+    """The position of a name among the words; their number if it is not there."""
     plain = plain_column(name)
-    return known.index(plain) if plain in known else len(known)
+    return words.index(plain) if plain in words else len(words)
 
 
 def _guess_image(
@@ -148,7 +154,7 @@ def _guess_image(
     names: list[str],
     rows: Sequence[Sequence[str]],
     taken: set[int],
-    num_there: Callable[[Sequence[str]], int],
+    count_existing: Callable[[Sequence[str]], int],
 ) -> int:
     free = [number for number in range(len(names)) if number not in taken]
     values = {number: _filled_cells(rows, number) for number in free}
@@ -160,24 +166,24 @@ def _guess_image(
     ]
     if len(by_suffix) == 1:
         return by_suffix[0]
-    known = by_suffix or [number for number in free if _likelihood(names[number], _IMAGE) < len(_IMAGE)]
-    known = sorted(known, key=lambda number: (_likelihood(names[number], _IMAGE), number))
+    known = by_suffix or [number for number in free if _name_rank(names[number], _IMAGE) < len(_IMAGE)]
+    known = sorted(known, key=lambda number: (_name_rank(names[number], _IMAGE), number))
     if len(known) == 1:
         return known[0]
     for candidates in (known, [number for number in free if number not in known] if not by_suffix else []):
-        there = {number: num_there(values[number]) for number in candidates}
-        if there and max(there.values()):
-            return max(candidates, key=lambda number: there[number])
+        existing = {number: count_existing(values[number]) for number in candidates}
+        if existing and max(existing.values()):
+            return max(candidates, key=lambda number: existing[number])
     if known:
         return known[0]
     raise DataError(
-        f"{path}: no column names image files: {a_few(names, 20)}; the first line must name the columns path,label"
-        "[,split], or say which column it is with --image-column NAME (in settings: data.image_column)"
+        f"{path}: no column names image files: {a_few(names, 20)}; name the columns path,label[,split] in the first "
+        "line, or choose the column with --image-column NAME (in settings: data.image_column)"
     )
 
 
 def _guess_split(names: list[str], rows: Sequence[Sequence[str]], taken: set[int]) -> int | None:
-    """A column called split; one of the other names only where its values are sides."""
+    """A column called split; another name counts only if its values are splits."""
     for known in _SPLIT:
         for number, name in enumerate(names):
             if number in taken or plain_column(name) != known:
@@ -189,8 +195,8 @@ def _guess_split(names: list[str], rows: Sequence[Sequence[str]], taken: set[int
 
 
 def _guess_groups(names: list[str], taken: set[int]) -> list[int]:
-    """All columns whose names say that they name groups, the likeliest first."""
-    found = []
+    """All columns whose names are usual for groups, the likeliest first."""
+    ranked = []
     for number, name in enumerate(names):
         spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
         words = re.findall(r"[^\W\d_]+", spaced.casefold())
@@ -198,17 +204,17 @@ def _guess_groups(names: list[str], taken: set[int]) -> list[int]:
         first = next((_GROUP.index(word) for word in inside if word in _GROUP), None)
         whole = all(word in _GROUP or word in _GROUP_ENDINGS for word in inside)
         if first is not None and whole and number not in taken:
-            found.append((first, number))
-    return [number for _, number in sorted(found)]
+            ranked.append((first, number))
+    return [number for _, number in sorted(ranked)]
 
 
 def _guess_label(
     path: str, names: list[str], rows: Sequence[Sequence[str]], taken: set[int], groups: list[int]
 ) -> tuple[int | None, list[int]]:
     free = [number for number in range(len(names)) if number not in taken and names[number]]
-    known = [number for number in free if _likelihood(names[number], _LABEL) < len(_LABEL)]
+    known = [number for number in free if _name_rank(names[number], _LABEL) < len(_LABEL)]
     if known:
-        return min(known, key=lambda number: (_likelihood(names[number], _LABEL), number)), []
+        return min(known, key=lambda number: (_name_rank(names[number], _LABEL), number)), []
     one_hot = _one_hot(rows, free)
     if one_hot:
         return None, one_hot
@@ -224,12 +230,12 @@ def _guess_label(
         )
     raise DataError(
         f"{path}: which column is the label? {a_few([names[number] for number in others or free], 20)}; "
-        "say --label-column NAME (in settings: data.label_column)"
+        "use --label-column NAME (in settings: data.label_column)"
     )
 
 
 def _one_hot(rows: Sequence[Sequence[str]], free: list[int]) -> list[int]:
-    """Two or more columns of 0 and 1, with a 1 in nearly every row: a column per class."""
+    """Two or more columns of 0 and 1 that have a 1 in at least half of the rows."""
     binary = [
         number
         for number in free
@@ -238,9 +244,9 @@ def _one_hot(rows: Sequence[Sequence[str]], free: list[int]) -> list[int]:
     if len(binary) < 2:
         return []
     ones = [sum(is_one(row[number]) for number in binary) for row in rows]
-    return binary if 2 * sum(count > 0 for count in ones) >= len(ones) and max(ones) > 0 else []
+    return binary if 2 * sum(num > 0 for num in ones) >= len(ones) and max(ones) > 0 else []
 
 
 def is_one(cell: str) -> bool:
-    """Whether a cell of a one-hot column says yes."""
+    """Whether a cell of a one-hot column marks the class."""
     return cell.strip().lower() in _ONE

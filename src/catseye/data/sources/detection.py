@@ -1,10 +1,10 @@
-"""Sets for object detection and segmentation: what is labelled is a box or an outline, not the image.
+"""Data sets for detection and segmentation, which label boxes or outlines.
 
-Enters: the names of all files of DATA. Leaves: a sentence, empty for other sets. Called by `labelled.py` where the
-folders name no two classes.
+Enters: the names of all files of DATA. Leaves: a sentence, empty for other sets. Called by `labelled.py` if the folders
+name fewer than two classes.
 
 Source: the layouts of Ultralytics' YOLO (labels/**/NAME.txt), Pascal VOC (Annotations/NAME.xml) and COCO
-(annotations/*.json), as their own pages tell them.
+(annotations/*.json), as documented by each.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,14 @@ LEAST_SHARE_BOXED = 0.5  # of the images must have a file of boxes
 _SUFFIXES = {".txt": "YOLO", ".xml": "Pascal VOC"}
 
 
-def tell_detection_set(names: Sequence[str], others: Sequence[str]) -> str:
-    """What is to be said of a set with boxes; its images are `names`, all other files `others`.
+def note_on_detection_set(names: Sequence[str], others: Sequence[str]) -> str:
+    """A sentence if the files describe boxes, otherwise nothing.
 
-    >>> tell_detection_set(["images/train/0.jpg"], ["labels/train/0.txt"])[:45]
+    `names` are the images, `others` all other files.
+
+    >>> note_on_detection_set(["images/train/0.jpg"], ["labels/train/0.txt"])[:45]
     '; labels/train/0.txt looks like boxes within '
-    >>> tell_detection_set(["cat/0.jpg"], ["cat/readme.txt"])
+    >>> note_on_detection_set(["cat/0.jpg"], ["cat/readme.txt"])
     ''
     """
     stems = {_stem(name) for name in names}
@@ -32,8 +34,8 @@ def tell_detection_set(names: Sequence[str], others: Sequence[str]) -> str:
 
 def _sentence(example: str, kind: str) -> str:
     return (
-        f"; {example} looks like boxes within the images ({kind}): that is a set for detection, and catseye classifies "
-        "whole images; cut the boxes out and put each class into a folder of its own"
+        f"; {example} looks like boxes within the images ({kind}), as in a data set for detection; catseye classifies "
+        "whole images: crop the boxes and put each class into a folder of its own"
     )
 
 

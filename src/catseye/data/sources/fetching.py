@@ -1,4 +1,4 @@
-"""What reading files at an address takes, whatever names the address. Called by remote.py and hub_sets.py."""
+"""Opens files at an address. Called by remote.py and hub_sets.py."""
 
 import io
 import os
@@ -6,7 +6,10 @@ from typing import Any
 
 
 def open_seekable(system: Any, path: str) -> Any:
-    """A file of fsspec's file system for reading at any place; whole, where the server gives no parts of files."""
+    """A file of an fsspec file system that can be read at any position.
+
+    It is downloaded whole if the server does not send parts of files.
+    """
     stream = system.open(path, "rb")
     try:
         stream.seek(-8, os.SEEK_END)
@@ -18,5 +21,5 @@ def open_seekable(system: Any, path: str) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of an error, at most 200 characters; its kind where it says nothing."""
+    """The first line of an error (at most 200 characters), or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,7 +1,7 @@
-"""Classes that stand in the names of files: cat.0.jpg and dog.17.jpg, Abyssinian_100.jpg and pug_3.jpg.
+"""Classes in the names of files: cat.0.jpg, dog.17.jpg, Abyssinian_100.jpg.
 
-Enters: the names of all images of DATA. Leaves: `ImageSet`, or the sentence that offers this reading where folders say
-nothing. Called by `labelled.py`; read so only where the user says --layout names.
+Enters: the names of all images of DATA. Leaves: `ImageSet`, or a sentence that suggests --layout names if the folders
+name no classes. Called by `labelled.py`.
 """
 
 import re
@@ -10,18 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from catseye.counting import agree, count
 from catseye.data.names import Names
-from catseye.data.sources.image_set import NOT_SPLIT, TEST, VAL, ImageSet, MakeReader, a_few, printable_name, so_many
+from catseye.data.sources.image_set import NOT_SPLIT, TEST, VAL, ImageSet, MakeReader, a_few, printable_name
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError
 
-LEAST_SHARE = 0.9  # of the images must carry a class in their names before this reading is offered
+LEAST_SHARE = 0.9  # of the images must have a class in their names, or --layout names is not suggested
 MOST_CLASSES = 1_000
 _NUMBERED = re.compile(r"(.*?)[\s._-]*[(\[]?\d+[)\]]?")
 
 
 def class_in_name(name: str) -> str:
-    """The class that a file's name begins with, before its number; empty where there is none.
+    """The class before the number in a file name; empty if there is none.
 
     >>> class_in_name("train/cat.0.jpg"), class_in_name("great_pyrenees_12.jpg"), class_in_name("n01440764_10026.JPEG")
     ('cat', 'great_pyrenees', 'n01440764')
@@ -29,26 +30,26 @@ def class_in_name(name: str) -> str:
     ('', '')
     """
     stem = name.rpartition("/")[2].rpartition(".")[0]
-    found = _NUMBERED.fullmatch(stem)
-    return found.group(1) if found else ""
+    match = _NUMBERED.fullmatch(stem)
+    return match.group(1) if match else ""
 
 
-def offer_names(names: Sequence[str]) -> str:
-    """What to say where folders name no classes and the names of the files may; empty where they do not either."""
+def suggest_names(names: Sequence[str]) -> str:
+    """A suggestion to read classes from file names; empty if they name none."""
     counts = Counter(map(class_in_name, names))
     missing = counts.pop("", 0)
-    repeated = [name for name, count in counts.items() if count > 1]
+    repeated = [name for name, num in counts.items() if num > 1]
     labelled = len(names) - missing
     if not 2 <= len(repeated) <= MOST_CLASSES or sum(counts[name] for name in repeated) < LEAST_SHARE * labelled:
         return ""
     if labelled < len(names) / 10:
         return ""
-    begin = a_few(sorted(repeated), 3)
-    return f"; the names of the files begin with {begin}: if these are the classes, say --layout names"
+    shown = a_few(sorted(repeated), 3)
+    return f"; the file names begin with {shown}: if these are the classes, use --layout names"
 
 
 def label_by_name(source: str, names: list[str], reader: MakeReader) -> ImageSet:
-    """Every image gets the class that its name begins with, and the side that its folder's name means.
+    """Every image gets the class in its name and the split that its folder names.
 
     Raises:
         DataError: no name begins with a class.
@@ -58,17 +59,17 @@ def label_by_name(source: str, names: list[str], reader: MakeReader) -> ImageSet
     if not classed:
         raise DataError(
             f"{source}: --layout names reads cat.0.jpg as an image of class cat; got {printable_name(names[0])}; "
-            "put each class into a folder of its own, or give a .csv with path,label"
+            "put each class into a folder of its own, or use a .csv with path,label"
         )
     classes = tuple(sorted({label for _, label in classed}))
     number = {label: index for index, label in enumerate(classes)}
     kept = Names([name for name, _ in classed])
     sides = np.fromiter((_side_of_folder(name) for name, _ in classed), np.int8, len(classed))
     if not np.isin(sides, (VAL, TEST)).any():
-        sides[:] = NOT_SPLIT  # what is held out is drawn
-    left = len(names) - len(classed)
-    be = "is" if left == 1 else "are"
-    notes = [f"{so_many(left, 'image')} with no class in the name {be} left out"] if left else []
+        sides[:] = NOT_SPLIT  # the held-out images are drawn later
+    notes = []
+    if num := len(names) - len(classed):
+        notes.append(f"{count(num, 'image')} with no class in the name {agree(num, 'is', 'are')} left out")
     return ImageSet(
         source=source,
         classes=classes,
@@ -77,7 +78,7 @@ def label_by_name(source: str, names: list[str], reader: MakeReader) -> ImageSet
         splits=sides,
         read=reader(kept),
         notes=tuple(notes),
-        remarks=("classes are read from the names of the files, as you asked (--layout names)",),
+        remarks=("classes are read from the file names (--layout names)",),
     )
 
 

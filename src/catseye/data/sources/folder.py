@@ -34,9 +34,9 @@ class FolderReader:
 
 
 def walk_files(root: Path) -> tuple[list[str], list[str]]:
-    """All files and all folders below `root` as POSIX names relative to it, in no order; leftovers are left out.
+    """All files and folders below `root`, without leftovers, in no order.
 
-    Linked folders are followed, each chain of links once.
+    Names are relative to it, with forward slashes. Links to folders are followed, but not back to a folder above.
 
     Raises:
         DataError: a folder cannot be listed.
@@ -48,7 +48,7 @@ def walk_files(root: Path) -> tuple[list[str], list[str]]:
     while stack:
         prefix, above = stack.pop()
         try:
-            with os.scandir(root / prefix) as entries:  # read as it goes: a folder may hold a million
+            with os.scandir(root / prefix) as entries:  # entry by entry: a folder may hold a million
                 for entry in entries:
                     if is_leftover(entry.name):
                         continue
@@ -63,7 +63,7 @@ def walk_files(root: Path) -> tuple[list[str], list[str]]:
         except OSError as error:
             place = printable_name(str(root / prefix))
             raise DataError(
-                f"folder {place} cannot be listed ({error.strerror}); give yourself the right to read it, or move it "
-                "out of DATA"
+                f"folder {place} cannot be listed ({error.strerror}); make it readable for your user, or move it out "
+                "of DATA"
             ) from None
     return files, folders

@@ -1,17 +1,19 @@
 """A pandas data frame whose rows name images and their labels.
 
-Enters: a data frame. Leaves: `ImageSet`. Called by `open_data.py`. pandas is not imported: a frame is known by what it
-offers. Columns are chosen as in a .csv; paths are relative to the working folder, or absolute.
+Enters: a data frame. Leaves: `ImageSet`. Called by `open_data.py`. pandas is not imported: a frame is recognised by
+its attributes. Columns are chosen as in a .csv; paths are relative to the current folder, or absolute.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import ImageSet
 from catseye.data.sources.listed_files import ListedFiles
-from catseye.data.sources.table import ListOfImages, read_listed
+from catseye.data.sources.listed_rows import ListOfImages
+from catseye.data.sources.table import read_listed
 from catseye.settings.schema import DataSettings
 
 
@@ -24,7 +26,7 @@ def read_frame(frame: Any, settings: DataSettings) -> ImageSet:
     """The images of a data frame.
 
     Raises:
-        DataError: a row is incomplete, or the columns can be read in two ways.
+        DataError: a row is incomplete, or the columns are ambiguous.
         UsageError: a column that the user names is not there.
 
     """
@@ -39,12 +41,11 @@ def read_frame(frame: Any, settings: DataSettings) -> ImageSet:
     listed = ListOfImages(
         "the data frame", rows, ListedFiles(here), lambda names: FolderReader(here, names), named=True
     )
-    found = read_listed(listed, settings)
-    return ImageSet(**{**vars(found), "source": "frame"})
+    return replace(read_listed(listed, settings), source="frame")
 
 
 def _cell_text(value: Any) -> str:
-    """A cell as a .csv would have it: nothing for what is missing, whole numbers without a point."""
+    """A cell as in a .csv: empty for a missing value, whole numbers without a point."""
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():

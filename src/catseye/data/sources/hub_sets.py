@@ -1,8 +1,8 @@
-"""Data sets of the Hugging Face Hub by name, `hf://OWNER/NAME`: the Parquet files that the Hub has of each.
+"""Data sets of the Hugging Face Hub by name: `hf://OWNER/NAME`.
 
-Enters: a name. Leaves: `ImageSet`. Called by remote.py. fsspec fetches (extra `remote`), pyarrow reads (extra
-`parquet`); `datasets` itself is not needed. Nothing is connected to unless such a name is given. HF_ENDPOINT names
-another Hub, HF_TOKEN is sent to it for data sets that are not public.
+Enters: a name. Leaves: `ImageSet`. Called by remote.py. fsspec (extra `remote`) downloads the Parquet files that the
+Hub offers, pyarrow (extra `parquet`) reads them; `datasets` is not needed. No connection is made unless such a name is
+given. HF_ENDPOINT names another Hub; HF_TOKEN is sent to it, for data sets that are not public.
 
 Source: huggingface.co/docs/hub/api, `GET /api/datasets/{repo_id}/parquet`: {configuration: {split: [addresses]}}.
 """
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from catseye.counting import count
 from catseye.data.sources.fetching import open_seekable, reason_of
 from catseye.data.sources.image_set import ImageSet
 from catseye.data.sources.parquet_files import read_parquet
@@ -34,10 +35,12 @@ def is_hub_name(source: str) -> bool:
 
 
 def read_hub(source: str, settings: DataSettings) -> ImageSet:
-    """The images of a data set of the Hub; rows are fetched in groups when they are needed.
+    """The images of a data set of the Hub.
+
+    Rows are downloaded in groups when they are needed.
 
     Raises:
-        DataError: it is not there, cannot be fetched, or has several configurations and none is named.
+        DataError: it does not exist, cannot be downloaded, or has several configurations and none is named.
         MissingDependency: fsspec, aiohttp or pyarrow is not installed.
 
     """
@@ -52,23 +55,23 @@ def read_hub(source: str, settings: DataSettings) -> ImageSet:
     try:
         return read_parquet(source, opened, settings, names=names)
     except (OSError, ValueError, TimeoutError) as error:
-        raise DataError(f"{source} cannot be fetched ({reason_of(error)})") from None
+        raise DataError(f"{source} cannot be downloaded ({reason_of(error)})") from None
 
 
 @dataclass
 class HubFiles:
-    """Opens the files of a data set by their number. Connections belong to a process: a forked one makes its own."""
+    """Opens files of a data set by number; a forked process connects again."""
 
     endpoint: str
     addresses: Sequence[str]
     _systems: dict[int, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, number: int) -> Any:
-        """A file for reading at any place."""
+        """A file that can be read at any position."""
         return open_seekable(self.system(), self.addresses[number])
 
     def system(self) -> Any:
-        """Fsspec's file system, one per process."""
+        """The file system of fsspec, one per process."""
         if os.getpid() not in self._systems:
             self._systems[os.getpid()] = _connect_hub(self.endpoint, self.addresses)
         return self._systems[os.getpid()]
@@ -78,7 +81,7 @@ class HubFiles:
 
 
 def _connect_hub(endpoint: str, addresses: Sequence[str]) -> Any:
-    """A file system over HTTP; the token goes to the Hub alone."""
+    """A file system over HTTP; the token is sent to the Hub only."""
     try:
         import fsspec
 
@@ -95,26 +98,28 @@ def _fetch_list(source: str, address: str) -> Mapping[str, Mapping[str, Sequence
     endpoint = address.partition("/api/")[0]
     system = _connect_hub(endpoint, [address])
     try:
-        found = json.loads(system.cat_file(address))
+        configurations = json.loads(system.cat_file(address))
     except FileNotFoundError:
         raise DataError(
-            f"{source}: {endpoint} has no such data set, or none of images as Parquet; the name is OWNER/NAME, as in "
-            "the address of its page; one that is not public needs HF_TOKEN"
+            f"{source}: {endpoint} has no such data set, or no Parquet files of it; the name is OWNER/NAME, as in the "
+            "address of its page; a data set that is not public needs HF_TOKEN"
         ) from None
     except Exception as error:  # noqa: BLE001 - aiohttp and the system have errors of their own
-        raise DataError(f"{source}: {address} cannot be fetched ({reason_of(error)})") from None
-    if not isinstance(found, dict) or not all(isinstance(splits, dict) and splits for splits in found.values()):
+        raise DataError(f"{source}: {address} cannot be downloaded ({reason_of(error)})") from None
+    if not isinstance(configurations, dict) or not all(
+        isinstance(splits, dict) and splits for splits in configurations.values()
+    ):
         raise DataError(f"{source}: {address} does not list Parquet files")
-    return found
+    return configurations
 
 
 def _choose_configuration(
-    source: str, found: Mapping[str, Mapping[str, Sequence[str]]], wanted: str | None
+    source: str, configurations: Mapping[str, Mapping[str, Sequence[str]]], name: str | None
 ) -> Mapping[str, Sequence[str]]:
-    if wanted is None and len(found) == 1:
-        return next(iter(found.values()))
-    if (wanted or "default") in found:
-        return found[wanted or "default"]
-    named = ", ".join(f"hf://OWNER/NAME/{name}" for name in sorted(found)[:10])
-    asked = f"no configuration {wanted}" if wanted else f"{len(found):,} configurations"
-    raise DataError(f"{source} has {asked}; give one of: {named}")
+    if name is None and len(configurations) == 1:
+        return next(iter(configurations.values()))
+    if (name or "default") in configurations:
+        return configurations[name or "default"]
+    options = ", ".join(f"hf://OWNER/NAME/{each}" for each in sorted(configurations)[:10])
+    problem = f"no configuration {name}" if name else count(len(configurations), "configuration")
+    raise DataError(f"{source} has {problem}; use one of: {options}")

@@ -10,7 +10,9 @@ from catseye.preprocess import ARRAY_SUFFIX, FILE_SUFFIXES
 
 
 def image_names(files: Iterable[str]) -> list[str]:
-    """The names of images, sorted; .npy files only where there are no others: beside images, arrays are features.
+    """The names of images, sorted.
+
+    .npy files count only if there are no others: beside images, arrays are features.
 
     >>> image_names(["b.png", "a.jpg", "a.npy"]), image_names(["b.npy", "notes.txt"])
     (['a.jpg', 'b.png'], ['b.npy'])
@@ -26,5 +28,5 @@ def image_names(files: Iterable[str]) -> list[str]:
 
 
 def is_array(name: str) -> bool:
-    """Whether a file is an array by its suffix."""
+    """Whether the suffix of a file is that of an array."""
     return name.lower().endswith(ARRAY_SUFFIX)

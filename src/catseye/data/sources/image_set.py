@@ -1,6 +1,6 @@
-"""Labelled images, listed but not yet read: what every source becomes, and how an image is read from it.
+"""Labelled images, listed but not yet read: `ImageSet`, and how an image is read.
 
-Called by the other files of this room, and by everything that works with images.
+Every source becomes an `ImageSet`. Called by the other files of this room, and by everything that works with images.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ class Reader(Protocol):
     """Reads one image by its number."""
 
     def __call__(self, index: int) -> bytes | Pixels:
-        """The file's bytes, or the pixels where there is no file. Raises ImageError."""
+        """The bytes of the file, or the pixels if there is no file. Raises ImageError."""
         ...
 
     def size_bytes(self, index: int) -> int:
@@ -35,10 +35,10 @@ MakeReader = Callable[[Sequence[str]], Reader]
 
 @dataclass(frozen=True)
 class Corrected:
-    """That people's decisions were applied, and what the images were before.
+    """Which decisions of people were applied, and the labels before.
 
-    `given_labels` (N,) index `given_classes`: as DATA has them; splits are drawn from these, so that corrections move
-    no image to another side. `left_out` (N,): not of this data set. `content`: the decisions, as they were read.
+    `given_labels` (N,) index `given_classes`, as in DATA; splits are drawn from them, so that corrections do not move
+    images between splits. `left_out` (N,): dropped images. `content`: the decisions, as they were read.
     """
 
     source: str
@@ -49,13 +49,13 @@ class Corrected:
     num_decisions: int
     num_relabelled: int
     num_unmatched: int
-    num_labelled: int = 0  # images without a label in DATA that got one; they stand last
-    num_given_classes: int = 0  # those of DATA; behind them, in `given_classes`, what such images brought
+    num_labelled: int = 0  # images without a label in DATA that have one now; they come last
+    num_given_classes: int = 0  # the first ones of `given_classes`; the others are new with such images
 
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Images that DATA lists without a label, (U,), with the sides that it gives them."""
+    """Images that DATA lists without a label, with their splits, (U,)."""
 
     names: Sequence[str]
     splits: NDArray[np.int8]
@@ -67,8 +67,8 @@ class ImageSet:
     """Labelled images, listed but not yet read.
 
     `labels` (N,) int64 index `classes`; `splits` (N,) int8 hold TRAIN, VAL, TEST or NOT_SPLIT. `notes` say what is
-    left out or looks wrong, `remarks` how DATA was understood. `groups` (N,) int64, where a list names groups: images
-    that share a number belong on one side; `group_name` is their column. `unlabelled` are not among the N.
+    left out or looks wrong, `remarks` how DATA was read. `groups` (N,) int64, if a list names groups: images with the
+    same number belong in the same split; `group_name` is their column. `unlabelled` are not among the N.
     """
 
     source: str
@@ -77,16 +77,16 @@ class ImageSet:
     labels: NDArray[np.int64]
     splits: NDArray[np.int8]
     read: Reader
-    mirror_safe: bool = True  # False where a mirrored image is another class or none (digits)
+    mirror_safe: bool = True  # False if a mirrored image has another class or none (digits)
     notes: tuple[str, ...] = ()
-    published: bool = False  # the split is part of a well-known data set: its score is reported, whatever it holds
+    published: bool = False  # the split belongs to a well-known data set: its score is reported even if images leak
     groups: NDArray[np.int64] | None = None
     group_name: str = ""
     remarks: tuple[str, ...] = ()
     corrected: Corrected | None = None
-    value_range: Ranges | None = None  # black and white, where values have more than 8 bits; or such a pair per channel
+    value_range: Ranges | None = None  # (black, white) of values with more than 8 bits; or such a pair per channel
     unlabelled: Unlabelled | None = None
-    channels: int | None = None  # where it is another number than those of grey and colour
+    channels: int | None = None  # if the images are neither grey nor in colour
 
     def __len__(self) -> int:
         return len(self.names)
@@ -116,7 +116,7 @@ class PartReader:
     numbers: NDArray[np.int64]
 
     def __call__(self, index: int) -> bytes | Pixels:
-        """The image whose number stands at `index`."""
+        """The image whose number is at `index`."""
         return self.whole(int(self.numbers[index]))
 
     def size_bytes(self, index: int) -> int:
@@ -126,7 +126,7 @@ class PartReader:
 
 @dataclass(frozen=True)
 class PartsReader:
-    """Reads the images of several readers, so many of each, as if they were one."""
+    """Joins several readers; `parts` are (number of images, reader)."""
 
     parts: Sequence[tuple[int, Reader]]
 
@@ -138,7 +138,7 @@ class PartsReader:
         raise IndexError(index)
 
     def __call__(self, index: int) -> bytes | Pixels:
-        """What the reader that it comes from reads."""
+        """The image, from its reader."""
         reader, number = self._find(index)
         return reader(number)
 
@@ -162,18 +162,8 @@ def take_images(images: ImageSet, numbers: NDArray[np.int64]) -> ImageSet:
 
 
 def content_digest(content: bytes | Pixels) -> bytes:
-    """What tells equal contents from others, 16 bytes."""
+    """A hash of 16 bytes: equal contents have equal ones."""
     return blake2b(content if isinstance(content, bytes) else content.tobytes(), digest_size=16).digest()
-
-
-def so_many(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> so_many(1, "image"), so_many(2000, "image"), so_many(2, "class")
-    ('1 image', '2,000 images', '2 classes')
-    """
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"
 
 
 def a_few(names: Sequence[str], most: int = 8) -> str:
@@ -187,7 +177,7 @@ def a_few(names: Sequence[str], most: int = 8) -> str:
 
 
 def printable_name(name: str) -> str:
-    r"""A name that any terminal can show; bytes that are no UTF-8 stand as \xNN.
+    r"""A name that any terminal can show; bytes that are not UTF-8 become \xNN.
 
     >>> printable_name("caf\udce9")
     'caf\\xe9'

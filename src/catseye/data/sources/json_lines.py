@@ -1,4 +1,4 @@
-"""A list of images as JSON Lines, one object a line, read as the rows of a table.
+"""A list of images as JSON Lines, read as the rows of a table.
 
 Enters: the bytes of a .jsonl, such as the metadata.jsonl of a Hugging Face image folder. Leaves: line numbers and
 cells, the names of the columns first. Called by table.py and remote.py.
@@ -10,23 +10,23 @@ from typing import Any
 
 from catseye.errors import DataError
 
-NAMING_LINES = 500  # the columns are the keys of so many first lines
+NAMING_LINES = 500  # first lines whose keys are the columns
 MOST_LINE_BYTES = 10_000_000
 
 
 def read_json_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty, behind a first row of the columns' names.
+    """Line number and cells of every non-empty line, after a row of column names.
 
-    `opened("rb")` gives the bytes; `path` is what the list is called. What a line does not name is an empty cell;
-    lists and objects stay JSON.
+    `opened("rb")` opens the file, `path` is its name in messages. A missing key is an empty cell; lists and objects
+    stay JSON.
 
     Raises:
-        DataError: a line is no JSON object, or the file cannot be read.
+        DataError: a line is not a JSON object, or the file cannot be read.
 
     """
     names: dict[str, None] = {}
-    for number, (_, found) in enumerate(_objects(opened, path)):
-        names.update(dict.fromkeys(found))
+    for number, (_, fields) in enumerate(_objects(opened, path)):
+        names.update(dict.fromkeys(fields))
         if number + 1 == NAMING_LINES:
             break
     if not names:
@@ -34,8 +34,8 @@ def read_json_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
             f'{path} lists no images; each line is an object such as {{"file_name": "a.jpg", "label": "x"}}'
         )
     yield 1, list(names)
-    for line, found in _objects(opened, path):
-        yield line, [_json_cell(found.get(name)) for name in names]
+    for line, fields in _objects(opened, path):
+        yield line, [_json_cell(fields.get(name)) for name in names]
 
 
 def _objects(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -45,10 +45,10 @@ def _objects(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, dic
                 text = content.decode("utf-8-sig" if line == 1 else "utf-8").strip()
                 if not text:
                     continue
-                found = json.loads(text)
-                if not isinstance(found, dict):
+                fields = json.loads(text)
+                if not isinstance(fields, dict):
                     raise DataError(f"{path}: line {line} should be a JSON object; got {text[:40]}")
-                yield line, found
+                yield line, fields
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as JSON Lines in UTF-8, one object a line ({reason})") from None

@@ -1,19 +1,21 @@
-"""Files in folders become an `ImageSet`: own outputs are left out, the layout is read, every image gets class and side.
+"""Files in folders become an `ImageSet`: every image gets a class and a split.
 
-Enters: the names of all files and folders of DATA, from a disk or a zip. Leaves: `ImageSet`. Called by `open_data.py`.
-A million names pass through here: they are only counted and looked up, never taken apart and kept.
+Enters: the names of all files and folders of DATA, from a disk, a zip or a tar. Leaves: `ImageSet`. Called by
+`open_data.py`. There may be a million names: they are counted and looked up, but no parts of them are kept.
 """
 
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from catseye.counting import agree, count
 from catseye.data.names import Names
-from catseye.data.sources.detection import tell_detection_set
-from catseye.data.sources.file_names import label_by_name, offer_names
+from catseye.data.sources.detection import note_on_detection_set
+from catseye.data.sources.file_names import label_by_name, suggest_names
 from catseye.data.sources.image_names import image_names, is_array
 from catseye.data.sources.image_set import (
     NOT_SPLIT,
@@ -23,7 +25,6 @@ from catseye.data.sources.image_set import (
     Unlabelled,
     a_few,
     printable_name,
-    so_many,
 )
 from catseye.data.sources.layout import Layout, read_layout
 from catseye.data.sources.missing_labels import names_no_class, note_on_folders, part_unlabelled
@@ -45,50 +46,37 @@ def label_by_folder(
     layout: str = "auto",
     read_head: Callable[[str], bytes],
 ) -> ImageSet:
-    """Class and side of every image from the folders in which it lies.
+    """Class and split of every image from its folders.
 
-    `read_head` gives the first bytes of a file. `layout` is auto, splits, classes or names.
+    `read_head` returns the first bytes of a file. `layout` is auto, splits, classes or names.
 
     Raises:
-        DataError: no images, no class folders, folders that can be read in two ways, or a set of another task.
+        DataError: no images, no class folders, an ambiguous layout, or a data set for another task.
 
     """
-    names = image_names(files)
-    kinds = FILE_SUFFIXES if not names or not is_array(names[0]) else {ARRAY_SUFFIX}
-    others = []
-    if len(names) < len(files):
-        others = [name for name in files if os.path.splitext(name)[1].lower() not in kinds]  # noqa: PTH122
-    own = find_own_outputs(others, names, read_head)
-    names = own.without(names)
-    lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
-    if not names:
-        raise DataError(_no_images(source, others, own, lists))
+    listing = _sort_files(source, files, read_head)
+    if not listing.images:
+        raise DataError(_no_images(listing))
     if layout == "names":
-        return label_by_name(source, names, reader)
-    counts = Counter(map(_folder_of, names))
-    root = grow_tree(counts, [folder for folder in folders if not own.covers(folder)])
+        return label_by_name(source, listing.images, reader)
+    counts = Counter(map(_folder_of, listing.images))
+    root = grow_tree(counts, [folder for folder in folders if not listing.own.covers(folder)])
     try:
-        found = read_layout(source, root, layout)
+        tree = read_layout(source, root, layout)
     except DataError as error:
-        advice = _list_advice(source, lists) or offer_names(names) or tell_detection_set(names, others)
-        raise type(error)(f"{error}{advice}") from None
-    places, said = _place_folders(source, found)
-    names, without = (names, []) if layout == "classes" else part_unlabelled(names, places)
-    notes_on_them = note_on_folders([name for name in without if _folder_of(name) in places])
+        raise type(error)(f"{error}{_advice(listing, listing.images)}") from None
+    places, remarks = _place_folders(source, tree)
+    names, without = (listing.images, []) if layout == "classes" else part_unlabelled(listing.images, places)
+    notes_on_unlabelled = note_on_folders([name for name in without if _folder_of(name) in places])
     places = {folder: place for folder, place in places.items() if not without or not names_no_class(folder)}
     classes = sorted({name for name, _ in places.values()})
-    if len(classes) < 2 and layout == "auto":
-        advice = _list_advice(source, lists) or offer_names(names) or tell_detection_set(names, others)
-        if advice:
-            raise DataError(f"{source} holds one folder with images, {classes[0]!r}{advice}")
+    if len(classes) < 2 and layout == "auto" and (advice := _advice(listing, names)):
+        raise DataError(f"{source} holds one folder with images, {classes[0]!r}{advice}")
     number = {name: index for index, name in enumerate(classes)}
     coded = {folder: (number[name], side) for folder, (name, side) in places.items()}
     inside = [name for name in names if _folder_of(name) in coded]
+    notes = [*listing.own.notes(), *tree.notes, *_note_strays(names, inside, places, tree), *notes_on_unlabelled]
     kept = Names(inside)
-    notes = [*own.notes(), *found.notes, *_note_strays(names, inside, places, found), *notes_on_them]
-    own_files = sum(own.covers(name) for name in others)
-    if num := len(others) - own_files:
-        notes.append(f"{so_many(num, 'file')} {'is' if num == 1 else 'are'} no image by the suffix and left out")
     return ImageSet(
         source=source,
         classes=tuple(classes),
@@ -96,10 +84,32 @@ def label_by_folder(
         labels=np.fromiter((coded[_folder_of(name)][0] for name in inside), np.int64, len(inside)),
         splits=np.fromiter((coded[_folder_of(name)][1] for name in inside), np.int8, len(inside)),
         read=reader(kept),
-        notes=tuple(notes),
-        remarks=(*found.remarks, *said, *_empty_folders(found, own), *_lists_beside(source, lists)),
+        notes=(*notes, *_note_other_files(listing)),
+        remarks=(*tree.remarks, *remarks, *_note_empty_folders(tree, listing.own), *_note_lists(listing)),
         unlabelled=_without_label(without, reader),
     )
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The files of DATA by kind; `lists` are among the `others`."""
+
+    source: str
+    images: list[str]
+    own: OwnOutputs
+    others: list[str]
+    lists: list[str]
+
+
+def _sort_files(source: str, files: list[str], read_head: Callable[[str], bytes]) -> _Listing:
+    names = image_names(files)
+    suffixes = FILE_SUFFIXES if not names or not is_array(names[0]) else {ARRAY_SUFFIX}
+    others = []
+    if len(names) < len(files):
+        others = [name for name in files if os.path.splitext(name)[1].lower() not in suffixes]  # noqa: PTH122
+    own = find_own_outputs(others, names, read_head)
+    lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
+    return _Listing(source, own.without(names), own, others, lists)
 
 
 def _without_label(names: list[str], reader: MakeReader) -> Unlabelled | None:
@@ -107,51 +117,61 @@ def _without_label(names: list[str], reader: MakeReader) -> Unlabelled | None:
     return Unlabelled(kept, np.full(len(names), NOT_SPLIT, np.int8), reader(kept)) if names else None
 
 
+def _advice(listing: _Listing, names: list[str]) -> str:
+    """Another way to read the classes of these images; empty if there is none."""
+    return _list_advice(listing) or suggest_names(names) or note_on_detection_set(names, listing.others)
+
+
 def _folder_of(name: str) -> str:
     return name[: max(name.rfind("/"), 0)]
 
 
-def _no_images(source: str, others: list[str], own: OwnOutputs, lists: list[str]) -> str:
-    text = f"{source} holds no images (looked for {', '.join(sorted(FILE_SUFFIXES))})"
-    suffixes = Counter(os.path.splitext(name)[1].lower() for name in others if not own.covers(name))  # noqa: PTH122
+def _no_images(listing: _Listing) -> str:
+    text = f"{listing.source} holds no images (looked for {', '.join(sorted(FILE_SUFFIXES))})"
+    others = [name for name in listing.others if not listing.own.covers(name)]
+    suffixes = Counter(os.path.splitext(name)[1].lower() for name in others)  # noqa: PTH122
     if suffixes:
-        common = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(4))
+        common = ", ".join(f"{num:,} {suffix or 'without a suffix'}" for suffix, num in suffixes.most_common(4))
         text += f"; its files are: {common}"
         if ".npz" in suffixes:
             text += " (arrays are given in Python, catseye.train(X, y), or as .npy files of one image each)"
-    return "; ".join([text, *own.notes()]) + _list_advice(source, lists)
+    return "; ".join([text, *listing.own.notes()]) + _list_advice(listing)
 
 
-def _list_advice(source: str, lists: list[str]) -> str:
-    if not lists:
+def _list_advice(listing: _Listing) -> str:
+    if not listing.lists:
         return ""
-    first = min(lists, key=lambda name: (name.count("/"), name))
-    if source.lower().endswith(".zip"):
-        return f"; {printable_name(first)} in it may name the labels: unpack the zip and give that file as DATA"
-    return (
-        f"; {printable_name(first)} in it may name the labels: to use it, give {source}/{printable_name(first)} as DATA"
-    )
+    first = printable_name(min(listing.lists, key=_by_depth))
+    if listing.source.lower().endswith(".zip"):
+        return f"; {first} in it may contain the labels: unpack the zip and use that file as DATA"
+    return f"; {first} in it may contain the labels: to read them, use {listing.source}/{first} as DATA"
 
 
-def _lists_beside(source: str, lists: list[str]) -> list[str]:
+def _note_lists(listing: _Listing) -> list[str]:
+    lists = listing.lists
     if not lists:
         return []
-    shown = a_few(sorted(lists, key=lambda name: (name.count("/"), name)), 3)
+    shown = a_few(sorted(lists, key=_by_depth), 3)
     name = printable_name(lists[0]) if len(lists) == 1 else f"NAME{os.path.splitext(lists[0])[1]}"  # noqa: PTH122
-    how = "unpack the zip and give the list" if source.lower().endswith(".zip") else f"give {source}/{name}"
-    return [f"labels are read from the folders, not from {shown} in DATA; to use a list, {how} as DATA"]
+    zipped = listing.source.lower().endswith(".zip")
+    how = "unpack the zip and use the list" if zipped else f"use {listing.source}/{name}"
+    return [f"labels are read from the folders, not from {shown} in DATA; to read a list, {how} as DATA"]
 
 
-def _place_folders(source: str, found: Layout) -> tuple[dict[str, Place], list[str]]:
-    """Folder with images -> class and side, and what is to be said about the names of the classes."""
-    rows = [(root.path, child, side, child.walk()) for root, side in found.roots for child in root.full]
-    rows += [(folder.path, folder, side, part.walk()) for folder, side, part in found.by_class]
+def _by_depth(name: str) -> tuple[int, str]:
+    return name.count("/"), name
+
+
+def _place_folders(source: str, layout: Layout) -> tuple[dict[str, Place], list[str]]:
+    """Folder with images -> class and side, and remarks on the names of the classes."""
+    rows = [(root.path, child, side, child.walk()) for root, side in layout.roots for child in root.full]
+    rows += [(folder.path, folder, side, part.walk()) for folder, side, part in layout.by_class]
     for _, folder, _, _ in rows:
         _refuse_unreadable_name(source, folder)
-    names, said = _class_names_of([(root, folder.name, side) for root, folder, side, _ in rows])
+    names, remarks = _class_names_of([(root, folder.name, side) for root, folder, side, _ in rows])
     return {
         folder.path: (names[top.name], side) for _, top, side, folders in rows for folder in folders if folder.direct
-    }, said
+    }, remarks
 
 
 def _refuse_unreadable_name(source: str, folder: Folder) -> None:
@@ -159,58 +179,61 @@ def _refuse_unreadable_name(source: str, folder: Folder) -> None:
         folder.name.encode("utf-8")
     except UnicodeEncodeError:
         raise DataError(
-            f"{source}: the class folder {printable_name(folder.path)} has a name that is not UTF-8, and the model "
-            "carries the names of its classes; rename it, for example with: convmv -f latin1 -t utf8 --notest -r DATA"
+            f"{source}: the class folder {printable_name(folder.path)} has a name that is not UTF-8, which the file of "
+            "the model cannot hold; rename it, for example with: convmv -f latin1 -t utf8 --notest -r DATA"
         ) from None
 
 
 def _class_names_of(rows: Sequence[tuple[str, str, int]]) -> tuple[dict[str, str], list[str]]:
-    """Folder name -> class: one class where only Unicode's form differs, or only the case from split to split.
+    """Folder name -> class, and remarks on names that are joined to one class.
 
-    `rows` are (folder above, name, side). macOS writes é as two signs, Windows and Linux as one.
+    Names are joined if only their Unicode form differs, or only their case and never in one folder. `rows` are (folder
+    above, name, side). macOS writes é as two characters, Windows and Linux as one.
     """
-    said: list[str] = []
+    remarks: list[str] = []
     composed = {name: unicodedata.normalize("NFC", name) for _, name, _ in rows}
     twice = sorted({composed[name] for name in composed if composed[name] != name and composed[name] in composed})
     if twice:
-        said.append(
-            f"{a_few(twice)}: folders whose names differ in the Unicode form of their letters only are one class"
-        )
-    above: dict[str, dict[str, set[str]]] = {}  # folded name -> name -> the folders in which it stands
+        remarks.append(f"{a_few(twice)}: folders whose names differ only in Unicode form are one class")
+    above: dict[str, dict[str, set[str]]] = {}  # case-folded name -> name -> the folders that contain it
     for place, name, _ in rows:
         above.setdefault(composed[name].casefold(), {}).setdefault(composed[name], set()).add(place)
     trained = {composed[name] for _, name, side in rows if side in (TRAIN, NOT_SPLIT)}
     for variants in above.values():
         apart = [place for places in variants.values() for place in places]
         if len(variants) > 1 and len(apart) == len(set(apart)):  # never two of them side by side
-            chosen = min(variants, key=lambda name: (name not in trained, name))
+            final = min(variants, key=lambda name: (name not in trained, name))
             for name in composed:
                 if composed[name] in variants:
-                    composed[name] = chosen
-            said.append(f"{a_few(sorted(variants))} differ by case only from split to split: one class, {chosen!r}")
-    return composed, said
+                    composed[name] = final
+            remarks.append(f"{a_few(sorted(variants))} differ only by case between the splits: one class, {final!r}")
+    return composed, remarks
 
 
-def _note_strays(names: list[str], inside: list[str], places: dict[str, Place], found: Layout) -> list[str]:
-    """A note on images outside the class folders, but for those of folders that a note of its own names."""
+def _note_strays(names: list[str], inside: list[str], places: dict[str, Place], layout: Layout) -> list[str]:
+    """A note on images outside the class folders, except in folders that have a note."""
     if len(inside) == len(names):
         return []
-    known = tuple(f"{folder.path}/" for folder in found.left_out)
+    known = tuple(f"{folder.path}/" for folder in layout.left_out)
     outside = [name for name in names if _folder_of(name) not in places and not (known and name.startswith(known))]
     if not outside:
         return []
-    verb = "lies" if len(outside) == 1 else "lie"
-    be = "is" if len(outside) == 1 else "are"
-    return [
-        f"{so_many(len(outside), 'image')} {verb} outside the class folders and {be} left out, "
-        f"e.g. {printable_name(outside[0])}"
-    ]
+    verb, first = agree(len(outside), "is", "are"), printable_name(outside[0])
+    return [f"{count(len(outside), 'image')} {verb} outside the class folders and left out, e.g. {first}"]
 
 
-def _empty_folders(found: Layout, own: OwnOutputs) -> list[str]:
-    looked_at = [*found.passed, *(root for root, _ in found.roots), *(folder for folder, _, _ in found.by_class)]
+def _note_other_files(listing: _Listing) -> list[str]:
+    num = len(listing.others) - sum(map(listing.own.covers, listing.others))
+    if not num:
+        return []
+    return [f"{count(num, 'file')} without the suffix of an image {agree(num, 'is', 'are')} left out"]
+
+
+def _note_empty_folders(layout: Layout, own: OwnOutputs) -> list[str]:
+    looked_at = [*layout.passed, *(root for root, _ in layout.roots), *(folder for folder, _, _ in layout.by_class)]
     empty = {child.path for folder in looked_at for child in folder.empty if not own.below(child.path)}
     if not empty:
         return []
-    verb = "folder holds no images and is no class" if len(empty) == 1 else "folders hold no images and are no classes"
-    return [f"{len(empty):,} {verb}: {a_few(sorted(empty))}"]
+    num = len(empty)
+    verb = agree(num, "contains no images and is not a class", "contain no images and are not classes")
+    return [f"{count(num, 'folder')} {verb}: {a_few(sorted(empty))}"]

@@ -1,4 +1,4 @@
-"""What is odd about the labels of a list: missing, several in one cell, numbers that are no classes.
+"""What looks wrong with labels of a list: missing, several in a cell, numbers.
 
 Called by `table.py` and `columns.py`.
 """
@@ -7,17 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from catseye.data.sources.image_set import a_few, so_many
+from catseye.counting import agree, count
+from catseye.data.sources.image_set import a_few
 
 _MISSING = frozenset({"", "nan", "<na>", "#n/a", "n/a", "null", "nat"})
-_CERTAIN = ("|", ";", "\n")  # hardly ever inside the name of a class
+_CERTAIN = ("|", ";", "\n")  # hardly ever part of the name of a class
 _POSSIBLE = (",", "+", "&", "/", " ")
 _BOXES = frozenset({"xmin", "ymin", "xmax", "ymax", "bbox", "x1", "y1", "x2", "y2", "bboxx", "bboxy"})
 _FEW_FRACTIONS = 8
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell holds no value: empty, or what pandas and Excel write for that. `none` may be a class.
+    """Whether a cell is empty, or holds what pandas and Excel write for empty ones.
+
+    `none` may be a class.
 
     >>> is_missing(" NaN "), is_missing("none")
     (True, False)
@@ -26,7 +29,7 @@ def is_missing(cell: str) -> bool:
 
 
 def note_on_several_labels(labels: Sequence[str]) -> str:
-    """A sentence where cells hold several labels, or nothing.
+    """A sentence if cells hold several labels, otherwise nothing.
 
     >>> note_on_several_labels(["red", "green", "red|green"])[:39]
     '1 image has several labels in one cell,'
@@ -38,10 +41,9 @@ def note_on_several_labels(labels: Sequence[str]) -> str:
         several = [label for label in counts if sign in label.strip(sign)]
         if several and _are_lists(several, counts, sign):
             num = sum(counts[label] for label in several)
-            verb = "has" if num == 1 else "have"
             return (
-                f"{so_many(num, 'image')} {verb} several labels in one cell, e.g. {several[0]!r}: several labels per "
-                "image (multi-label) are not supported yet, so each combination is read as a class of its own"
+                f"{count(num, 'image')} {agree(num, 'has', 'have')} several labels in one cell, e.g. {several[0]!r}: "
+                "several labels per image (multi-label) are not supported yet, so each combination is read as a class"
             )
     return ""
 
@@ -53,13 +55,13 @@ def _are_lists(several: list[str], counts: Counter[str], sign: str) -> bool:
     uses = Counter(part for row in parts for part in set(row))
     alone = [all(part in counts for part in row) for row in parts]
     if sign in _CERTAIN:
-        return any(alone) or any(count > 1 for count in uses.values())
+        return any(alone) or any(num > 1 for num in uses.values())
     # "New York" beside "New" and "York" is a list; "apple scab" beside "apple rust" is not.
     return 2 * sum(alone) >= len(alone)
 
 
 def note_on_numbers(labels: Sequence[str]) -> str:
-    """A sentence where the labels look like measurements, or nothing.
+    """A sentence if the labels look like measurements, otherwise nothing.
 
     >>> note_on_numbers(["1.37", "2.74", "4.11"])[:34]
     'the labels look like measurements '
@@ -73,29 +75,29 @@ def note_on_numbers(labels: Sequence[str]) -> str:
         return ""
     return (
         f"the labels look like measurements ({a_few(sorted(values), 3)}): this looks like regression, which is not "
-        "supported; every value is read as a class of its own; write ranges, such as low and high, to have classes"
+        "supported; every value is read as a class; to have classes, replace values by ranges, such as low and high"
     )
 
 
 def note_on_repeated_files(names: Sequence[str], labels: Sequence[str]) -> str:
-    """A sentence where one file stands in several rows under different labels, or nothing.
+    """A sentence if a file is in several rows with different labels, else nothing.
 
-    >>> note_on_repeated_files(["a.png", "b.png", "a.png"], ["red", "red", "green"])[:49]
-    '1 image stands in several rows under different la'
+    >>> note_on_repeated_files(["a.png", "b.png", "a.png"], ["red", "red", "green"])[:47]
+    '1 image is in several rows with different label'
     """
     first: dict[str, str] = {}
-    torn = {name for name, label in zip(names, labels, strict=True) if first.setdefault(name, label) != label}
-    if not torn:
+    several = {name for name, label in zip(names, labels, strict=True) if first.setdefault(name, label) != label}
+    if not several:
         return ""
-    verb = "stands" if len(torn) == 1 else "stand"
+    num = len(several)
     return (
-        f"{so_many(len(torn), 'image')} {verb} in several rows under different labels, e.g. {min(torn)!r}: several "
-        "labels per image (multi-label) are not supported yet, so each row counts as an image of its own"
+        f"{count(num, 'image')} {agree(num, 'is', 'are')} in several rows with different labels, e.g. {min(several)!r}"
+        ": several labels per image (multi-label) are not supported yet, so each row counts as an image"
     )
 
 
 def note_on_boxes(columns: Sequence[str]) -> str:
-    """A sentence where columns look like the corners of boxes, or nothing.
+    """A sentence if columns look like the corners of boxes, otherwise nothing.
 
     >>> note_on_boxes(["Width", "x_min", "ymin"])[:36]
     "the columns 'x_min', 'ymin' look lik"
@@ -105,5 +107,5 @@ def note_on_boxes(columns: Sequence[str]) -> str:
         return ""
     return (
         f"the columns {a_few(boxes)} look like boxes: object detection is not supported, each row counts as a whole "
-        "image; cut the boxes out and list the pieces"
+        "image; crop the boxes and list the crops"
     )

@@ -1,9 +1,9 @@
-"""What operating systems, file servers and tools leave beside the user's files. One list for folders and zips.
+"""What operating systems, file servers and tools leave beside the user's files.
 
 Called by `folder.py`, `archive.py` and `prediction/paths.py`.
 """
 
-# In lower case. Names that could be a class of somebody's (recycled, trash, cache) are not in it.
+# In lower case. Names that may be a class (recycled, trash, cache) are not in it.
 LEFTOVERS = frozenset(
     {
         "__macosx",  # macOS's archiver
@@ -35,7 +35,7 @@ LEFTOVERS = frozenset(
 
 
 def is_leftover(name: str) -> bool:
-    """Whether the name of a file or folder is hidden (a dot in front) or one of the list.
+    """Whether a file or folder is hidden (a leading dot) or in the list.
 
     >>> [is_leftover(name) for name in (".ipynb_checkpoints", "._a.png", "$RECYCLE.BIN", "Thumbs.db", "cat")]
     [True, True, True, True, False]

@@ -1,7 +1,8 @@
-"""The files that a list means: paths of other systems and places, ids without a suffix, names in another form.
+"""The files that a list refers to, wherever it was written.
 
-Enters: the folder of the list and the values of a column. Leaves: names relative to that folder, or absolute ones.
-Called by `table.py`. Folders are listed once each; nothing is asked about single files.
+Enters: the folder of the list and the values of a column: paths of another computer, ids without a suffix, names in
+another Unicode form. Leaves: names relative to that folder, or absolute ones. Called by `table.py`. Each folder is
+listed once; there is no system call per file.
 """
 
 import os
@@ -15,7 +16,7 @@ from catseye.data.sources.leftovers import is_leftover
 from catseye.data.sources.split_names import mentions_extra
 from catseye.preprocess import LISTED_SUFFIXES
 
-MAX_BASES = 300  # folders near the list in which files are looked for
+MAX_BASES = 300  # folders near the list that are searched
 _SAMPLE = 40
 SECOND_SHARE = 0.1
 _DRIVE = re.compile(r"^[A-Za-z]:/")
@@ -23,7 +24,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:/")
 
 @dataclass(frozen=True, order=True)
 class PathRule:
-    """How a value becomes a path: so many leading folders dropped, then put below `base`."""
+    """How a value becomes a path: `dropped` leading folders are replaced by `base`."""
 
     cost: tuple[int, bool, str]
     base: str
@@ -37,13 +38,13 @@ class _FolderListing:
     stems: dict[str, str] | None = None
 
     def find(self, name: str) -> str | None:
-        """The file of this name; else one that differs by case or Unicode form only; else one with a suffix added."""
+        """The file of this name; else of other case or Unicode form, or with a suffix."""
         if name in self.names:
             return name
         if self.folded is None:
             self.folded = {_fold_name(each): each for each in sorted(self.names, reverse=True)}
-        if found := self.folded.get(_fold_name(name)):
-            return found
+        if match := self.folded.get(_fold_name(name)):
+            return match
         if os.path.splitext(name)[1].lower() in LISTED_SUFFIXES:  # noqa: PTH122
             return None
         if self.stems is None:
@@ -64,7 +65,7 @@ class ListedFiles:
     _bases: list[str] | None = None
 
     def learn(self, values: Sequence[str]) -> int:
-        """Learn from some values how they become paths; returns how many of them are there."""
+        """Learn from values how they become paths; returns how many of these exist."""
         sample = list(dict.fromkeys(values))
         sample = sample[:: max(1, len(sample) // _SAMPLE)][:_SAMPLE]
         plain = PathRule((0, False, ""), "", 0)
@@ -75,27 +76,30 @@ class ListedFiles:
                     if rule != plain and self._apply(rule, value) is not None:
                         hits.setdefault(rule, set()).add(value)
         self._rules = _fewest_rules(hits, len(sample))
-        found = sum(self._find(value) is not None for value in sample)
-        return found * len(values) // max(len(sample), 1)
+        num_existing = sum(self._find(value) is not None for value in sample)
+        return num_existing * len(values) // max(len(sample), 1)
 
     def name(self, value: str) -> str:
-        """The file's name for a reader at the list's folder; where there is no such file, the value with slashes."""
-        found = self._find(value)
-        return found if found is not None else value.replace("\\", "/")
+        """The file's name for a reader at the list's folder.
+
+        If there is no such file, it is the value with forward slashes.
+        """
+        path = self._find(value)
+        return path if path is not None else value.replace("\\", "/")
 
     def is_there(self, value: str) -> bool:
-        """Whether a file is found for a value."""
+        """Whether the file of a value exists."""
         return self._find(value) is not None
 
     @property
     def base(self) -> str:
-        """The folder below which most files were found, relative to the list's; "" for that one itself."""
+        """The folder of most files, relative to the list's; "" for the list's own."""
         return self._rules[0].base if self._rules else ""
 
     def _find(self, value: str) -> str | None:
         for rule in self._rules:
-            if (found := self._apply(rule, value)) is not None:
-                return found
+            if (path := self._apply(rule, value)) is not None:
+                return path
         return None
 
     def _possible_rules(self, value: str) -> Iterator[PathRule]:
@@ -105,7 +109,7 @@ class ListedFiles:
                 yield PathRule((dropped + (number > 0), mentions_extra(base.rpartition("/")[2]), base), base, dropped)
 
     def _near(self) -> list[str]:
-        """The list's folder, those in it and in them; then the folder above, and those in it."""
+        """The list's folder and two levels below; then the folder above, and those in it."""
         if self._bases is None:
             below = list(self._folders(""))
             self._bases = ["", *below, *(deep for each in below for deep in self._folders(f"{each}/"))]
@@ -116,14 +120,14 @@ class ListedFiles:
     def _folders(self, prefix: str) -> Iterator[str]:
         try:
             with os.scandir(self.folder / prefix) as entries:
-                found = sorted(e.name for e in entries if e.is_dir() and not is_leftover(e.name))
+                names = sorted(e.name for e in entries if e.is_dir() and not is_leftover(e.name))
         except OSError:
             return
-        yield from (f"{prefix}{name}" for name in found[:MAX_BASES])
+        yield from (f"{prefix}{name}" for name in names[:MAX_BASES])
 
     def _apply(self, rule: PathRule, value: str) -> str | None:
-        if not rule.dropped and not rule.base and "\\" in value and (found := self._look(value)) is not None:
-            return found  # a file whose name has a backslash in it
+        if not rule.dropped and not rule.base and "\\" in value and (name := self._look_up(value)) is not None:
+            return name  # a file with a backslash in its name
         path = value.replace("\\", "/")
         if rule.dropped or rule.base:
             parts = _path_parts(value)
@@ -132,13 +136,13 @@ class ListedFiles:
             path = "/".join(([rule.base] if rule.base else []) + parts[rule.dropped :])
         elif _DRIVE.match(path) and os.name != "nt":
             return None
-        return self._look(path)
+        return self._look_up(path)
 
-    def _look(self, path: str) -> str | None:
+    def _look_up(self, path: str) -> str | None:
         above, slash, last = path.rpartition("/")
         listing = self._listing(above + slash)
-        if listing is not None and (found := listing.find(last)) is not None:
-            return above + slash + found
+        if listing is not None and (name := listing.find(last)) is not None:
+            return above + slash + name
         return None
 
     def _listing(self, prefix: str) -> _FolderListing | None:
@@ -152,21 +156,23 @@ class ListedFiles:
 
 
 def _fewest_rules(hits: dict[PathRule, set[str]], num: int) -> list[PathRule]:
-    """The rule that finds most, then what finds a good part of the rest: a single missing file is not looked for
-    elsewhere, where another image may have its name. Outside the list's folder only where nothing is found inside.
+    """The rule that finds most values, then rules that find many of the rest.
+
+    One missing file is not searched in other folders, where another image may have its name. Rules that lead outside
+    the list's folder count only if those inside find nothing.
     """
-    inside = {rule: found for rule, found in hits.items() if found and not rule.base.startswith("..")}
-    left = inside or hits
-    chosen: list[PathRule] = []
-    missing = set().union(*left.values()) if left else set()
-    while left:
-        best = min(left, key=lambda rule: (-len(left[rule] & missing), rule))
-        gain = len(left[best] & missing)
-        if not gain or (chosen and gain < max(2, SECOND_SHARE * num)):
+    inside = {rule: values for rule, values in hits.items() if values and not rule.base.startswith("..")}
+    candidates = inside or hits
+    rules: list[PathRule] = []
+    missing = set().union(*candidates.values()) if candidates else set()
+    while candidates:
+        best = min(candidates, key=lambda rule: (-len(candidates[rule] & missing), rule))
+        gain = len(candidates[best] & missing)
+        if not gain or (rules and gain < max(2, SECOND_SHARE * num)):
             break
-        chosen.append(best)
-        missing -= left[best]
-    return chosen
+        rules.append(best)
+        missing -= candidates[best]
+    return rules
 
 
 def _fold_name(name: str) -> str:
@@ -174,6 +180,6 @@ def _fold_name(name: str) -> str:
 
 
 def _path_parts(value: str) -> list[str]:
-    """The folders and the file of a path, without drive and root."""
+    """The parts of a path, without drive and root."""
     path = _DRIVE.sub("", value.replace("\\", "/"))
     return [part for part in path.split("/") if part not in ("", ".")]

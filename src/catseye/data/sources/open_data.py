@@ -1,6 +1,6 @@
-"""Which kind of source DATA is: built-in name, folder, zip, tar, list, data set on disk, address, or an object.
+"""Opens DATA, whatever it is: a built-in name, a path, an address or an object.
 
-Called through the room: `from catseye.data.sources import open_source`.
+Enters: DATA. Leaves: `ImageSet`. Called through the room: `from catseye.data.sources import open_source`.
 """
 
 import os
@@ -16,14 +16,16 @@ from catseye.data.sources.archive import ZipReader, list_zip, read_zip_head
 from catseye.data.sources.corrections import apply_corrections
 from catseye.data.sources.folder import FolderReader, walk_files
 from catseye.data.sources.frames import is_frame, read_frame
-from catseye.data.sources.given import PREFIX, in_use, is_place, kept, list_given
+from catseye.data.sources.given import is_place, list_given
 from catseye.data.sources.image_set import ArrayReader, ImageSet, printable_name
 from catseye.data.sources.labelled import LIST_SUFFIXES, label_by_folder
+from catseye.data.sources.memory_names import PREFIX, images_in_use, name_in_memory
 from catseye.data.sources.parquet_files import LocalFiles, read_parquet
 from catseye.data.sources.remote import is_address, read_remote
 from catseye.data.sources.saved_datasets import is_saved_dataset, read_saved_dataset
 from catseye.data.sources.table import read_table
-from catseye.data.sources.tars import is_webdataset, list_tar, read_entry, read_shards, reader_of
+from catseye.data.sources.tars import list_tar, read_entry, reader_of
+from catseye.data.sources.webdataset import is_webdataset, read_shards
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 from catseye.settings.schema import DataSettings
@@ -43,27 +45,27 @@ Images = Any
 
 
 def open_source(source: Images, *, data_dir: Path | None = None, settings: DataSettings | None = None) -> ImageSet:
-    """List the images of a folder, a zip, a tar, a list, a data set on disk, a built-in set, or of an object.
+    """List the labelled images of DATA.
 
     `settings` choose the layout of folders and the columns of a list, both guessed without them, and may name
     corrections, which are applied.
 
     Raises:
-        DataError: there is nothing there, no image in it, no class to be read from it, or two ways to read it.
+        DataError: it does not exist, holds no images or no classes, or is ambiguous.
 
     """
-    chosen = settings or DataSettings()
-    images = _list_source(source, data_dir, chosen)
-    return apply_corrections(images, Path(chosen.corrections)) if chosen.corrections else images
+    settings = settings or DataSettings()
+    images = _list_source(source, data_dir, settings)
+    return apply_corrections(images, Path(settings.corrections)) if settings.corrections else images
 
 
-def _list_source(source: Images, data_dir: Path | None, chosen: DataSettings) -> ImageSet:
+def _list_source(source: Images, data_dir: Path | None, settings: DataSettings) -> ImageSet:
     if not is_place(source):
-        return kept(read_frame(source, chosen)) if is_frame(source) else list_given(source)
+        return name_in_memory(read_frame(source, settings)) if is_frame(source) else list_given(source)
     if str(source).startswith(PREFIX):
-        return in_use(str(source))
+        return images_in_use(str(source))
     if is_address(source):
-        return read_remote(str(source), chosen)
+        return read_remote(str(source), settings)
     path = Path(source)
     if not path.exists() and (shards := _expand_shards(str(source))):
         return read_shards(str(source), [list_tar(each) for each in shards])
@@ -75,28 +77,34 @@ def _list_source(source: Images, data_dir: Path | None, chosen: DataSettings) ->
             f"a .csv with path,label, or one of: {', '.join(builtin.NAMES)}"
         )
     path = _absolute(path)
-    if path.is_dir():
-        if batches := builtin.cifar_folder(path):
-            return _from_builtin(batches, str(path))
-        if is_saved_dataset(path):
-            return read_saved_dataset(path, chosen)
-        files, folders = walk_files(path)
-        if (found := _of_one_kind(path, files, chosen)) is not None:
-            return found
-        return label_by_folder(
-            str(path),
-            files,
-            folders,
-            lambda names: FolderReader(path, names),
-            layout=chosen.layout,
-            read_head=lambda name: _read_head(path / name),
-        )
+    return _from_folder(path, settings) if path.is_dir() else _from_file(path, settings)
+
+
+def _from_folder(path: Path, settings: DataSettings) -> ImageSet:
+    if batches := builtin.cifar_folder(path):
+        return _from_builtin(batches, str(path))
+    if is_saved_dataset(path):
+        return read_saved_dataset(path, settings)
+    files, folders = walk_files(path)
+    if (images := _from_shards(path, files, settings)) is not None:
+        return images
+    return label_by_folder(
+        str(path),
+        files,
+        folders,
+        lambda names: FolderReader(path, names),
+        layout=settings.layout,
+        read_head=lambda name: _read_head(path / name),
+    )
+
+
+def _from_file(path: Path, settings: DataSettings) -> ImageSet:
     if path.suffix.lower() in LIST_SUFFIXES:
-        return read_table(path, chosen)
+        return read_table(path, settings)
     if path.suffix.lower() == ".parquet":
-        return _from_parquet(str(path), [path], chosen)
+        return _from_parquet(str(path), [path], settings)
     if path.suffix.lower() == ".tar":
-        return _from_tar(path, chosen)
+        return _from_tar(path, settings)
     if kind := _TABLES.get(path.suffix.lower()):
         raise DataError(f"{path} is {kind}; DATA is a folder, a .zip or a .csv: save it as a .csv with path,label")
     files, folders = list_zip(path)
@@ -105,31 +113,31 @@ def _list_source(source: Images, data_dir: Path | None, chosen: DataSettings) ->
         files,
         folders,
         lambda names: ZipReader(path, names),
-        layout=chosen.layout,
+        layout=settings.layout,
         read_head=lambda name: read_zip_head(path, name),
     )
 
 
-def _of_one_kind(path: Path, files: list[str], chosen: DataSettings) -> ImageSet | None:
-    """A folder whose data are Parquet files, or WebDataset's shards; None where it is a folder of images."""
+def _from_shards(path: Path, files: list[str], settings: DataSettings) -> ImageSet | None:
+    """The images of Parquet files or WebDataset's shards; None for other folders."""
     kinds = Counter(os.path.splitext(name)[1].lower() for name in files)  # noqa: PTH122
     if any(kinds[suffix] for suffix in FILE_SUFFIXES):
         return None
     if kinds[".parquet"]:
-        return _from_parquet(str(path), [path / name for name in sorted(files) if name.endswith(".parquet")], chosen)
+        return _from_parquet(str(path), [path / name for name in sorted(files) if name.endswith(".parquet")], settings)
     if kinds[".tar"]:
         shards = [list_tar(path / name) for name in sorted(files) if name.endswith(".tar")]
         if any(map(is_webdataset, shards)):
             return read_shards(str(path), shards)
         raise DataError(
-            f"{path} holds tar files that are no shards of WebDataset (KEY.jpg beside KEY.cls); give one tar of class "
+            f"{path} holds tar files that are not shards of WebDataset (KEY.jpg beside KEY.cls); use one tar of class "
             "folders as DATA, or unpack them"
         )
     return None
 
 
 def is_there(source: str) -> bool:
-    """Whether a path, or the shards that a pattern names, are there."""
+    """Whether a path exists, or all shards of a pattern."""
     if Path(source).exists():
         return True
     try:
@@ -139,11 +147,11 @@ def is_there(source: str) -> bool:
 
 
 def _expand_shards(source: str) -> list[Path]:
-    """The files that `train-{0000..0012}.tar` means, as WebDataset writes it."""
-    found = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*\.tar)", source)
-    if not found:
+    """The files of a pattern like `train-{0000..0012}.tar`, as WebDataset writes it."""
+    match = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*\.tar)", source)
+    if not match:
         return []
-    before, first, last, after = found.groups()
+    before, first, last, after = match.groups()
     names = [f"{before}{number:0{len(first)}d}{after}" for number in range(int(first), int(last) + 1)]
     missing = [name for name in names if not Path(name).is_file()]
     if missing:
@@ -151,12 +159,12 @@ def _expand_shards(source: str) -> list[Path]:
     return [_absolute(Path(name)) for name in names]
 
 
-def _from_parquet(source: str, paths: list[Path], chosen: DataSettings) -> ImageSet:
+def _from_parquet(source: str, paths: list[Path], settings: DataSettings) -> ImageSet:
     names = [path.name for path in paths]
-    return read_parquet(source, LocalFiles(paths), chosen, names=names, folder=paths[0].parent)
+    return read_parquet(source, LocalFiles(paths), settings, names=names, folder=paths[0].parent)
 
 
-def _from_tar(path: Path, chosen: DataSettings) -> ImageSet:
+def _from_tar(path: Path, settings: DataSettings) -> ImageSet:
     entries = list_tar(path)
     if is_webdataset(entries):
         return read_shards(str(path), [entries])
@@ -167,7 +175,7 @@ def _from_tar(path: Path, chosen: DataSettings) -> ImageSet:
         list(dict.fromkeys(files)),
         folders,
         lambda names: reader_of(entries, names),
-        layout=chosen.layout,
+        layout=settings.layout,
         read_head=lambda name: read_entry(entries, name, _HEAD_BYTES),
     )
 
@@ -177,18 +185,18 @@ def _parent(name: str) -> str:
 
 
 def _with_parents(folder: str) -> list[str]:
-    found = []
+    folders = []
     while folder:
-        found.append(folder)
+        folders.append(folder)
         folder = _parent(folder)
-    return found
+    return folders
 
 
 def _absolute(path: Path) -> Path:
-    """Where DATA really lies; a run's files and its model card name that place, and they are UTF-8.
+    """The absolute path of DATA, in UTF-8: it is written to the files of a run.
 
     Raises:
-        DataError: its name is not UTF-8, and no link with a plain name leads there.
+        DataError: neither its real path nor the given one is UTF-8.
 
     """
     for place in (path.resolve(), path.absolute()):
@@ -198,8 +206,8 @@ def _absolute(path: Path) -> Path:
             continue
         return place
     raise DataError(
-        f"the path {printable_name(str(path.absolute()))} is not UTF-8, and the files of a run name it; rename the "
-        "folder, or make a link to it with a plain name and give that as DATA"
+        f"the path {printable_name(str(path.absolute()))} is not UTF-8, and a run writes it to its files; rename the "
+        "folder, or make a link with a plain name and use that as DATA"
     )
 
 

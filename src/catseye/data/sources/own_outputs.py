@@ -1,7 +1,7 @@
-"""Runs, exports and reports of catseye inside DATA: never data, and said.
+"""Runs, exports and reports of catseye inside DATA: skipped, with a note.
 
-Enters: the names of all files. Leaves: `OwnOutputs`. Called by `labelled.py`. They are known by the files that only
-catseye writes together, so that those of older versions are known too.
+Enters: the names of all files. Leaves: `OwnOutputs`. Called by `labelled.py`. They are recognised by files that only
+catseye writes together, so that those of older versions are recognised too.
 """
 
 import re
@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from catseye.data.sources.image_set import a_few, so_many
+from catseye.counting import count
+from catseye.data.sources.image_set import a_few
 
-# Folders that are ours as a whole: these files together, in any folder below DATA.
+# Folders that catseye wrote as a whole: these files together, in any folder below DATA.
 _WHOLE = {
     "run": [
         {"settings.toml", "data.json"},
@@ -24,7 +25,7 @@ _WHOLE = {
     "golden answers": [{"golden.json"}],
     "predictions": [{"plan.json", "images.jsonl"}],
 }
-# Folders in which these files are ours, and the rest may be anybody's: --out may name any folder.
+# Folders in which catseye wrote these files; others may be the user's, since --out may name any folder.
 _FILES = {
     "report": [
         {"report.html", "metrics.json"},
@@ -45,57 +46,57 @@ _NAMES = frozenset().union(*(files for kinds in (_WHOLE, _FILES) for sets in kin
 
 @dataclass
 class OwnOutputs:
-    """`folders`: path -> what it is; all below is left out. `files`: single images that catseye has drawn."""
+    """`folders`: path -> kind, skipped as a whole; `files`: images that catseye drew."""
 
     folders: dict[str, str] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
 
     def covers(self, path: str) -> bool:
-        """Whether a file or folder is one of them, or lies in one."""
+        """Whether a file or folder is one of them, or is in one."""
         if not self.folders:
             return path in self.files
-        return path in self.files or any(path == one or path.startswith(f"{one}/") for one in self.folders)
+        return path in self.files or any(path == own or path.startswith(f"{own}/") for own in self.folders)
 
     def below(self, path: str) -> bool:
-        """Whether one of them lies in this folder."""
-        return any(one.startswith(f"{path}/") for one in (*self.folders, *self.files))
+        """Whether one of them is in this folder."""
+        return any(own.startswith(f"{path}/") for own in (*self.folders, *self.files))
 
     def without(self, names: list[str]) -> list[str]:
-        """The names that are none of them."""
+        """The names of all other files."""
         if not self.folders and not self.files:
             return names
         return [name for name in names if not self.covers(name)]
 
     def notes(self) -> list[str]:
-        """What is skipped, in words."""
+        """What is skipped, in sentences."""
         notes = []
         if self.folders:
             kinds = sorted(set(self.folders.values()))
-            many = so_many(len(self.folders), "folder")
+            folders = count(len(self.folders), "folder")
             shown = a_few(sorted(self.folders), 3)
-            notes.append(f"{many} that catseye wrote ({', '.join(kinds)}) in DATA: no data, skipped: {shown}")
+            notes.append(f"{folders} in DATA that catseye wrote ({', '.join(kinds)}), skipped: {shown}")
         if self.files:
             shown = a_few(sorted(self.files), 3)
-            notes.append(f"{so_many(len(self.files), 'image')} that catseye drew in DATA: no data, skipped: {shown}")
+            notes.append(f"{count(len(self.files), 'image')} in DATA that catseye drew, skipped: {shown}")
         return notes
 
 
 def find_own_outputs(others: Iterable[str], images: list[str], read_head: Callable[[str], bytes]) -> OwnOutputs:
-    """What catseye wrote among these files: `others` are no images by their suffix, `images` are."""
-    there: dict[str, set[str]] = defaultdict(set)
+    """What catseye wrote: `images` have the suffix of an image, `others` have not."""
+    written: dict[str, set[str]] = defaultdict(set)
     pages: set[str] = set()
     for name in others:
         folder, _, last = name.rpartition("/")
         if last in _NAMES:
-            there[folder].add(last)
+            written[folder].add(last)
         elif last == _EXPLANATION:
             pages.add(folder)
-    found = OwnOutputs()
-    for folder, files in there.items():
+    own = OwnOutputs()
+    for folder, files in written.items():
         for kind, sets in _WHOLE.items():
-            if folder and any(each <= files for each in sets):  # DATA itself was named by the user
-                found.folders.setdefault(folder, kind)
-    drawn = {folder for folder, files in there.items() if any(each <= files for each in _FILES["report"])}
+            if folder and any(each <= files for each in sets):  # the user named DATA itself
+                own.folders.setdefault(folder, kind)
+    drawn = {folder for folder, files in written.items() if any(each <= files for each in _FILES["report"])}
     explained = {
         folder for folder in pages if _MARK in read_head(f"{folder}/{_EXPLANATION}" if folder else _EXPLANATION)
     }
@@ -107,15 +108,14 @@ def find_own_outputs(others: Iterable[str], images: list[str], read_head: Callab
             or (folder in drawn and last in _IMAGES)
             or _CAM.fullmatch(last)
         ):
-            found.files.add(name)
-    for folder in drawn | {name.rpartition("/")[0] for name in found.files}:
-        if folder and all(name in found.files for name in images if name.startswith(f"{folder}/")):
-            found.folders.setdefault(folder, "report" if folder in drawn else "figures")
-    found.folders = {one: kind for one, kind in found.folders.items() if not _parts_of(one) & found.folders.keys()}
-    found.files = {name for name in found.files if not OwnOutputs(found.folders).covers(name)}
-    return found
+            own.files.add(name)
+    for folder in drawn | {name.rpartition("/")[0] for name in own.files}:
+        if folder and all(name in own.files for name in images if name.startswith(f"{folder}/")):
+            own.folders.setdefault(folder, "report" if folder in drawn else "figures")
+    own.folders = {path: kind for path, kind in own.folders.items() if not _folders_above(path) & own.folders.keys()}
+    own.files = {name for name in own.files if not OwnOutputs(own.folders).covers(name)}
+    return own
 
 
-def _parts_of(path: str) -> set[str]:
-    """The folders above a folder."""
+def _folders_above(path: str) -> set[str]:
     return {path[:place] for place, letter in enumerate(path) if letter == "/"}

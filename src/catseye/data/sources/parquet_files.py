@@ -1,7 +1,7 @@
-"""Parquet files as one list of images, with the images in a column or beside the list.
+"""Parquet files as one list of images.
 
-Enters: files, opened by their number. Leaves: `ImageSet`. Called by open_data.py, remote.py and hub_sets.py. pyarrow
-reads them (extra `parquet`); a few row groups are held in memory.
+Enters: files, opened by their number. Leaves: `ImageSet`. Called by open_data.py, remote.py and hub_sets.py. The images
+are in a column or beside the list. pyarrow reads the files (extra `parquet`); a few row groups are held in memory.
 """
 
 import os
@@ -15,8 +15,8 @@ from typing import Any
 
 from catseye.data.sources.arrow_columns import need_arrow, read_columns
 from catseye.data.sources.image_set import ImageSet
+from catseye.data.sources.listed_rows import ListOfImages
 from catseye.data.sources.split_names import side_of
-from catseye.data.sources.table import ListOfImages
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
@@ -25,7 +25,7 @@ HELD_GROUPS = 4  # row groups in memory, per process
 
 @dataclass
 class ParquetFiles:
-    """Parquet files as one table. `opened` opens a file by its number, for reading at any place."""
+    """Parquet files as one table; `opened` opens a file by its number."""
 
     opened: Callable[[int], Any]
     num_files: int
@@ -42,13 +42,13 @@ class ParquetFiles:
 
     def starts(self) -> list[tuple[int, int, int]]:
         """First row, file and row group, in order."""
-        found, row = [], 0
+        starts, row = [], 0
         for number in range(self.num_files):
             meta = self.file(number).metadata
             for group in range(meta.num_row_groups):
-                found.append((row, number, group))
+                starts.append((row, number, group))
                 row += meta.row_group(group).num_rows
-        return found
+        return starts
 
     def column_cell(self, column: str) -> "ParquetCells":
         """Reads one cell of a column, by row."""
@@ -57,7 +57,7 @@ class ParquetFiles:
     def group(self, number: int, group: int, column: str) -> Any:
         """A column of a row group; the latest few stay in memory."""
         key = (os.getpid(), number, group, column)
-        with self._lock:  # the first look at the images is done by several threads
+        with self._lock:  # several threads take the first look at the images
             if key not in self._held:
                 self._held[key] = self.file(number).read_row_group(group, columns=[column], use_threads=False).column(0)
                 while len(self._held) > HELD_GROUPS:
@@ -74,7 +74,7 @@ class ParquetFiles:
 
 @dataclass(frozen=True)
 class ParquetCells:
-    """One column of Parquet files, cell by cell; `starts` are first row, file and row group."""
+    """One column, cell by cell; `starts` are (first row, file, row group)."""
 
     files: ParquetFiles
     column: str
@@ -93,7 +93,7 @@ class LocalFiles:
     paths: Sequence[Path]
 
     def __call__(self, number: int) -> str:
-        """What pyarrow opens."""
+        """The path, for pyarrow."""
         return str(self.paths[number])
 
 
@@ -106,10 +106,10 @@ def read_parquet(
     folder: Path | None = None,
     remote: ListOfImages | None = None,
 ) -> ImageSet:
-    """Parquet files as one list of images; a file's name may name its side.
+    """Parquet files as one list of images; a file's name may name its split.
 
     `opened` opens a file by its number, `names` are their names. Paths in the list are relative to `folder`; `remote`
-    finds and reads the files of a list that lies elsewhere.
+    finds and reads the files of a list at an address.
 
     Raises:
         DataError: a file is damaged, or there is no column of images or of labels.
@@ -121,10 +121,12 @@ def read_parquet(
         schema = files.file(0).schema_arrow
         for number in range(1, len(names)):
             if files.file(number).schema_arrow.names != schema.names:
-                raise DataError(f"{source}: {names[number]} has other columns than {names[0]}; give one data set")
-        sides = [_side_name(name) for name in names]
+                raise DataError(
+                    f"{source}: {names[number]} and {names[0]} have different columns; DATA is one data set"
+                )
+        splits = [_split_of_file(name) for name in names]
         counts = [files.file(number).metadata.num_rows for number in range(len(names))]
-        parts = list(zip(sides, counts, strict=True))
+        parts = list(zip(splits, counts, strict=True))
 
         def rows(columns: Sequence[str]) -> Iterator[Sequence[Any]]:
             for number in range(len(names)):
@@ -136,7 +138,7 @@ def read_parquet(
         raise DataError(f"{source} cannot be read as Parquet ({str(error).splitlines()[0][:200]})") from None
 
 
-def _side_name(name: str) -> str:
-    """The side that a file's name begins with, as in train-00000-of-00001.parquet; else nothing."""
+def _split_of_file(name: str) -> str:
+    """The split that a file name begins with (train-00000-of-00001.parquet), or ""."""
     side, rest = side_of(name.rpartition("/")[2].partition(".")[0].partition("-")[0])
     return "" if side is None or rest else ("train", "val", "test")[side]

@@ -1,12 +1,12 @@
-"""Lists that lie elsewhere, `https://…/list.csv`, `s3://…/list.parquet`, with their images beside them, read by fsspec.
+"""Lists at an address, `https://…/list.csv`, with images beside them.
 
-Enters: an address. Leaves: `ImageSet`. Called by `open_data.py`. Nothing is connected to unless an address is given.
-fsspec (extra `remote`) knows the protocols; `simplecache::https://…` makes it keep what it has fetched.
+Enters: an address. Leaves: `ImageSet`. Called by `open_data.py`. No connection is made unless an address is given.
+fsspec (extra `remote`) handles the protocols; `simplecache::https://…` makes it keep what it has downloaded.
 """
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +16,14 @@ from catseye.data.sources.fetching import open_seekable, reason_of
 from catseye.data.sources.hub_sets import is_hub_name, read_hub
 from catseye.data.sources.image_set import MAX_FILE_BYTES, ImageSet
 from catseye.data.sources.labelled import LIST_SUFFIXES
+from catseye.data.sources.listed_rows import ListOfImages
 from catseye.data.sources.parquet_files import read_parquet
-from catseye.data.sources.table import ListOfImages, read_listed, rows_of
+from catseye.data.sources.table import read_listed, rows_of
 from catseye.errors import DataError, ImageError, MissingDependency
 from catseye.settings.schema import DataSettings
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+]*(::[a-z][a-z0-9+]*)*://\S", re.IGNORECASE)
-AT_ONCE = 16  # sizes that are asked for at the same time
+AT_ONCE = 16  # requests for sizes at the same time
 
 
 def is_address(source: object) -> bool:
@@ -35,10 +36,12 @@ def is_address(source: object) -> bool:
 
 
 def read_remote(source: str, settings: DataSettings) -> ImageSet:
-    """The images of a data set of the Hub, or of a list at an address; its paths are relative to its folder.
+    """The images of a data set of the Hub, or of a list at an address.
+
+    The paths in a list are relative to its folder.
 
     Raises:
-        DataError: it cannot be fetched or read. MissingDependency: fsspec, or what it needs, is not installed.
+        DataError: it cannot be downloaded or read. MissingDependency: fsspec, or what it needs, is not installed.
 
     """
     if is_hub_name(source):
@@ -54,23 +57,23 @@ def read_remote(source: str, settings: DataSettings) -> ImageSet:
             name = source.rpartition("/")[2]
             return read_parquet(source, files.numbered, settings, names=[name], remote=listed)
     except (OSError, ValueError, TimeoutError) as error:
-        raise DataError(f"{source} cannot be fetched ({reason_of(error)})") from None
+        raise DataError(f"{source} cannot be downloaded ({reason_of(error)})") from None
     raise DataError(
-        f"{source}: at an address, DATA is a list (.csv, .jsonl or .parquet) with the images beside it; fetch other "
+        f"{source}: at an address, DATA is a list (.csv, .jsonl or .parquet) with the images beside it; download other "
         "data first"
     )
 
 
 @dataclass
 class RemoteFiles:
-    """A list at an address and the folder around it. Connections belong to a process: a forked one makes its own."""
+    """A list at an address and its folder; a forked process connects again."""
 
     source: str
     base: str
     _systems: dict[int, Any] = field(default_factory=dict, repr=False)
 
     def system(self) -> Any:
-        """Fsspec's file system, one per process."""
+        """The file system of fsspec, one per process."""
         if os.getpid() not in self._systems:
             import fsspec
 
@@ -80,7 +83,7 @@ class RemoteFiles:
         return self._systems[os.getpid()]
 
     def path(self, name: str) -> str:
-        """A file beside the list, as fsspec wants it."""
+        """The path of a file beside the list, in the form that fsspec takes."""
         address = name if is_address(name) else f"{self.base}/{name}"
         stripped: str = self.system()._strip_protocol(address)
         return stripped
@@ -89,16 +92,16 @@ class RemoteFiles:
         """The list itself.
 
         Raises:
-            DataError: it cannot be fetched.
+            DataError: it cannot be downloaded.
 
         """
         try:
             return self.system().open(self.path(self.source), mode)
         except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
-            raise DataError(f"{self.source} cannot be fetched ({reason_of(error)})") from None
+            raise DataError(f"{self.source} cannot be downloaded ({reason_of(error)})") from None
 
     def numbered(self, number: int) -> Any:
-        """The list, which is the only file of its kind here."""
+        """The list, whatever the number: there is one file."""
         return open_seekable(self.system(), self.path(self.source))
 
     def reader(self, names: Sequence[str]) -> "RemoteReader":
@@ -111,7 +114,7 @@ class RemoteFiles:
 
 @dataclass
 class RemoteReader:
-    """Reads files beside a list, each time anew."""
+    """Reads files beside a list; nothing is kept."""
 
     files: RemoteFiles
     names: Sequence[str]
@@ -120,46 +123,38 @@ class RemoteReader:
     def __call__(self, index: int) -> bytes:
         """The bytes of a file."""
         name = self.names[index]
-
-        def fetch() -> bytes:
+        try:
             with self.files.system().open(self.files.path(name), "rb") as stream:
-                return bytes(stream.read(MAX_FILE_BYTES + 1))
-
-        content: bytes = _asked(name, fetch)
+                content = bytes(stream.read(MAX_FILE_BYTES + 1))
+        except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
+            raise ImageError(f"{name} cannot be downloaded ({reason_of(error)})") from None
         if len(content) > MAX_FILE_BYTES:
             raise ImageError(f"{name} has more than {MAX_FILE_BYTES:,} bytes")
         self._sizes[index] = len(content)
         return content
 
     def size_bytes(self, index: int) -> int:
-        """The size of a file. The first question asks for many at once: each is a message there and back."""
+        """The size of a file; those of the next files are requested together."""
         if index not in self._sizes:
-            near = [
+            upcoming = [
                 number
                 for number in range(index, min(index + 8 * AT_ONCE, len(self.names)))
                 if number not in self._sizes
             ]
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                for number, size in zip(near, pool.map(self._ask_size, near), strict=True):
+                for number, size in zip(upcoming, pool.map(self._request_size, upcoming), strict=True):
                     if size is not None:
                         self._sizes[number] = size
         if index not in self._sizes:
             return len(self(index))
         return self._sizes[index]
 
-    def _ask_size(self, index: int) -> int | None:
+    def _request_size(self, index: int) -> int | None:
         try:
             size = self.files.system().info(self.files.path(self.names[index])).get("size")
-        except Exception:  # noqa: BLE001 - it is asked for again, alone, and then the reason is told
+        except Exception:  # noqa: BLE001 - the file is read next, which reports the reason
             return None
         return None if size is None else int(size)
-
-
-def _asked(name: str, ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except Exception as error:  # noqa: BLE001 - every protocol of fsspec has errors of its own
-        raise ImageError(f"{name} cannot be fetched ({reason_of(error)})") from None
 
 
 def _connect(source: str) -> RemoteFiles:

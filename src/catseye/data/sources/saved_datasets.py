@@ -1,7 +1,7 @@
-"""Data sets of Hugging Face as `save_to_disk` writes them: Arrow files, mapped into memory.
+"""Data sets of Hugging Face, saved by `save_to_disk`: Arrow files.
 
-Enters: the folder. Leaves: `ImageSet`. Called by open_data.py. pyarrow reads them (extra `parquet`); `datasets` itself
-is not needed.
+Enters: the folder. Leaves: `ImageSet`. Called by open_data.py. pyarrow maps the files into memory (extra `parquet`);
+`datasets` is not needed.
 """
 
 import json
@@ -23,13 +23,13 @@ from catseye.settings.schema import DataSettings
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    """Whether this is what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
+    """Whether `save_to_disk` of a Dataset or a DatasetDict wrote this folder."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 @dataclass
 class ArrowFiles:
-    """Arrow files in their order, mapped into memory; `order` (N,) is the rows' order, None: as they are."""
+    """Arrow files, mapped into memory; `order` (N,), if given, reorders the rows."""
 
     paths: Sequence[Path]
     order: NDArray[np.int64] | None = None
@@ -45,7 +45,7 @@ class ArrowFiles:
 
     @property
     def num_rows(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return self.table().num_rows if self.order is None else len(self.order)
 
     def at(self, row: int) -> int:
@@ -58,7 +58,7 @@ class ArrowFiles:
 
 @dataclass(frozen=True)
 class ArrowCells:
-    """One column of several data sets one after the other, cell by cell; `starts` are their first rows."""
+    """One column of several data sets, cell by cell; `starts` are their first rows."""
 
     parts: Sequence[ArrowFiles]
     starts: list[int]
@@ -72,7 +72,7 @@ class ArrowCells:
 
 
 def read_saved_dataset(folder: Path, settings: DataSettings) -> ImageSet:
-    """The folder of `save_to_disk`; of a DatasetDict each split is a side.
+    """The images that `save_to_disk` wrote, with the splits of a DatasetDict.
 
     Raises:
         DataError: a file is missing or damaged, or there is no column of images or of labels.
@@ -83,7 +83,7 @@ def read_saved_dataset(folder: Path, settings: DataSettings) -> ImageSet:
         names = [""]
         if (folder / "dataset_dict.json").is_file():
             names = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        parts = [(_saved_side(name), _saved_files(folder / name)) for name in names]
+        parts = [(_saved_split(name), _saved_files(folder / name)) for name in names]
         starts = np.cumsum([0, *(files.num_rows for _, files in parts)])
         schema = parts[0][1].table().schema
 
@@ -99,7 +99,7 @@ def read_saved_dataset(folder: Path, settings: DataSettings) -> ImageSet:
 
         info = json.loads((folder / names[0] / "dataset_info.json").read_text(encoding="utf-8"))
         schema = schema.with_metadata({b"huggingface": json.dumps({"info": info}).encode()})
-        counts = [(side, files.num_rows) for side, files in parts]
+        counts = [(split, files.num_rows) for split, files in parts]
         return read_columns(str(folder), schema, rows, counts, cells, settings, folder, None)
     except (arrow.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
         why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
@@ -107,38 +107,35 @@ def read_saved_dataset(folder: Path, settings: DataSettings) -> ImageSet:
 
 
 def _selected(arrow: Any, table: Any, columns: Sequence[str]) -> Any:
-    """Some columns; `image.path` is a part of one."""
+    """Some columns; `image.path` is a field of one."""
     import pyarrow.compute
 
     parts = [name.partition(".") for name in columns]
-    found = [
+    cells = [
         pyarrow.compute.struct_field(table.column(name), part)
         if part and name in table.column_names
         else table.column(whole)
         for whole, (name, _, part) in zip(columns, parts, strict=True)
     ]
-    return arrow.table(dict(zip(columns, found, strict=True)))
+    return arrow.table(dict(zip(columns, cells, strict=True)))
 
 
-def _saved_side(name: str) -> str:
+def _saved_split(name: str) -> str:
     side, rest = side_of(name)
     return "" if side is None or rest else ("train", "val", "test")[side]
 
 
 def _saved_files(folder: Path) -> ArrowFiles:
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    files = ArrowFiles([_beside_state(folder, one["filename"]) for one in state["_data_files"]])
+    files = ArrowFiles([_beside_state(folder, file["filename"]) for file in state["_data_files"]])
     indices = state.get("_indices_data_files") or []
     if not indices:
         return files
-    order = ArrowFiles([_beside_state(folder, one["filename"]) for one in indices]).table().column(0).to_numpy()
+    order = ArrowFiles([_beside_state(folder, file["filename"]) for file in indices]).table().column(0).to_numpy()
     return replace(files, order=order.astype(np.int64), _tables={})
 
 
 def _beside_state(folder: Path, name: str) -> Path:
     if Path(name).name != name:
-        raise ValueError(f"a file beside state.json; got {name!r}")
+        raise ValueError(f"state.json names files beside it; got {name!r}")
     return folder / name
-
-
-# --- the columns ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Which side of a split the name of a folder, or a cell of a list, means.
+"""Which side (train, val or test) the name of a folder or a cell means.
 
-Called by `layout.py` and `table.py`. A name alone decides nothing: a class may be called test or steam_train.
+Called by `layout.py`, `table.py` and others. A name alone proves nothing: a class may be called test or steam_train.
 """
 
 import re
@@ -15,7 +15,7 @@ _WORDS = {
     "validierung validacion validacao validazione 验证 驗證 検証",
     TEST: "test testing tests tst holdout heldout prueba pruebas teste testes 测试 測試 テスト",
 }
-# What stands beside such a word without changing it.
+# Words that may be beside one of these without changing its meaning.
 _FILLER_WORDS = (
     "set sets data dataset datasets images image imgs img pics pictures photos photo folder dir directory split "
     "splits part parts subset files file samples sample examples example seg new final raw full small resized "
@@ -41,7 +41,7 @@ _FUSED = re.compile(
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name, in lower case, without accents, digits and signs.
+    """The words of a name, in lower case, without accents, digits and punctuation.
 
     >>> words_of("Seg_trainSet-2017"), words_of("Hold out")
     (['seg', 'train', 'set'], ['holdout'])
@@ -53,7 +53,7 @@ def words_of(name: str) -> list[str]:
 
 
 def side_of(name: str) -> tuple[int | None, tuple[str, ...]]:
-    """The side that a name means, and the words in it that have nothing to do with that.
+    """The side that a name means, and the other words in it that mean something.
 
     >>> side_of("Train_Data"), side_of("validation"), side_of("steam train"), side_of("cat")
     ((0, ()), (1, ()), (0, ('steam',)), (None, ('cat',)))
@@ -68,7 +68,7 @@ def side_of(name: str) -> tuple[int | None, tuple[str, ...]]:
 
 
 def is_extra(name: str) -> bool:
-    """Whether a folder of this name beside splits or class folders is most likely neither.
+    """Whether a folder of this name is most likely neither a split nor a class.
 
     >>> is_extra("seg_pred"), is_extra("Sample images"), is_extra("cat")
     (True, True, False)
@@ -78,7 +78,7 @@ def is_extra(name: str) -> bool:
 
 
 def is_filler(word: str) -> bool:
-    """Whether a word, as `words_of` gives it, says nothing about a folder's content.
+    """Whether a word of `words_of` says nothing about the content of a folder.
 
     >>> is_filler("images"), is_filler("cat")
     (True, False)
@@ -87,7 +87,7 @@ def is_filler(word: str) -> bool:
 
 
 def mentions_extra(name: str) -> bool:
-    """Whether a word of the name is one of those, whatever stands beside it.
+    """Whether any word of the name is usual for such folders.
 
     >>> mentions_extra("lung masks"), mentions_extra("lungs")
     (True, False)
@@ -96,7 +96,7 @@ def mentions_extra(name: str) -> bool:
 
 
 def is_wrapper(name: str) -> bool:
-    """Whether a folder of this name most likely holds class folders and is none.
+    """Whether a folder of this name most likely holds classes and is not a class.
 
     >>> is_wrapper("Dataset"), is_wrapper("raw_images"), is_wrapper("cat")
     (True, True, False)

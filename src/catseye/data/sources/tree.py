@@ -1,6 +1,7 @@
-"""The folders that hold images, as a tree with counts: layouts are decided on it, not on a million names.
+"""The folders that hold images, as a tree with counts.
 
-Enters: images per folder, and all folders. Leaves: `Folder`, the root. Called by `labelled.py`.
+Enters: images per folder, and all folders. Leaves: `Folder`, the root. Called by `labelled.py`: the layout is
+decided from it, without looking at a million names.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 class Folder:
     """One folder.
 
-    `path` is relative to DATA, "" for DATA itself; `direct` images lie in it, `total` in it and below.
+    `path` is relative to DATA, "" for DATA itself; `direct` images are in it, `total` in it and below.
     """
 
     path: str
@@ -36,7 +37,7 @@ class Folder:
 
     @property
     def core(self) -> "Folder":
-        """The folder itself, or the one further down where the path branches or class folders begin.
+        """The folder itself, or the first one below that branches or has class folders.
 
         `train/train/cat`, `train/train/dog` -> `train/train`.
         """
@@ -47,25 +48,25 @@ class Folder:
 
     @property
     def branches(self) -> bool:
-        """Whether it has no image of its own and, at its core, two or more folders with images."""
+        """Whether its core has no images but two or more folders with images."""
         core = self.core
         return not core.direct and len(core.full) > 1
 
     def walk(self) -> Iterator["Folder"]:
         """The folder and all below it."""
-        waiting = [self]
-        while waiting:
-            folder = waiting.pop()
+        pending = [self]
+        while pending:
+            folder = pending.pop()
             yield folder
-            waiting += folder.children.values()
+            pending += folder.children.values()
 
 
 def grow_tree(counts: Mapping[str, int], folders: Iterable[str]) -> Folder:
-    """The tree of `folders`, with the images that `counts` says lie directly in each."""
+    """The tree of `folders`; `counts` are the numbers of images directly in each."""
     root = Folder("")
     known = {"": root}
     for path in (*folders, *counts):
-        _plant(known, path)
+        _add_folder(known, path)
     for path, count in counts.items():
         known[path].direct = count
         while True:
@@ -76,7 +77,7 @@ def grow_tree(counts: Mapping[str, int], folders: Iterable[str]) -> Folder:
     return root
 
 
-def _plant(known: dict[str, Folder], path: str) -> None:
+def _add_folder(known: dict[str, Folder], path: str) -> None:
     missing = []
     while path not in known:
         missing.append(path)

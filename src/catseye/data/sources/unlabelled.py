@@ -1,7 +1,7 @@
 """A folder whose images have no label yet, or only some of them.
 
-Enters: a folder and the names of classes. Leaves: `ImageSet` with label -1 where no folder of an image is named like a
-class. Called by `catseye label`.
+Enters: a folder and the names of classes. Leaves: `ImageSet`; images that are not in a folder named after a class have
+the label -1. Called by `catseye label`.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from catseye.errors import DataError
 
 
 def list_unlabelled(folder: Path, classes: Sequence[str]) -> ImageSet:
-    """All images below a folder; those in a folder that is named like a class have that class.
+    """All images below a folder; one in a folder named after a class has that class.
 
     Raises:
-        DataError: it is no folder, or holds no image.
+        DataError: it is not a folder, or holds no image.
 
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; label takes a folder of images, labelled or not")
+        raise DataError(f"{folder} is not a folder; label takes a folder of images, labelled or not")
     files, _ = walk_files(folder.resolve())
     names = image_names(files)
     if not names:
