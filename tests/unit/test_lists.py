@@ -316,7 +316,7 @@ def test_boxes_are_said_to_be_no_classes(root):
     assert "object detection is not supported" in found.notes[0]
 
 
-@pytest.mark.parametrize("name", ["list.xlsx", "list.txt"])
+@pytest.mark.parametrize("name", ["list.xlsx", "list.json"])
 def test_other_tables_are_named(name, root):
     with pytest.raises(DataError, match=r"save it as a \.csv"):
         listed(root, ["path,label"], name=name)
@@ -435,6 +435,36 @@ def test_empty_json_lines_name_an_example(root):
         listed(root, [""], "list.jsonl")
 
 
+@pytest.mark.parametrize(("line", "encoding"), [
+    ("leaves/{n}.png {label}", "utf-8"),
+    ("leaves/{n}.png   {label}  ", "utf-8-sig"),
+    ("leaves/{n}.png\t{label}", "utf-8"),
+    ("leaves/{n}.png,{label}", "utf-8"),
+    ('"leaves/{n}.png" {label}', "utf-16"),
+])  # fmt: skip
+def test_a_text_file_of_paths_and_labels(line, encoding, root):
+    assert_all(listed(root, rows(line), name="train.txt", encoding=encoding), root)
+
+
+def test_spaces_in_paths_and_labels_of_a_text_file(root):
+    (root / "my leaves").mkdir()
+    for number in range(NUM):
+        (root / "leaves" / f"{number:02d}.png").rename(root / "my leaves" / f"leaf {number}.PNG")
+    found = listed(root, rows("my leaves/leaf {number}.PNG {label} tree"), name="train.txt")
+    assert found.classes == ("elm tree", "oak tree")
+    assert len(found.labels) == NUM
+
+
+def test_a_line_of_a_text_file_without_a_label_is_named(root):
+    with pytest.raises(DataError, match=r"train\.txt line 2: .* got 'leaves/01\.png'"):
+        listed(root, ["leaves/00.png oak", "leaves/01.png"], name="train.txt")
+
+
+def test_other_text_files_beside_images_are_no_lists(root):
+    (root / "classes.txt").write_text("elm\noak\n")
+    assert open_source(root).classes == ("leaves",)
+
+
 @pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
 def test_one_folder_of_images_beside_a_list_names_the_list(root, name):
     """The folder is not the only class: the labels are in the list."""
@@ -442,4 +472,17 @@ def test_one_folder_of_images_beside_a_list_names_the_list(root, name):
     with pytest.raises(
         DataError, match=rf"one folder with images, 'leaves'; {name} in it .* use {root}/{name} as DATA"
     ):
+        open_source(root)
+
+
+def test_of_several_lists_the_one_of_the_training_images_is_named(root):
+    for name in ("sample_submission.csv", "test.csv", "train_labels.csv", "sizes.csv"):
+        (root / name).write_text("id,label\n")
+    with pytest.raises(DataError, match=r"train_labels\.csv in it may contain the labels"):
+        open_source(root)
+
+
+def test_one_folder_of_images_beside_a_text_list_names_the_list(root):
+    (root / "train.txt").write_text("leaves/00.png 0\n")
+    with pytest.raises(DataError, match=r"train\.txt in it may contain the labels"):
         open_source(root)

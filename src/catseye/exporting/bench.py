@@ -194,11 +194,7 @@ def bench(
             workers.append(start_worker(path, name, asks, spin=spin, trust=trust))
             say(f"{path}: opened, {workers[-1].format}")
         files = tuple(_facts(worker, data, trust) for worker in workers)
-        measured: dict[tuple[int, Ask], list[tuple[float, list[float]]]] = {}
-        for turn in range(grid.rounds):
-            say(f"round {turn + 1} of {grid.rounds}: {len(workers) * len(asks)} cells of {grid.seconds:g} s")
-            for ask, (index, worker) in itertools.product(asks, enumerate(workers)):
-                measured.setdefault((index, ask), []).append(worker.measure(ask, grid.seconds))
+        measured = _measure_in_turn(workers, grid, say)
     finally:
         for worker in workers:
             worker.stop()
@@ -210,6 +206,18 @@ def bench(
     if (out := options.get("out")) is not None:
         result.save(Path(out))
     return result
+
+
+def _measure_in_turn(
+    workers: Sequence[BenchWorker], grid: BenchGrid, say: Callable[[str], None]
+) -> dict[tuple[int, Ask], list[tuple[float, list[float]]]]:
+    """Every cell of the grid once a round: (worker's index, ask) -> what each round measured."""
+    measured: dict[tuple[int, Ask], list[tuple[float, list[float]]]] = {}
+    for turn in range(grid.rounds):
+        say(f"round {turn + 1} of {grid.rounds}: {len(workers) * len(grid.asks)} cells of {grid.seconds:g} s")
+        for ask, (index, worker) in itertools.product(grid.asks, enumerate(workers)):
+            measured.setdefault((index, ask), []).append(worker.measure(ask, grid.seconds))
+    return measured
 
 
 def _say_nothing(line: str) -> None:

@@ -28,6 +28,7 @@ Imports no torch. "Side" is short for train, val or test.
     unlabelled.py     a folder whose images have no label yet
     table.py          a list becomes an `ImageSet`
     csv_rows.py       the rows of a .csv or .tsv
+    text_rows.py      the rows of a .txt: path label
     json_lines.py     the rows of a .jsonl
     frames.py         a pandas data frame as a list
     arrow_columns.py  the columns of an Arrow table as a list: images in cells, class names

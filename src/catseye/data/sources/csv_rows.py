@@ -1,6 +1,6 @@
 """The rows of a .csv or .tsv, whatever its delimiter and encoding.
 
-Enters: the bytes of a file. Leaves: line numbers and cells. Called by table.py and remote.py.
+Enters: the bytes of a file. Leaves: line numbers and cells. Called by table.py and text_rows.py.
 """
 
 import csv
@@ -11,7 +11,7 @@ from typing import Any
 
 from catseye.errors import DataError
 
-_DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|")
 
 
 def read_csv_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
@@ -25,7 +25,7 @@ def read_csv_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int
     """
     try:
         with opened("rb") as raw:
-            encoding = _encoding_of_list(raw.read(4096))
+            encoding = encoding_of_list(raw.read(4096))
         with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding, newline="") as stream:
             head = stream.readline()
             separator = re.fullmatch(r"sep=(.)\s*", head.lstrip("\ufeff"))  # the first line of some Excel files
@@ -43,7 +43,7 @@ def read_csv_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int
         ) from None
 
 
-def _encoding_of_list(head: bytes) -> str:
+def encoding_of_list(head: bytes) -> str:
     """UTF-8, or UTF-16 (from tools on Windows) by its byte order mark or zeros."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
@@ -57,8 +57,8 @@ def _encoding_of_list(head: bytes) -> str:
 def _delimiter_of_list(head: str, path: str) -> str:
     """The most frequent delimiter of the first line; else a comma (.tsv: a tab)."""
     bare = re.sub(r'"[^"]*"', "", head)
-    counts = {delimiter: bare.count(delimiter) for delimiter in _DELIMITERS}
-    best = max(_DELIMITERS, key=lambda delimiter: counts[delimiter])
+    counts = {delimiter: bare.count(delimiter) for delimiter in DELIMITERS}
+    best = max(DELIMITERS, key=lambda delimiter: counts[delimiter])
     if counts[best]:
         return best
     return "\t" if path.lower().endswith(".tsv") else ","

@@ -29,11 +29,12 @@ from catseye.data.sources.image_set import (
 from catseye.data.sources.layout import Layout, read_layout
 from catseye.data.sources.missing_labels import names_no_class, note_on_folders, part_unlabelled
 from catseye.data.sources.own_outputs import OwnOutputs, find_own_outputs
+from catseye.data.sources.text_rows import lists_images
 from catseye.data.sources.tree import Folder, grow_tree
 from catseye.errors import DataError
 from catseye.preprocess import ARRAY_SUFFIX, FILE_SUFFIXES
 
-LIST_SUFFIXES = (".csv", ".tsv", ".jsonl")
+LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 Place = tuple[str, int]  # class and side
 
 
@@ -109,6 +110,7 @@ def _sort_files(source: str, files: list[str], read_head: Callable[[str], bytes]
         others = [name for name in files if os.path.splitext(name)[1].lower() not in suffixes]  # noqa: PTH122
     own = find_own_outputs(others, names, read_head)
     lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
+    lists = [name for name in lists if not name.lower().endswith(".txt") or lists_images(read_head(name))]
     return _Listing(source, own.without(names), own, others, lists)
 
 
@@ -141,7 +143,7 @@ def _no_images(listing: _Listing) -> str:
 def _list_advice(listing: _Listing) -> str:
     if not listing.lists:
         return ""
-    first = printable_name(min(listing.lists, key=_by_depth))
+    first = printable_name(min(listing.lists, key=_by_promise))
     if listing.source.lower().endswith(".zip"):
         return f"; {first} in it may contain the labels: unpack the zip and use that file as DATA"
     return f"; {first} in it may contain the labels: to read them, use {listing.source}/{first} as DATA"
@@ -160,6 +162,12 @@ def _note_lists(listing: _Listing) -> list[str]:
 
 def _by_depth(name: str) -> tuple[int, str]:
     return name.count("/"), name
+
+
+def _by_promise(name: str) -> tuple[int, bool, str]:
+    """By depth, and train.csv or labels.csv before the sample_submission.csv or test.csv beside it."""
+    base = name.rpartition("/")[2].lower()
+    return name.count("/"), "train" not in base and "label" not in base, name
 
 
 def _place_folders(source: str, layout: Layout) -> tuple[dict[str, Place], list[str]]:

@@ -36,7 +36,6 @@ _TABLES = {
     ".xls": "a spreadsheet",
     ".ods": "a spreadsheet",
     ".json": "a JSON file",
-    ".txt": "a text file",
 }
 
 

@@ -1,8 +1,8 @@
 """A list of images with their labels, as people and programs write it.
 
-Enters: a .csv, .tsv or .jsonl. Leaves: `ImageSet`. Called by `open_data.py`; `read_listed` also by frames.py, remote.py
-and arrow_columns.py. Columns may have any order and any usual name; guesses become remarks, an ambiguous list is an
-error that names the options.
+Enters: a .csv, .tsv, .jsonl or .txt. Leaves: `ImageSet`. Called by `open_data.py`; `read_listed` also by frames.py,
+remote.py and arrow_columns.py. Columns may have any order and any usual name; guesses become remarks, an ambiguous list
+is an error that names the options.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ from catseye.data.sources.labels import (
 )
 from catseye.data.sources.listed_files import ListedFiles
 from catseye.data.sources.listed_rows import ListedRows, ListOfImages, collect_rows, name_lines
+from catseye.data.sources.text_rows import read_text_rows
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
@@ -38,7 +39,7 @@ ReadRows = Callable[[Callable[[str], Any], str], Iterator[tuple[int, list[str]]]
 
 
 def read_table(path: Path, settings: DataSettings) -> ImageSet:
-    """The images of a .csv, .tsv or .jsonl.
+    """The images of a .csv, .tsv, .jsonl or .txt.
 
     Paths are relative to its folder, or absolute.
 
@@ -62,7 +63,9 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
 
 def rows_of(suffix: str) -> tuple[ReadRows, bool | None]:
     """The function that reads such a list, and `ListOfImages.named`."""
-    return (read_json_rows, True) if suffix.lower() == ".jsonl" else (read_csv_rows, None)
+    if suffix.lower() == ".jsonl":
+        return read_json_rows, True
+    return (read_text_rows if suffix.lower() == ".txt" else read_csv_rows), None
 
 
 def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:

@@ -1,0 +1,62 @@
+"""The rows of a .txt with `path label` on each line, as the lists of ImageNet and of many training programs.
+
+Enters: the bytes of a file. Leaves: line numbers and cells. Called by table.py and labelled.py.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from catseye.data.sources.csv_rows import DELIMITERS, encoding_of_list, read_csv_rows
+from catseye.errors import DataError
+from catseye.preprocess import FILE_SUFFIXES
+
+_SUFFIXES = "|".join(re.escape(suffix[1:]) for suffix in sorted(FILE_SUFFIXES))
+# Paths and labels may both contain spaces: a path ends with the suffix of an image.
+_ROW = re.compile(rf"(?P<path>.*?\.(?:{_SUFFIXES}))[\"']?\s+(?P<label>\S.*)", re.IGNORECASE)
+
+
+def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not empty; one with commas, semicolons or tabs is read as a CSV.
+
+    `opened("rb")` opens the file, `path` is its name in messages.
+
+    Raises:
+        DataError: it is not text, or a line has no label.
+
+    """
+    try:
+        with opened("rb") as raw:
+            head = raw.read(4096)
+        encoding = encoding_of_list(head)
+        first = head.decode(encoding, errors="replace").lstrip("\ufeff").partition("\n")[0]
+        if any(delimiter in first for delimiter in DELIMITERS):
+            yield from read_csv_rows(opened, path)
+            return
+        with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding) as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, _cells(line.strip(), path, number)
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path} cannot be read as text in UTF-8 ({error})") from None
+
+
+def lists_images(head: bytes) -> bool:
+    r"""Whether a text file begins with the path of an image and a label.
+
+    >>> [lists_images(head) for head in (b"a b/1.jpg 0\n", b"1.png cat", b"cat\ndog\n", b"see 1.jpg\n")]
+    [True, True, False, False]
+    """
+    first = head.decode(encoding_of_list(head), errors="replace").lstrip("\ufeff").partition("\n")[0]
+    return _ROW.fullmatch(first.strip()) is not None
+
+
+def _cells(line: str, path: str, number: int) -> list[str]:
+    match = _ROW.fullmatch(line)
+    cells = [match["path"].strip("\"'"), match["label"]] if match else line.rsplit(maxsplit=1)
+    if len(cells) < 2:
+        raise DataError(
+            f"{path} line {number}: every line of a .txt is an image and its label, as in cats/1.jpg cat; got {line!r}"
+        )
+    return cells
