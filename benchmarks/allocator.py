@@ -1,10 +1,12 @@
-"""What the C library does with freed memory while a network trains: speed and peak memory of each way, in pairs.
+"""The effect of the C library's memory settings on training, compared in pairs.
+
+Measures speed and peak memory of each setting.
 
     python benchmarks/allocator.py [--rounds 3] [--variants as-it-comes keep-all …] [--workloads photos images]
 
 Every variant trains the same network on the same noise in a fresh process, epochs of training steps and an evaluation
 each, as `catseye train` does; the rounds are interleaved, each beginning one variant further. A ratio compares two
-processes of one round. Each process computes on one thread, so that `images_per_cpu_s` counts no waiting for another.
+processes of one round. Each process computes on one thread, so that `images_per_cpu_s` includes no waiting.
 Writes benchmarks/results/allocator.json. glibc only.
 """
 
@@ -23,7 +25,7 @@ from typing import Any
 MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -3, -1, -2, -4, -8  # malloc.h
 ENDLESS = 2**31 - 1
 
-# Variant -> what is said to mallopt; "trim": malloc_trim(0) after every pass over the images.
+# Variant -> options of mallopt; "trim": malloc_trim(0) after every pass over the images.
 VARIANTS: dict[str, dict[Any, int]] = {
     "as-it-comes": {},
     "keep-all": {MMAP_MAX: 0, TRIM_THRESHOLD: ENDLESS, TOP_PAD: 2**28},
@@ -74,12 +76,8 @@ def work(variant: str, workload: str) -> dict[str, float]:
             images += len(target)
         if trim:
             libc.malloc_trim(0)
-        model.eval()
-        with torch.inference_mode():
-            for start in range(0, num_held_out, evaluation_batch):
-                size = min(evaluation_batch, num_held_out - start)
-                model(torch.rand(size, 3, side, side).to(memory_format=torch.channels_last))
-                images += size
+        evaluate(model, num_held_out, evaluation_batch, side)
+        images += num_held_out
         if trim:
             libc.malloc_trim(0)
         spent += time.process_time() - begun
@@ -94,6 +92,16 @@ def work(variant: str, workload: str) -> dict[str, float]:
     }
 
 
+def evaluate(model: Any, num_images: int, batch_size: int, side: int) -> None:
+    import torch
+
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, num_images, batch_size):
+            size = min(batch_size, num_images - start)
+            model(torch.rand(size, 3, side, side).to(memory_format=torch.channels_last))
+
+
 def resident_mb() -> float:
     fields = Path("/proc/self/statm").read_text().split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -102,18 +110,18 @@ def resident_mb() -> float:
 def run_rounds(variants: list[str], workloads: list[str], rounds: int) -> list[dict[str, Any]]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
     clean["OMP_NUM_THREADS"] = "1"
-    found = []
+    runs = []
     for number in range(rounds):
         first = number % len(variants)
         for workload in workloads:
             for variant in variants[first:] + variants[:first]:
                 command = [sys.executable, __file__, "--one", variant, workload]
                 done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
-                one = json.loads(done.stdout)
-                found.append({"round": number, "workload": workload, "variant": variant, **one})
-                speed, peak = one["images_per_cpu_s"], one["peak_mb"]
+                row = json.loads(done.stdout)
+                runs.append({"round": number, "workload": workload, "variant": variant, **row})
+                speed, peak = row["images_per_cpu_s"], row["peak_mb"]
                 print(f"{number} {workload:8} {variant:20} {speed:7.1f} img/CPU s {peak:7.0f} MB", file=sys.stderr)
-    return found
+    return runs
 
 
 def summarise(variant: str, workload: str, runs: list[dict[str, Any]]) -> dict[str, Any]:

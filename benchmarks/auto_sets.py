@@ -1,4 +1,4 @@
-"""Plain `catseye train FOLDER` on sets as strangers bring them: accuracy, time and peak memory of each command.
+"""Plain `catseye train FOLDER` on six kinds of images: accuracy, time, memory.
 
     python benchmarks/auto_sets.py [--sets NAME …] [--seeds 0 …] [--folder NAME=FOLDER] [--name RESULT] [-- OPTIONS]
 
@@ -69,7 +69,7 @@ def train(data: Path, seed: int, words: list[str]) -> dict[str, Any]:
 
 
 def read_to_the_end(process: subprocess.Popen[str]) -> tuple[str, str, resource.struct_rusage]:
-    """Both streams, and the process's own use of the machine, which Popen.wait would throw away."""
+    """Both streams, and the resources of the process, which Popen.wait discards."""
     errors: list[str] = []
     reader = Thread(target=lambda: errors.append(process.stderr.read()))
     reader.start()
@@ -96,10 +96,10 @@ def main() -> None:
         for name, place in places.items():
             runs = []
             for seed in options.seeds:
-                runs.append(train(place, seed, words))
-                one = runs[-1]
+                run = train(place, seed, words)
+                runs.append(run)
                 shown = (
-                    f"{one['accuracy']:.2%}  {one['cpu_s']:.0f} CPU s  {one['wall_s']:.0f} s  {one['peak_mb']:.0f} MB"
+                    f"{run['accuracy']:.2%}  {run['cpu_s']:.0f} CPU s  {run['wall_s']:.0f} s  {run['peak_mb']:.0f} MB"
                 )
                 print(f"{name:12} seed {seed}  {shown}", file=sys.stderr, flush=True)
             medians = {key: statistics.median(run[key] for run in runs) for key in ("accuracy", "wall_s", "cpu_s")}

@@ -1,13 +1,13 @@
-"""Export a run in every format that can run here, measure them against each other and commit the numbers.
+"""Export a run in every format that can run here, and compare the files.
 
     python benchmarks/bench_result.py NAME RUN [--data DATA] [--formats onnx openvino …] [--max-drop 0.3] [--say TEXT]
         [-- --batch 1,8 --threads 1,2 --seconds 0.5 --rounds 5, which go to `catseye bench`]
 
-Writes benchmarks/results/bench-NAME.json: sizes, accuracy of each file on DATA's held-out images (else that of its
-own proof), latency and images per second of each file, batch size and thread setting, and the ratios that matter:
-each against TorchScript and against eager torch, both at the same setting and each at its own best one. A file that
-the proof refuses is named with the reason, and the others are measured. Beside hardware, versions and commit. For
-numbers to be quoted nothing else may compute on the machine.
+Writes benchmarks/results/bench-NAME.json: sizes, accuracy of each file on DATA's held-out images (without DATA, that of
+its own proof), latency and images per second for each file, batch size and thread setting, and ratios of each file to
+TorchScript and to eager torch, at equal settings and at the best setting of each. A file that the proof refuses is
+listed with the reason, and the others are measured. Hardware, versions and commit are included. For numbers that will
+be quoted, no other program may compute on the machine.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", default=None)
     parser.add_argument("--formats", nargs="+", default=FORMATS)
     parser.add_argument("--max-drop", type=float, default=0.3)
-    parser.add_argument("--say", default=None, help="how the command is written down, where DATA is a private path")
+    parser.add_argument("--say", default=None, help="command to write down instead, if DATA is a private path")
     options = parser.parse_args(sys.argv[1:split])
     words = sys.argv[split + 1 :]
     data = ["--data", options.data] if options.data else []
@@ -80,11 +80,14 @@ def architecture(run: Path) -> str:
 
 
 def export_all(run: Path, formats: list[str], max_drop: float, folder: str) -> list[str]:
-    """Every format in float and, where there is one, in INT8; leaves the reasons for what was not written."""
+    """Export every format in float and, if possible, in INT8.
+
+    Returns the reasons why a file was not written.
+    """
     int8 = bool(set(formats) & set(INT8_FORMATS))
     try:
         export(run, to=formats, int8=int8, max_drop=max_drop, out=folder, device="cpu", say=note)
-    except CatseyeError as error:  # what was proved has been written all the same
+    except CatseyeError as error:  # the files that passed have been written
         lines = str(error).replace(folder, "OUT").splitlines()
         return [line for line in lines if not line.startswith((" ", "written and proved"))]
     return []
@@ -95,7 +98,7 @@ def note(line: str) -> None:
 
 
 def proof(path: Path) -> dict:
-    """What the proof inside a file says, and of an INT8 file how it was made."""
+    """The proof inside a file and, for an INT8 file, how it was made."""
     manifest = open_model(path, trust=True).manifest
     parity, made = manifest.parity, manifest.quantisation
     return {
@@ -108,7 +111,10 @@ def proof(path: Path) -> dict:
 
 
 def ratios(measured: dict, base: str) -> dict:
-    """Images per second against those of `base`, per batch size: best setting against best, and at equal settings."""
+    """Images per second compared with `base`, per batch size.
+
+    At the best setting of each, and at equal settings.
+    """
     rates: dict[str, dict] = {}
     for row in measured["rows"]:
         setting = (row["threads"], row["calls"])

@@ -1,10 +1,10 @@
-"""Calibrate runs, choose a threshold for "unknown", and commit what that did on images that chose neither.
+"""Calibrate runs, choose thresholds for "unknown", measure both on fresh images.
 
     python benchmarks/calibration_result.py [--max-risk 2%] RUN AGAINST [RUN AGAINST …]
 
 Writes benchmarks/results/calibration.json: per run ECE, Brier score and loss before and after, coverage and risk at the
-threshold, AUROC against the images of AGAINST; and precision and recall of suspected label errors on scikit-learn's
-digits, 5% of whose labels are flipped on purpose. The runs' model files get the temperature and the threshold.
+threshold, AUROC against the images of AGAINST; also precision and recall of suspected label errors on scikit-learn's
+digits with 5% of the labels flipped. The temperature and the threshold are stored in the runs' model files.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
             "num_images": 1797,
             "num_flipped": NUM_FLIPPED,
             "seeds": list(SEEDS),
-            **{name: spread([one[place] for one in flipped]) for place, name in enumerate(names)},
+            **{name: spread([scores[place] for scores in flipped]) for place, name in enumerate(names)},
         },
         "commit": commit(),
         "environment": environment(),
@@ -59,20 +59,23 @@ def main() -> None:
 def one_run(run: Path, against: str, max_risk: float) -> dict[str, object]:
     opened = open_run(run)
     settings, data = opened.settings, opened.data
-    found = calibrate(run, max_risk=max_risk, against=against, device="cpu").to_json()
-    found["strangers"]["source"] = Path(against).name
+    result = calibrate(run, max_risk=max_risk, against=against, device="cpu").to_json()
+    result["strangers"]["source"] = Path(against).name
     return {
         "network": settings.model.name,
         "data": Path(data["source"]).name,
         "recipe": settings.recipe,
         "epochs": settings.training.epochs,
         "seed": settings.seed,
-        **found,
+        **result,
     }
 
 
 def flip_digits(seed: int) -> tuple[float, float, float]:
-    """Precision and recall of all suspects, and precision of the first 50; a linear model, three folds."""
+    """Precision and recall of all suspects, and precision of the first 50.
+
+    Probabilities are those of a linear model in three folds.
+    """
     x, truth = load_digits(return_X_y=True)
     rng = np.random.default_rng(seed)
     flipped = rng.choice(len(truth), NUM_FLIPPED, replace=False)
@@ -80,8 +83,8 @@ def flip_digits(seed: int) -> tuple[float, float, float]:
     labels[flipped] = (truth[flipped] + rng.integers(1, 10, NUM_FLIPPED)) % 10
     model = LogisticRegression(max_iter=500)
     rows = [
-        one.row
-        for one in find_label_errors(cross_val_predict(model, x / 16, labels, cv=3, method="predict_proba"), labels)
+        error.row
+        for error in find_label_errors(cross_val_predict(model, x / 16, labels, cv=3, method="predict_proba"), labels)
     ]
     hits = set(rows) & set(flipped.tolist())
     return len(hits) / len(rows), len(hits) / NUM_FLIPPED, len(hits & set(rows[:50])) / 50

@@ -1,4 +1,4 @@
-"""Time `catseye check` on real images, and measure which changed copies its near-duplicate search finds.
+"""Time `catseye check`, and measure which copies its search finds.
 
     python benchmarks/check_data.py NAME DATA [--say HOW_DATA_IS_WRITTEN_DOWN]
 
@@ -58,11 +58,9 @@ def main() -> None:
         "n": verdict["num_images"],
         "seeds": [SEED],
         "wall_s": round(wall_s, 2),
-        "cpu_s": round(
-            used.ru_utime + used.ru_stime, 2
-        ),  # of all threads; what other jobs on the machine do not change
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),  # of all threads; other jobs on the machine change it little
         "near_duplicates": verdict["near_duplicates"],
-        "findings": [{key: found[key] for key in ("rule", "severity", "count")} for found in verdict["findings"]],
+        "findings": [{key: finding[key] for key in ("rule", "severity", "count")} for finding in verdict["findings"]],
         "copies_found": copies_found(options.data),
         "commit": commit(),
         "environment": environment(),
@@ -81,21 +79,21 @@ def copies_found(data: str) -> dict[str, object]:
             images.append(open_image(images.read(index)).convert("RGB"))
         except ImageError:
             continue
-        images[-1].thumbnail((512, 512))  # what larger photos hold beyond that changes neither step
+        images[-1].thumbnail((512, 512))  # more pixels would change neither step
     original = thumbs(images)
     hashes = perceptual_hashes(original)
 
-    def found(copies: np.ndarray, mirror: bool = False) -> np.ndarray:
+    def is_paired(copies: np.ndarray, mirror: bool = False) -> np.ndarray:
         mask = MIRROR_MASK if mirror else np.uint64(0)
         close = np.bitwise_count(hashes ^ perceptual_hashes(copies) ^ mask) <= MAX_DISTANCE
         alike = correlations(original, copies[:, :, ::-1] if mirror else copies)
         return close & (alike >= (MIN_MIRRORED if mirror else MIN_CORRELATION))
 
     shares = {
-        name: float(found(thumbs([change(image) for image in images]), name == "mirrored").mean())
+        name: float(is_paired(thumbs([change(image) for image in images]), name == "mirrored").mean())
         for name, change in CHANGES.items()
     }
-    by_chance = sum(int(found(np.roll(original, step, axis=0)).sum()) for step in range(1, 101))
+    by_chance = sum(int(is_paired(np.roll(original, step, axis=0)).sum()) for step in range(1, 101))
     return {"n": len(images), **shares, "random_pairs": {"n": 100 * len(images), "found": by_chance}}
 
 

@@ -1,11 +1,11 @@
-"""Plant faults in sound data and count: which of them `catseye check` finds, and what it reports that is none.
+"""Plant faults in sound data and count those that `catseye check` finds.
 
     python benchmarks/check_faults.py [--seeds 5] [--images 1000] [--page FOLDER]
 
-Each seed makes a data set of its own: images of scikit-learn's digits on cloudy grounds, in train and test, and among
-them faults in known places. Precision: the share of what a rule names that was planted for it. Recall: the share of
-what was planted that it names. Pairs of class names that differ by case or white space are measured by the name.
-Writes benchmarks/results/check-faults.json. `--page` keeps the first seed's data and its check.html, for looking at.
+Each seed makes its own data set: images of scikit-learn's digits on cloudy backgrounds, in train and test, with faults
+in known places. Precision: the share of a rule's findings that were planted for it. Recall: the share of the planted
+faults that the rule finds. Pairs of class names that differ by case or white space are counted by name. Writes
+benchmarks/results/check-faults.json. `--page` keeps the first seed's data and its check.html.
 """
 
 import argparse
@@ -34,7 +34,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{:064x}\nsize 
 PAGES = (b"<!doctype html><title>404</title>", b"PK\x03\x04 an archive", b"a text", b"\0" * 400)
 KINDS = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "WEBP": "webp", "GIF": "gif"}
 TWINS = (str.upper, str.capitalize, lambda name: name + " ", lambda name: f"{name[:2]} {name[2:]}")
-Truth = dict[str, set[str]]  # rule -> names of the images that it has to name
+Truth = dict[str, set[str]]  # rule -> names of the images that it should name
 
 
 def main() -> None:
@@ -51,13 +51,13 @@ def main() -> None:
             root = options.page / "digits" if options.page and not seed else Path(folder) / "digits"
             truth = plant(root, seed, options.images)
             verdict = check(root, out=options.page if options.page and not seed else None)
-        found = named_by(verdict)
-        found["class-twins"] = twins_named(verdict)
+        named = named_by(verdict)
+        named["class-twins"] = twins_named(verdict)
         for rule, right in truth.items():
-            hits = len(right & found[rule])
-            cells[rule].append({"planted": len(right), "named": len(found[rule]), "right": hits})
-        for rule in found.keys() - truth.keys():
-            others[rule] += len(found[rule])
+            hits = len(right & named[rule])
+            cells[rule].append({"planted": len(right), "named": len(named[rule]), "right": hits})
+        for rule in named.keys() - truth.keys():
+            others[rule] += len(named[rule])
     result = {
         "command": f"python benchmarks/check_faults.py --seeds {options.seeds} --images {options.images}",
         "n": len(seeds),
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def summary(rounds: list[dict[str, int]]) -> dict[str, object]:
-    """Precision and recall over all seeds together, and the worst seed's recall."""
+    """Precision and recall over all seeds, and the lowest recall of a seed."""
     named, planted, right = (sum(row[key] for row in rounds) for key in ("named", "planted", "right"))
     return {
         "precision": right / named if named else 0.0,
@@ -88,24 +88,30 @@ def summary(rounds: list[dict[str, int]]) -> dict[str, object]:
 
 
 def named_by(verdict: Verdict) -> dict[str, set[str]]:
-    """Rule -> names of the images that it accuses; of a pair under two labels, the copy that was planted later."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for one in verdict.findings:
-        for case in one.examples:
+    """Rule -> names of the images that it reports.
+
+    Of a pair under two labels, it is the copy that was planted.
+    """
+    named: dict[str, set[str]] = defaultdict(set)
+    for finding in verdict.findings:
+        for case in finding.examples:
             names = [verdict.names[index] for index in case.images]
-            if one.rule.endswith("two-labels") or one.rule.endswith("duplicates"):
+            if finding.rule.endswith("two-labels") or finding.rule.endswith("duplicates"):
                 names = [name for name in names if "/copy" in name] or names
-            found[one.rule].update(names[:1])
-    return found
+            named[finding.rule].update(names[:1])
+    return named
 
 
 def twins_named(verdict: Verdict) -> set[str]:
-    cases = [case.note for one in verdict.findings if one.rule == "class-twins" for case in one.examples]
+    cases = [case.note for finding in verdict.findings if finding.rule == "class-twins" for case in finding.examples]
     return {" and ".join(sorted(note.split(" and "))) for note in cases}
 
 
 def plant(root: Path, seed: int, num_images: int) -> Truth:
-    """Write the data set; a quarter of the sound images stand in test. Leaves what was planted, and where."""
+    """Write the data set, with a quarter of the sound images in test.
+
+    Returns what was planted, and where.
+    """
     rng = np.random.default_rng(seed)
     draw = images(rng)
     twins = plant_twins(root, rng, draw)
@@ -124,15 +130,15 @@ def plant(root: Path, seed: int, num_images: int) -> Truth:
     for number in range(NUM_PLANTED):
         path = next(origin)  # the same bytes, across the split
         note("leak-test-train", put(root / "test" / path.parent.name / f"copy{number}.png", path.read_bytes()))
-        path = next(origin)  # the same image saved anew, across the split
+        path = next(origin)  # the same image saved again, across the split
         copy = root / "test" / path.parent.name / f"copy-saved{number}.jpg"
-        note("near-leak-test-train", put(copy, saved_anew(path, rng)))
+        note("near-leak-test-train", put(copy, saved_again(path, rng)))
         path = next(origin)
         copy = root / "train" / another(path.parent.name, rng) / f"copy-flipped{number}.png"
         note("two-labels", put(copy, path.read_bytes()))
         path = next(origin)
         copy = root / "train" / another(path.parent.name, rng) / f"copy-near-flipped{number}.jpg"
-        note("near-two-labels", put(copy, saved_anew(path, rng)))
+        note("near-two-labels", put(copy, saved_again(path, rng)))
         kind = list(KINDS)[number % len(KINDS)]
         content = encoded(next(draw)[1], kind)
         cut = content[: int(len(content) * rng.uniform(0.2, 0.98))]
@@ -149,7 +155,7 @@ def plant(root: Path, seed: int, num_images: int) -> Truth:
 
 
 def plant_twins(root: Path, rng: np.random.Generator, draw: Iterator[tuple[int, Image.Image]]) -> set[str]:
-    """Four classes get a second folder under a name that differs by case or white space only."""
+    """Four classes get a second folder whose name differs by case or white space."""
     twins = set()
     for name, change in zip(rng.permutation(CLASSES)[: len(TWINS)].tolist(), TWINS, strict=True):
         for number in range(15):
@@ -160,7 +166,10 @@ def plant_twins(root: Path, rng: np.random.Generator, draw: Iterator[tuple[int, 
 
 
 def images(rng: np.random.Generator) -> Iterator[tuple[int, Image.Image]]:
-    """Labels and images without end: a digit on a ground with the spectrum of photographs, no two grounds alike."""
+    """Endless labels and images: a digit on a random background each.
+
+    The backgrounds have the spectrum of photographs.
+    """
     digits = load_digits()
     while True:
         index = int(rng.integers(len(digits.target)))
@@ -168,13 +177,13 @@ def images(rng: np.random.Generator) -> Iterator[tuple[int, Image.Image]]:
             (64, 64), Image.Resampling.BICUBIC
         )
         ground = Image.fromarray(clouds(rng))
-        where = (int(rng.integers(0, WIDTH - 64)), int(rng.integers(0, HEIGHT - 64)))
-        ground.paste(tuple(rng.integers(0, 256, 3).tolist()), where, stroke)
+        corner = (int(rng.integers(0, WIDTH - 64)), int(rng.integers(0, HEIGHT - 64)))
+        ground.paste(tuple(rng.integers(0, 256, 3).tolist()), corner, stroke)
         yield int(digits.target[index]), ground
 
 
 def clouds(rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) uint8: noise that falls off as one over its frequency; the channels have most of it in common."""
+    """(H, W, 3) uint8: noise with amplitude 1 / frequency, similar in all channels."""
     down, right = np.fft.fftfreq(HEIGHT)[:, None] * HEIGHT, np.fft.fftfreq(WIDTH)[None] * WIDTH
     spectrum = np.fft.fft2(rng.normal(size=(4, HEIGHT, WIDTH))) / np.maximum(np.hypot(down, right), 1)
     planes = np.fft.ifft2(spectrum).real
@@ -183,8 +192,8 @@ def clouds(rng: np.random.Generator) -> np.ndarray:
     return (channels * rng.uniform(30, 55) + rng.uniform(90, 160)).clip(0, 255).astype(np.uint8)
 
 
-def saved_anew(path: Path, rng: np.random.Generator) -> bytes:
-    """As JPEG of another quality, another size and another brightness."""
+def saved_again(path: Path, rng: np.random.Generator) -> bytes:
+    """The image as JPEG, with another quality, size and brightness."""
     image = Image.open(path)
     scale = rng.uniform(0.5, 1.0)
     image = image.resize((round(image.width * scale), round(image.height * scale)))

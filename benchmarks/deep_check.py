@@ -1,10 +1,12 @@
-"""What does `catseye check --deep` find of what is planted, and what besides? Seeds that its limits were not chosen on.
+"""Count planted outliers and copies that `catseye check --deep` finds.
+
+The seeds are not those on which its limits were chosen.
 
     python benchmarks/deep_check.py [--seeds 2 3] [--ants-bees FOLDER]
 
-Each set gets images of another kind (1.5%) and changed copies of its own (6%: cropped, mirrored, turned, brighter;
-see deep_check_sets.py); the whole check runs on it. `copies_found` counts those that its look at every image finds too,
-`by_features` only what `--deep` adds; a false alarm is an image or a pair that was not planted. Writes
+Each set gets images of another kind (1.5%) and changed copies of its own (6%: cropped, mirrored, turned, brighter; see
+deep_check_sets.py); the complete check runs on it. `copies_found` includes those that are found without `--deep`,
+`by_features` only those that it adds; a false alarm is an image or a pair that was not planted. Writes
 benchmarks/results/deep-check.json.
 """
 
@@ -35,11 +37,11 @@ def measure(folder: Path, planted: Planted) -> Table:
     names, pairs, alike, unlike = verdict.names, set(), set(), set()
     for finding in verdict.findings:
         for example in finding.examples:
-            found = tuple(sorted(names[index] for index in example.images))
+            images = tuple(sorted(names[index] for index in example.images))
             if finding.rule == "unlike-class":
-                unlike.add(found[0])
-            elif len(found) == 2:
-                (alike if finding.rule.startswith("alike") else pairs).add(found)
+                unlike.add(images[0])
+            elif len(images) == 2:
+                (alike if finding.rule.startswith("alike") else pairs).add(images)
     wanted = {tuple(sorted(pair)): how for pair, how in planted.pairs.items()}
     false_pairs = [pair for pair in alike - wanted.keys() if not set(pair) <= planted.outliers]
     return {
@@ -83,8 +85,8 @@ def main() -> None:
             "copies_false",
         )
         results[name] = {
-            "summary": {key: sum(one[key] for one in rounds) for key in counts}
-            | {"processor_s": float(np.mean([one["processor_s"] for one in rounds]))},
+            "summary": {key: sum(row[key] for row in rounds) for key in counts}
+            | {"processor_s": float(np.mean([row["processor_s"] for row in rounds]))},
             "rounds": rounds,
         }
     words = ["FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:]]

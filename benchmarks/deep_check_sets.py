@@ -1,4 +1,4 @@
-"""Sets with planted outliers and planted near duplicates, for `deep_check.py`: what is planted where is told.
+"""Sets with planted outliers and planted near duplicates, for `deep_check.py`.
 
 Enters: a folder and a seed. Leaves: images in class folders, and `Planted`. Images are drawn by tests/stranger_sets.py,
 or they are those of a folder of class folders.
@@ -19,7 +19,7 @@ CHANGES = ("crop", "mirror", "turn", "brighter")
 
 @dataclass
 class Planted:
-    """Names of images that belong to another kind, and pairs (original, copy) by the change."""
+    """Names of images of another kind, and pairs (original, copy) by change."""
 
     outliers: set[str] = field(default_factory=set)
     pairs: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def changed(image: Image.Image, how: str, rng: np.random.Generator) -> Image.Ima
 
 
 def plant(name: str, folder: Path, seed: int, real: Path | None = None) -> Planted:
-    """Write a set with what is planted in it."""
+    """Write a set with planted outliers and copies."""
     rng = np.random.default_rng([seed, 7])
     if real is None:
         draw, counts, _ = SETS[name]

@@ -39,15 +39,15 @@ def one_export(run: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "catseye", "export", str(run), "--device", "cpu", "--json", "--out", folder]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout)["files"][0]
+    file = json.loads(done.stdout)["files"][0]
     spec = manifest.preprocessing
     return {
         "network": manifest.architecture.name,
         "data": manifest.provenance.data_name,
         "seed": manifest.provenance.seed,
         "input": f"{spec.channels} x {spec.height_px} x {spec.width_px}",
-        "num_bytes": found["num_bytes"],
-        "parity": found["parity"],
+        "num_bytes": file["num_bytes"],
+        "parity": file["parity"],
     }
 
 

@@ -1,9 +1,11 @@
-"""What this machine can do at best, in arithmetic and in memory traffic; prints one line of JSON.
+"""The best that this machine can do, in arithmetic and in memory traffic.
+
+Prints one line of JSON.
 
     python benchmarks/floors.py
 
-Rates in fp32 and bf16: the fastest of a large matrix product and several 3x3 convolutions, since either can be the
-better one. Memory bandwidth: bytes read plus bytes written while a large array is copied. FLOPs per image are
+Rates in fp32 and bf16: the fastest of a large matrix product and several 3x3 convolutions, because either can be
+faster. Memory bandwidth: bytes read plus bytes written while a large array is copied. FLOPs per image are
 counted by torch, forward and backward, a multiply-add as two. Called by train_speed.py.
 """
 
@@ -23,7 +25,7 @@ COPY_BYTES = 512_000_000
 
 
 def best_s(work: Callable[[], object], seconds: float = 1.0) -> float:
-    """The fastest of the calls that fit into `seconds`, three at the least."""
+    """The fastest of the calls that fit into `seconds`, at least three."""
     work()
     begun, fastest, calls = time.perf_counter(), float("inf"), 0
     while time.perf_counter() - begun < seconds or calls < 3:
@@ -53,7 +55,10 @@ def bandwidth(seconds: float) -> float:
 
 
 def flops_per_image(model: nn.Module, channels: int, side: int) -> int:
-    """Multiplications and additions of one training step, forward and backward, for one image."""
+    """Multiplications and additions of one training step per image.
+
+    Forward and backward.
+    """
     counter = FlopCounterMode(display=False)
     with counter:
         model(torch.zeros(2, channels, side, side)).sum().backward()
@@ -62,14 +67,14 @@ def flops_per_image(model: nn.Module, channels: int, side: int) -> int:
 
 def measure(seconds: float = 1.0) -> dict[str, dict[str, float] | float]:
     """Rates in operations per second, bandwidth in bytes per second."""
-    found: dict[str, dict[str, float] | float] = {}
+    floors: dict[str, dict[str, float] | float] = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         rates = {"matmul": matrix_rate(dtype, seconds)}
         for shape in CONVOLUTIONS:
             rates["conv {}x{}x{}x{}".format(*shape, shape[-1])] = convolution_rate(dtype, shape, seconds)
-        found[name] = rates
-    found["bandwidth"] = bandwidth(seconds)
-    return found
+        floors[name] = rates
+    floors["bandwidth"] = bandwidth(seconds)
+    return floors
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Everything that is claimed about training on a GPU, in one call of at most `--minutes`.
+"""Every claim about training on a GPU, in one call of at most `--minutes`.
 
     python benchmarks/gpu_cifar10.py FOLDER [--seeds 10] [--minutes 6]    one CUDA device of the H100 class
     python benchmarks/gpu_cifar10.py --dry                                the same path on the CPU, generated images
 
 FOLDER is CIFAR-10 as train/ and test/ with one folder per class. The part most at risk comes first: `classic` as a
-captured graph, 50 epochs of batch 128 (target: 93 % at 40,000 images/s), and a few eager epochs beside it; `speed` to
-94 % over all seeds (3.5 s of training); what reaches 96 % (40 s). Each part has a share of the time: a seed that would
-not end within it is not begun. The JSON is written after every part. The files are decoded once, into a cache of this
-call's own, from which the later parts take them; both ways to the images are timed. Training seconds are those of the
-steps, capturing included: decoding, evaluation, saving and a first run of one epoch are not in them. Prints a table,
-writes benchmarks/results/gpu-cifar10.json.
+captured graph, 50 epochs of batch 128 (target: 93 % at 40,000 images/s), and a few eager epochs to compare; `speed` to
+94 % over all seeds (3.5 s of training); settings that reach 96 % (40 s). Each part has a share of the time: a seed that
+would exceed it is not started. The JSON is written after every part. The files are decoded once, into a cache of this
+call's own, which the later parts read; both ways of loading are timed. Training seconds include the steps and
+capturing, but not decoding, evaluation, saving and a first run of one epoch. Prints a table, writes
+benchmarks/results/gpu-cifar10.json.
 """
 
 import argparse
@@ -49,7 +49,7 @@ NOT_CAPTURED = "- steps are not captured as a graph: "
 
 @dataclass(frozen=True)
 class Part:
-    """One claim: recipe, changed settings, what to reach, seeds at most, its share of the time."""
+    """One claim: recipe, settings, target, number of seeds, share of the time."""
 
     name: str
     recipe: str

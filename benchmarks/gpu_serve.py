@@ -1,13 +1,14 @@
-"""`catseye serve` on a GPU beside the CPU of the same machine, at 1 to 256 clients; needs nothing but catseye.
+"""`catseye serve` on a GPU and on the CPU of the same machine, 1 to 256 clients.
 
     python benchmarks/gpu_serve.py FILE.onnx [--minutes 2.5]       a CUDA device, and onnxruntime-gpu
     python benchmarks/gpu_serve.py --dry FILE.onnx --seconds 0.5   the whole path, with the CPU in the GPU's place
 
-Clients are connections that stay open and ask for /predict again as soon as they are answered, in processes of this
-script beside the server, which takes cores from it: what is measured is less than the server can do. At 32 clients
-first, where the GPU was slowest, then 256, then the rest. The JSON is written after every count of clients, and none is
-begun that would not end in time. Writes benchmarks/results/gpu-serve.json: requests/s, p50 and p99 of both, and which
-targets are reached: 3 times the CPU at 256 clients, never slower, p99 of at most 60 ms at 32.
+Clients are connections that stay open and send the next request to /predict as soon as they are answered. They run in
+processes of this script on the same machine and take cores from the server, so the numbers are below what it can do.
+The counts of clients start with 32, where the GPU was slowest, then 256, then the rest; one that would not end in time
+is not started. The JSON is written after every count. It needs nothing but catseye. Writes
+benchmarks/results/gpu-serve.json: requests/s, p50 and p99 of both, and which targets are reached: 3 times the CPU at
+256 clients, never slower, p99 of at most 60 ms at 32.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def main() -> None:
         for clients in options.clients:
             if result["rows"] and time.monotonic() + len(servers) * (options.seconds + 2) > ends:
                 break
-            # One after the other: the two would take each other's cores.
+            # One after the other, because they would compete for cores.
             row = {name: load(port, clients, options.seconds) for name, (_, port, _) in servers.items()}
             result["rows"].append({"clients": clients, **row})
             print(clients, row, flush=True)
@@ -109,13 +110,13 @@ def start(file: Path, runtime: str) -> tuple[subprocess.Popen[bytes], int, float
 
 
 def load(port: int, clients: int, seconds: float) -> dict[str, float]:
-    """So many connections, shared out over a few processes of this script."""
+    """The results of this many connections, made by a few processes of this script."""
     helpers = max(1, min(clients, (os.cpu_count() or 2) // 2))
     shares = [len(part) for part in np.array_split(np.arange(clients), helpers)]
     with multiprocessing.get_context("spawn").Pool(helpers) as pool:
-        found = pool.starmap(ask_for_a_while, [(port, share, seconds) for share in shares], chunksize=1)
-    times_ms = sorted(time_ms for part, _ in found for time_ms in part)
-    failed = sum(failures for _, failures in found)
+        results = pool.starmap(ask_for_a_while, [(port, share, seconds) for share in shares], chunksize=1)
+    times_ms = sorted(time_ms for part, _ in results for time_ms in part)
+    failed = sum(failures for _, failures in results)
     if not times_ms:
         raise SystemExit(f"no request of {clients} clients was answered; {failed} failed")
     return {
@@ -127,7 +128,10 @@ def load(port: int, clients: int, seconds: float) -> dict[str, float]:
 
 
 def ask_for_a_while(port: int, clients: int, seconds: float) -> tuple[list[float], int]:
-    """Runs in a process of its own: the milliseconds of every answer, and how many requests failed."""
+    """The milliseconds of every answer, and the number of failed requests.
+
+    Runs in a process of its own.
+    """
     import asyncio
 
     return asyncio.run(_ask(port, clients, seconds))
@@ -164,7 +168,7 @@ async def _ask(port: int, clients: int, seconds: float) -> tuple[list[float], in
 
 
 def request_of(seed: int) -> bytes:
-    """A JPEG of 32 px as a whole request."""
+    """A complete request with a JPEG of 32 px."""
     stream = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(stream, "JPEG", quality=95)

@@ -34,7 +34,7 @@ def main() -> None:
         make_files(Path(temporary), options.files, options.classes)
         command = [sys.executable, __file__, "--list", temporary]
         runs = [json.loads(subprocess.check_output(command)) for _ in range(options.rounds)]
-    # Only now: what these bring along is none of the listing's memory.
+    # Imported only now, because they would add to the memory of the listing.
     from train_result import ROOT, commit, spread
 
     from catseye.environment import environment
@@ -80,7 +80,10 @@ def list_once(folder: Path) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """Of this process alone: getrusage would count what its parent had when it forked."""
+    """The peak of this process alone.
+
+    getrusage would include the memory that its parent had at the fork.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

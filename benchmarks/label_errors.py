@@ -1,9 +1,9 @@
-"""How surely are wrong labels found? Flips whose truth is known, in sets that everybody knows.
+"""How reliably are wrong labels found? Known flips in well-known sets.
 
     python benchmarks/label_errors.py [--seeds 0 1 2] [--ants-bees FOLDER] [--cifar10 NPZ] [--cache FOLDER]
 
-Labels of each set are flipped, each to another class drawn from the seed; EfficientNet-Lite0's published weights turn
-the images into features, heads answer out of fold, and confident learning ranks the labels, as `catseye review` does.
+In each set, some labels are changed to another class drawn from the seed; EfficientNet-Lite0's published weights turn
+the images into features, heads predict out of fold, and confident learning ranks the labels, as `catseye review` does.
 Precision at recall 0.6 and average precision are of the ranking by margin over all images; `suspects` are those of
 confident learning, with their precision and recall; the review also asks about labels beaten by half and more.
 FOLDER of ants and bees has train/CLASS and val/CLASS; NPZ has x_train and y_train, of which 4,000 images are drawn.
@@ -40,11 +40,11 @@ Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 def cifar_slice(path: Path) -> ImageSet:
     table = np.load(path)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(table["y_train"]))[:CIFAR_IMAGES])
-    names = [f"{index:05d}" for index in chosen]
-    labels, sides = table["y_train"][chosen].astype(np.int64), np.full(len(chosen), NOT_SPLIT, np.int8)
+    rows = np.sort(np.random.default_rng(0).permutation(len(table["y_train"]))[:CIFAR_IMAGES])
+    names = [f"{index:05d}" for index in rows]
+    labels, sides = table["y_train"][rows].astype(np.int64), np.full(len(rows), NOT_SPLIT, np.int8)
     classes = tuple(map(str, table["classes"]))
-    return ImageSet("cifar10", classes, names, labels, sides, ArrayReader(table["x_train"][chosen]))
+    return ImageSet("cifar10", classes, names, labels, sides, ArrayReader(table["x_train"][rows]))
 
 
 def sets(options: argparse.Namespace) -> Iterator[tuple[str, ImageSet]]:
@@ -60,11 +60,11 @@ def features_of(name: str, images: ImageSet, cache: Path | None) -> Labelled:
     if kept is not None and kept.exists():
         table = np.load(kept)
         return table["features"], table["labels"]
-    found = embed_images(open_backbone(None, images, device="cpu"), images)
-    labels = images.labels[found.indices]
+    embedded = embed_images(open_backbone(None, images, device="cpu"), images)
+    labels = images.labels[embedded.indices]
     if kept is not None:
-        np.savez(kept, features=found.features, labels=labels)
-    return found.features, labels
+        np.savez(kept, features=embedded.features, labels=labels)
+    return embedded.features, labels
 
 
 def measure(features: NDArray[np.float32], truth: NDArray[np.int64], share: float, seed: int) -> Table:
@@ -81,15 +81,15 @@ def measure(features: NDArray[np.float32], truth: NDArray[np.int64], share: floa
     others = answers.copy()
     others[np.arange(num), given] = -1
     score = others.max(1) - own
-    found = np.cumsum(wrong[np.argsort(-score, kind="stable")])
-    place = int(np.searchsorted(found, np.ceil(RECALL * wrong.sum())))
-    suspects = [one.row for one in find_label_errors(answers, given)]
+    num_right = np.cumsum(wrong[np.argsort(-score, kind="stable")])  # by the length of the list of suspects
+    place = int(np.searchsorted(num_right, np.ceil(RECALL * wrong.sum())))
+    suspects = [error.row for error in find_label_errors(answers, given)]
     return {
         "seed": seed,
         "num_flipped": len(flipped),
         "accuracy_out_of_fold": float((answers.argmax(1) == truth).mean()),
         "average_precision": float(average_precision_score(wrong, score)),
-        "precision_at_recall_0.6": float(found[place] / (place + 1)),
+        "precision_at_recall_0.6": float(num_right[place] / (place + 1)),
         "num_suspects": len(suspects),
         "suspects_precision": float(wrong[suspects].mean()) if suspects else 0.0,
         "suspects_recall": float(wrong[suspects].sum() / wrong.sum()),

@@ -1,10 +1,10 @@
-"""How many decisions does `catseye label` need? Annotators who know the truth, on ants and bees.
+"""How many decisions does `catseye label` need? Simulated on ants and bees.
 
     python benchmarks/label_folder.py --ants-bees FOLDER [--annotators 5] [--pool 200] [--decisions 40] [--cache FOLDER]
 
-Each annotator labels a pool of images drawn from its seed, asked by the engine of the page; after every decision the
-head answers the images that are not in the pool (`held_out`), and those of the pool that are not decided (`proposals`).
-`random` is the same head, taught by images drawn at random. FOLDER has train/CLASS and val/CLASS. Writes
+Each annotator labels a pool of images drawn from its seed, in the order of the page's engine; after every decision the
+head classifies the images outside the pool (`held_out`), and those of the pool without a label (`proposals`). `random`
+is the same head, with images in random order. FOLDER has train/CLASS and val/CLASS. Writes
 benchmarks/results/label-folder.json.
 """
 
@@ -61,9 +61,9 @@ def annotate(
 def summarise(rows: list[Table]) -> Table:
     last = [row["curve"][-1] for row in rows]
     return {
-        "median_held_out": float(np.median([one["held_out"] for one in last])),
-        "median_proposals": float(np.median([one["proposals"] for one in last])),
-        "median_estimate_minus_proposals": float(np.median([one["estimate"] - one["proposals"] for one in last])),
+        "median_held_out": float(np.median([point["held_out"] for point in last])),
+        "median_proposals": float(np.median([point["proposals"] for point in last])),
+        "median_estimate_minus_proposals": float(np.median([point["estimate"] - point["proposals"] for point in last])),
         "longest_retraining_s": max(row["longest_retraining_s"] for row in rows),
         "longest_retraining_cpu_s": max(row["longest_retraining_cpu_s"] for row in rows),
     }

@@ -1,11 +1,13 @@
-"""How long does a person wait after a decision in `catseye label`? The desk behind the page, decision by decision.
+"""How long a person waits after a decision in `catseye label`.
+
+The desk behind the page is timed, decision by decision.
 
     python benchmarks/label_retraining.py --ants-bees FOLDER [--pools 200 2000] [--seeds 0 1 2] [--cache FOLDER]
 
-Features are those of ants and bees; for more images than there are, they are drawn with replacement and jittered by a
-tenth of their spread, which changes no time. `wait_s` is a whole decision: row written and synced, head and temperature
-trained anew, the next image chosen; `retrained_s` is the training in it. The first 40 decisions are timed, and ten more
-where half of the images are decided, when a head has most to learn. Writes benchmarks/results/label-retraining.json.
+Features are those of ants and bees; if more images are needed, they are drawn with replacement and jittered by a tenth
+of their spread, which does not affect the time. `wait_s` is a complete decision: row written and synced, head and
+temperature retrained, the next image chosen; `retrained_s` is the training in it. The first 40 decisions are timed, and
+ten more with half of the images labelled, when training takes longest. Writes benchmarks/results/label-retraining.json.
 """
 
 import argparse
@@ -38,7 +40,7 @@ Table = dict[str, Any]
 
 
 def row_of(desk: LabelDesk, number: int, label: int) -> list[Correction]:
-    """A decision as the desk would write it, where it has none yet."""
+    """A decision as the desk would write it, if it has none yet."""
     if number in desk.teaching.decided:
         return []
     return [Correction(f"{number:05d}.png", desk.features.digests[number], 192, "", CLASSES[label], "relabel", "x", "")]
@@ -115,7 +117,7 @@ def main() -> None:
         "seeds": options.seeds,
         "longest": {
             str(pool): {
-                key: max(one[key] for one in rounds if one["pool"] == pool)
+                key: max(row[key] for row in rounds if row["pool"] == pool)
                 for key in rounds[0]
                 if key not in ("seed", "pool")
             }

@@ -1,13 +1,15 @@
-"""How long a first answer takes on AWS Lambda: process start, imports, opening the model, one image.
+"""How long the first answer takes on AWS Lambda.
+
+It includes process start, imports, opening the model, and one image.
 
     python benchmarks/lambda_cold_start.py FOLDER IMAGE [--rounds 7]
 
-FOLDER is what `catseye deploy lambda` wrote and its build.py has built. Amazon's own Runtime Interface Emulator (out of
+FOLDER was written by `catseye deploy lambda` and built by its build.py. Amazon's own Runtime Interface Emulator (from
 the wheel aws-sam-cli) starts the function with Amazon's own runtime client, as Lambda does: the first call starts the
-process. Measured at the client, from before the first request to after its answer, in a new process each round; then
-ten more calls to the same process. In turn: the package as it is, and a copy without its compiled modules, as a zip
-without them would be. Files are in the page cache, and Lambda's own work before (fetching the package, starting a
-microVM) is not in it. Needs pip's index, and the Python that the folder was built with: --python.
+process. Times are measured at the client, from before the first request to after its answer, in a new process each
+round; then for ten more calls to the same process. The package as it is alternates with a copy without its compiled
+modules. Files are in the page cache; Lambda's own work before (fetching the package, starting a microVM) is not
+included. Needs pip's index, and the Python that the folder was built with: --python.
 Writes benchmarks/results/lambda-cold-start.json.
 """
 
@@ -86,13 +88,13 @@ def main() -> None:
 
 
 def built_with(folder: Path) -> str:
-    """The Python that build.py asks for, by its name on this machine's path."""
+    """The Python that build.py requires, by its name on the path."""
     line = next(line for line in (folder / "build.py").read_text().splitlines() if line.startswith("PYTHON = "))
     return "python" + line.split('"')[1]
 
 
 def http_event(image: bytes, path: str = "/predict") -> dict:
-    """What an HTTP API sends for `curl --data-binary @image`."""
+    """The event of an HTTP API for `curl --data-binary @image`."""
     return {
         "version": "2.0",
         "rawPath": path,
@@ -155,16 +157,16 @@ class Emulated:
         self.process, self._log = process, log
 
     def invoke(self, event: object, timeout_s: float = 120) -> dict:
-        """The function's answer, or what the emulator says in its place."""
+        """The function's answer, or the emulator's error."""
         request = urllib.request.Request(self.address, json.dumps(event).encode())
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as response:
                 return json.loads(response.read())
         except urllib.error.HTTPError as error:
-            return {"emulator": error.code, "said": error.read().decode()}
+            return {"emulator": error.code, "message": error.read().decode()}
 
     def log(self) -> str:
-        """What function and emulator printed."""
+        """The output of function and emulator."""
         self._log.seek(0)
         return self._log.read().decode()
 

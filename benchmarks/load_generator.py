@@ -1,4 +1,4 @@
-"""One server at a time: started, asked until it answers, loaded by wrk, weighed, stopped.
+"""Starts one server at a time, loads it by wrk, measures its memory, stops it.
 
 `serve_load.py` and `serve_paired.py` use it.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 NUM_IMAGES = 200
-START_S = 120  # a server that has not answered by then is given up
+START_S = 120  # the longest wait for a server's first answer
 CONTENT_TYPE = "multipart/form-data; boundary=catseyebench"
 LUA = """
 local bodies = {}
@@ -47,13 +47,16 @@ end
 
 
 def images_in(folder: Path) -> list[Path]:
-    """At most NUM_IMAGES of them, from all over the folder."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    return found[:: max(1, len(found) // NUM_IMAGES)][:NUM_IMAGES]
+    """At most NUM_IMAGES images, spread over the folder."""
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    return images[:: max(1, len(images) // NUM_IMAGES)][:NUM_IMAGES]
 
 
 def write_forms(images: Path, folder: Path) -> Path:
-    """The images as JPEG forms, and the script that sends them; leaves the list of forms."""
+    """Write the images as JPEG forms, and the script that sends them.
+
+    Returns the list of forms.
+    """
     folder.mkdir()
     names = []
     for index, path in enumerate(images_in(images)):
@@ -79,17 +82,19 @@ def about_forms(forms: Path) -> str:
 def one_server(
     words: list, forms: Path, connections: tuple[int, ...], seconds: int, source: Path | None = None
 ) -> dict:
-    """Start it, load it, stop it. `source` is the folder whose modules it imports, where that is not the installed one.
+    """Start a server, load it, stop it.
+
+    `source` is the folder whose modules it imports, instead of the installed ones.
 
     Raises:
-        RuntimeError: it does not start, or answers something else; with the end of what it printed.
+        RuntimeError: it does not start, or answers with an error; with the end of its output.
 
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, *[str(port) if word == "PORT" else str(word) for word in words]]
-    # As their users start them: no thread limit from outside.
+    # As users start it: without a limit of threads.
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     if source is not None:
         env["PYTHONPATH"] = str(source)
@@ -102,15 +107,15 @@ def one_server(
         )
     try:
         ask_until_answered(port, first, process)
-        found: dict = {"first_answer_s": round(time.perf_counter() - started, 3)}
+        result: dict = {"first_answer_s": round(time.perf_counter() - started, 3)}
         wrk(port, 32, min(2, seconds), forms)
         for number in connections:
             before = cpu_s(process.pid)
             cell = wrk(port, number, seconds, forms)
             used = cpu_s(process.pid) - before
-            found[str(number)] = {**cell, "cpu_s_per_1000": round(1000 * used / max(1, cell["requests"]), 4)}
-        found["memory_mb"] = round(memory_mb(process.pid), 1)
-        return found
+            result[str(number)] = {**cell, "cpu_s_per_1000": round(1000 * used / max(1, cell["requests"]), 4)}
+        result["memory_mb"] = round(memory_mb(process.pid), 1)
+        return result
     except RuntimeError as error:
         raise RuntimeError(f"{error}; it printed: {log.read_text(errors='replace')[-1500:]}") from None
     finally:
@@ -118,7 +123,7 @@ def one_server(
 
 
 def stop(process: subprocess.Popen) -> None:
-    """End it with all the processes that it started."""
+    """End the server and all processes that it started."""
     with contextlib.suppress(ProcessLookupError):  # it ended by itself
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -137,7 +142,7 @@ def ask_until_answered(port: int, body: bytes, process: subprocess.Popen) -> Non
                 assert "all_probabilities" in json.load(answer)
                 return
         except urllib.error.HTTPError as error:
-            if error.code != 503:  # asking again would not change it
+            if error.code != 503:  # a second request would not change it
                 raise RuntimeError(f"the answer is {error.code}: {error.read(500)!r}") from None
             time.sleep(0.01)
         except OSError:
@@ -156,31 +161,37 @@ def wrk(port: int, connections: int, seconds: int, forms: Path) -> dict:
     result = re.search(r"RESULT (\{.*\})", done.stdout)
     if result is None:
         raise RuntimeError(f"wrk ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
-    said = json.loads(result[1])
-    failed = sum(said.pop(key) for key in ("not_2xx", "connect", "read", "write", "timeout"))
-    return {"per_s": round((said["requests"] - failed) / said.pop("seconds"), 1), **said, "failed": failed}
+    counts = json.loads(result[1])
+    failed = sum(counts.pop(key) for key in ("not_2xx", "connect", "read", "write", "timeout"))
+    return {"per_s": round((counts["requests"] - failed) / counts.pop("seconds"), 1), **counts, "failed": failed}
 
 
 def memory_mb(pid: int) -> float:
-    """Proportional set size of a process and all below it: shared pages are counted once."""
+    """Proportional set size of a process and its descendants.
+
+    Shared pages are counted once.
+    """
     total, waiting = 0, [pid]
     while waiting:
-        one = waiting.pop()
+        member = waiting.pop()
         with contextlib.suppress(OSError):  # a process that has just ended
-            total += int(re.search(r"Pss:\s+(\d+)", Path(f"/proc/{one}/smaps_rollup").read_text())[1])
-            for task in Path(f"/proc/{one}/task").iterdir():
+            total += int(re.search(r"Pss:\s+(\d+)", Path(f"/proc/{member}/smaps_rollup").read_text())[1])
+            for task in Path(f"/proc/{member}/task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
     return total * 1024 / 1e6
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time, user and system, of a process and all below it that live. Hardly depends on who else computes."""
+    """Processor time, user and system, of a process and its living descendants.
+
+    It hardly depends on other programs.
+    """
     total, waiting = 0, [pid]
     while waiting:
-        one = waiting.pop()
+        member = waiting.pop()
         with contextlib.suppress(OSError):  # a process that has just ended
-            total += sum(map(int, Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[11:13]))
-            for task in Path(f"/proc/{one}/task").iterdir():
+            total += sum(map(int, Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()[11:13]))
+            for task in Path(f"/proc/{member}/task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
     return total / os.sysconf("SC_CLK_TCK")
 

@@ -1,10 +1,10 @@
-"""Count pairs of certainly different images that the near-duplicate search takes for copies, and the copies it finds.
+"""Count false pairs of the near-duplicate search, and the copies that it finds.
 
     python benchmarks/near_duplicates.py [--images 900] [--copies 200]
 
-Writes benchmarks/results/near-duplicates.json. Every family below draws each image from numbers of its own, so that no
-two show the same: a false pair is a fault of the search. For each family: how many of all pairs both looks take for
-copies, how many the first look alone (16 x 16) does, and for each kind of change the share of copies that each finds.
+Writes benchmarks/results/near-duplicates.json. Every family below draws each image from new random numbers, so that no
+two show the same: a false pair is a fault of the search. For each family: how many of all pairs both steps take for
+copies, how many the first step alone (16 x 16) does, and for each kind of change the share of copies that each finds.
 """
 
 import argparse
@@ -31,7 +31,10 @@ Draw = Callable[[np.random.Generator], Image.Image]
 
 
 def photo(rng: np.random.Generator, width: int = 128, height: int = 96) -> Image.Image:
-    """Noise that falls off as one over its frequency, as in photographs; the channels have most of it in common."""
+    """Noise with amplitude 1 / frequency, as in photographs.
+
+    Most of it is common to all channels.
+    """
     down, right = np.fft.fftfreq(height)[:, None] * height, np.fft.fftfreq(width)[None] * width
     waves = np.fft.fft2(rng.normal(size=(4, height, width))) / np.maximum(np.hypot(down, right), 1)
     planes = np.fft.ifft2(waves).real
@@ -46,7 +49,7 @@ def small_photo(rng: np.random.Generator) -> Image.Image:
 
 
 def studio(rng: np.random.Generator) -> Image.Image:
-    """One object of random outline on the same table before the same wall, in the same place."""
+    """One object of random outline on the same table, in the same place."""
     image = Image.new("RGB", (160, 120), (206, 203, 196))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 92, 160, 120), fill=(118, 106, 92))
@@ -101,7 +104,7 @@ ANATOMY = np.asarray(photo(np.random.default_rng(7), 96, 96).convert("L"), float
 
 
 def radiograph(rng: np.random.Generator) -> Image.Image:
-    """One anatomy in all of them, and a fainter texture of each one's own."""
+    """The same anatomy in all images, with a fainter texture of its own in each."""
     own = np.asarray(photo(rng, 96, 96).convert("L"), float) - 128
     return Image.fromarray((ANATOMY * rng.uniform(0.95, 1.05) + 0.22 * own).clip(0, 255).astype(np.uint8))
 
@@ -133,8 +136,8 @@ def cropped(image: Image.Image, share: float) -> Image.Image:
     return image.crop((across, down, image.width - across, image.height - down))
 
 
-def as_people_do(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Another size, another brightness, saved again: what check_faults.py plants."""
+def copied_by_people(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Another size, another brightness, saved again, as in check_faults.py."""
     smaller = scaled(image, rng.uniform(0.5, 1.0))
     return resaved(ImageEnhance.Brightness(smaller).enhance(rng.uniform(0.75, 1.25)), int(rng.integers(30, 95)))
 
@@ -149,12 +152,12 @@ CHANGES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = 
     "contrast x 1.3": lambda image, rng: ImageEnhance.Contrast(image).enhance(1.3),
     "cropped by 1 % at each edge": lambda image, rng: cropped(image, 0.01),
     "cropped by 2 % at each edge": lambda image, rng: cropped(image, 0.02),
-    "smaller, lighter or darker, saved again": as_people_do,
+    "smaller, lighter or darker, saved again": copied_by_people,
 }
 
 
 class Drawn:
-    """Reads images that lie in memory, as PNG files would be read."""
+    """Reads images in memory as if they were PNG files."""
 
     def __init__(self, images: list[Image.Image]) -> None:
         self.images = images
@@ -167,7 +170,7 @@ class Drawn:
 
 
 def searched(images: list[Image.Image], lossless: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs by the first look alone, and by both."""
+    """Pairs by the first step alone, and by both."""
     num = len(images)
     thumbs = np.stack([make_thumb(image) for image in images])
     sides = np.array([min(image.size) for image in images], np.int32)
@@ -189,8 +192,8 @@ def measure(draw: Draw, num_images: int, num_copies: int) -> dict[str, object]:
         # Among 400 others, so that the set has a mean image.
         lossless = np.array([False] * 400 + ["JPEG" not in name and "saved" not in name] * num_copies, bool)
         lossless[:num_copies] = lossless[-1]
-        found = [pairs[pairs[:, 1] - pairs[:, 0] == 400] for pairs in searched(images[:400] + changed, lossless)]
-        right = [int((pairs[:, 0] < num_copies).sum()) for pairs in found]
+        matches = [pairs[pairs[:, 1] - pairs[:, 0] == 400] for pairs in searched(images[:400] + changed, lossless)]
+        right = [int((pairs[:, 0] < num_copies).sum()) for pairs in matches]
         recall[name] = {"first_look": right[0] / num_copies, "both_looks": right[1] / num_copies}
     return {
         "pairs": num_images * (num_images - 1) // 2,

@@ -1,11 +1,11 @@
-"""From JPEG files to normalised batches of 224 px: catseye against torchvision's ImageFolder and DataLoader.
+"""From JPEG files to batches of 224 px: catseye against torchvision.
 
     python benchmarks/photo_decode.py FOLDER [--rounds 5]
 
-FOLDER holds photos in class folders. Two sets are made of it: its own photos, and the first of them enlarged to
-2000 x 1500 with sensor noise (JPEG, quality 90), as a camera or phone leaves them. Both sides squash to 224 x 224
-(bilinear, antialiased), so that the geometry is equal, and end with a normalised float batch. Contestants run in
-fresh processes, in turn in every round, one pass to warm up and one that counts. Prints a table and writes
+FOLDER has photos in class folders. Two sets are made from it: its own photos, and the first of them enlarged to
+2000 x 1500 with sensor noise (JPEG, quality 90), like those of a camera or phone. Both libraries squash to 224 x 224
+(bilinear, antialiased), so that the geometry is equal, and end with a normalised float batch. Contestants alternate in
+every round, each in a fresh process, with one pass to warm up and one that counts. Prints a table and writes
 benchmarks/results/photo-decode.json, with the difference in pixels over all images.
 
 - imagefolder  torchvision: ImageFolder, Resize, ToTensor, Normalize, one loader worker per core
@@ -75,9 +75,9 @@ def main() -> None:
         "environment": environment(),
     }
     write_json(HERE / "results" / "photo-decode.json", result)
-    for name, found in sets.items():
-        shown = Table("contestant", "images/s", "sd", "ratio", "min - max", title=f"{name}: {found['pixels']}")
-        for row in found["contestants"]:
+    for name, measured in sets.items():
+        shown = Table("contestant", "images/s", "sd", "ratio", "min - max", title=f"{name}: {measured['pixels']}")
+        for row in measured["contestants"]:
             speed, ratio = row["images_per_s"], row["ratio"]
             shown.add_row(
                 row["name"],
@@ -104,9 +104,9 @@ def measure(folder: Path, rounds: int) -> dict[str, Any]:
     runs = []
     for number in range(rounds):
         for name in CONTESTANTS[number % len(CONTESTANTS) :] + CONTESTANTS[: number % len(CONTESTANTS)]:
-            found = run(["photo_decode.py", str(folder), "--one", name], {})
-            runs.append({"round": number, **found})
-            print(f"round {number + 1}/{rounds}  {name:18} {found['images_per_s']:9.1f}/s", file=sys.stderr)
+            result = run(["photo_decode.py", str(folder), "--one", name], {})
+            runs.append({"round": number, **result})
+            print(f"round {number + 1}/{rounds}  {name:18} {result['images_per_s']:9.1f}/s", file=sys.stderr)
     base = {row["round"]: row["images_per_s"] for row in runs if row["name"] == BASELINE}
     rows = []
     for name in CONTESTANTS:
@@ -128,7 +128,10 @@ def measure(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def compare_pixels(folder: Path) -> dict[str, float]:
-    """Against torchvision's own pixels, in levels of 255, over every value of every image."""
+    """Differences from torchvision's pixels, in levels of 255.
+
+    They are those of every value of every image.
+    """
     squash = transforms.Resize((SIDE, SIDE))
     means, worst, histogram = [], 0, np.zeros(256, np.int64)
     for path, _ in datasets.ImageFolder(folder).samples:

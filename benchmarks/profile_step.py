@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by operator.
+"""How the time of a training step is distributed over operators.
 
     python benchmarks/profile_step.py FOLDER [--variant classic] [--steps 5]
 
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     _, switches = parse(options.variant)
     if switches & ENVIRONMENT.keys():
-        parser.error(f"set these yourself, before the process: {sorted(switches & ENVIRONMENT.keys())}")
+        parser.error(f"set these before you start the process: {sorted(switches & ENVIRONMENT.keys())}")
     set_process(switches)
     with tempfile.TemporaryDirectory() as temporary:
         steps = make_steps(options.variant, link_some(options.folder, Path(temporary), options.per_class))

@@ -1,11 +1,11 @@
-"""Two sets of published weights: a linear head on the frozen features of each, on six kinds of images.
+"""Two sets of published weights: a linear head on each, on six kinds of images.
 
     python benchmarks/published_weights.py --cifar10 FOLDER
 
 Sets: three slices of CIFAR-10 (all classes, cats and dogs, the six animals; 500 training and 500 test images;
-FOLDER has train/CLASS and test/CLASS), photos, drawings and textures (tests/stranger_sets.py). None of them is ants and
-bees, which other figures are stated on. The heads are those of the trials: training images in folds choose the decay,
-and whether Lite0, Lite2 or both features side by side would be kept; the test images are asked at the end.
+FOLDER has train/CLASS and test/CLASS), photos, drawings and textures (tests/stranger_sets.py). Ants and bees are left
+out, because other results are reported on them. The heads are those of the trials: folds of the training images choose
+the decay, and whether Lite0, Lite2 or both features side by side would be kept; the test images are used at the end.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python benchmarks/search_vectors.py [--rows 10000 100000 1000000] [--width 1280] [--queries 5] [--folder FOLDER]
 
 Random vectors of the width of EfficientNet-Lite0's features are written as `catseye embed` writes them; a fresh process
-opens the file and asks for the 20 nearest, as `catseye search` does once it has the image's vector. `first_s` is the
-first query, which reads the file, `next_s` the median of the others; memory is what the kernel says at the end:
+opens the file and searches the 20 nearest, as `catseye search` does once it has the image's vector. `first_s` is the
+first query, which reads the file, `next_s` the median of the others; memory is that of the kernel at the end:
 `private` belongs to the process, `file` are pages of the mapped file that it can drop. Writes
 benchmarks/results/search-vectors.json.
 """
@@ -37,15 +37,15 @@ begun = time.perf_counter()
 features = read_features(sys.argv[1])
 opened = time.perf_counter() - begun
 rng = np.random.default_rng(1)
-times, found = [], []
+times, neighbours = [], []
 for number in range(int(sys.argv[2])):
     query = rng.standard_normal((1, features.values.shape[1]), np.float32)
     begun = time.perf_counter()
-    found.append(find_neighbours(features.values, query, 20, norms=features.norms).rows[0].tolist())
+    neighbours.append(find_neighbours(features.values, query, 20, norms=features.norms).rows[0].tolist())
     times.append(time.perf_counter() - begun)
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 kib = {key: int(status[key].split()[0]) for key in ("RssAnon", "RssFile", "VmHWM")}
-print(json.dumps({"open_s": opened, "times": times, "kib": kib, "found": found}))
+print(json.dumps({"open_s": opened, "times": times, "kib": kib, "neighbours": neighbours}))
 """
 
 
@@ -72,18 +72,18 @@ def probe(rows: int, width: int, queries: int, place: Path | None) -> dict[str, 
         written_s = time.perf_counter() - begun
         (folder / "raw").unlink()
         words = [sys.executable, "-c", PROBE, str(folder / "features.npz"), str(queries)]
-        told = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        report = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
         size = (folder / "features.npz").stat().st_size
-    times = told["times"]
+    times = report["times"]
     return {
         "rows": rows,
         "file_mb": size / 1e6,
         "written_s": written_s,
-        "open_s": told["open_s"],
+        "open_s": report["open_s"],
         "first_s": times[0],
         "next_s": float(np.median(times[1:])),
-        "private_mb": told["kib"]["RssAnon"] * 1024 / 1e6,
-        "file_pages_mb": told["kib"]["RssFile"] * 1024 / 1e6,
+        "private_mb": report["kib"]["RssAnon"] * 1024 / 1e6,
+        "file_pages_mb": report["kib"]["RssFile"] * 1024 / 1e6,
     }
 
 
@@ -95,8 +95,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     sizes = [probe(rows, options.width, options.queries, options.folder) for rows in options.rows]
-    for one in sizes:
-        print(one, file=sys.stderr)
+    for size in sizes:
+        print(size, file=sys.stderr)
     words = ["FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:]]
     result = {
         "command": " ".join(["python", "benchmarks/search_vectors.py", *words]),

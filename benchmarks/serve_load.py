@@ -1,13 +1,14 @@
-"""Load on three servers in turn: the tutorials' FastAPI + TorchScript, LitServe + ONNX Runtime, `catseye serve`.
+"""Load on three servers in turn: the tutorials' FastAPI, LitServe, and catseye.
 
     python benchmarks/serve_load.py RUN IMAGES FILE.onnx [INT8.onnx …] [--photos RUN IMAGES INT8.onnx INT8.xml …]
         [--seconds 8] [--rounds 2] [--minutes 11] [--name serve-load]
 
-RUN is the run that the files were exported from, IMAGES a folder of class folders; 200 images of it are sent as
-JPEG forms to /predict by wrk (Debian's package) on the same machine, at 32, 128 and 256 connections; those of
-`--photos` (a network of 224 px, say) at 32. An .xml is served by OpenVINO. Each server is started, its time to
-the first answer taken, loaded, and stopped before the next one starts. A round that would end after `--minutes` is not
-begun, and the result is written after every round. Needs `pip install 'catseye[train,serve,serve-bench]'` and wrk.
+The tutorials' server is FastAPI with TorchScript, LitServe runs ONNX Runtime. RUN is the run that the files were
+exported from, IMAGES a folder of class folders; 200 images of it are sent as JPEG forms to /predict by wrk (Debian's
+package) on the same machine, at 32, 128 and 256 connections; those of `--photos` (a network of 224 px, for example) at
+32. An .xml is served by OpenVINO. Each server is started, its time to the first answer measured, loaded, and stopped
+before the next one starts. A round that would end after `--minutes` is not started, and the result is written after
+every round. Needs `pip install 'catseye[train,serve,serve-bench]'` and wrk.
 Writes benchmarks/results/NAME.json: the medians of the rounds, and each target of the server with what was reached.
 """
 
@@ -35,7 +36,7 @@ BASELINES = ("article", "litserve")
 
 @dataclass
 class Case:
-    """One kind of images, the servers that get them, and what each round found."""
+    """One kind of images, the servers that get them, and the results of each round."""
 
     name: str
     run: Path
@@ -57,47 +58,47 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=11)
     parser.add_argument("--name", default="serve-load")
-    asked = parser.parse_args()
-    if 0 < len(asked.photos) < 3:
+    options = parser.parse_args()
+    if 0 < len(options.photos) < 3:
         parser.error("--photos takes RUN IMAGES FILE.onnx …")
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(asked, Path(folder))
+        result = measure(options, Path(folder))
     report(result)
 
 
-def measure(asked: argparse.Namespace, folder: Path) -> dict:
+def measure(options: argparse.Namespace, folder: Path) -> dict:
     begun = time.monotonic()
-    cases = [small_case(asked, folder)]
-    if asked.photos:
-        cases.append(photo_case(asked, folder))
+    cases = [small_case(options, folder)]
+    if options.photos:
+        cases.append(photo_case(options, folder))
     result: dict = {}
-    for number in range(asked.rounds):
+    for number in range(options.rounds):
         before = time.monotonic()
         for case in cases:
-            one_round(case, asked.seconds)
+            one_round(case, options.seconds)
         if number == 0:
             limits = {case.name: limits_of(case) for case in cases}
-        result = result_of(asked, cases, number + 1, limits)
-        (ROOT / "benchmarks" / "results" / f"{asked.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        result = result_of(options, cases, number + 1, limits)
+        (ROOT / "benchmarks" / "results" / f"{options.name}.json").write_text(json.dumps(result, indent=1) + "\n")
         now = time.monotonic()
-        if now - begun + (now - before) > 60 * asked.minutes:
+        if now - begun + (now - before) > 60 * options.minutes:
             break
     print(f"{number + 1} rounds in {time.monotonic() - begun:.0f} s", flush=True)
     return result
 
 
-def small_case(asked: argparse.Namespace, folder: Path) -> Case:
-    forms = write_forms(asked.images, folder / "small")
-    case = Case("small", asked.run, asked.images, asked.files, forms, (32, 128, 256))
-    case.servers["article"] = article_command(asked.run, forms.parent)
-    case.servers["litserve"] = [SERVERS / "litserve_server.py", asked.files[0].resolve(), "PORT", os.cpu_count(), 1]
-    for file in asked.files:
+def small_case(options: argparse.Namespace, folder: Path) -> Case:
+    forms = write_forms(options.images, folder / "small")
+    case = Case("small", options.run, options.images, options.files, forms, (32, 128, 256))
+    case.servers["article"] = article_command(options.run, forms.parent)
+    case.servers["litserve"] = [SERVERS / "litserve_server.py", options.files[0].resolve(), "PORT", os.cpu_count(), 1]
+    for file in options.files:
         case.servers[f"catseye {file.name}"] = catseye_command(file)
     return case
 
 
-def photo_case(asked: argparse.Namespace, folder: Path) -> Case:
-    run, images, *files = asked.photos
+def photo_case(options: argparse.Namespace, folder: Path) -> Case:
+    run, images, *files = options.photos
     forms = write_forms(images, folder / "photos")
     case = Case("photos", run, images, files, forms, (32,))
     case.servers["article"] = article_command(run, forms.parent)
@@ -126,23 +127,23 @@ def article_command(run: Path, folder: Path) -> list:
 def one_round(case: Case, seconds: int) -> None:
     for name, words in case.servers.items():
         try:
-            found = one_server(words, case.forms, case.connections, seconds)
+            result = one_server(words, case.forms, case.connections, seconds)
         except RuntimeError as error:
             print(f"{case.name}: {name}: {error}", flush=True)
             continue
-        case.rows.setdefault(name, []).append(found)
-        print(f"{case.name}: {name}: {json.dumps(found)}", flush=True)
+        case.rows.setdefault(name, []).append(result)
+        print(f"{case.name}: {name}: {json.dumps(result)}", flush=True)
 
 
-def result_of(asked: argparse.Namespace, cases: list[Case], rounds: int, limits: dict) -> dict:
+def result_of(options: argparse.Namespace, cases: list[Case], rounds: int, limits: dict) -> dict:
     from catseye.environment import environment
 
-    names = " ".join(file.name for file in asked.files)
-    photos = " ".join(file.name for file in asked.photos[2:])
+    names = " ".join(file.name for file in options.files)
+    photos = " ".join(file.name for file in options.photos[2:])
     result: dict = {
         "command": f"python benchmarks/serve_load.py RUN IMAGES {names} "
         + (f"--photos RUN IMAGES {photos} " if photos else "")
-        + f"--seconds {asked.seconds} --rounds {asked.rounds}",
+        + f"--seconds {options.seconds} --rounds {options.rounds}",
         "n": rounds,
         "seeds": [],
         "cases": {
@@ -165,25 +166,28 @@ def result_of(asked: argparse.Namespace, cases: list[Case], rounds: int, limits:
 
 
 def summary(rows: list[dict], connections: tuple[int, ...]) -> dict:
-    found: dict = {key: statistics.median(row[key] for row in rows) for key in ("first_answer_s", "memory_mb")}
+    medians: dict = {key: statistics.median(row[key] for row in rows) for key in ("first_answer_s", "memory_mb")}
     for number in map(str, connections):
         cells = [row[number] for row in rows]
-        found[number] = {key: round(statistics.median(cell[key] for cell in cells), 2) for key in cells[0]}
-    return found
+        medians[number] = {key: round(statistics.median(cell[key] for cell in cells), 2) for key in cells[0]}
+    return medians
 
 
 def limits_of(case: Case) -> dict[str, float]:
-    """Of each server of ours the images per second that its model alone could do."""
-    found = {}
+    """The images per second of the model alone, for each of our servers."""
+    limits = {}
     for name, words in case.servers.items():
         if name.startswith("catseye"):
             file = next(file for file in case.files if file.resolve() in words)
-            found[name] = in_process(file, case.images)
-    return found
+            limits[name] = in_process(file, case.images)
+    return limits
 
 
 def in_process(file: Path, images: Path, seconds: float = 3.0) -> float:
-    """Images per second that the model alone computes, a one-thread call per core, without decoding and HTTP."""
+    """Images per second of the model alone, with a one-thread call per core.
+
+    Without decoding and HTTP.
+    """
     from catseye.machine.cores import num_cores
     from catseye.preprocess import preprocess
     from catseye.serving import runtimes, tuning
@@ -210,7 +214,7 @@ def in_process(file: Path, images: Path, seconds: float = 3.0) -> float:
 
 
 def installed_mb(names: list[str]) -> float:
-    """What pip put onto the disk for these packages and everything they need, as installed here."""
+    """The size of these packages and everything they need, as installed here."""
     seen: set[tuple[str, str]] = set()
     sizes: dict[str, int] = {}
     waiting = [Requirement(name) for name in names]
@@ -222,29 +226,29 @@ def installed_mb(names: list[str]) -> float:
                 continue
             seen.add(key)
             try:
-                found = importlib.metadata.distribution(key[0])
+                package = importlib.metadata.distribution(key[0])
             except importlib.metadata.PackageNotFoundError:
                 continue
-            files = [Path(found.locate_file(file)) for file in found.files or []]
+            files = [Path(package.locate_file(file)) for file in package.files or []]
             sizes[key[0]] = sum(path.stat().st_size for path in files if path.is_file())
-            for text in found.requires or []:
-                one = Requirement(text)
-                if one.marker is None or one.marker.evaluate({"extra": extra}):
-                    waiting.append(one)
+            for text in package.requires or []:
+                needed = Requirement(text)
+                if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                    waiting.append(needed)
     if "catseye" in sizes:  # installed in place here
         sizes["catseye"] = sum(path.stat().st_size for path in (ROOT / "src").rglob("*") if path.is_file())
     return round(sum(sizes.values()) / 1e6, 1)
 
 
 def targets(result: dict) -> list[dict]:
-    """Every target whose servers answered: what was wanted, what was measured."""
+    """Every target whose servers answered, with the wanted and the measured value."""
     small, photos = result["cases"]["small"], result["cases"].get("photos", {"servers": {}})
     servers = small["servers"]
-    article, lit = (found if (found := servers.get(name)) and found["32"]["per_s"] else None for name in BASELINES)
-    ours = {name: found for name, found in servers.items() if name.startswith("catseye")}
+    article, lit = (row if (row := servers.get(name)) and row["32"]["per_s"] else None for name in BASELINES)
+    ours = {name: row for name, row in servers.items() if name.startswith("catseye")}
     rows: list[tuple[str, float, str, float]] = []
-    for name, found in ours.items():
-        at, most = found["32"], found["256"]
+    for name, row in ours.items():
+        at, most = row["32"], row["256"]
         wanted = 9.0 if "int8" in name else 3.0
         if article:
             rows.append((f"{name}: req/s, times the article's", ratio(at, article["32"], "per_s"), ">=", wanted))
@@ -256,14 +260,12 @@ def targets(result: dict) -> list[dict]:
             rows.append((f"{name}: req/s, of the in-process limit", share, ">=", 0.8))
         rows.append((f"{name}: req/s at 256 clients, times those at 32", ratio(most, at, "per_s"), ">=", 0.9))
         rows.append((f"{name}: failures at 256 clients", most["failed"], "<=", 0))
-        rows.append((f"{name}: seconds to the first answer", found["first_answer_s"], "<=", 0.6))
-        rows.append((f"{name}: MB of memory", found["memory_mb"], "<=", 130))
+        rows.append((f"{name}: seconds to the first answer", row["first_answer_s"], "<=", 0.6))
+        rows.append((f"{name}: MB of memory", row["memory_mb"], "<=", 130))
     base = photos["servers"].get("article")
-    for name, found in photos["servers"].items():
+    for name, row in photos["servers"].items():
         if base and name.startswith("catseye"):
-            rows.append(
-                (f"photos, {name}: req/s, times the article's", ratio(found["32"], base["32"], "per_s"), ">=", 8)
-            )
+            rows.append((f"photos, {name}: req/s, times the article's", ratio(row["32"], base["32"], "per_s"), ">=", 8))
     rows.append(("MB installed for serving", result["installed_mb"]["catseye"], "<=", 230))
     return [
         {"what": what, "measured": round(value, 3), "wanted": f"{sign} {limit:g}", "met": met(value, sign, limit)}
@@ -280,9 +282,9 @@ def met(value: float, sign: str, limit: float) -> bool:
 
 
 def report(result: dict) -> None:
-    for case, found in result["cases"].items():
-        print(f"{case}: {found['images']}; in-process limit {found['in_process_limit']}")
-        for name, row in found["servers"].items():
+    for case, outcome in result["cases"].items():
+        print(f"{case}: {outcome['images']}; in-process limit {outcome['in_process_limit']}")
+        for name, row in outcome["servers"].items():
             print(f"  {name}: first answer after {row['first_answer_s']:.2f} s, {row['memory_mb']:.0f} MB")
             for number, at in row.items():
                 if isinstance(at, dict):

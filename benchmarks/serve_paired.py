@@ -1,4 +1,4 @@
-"""The server of another checkout against this one's, in alternation: `catseye serve` then and now.
+"""`catseye serve` of another checkout against this one's, in alternation.
 
     git worktree add ../then COMMIT
     python benchmarks/serve_paired.py ../then FILE.onnx IMAGES [--clients 32 128] [--seconds 8] [--rounds 5]
@@ -6,9 +6,9 @@
 
 FILE is a model that both can open (one that the older of them exported), IMAGES a folder of class folders; 200 images
 of it are sent as JPEG forms to /predict by wrk (Debian's package) on the same machine. Both servers run in this Python,
-one at a time; who comes first changes from round to round (A B, B A, …), so that a machine that slows down slows both.
-The ratio of a round is this checkout's number over the other one's: of requests per second, of the median time of a
-request, and of processor seconds (user and system) per 1,000 requests, which hardly depends on who else computes.
+one at a time, in alternating order (A B, B A, …), so that a machine that slows down slows both. The ratio of a round is
+this checkout's number over the other's: of requests per second, of the median time of a request, and of processor
+seconds (user and system) per 1,000 requests, which hardly depend on other programs.
 Writes benchmarks/results/NAME.json after every round: the medians of the ratios, with smallest and largest, n, and
 every round. Needs `pip install 'catseye[train,serve]'` and wrk.
 """
@@ -36,47 +36,49 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--name", default="serve-paired")
-    asked = parser.parse_args()
-    if not (asked.then / "src" / "catseye").is_dir():
-        parser.error(f"the other checkout has src/catseye; got {asked.then}; git worktree add makes one")
-    out = ROOT / "benchmarks" / "results" / f"{asked.name}.json"
+    options = parser.parse_args()
+    if not (options.then / "src" / "catseye").is_dir():
+        parser.error(f"the other checkout must have src/catseye; got {options.then}; make one with git worktree add")
+    out = ROOT / "benchmarks" / "results" / f"{options.name}.json"
     with tempfile.TemporaryDirectory() as folder:
-        forms = write_forms(asked.images, Path(folder) / "forms")
+        forms = write_forms(options.images, Path(folder) / "forms")
         rounds: list[dict] = []
-        for number in range(asked.rounds):
-            rounds.append(one_round(asked, forms, swapped=number % 2 == 1))
-            result = result_of(asked, about_forms(forms), rounds)
+        for number in range(options.rounds):
+            rounds.append(one_round(options, forms, swapped=number % 2 == 1))
+            result = result_of(options, about_forms(forms), rounds)
             out.write_text(json.dumps(result, indent=1) + "\n")
             report(rounds[-1], number + 1)
     for clients, cell in result["ratios"].items():
-        for key, found in cell.items():
-            print(f"{clients} clients: {key}, now over then: {found['median']:.3f} ({found['min']} to {found['max']})")
+        for key, values in cell.items():
+            print(
+                f"{clients} clients: {key}, now over then: {values['median']:.3f} ({values['min']} to {values['max']})"
+            )
 
 
-def one_round(asked: argparse.Namespace, forms: Path, *, swapped: bool) -> dict:
+def one_round(options: argparse.Namespace, forms: Path, *, swapped: bool) -> dict:
     """Both servers, each loaded with all numbers of clients."""
-    sources = {"then": asked.then.resolve() / "src", "now": ROOT / "src"}
-    words = ["-m", "catseye", "serve", asked.file.resolve(), "--port", "PORT", "--quiet"]
-    found = {}
+    sources = {"then": options.then.resolve() / "src", "now": ROOT / "src"}
+    words = ["-m", "catseye", "serve", options.file.resolve(), "--port", "PORT", "--quiet"]
+    results = {}
     for name in sorted(sources, reverse=not swapped):
-        found[name] = one_server(words, forms, tuple(asked.clients), asked.seconds, sources[name])
-    return {"first": next(iter(found)), **{name: found[name] for name in sources}}
+        results[name] = one_server(words, forms, tuple(options.clients), options.seconds, sources[name])
+    return {"first": next(iter(results)), **{name: results[name] for name in sources}}
 
 
-def result_of(asked: argparse.Namespace, images: str, rounds: list[dict]) -> dict:
+def result_of(options: argparse.Namespace, images: str, rounds: list[dict]) -> dict:
     from catseye.environment import environment
 
-    words = f"{' '.join(map(str, asked.clients))} --seconds {asked.seconds} --rounds {asked.rounds}"
+    words = f"{' '.join(map(str, options.clients))} --seconds {options.seconds} --rounds {options.rounds}"
     return {
-        "command": f"python benchmarks/serve_paired.py THEN {asked.file.name} IMAGES --clients {words}",
+        "command": f"python benchmarks/serve_paired.py THEN {options.file.name} IMAGES --clients {words}",
         "n": len(rounds),
         "seeds": [],
         "images": images,
-        "then": commit_of(asked.then),
+        "then": commit_of(options.then),
         "commit": commit(),
-        "ratios": {str(clients): ratios(rounds, str(clients)) for clients in asked.clients},
-        "medians": {name: medians(rounds, name, asked.clients) for name in ("then", "now")},
-        "failed": {name: sum(row[name][str(n)]["failed"] for row in rounds for n in asked.clients) for name in NAMES},
+        "ratios": {str(clients): ratios(rounds, str(clients)) for clients in options.clients},
+        "medians": {name: medians(rounds, name, options.clients) for name in ("then", "now")},
+        "failed": {name: sum(row[name][str(n)]["failed"] for row in rounds for n in options.clients) for name in NAMES},
         "rounds": rounds,
         "environment": environment() | {"wrk": version_of_wrk()},
     }
@@ -87,13 +89,13 @@ NAMES = ("then", "now")
 
 def ratios(rounds: list[dict], clients: str) -> dict[str, dict[str, float]]:
     """Now over then, round by round."""
-    found = {}
+    medians = {}
     for key in RATIOS:
         each = [row["now"][clients][key] / row["then"][clients][key] for row in rounds]
-        found[key] = {
+        medians[key] = {
             "median": round(statistics.median(each), 4), "min": round(min(each), 4), "max": round(max(each), 4)
         }  # fmt: skip
-    return found
+    return medians
 
 
 def medians(rounds: list[dict], name: str, clients: list[int]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""The recipe `speed` against the textbook loop, in one sitting: accuracy reached, in which share of the loop's time.
+"""The recipe `speed` against the textbook loop: accuracy, and share of its time.
 
     python benchmarks/speed_target.py FOLDER [--rounds 2] [--runs "training.epochs=8" ...]
 
@@ -6,8 +6,8 @@ FOLDER is CIFAR-10 as train/ and test/ with one folder per class. A window of th
 (baselines/article_loop.py, steady state, fresh process) runs before, between and after the runs of
 `catseye train FOLDER --recipe speed`, each with its changed settings; the loop's 50 epochs are 50 x 50,000 images
 at its median speed.
-Training seconds exclude decoding and evaluation on both sides; the whole process's wall time stands beside them.
-Accuracy is that of the 10,000 test images as they are; with mirror images and shifts averaged it is a second column.
+Training seconds exclude decoding and evaluation on both sides; the wall time of the process is reported too. Accuracy
+is that of the 10,000 test images as they are; a second column averages mirror images and shifts.
 Writes benchmarks/results/speed-target.json. Run it on an idle machine.
 """
 
@@ -93,7 +93,7 @@ def train(folder: Path, changed: str, seed: int) -> dict[str, Any]:
         wall_s = time.perf_counter() - begun
         run = open_run(out)
         history = run.history
-        found = {
+        result = {
             "changed": changed,
             "seed": seed,
             "training_s": sum(row["seconds"] for row in history),
@@ -102,17 +102,20 @@ def train(folder: Path, changed: str, seed: int) -> dict[str, Any]:
             "accuracy_with_views": accuracy_with_views(out, folder),
             "history": [[row["epoch"], row["seconds"], row["test_accuracy"]] for row in history],
         }
-    print({key: value for key, value in found.items() if key != "history"}, file=sys.stderr, flush=True)
-    return found
+    print({key: value for key, value in result.items() if key != "history"}, file=sys.stderr, flush=True)
+    return result
 
 
 def accuracy_with_views(out: Path, folder: Path) -> float:
-    """Logits averaged over the image and its mirror image (half the weight), and both shifted by (±1, ±1)."""
+    """Accuracy with logits averaged over mirrored and shifted images.
+
+    The image and its mirror image have half the weight; both shifted by (±1, ±1) have the rest.
+    """
     model, manifest = load_model(out, CPU)
-    chosen = open_run(out).settings
+    settings = open_run(out).settings
     place = Workplace(CPU, Console(stderr=True, quiet=True))
-    loader = open_session(RunRequest(folder), chosen, place).loaders["test"]
-    precision = choose_precision(chosen.training.precision, CPU)
+    loader = open_session(RunRequest(folder), settings, place).loaders["test"]
+    precision = choose_precision(settings.training.precision, CPU)
 
     def look(change: Any) -> Outputs:
         class Changed(torch.nn.Module):
@@ -130,25 +133,25 @@ def accuracy_with_views(out: Path, folder: Path) -> float:
 
 
 def shifted(x: torch.Tensor, dx: int, dy: int) -> torch.Tensor:
-    """Moved by whole pixels, mirrored at the border."""
+    """The images moved by whole pixels, mirrored at the border."""
     height, width = x.shape[2:]
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
     return padded[:, :, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
 
 
 def clean_environment() -> dict[str, str]:
-    """No settings of threads or allocator but the programs' own."""
+    """The environment without settings of threads and allocator."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MALLOC_", "GLIBC_"))}
 
 
 def summarise(runs: list[dict[str, Any]], article_s: float) -> dict[str, Any]:
-    found: dict[str, Any] = {"changed": runs[0]["changed"]}
+    summary: dict[str, Any] = {"changed": runs[0]["changed"]}
     for key in ("accuracy", "accuracy_with_views", "training_s", "wall_s"):
         values = [run[key] for run in runs]
         sd = statistics.stdev(values) if len(values) > 1 else 0.0
-        found[key] = {"mean": statistics.fmean(values), "sd": sd, "min": min(values), "max": max(values)}
-    found["share_of_article"] = found["training_s"]["mean"] / article_s
-    return found
+        summary[key] = {"mean": statistics.fmean(values), "sd": sd, "min": min(values), "max": max(values)}
+    summary["share_of_article"] = summary["training_s"]["mean"] / article_s
+    return summary
 
 
 def table(result: dict[str, Any]) -> Table:

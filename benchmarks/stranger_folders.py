@@ -1,8 +1,10 @@
-"""The six sets of the strangers' benchmarks as folders, each with train/CLASS and test/CLASS (or val/CLASS).
+"""The six sets of the strangers' benchmarks as folders.
+
+Each has train/CLASS and test/CLASS (or val/CLASS).
 
 ants-bees (FOLDER has train/CLASS and val/CLASS), cifar10 (slices of 1,000 training and 1,000 test images; FOLDER has
 train/CLASS and test/CLASS), photos, drawings and textures (tests/stranger_sets.py), digits (scikit-learn's). The sets
-without a split are cut once, so that everything is measured on the same images.
+without a split are split once, so that everything is measured on the same images.
 """
 
 import argparse
@@ -24,11 +26,14 @@ from tests.stranger_sets import write_set  # noqa: E402
 GENERATED = ("photos", "drawings", "textures")
 NAMES = ("ants-bees", "cifar10", *GENERATED, "digits")
 CIFAR10_IMAGES = 1_000
-HELD_OUT = 0.3  # of the sets that bring no split
+HELD_OUT = 0.3  # of the sets without a split
 
 
 def write_images(name: str, target: Path, options: argparse.Namespace) -> Path:
-    """FOLDER with train/CLASS and test/CLASS, or val/CLASS for ants and bees; the same for every part and seed."""
+    """A folder with train/CLASS and test/CLASS, or val/CLASS for ants and bees.
+
+    It is the same for every part and seed.
+    """
     if name == "ants-bees":
         if not options.ants_bees:
             raise SystemExit("ants-bees needs --ants-bees FOLDER")
@@ -41,10 +46,10 @@ def write_images(name: str, target: Path, options: argparse.Namespace) -> Path:
             draw_slice(options.cifar10 / side, classes, target / side, CIFAR10_IMAGES, 0)
         return target
     if name == "digits":
-        found = load_digits()
+        digits = load_digits()
         images = [
             (str(label), Image.fromarray((pixels * 15.9).astype(np.uint8)))
-            for label, pixels in zip(found.target, found.images, strict=True)
+            for label, pixels in zip(digits.target, digits.images, strict=True)
         ]
     else:
         folder = write_set(name, target / "whole")
@@ -71,7 +76,7 @@ def held_out(data: Path) -> str:
 
 
 def draw_slice(source: Path, classes: tuple[str, ...], target: Path, num_images: int, seed: int) -> None:
-    """Copy as many images of each class, drawn from the seed."""
+    """Copy equally many images of each class, drawn from the seed."""
     for label in classes:
         (target / label).mkdir(parents=True)
         files = sorted(path for path in (source / label).iterdir() if path.suffix.lower() in FILE_SUFFIXES)

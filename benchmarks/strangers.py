@@ -1,4 +1,4 @@
-"""Six small sets as strangers bring them: what `catseye train` makes of each, beside two peers on the same weights.
+"""Six small sets: `catseye train` compared with two peers on the same weights.
 
     python benchmarks/strangers.py --set NAME --part a|b|c|d [--seed 0] [--ants-bees FOLDER] [--cifar10 FOLDER]
     python benchmarks/strangers.py            (every part that has no result yet)
@@ -8,10 +8,9 @@
     c  scikit-learn's logistic regression on the same frozen features, its C chosen by folds of the training images
     d  timm's default recipe for fine-tuning, on the same weights, in a process of its own
 
-The sets: stranger_folders.py; all parts are measured on the same images. Accuracy with Wilson's interval, seconds and
-peak memory of the whole process; processor time too, which tells how busy the machine was. Of a and b also the expected
-calibration error before and after the temperature. Every part adds its row to benchmarks/results/strangers.json at
-once.
+The sets are those of stranger_folders.py; all parts are measured on the same images. Results: accuracy with Wilson's
+interval, seconds, processor time and peak memory of the process; for a and b also the expected calibration error before
+and after the temperature. Every part immediately adds its row to benchmarks/results/strangers.json.
 """
 
 import argparse
@@ -51,18 +50,21 @@ def catseye_part(*words: str) -> Callable[[Path, int], Table]:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
             command = [sys.executable, "-m", "catseye", "train", str(data), *words, "--seed", str(seed)]
-            found = as_process([*command, "--out", str(out), "--json"])
+            usage = as_process([*command, "--out", str(out), "--json"])
             decided = json.loads((out / "auto.json").read_text())
             calibration = judge_calibration(out, data)
-        metrics = json.loads(found.pop("said"))
+        metrics = json.loads(usage.pop("output"))
         kept = {key: decided.get(key) for key in ("kept", "trials")}
-        return {**found, **kept, "accuracy": metrics["accuracy"], "num_images": metrics["num_images"], **calibration}
+        return {**usage, **kept, "accuracy": metrics["accuracy"], "num_images": metrics["num_images"], **calibration}
 
     return run
 
 
 def judge_calibration(out: Path, data: Path) -> Table:
-    """ECE of the held-out images without and with the run's temperature; 95 % bootstrap interval of the difference."""
+    """ECE of the held-out images without and with the run's temperature.
+
+    With the 95 % bootstrap interval of the difference.
+    """
     classifier = catseye.load(out, device="cpu")
     files, labels, classes = listed(data, held_out(data))
     if tuple(classes) != tuple(classifier.classes):
@@ -88,8 +90,8 @@ def peer_part(part: str) -> Callable[[Path, int], Table]:
     """Parts c and d: this file again, as a process of its own."""
 
     def run(data: Path, seed: int) -> Table:
-        found = as_process([sys.executable, __file__, "--peer", part, "--data", str(data), "--seed", str(seed)])
-        return {**found, **json.loads(found.pop("said"))}
+        usage = as_process([sys.executable, __file__, "--peer", part, "--data", str(data), "--seed", str(seed)])
+        return {**usage, **json.loads(usage.pop("output"))}
 
     return run
 
@@ -97,12 +99,12 @@ def peer_part(part: str) -> Callable[[Path, int], Table]:
 def as_process(command: list[str]) -> Table:
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    said, told, usage = read_to_the_end(process)
+    output, errors, usage = read_to_the_end(process)
     if process.returncode:
-        raise SystemExit(told)
+        raise SystemExit(errors)
     wall_s = time.perf_counter() - begun
     return {
-        "said": said,
+        "output": output,
         "wall_s": wall_s,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_mb": usage.ru_maxrss / 1024,
@@ -113,7 +115,10 @@ RUNS = {"a": catseye_part(), "b": catseye_part("--time", "2m"), "c": peer_part("
 
 
 def logistic_on_features(data: Path, seed: int) -> Table:
-    """Part c. The features are those that `catseye train --pretrained` takes: the same weights, size and crop."""
+    """Part c, on the features that `catseye train --pretrained` uses.
+
+    They have the same weights, size and crop.
+    """
     import torch
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
@@ -146,12 +151,14 @@ def logistic_on_features(data: Path, seed: int) -> Table:
         l1_ratios=(0,), use_legacy_attributes=False,
     )  # fmt: skip
     head = make_pipeline(StandardScaler(), tuned).fit(features(files), labels)
-    asked, truth, _ = listed(data, held_out(data))
-    return {"accuracy": float((head.predict(features(asked)) == truth).mean()), "num_images": len(truth)}
+    test_files, truth, _ = listed(data, held_out(data))
+    return {"accuracy": float((head.predict(features(test_files)) == truth).mean()), "num_images": len(truth)}
 
 
 def timm_fine_tuning(data: Path, seed: int) -> Table:
-    """Part d: AdamW 5e-4, decay 0.05, cosine to 0 after one epoch of warm-up, 10 epochs, timm's augmentations.
+    """Part d: ten epochs of fine-tuning with timm's augmentations.
+
+    AdamW 5e-4, decay 0.05, cosine to 0 after one epoch of warm-up.
 
     timm's own script trains for 300 epochs by default; ten are taken here. The weights are read from the same package.
     """
@@ -159,13 +166,11 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
     import torch
     from PIL import ImageOps
     from timm.data import create_transform, resolve_model_data_config
-    from timm.optim import create_optimizer_v2
-    from timm.scheduler import CosineLRScheduler
     from torch.utils.data import DataLoader, Dataset
 
     from catseye.models.pretrained import find_published
 
-    # Pillow 13 refuses to keep 0 bits, which timm's augmentation asks for at times.
+    # Pillow 13 refuses to keep 0 bits, which timm's augmentation sometimes requests.
     posterize = ImageOps.posterize
     ImageOps.posterize = lambda image, bits: posterize(image, max(1, bits))
     torch.manual_seed(seed)
@@ -189,8 +194,19 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
         def __getitem__(self, index: int) -> tuple[Any, int]:
             return self.transform(Image.open(self.files[index]).convert("RGB")), int(self.labels[index])
 
-    epochs = 10
     loader = DataLoader(Images(files, labels, training=True), batch_size=32, shuffle=True, drop_last=len(files) > 32)
+    train_like_timm(model, loader)
+    test_files, wanted, _ = listed(data, held_out(data))
+    with torch.inference_mode():
+        answers = [model(x).argmax(1) for x, _ in DataLoader(Images(test_files, wanted, training=False), batch_size=32)]
+    return {"accuracy": float((torch.cat(answers).numpy() == wanted).mean()), "num_images": len(wanted)}
+
+
+def train_like_timm(model: Any, loader: Any, epochs: int = 10) -> None:
+    import torch
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import CosineLRScheduler
+
     optimizer = create_optimizer_v2(model, opt="adamw", lr=5e-4, weight_decay=0.05)
     schedule = CosineLRScheduler(optimizer, t_initial=epochs, warmup_t=1, warmup_lr_init=1e-6, warmup_prefix=True)
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -202,19 +218,21 @@ def timm_fine_tuning(data: Path, seed: int) -> Table:
             loss_of(model(x), truth).backward()
             optimizer.step()
     model.eval()
-    asked, wanted, _ = listed(data, held_out(data))
-    with torch.inference_mode():
-        answers = [model(x).argmax(1) for x, _ in DataLoader(Images(asked, wanted, training=False), batch_size=32)]
-    return {"accuracy": float((torch.cat(answers).numpy() == wanted).mean()), "num_images": len(wanted)}
 
 
-def add_row(options: argparse.Namespace, name: str, part: str, found: Table) -> None:
+def add_row(options: argparse.Namespace, name: str, part: str, measured: Table) -> None:
     path = ROOT / "benchmarks" / "results" / f"{options.name}.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = [row for row in rows if (row["set"], row["part"], row["seed"]) != (name, part, options.seed)]
-    low, high = wilson_interval(round(found["accuracy"] * found["num_images"]), found["num_images"])
-    told = {"set": name, "part": part, "seed": options.seed, "commit": commit(), "load_average": os.getloadavg()[0]}
-    rows.append({**told, **found, "accuracy_95_interval": [low, high]})
+    low, high = wilson_interval(round(measured["accuracy"] * measured["num_images"]), measured["num_images"])
+    provenance = {
+        "set": name,
+        "part": part,
+        "seed": options.seed,
+        "commit": commit(),
+        "load_average": os.getloadavg()[0],
+    }
+    rows.append({**provenance, **measured, "accuracy_95_interval": [low, high]})
     rows.sort(key=lambda row: (NAMES.index(row["set"]), row["part"], row["seed"]))
     command = (
         "python benchmarks/strangers.py --set NAME --part PART --seed SEED [--ants-bees FOLDER] [--cifar10 FOLDER]"
@@ -236,8 +254,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
-        found = (logistic_on_features if options.peer == "c" else timm_fine_tuning)(options.data, options.seed)
-        print(json.dumps(found))
+        measured = (logistic_on_features if options.peer == "c" else timm_fine_tuning)(options.data, options.seed)
+        print(json.dumps(measured))
         return
     path = ROOT / "benchmarks" / "results" / f"{options.name}.json"
     done = (
@@ -253,9 +271,9 @@ def main() -> None:
             for part in [options.part] if options.part else PARTS:
                 if not options.part and (name, part, options.seed) in done:
                     continue
-                found = RUNS[part](data, options.seed)
-                add_row(options, name, part, found)
-                shown = f"{found['accuracy']:.2%}  {found['wall_s']:.0f} s  {found['peak_mb']:.0f} MB"
+                measured = RUNS[part](data, options.seed)
+                add_row(options, name, part, measured)
+                shown = f"{measured['accuracy']:.2%}  {measured['wall_s']:.0f} s  {measured['peak_mb']:.0f} MB"
                 print(f"{name:12} {part}  {shown}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,6 @@
-"""How many strangers does a model call "unknown", and how many of its own images? Every set against every other.
+"""How many strangers, and how many own images, a model calls "unknown".
+
+Every set is measured against every other.
 
     python benchmarks/strangers_unknown.py [--seeds 0] [--ants-bees FOLDER] [--cifar10 FOLDER]
     python benchmarks/strangers_unknown.py --images 100 [--px 160] …
@@ -8,8 +10,8 @@ benchmarks/results/strangers-unknown.json. The second, harder: each set is learn
 at --px, and CIFAR-10 is two slices of two classes, near misses to each other: not the same things, but images of the
 same kind; writes strangers-unknown-small.json.
 
-Every model is asked about images that it was not trained on, of its own and of each other set, and about noise, which
-is a stranger only; of generated sets new ones are drawn. AUROC: the chance that an own image is more familiar than a
+Every model classifies images that it was not trained on, of its own and of each other set, and noise, which is always
+a stranger; of generated sets new images are drawn. AUROC: the probability that an own image is more familiar than a
 stranger. FOLDER of ants and bees has train/CLASS and val/CLASS, that of CIFAR-10 train/CLASS and test/CLASS.
 """
 
@@ -56,7 +58,10 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """`training` is what `catseye train` gets (None: a stranger only), `fresh` has other images of the same source."""
+    """One set of images.
+
+    `training` is what `catseye train` gets (None: a stranger only), `fresh` has other images of the same source.
+    """
 
     name: str
     training: Path | None
@@ -125,7 +130,7 @@ def draw_noise(folder: Path, num_images: int, seed: int) -> ImageFolder:
 
 
 class Features:
-    """Pooled features of a set's fresh images, computed once per frozen backbone and preprocessing."""
+    """Pooled features of fresh images, computed once per backbone and input."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str], NDArray[np.float32]] = {}

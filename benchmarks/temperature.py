@@ -1,12 +1,13 @@
-"""How wide the prior on log T should be, and when a temperature should be used at all: chosen on one family of
-synthetic models, judged on another. No training, one core, about five minutes.
+"""The width of the prior on log T, and when to use a temperature at all.
+
+Both are chosen on one family of synthetic models and judged on another. No training, one core, about five minutes.
 
     python benchmarks/temperature.py [--repeats 40]
 
-A family draws logits and then labels from their softmax, so that the model is exactly calibrated; multiplied by T,
-it is overconfident (T > 1) or underconfident by a known amount. A rule fits a temperature on n images; ECE and loss
-are taken on 20,000 others. `harm` is the mean loss above the uncalibrated one where T is 1, `left` the share of the
-avoidable loss that is left elsewhere. Writes benchmarks/results/temperature.json.
+A family draws logits and then labels from their softmax, so that the model is exactly calibrated; multiplied by T, it
+is overconfident (T > 1) or underconfident by a known amount. A rule fits a temperature on n images; ECE and loss are
+measured on 20,000 others. `harm` is the mean loss above the uncalibrated one if T is 1, `left` the share of the
+avoidable loss that remains if it is not. Writes benchmarks/results/temperature.json.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def gamma_logits(rng, num, num_classes):
 
 
 def heavy_tails(rng, num, num_classes):
-    """Student's t with three degrees of freedom, unequal classes, a third of the images hard."""
+    """Student's t with 3 degrees of freedom, unequal classes, a third hard."""
     logits = rng.standard_t(3, (num, num_classes))
     favoured = rng.choice(num_classes, num, p=rng.dirichlet(np.full(num_classes, 2.0)))
     logits[np.arange(num), favoured] += np.where(rng.random(num) < 1 / 3, 0.5, 6.0)
@@ -84,7 +85,7 @@ def prior(width):
 
 
 def smoothed(logits, labels):
-    """What 0.1 did: the most likely temperature of labels smoothed by 1 / (n + 2)."""
+    """As in version 0.1: the likeliest temperature of labels smoothed by 1 / (n + 2)."""
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 241))
     smoothing = 1 / (len(labels) + 2)
 
@@ -107,18 +108,18 @@ def rate(family, fit, repeats, seed):
             fresh = draw(family, rng, NUM_FRESH, num_classes, temperature)
             plain, best = calibration.score(*fresh, 1.0), calibration.score(*fresh, temperature)
             for num in SIZES:
-                found = [fit(*draw(family, rng, num, num_classes, temperature)) for _ in range(repeats)]
-                scores = [calibration.score(*fresh, value) for value in found]
-                loss = float(np.mean([one.loss for one in scores]))
+                temperatures = [fit(*draw(family, rng, num, num_classes, temperature)) for _ in range(repeats)]
+                scores = [calibration.score(*fresh, value) for value in temperatures]
+                loss = float(np.mean([score.loss for score in scores]))
                 rows.append(
                     {
                         "num_classes": num_classes,
                         "true_temperature": temperature,
                         "num_images": num,
-                        "mean_temperature": float(np.mean(found)),
-                        "share_kept_at_1": float(np.mean(np.array(found) == 1.0)),
+                        "mean_temperature": float(np.mean(temperatures)),
+                        "share_kept_at_1": float(np.mean(np.array(temperatures) == 1.0)),
                         "ece_plain": plain.ece,
-                        "ece": float(np.mean([one.ece for one in scores])),
+                        "ece": float(np.mean([score.ece for score in scores])),
                         "loss_plain": plain.loss,
                         "loss": loss,
                         "loss_best": best.loss,

@@ -1,4 +1,4 @@
-"""Run one `catseye train` command for several seeds and commit what came out.
+"""Run one `catseye train` command for several seeds and commit the results.
 
     python benchmarks/train_result.py NAME --seeds 0 1 2 -- DATA [options of catseye train]
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--say", default=None, help="how the command is written down, where DATA is a private path")
+    parser.add_argument("--say", default=None, help="command to write down instead, if DATA is a private path")
     options = parser.parse_args(sys.argv[1:split])
     words = sys.argv[split + 1 :]
     runs = [one_run(words, seed) for seed in options.seeds]
@@ -70,7 +70,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def commit() -> str:
-    """The commit that is being measured, and whether the package differs from it."""
+    """The measured commit, and whether the package differs from it."""
     return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "src") else "")
 
 

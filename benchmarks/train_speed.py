@@ -1,4 +1,4 @@
-"""How fast training goes: the textbook loop, catseye's classic recipe, and every switch alone.
+"""Training speed: the textbook loop, the recipe classic, and every switch alone.
 
     python benchmarks/train_speed.py FOLDER [--rounds 3] [--seconds 20] [--variants article classic+bf16 ...]
 
@@ -84,7 +84,10 @@ def shown_command(script: str, folder: Path) -> str:
 
 
 def link_some(source: Path, target: Path, per_class: int) -> Path:
-    """Links to the same images of every class, drawn once: every process has to decode them all anew."""
+    """Links to the same images of every class, drawn once.
+
+    Every process has to decode them again.
+    """
     for side, number in (("train", per_class), ("test", 10)):
         for folder in sorted(path for path in (source / side).iterdir() if path.is_dir()):
             files = sorted(folder.iterdir())
@@ -104,25 +107,28 @@ def run_rounds(
         for variant in variants[first:] + variants[:first]:
             _, switches = parse(variant)
             changed = {key: value for switch in switches for key, value in ENVIRONMENT.get(switch, {}).items()}
-            found = run(["train_variants.py", variant, str(folder), "--seconds", str(seconds)], changed)
-            runs.append({"round": number, **found})
-            print(f"round {number + 1}/{rounds}  {variant:32} {found['images_per_s']:8.1f} img/s", file=sys.stderr)
+            row = run(["train_variants.py", variant, str(folder), "--seconds", str(seconds)], changed)
+            runs.append({"round": number, **row})
+            print(f"round {number + 1}/{rounds}  {variant:32} {row['images_per_s']:8.1f} img/s", file=sys.stderr)
     return floors, runs
 
 
 def run(words: list[str], changed: dict[str, str]) -> dict[str, Any]:
-    """A fresh process with no settings of threads or allocator but those given; its last line is JSON."""
+    """Run a fresh process, whose last line is JSON.
+
+    It gets no settings of threads or allocator but those in `changed`.
+    """
     clean = {key: value for key, value in os.environ.items() if not key.startswith(CLEANED)}
     command = [sys.executable, str(HERE / words[0]), *words[1:]]
     done = subprocess.run(command, env=clean | changed, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def best_floor(floors: list[dict[str, Any]]) -> dict[str, float]:
-    """The best that was ever seen: a floor must not move with the weather."""
+    """The best rates of all rounds, because a floor must not depend on other programs."""
     return {
         "fp32_flops_per_s": max(rate for floor in floors for rate in floor["fp32"].values()),
         "bf16_flops_per_s": max(rate for floor in floors for rate in floor["bf16"].values()),
@@ -131,7 +137,10 @@ def best_floor(floors: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def summarise(variant: str, runs: list[dict[str, Any]], floor: dict[str, float]) -> dict[str, Any]:
-    """Median and spread over the rounds; a ratio compares processes of the same round."""
+    """Median and spread over the rounds.
+
+    A ratio compares processes of the same round.
+    """
     mine = [run for run in runs if run["variant"] == variant]
     speeds = [run["images_per_s"] for run in mine]
     base = {run["round"]: run["images_per_s"] for run in runs if run["variant"] == BASELINE}

@@ -1,4 +1,6 @@
-"""One way to train, timed: a fresh process that prints one line of JSON. Called by train_speed.py.
+"""One variant of training, timed in a fresh process; called by train_speed.py.
+
+Prints one line of JSON.
 
     python benchmarks/train_variants.py classic+bf16 FOLDER --seconds 20
 
@@ -55,7 +57,7 @@ SETTINGS = {
     "batch-512": {"training.batch_size": 512},
     "24px": {"data.input_px": 24},
 }
-# What else can stand behind the plus.
+# Other switches.
 OTHERS = {"memory", "channels_last", "contiguous", "compile", "fused", "malloc", "bf16-math"}
 SWITCHES = {
     "article": {*ENVIRONMENT, "memory", "channels_last", "bf16", "bf16-math", "compile", "fused", "malloc"},
@@ -80,10 +82,13 @@ class Changed(nn.Module):
 
 
 class MemoryBatches:
-    """Catseye's batches from memory and its batched augmentation, for the article's loop: default layout, floats."""
+    """Catseye's batches from memory for the article's loop.
 
-    def __init__(self, prepared: Prepared, chosen: Settings) -> None:
-        self.prepared, self.chosen, self.epoch = prepared, chosen, count()
+    With catseye's batched augmentation, in the default layout, as floats.
+    """
+
+    def __init__(self, prepared: Prepared, settings: Settings) -> None:
+        self.prepared, self.settings, self.epoch = prepared, settings, count()
 
     def __len__(self) -> int:
         return self.prepared.loaders["train"].num_batches
@@ -92,7 +97,7 @@ class MemoryBatches:
         number = next(self.epoch)
         generator = torch.Generator().manual_seed(number)
         for batch in self.prepared.loaders["train"].epoch(number):
-            x = augment_batch(batch.pixels, self.chosen.augment, self.prepared.spec, generator)
+            x = augment_batch(batch.pixels, self.settings.augment, self.prepared.spec, generator)
             yield x.contiguous(), batch.labels
 
 
@@ -101,7 +106,7 @@ def parse(variant: str) -> tuple[str, set[str]]:
     unknown = set(switches) - SWITCHES.get(base, set())
     if base not in SWITCHES or unknown:
         known = "; ".join(f"{base} with {', '.join(sorted(switches))}" for base, switches in SWITCHES.items())
-        raise SystemExit(f"a variant is a base and its switches, joined by +; got {variant!r}; there are: {known}")
+        raise SystemExit(f"a variant must be a base and its switches, joined by +; got {variant!r}; known: {known}")
     return base, set(switches)
 
 
@@ -114,7 +119,7 @@ def set_process(switches: set[str]) -> None:
 
 
 def make_steps(variant: str, folder: Path) -> Iterator[int]:
-    """Trains as it is iterated; gives the number of images of every step."""
+    """Trains while it is iterated; yields the number of images of every step."""
     base, switches = parse(variant)
     return (article_steps if base == "article" else classic_steps)(folder, switches)
 
@@ -122,8 +127,8 @@ def make_steps(variant: str, folder: Path) -> Iterator[int]:
 def article_steps(folder: Path, switches: set[str]) -> Iterator[int]:
     loader = article_loop.make_loader(folder)
     if "memory" in switches:
-        chosen = load_settings("classic")
-        loader = MemoryBatches(session_of(folder, chosen).prepared, chosen)
+        settings = load_settings("classic")
+        loader = MemoryBatches(session_of(folder, settings).prepared, settings)
     torch.manual_seed(0)
     model = article_loop.make_model()
     layout = torch.channels_last if "channels_last" in switches else None
@@ -151,8 +156,8 @@ def classic_steps(folder: Path, switches: set[str]) -> Iterator[int]:
     return whole_steps(state, lambda epoch: built.loaders["train"].epoch(epoch))
 
 
-def session_of(folder: Path, chosen: Settings) -> RunSession:
-    return open_session(RunRequest(folder), chosen, Workplace(CPU, Console(stderr=True)))
+def session_of(folder: Path, settings: Settings) -> RunSession:
+    return open_session(RunRequest(folder), settings, Workplace(CPU, Console(stderr=True)))
 
 
 def whole_steps(state: TrainState, epoch: Callable[[int], Iterator]) -> Iterator[int]:
@@ -169,7 +174,7 @@ def change_optimizer(optimizer: Optimizer, switches: set[str]) -> Optimizer:
 
 
 def measure(steps: Iterator[int], seconds: float) -> dict[str, float | int]:
-    """Warm up, then run whole steps for `seconds`, LEAST_STEPS at the least."""
+    """Warm up, then run complete steps for `seconds`, at least LEAST_STEPS."""
     begun = time.perf_counter()
     for _ in range(WARM_UP_STEPS):
         next(steps)
@@ -198,9 +203,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
     set_process(parse(options.variant)[1])
-    found = measure(make_steps(options.variant, options.folder), options.seconds)
-    assert math.isfinite(found["images_per_s"])
-    print(json.dumps({"variant": options.variant, "threads": torch.get_num_threads(), **found}))
+    measured = measure(make_steps(options.variant, options.folder), options.seconds)
+    assert math.isfinite(measured["images_per_s"])
+    print(json.dumps({"variant": options.variant, "threads": torch.get_num_threads(), **measured}))
 
 
 if __name__ == "__main__":

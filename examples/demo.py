@@ -1,6 +1,6 @@
-"""What `make demo` runs: LeNet-5 learns handwritten digits, is measured, and reads a few it has never seen.
+"""`make demo`: LeNet-5 learns handwritten digits, is measured, reads new ones.
 
-Every step is the command a user would type; it is printed before it runs. Works offline, 20 s on two cores.
+Every step is the command a user would type; it is printed before it runs. It works offline and takes 20 s on two cores.
 """
 
 import json
@@ -17,12 +17,12 @@ from catseye.runs import open_run
 
 NUM_SHOWN = 6
 NUM_EPOCHS = "15"
-# So small a network is as fast on one core, and does not mind what else the machine does.
+# A network this small is as fast on one core, and other programs disturb it less.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", **os.environ}
 
 
 def catseye(*words: str, capture: bool = False) -> str:
-    """Print the command, run it, and stop the demo where it fails."""
+    """Print the command and run it; if it fails, the demo stops."""
     print(f"\n$ catseye {' '.join(words)}", flush=True)
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "catseye", *words],
@@ -35,7 +35,7 @@ def catseye(*words: str, capture: bool = False) -> str:
 
 
 def write_held_out(run: Path) -> Path:
-    """Some held-out digits as PNG files named after what they show, for `predict` to read."""
+    """Write some held-out digits as PNG files, named after what they show."""
     held_out = open_run(run).data["splits"]["test"]
     digits = open_source("digits")
     folder = run / "held-out"
@@ -47,7 +47,7 @@ def write_held_out(run: Path) -> Path:
 
 
 def main() -> None:
-    """Train, evaluate, predict; then where to look, and how long it took."""
+    """Train, evaluate and predict; print where the results are and how long it took."""
     begun = time.perf_counter()
     result = json.loads(catseye("train", "digits", "--model", "lenet5", "--epochs", NUM_EPOCHS, "--json", capture=True))
     run = Path(result["run"])
@@ -55,7 +55,7 @@ def main() -> None:
     catseye("predict", str(run), str(write_held_out(run)), "--top", "2")
     print(f"\nThe run folder is {run}: settings, data manifest, model, history, curves.png, confusion.png.")
     print(f"{time.perf_counter() - begun:.0f} s. Open in a browser: {(run / 'report.html').resolve().as_uri()}")
-    print(f"Next: {Path(sys.executable).parent / 'catseye'} lab {run}   (what it has learnt, layer by layer)")
+    print(f"Next: {Path(sys.executable).parent / 'catseye'} lab {run}   (shows what each layer has learnt)")
 
 
 if __name__ == "__main__":

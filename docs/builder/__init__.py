@@ -1,14 +1,14 @@
-"""The documents as a static site: `make docs`, or `python -m docs.builder` where the extra `docs` is installed.
+"""The documents as a static site: `make docs`, or `python -m docs.builder`.
 
-    navigation.py         which page stands where
-    stage.py              the documents, copied to a folder of their own, their links mended
-    command_reference.py  what `--help` says, as pages
-    api_reference.py      what the docstrings say, as pages
-    benchmark_pages.py    benchmarks/results/*.json as pages
-    conf.py               Sphinx, MyST (Markdown) and Furo (the theme)
-    links.py              every link and anchor of the built pages; nothing is loaded from another host
-    build.py              the walk through all of these
+    navigation.py         the order of the pages
+    stage.py              the documents, copied to another folder with links rewritten
+    command_reference.py  pages from `--help`
+    api_reference.py      pages from docstrings
+    benchmark_pages.py    pages from benchmarks/results/*.json
+    conf.py               settings of Sphinx, MyST (Markdown) and Furo (the theme)
+    links.py              checks of every link and anchor of the built pages
+    build.py              runs all of these
 
-Pages that are made here are made anew at every build and never committed. Nothing here imports torch or asks the
-network.
+It needs the extra `docs`. Generated pages are written at every build and never committed. Nothing here imports torch or
+uses the network.
 """

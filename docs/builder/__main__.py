@@ -1,4 +1,4 @@
-"""`python -m docs.builder [OUT]`: build the site, from the root of the repository."""
+"""`python -m docs.builder [OUT]`: build the site; run it from the root."""
 
 import sys
 from pathlib import Path

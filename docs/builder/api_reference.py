@@ -1,7 +1,7 @@
-"""What the docstrings say, as pages. The source is parsed, never imported: this needs no torch.
+"""Pages from docstrings. The source is parsed, not imported, so no torch needed.
 
-Enters: src/catseye. Leaves: python.md with the public names and what they return, modules.md with the first sentence
-of every module.
+Enters: src/catseye. Leaves: python.md with the public names and the classes they return, modules.md with the first
+sentence of every module.
 """
 
 import ast
@@ -27,8 +27,8 @@ _SECTIONS = re.compile(r"^(Shape|Raises|Source|Args|Returns|Yields):\s*", re.MUL
 
 
 @dataclass(frozen=True)
-class Found:
-    """A function or class with the module that it stands in."""
+class Definition:
+    """A function or class, and its module."""
 
     name: str
     module: str
@@ -39,9 +39,9 @@ def write(package: Path, folder: Path) -> None:
     """Write python.md and modules.md."""
     folder.mkdir(parents=True, exist_ok=True)
     names = public_names(package)
-    found = [replace(find(package, own, module), name=name) for name, (module, own) in names.items()]
-    answers = [each for each in returned(package, found) if each.name not in names]
-    parts = [section(each, f"catseye.{each.name}") for each in found if each.name != "CatseyeError"]
+    public = [replace(find(package, own, module), name=name) for name, (module, own) in names.items()]
+    answers = [each for each in returned(package, public) if each.name not in names]
+    parts = [section(each, f"catseye.{each.name}") for each in public if each.name != "CatseyeError"]
     parts += ["## What they return\n", *(section(each, each.name, level=3) for each in answers)]
     parts += ["## catseye.CatseyeError\n", error_tree(package)]
     (folder / "python.md").write_text(START + "\n".join(parts))
@@ -49,7 +49,10 @@ def write(package: Path, folder: Path) -> None:
 
 
 def public_names(package: Path) -> dict[str, tuple[str, str]]:
-    """The names of `catseye.__all__` with their modules and names there, as its imports for type checkers say."""
+    """The names of `catseye.__all__`, each with its module and its name there.
+
+    They are read from the imports for type checkers.
+    """
     tree = ast.parse((package / "__init__.py").read_text())
     homes = {
         alias.asname or alias.name: (node.module or "", alias.name)
@@ -65,43 +68,43 @@ def public_names(package: Path) -> dict[str, tuple[str, str]]:
     return {name: homes[name] for name in sorted(listed, key=str.lower)}
 
 
-def find(package: Path, name: str, module: str) -> Found:
+def find(package: Path, name: str, module: str) -> Definition:
     """The definition of a name."""
     for node in _tree(package, module).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return Found(name, module, node)
+            return Definition(name, module, node)
     raise LookupError(f"{module} defines no {name}")
 
 
-def returned(package: Path, found: list[Found]) -> list[Found]:
-    """The classes of ours that public functions return, and the classes in their fields, in the order of meeting."""
-    classes: dict[str, Found] = {}
-    waiting = list(found)
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one.node, ast.FunctionDef):
-            written = [one.node.returns]
+def returned(package: Path, public: list[Definition]) -> list[Definition]:
+    """The package's classes that public functions return, and those in fields."""
+    classes: dict[str, Definition] = {}
+    pending = list(public)
+    while pending:
+        definition = pending.pop(0)
+        if isinstance(definition.node, ast.FunctionDef):
+            annotations = [definition.node.returns]
         else:
-            written = [part.annotation for part in one.node.body if isinstance(part, ast.AnnAssign)]
-        parts = [part for each in written if each for part in ast.walk(each)]
+            annotations = [part.annotation for part in definition.node.body if isinstance(part, ast.AnnAssign)]
+        parts = [part for annotation in annotations if annotation for part in ast.walk(annotation)]
         for name in sorted({part.id for part in parts if isinstance(part, ast.Name)}):
-            module = _home(package, one.module, name)
+            module = _home(package, definition.module, name)
             if module and name not in classes:
-                there = find(package, name, module)
-                if isinstance(there.node, ast.ClassDef):
-                    classes[name] = there
-                    waiting += [there] if isinstance(one.node, ast.FunctionDef) else []
+                result = find(package, name, module)
+                if isinstance(result.node, ast.ClassDef):
+                    classes[name] = result
+                    pending += [result] if isinstance(definition.node, ast.FunctionDef) else []
     return list(classes.values())
 
 
-def section(one: Found, title: str, level: int = 2) -> str:
+def section(definition: Definition, title: str, level: int = 2) -> str:
     """One function or class: signature, docstring, and a class's fields and methods."""
-    node = one.node
+    node = definition.node
     parts = [f"{'#' * level} {escape(title)}\n"]
     if isinstance(node, ast.FunctionDef):
-        parts += [f"```python\n{signature(node)}\n```\n", prose(ast.get_docstring(node)), _from(one)]
+        parts += [f"```python\n{signature(node)}\n```\n", prose(ast.get_docstring(node)), _from(definition)]
         return "\n".join(parts)
-    parts += [prose(ast.get_docstring(node)), _from(one)]
+    parts += [prose(ast.get_docstring(node)), _from(definition)]
     fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and not _private(ast.unparse(part.target))]
     if fields:
         lines = [f"{ast.unparse(part.target)}: {ast.unparse(part.annotation)}{_default(part)}" for part in fields]
@@ -114,7 +117,10 @@ def section(one: Found, title: str, level: int = 2) -> str:
 
 
 def signature(node: ast.FunctionDef) -> str:
-    """The first line of a definition, a parameter per line where it would be long; properties without brackets."""
+    """The first line of a definition, if long with a line per parameter.
+
+    Properties have no brackets.
+    """
     marks = {ast.unparse(mark) for mark in node.decorator_list}
     result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     if "property" in marks or "cached_property" in marks:
@@ -138,7 +144,7 @@ def prose(text: str | None) -> str:
         if paragraph.lstrip().startswith(">>>"):
             paragraphs.append(f"```python\n{textwrap.dedent(paragraph)}\n```")
         elif "    " in paragraph and not _SECTIONS.match(paragraph):
-            paragraphs.append(f"```text\n{paragraph}\n```")  # a drawing keeps its columns
+            paragraphs.append(f"```text\n{paragraph}\n```")  # a drawing, whose columns must stay aligned
         else:
             words = _escape_prose(" ".join(line.strip() for line in paragraph.splitlines()))
             paragraphs.append(_SECTIONS.sub(r"**\1:** ", words))
@@ -146,7 +152,7 @@ def prose(text: str | None) -> str:
 
 
 def error_tree(package: Path) -> str:
-    """The errors: the tree that errors.py draws, and each one's sentence."""
+    """The errors: the tree in errors.py, and the first sentence of each."""
     tree = _tree(package, "catseye.errors")
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     rows = [[f"`{node.name}`", _escape_prose(first_sentence(ast.get_docstring(node)))] for node in classes]
@@ -169,7 +175,7 @@ def modules(package: Path) -> str:
 
 
 def first_sentence(text: str | None) -> str:
-    r"""Up to the first full stop that ends a sentence, or to the first empty line.
+    r"""The text up to the end of its first sentence or paragraph.
 
     >>> first_sentence("One step, i.e. all of it. More.\n\nElse")
     'One step, i.e. all of it.'
@@ -186,18 +192,19 @@ def _escape_prose(text: str) -> str:
 def _one_per_line(arguments: ast.arguments) -> str:
     positional = [*arguments.posonlyargs, *arguments.args]
     lines = []
-    for place, one in enumerate(positional):
-        late = place - len(positional) + len(arguments.defaults)
-        lines.append(_parameter(one, arguments.defaults[late] if late >= 0 else None))
+    for place, parameter in enumerate(positional):
+        index = place - len(positional) + len(arguments.defaults)
+        lines.append(_parameter(parameter, arguments.defaults[index] if index >= 0 else None))
     if arguments.vararg or arguments.kwonlyargs:
         lines.append(f"*{_parameter(arguments.vararg, None)}" if arguments.vararg else "*")
-    lines += [_parameter(one, value) for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    keyword_only = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    lines += [_parameter(parameter, value) for parameter, value in keyword_only]
     return "\n".join(f"{line}," for line in lines if line != "self")
 
 
-def _parameter(one: ast.arg, default: ast.expr | None) -> str:
-    kind = f": {ast.unparse(one.annotation)}" if one.annotation else ""
-    return f"{one.arg}{kind}{f' = {ast.unparse(default)}' if default else ''}"
+def _parameter(parameter: ast.arg, default: ast.expr | None) -> str:
+    kind = f": {ast.unparse(parameter.annotation)}" if parameter.annotation else ""
+    return f"{parameter.arg}{kind}{f' = {ast.unparse(default)}' if default else ''}"
 
 
 def _default(part: ast.AnnAssign) -> str:
@@ -208,18 +215,18 @@ def _private(name: str) -> bool:
     return name.startswith("_") or name in ("model_config", "model_post_init")
 
 
-def _from(one: Found) -> str:
-    return f"*Defined in `{one.module}`.*\n"
+def _from(definition: Definition) -> str:
+    return f"*Defined in `{definition.module}`.*\n"
 
 
 def _home(package: Path, module: str, name: str) -> str | None:
-    """The module of ours where a name that `module` uses is defined."""
+    """The module of the package that defines a class which `module` uses."""
     for node in ast.walk(_tree(package, module)):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module
         if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
-            there = node.module or ""
-            return there if there.startswith("catseye") and _defines(package, there, name) else None
+            home = node.module or ""
+            return home if home.startswith("catseye") and _defines(package, home, name) else None
     return None
 
 

@@ -1,8 +1,8 @@
-"""Every result under benchmarks/results/ as a page: how it was made, and all its numbers.
+"""Every result under benchmarks/results/ as a page with all its numbers.
 
-Enters: a folder of JSON. Leaves: a page for each and a table of all on benchmarks/index.md. It knows the things that
-every result has (command, commit, environment, n, seeds) and reads the rest by its shape: a flat record is a list of
-facts, equal records are a table, a mean with its standard deviation is one cell.
+Enters: a folder of JSON. Leaves: a page for each and a table of all on benchmarks/index.md. It knows the keys that
+every result has (command, commit, environment, n, seeds) and shows the rest by its structure: a flat record as a list
+of facts, similar records as a table, a mean with its standard deviation as one cell.
 """
 
 import json
@@ -17,7 +17,7 @@ MAX_LISTED = 12
 
 
 def write(results: Path, folder: Path) -> None:
-    """Write a page per result, and put the table of all at the end of index.md."""
+    """Write a page per result, and append the table of all to index.md."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for path in sorted(results.glob("*.json")):
@@ -66,7 +66,7 @@ def sentence(text: str) -> str:
 
 
 def provenance(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Commit, n, seeds, machine and versions, in sentences of one cell."""
+    """Commit, n, seeds, machine and versions, each as the text of one cell."""
     environment = result["environment"]
     machine = ", ".join(
         str(part)
@@ -100,7 +100,7 @@ def is_cell(value: Any) -> bool:
 
 
 def is_spread(value: Any) -> bool:
-    """A middle with its spread: mean and sd, or median, with smallest and largest."""
+    """Whether it is a mean or median with its spread: sd, smallest, largest."""
     return isinstance(value, dict) and bool({"mean", "median"} & value.keys()) and value.keys() <= {
         "mean", "median", "sd", "min", "max",
     }  # fmt: skip
@@ -119,17 +119,17 @@ def cell(value: Any) -> str:
     if value is None:
         return "–"
     if is_spread(value):
-        middle = number(value["mean"] if "mean" in value else value["median"])
+        centre = number(value["mean"] if "mean" in value else value["median"])
         sd = f" ± {number(value['sd'])}" if "sd" in value else ""
-        ends = f" ({number(value['min'])} – {number(value['max'])})" if {"min", "max"} <= value.keys() else ""
-        return f"{middle}{sd}{ends}"
+        extremes = f" ({number(value['min'])} – {number(value['max'])})" if {"min", "max"} <= value.keys() else ""
+        return f"{centre}{sd}{extremes}"
     if isinstance(value, list):
         return ", ".join(cell(each) for each in value) or "–"
     return escape(str(value))
 
 
 def title(key: str) -> str:
-    """A key of JSON as words, with its unit behind.
+    """A key of JSON as words, followed by its unit.
 
     >>> [title(key) for key in ("peak_memory_mb", "wall_s", "num_images", "batch 1, 1 calls")]
     ['peak memory (MB)', 'wall (s)', 'number of images', 'batch 1, 1 calls']
@@ -144,7 +144,7 @@ def title(key: str) -> str:
 
 
 def block(value: Any, level: int) -> str:
-    """A value of any shape as Markdown below a heading of `level` - 1."""
+    """A value of any structure as Markdown below a heading of `level` - 1."""
     if is_cell(value):
         return cell(value) + "\n"
     if isinstance(value, list):
@@ -158,21 +158,21 @@ def block(value: Any, level: int) -> str:
 
 
 def flat(record: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """A record whose every value is a cell: inner records are opened, lists of records counted."""
-    found: dict[str, Any] = {}
+    """A record whose values fit cells: inner records flattened, lists counted."""
+    cells: dict[str, Any] = {}
     for key, value in record.items():
         name = f"{before}{key}"
         if is_cell(value):
-            found[name] = value
+            cells[name] = value
         elif isinstance(value, dict):
-            found |= flat(value, f"{name} · ")
+            cells |= flat(value, f"{name} · ")
         else:
-            found[name] = f"{len(value)} entries"
-    return found
+            cells[name] = f"{len(value)} entries"
+    return cells
 
 
 def records(rows: list[dict[str, Any]]) -> str:
-    """Records as a table; on its side where it would be too wide. What is the same in all of them stands below it."""
+    """Records as a table, transposed if it would be too wide."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if len(columns) <= MAX_COLUMNS:
         return table([_head(key) for key in columns], [[cell(row.get(key, "")) for key in columns] for row in rows])

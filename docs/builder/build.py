@@ -1,4 +1,4 @@
-"""The walk behind `make docs`: stage the documents, make the reference and benchmark pages, run Sphinx, check links."""
+"""`make docs`: stage documents, write generated pages, run Sphinx, check links."""
 
 import shutil
 import subprocess
@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class BrokenDocuments(Exception):
-    """The site cannot be made as the documents are."""
+    """The site cannot be built because the documents have a fault."""
 
 
 def write_sources(staged: Path) -> None:
-    """Everything that Sphinx reads.
+    """Write everything that Sphinx reads.
 
     Raises:
         BrokenLink: a document links to a file that does not exist.
@@ -37,7 +37,7 @@ def build(site: Path) -> None:
     """Build the site into a folder, which is emptied first.
 
     Raises:
-        BrokenDocuments: Sphinx warns of something, a link or an anchor leads nowhere, or a page would ask another host.
+        BrokenDocuments: Sphinx warns, a link or anchor leads nowhere, or a page would load from another host.
 
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -48,19 +48,18 @@ def build(site: Path) -> None:
         except BrokenLink as error:
             raise BrokenDocuments(str(error)) from None
         made = Path(folder) / "site"
-        words = ["-q", "-W", "--keep-going", "-c", str(Path(__file__).parent)]
+        options = ["-q", "-W", "--keep-going", "-c", str(Path(__file__).parent)]
         done = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "sphinx", *words, "-d", str(Path(folder) / "doctrees"), str(staged), str(made)],
+            [sys.executable, "-m", "sphinx", *options, "-d", str(Path(folder) / "doctrees"), str(staged), str(made)],
             check=False,
             capture_output=True,
             text=True,
         )
         if done.returncode:
-            raise BrokenDocuments(f"Sphinx says:\n{done.stderr or done.stdout}".replace(f"{staged}/", ""))
+            raise BrokenDocuments(f"Sphinx reports:\n{done.stderr or done.stdout}".replace(f"{staged}/", ""))
         (made / ".buildinfo").unlink(missing_ok=True)
-        found = faults(made)
-        if found:
-            raise BrokenDocuments("\n".join(found))
+        if messages := faults(made):
+            raise BrokenDocuments("\n".join(messages))
         shutil.rmtree(site, ignore_errors=True)
         shutil.copytree(made, site)
     print(f"{len(list(site.rglob('*.html')))} pages: {site / 'index.html'}")

@@ -1,4 +1,4 @@
-"""What `--help` says, as a page: made from the command line's own definitions, so that it cannot differ from them."""
+"""The text of `--help` as a page, from the command line's own definitions."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from docs.builder.tables import code, table
 START = """# Commands
 
 Made from the definitions behind `catseye --help`. Results go to stdout, everything else to stderr; the exit code is 2
-where the command line or a setting is wrong, 1 where something failed, 130 or 143 after a signal.
+if the command line or a setting is wrong, 1 if something failed, 130 or 143 after a signal.
 
 """
 KINDS = {"Path": "path", "float": "number", "int": "whole number", "str": "text"}
@@ -31,7 +31,7 @@ def write(folder: Path) -> None:
 
 
 def verbs_of(group: Any, before: str = "") -> Any:
-    """Every verb with its full name, groups of verbs opened, in the order of `--help`."""
+    """Every verb with its full name, also those in groups, in the order of `--help`."""
     for name, verb in group.commands.items():
         if hasattr(verb, "commands"):
             yield from verbs_of(verb, f"{before}{name} ")
@@ -65,7 +65,7 @@ def section(name: str, verb: Any) -> str:
 
 
 def plain(text: str | None) -> str:
-    r"""A help text without Rich's marks, safe in a table of Markdown.
+    r"""A help text without Rich's markup, safe in a Markdown table.
 
     >>> plain("with catseye\\[train] | --max-risk 2%")
     'with catseye\\[train\\] \\| --max-risk 2%'
@@ -93,7 +93,7 @@ def _value(parameter: Any) -> str:
     if parameter.is_flag:
         return ""
     kind = _kind(parameter)
-    name = next((word for sign, word in KINDS.items() if sign in kind), kind)
+    name = next((word for type_name, word in KINDS.items() if type_name in kind), kind)
     low, high = parameter.min, parameter.max
     limits = {(True, True): f", {low}–{high}", (True, False): f", {low} or more", (False, True): f", at most {high}"}
     several = ", several" if "list" in kind else ""

@@ -1,4 +1,7 @@
-"""Sphinx's settings. The theme's fonts are the reader's own and the search runs in the page: no other host is asked."""
+"""Sphinx's settings.
+
+Pages load nothing from other hosts: the theme uses the reader's fonts, and the search runs in the page.
+"""
 
 import re
 from pathlib import Path
@@ -15,10 +18,10 @@ exclude_patterns = ["files"]
 
 # Links to headings work as on the code host.
 myst_heading_anchors = 4
-# A terminal's or a program's text that no lexer takes whole (an ellipsis in JSON) is no fault.
+# Text of a terminal or program that a lexer cannot parse (an ellipsis in JSON) is not a fault.
 suppress_warnings = ["misc.highlighting_failure"]
 nitpicky = True
-smartquotes = False  # "--flag" must stay what it is
+smartquotes = False  # "--flag" must stay unchanged
 
 html_theme = "furo"
 html_title = f"catseye {version}"

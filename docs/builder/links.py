@@ -1,6 +1,6 @@
-"""Every link of the built pages leads somewhere, and opening a page asks no other host.
+"""Checks that links of the built pages work, and load from no other host.
 
-Enters: a folder of HTML. Leaves: what is wrong with it, one sentence each; links to other sites are not followed.
+Enters: a folder of HTML. Leaves: a sentence per fault. Links to other sites are not followed.
 """
 
 import re
@@ -16,7 +16,7 @@ _STYLE = re.compile(r"""(?:url\(\s*['"]?|@import\s+['"])(https?:)?//""", re.IGNO
 
 @dataclass
 class Page(HTMLParser):
-    """What one page names: anchors that it has, addresses that it links to, addresses that it loads."""
+    """The anchors of a page, the addresses that it links to, and those that it loads."""
 
     anchors: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Page(HTMLParser):
         super().__init__()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """HTMLParser's call for each element."""
+        """Called by HTMLParser for each element."""
         named = {name: value or "" for name, value in attributes}
         self.anchors |= {named[key] for key in ("id", "name") if named.get(key)}
         loading = tag == "link" and set(named.get("rel", "").split()) & LOADING_LINKS
@@ -43,14 +43,14 @@ def read_page(path: Path) -> Page:
 
 
 def faults(site: Path) -> list[str]:
-    """What is wrong with the links of a folder of pages."""
+    """The faults of the links of a folder of pages."""
     pages = {path: read_page(path) for path in sorted(site.rglob("*.html"))}
-    found = []
+    messages = []
     for path, page in pages.items():
         name = path.relative_to(site)
         for address in page.loaded:
             if urlsplit(address).netloc:
-                found.append(f"{name} loads {address} from another host")
+                messages.append(f"{name} loads {address} from another host")
         for address in [*page.links, *page.loaded]:
             target, anchor = urldefrag(address)
             parts = urlsplit(target)
@@ -59,15 +59,15 @@ def faults(site: Path) -> list[str]:
             goal = path if not parts.path else (path.parent / unquote(parts.path)).resolve()
             goal = goal / "index.html" if goal.is_dir() else goal
             if not goal.is_relative_to(site.resolve()) and goal != path:
-                found.append(f"{name} links to {address}, which is outside of the site")
+                messages.append(f"{name} links to {address}, which is outside the site")
             elif not goal.exists():
-                found.append(f"{name} links to {address}, and there is no such file")
+                messages.append(f"{name} links to {address}, which does not exist")
             elif anchor and goal.suffix == ".html" and unquote(anchor) not in _page_at(pages, goal).anchors:
-                found.append(f"{name} links to {address}, and that page has no such anchor")
+                messages.append(f"{name} links to {address}, but that page has no such anchor")
     for path in sorted(site.rglob("*.css")):
         if _STYLE.search(path.read_text()):
-            found.append(f"{path.relative_to(site)} loads something from another host")
-    return found
+            messages.append(f"{path.relative_to(site)} loads something from another host")
+    return messages
 
 
 def _page_at(pages: dict[Path, Page], goal: Path) -> Page:

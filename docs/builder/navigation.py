@@ -1,4 +1,7 @@
-"""Which page stands where, as `page` or `Title <page>`. A document that is named nowhere here joins the guides."""
+"""The order of the pages, each as `page` or `Title <page>`.
+
+A document that is not named here is listed with the guides.
+"""
 
 from pathlib import Path
 
@@ -44,15 +47,15 @@ NAVIGATION: dict[str, list[str]] = {
 
 
 def with_the_rest(documents: Path) -> dict[str, list[str]]:
-    """The navigation, and in it every document of the folder."""
+    """The navigation, completed with every other document of the folder."""
     named = {"index", *(page.split("<")[-1].rstrip(">") for pages in NAVIGATION.values() for page in pages)}
-    found = {str(path.relative_to(documents).with_suffix("")) for path in documents.rglob("*.md")}
-    found = {page for page in found if not page.startswith("benchmarks/")}  # the index there lists them
-    return {**NAVIGATION, GUIDES: [*NAVIGATION[GUIDES], *sorted(found - named)]}
+    pages = {str(path.relative_to(documents).with_suffix("")) for path in documents.rglob("*.md")}
+    pages = {page for page in pages if not page.startswith("benchmarks/")}  # listed by their own index
+    return {**NAVIGATION, GUIDES: [*NAVIGATION[GUIDES], *sorted(pages - named)]}
 
 
 def contents(documents: Path) -> str:
-    """Sphinx's tables of contents, hidden: they make the side bar."""
+    """Sphinx's tables of contents, hidden, from which it makes the side bar."""
     blocks = []
     for title, pages in with_the_rest(documents).items():
         listed = "\n".join(pages)

@@ -1,9 +1,9 @@
-"""The documents, copied to a folder of their own, where links find what they mean.
+"""The documents, copied to another folder, with links rewritten for the site.
 
-Enters: the repository and an empty folder. Leaves: the Markdown of docs/ there, and the files it links to. In the
-repository a link may lead out of docs/, so that it works on the code host: to a result, which has a page here; to
-CONTRIBUTING.md, which becomes one; to a room of the package, which the list of modules describes; to a script, which is
-copied and offered as a download.
+Enters: the repository and an empty folder. Leaves: the Markdown of docs/ there, and the files it links to. A link in
+docs/ may lead out of it, because it has to work on the code host too: to a result, which has a page on the site; to
+CONTRIBUTING.md, which becomes a page; to a room of the package, which the list of modules describes; to a script, which
+is copied and offered as a download.
 """
 
 import os
@@ -26,7 +26,7 @@ _OUTSIDE = re.compile(r"[a-z][a-z0-9+.-]*:|#|/")
 
 
 class BrokenLink(Exception):
-    """A document links to something that is not there."""
+    """A document links to something that does not exist."""
 
 
 def stage(root: Path, staged: Path) -> None:
@@ -50,36 +50,38 @@ def stage(root: Path, staged: Path) -> None:
 
 
 def copy_page(root: Path, source: Path, page: Path, staged: Path) -> None:
-    """One Markdown file, its links rewritten."""
+    """Copy one Markdown file, with its links rewritten."""
     text = rewrite(source.read_text(), lambda target: _target(root, source, page, staged, target))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text)
 
 
 def copy_file(source: Path, copy: Path) -> None:
-    """One file as it is."""
+    """Copy one file unchanged."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, copy)
 
 
 def links(text: str) -> list[str]:
-    """What a Markdown text links to within the repository, in order; links in code are not links.
+    """The targets within the repository that a text links to, in order.
+
+    Links in code do not count.
 
     >>> links("[a](x.md#y) `[b](z.md)` ![c](p.png) [d](https://example.org) [`e`](e.md)")
     ['x.md#y', 'p.png', 'e.md']
     """
-    found: list[str] = []
+    targets: list[str] = []
 
     def note(target: str) -> str:
-        found.append(target)
+        targets.append(target)
         return target
 
     rewrite(text, note)
-    return found
+    return targets
 
 
 def heading_anchor(title: str) -> str:
-    """The anchor that code hosts give a heading, and MyST with them.
+    """The anchor that code hosts and MyST give a heading.
 
     >>> heading_anchor("How `near` duplicates are found: 1.")
     'how-near-duplicates-are-found-1'
@@ -94,8 +96,8 @@ def anchors(text: str) -> set[str]:
 
 
 def rewrite(text: str, replace: Callable[[str], str]) -> str:
-    """The text with `replace(target)` for every target of a link within the repository."""
-    masked = _CODE.sub(lambda code: "\0" * len(code[0]), text)  # every place stays where it is
+    """The text with `replace(target)` for every link within the repository."""
+    masked = _CODE.sub(lambda code: "\0" * len(code[0]), text)  # the same length, so that positions stay valid
     pieces, end = [], 0
     for match in _LINK.finditer(masked):
         if not _OUTSIDE.match(match[2]):
@@ -106,10 +108,10 @@ def rewrite(text: str, replace: Callable[[str], str]) -> str:
 
 def _target(root: Path, source: Path, page: Path, staged: Path, target: str) -> str:
     name, mark, anchor = target.partition("#")
-    found = Path(os.path.normpath(source.parent / name))
-    if not found.exists() or not found.is_relative_to(root):
-        raise BrokenLink(f"{source.relative_to(root)} links to {target}, and there is no such file")
-    inside = found.relative_to(root)
+    path = Path(os.path.normpath(source.parent / name))
+    if not path.exists() or not path.is_relative_to(root):
+        raise BrokenLink(f"{source.relative_to(root)} links to {target}, which does not exist")
+    inside = path.relative_to(root)
     if str(inside) in PAGES:
         goal = staged / PAGES[str(inside)]
     elif str(inside) == "README.md":
@@ -118,10 +120,10 @@ def _target(root: Path, source: Path, page: Path, staged: Path, target: str) -> 
         goal = staged / inside.relative_to("docs")
     elif inside.parts[:2] == ("src", "catseye"):
         goal = staged / "reference" / "modules.md"
-        mark, anchor = "#", heading_anchor(".".join(("catseye", *inside.parts[2:3])) if found.is_dir() else "catseye")
+        mark, anchor = "#", heading_anchor(".".join(("catseye", *inside.parts[2:3])) if path.is_dir() else "catseye")
     elif inside.match("benchmarks/results/*.json"):
         goal = staged / "benchmarks" / f"{inside.stem}.md"
     else:
         goal = staged / "files" / inside
-        copy_file(found, goal)
+        copy_file(path, goal)
     return os.path.relpath(goal, page.parent) + mark + anchor

@@ -6,7 +6,7 @@ NUM_DIGITS = 4
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown. Cells are Markdown already.
+    """A Markdown table. The cells are Markdown already.
 
     >>> print(table(["a", "b"], [["1", "2"]]), end="")
     | a | b |
@@ -18,7 +18,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def code(text: str) -> str:
-    r"""Text as it is, safe in a cell.
+    r"""Text as code, safe in a cell.
 
     >>> code("a|b")
     '`a\\|b`'
@@ -27,16 +27,16 @@ def code(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Text that means nothing to Markdown.
+    r"""Text with the characters escaped that mean something to Markdown.
 
     >>> escape("__main__ | <a>")
     '\\_\\_main\\_\\_ \\| \\<a\\>'
     """
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>|#" else sign for sign in text)
+    return "".join(f"\\{character}" if character in r"\`*_{}[]<>|#" else character for character in text)
 
 
 def number(value: float) -> str:
-    """A number as people read it: four digits that count, thousands apart.
+    """A number with four significant digits, and commas between thousands.
 
     >>> [number(each) for each in (0.9883008, 60000, 2134.93, 1.5e-7, 0.0, 2)]
     ['0.9883', '60,000', '2,135', '1.5e-07', '0', '2']

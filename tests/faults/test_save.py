@@ -457,7 +457,7 @@ def test_two_damaged_checkpoints_are_an_error(saved):
         (saved / name).write_bytes(b"x" * 100)
     with pytest.raises(ModelFileError, match="no undamaged checkpoint") as caught:
         load_newest(Run(saved), make_trainer(0), QUIET)
-    assert "train anew" in str(caught.value)
+    assert "train again" in str(caught.value)
 
 
 def test_a_flipped_bit_in_a_model_is_found(saved):

@@ -122,12 +122,12 @@ def site(tmp_path):
     [
         ('<a href="b.html#there">b</a>', None),
         ('<a href="https://example.org">elsewhere</a>', None),
-        ('<a href="c.html">c</a>', "no such file"),
+        ('<a href="c.html">c</a>', "does not exist"),
         ('<a href="b.html#gone">b</a>', "no such anchor"),
-        ('<a href="../outside.html">b</a>', "outside of the site"),
+        ('<a href="../outside.html">b</a>', "outside the site"),
         ('<img src="https://example.org/p.png">', "another host"),
         ('<link rel="stylesheet" href="//example.org/s.css">', "another host"),
-        ('<script src="gone.js"></script>', "no such file"),
+        ('<script src="gone.js"></script>', "does not exist"),
     ],
 )
 def test_faults_of_built_pages(site, element, fault):

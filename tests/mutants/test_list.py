@@ -1,5 +1,7 @@
-"""The list stays true: every pattern stands once, what it makes is a program, every named test is there; and the judge
-of a trial counts as caught only what is."""
+"""The list matches the source; only a mutation that is caught counts as caught.
+
+Every pattern occurs once, the changed file is a valid program, and every named test exists.
+"""
 
 import ast
 import re
@@ -31,10 +33,10 @@ def functions_of(path: Path) -> frozenset[str]:
 
 def test_there_is_one_for_every_defence():
     assert len(EVERY) >= 200
-    assert len({(one.file, one.old, one.new) for one in EVERY}) == len(EVERY), "two do the same"
+    assert len({(mutation.file, mutation.old, mutation.new) for mutation in EVERY}) == len(EVERY), "two do the same"
 
 
-@pytest.mark.parametrize("file", sorted({one.file for one in EVERY}))
+@pytest.mark.parametrize("file", sorted({mutation.file for mutation in EVERY}))
 def test_every_pattern_stands_once_and_makes_a_program(file):
     for mutation in EVERY:
         if mutation.file == file:
@@ -53,17 +55,17 @@ def test_every_named_test_is_there():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"old": "no such line"}, "stands 0 times"),
-        ({"old": "class "}, r"stands \d\d+ times"),
-        ({"old": HARMLESS.new, "new": HARMLESS.new}, "has to stand there once"),
-        ({"old": "while error is not None:\n        if"}, "has to stand there once"),
-        ({"file": "gone.py"}, "there is no gone.py any more"),
+        ({"old": "no such line"}, "occurs 0 times"),
+        ({"old": "class "}, r"occurs \d\d+ times"),
+        ({"old": HARMLESS.new, "new": HARMLESS.new}, "must occur once"),
+        ({"old": "while error is not None:\n        if"}, "must occur once"),
+        ({"file": "gone.py"}, "gone.py does not exist"),
     ],
 )
 def test_an_entry_that_does_not_fit_is_told(change, message):
-    said = {"file": HARMLESS.file, "old": HARMLESS.old, "new": HARMLESS.new, **change}
+    entry = {"file": HARMLESS.file, "old": HARMLESS.old, "new": HARMLESS.new, **change}
     with pytest.raises(BadMutation, match=f"^harmless: .*{message}"):
-        Mutation("harmless", **said, tests=HARMLESS.tests).mutated()
+        Mutation("harmless", **entry, tests=HARMLESS.tests).mutated()
 
 
 def test_a_word_that_names_no_mutation_is_told(capsys):
@@ -75,32 +77,32 @@ TEST = HARMLESS.tests[0]
 FAILED = f"E   assert 1 == 2\nFAILED tests/{TEST} - assert 1 == 2\n1 failed in 0.1s\n"
 
 
-def outcome(code: int, text: str, failed: str = "", errors: str = "") -> Outcome:
+def make_outcome(code: int, text: str, failed: str = "", errors: str = "") -> Outcome:
     return Outcome(code, frozenset(filter(None, [failed])), frozenset(filter(None, [errors])), text)
 
 
 @pytest.mark.parametrize(
-    ("found", "why"),
+    ("outcome", "why"),
     [
-        (outcome(1, FAILED, TEST), None),
-        (outcome(1, FAILED, f"{TEST}[a case]"), None),
-        (outcome(0, "1 passed"), "survived unit/test_errors.py"),
-        (outcome(1, "another one failed", f"{TEST}_too"), "survived"),
-        (outcome(1, "an error before the test began", errors=TEST), "survived"),
-        (outcome(2, "collection failed"), "exit code 2"),
-        (outcome(4, "no such test"), "exit code 4"),
-        (outcome(5, "no tests ran"), "exit code 5"),
-        (outcome(-1, ""), "did not end"),
-        (outcome(1, "E   NameError: name 'x' is not defined\n" + FAILED, TEST), "breaks the program"),
-        (outcome(1, "E   AssertionError: it did not start (1): …\n" + FAILED, TEST), "did not start"),
-        (outcome(1, "E   Failed: Timeout (>150.0s) from pytest-timeout.\n" + FAILED, TEST), "hung"),
-        (outcome(1, "E   Failed: Timeout (>60.0s) from pytest-timeout.\n" + FAILED, TEST), None),
+        (make_outcome(1, FAILED, TEST), None),
+        (make_outcome(1, FAILED, f"{TEST}[a case]"), None),
+        (make_outcome(0, "1 passed"), "survived unit/test_errors.py"),
+        (make_outcome(1, "another one failed", f"{TEST}_too"), "survived"),
+        (make_outcome(1, "an error before the test began", errors=TEST), "survived"),
+        (make_outcome(2, "collection failed"), "exit code 2"),
+        (make_outcome(4, "no such test"), "exit code 4"),
+        (make_outcome(5, "no tests ran"), "exit code 5"),
+        (make_outcome(-1, ""), "did not end"),
+        (make_outcome(1, "E   NameError: name 'x' is not defined\n" + FAILED, TEST), "breaks the program"),
+        (make_outcome(1, "E   AssertionError: it did not start (1): …\n" + FAILED, TEST), "did not start"),
+        (make_outcome(1, "E   Failed: Timeout (>150.0s) from pytest-timeout.\n" + FAILED, TEST), "hung"),
+        (make_outcome(1, "E   Failed: Timeout (>60.0s) from pytest-timeout.\n" + FAILED, TEST), None),
     ],
-    ids=lambda one: "" if isinstance(one, Outcome) else str(one)[:30],
+    ids=lambda value: "" if isinstance(value, Outcome) else str(value)[:30],
 )
-def test_only_a_test_that_failed_by_itself_has_caught_it(found, why):
-    said = trial._why_not(HARMLESS, found)
-    assert said == "" if why is None else why in said
+def test_only_a_test_that_failed_by_itself_has_caught_it(outcome, why):
+    reason = trial._why_not(HARMLESS, outcome)
+    assert reason == "" if why is None else why in reason
 
 
 def test_pytests_summary_is_read():
@@ -125,7 +127,7 @@ def test_a_change_without_effect_survives_and_touches_nothing():
 @pytest.mark.timeout(6000)
 def test_every_mutation_is_caught(capsys):
     code = main([])
-    told = capsys.readouterr().out
-    assert code == 0, told
+    output = capsys.readouterr().out
+    assert code == 0, output
     with capsys.disabled():
-        print(told.splitlines()[-1])
+        print(output.splitlines()[-1])

@@ -1,6 +1,6 @@
-"""The tests of one mutation, run against a copy of the source with that one line changed.
+"""The tests of one mutation, run against a copy of the source with it.
 
-Enters: a `Mutation`. Leaves: a `Verdict`. The working tree is never touched: the copy lies in a temporary folder and
+Enters: a `Mutation`. Leaves: a `Verdict`. The working tree is never touched: the copy is in a temporary folder that
 comes first on PYTHONPATH, which the processes that tests start inherit. Called by the runner.
 """
 
@@ -19,11 +19,11 @@ from pathlib import Path
 
 from tests.mutants.mutation import PACKAGE, ROOT, Mutation
 
-TEST_S = 150  # no named test needs a third of it without a mutation, on a busy machine
+TEST_S = 150  # without a mutation no named test takes a third of it, even on a busy machine
 TRIAL_S = 600
-# The last word of a test that did not see a defence missing, but a program that cannot run at all.
+# Errors of a program that cannot run at all, instead of one without its defence.
 _BROKEN = re.compile(r"^E .*\b(SyntaxError|NameError|ImportError|ModuleNotFoundError|IndentationError)\b", re.M)
-# The runner's own limit; one that a test is marked with is that test's way to notice a wait without end.
+# The runner's own limit; a test's own limit is that test's way to notice an endless wait.
 _HUNG = re.compile(rf"^E +Failed: Timeout \(>{TEST_S:.1f}s\)", re.M)
 
 
@@ -32,7 +32,7 @@ _running: set[int] = set()  # process groups
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutation: `why` it does not count as caught, and what pytest printed."""
+    """The result of a mutation: `why` it does not count as caught; pytest's output."""
 
     mutation: Mutation
     caught: bool
@@ -43,7 +43,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A call of pytest."""
+    """The result of a call of pytest."""
 
     code: int
     failed: frozenset[str]
@@ -52,7 +52,10 @@ class Outcome:
 
 
 def run_tests(tests: Sequence[str], source: Path, *words: str, limit_s: float = TRIAL_S) -> Outcome:
-    """Run tests of this checkout against the package in `source`; code -1: they did not end in time."""
+    """Run tests of this checkout against the package in `source`.
+
+    The code is -1 if they did not end in time.
+    """
     with tempfile.TemporaryDirectory(prefix="catseye-trial-") as folder:
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-rfE", "-m", "", "-p", "no:cacheprovider"]
         command += ["--tb=short", f"--timeout={TEST_S}", f"--basetemp={folder}/tests", *words]
@@ -63,7 +66,7 @@ def run_tests(tests: Sequence[str], source: Path, *words: str, limit_s: float = 
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a process group of its own, so that what the tests leave behind can be ended
+            start_new_session=True,  # a process group of its own, to end processes that the tests leave behind
         )
         _running.add(process.pid)
         try:
@@ -79,7 +82,7 @@ def run_tests(tests: Sequence[str], source: Path, *words: str, limit_s: float = 
 
 
 def end_all() -> None:
-    """End every call of pytest that is running, and what its tests have started."""
+    """End every running call of pytest, and the processes of its tests."""
     for group in list(_running):
         _end_group(group)
 
@@ -91,40 +94,40 @@ def _end_group(group: int) -> None:
 
 
 def try_mutation(mutation: Mutation) -> Verdict:
-    """Take the defence away and see whether every named test fails, by itself and not for a program that is broken."""
+    """Remove the defence and see whether every named test fails, and for that reason."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="catseye-mutant-") as folder:
         copy = Path(folder) / "src"
         shutil.copytree(PACKAGE, copy / "catseye")
         (copy / "catseye" / mutation.file).write_text(mutation.mutated(), encoding="utf-8")
-        found = run_tests(mutation.tests, copy)
-    why = _why_not(mutation, found)
-    return Verdict(mutation, not why, why, time.monotonic() - begun, found.text)
+        outcome = run_tests(mutation.tests, copy)
+    why = _why_not(mutation, outcome)
+    return Verdict(mutation, not why, why, time.monotonic() - begun, outcome.text)
 
 
-def _why_not(mutation: Mutation, found: Outcome) -> str:
-    """Why the mutation does not count as caught; empty where it is."""
-    if found.code == -1:
+def _why_not(mutation: Mutation, outcome: Outcome) -> str:
+    """Why the mutation does not count as caught; empty if it does."""
+    if outcome.code == -1:
         return f"the tests did not end within {TRIAL_S} s"
-    if found.code not in (0, 1):
-        return f"pytest could not run the tests (exit code {found.code}); they have to fail by themselves"
-    missed = [test for test in mutation.tests if not _holds(found.failed, test)]
+    if outcome.code not in (0, 1):
+        return f"pytest could not run the tests (exit code {outcome.code}); they have to fail by themselves"
+    missed = [test for test in mutation.tests if not _holds(outcome.failed, test)]
     if missed:
         return f"survived {', '.join(missed)}"
-    if broken := _BROKEN.search(found.text):
+    if broken := _BROKEN.search(outcome.text):
         return f"the mutation breaks the program: {broken[0][1:].strip()[:150]}"
-    if "it did not start (" in found.text:
+    if "it did not start (" in outcome.text:
         return "the mutation breaks the program: the server did not start"
-    if _HUNG.search(found.text):
+    if _HUNG.search(outcome.text):
         return f"a test hung for {TEST_S} s instead of noticing"
     return ""
 
 
 def _holds(failed: frozenset[str], test: str) -> bool:
     """Whether the test, or one of its cases, is among those that failed."""
-    return any(one == test or one.startswith(f"{test}[") for one in failed)
+    return any(name == test or name.startswith(f"{test}[") for name in failed)
 
 
 def _named(text: str, word: str) -> frozenset[str]:
-    """The tests that pytest's summary lists behind a word."""
+    """The tests that pytest's summary lists after a word."""
     return frozenset(re.findall(rf"^{word} tests/(\S+?::\w+(?:\[.*?\])?)(?: - .*)?$", text, re.M))

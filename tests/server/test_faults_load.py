@@ -192,7 +192,7 @@ def test_26_a_file_that_never_was_a_model_ends_the_start(tmp_path):
     command = [sys.executable, "-m", "catseye", "serve", str(tmp_path / "m.onnx"), "--workers", "2", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
-    assert "is no ONNX file" in done.stderr
+    assert "is not an ONNX file" in done.stderr
     assert "Traceback" not in done.stderr
 
 

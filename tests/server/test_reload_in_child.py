@@ -54,7 +54,7 @@ def test_a_file_that_ends_its_reader_does_not_end_the_server(start, tmp_path):
     (tmp_path / "m.onnx.mark").write_text("crash")
     replace(model, models.other_weights(2).SerializeToString())
     running.wait_for(lambda: running.events("reload-refused"))
-    assert "ends the process that opens it (SIGSEGV)" in running.events("reload-refused")[0]["reason"]
+    assert "ended the trial process (SIGSEGV)" in running.events("reload-refused")[0]["reason"]
     still_serves(running, before)
     # And a child that computes for ever keeps nobody: the server answers, and stops when it is told to.
     (tmp_path / "m.onnx.mark").write_text("hang")

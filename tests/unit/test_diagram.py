@@ -45,7 +45,7 @@ def test_every_milestone_has_its_diagram():
     [
         ("lenet5", [("5×5 convolution, 6", "tanh"), ("average pooling 2×2",)]),
         ("vgg16", [("3×3 convolution, 64", "ReLU"), ("3×3 convolution, 64", "ReLU"), ("max pooling 2×2",)]),
-        ("googlenet", [("1×1 convolution, 64", "batch norm", "ReLU"), ("put side by side",)]),
+        ("googlenet", [("1×1 convolution, 64", "batch norm", "ReLU"), ("concatenate",)]),
         ("resnet50", [("3×3 convolution, 64", "batch norm", "ReLU"), ("+", "ReLU")]),
         ("efficientnet_b0", [("squeeze and excite",), ("+",)]),
         ("convnext_tiny", [("7×7 depthwise, 96", "layer norm"), ("linear, 384", "GELU"), ("+",)]),

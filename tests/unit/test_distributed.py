@@ -17,7 +17,7 @@ from catseye.errors import CatseyeError, DataError, UsageError
 from catseye.preprocess import Preprocessing
 from catseye.settings.merge import load_settings
 from catseye.settings.schema import AugmentSettings, Settings
-from catseye.training.distributed import ALONE, Processes, check_sizes, join, leaves_the_others
+from catseye.training.distributed import ALONE, Processes, check_sizes, join, leaves_the_group
 from catseye.training.launch import without_launch_options
 from catseye.training.losses import Criterion
 from catseye.training.signals import StopRequest
@@ -150,7 +150,7 @@ def test_another_process_says_who_it_is_and_waits_for_the_first(monkeypatch):
     waited = []
     monkeypatch.setattr("catseye.training.distributed.time.sleep", waited.append)
 
-    @leaves_the_others
+    @leaves_the_group
     def fail(error):
         raise error
 
@@ -161,7 +161,7 @@ def test_another_process_says_who_it_is_and_waits_for_the_first(monkeypatch):
             fail(DataError("no images"))
         assert str(caught.value) == {"0": "no images", "1": "process 1 of 2: no images"}[rank]
         assert len(waited) == int(rank)
-    with pytest.raises(CatseyeError, match="lost another one"):
+    with pytest.raises(CatseyeError, match="lost the connection to another one"):
         fail(RuntimeError("[pair.cc:538] Connection closed by peer [127.0.0.1]:1"))
     with pytest.raises(RuntimeError, match="a fault of ours"):
         fail(RuntimeError("a fault of ours"))
@@ -170,13 +170,13 @@ def test_another_process_says_who_it_is_and_waits_for_the_first(monkeypatch):
 def test_a_signal_to_one_process_is_answered_by_all():
     with StopRequest(lambda mine: max(mine, signal.SIGTERM)) as stop:
         assert stop.received is None
-        assert stop.asked() == signal.SIGTERM
+        assert stop.agree() == signal.SIGTERM
         assert stop.agreed == signal.SIGTERM
     with StopRequest() as stop:
-        assert stop.asked() is None
+        assert stop.agree() is None
         deliver(signal.SIGINT)
         assert stop.agreed is None  # not before all have been asked
-        assert stop.asked() == signal.SIGINT
+        assert stop.agree() == signal.SIGINT
 
 
 def test_batch_norms_that_cannot_be_synchronised_are_refused():

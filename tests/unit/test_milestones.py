@@ -84,7 +84,7 @@ def test_the_pages_fit_a_terminal(width):
 def test_models_command():
     done = CliRunner().invoke(app, ["models"])
     assert done.exit_code == 0
-    assert "what it brought" in done.stdout
+    assert "what was new" in done.stdout
     rows = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
     by_name = {row["name"]: row for row in rows}
     assert by_name["vgg16"]["published"]["top1"] == 74.4

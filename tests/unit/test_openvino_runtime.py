@@ -77,19 +77,19 @@ def in_xml(old, new):
 
 
 HOSTILE = {
-    "another .bin": (swapped, "not the one"),
-    "a cut .bin": (cut, "not the one"),
+    "another .bin": (swapped, "belongs to another"),
+    "a cut .bin": (cut, "belongs to another"),
     "NaN": (with_nan, "NaN"),
     "document type": (in_xml(b"<net", b'<!DOCTYPE x [<!ENTITY a "b">]><net'), "without a document type"),
-    "another encoding": (lambda ir: (ir[0].decode().encode("utf-16"), ir[1]), "no "),
-    "claimed encoding": (in_xml(b'version="1.0"', b'version="1.0" encoding="utf-7"'), "no plain"),
-    "behind the end": (in_xml(b'offset="0"', b'offset="99999999"'), "behind the end"),
-    "negative": (in_xml(b'offset="0"', b'offset="-4"'), "behind the end"),
+    "another encoding": (lambda ir: (ir[0].decode().encode("utf-16"), ir[1]), "not a plain"),
+    "claimed encoding": (in_xml(b'version="1.0"', b'version="1.0" encoding="utf-7"'), "not a plain"),
+    "behind the end": (in_xml(b'offset="0"', b'offset="99999999"'), "beyond the end"),
+    "negative": (in_xml(b'offset="0"', b'offset="-4"'), "beyond the end"),
     "no number": (in_xml(b'offset="0"', b'offset="x"'), "damaged"),
     "an extension": (in_xml(b'type="MatMul" version="opset1"', b'type="MatMul" version="extension"'), "not opened"),
     "no manifest": (in_xml(b"<catseye ", b"<catsnose "), "no catseye manifest"),
-    "no XML": (lambda ir: (b"\x80\x04cbuiltins\nexec\n", ir[1]), "no "),
-    "cut XML": (lambda ir: (ir[0][: len(ir[0]) // 2], ir[1]), "no OpenVINO IR"),
+    "no XML": (lambda ir: (b"\x80\x04cbuiltins\nexec\n", ir[1]), "not a plain"),
+    "cut XML": (lambda ir: (ir[0][: len(ir[0]) // 2], ir[1]), "not an OpenVINO IR"),
     "no net": (lambda ir: (b'<?xml version="1.0"?><a/>', ir[1]), "no <net>"),
     "other classes": (in_xml(b"&quot;blue&quot;", b"&quot;blue&quot;,&quot;white&quot;"), "outputs should be"),
 }

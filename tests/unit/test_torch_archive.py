@@ -95,7 +95,7 @@ def test_a_pickle_of_torch_save_is_refused_unopened(tmp_path):
     torch.save(Canary(tmp_path / "canary"), stream)
     with pytest.raises(ModelFileError, match="never opened"):
         read_archive(stream.getvalue(), "m")
-    with pytest.raises(ModelFileError, match="no zip archive"):
+    with pytest.raises(ModelFileError, match="not a zip archive"):
         read_archive(pickle.dumps(Canary(tmp_path / "canary")), "m")
     assert not (tmp_path / "canary").exists()
 
@@ -163,7 +163,7 @@ HOSTILE_PROGRAMS = {
         change_program(lambda one: first_node(one).update(target="torch.ops.image.read_file")),
         "read_file",
     ),
-    "pickled weights": (pickled_weights, "keeps weights as pickles"),
+    "pickled weights": (pickled_weights, "stores weights as pickles"),
     "no program": (replace("models/model.json", b"[1]"), "damaged"),
     "nested": (replace("models/model.json", b"[" * 100_000), "damaged"),
 }
@@ -195,7 +195,7 @@ def test_entries_that_export_never_writes_are_refused(archives, name):
 @pytest.mark.parametrize("suffix", [".torchscript", ".pt2"])
 def test_odd_zips_are_refused(archives, suffix, monkeypatch):
     content = archives[suffix]
-    with pytest.raises(ModelFileError, match="two entries of one name"):
+    with pytest.raises(ModelFileError, match="two entries with the same name"):
         read_archive(add(content, "archive/extra/catseye"), "m")
     for name in ("elsewhere/x", "archive/../x", "x"):
         with pytest.raises(ModelFileError, match="one folder"):
@@ -224,7 +224,7 @@ def test_torchscript_that_reaches_beyond_the_network_is_refused(archives, call):
     def change(name, data):
         return data + f"\n  def more(self, x):\n    return {call}\n".encode() if name.endswith(".py") else data
 
-    with pytest.raises(ModelFileError, match="reaches beyond a network"):
+    with pytest.raises(ModelFileError, match="a network does not need"):
         read_archive(rewrite(archives[".torchscript"], change), "m")
 
 
@@ -253,5 +253,5 @@ def test_other_temperature_than_the_graphs(archives, tmp_path):
     path = tmp_path / "m.torchscript"
     said = manifest(outputs=("prediction", "probability", "cam"), temperature=3.0).to_json().encode()
     path.write_bytes(rewrite(archives[".torchscript"], replace("extra/catseye", said)))
-    with pytest.raises(ModelFileError, match="temperature in its manifest"):
+    with pytest.raises(ModelFileError, match="temperature of its manifest"):
         load(path, trust=True)

@@ -21,7 +21,7 @@ class Heard:
     def __init__(self, fails_at=None):
         self.rows, self.ends, self.fails_at = [], [], fails_at
 
-    def tell_row(self, row):
+    def add_row(self, row):
         if row["epoch"] == self.fails_at:
             raise ConnectionError("the server\nhas gone")
         self.rows.append(row)
@@ -80,7 +80,7 @@ def test_a_tracker_that_fails_costs_its_own_record_only(tmp_path, heard, capsys)
     said = []
     with tracked(Run(tmp_path), ["tensorboard"], Settings(), said.append, resumed=False) as (one,):
         for epoch in (1, 2, 3):
-            one.tell_row({"epoch": epoch})
+            one.add_row({"epoch": epoch})
     assert [row["epoch"] for row in tracker.rows] == [1]
     assert said == ["- tensorboard gets no more of this run (the server); training continues"]
     assert not tracker.ends, "it is not asked again"

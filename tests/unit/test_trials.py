@@ -21,7 +21,7 @@ from catseye.training.trials.linear_head import (
     solve_logistic,
     vote_neighbours,
 )
-from catseye.training.trials.scores import judge_beside, score_answers
+from catseye.training.trials.scores import compare_scores, score_answers
 from catseye.training.trials.search import Jury
 from catseye.training.trials.time_budget import LEAVE_S, Pace, TimeBudget
 from catseye.training.trials.trial_features import _copy_of
@@ -155,25 +155,25 @@ def scored(right, asked=None):
 def test_a_gain_pays_only_beyond_its_interval(gained, pays):
     before = scored(np.arange(49) >= 12)
     after = scored(np.arange(49) >= 12 - gained)
-    found = judge_beside(after, before)
+    found = compare_scores(after, before)
     assert found.gain == pytest.approx(gained / 49)
     # The loss falls with every image gained; so small a set is asked for its accuracy alone.
-    few = judge_beside(scored(np.arange(25) >= 12 - gained), scored(np.arange(25) >= 12))
+    few = compare_scores(scored(np.arange(25) >= 12 - gained), scored(np.arange(25) >= 12))
     assert few.pays == pays
-    assert not judge_beside(before, after).pays
+    assert not compare_scores(before, after).pays
 
 
 def test_images_changed_both_ways_are_no_gain():
     rng = np.random.default_rng(0)
     before, after = rng.random(100) < 0.8, rng.random(100) < 0.82
-    assert not judge_beside(scored(after), scored(before)).pays
+    assert not compare_scores(scored(after), scored(before)).pays
 
 
 def test_only_images_that_both_have_answered_count():
     before = scored(np.zeros(50, bool), asked=np.arange(50))
     after = scored(np.ones(30, bool), asked=np.arange(40, 70))
-    assert judge_beside(after, before).num_images == 10
-    assert judge_beside(scored(np.ones(5, bool), asked=np.arange(90, 95)), before).pays is False
+    assert compare_scores(after, before).num_images == 10
+    assert compare_scores(scored(np.ones(5, bool), asked=np.arange(90, 95)), before).pays is False
 
 
 def test_equal_answers_with_a_clearly_smaller_loss_pay():
@@ -184,8 +184,8 @@ def test_equal_answers_with_a_clearly_smaller_loss_pay():
     sharp = np.stack([np.where(margins < 0, -0.1, 2.0), np.zeros(240)], 1)
     before, after = (score_answers(each, labels, numbers, weights) for each in (dull, sharp))
     assert before.accuracy == after.accuracy
-    assert judge_beside(after, before).pays
-    assert not judge_beside(before, after).pays
+    assert compare_scores(after, before).pays
+    assert not compare_scores(before, after).pays
 
 
 def test_repeated_answers_are_averaged_and_missing_ones_left_out():

@@ -296,7 +296,7 @@ def test_timm_is_named_when_it_is_missing(monkeypatch):
 
 
 def test_timm_networks_without_a_map_or_with_a_fixed_size_are_refused():
-    with pytest.raises(UsageError, match=r"gives no \(N, F, h, w\) feature map"):
+    with pytest.raises(UsageError, match="need a feature map"):
         small("timm:test_vit", 160)
     with pytest.raises(UsageError, match="cannot take an input of 64 px"):
         small("timm:swin_tiny_patch4_window7_224", 64)

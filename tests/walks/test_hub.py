@@ -144,7 +144,7 @@ def test_the_head_of_transfer_learning_is_timms_classifier(name, tmp_path):
 @pytest.mark.parametrize("name", ["timm:test_convnext", "timm:mobilenetv3_small_050"])
 def test_a_head_of_more_layers_that_was_replaced_is_refused(name):
     model, manifest = network_and_manifest(name, 3, 64, head="linear")
-    with pytest.raises(UsageError, match="transfer learning has put one linear layer in the place of a head of more"):
+    with pytest.raises(UsageError, match="transfer learning has replaced a head of several layers"):
         twin_of(model, manifest)
 
 
@@ -173,12 +173,12 @@ def test_networks_that_timm_has_not_are_refused_with_what_to_take(name, input_px
         model = registry.create(name, num_classes=3, in_channels=3, input_px=input_px)
     with pytest.raises(UsageError, match=re.escape(said)) as caught:
         find_twin(model, name, num_classes=3, in_channels=3)
-    assert "take --to onnx" in str(caught.value)
+    assert "use --to onnx" in str(caught.value)
     assert "--model timm:NAME" in str(caught.value)
 
 
 def test_a_run_that_timm_has_not_costs_its_own_folder_only(runs, tmp_path):
-    with pytest.raises(CatseyeError, match=r"got simple; take --to onnx.*\nwritten and proved: .*model.onnx"):
+    with pytest.raises(CatseyeError, match=r"got simple; use --to onnx.*\nwritten and proved: .*model.onnx"):
         export(runs["simple"], to=("hub", "onnx"), out=tmp_path, device="cpu")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["export.md", "model.onnx"]
 

@@ -359,7 +359,7 @@ def test_a_file_runs_no_code_that_the_program_has_not_imported(run, tmp_path):
             update={"architecture": manifest.architecture.model_copy(update={"name": name, "options": {}})}
         )
         write_tensors(tmp_path / "model.safetensors", tensors, {METADATA_KEY: named.to_json()})
-        with pytest.raises(ModelFileError, match="imports none for a file"):
+        with pytest.raises(ModelFileError, match="imports no code for a file"):
             catseye.load(tmp_path / "model.safetensors")
     assert "antigravity" not in sys.modules
 

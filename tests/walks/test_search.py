@@ -184,7 +184,7 @@ def test_after_a_power_cut_the_best_so_far_is_a_model_and_features_are_not_compu
 
 def test_a_tuned_model_is_kept_over_a_power_cut(photos, weights, tmp_path, monkeypatch):
     """Whatever is tuned pays, for once; the run that goes on has it without tuning it again."""
-    monkeypatch.setattr(search_module, "judge_beside", lambda *_: search_module.Comparison(True, 0.1, 0.0, 50))
+    monkeypatch.setattr(search_module, "compare_scores", lambda *_: search_module.Comparison(True, 0.1, 0.0, 50))
     out = tmp_path / "run"
     first = []
     with monkeypatch.context() as patch:
@@ -208,10 +208,10 @@ def test_a_tuned_model_is_kept_over_a_power_cut(photos, weights, tmp_path, monke
             catseye.train(photos, **options(weights, out, time=600))
     before = [trial["name"] for trial in auto_json(out)["trials"] if "tuned" in trial["name"]]
     tuned = []
-    monkeypatch.setattr(tuning_rungs._Workshop, "tune", lambda self, plan, *rest: tuned.append(plan) or 1 / 0)
-    monkeypatch.setattr(tuning_rungs._Workshop, "forecast_s", lambda *_: 1e9)  # nothing more fits
-    monkeypatch.setattr(tuning_rungs._Workshop, "finish_kept", lambda self: None)
-    monkeypatch.setattr(search_module, "judge_beside", lambda *_: search_module.Comparison(False, 0.0, 0.1, 50))
+    monkeypatch.setattr(tuning_rungs._Tuner, "tune", lambda self, plan, *rest: tuned.append(plan) or 1 / 0)
+    monkeypatch.setattr(tuning_rungs._Tuner, "forecast_s", lambda *_: 1e9)  # nothing more fits
+    monkeypatch.setattr(tuning_rungs._Tuner, "finish_kept", lambda self: None)
+    monkeypatch.setattr(search_module, "compare_scores", lambda *_: search_module.Comparison(False, 0.0, 0.1, 50))
     resumed = catseye.train(resume=out, device="cpu")
     assert not tuned
     assert [trial["name"] for trial in auto_json(out)["trials"] if "tuned" in trial["name"]] == before
@@ -358,7 +358,9 @@ def test_other_weights_on_this_machine_are_tried_and_kept_where_they_pay(two_wei
 
 
 def test_two_networks_side_by_side_are_a_model_like_any_other(two_weights, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(search_module, "judge_beside", lambda *_: Comparison(True, 0.0, 0.0, 1))  # the last one is kept
+    monkeypatch.setattr(
+        search_module, "compare_scores", lambda *_: Comparison(True, 0.0, 0.0, 1)
+    )  # the last one is kept
     monkeypatch.setattr(ladder, "copy_rungs", lambda search, backbone: None)
     trained = catseye.train(photos, **options(two_weights, tmp_path / "run", time=600))
     assert auto_json(trained.path)["kept"] == "linear discriminants on both networks, 64 px"
@@ -380,7 +382,9 @@ def test_without_a_promised_time_no_second_network_makes_answers_slower(two_weig
 
 
 def test_both_mirror_images_are_a_model_like_any_other(weights, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(search_module, "judge_beside", lambda *_: Comparison(True, 0.0, 0.0, 1))  # the last one is kept
+    monkeypatch.setattr(
+        search_module, "compare_scores", lambda *_: Comparison(True, 0.0, 0.0, 1)
+    )  # the last one is kept
     monkeypatch.setattr(ladder, "tuning_rungs", lambda search, backbone: None)
     trained = catseye.train(photos, **options(weights, tmp_path / "run", time=600))
     assert auto_json(trained.path)["kept"] == "linear discriminants on both mirror images, 64 px"

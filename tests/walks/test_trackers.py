@@ -33,7 +33,7 @@ losses = [one.value for one in client.get_metric_history(found.info.run_id, "tra
 files = sorted(one.path for one in client.list_artifacts(found.info.run_id))
 model = Path(client.download_artifacts(found.info.run_id, "model.safetensors")).read_bytes()
 with tracked(run, ["mlflow:store"], run.settings, print, resumed=True) as (again,):
-    again.tell_row({"epoch": 3, "train_loss": 0.5})
+    again.add_row({"epoch": 3, "train_loss": 0.5})
 runs = client.search_runs([number])
 print(json.dumps({
     "status": found.info.status, "lr": found.data.params["training.lr"], "losses": losses, "files": files,

@@ -1,6 +1,7 @@
-"""The networks. Every one has `features(x)` -> (N, C, h, w) and `head(f)` -> (N, K); see `registry.py`.
+"""The networks, each with `features(x)` -> (N, C, h, w) and `head(f)` -> (N, K).
 
-Importing a file registers its networks; none of them imports torchvision or timm before it builds one.
+`registry.py` has the contract. Importing a file registers its networks; torchvision and timm are imported only when one
+of their networks is built.
 
 Enters: a name and options. Leaves: a module. Called by runs, training and the lab.
 
@@ -15,16 +16,16 @@ Enters: a name and options. Leaves: a module. Called by runs, training and the l
     econvnext.py      E-ConvNeXt-Tiny (2025)
     custom.py         networks of the caller's own, behind the same contract
     stems.py          small-image mode: what changes for inputs up to 64 px
-    folding.py       batch norm folded into the convolution before it
-    familiarity.py    how much an image looks like those a network was trained on
-    views.py          an image and its mirror image, answered by one network
+    folding.py        batch norm folded into the convolution before it
+    familiarity.py    how similar an image's features are to those of the training images
+    views.py          an image and its mirror image, classified by one network
     heads.py          the head that transfer learning adds
-    footprint.py      bytes that an image takes in a network, without computing
-    pretrained.py     published weights: found, checked, read safely
+    footprint.py      memory that a network needs per image, without computing
+    pretrained.py     published weights: located, checked, read safely
     blocks.py         convolution + batch norm, residual block
     tower.py          equal layers of any depth, with and without skips
     diagram.py        a block as boxes and arrows, traced from the module
-    summary.py        dimension flow of any network
+    summary.py        shapes, parameters and receptive fields, layer by layer
     milestones.py     published facts of the milestones
     listing.py        the networks by name, for Python and `catseye models`
 """

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 def conv_bn(
     in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, norm: bool = True
 ) -> nn.Sequential:
-    """Convolution with "same" padding and batch normalisation, which makes a bias superfluous.
+    """Convolution with "same" padding and batch norm, which makes a bias redundant.
 
-    Without `norm` there is the bias instead.
+    Without `norm`, the convolution has a bias.
 
     Shape: (N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride)).
     """
@@ -21,8 +21,8 @@ def conv_bn(
 class ResidualBlock(nn.Module):
     """y = ReLU(F(x) + x), F = conv 3x3, BN, ReLU, conv 3x3, BN.
 
-    Where the shape changes, the skip is a 1x1 convolution with BN. Without a skip, y = ReLU(F(x)). Without `norm`
-    the BNs are left out, which only experiments want.
+    Where the shape changes, the skip is a 1x1 convolution with BN. Without a skip, y = ReLU(F(x)). `norm=False` leaves
+    the BNs out, for experiments only.
 
     Shape: (N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride)).
     Source: He et al. 2015, Deep Residual Learning, eq. 1 and 2, shortcut option B.

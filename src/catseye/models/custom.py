@@ -1,11 +1,11 @@
-"""Networks of the caller's own: any `nn.Module` behind the contract that all networks here keep.
+"""Networks of the caller's own: any `nn.Module` behind the common contract.
 
 Enters: a module, a class, or a function that builds one. Leaves: its name, `python:MODULE:NAME`, under which the
 registry finds it, and the network with `features` and `head`. Called by training/request.py and, through the registry,
-by whatever opens a run.
+by every reader of runs.
 
-A model file names such code, and to open it is to run it. So a name leads only to what this process was given, or to a
-class of networks in a module that the program has imported itself; nothing is ever imported for a file.
+A model file names such code, and opening the file runs the code. So a name resolves only to a network that the caller
+passed in this process, or to a class in a module that the program has imported itself; nothing is imported for a file.
 """
 
 import copy
@@ -22,14 +22,14 @@ from catseye.models.registry import Entry, library
 from catseye.settings.code_names import import_path
 
 PREFIX = "python"
-_GIVEN: dict[str, Any] = {}  # name -> what this process was given under it
+_PASSED: dict[str, Any] = {}  # name -> the network, class or function that the caller passed
 
 
 class OwnNetwork(nn.Module):
     """A caller's network as `features(x)` and `head(maps)`.
 
-    Where it has both, and they are all of it, they are used as they are. Else its last linear layer becomes the head,
-    and what that layer is fed with, (N, F), the features: (N, F, 1, 1). Such features show no place.
+    Its last linear layer becomes the head; the input of that layer, (N, F), becomes the features, (N, F, 1, 1), which
+    have no spatial resolution.
 
     Shape: (N, C, H, W) -> (N, K).
     """
@@ -46,9 +46,9 @@ class OwnNetwork(nn.Module):
 
 
 class AsMaps(nn.Module):
-    """Gives the vectors of a network as maps of one place.
+    """Turns the vectors that a network returns into maps of 1 x 1.
 
-    Shape: (N, F) -> (N, F, 1, 1); maps stay as they are.
+    Shape: (N, C, H, W) -> (N, F, 1, 1), or the maps (N, F, h, w).
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -57,23 +57,23 @@ class AsMaps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        found: Tensor = self.network(x)
-        return found[:, :, None, None] if found.ndim == 2 else found
+        vectors: Tensor = self.network(x)
+        return vectors[:, :, None, None] if vectors.ndim == 2 else vectors
 
 
 def name_of_module(model: Any) -> str:
-    """The name of a caller's network, under which it is found from now on.
+    """Register a caller's network and return its name.
 
     Raises:
-        UsageError: it is no module, and builds none.
+        UsageError: it is neither a module nor callable.
 
     """
     if not isinstance(model, nn.Module) and not callable(model):
         raise UsageError(
-            f"model is a name, an nn.Module, its class, or a function that builds one; got {type(model).__name__}"
+            f"model must be a name, an nn.Module, its class, or a function that builds one; got {type(model).__name__}"
         )
     name = f"{PREFIX}:{import_path(model)}"
-    _GIVEN[name] = model
+    _PASSED[name] = model
     return name
 
 
@@ -82,18 +82,18 @@ def find_own(name: str) -> Entry:
     """The entry of `python:MODULE:NAME`.
 
     Raises:
-        ModelFileError: this process does not know it.
+        ModelFileError: this process has neither got nor imported it.
 
     """
-    known = _GIVEN.get(name)
-    if known is None:
-        known = _imported(name)
+    definition = _PASSED.get(name)
+    if definition is None:
+        definition = _imported(name)
 
     def build(
         *, num_classes: int, in_channels: int, input_px: int, shape_px: tuple[int, int], last: str = ""
     ) -> nn.Module:
         side = input_px if shape_px[0] == shape_px[1] else shape_px
-        return build_own(known, num_classes=num_classes, in_channels=in_channels, input_px=side, last=last)
+        return build_own(definition, num_classes=num_classes, in_channels=in_channels, input_px=side, last=last)
 
     return Entry(name, build, 0, "the caller's own", name, ("last",), PREFIX)
 
@@ -101,33 +101,34 @@ def find_own(name: str) -> Entry:
 def _imported(name: str) -> Any:
     """A class of networks in a module that the program has imported."""
     module, _, qualified = name.partition(":")[2].partition(":")
-    found: Any = sys.modules.get(module)
+    member: Any = sys.modules.get(module)
     for part in qualified.split("."):
-        found = getattr(found, part, None)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        member = getattr(member, part, None)
+    if not (inspect.isclass(member) and issubclass(member, nn.Module)):
         raise ModelFileError(
-            f"this network is Python code, {module}:{qualified}, and catseye imports none for a file; do it in your "
-            f"program, `import {module}`, before you open it, or give the class: model={qualified}"
+            f"this network is Python code, {module}:{qualified}, and catseye imports no code for a file; `import "
+            f"{module}` in your program before you open it, or pass the class: model={qualified}"
         )
-    return found
+    return member
 
 
 def build_own(
-    known: Any, *, num_classes: int, in_channels: int, input_px: int | tuple[int, int], last: str = ""
+    definition: Any, *, num_classes: int, in_channels: int, input_px: int | tuple[int, int], last: str = ""
 ) -> nn.Module:
-    """The network, with a head for so many classes; `last` names its last linear layer, else that is found.
+    """The network of a module, class or function, with a head for `num_classes`.
 
-    A class or function is called with those of `num_classes`, `in_channels` and `input_px` that it takes. A module that
-    was given as an object is copied, so that every run begins with the weights that it came with.
+    A network whose only parts are `features` and `head` stays as it is. Of any other, `last` names the linear layer
+    that becomes the head; by default its last one. A class or function is called with those of `num_classes`,
+    `in_channels` and `input_px` that it accepts. A module is copied, so that every run begins with the weights it had.
 
     Raises:
         UsageError: it cannot be built, or has no linear layer that gives the logits.
 
     """
-    if isinstance(known, nn.Module):
-        model = copy.deepcopy(known)
+    if isinstance(definition, nn.Module):
+        model = copy.deepcopy(definition)
     else:
-        model = _called(known, {"num_classes": num_classes, "in_channels": in_channels, "input_px": input_px})
+        model = _call(definition, {"num_classes": num_classes, "in_channels": in_channels, "input_px": input_px})
     if not last and _keeps_the_contract(model, in_channels, input_px):
         return model
     name = last or _last_linear(model)
@@ -137,8 +138,8 @@ def build_own(
         linear = None
     if not isinstance(linear, nn.Linear):
         raise UsageError(
-            f"model.last names the linear layer that gives the logits; got {name!r}; linear layers: "
-            f"{', '.join(each for each, one in model.named_modules() if isinstance(one, nn.Linear)) or 'none'}"
+            f"model.last must name the linear layer that gives the logits; got {name!r}; linear layers: "
+            f"{', '.join(_linear_names(model)) or 'none'}"
         )
     head = linear
     if linear.out_features != num_classes:
@@ -148,31 +149,36 @@ def build_own(
     return OwnNetwork(AsMaps(model), nn.Sequential(nn.Flatten(1), head))
 
 
-def _called(build: Callable[..., Any], task: dict[str, Any]) -> nn.Module:
+def _call(build: Callable[..., Any], task: dict[str, Any]) -> nn.Module:
     try:
         parameters = inspect.signature(build).parameters
-        takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         model = build(**{name: value for name, value in task.items() if takes_all or name in parameters})
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"{import_path(build)} is called with those of {', '.join(task)} that it takes, and with nothing else; it "
-            f"said: {error}; give a function that builds the network, or the module itself"
+            f"{import_path(build)} is called with those of {', '.join(task)} that it accepts, and with nothing else; "
+            f"the call failed: {error}; pass a function that builds the network, or the module itself"
         ) from None
     if not isinstance(model, nn.Module):
-        raise UsageError(f"{import_path(build)} builds an nn.Module; got {type(model).__name__}")
+        raise UsageError(
+            f"{import_path(build)} must return an nn.Module; got {type(model).__name__}; pass the module itself"
+        )
     return model
 
 
 def _keeps_the_contract(model: nn.Module, in_channels: int, input_px: int | tuple[int, int]) -> bool:
-    """Whether it is `head(features(x))` and nothing else; asked of one image, where it has memory."""
+    """Whether it is `head(features(x))` and nothing else.
+
+    This is checked with one image, unless the network is on the meta device.
+    """
     children = dict(model.named_children())
     if set(children) != {"features", "head"}:
         return False
-    if any(one.is_meta for one in model.parameters()):
+    if any(parameter.is_meta for parameter in model.parameters()):
         return True
     height, width = (input_px, input_px) if isinstance(input_px, int) else input_px
     training = model.training
-    state = torch.get_rng_state()  # what is drawn after this stays as it would be without
+    state = torch.get_rng_state()  # so that this draw does not change later ones
     x = torch.rand(1, in_channels, height, width)
     torch.set_rng_state(state)
     model.eval()
@@ -189,10 +195,14 @@ def _keeps_the_contract(model: nn.Module, in_channels: int, input_px: int | tupl
 
 
 def _last_linear(model: nn.Module) -> str:
-    names = [name for name, one in model.named_modules() if isinstance(one, nn.Linear)]
+    names = _linear_names(model)
     if not names or not names[-1]:
         raise UsageError(
-            "a network of your own has `features` and `head`, or a linear layer that gives the logits; "
+            "a network of your own needs `features` and `head`, or a linear layer that gives the logits; "
             f"{type(model).__name__} has neither"
         )
-    return str(names[-1])
+    return names[-1]
+
+
+def _linear_names(model: nn.Module) -> list[str]:
+    return [str(name) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]

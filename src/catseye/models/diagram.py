@@ -1,7 +1,7 @@
-"""A block of a network as a diagram: boxes, arrows and the places of both, read off the module that computes.
+"""A block of a network as a diagram of boxes and arrows, traced from the module.
 
-Enters: a registered network's name. Leaves: `Diagram`. The module's own forward pass is traced (torch.fx), so a skip
-in the image is a skip in the code. No weights are needed: networks are built without memory for them. Called by lab.
+Enters: a registered network's name. Leaves: `Diagram`. The module's own forward pass is traced (torch.fx), so a skip in
+the diagram is a skip in the code. Networks are built on the meta device, without memory for weights. Called by lab.
 """
 
 import operator
@@ -15,7 +15,7 @@ from torch import fx, nn
 from catseye.errors import UnknownName
 from catseye.models import registry
 
-# (kind of block, which one of its kind): the first that shows what the paper brought and changes no shape.
+# (class of block, index among the blocks of that class): the first that shows the paper's idea and keeps the shape.
 BLOCKS: dict[str, tuple[str, int]] = {
     "residual": ("ResidualBlock", 1),
     "tower": ("ResidualBlock", 0),
@@ -25,10 +25,10 @@ BLOCKS: dict[str, tuple[str, int]] = {
     "convnext_tiny": ("CNBlock", 0),
     "econvnext_tiny": ("EConvNeXtBlock", 0),
 }
-# Before there were blocks: so many of the first layers, features and head in a row.
+# For networks without blocks: how many of the first layers, counted through features and head.
 FIRST_LAYERS = {"lenet5": 13, "alexnet": 13, "vgg16": 10}
 _WHOLE = {"SqueezeExcitation", "ChannelAttention"}  # drawn as one box
-_HIDDEN = {"Identity", "Permute", "StochasticDepth"}  # nothing to see, or nothing but in training
+_HIDDEN = {"Identity", "Permute", "StochasticDepth"}  # they do nothing, or nothing outside training
 _WORDS = {
     "BatchNorm2d": "batch norm",
     "LayerNorm": "layer norm",
@@ -36,7 +36,7 @@ _WORDS = {
     "ScaledTanh": "tanh",
     "SiLU": "swish",
     "Flatten": "flatten",
-    "AdaptiveAvgPool2d": "average over all places",
+    "AdaptiveAvgPool2d": "global average pooling",
     "SqueezeExcitation": "squeeze and excite",
     "ChannelAttention": "channel attention",
 }
@@ -44,7 +44,10 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class DiagramBox:
-    """One box: what stands in it, its row from the top and its lane, 0 in the middle. `kind` chooses its colour."""
+    """A box: its text, its row from the top, and its lane, 0 in the middle.
+
+    `kind` selects the colour.
+    """
 
     lines: tuple[str, ...]
     kind: str
@@ -54,7 +57,7 @@ class DiagramBox:
 
 @dataclass(frozen=True)
 class Arrow:
-    """From box to box by their numbers; `skip` ones pass layers by."""
+    """From box to box by their numbers; with `skip`, past other boxes."""
 
     start: int
     end: int
@@ -63,7 +66,7 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Diagram:
-    """Boxes in the order of computing, and arrows. `block` names what was drawn."""
+    """Boxes in the order of computation, and arrows. `block` names what is drawn."""
 
     block: str
     boxes: tuple[DiagramBox, ...]
@@ -71,7 +74,7 @@ class Diagram:
 
 
 def block_diagram(name: str) -> Diagram:
-    """The block that a network of the timeline is made of, or its first layers where it has none.
+    """The block that a network of the timeline is made of, or its first layers.
 
     Raises:
         UnknownName: no block of this network is known.
@@ -84,36 +87,40 @@ def block_diagram(name: str) -> Diagram:
     with torch.device("meta"):
         model = registry.create(name, num_classes=classes, in_channels=channels, input_px=side)
     if name in BLOCKS:
-        kind, which = BLOCKS[name]
-        found = [module for module in model.modules() if type(module).__name__ == kind]
-        return diagram(found[which], kind)
+        kind, index = BLOCKS[name]
+        blocks = [module for module in model.modules() if type(module).__name__ == kind]
+        return diagram(blocks[index], kind)
     layers = [*model.get_submodule("features").children(), *model.get_submodule("head").children()]
     return diagram(nn.Sequential(*layers[: FIRST_LAYERS[name]]), f"the first {FIRST_LAYERS[name]} layers")
 
 
 def diagram(module: nn.Module, block: str = "block") -> Diagram:
-    """Trace a module and lay its layers out; a layer that only follows a convolution shares its box.
+    """Trace a module and lay out its layers as boxes.
+
+    A norm or activation shares the box of the layer that it follows.
 
     >>> [box.lines for box in diagram(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())).boxes]
     [('input',), ('3×3 convolution, 2', 'ReLU')]
     """
     graph = _Tracer().trace(module.eval())
     boxes: list[_Draft] = []
-    place: dict[fx.Node, int] = {}  # the box in which a node's result stands
+    place: dict[fx.Node, int] = {}  # node -> number of the box that has its result
     for node in graph.nodes:
-        sources = [place[one] for one in node.all_input_nodes if one in place]
-        words = _describe(node, module)
+        sources = [place[source] for source in node.all_input_nodes if source in place]
+        drawn = _describe(node, module)
         if node.op in ("output", "get_attr"):
             continue
-        if words is None:
+        if drawn is None:
             place[node] = sources[0]
-        elif _joins(node, words[1], place, boxes):
-            boxes[sources[0]].lines.append(words[0])
+            continue
+        text, kind = drawn
+        if _shares_box(node, kind, place, boxes):
+            boxes[sources[0]].lines.append(text)
             place[node] = sources[0]
         else:
             place[node] = len(boxes)
-            row = 1 + max((boxes[one].row for one in sources), default=-1)
-            boxes.append(_Draft([words[0]], words[1], row, sources))
+            row = 1 + max((boxes[source].row for source in sources), default=-1)
+            boxes.append(_Draft([text], kind, row, sources))
     _give_lanes(boxes)
     arrows = [
         Arrow(source, number, _passes_by(boxes, source, number))
@@ -136,12 +143,12 @@ class _Draft:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Walk into everything that has parts, but for what is drawn as one box."""
+        """Whether it is drawn as one box: it has no parts, or its parts are not shown."""
         return next(m.children(), None) is None or type(m).__name__ in _WHOLE
 
 
 def _describe(node: fx.Node, module: nn.Module) -> tuple[str, str] | None:
-    """A node's words and kind; None for what is not drawn."""
+    """A node's text and kind; None if it is not drawn."""
     if node.op == "placeholder":
         return "input", "end"
     if node.op == "call_module":
@@ -162,14 +169,14 @@ def _describe_layer(layer: nn.Module) -> tuple[str, str] | None:
     if isinstance(layer, nn.Conv2d):
         side = layer.kernel_size[0]
         depthwise = layer.groups == layer.in_channels > 1
-        word = f"{side}×{side} {'depthwise' if depthwise else 'convolution'}, {layer.out_channels}"
-        word += f", stride {layer.stride[0]}" if layer.stride[0] > 1 else ""
-        return word, "depthwise" if depthwise else "convolution" if side > 1 else "pointwise"
+        text = f"{side}×{side} {'depthwise' if depthwise else 'convolution'}, {layer.out_channels}"
+        text += f", stride {layer.stride[0]}" if layer.stride[0] > 1 else ""
+        return text, "depthwise" if depthwise else "convolution" if side > 1 else "pointwise"
     if isinstance(layer, nn.Linear):
         return f"linear, {layer.out_features}", "linear"
     if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
-        word = "max" if isinstance(layer, nn.MaxPool2d) else "average"
-        return f"{word} pooling {layer.kernel_size}×{layer.kernel_size}", "pooling"
+        which = "max" if isinstance(layer, nn.MaxPool2d) else "average"
+        return f"{which} pooling {layer.kernel_size}×{layer.kernel_size}", "pooling"
     if isinstance(layer, nn.Dropout):
         return f"dropout {layer.p:g}", "after"
     if kind in _WHOLE:
@@ -185,30 +192,30 @@ _FUNCTIONS: dict[Callable[..., Any], tuple[str, str]] = {
     torch.add: ("+", "sum"),
     operator.mul: ("× a learned scale", "after"),
     torch.mul: ("× a learned scale", "after"),
-    torch.cat: ("put side by side", "sum"),
+    torch.cat: ("concatenate", "sum"),
     nn.functional.relu: ("ReLU", "after"),
     nn.functional.gelu: ("GELU", "after"),
 }
 
 
-def _joins(node: fx.Node, kind: str, place: dict[fx.Node, int], boxes: list[_Draft]) -> bool:
-    """Norms and activations stand in the box of what they follow, if nothing else reads that."""
-    before = [one for one in node.all_input_nodes if one in place]
+def _shares_box(node: fx.Node, kind: str, place: dict[fx.Node, int], boxes: list[_Draft]) -> bool:
+    """Whether it is a norm or activation, and the only reader of what it follows."""
+    before = [source for source in node.all_input_nodes if source in place]
     if kind != "after" or len(before) != 1 or len(before[0].users) != 1:
         return False
     return boxes[place[before[0]]].kind != "end"
 
 
 def _give_lanes(boxes: list[_Draft]) -> None:
-    """A box stands below the mean of those it reads; boxes that would stand in one place spread out."""
+    """Put each box below the mean of its sources; spread out overlapping boxes."""
     for row in range(1, max((box.row for box in boxes), default=0) + 1):
-        here = [box for box in boxes if box.row == row]
-        for box in here:
-            box.lane = sum(boxes[one].lane for one in box.sources) / len(box.sources)
-        for lane in {box.lane for box in here}:
-            same = [box for box in here if box.lane == lane]
-            for number, box in enumerate(same):
-                box.lane += number - (len(same) - 1) / 2
+        in_row = [box for box in boxes if box.row == row]
+        for box in in_row:
+            box.lane = sum(boxes[source].lane for source in box.sources) / len(box.sources)
+        for lane in {box.lane for box in in_row}:
+            overlapping = [box for box in in_row if box.lane == lane]
+            for number, box in enumerate(overlapping):
+                box.lane += number - (len(overlapping) - 1) / 2
 
 
 def _passes_by(boxes: list[_Draft], start: int, end: int) -> bool:

@@ -4,16 +4,16 @@ Paper: Wang, Li, Chao, Zhuo, Ji, Peng, Sun 2025, "E-ConvNeXt: A Lightweight and 
 with Cross-Stage Partial Connections", arXiv 2508.20955, section 3; authors' table: 80.6 % on ImageNet, 2.0
 GFLOPs at 224, 13.2 M parameters. Built here: 13,248,520 parameters, 2.025 G multiply-adds.
 
-Kept: cross-stage-partial stages, whose blocks see half of the channels while the other half goes round
-them; a transition to (in + out) / 2 channels in front of each; a stepped stem of 2x2 and 3x3 convolutions;
-batch normalisation in place of layer normalisation; channel attention in place of layer scale.
-Read for this: the paper's abstract, and its tables as the authors' repository repeats them
-(github.com/violetweir/E-ConvNeXt). What those leave open is as in the configuration released there: depths
-3-3-9-3, widths 64-128-256-512-1024, stem 2x2/2, 3x3, 3x3 with 32-32-64 channels; the transition is the
-2x2/2 convolution that also halves the image, and the 1x1 convolutions behind it make the two halves.
-Deviations: the norm before the classifier stands in front of the average, not behind it. At inference both
-are the same affine map, in training ours also works on a batch of one. Stochastic depth is left out: the
-released configuration sets it to 0.
+Kept: cross-stage-partial stages, whose blocks get half of the channels while the other half bypasses them; a
+transition to (in + out) / 2 channels before each; a stepped stem of 2x2 and 3x3 convolutions; batch normalisation in
+place of layer normalisation; channel attention in place of layer scale.
+Sources read: the paper's abstract, and its tables as the authors' repository repeats them
+(github.com/violetweir/E-ConvNeXt). Details that these do not state follow the configuration released there: depths
+3-3-9-3, widths 64-128-256-512-1024, stem 2x2/2, 3x3, 3x3 with 32-32-64 channels; the transition is the 2x2/2
+convolution that also halves the image, and the 1x1 convolutions after it make the two halves.
+Deviations: the norm before the classifier comes before the average, not after it. At inference both orders are the
+same affine map; in training this order also works with a batch of one. Stochastic depth is left out: the released
+configuration sets it to 0.
 """
 
 import torch
@@ -24,7 +24,7 @@ from catseye.models.stems import choose_stem, describe_stem, refuse_collapse
 
 
 def _conv_bn_gelu(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
-    """Even kernels are not padded: with stride = kernel they tile the image."""
+    """Convolution, norm, GELU. Even kernels get no padding: they tile the image."""
     padding = kernel // 2 if kernel % 2 else 0
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding),
@@ -53,7 +53,9 @@ class ChannelAttention(nn.Module):
 
 
 class EConvNeXtBlock(nn.Module):
-    """x + attention(BN(1x1(GELU(1x1(BN(7x7 depthwise(x))))))), four times as wide in the middle.
+    """x + attention(BN(1x1(GELU(1x1(BN(7x7 depthwise(x))))))), wide inside.
+
+    Between the 1x1 convolutions there are four times as many channels.
 
     Shape: (N, C, H, W) -> the same.
     """
@@ -77,7 +79,9 @@ class EConvNeXtBlock(nn.Module):
 
 
 class CrossStagePartialStage(nn.Module):
-    """Transition to M = (in + out) / 2 channels; M / 2 through the blocks, M / 2 past them; attention; 1x1 to out.
+    """Transition, two paths of which one has the blocks, attention, 1x1 convolution.
+
+    The transition leads to M = (in + out) / 2 channels; M / 2 go through the blocks, M / 2 past them.
 
     Shape: (N, C_in, H, W) -> (N, C_out, H / stride, W / stride).
     Source: Wang et al. 2019, CSPNet, arXiv 1911.11929, section 3, for the two paths.
@@ -104,7 +108,7 @@ class CrossStagePartialStage(nn.Module):
 
 
 class EConvNeXt(nn.Module):
-    """Stepped stem, four stages, norm (`features`); average and one dense layer (`head`).
+    """Stepped stem, four stages, norm (`features`); average, dense layer (`head`).
 
     Shape: (N, C, H, W) -> features (N, 1024, H / 32, W / 32), H / 8 with the small stem -> (N, K).
     """
@@ -146,9 +150,12 @@ class EConvNeXt(nn.Module):
     photos=True,
 )
 def econvnext_tiny(*, num_classes: int, in_channels: int, input_px: int, stem: str = "auto") -> EConvNeXt:
-    """E-ConvNeXt-Tiny; `stem="small"` enters with 3x3/1 convolutions and halves the image three times, not five."""
-    chosen = choose_stem(stem, input_px)
-    refuse_collapse("econvnext_tiny", chosen, input_px, 8 if chosen == "small" else 32)
-    model = EConvNeXt(num_classes, in_channels, small=chosen == "small")
-    model.notes = (describe_stem(chosen, "3x3 stride 1 instead of 2x2 stride 2 in the stem and in the first stage"),)
+    """E-ConvNeXt-Tiny.
+
+    `stem="small"` begins with 3x3/1 convolutions and halves the image three times instead of five.
+    """
+    variant = choose_stem(stem, input_px)
+    refuse_collapse("econvnext_tiny", variant, input_px, 8 if variant == "small" else 32)
+    model = EConvNeXt(num_classes, in_channels, small=variant == "small")
+    model.notes = (describe_stem(variant, "3x3 stride 1 instead of 2x2 stride 2 in the stem and in the first stage"),)
     return model

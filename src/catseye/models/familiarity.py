@@ -1,7 +1,7 @@
-"""How much an image's features look like those a network was trained on: the second ground for saying "unknown".
+"""How similar an image's features are to those of the training images.
 
-Enters: feature maps. Leaves: one cosine per image. Attached to a finished network by training and `calibrate`, saved
-with its weights, and part of every exported graph.
+Low familiarity is the second reason for the answer "unknown". Enters: feature maps. Leaves: one cosine per image.
+Attached to a trained network by training and `calibrate`, saved with its weights, and part of every exported graph.
 """
 
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 
 class Familiarity(nn.Module):
-    """The cosine between an image's pooled features, in units of their spread, and the nearest centre of a class.
+    """The cosine between an image's scaled features and the nearest class centre.
 
-    `scale` (F,) is that spread, `centres` (C, F) are unit vectors: one or several per class.
+    `scale` (F,) is the spread of each feature, by which it is divided; `centres` (C, F) are unit vectors, one or more
+    per class.
 
     Shape: (N, F, h, w) -> (N,), -1 to 1.
     """
@@ -33,7 +34,7 @@ class Familiarity(nn.Module):
 
 
 def attach_familiarity(model: nn.Module, scale: Tensor, centres: Tensor) -> None:
-    """Give a network its familiarity, in place; one that it has already is replaced.
+    """Add a familiarity module to a network in place, or replace the one it has.
 
     Shape: scale (F,), centres (C, F).
     """

@@ -1,7 +1,7 @@
-"""Batch norm folded into the convolution before it, for a frozen backbone that only answers: the same, in less time.
+"""Batch norm folded into the convolution before it, for a faster frozen backbone.
 
 Enters: feature layers in evaluation mode. Leaves: a copy of them. Called by the trials of training. Nothing is assumed
-of the network's code: one pass shows which norm reads which convolution, a second one proves the copy.
+about the network's code: one pass shows which norm reads which convolution, a second one checks the copy.
 """
 
 import copy
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-TOLERANCE = 1e-3  # of the largest answer
+TOLERANCE = 1e-3  # share of the largest feature
 
 
 @torch.no_grad()
 def fold_norms(features: nn.Module, x: Tensor) -> nn.Module:
-    """A copy that answers `x` alike, faster; `features` themselves where it does not.
+    """A faster copy with the same features for `x`; else `features` itself.
 
     Source: Jacob et al. 2018, arXiv 1712.05877, section 3.2.
     """
@@ -41,7 +41,7 @@ def fold_norms(features: nn.Module, x: Tensor) -> nn.Module:
                     pairs.append((conv, norm))
 
             handles.append(layer.register_forward_pre_hook(pair))
-    wanted = folded(x)
+    expected = folded(x)
     for handle in handles:
         handle.remove()
     if len({id(conv) for conv, _ in pairs}) < len(pairs) or len({id(norm) for _, norm in pairs}) < len(pairs):
@@ -52,15 +52,15 @@ def fold_norms(features: nn.Module, x: Tensor) -> nn.Module:
             if id(child) in replaced:
                 setattr(parent, name, replaced[id(child)])
     try:
-        found = folded(x)
-    except (RuntimeError, AttributeError, TypeError):  # the network's code asks its norms for more than an answer
+        result = folded(x)
+    except (RuntimeError, AttributeError, TypeError):  # the network's code uses more of its norms than their output
         return features
-    near = (found - wanted).abs().max() <= TOLERANCE * wanted.abs().max().clamp_min(1e-6)
-    return folded if bool(near) else features
+    equal = (result - expected).abs().max() <= TOLERANCE * expected.abs().max().clamp_min(1e-6)
+    return folded if bool(equal) else features
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
-    """Put the norm's scale and shift into the convolution; of the norm its activation is left, if it has one."""
+    """Put the norm's scale and shift into the convolution; return its activation."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     conv.weight, conv.bias = fuse_conv_bn_weights(

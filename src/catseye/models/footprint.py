@@ -1,7 +1,7 @@
-"""How much memory a network needs for an image: what training keeps until the backward pass, what an answer takes.
+"""How much memory a network needs per image, in training and to classify.
 
-Enters: a network and its input's shape. Leaves: `Footprint`. Called by whoever chooses how many images are computed
-at a time. Nothing is computed: the network runs on torch's meta device, where tensors have a size and no content.
+Enters: a network and its input's shape. Leaves: `Footprint`. Called by rooms that choose how many images to compute at
+a time. Nothing is computed: the network runs on torch's meta device, where tensors have a size and no content.
 """
 
 import copy
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from catseye.models.registry import training_outputs
 
-# The weight, its gradient, the two moments of Adam; three of them, in three copies, while a checkpoint is saved.
+# The weight, its gradient, the two moments of Adam (4); while a checkpoint is saved, three of them in three copies (9).
 STATES_PER_WEIGHT = 13
 SAMPLE = 2  # images of the trial pass
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes per image, for training and for an answer, and those of weights and optimizer, which no batch changes."""
+    """Bytes per image in training and to classify; bytes of weights and optimizer."""
 
     training_bytes: int
     answer_bytes: int
@@ -27,7 +27,7 @@ class Footprint:
 
 
 class _OutputsOf(nn.Module):
-    """All outputs of a network, those of auxiliary heads too, as a forward pass."""
+    """A module that returns all outputs of a network, with auxiliary heads."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -39,17 +39,17 @@ class _OutputsOf(nn.Module):
 
 
 def measure_footprint(model: nn.Module, channels: int, height_px: int, width_px: int) -> Footprint:
-    """The memory of one image, from a pass without content; the model itself is left as it is.
+    """The memory of one image, from a pass on the meta device.
 
-    Training needs every tensor that the backward pass reads again, and while it runs the two largest gradients beside
-    them; an answer needs the largest pair of a layer's input and output, twice, since a skip keeps one.
+    Training needs every tensor that the backward pass reads again, and during that pass the two largest gradients.
+    Classifying needs the largest pair of a layer's input and output, twice, because a skip keeps one.
     """
     kept: dict[int, int] = {}
     largest = [0]
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:  # not even a view of a weight, as a dense layer keeps it
+        if storage._cdata not in own:  # neither a weight nor a view of one, which a dense layer keeps
             kept[storage._cdata] = storage.nbytes()
             alive.append(tensor)  # so that no other storage gets the same address
         return tensor
@@ -74,7 +74,7 @@ def measure_footprint(model: nn.Module, channels: int, height_px: int, width_px:
 
 
 def _without_content(model: nn.Module) -> nn.Module:
-    """A copy whose tensors have a shape and nothing in them; the weights are never copied."""
+    """A copy whose tensors have a shape but no content; the weights are never copied."""
     memo: dict[int, object] = {}
     for p in model.parameters():
         memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)

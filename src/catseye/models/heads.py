@@ -1,4 +1,4 @@
-"""What stands behind the feature maps: transfer learning's heads, and what class activation maps need of a head."""
+"""Heads of transfer learning, which follow the feature maps; their last layer."""
 
 from typing import Literal
 
@@ -9,17 +9,19 @@ HeadKind = Literal["linear", "transfer"]
 
 
 def linear_head(num_features: int, num_classes: int) -> nn.Sequential:
-    """Global average pooling, dropout 0.2, one linear layer: what a class activation map can be read from.
+    """Global average pooling, dropout 0.2, one linear layer.
 
-    Shape: (N, F, h, w) -> (N, K); pooled features may be handed in as (N, F, 1, 1).
+    A class activation map can be computed from its weights.
+
+    Shape: (N, F, h, w) -> (N, K); pooled features may be passed as (N, F, 1, 1).
     """
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(num_features, num_classes))
 
 
 def transfer_head(num_features: int, num_classes: int) -> nn.Sequential:
-    """The head of runs made before 0.2: pooling, dropout 0.3, linear 256, ReLU, dropout 0.2, linear K.
+    """The head of runs before version 0.2: pooling, two linear layers, dropout.
 
-    Shape: (N, F, h, w) -> (N, K); pooled features may be handed in as (N, F, 1, 1).
+    Shape: (N, F, h, w) -> (N, K); pooled features may be passed as (N, F, 1, 1).
     """
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
@@ -33,7 +35,7 @@ def transfer_head(num_features: int, num_classes: int) -> nn.Sequential:
 
 
 def count_features(model: nn.Module, in_channels: int, input_px: int) -> int:
-    """F of the network's feature map (N, F, h, w), from one pass over an image of zeros."""
+    """F of the network's feature maps (N, F, h, w), from one pass over a black image."""
     features = model.get_submodule("features")
     device = next(model.parameters()).device
     training = features.training
@@ -46,7 +48,7 @@ def count_features(model: nn.Module, in_channels: int, input_px: int) -> int:
 def replace_head(
     model: nn.Module, num_classes: int, in_channels: int, input_px: int, kind: HeadKind = "linear"
 ) -> nn.Module:
-    """Put a fresh head on a network, in place; auxiliary heads of the old task are dropped."""
+    """Put a fresh head on a network in place, and remove its auxiliary heads."""
     device = next(model.parameters()).device
     make = linear_head if kind == "linear" else transfer_head
     model.head = make(count_features(model, in_channels, input_px), num_classes).to(device)
@@ -57,7 +59,7 @@ def replace_head(
 
 
 def last_linear(head: nn.Module) -> nn.Linear | None:
-    """The one linear layer behind global average pooling, or None where the head has anything more in it."""
+    """The linear layer of a head of pooling and that layer only; else None."""
     layers = [layer for layer in head.modules() if not isinstance(layer, nn.Sequential | nn.Dropout | nn.Identity)]
     if len(layers) != 3:
         return None

@@ -5,9 +5,9 @@ Proceedings of the IEEE 86(11), section II.B and figure 2.
 
 Kept: 32 x 32 input, 5 x 5 convolutions with 6, 16 and 120 maps, 2 x 2 average subsampling, F6 with 84
 units, the scaled tanh 1.7159 tanh(2x/3) of appendix A.
-Deviations: C3 sees all six maps (the paper's table I leaves connections out to save time, 1,516 instead
-of 2,416 parameters), S2 and S4 have no trainable coefficients, and the output is linear for a softmax
-instead of radial basis functions on fixed codes. That is the form with the often-quoted 61,706 parameters.
+Deviations: C3 reads all six maps (the paper's table I leaves connections out to save time: 1,516 instead of 2,416
+parameters), S2 and S4 have no trainable coefficients, and the output is linear, for a softmax, instead of radial basis
+functions on fixed codes. This is the form with the often-quoted 61,706 parameters.
 """
 
 import torch
@@ -18,7 +18,7 @@ from catseye.models.registry import network
 
 
 class ScaledTanh(nn.Module):
-    """1.7159 tanh(2x/3): slope and gain such that f(1) = 1 and f(-1) = -1 (appendix A)."""
+    """1.7159 tanh(2x/3), which has f(1) = 1 and f(-1) = -1 (appendix A)."""
 
     GAIN, SLOPE = 1.7159, 2 / 3
 
@@ -28,11 +28,11 @@ class ScaledTanh(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """Convolutions and subsampling (`features`), then C5, F6 and the output layer (`head`).
+    """Convolutions and subsampling (`features`); C5, F6, output layer (`head`).
 
     Shape: (N, 1, 32, 32) -> features (N, 16, 5, 5) -> (N, K).
-    Variants: three input channels add 300 parameters to C1. A larger input leaves more than one place
-    after C5; these are averaged, so the number of parameters does not depend on the input size.
+    Variants: three input channels add 300 parameters to C1. A larger input leaves more than one position after C5;
+    these are averaged, so the number of parameters does not depend on the input size.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""The networks by name, for Python: `catseye.list_models` and `catseye.create_model`.
+"""The networks by name, for Python: `list_models` and `create_model`.
 
 Enters: a pattern, or a name and a task. Leaves: names with their facts, or a network. Called by users and by cli.
 """
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 
 class ModelNames(list[str]):
-    """Names of networks, oldest first; `entries` has year, innovation, paper and options of each."""
+    """Names of networks, oldest first; `entries` has the facts of each."""
 
     @property
     def entries(self) -> list[registry.Entry]:
-        """What the registry knows of each."""
+        """The registry's entry of each: year, innovation, paper, options."""
         return [registry.entry(name) for name in self]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The timeline with its published facts, then all others, as plain JSON types."""
+        """Every registered network, milestones with their published facts."""
         return milestones_json()
 
     def tables(self) -> "Iterator[RenderableType]":
-        """What a terminal shows."""
+        """The tables and lines that the terminal shows."""
         return iter(tables())
 
     def _repr_html_(self) -> str:
-        rows = ((one.name, one.year, one.innovation, ", ".join(one.options)) for one in self.entries)
+        rows = ((entry.name, entry.year, entry.innovation, ", ".join(entry.options)) for entry in self.entries)
         return html_table(("name", "year", "what was new", "options"), rows)
 
 
 def list_models(pattern: str = "*") -> ModelNames:
-    """The names of the networks, oldest first; any `timm:NAME` works too and is not among them.
+    """The names of the networks, oldest first, without those of `timm:NAME`.
 
     >>> list_models("lenet*")
     ['lenet5']
     """
-    return ModelNames(_matching(pattern, (one.name for one in registry.entries())))
+    return ModelNames(_matching(pattern, (entry.name for entry in registry.entries())))
 
 
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:
@@ -61,11 +61,12 @@ def create_model(
     input_px: int | tuple[int, int] = 32,
     **options: Any,
 ) -> nn.Module:
-    """A network with fresh weights: `features(x)` gives maps, `head(maps)` logits, the module one after the other.
+    """A network with fresh weights.
 
-    `input_px` is the side of the square input, or (height, width); `options` are those that `list_models` names.
+    `features(x)` gives maps, `head(maps)` gives logits; calling the network does both. `input_px` is the side of a
+    square input, or (height, width); `options` are those that `list_models` shows.
 
-    Shape: the network maps (N, in_channels, H, W) float, about 0 with a spread of 1, to (N, num_classes) logits.
+    Shape: the network maps (N, in_channels, H, W) float, with mean 0 and spread 1, to (N, num_classes) logits.
 
     Raises:
         UnknownName: no such network. UsageError: it has no such option.

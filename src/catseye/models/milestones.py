@@ -1,8 +1,8 @@
 """The published facts of the seven milestones, and the pages of `catseye models`.
 
-Enters: nothing but the registry. Leaves: `MILESTONES`, tables for a terminal, plain JSON types. Called by
-cli. Facts are the papers' own where the paper states them; every accuracy says whose it is, under which
-protocol, and where the source article prints another figure, that figure and what it belongs to.
+Enters: the registry. Leaves: `MILESTONES`, tables for a terminal, plain JSON types. Called by cli. Facts are the
+papers' own where the paper states them; every accuracy has its source and protocol and, where the source article prints
+a different figure, that figure and what it belongs to.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,8 +22,8 @@ class Milestone:
 
     `parameters` and `gflops` (10^9 multiply-adds at `px`) are rounded as the source rounds them. `top1` is
     ImageNet accuracy in percent, one network, unless the source says otherwise; None: not stated or not
-    applicable. `top1_weights` is that of torchvision's first published weights under one protocol for all:
-    a single central crop at the training size. `article`: another figure in the source article.
+    applicable. `top1_weights` is the accuracy of torchvision's first published weights, all under the same
+    protocol: a single central crop at the training size. `article`: another figure in the source article.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Milestone:
     px: int = 224
     top1_weights: float | None = None
     article: str = ""
-    extra: bool = False  # beside the seven
-    doi: str = ""  # where it is not on arXiv: its address
+    extra: bool = False  # not one of the seven
+    doi: str = ""  # its address if it is not on arXiv
 
     @property
     def link(self) -> str:
@@ -161,11 +161,11 @@ MILESTONES = (
 
 def milestone(name: str) -> Milestone | None:
     """The published facts of a network, if it is one of the timeline."""
-    return next((one for one in MILESTONES if one.name == name), None)
+    return next((facts for facts in MILESTONES if facts.name == name), None)
 
 
 def milestones_json() -> list[dict[str, Any]]:
-    """Every registered network with its registry line; `published` holds the facts of a milestone, else null."""
+    """The registry's facts of every network; `published` has a milestone's."""
     keys = ("name", "year", "innovation", "source", "family", "options", "photos")
     rows = []
     for entry in registry.entries():
@@ -175,25 +175,28 @@ def milestones_json() -> list[dict[str, Any]]:
 
 
 def tables() -> "Iterator[RenderableType]":
-    """The pages of `catseye models`, for 80 columns and more: timeline, sources, and the others by family."""
+    """The pages of `catseye models`, for 80 columns and more.
+
+    They are the timeline, its sources, and all networks by family.
+    """
     from rich.table import Table
 
-    table = Table("year", "name", "parameters", "GFLOPs", "top-1", "what it brought", box=None)
+    table = Table("year", "name", "parameters", "GFLOPs", "top-1", "what was new", box=None)
     for column in table.columns[2:5]:
         column.justify = "right"
-    for one in MILESTONES:
-        gflops = f"{one.gflops:.1f}" if one.gflops >= 1 else f"{one.gflops:g}"
-        gflops += "" if one.px == 224 else "*"
-        top1 = f"{one.top1:g}%" if one.top1 is not None else "-"
-        table.add_row(str(one.year), one.name, _short(one.parameters), gflops, top1, one.innovation)
+    for facts in MILESTONES:
+        gflops = f"{facts.gflops:.1f}" if facts.gflops >= 1 else f"{facts.gflops:g}"
+        gflops += "" if facts.px == 224 else "*"
+        top1 = f"{facts.top1:g}%" if facts.top1 is not None else "-"
+        table.add_row(str(facts.year), facts.name, _short(facts.parameters), gflops, top1, facts.innovation)
     yield table
     yield "\nAs published: GFLOPs are 10^9 multiply-adds at 224 px (* at its own 32 px), top-1 is on ImageNet.\n"
 
     sources = Table("name", "top-1 from", "the article's other figure", box=None)
     for column in sources.columns[1:]:
         column.overflow = "fold"
-    for one in MILESTONES:
-        sources.add_row(one.name, one.top1_source, one.article or "-")
+    for facts in MILESTONES:
+        sources.add_row(facts.name, facts.top1_source, facts.article or "-")
     yield sources
 
     families: dict[str, list[str]] = {}

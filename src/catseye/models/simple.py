@@ -1,4 +1,4 @@
-"""The typical small CNN of textbooks: three blocks of convolution, batch normalisation, ReLU, max-pooling.
+"""The small CNN of textbooks: three blocks of convolution, norm, ReLU, pooling.
 
 Source: none; the widths 32-64-128 and the head 256 with dropout 0.5 are the usual teaching example.
 """
@@ -13,9 +13,10 @@ from catseye.models.registry import network
 
 
 class SimpleCNN(nn.Module):
-    """Dimension flow at 3 x 32 x 32: (32, 16, 16), (64, 8, 8), (128, 4, 4), 2048, 256, K.
+    """Three blocks (`features`), then two dense layers (`head`).
 
-    Shape: (N, C, H, W) -> features (N, 128, H // 8, W // 8) -> (N, K).
+    Shape: (N, C, H, W) -> features (N, 128, H // 8, W // 8) -> (N, K); a 3 x 32 x 32 image becomes (32, 16, 16),
+    (64, 8, 8), (128, 4, 4), 2048, 256, K.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class SimpleCNN(nn.Module):
 def simple(
     *, num_classes: int, in_channels: int, input_px: int, shape_px: tuple[int, int] = (0, 0), dropout: float = 0.5
 ) -> SimpleCNN:
-    """The textbook CNN for inputs of 8 px and more; its first dense layer grows with the input's area."""
+    """The textbook CNN for 8 px and more; its first dense layer grows with the input."""
     if input_px < 8:
         raise UsageError(f"simple needs an input of 8 px or more; got data.input_px = {input_px}")
     return SimpleCNN(num_classes, in_channels, shape_px if all(shape_px) else input_px, dropout)

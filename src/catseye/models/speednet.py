@@ -1,10 +1,10 @@
-"""SpeedNet: the network of the recipe `speed`, the least computation to a good CIFAR-10 accuracy.
+"""SpeedNet, of the recipe `speed`: good CIFAR-10 accuracy at little cost.
 
-Sources of the facts it is built on: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU",
+Based on Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU",
 arXiv 2404.00498 (whitening first layer, identity-initialised convolutions, pooling before the norm, norms without
 scale, output divided by 9), which builds on Page 2019, "How to train your ResNet", and hlb-CIFAR10 (2023).
-Deviations: the kernels of the first layer that would only amplify noise are damped by `EPSILON`, the norms' momentum
-suits batches of some hundred images, and any input of 16 px or more works, because the last pooling is global.
+Deviations: `EPSILON` damps the kernels of the first layer that would only amplify noise, the norms' momentum suits
+batches of some hundred images, and any input of 16 px or more works, because the last pooling is global.
 """
 
 import torch
@@ -20,7 +20,9 @@ LOGIT_SCALE = 1 / 9
 
 
 class Whitening(nn.Conv2d):
-    """2 x 2 convolution whose outputs are uncorrelated with variance one, each with both signs; only the bias learns.
+    """2 x 2 convolution whose outputs are uncorrelated, with variance 1.
+
+    Each output has both signs; only the bias learns.
 
     Shape: (N, C, H, W) -> (N, 8·C, H - 1, W - 1).
     """
@@ -32,7 +34,9 @@ class Whitening(nn.Conv2d):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Kernels = eigenvectors of the covariance of all 2 x 2 patches, divided by the square root of the eigenvalues.
+        """Set the kernels to the whitening vectors of all 2 x 2 patches.
+
+        They are the eigenvectors of the patches' covariance, divided by the square root of the eigenvalues.
 
         Shape: (N, C, H, W) normalised training images.
         """
@@ -60,12 +64,14 @@ class Block(nn.Module):
         return F.gelu(self.norm2(self.conv2(self.shrink(x))))
 
     def shrink(self, x: Tensor) -> Tensor:
-        """The first half, pooled before the norm, which then has a quarter of the work."""
+        """The first half, pooled before the norm, which then costs a quarter."""
         return F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
 
 
 class DeepBlock(Block):
-    """A block with a third convolution, and a skip around the last two, as in the network for 96% of Jordan 2024.
+    """A block with a third convolution, and a skip around the last two.
+
+    Source: Jordan 2024, the network for 96%.
 
     Shape: (N, I, H, W) -> (N, O, H // 2, W // 2).
     """
@@ -115,7 +121,10 @@ class SpeedNet(nn.Module):
         )
 
     def initialise(self, x: Tensor) -> None:
-        """Fit the whitening layer to normalised training images (N, C, H, W); called once before training."""
+        """Fit the whitening layer to the training images, once before training.
+
+        Shape: (N, C, H, W) normalised.
+        """
         first = self.features[0]
         assert isinstance(first, Whitening)
         first.initialise(x)
@@ -127,7 +136,7 @@ class SpeedNet(nn.Module):
 
 
 def _identity_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """The first `in_channels` outputs start as copies of the inputs, the rest as usual."""
+    """A convolution whose first `in_channels` outputs start as copies of the inputs."""
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     with torch.no_grad():
         nn.init.dirac_(conv.weight[:in_channels])
@@ -135,7 +144,10 @@ def _identity_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    """Only the shift learns. The momentum forgets within some ten steps, because the weights move fast."""
+    """A norm of which only the shift learns.
+
+    Its momentum forgets within about ten steps, because the weights change fast.
+    """
     norm = nn.BatchNorm2d(channels, momentum=0.2)
     norm.weight.requires_grad_(False)
     return norm
@@ -148,9 +160,10 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     source="after Jordan 2024, arXiv 2404.00498",
 )
 def speednet(*, num_classes: int, in_channels: int, input_px: int, width: float = 1.0, depth: int = 2) -> SpeedNet:
-    """SpeedNet for inputs of 16 px and more; `width` multiplies the channels of every block.
+    """SpeedNet for inputs of 16 px and more.
 
-    `depth` is the number of convolutions per block: 2, or 3 with a skip around the last two.
+    `width` multiplies the channels of every block. `depth` is the number of convolutions per block: 2, or 3 with a
+    skip around the last two.
     """
     if depth not in (2, 3):
         raise UsageError(f"speednet has 2 or 3 convolutions per block; got model.depth = {depth}")

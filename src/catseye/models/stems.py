@@ -1,7 +1,7 @@
-"""Small-image mode: what the networks of the timeline change so that a 32-px image does not collapse to nothing.
+"""Small-image mode: stems with fewer strides, for images of 32 px.
 
-Made for 224 px, most of them halve the image five times: 32 px become 1 x 1, or no image at all. For
-inputs of 64 px and less the halvings at the entrance are left out; widths, depths and heads stay.
+Made for 224 px, most networks of the timeline halve the image five times: 32 px become 1 x 1, or nothing. For inputs of
+64 px and less the halvings in the stem are left out; widths, depths and heads stay.
 
     family            changed for small images                                          map at 32 px
     lenet5            nothing: it was made for 32 px                                      5 x 5
@@ -15,12 +15,12 @@ inputs of 64 px and less the halvings at the entrance are left out; widths, dept
     convnext          4x4/4 -> 3x3/1                                                      4 x 4
     econvnext         2x2/2 -> 3x3/1 in the stem and in the first stage                   4 x 4
 
-VGG gives up its last poolings and not its first: without the first two it would cost 16 times as much.
+VGG loses its last poolings rather than its first: without the first two it would cost 16 times as much.
 Inception v3 keeps unpadded reductions of 3x3/2 inside its blocks, so 16 px become 7 and then 3.
 
-Source: He et al. 2015, arXiv 1512.03385, section 4.2, enters CIFAR-10 with a 3x3/1 convolution and no
-pooling; the other rows carry that over and are ours.
-Enters: a torchvision network. Leaves: the same one, changed in place. Called by zoo.py and econvnext.py.
+Source: He et al. 2015, arXiv 1512.03385, section 4.2, uses a 3x3/1 convolution and no pooling for CIFAR-10; the other
+rows apply the same idea and are ours.
+Enters: a torchvision network. Leaves: the same network, changed in place. Called by zoo.py and econvnext.py.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ Stem = Literal["small", "standard"]
 
 @dataclass(frozen=True)
 class SmallStem:
-    """How one family is changed, in words and in deed, and the smallest input it then takes."""
+    """The change to one family, as text and function, and its smallest input."""
 
     change: str
     apply: Callable[[Any], None]
@@ -73,23 +73,22 @@ def refuse_collapse(name: str, stem: Stem, input_px: int, min_px: int) -> None:
     """Refuse an input that the network would shrink to nothing.
 
     Raises:
-        UsageError: fewer pixels than the network takes.
+        UsageError: fewer pixels than the network needs.
 
     """
     if input_px < min_px:
-        way_out = "; model.stem=small takes less" if stem == "standard" else ""
+        advice = "; model.stem=small takes smaller inputs" if stem == "standard" else ""
         raise UsageError(
-            f"{name} with its {stem} stem needs an input of {min_px} px or more; "
-            f"got data.input_px = {input_px}{way_out}"
+            f"{name} with its {stem} stem needs an input of {min_px} px or more; got data.input_px = {input_px}{advice}"
         )
 
 
 def fresh_conv(
     old: nn.Conv2d, *, in_channels: int | None = None, kernel: int = 3, stride: int = 1, padding: int = 1
 ) -> nn.Conv2d:
-    """A new first convolution of the old one's width.
+    """A new first convolution with the old one's number of outputs.
 
-    Weights are drawn as He et al. 2015, arXiv 1502.01852, section 2.2, do (backward case): each of these
+    Weights are drawn as in He et al. 2015, arXiv 1502.01852, section 2.2 (backward case), because each of these
     convolutions is followed by a norm or a ReLU.
     """
     new = nn.Conv2d(
@@ -107,9 +106,9 @@ def fresh_conv(
 
 
 def grey_input(net: nn.Module) -> None:
-    """Let the first convolution read one channel: its kernels become the sums over red, green and blue.
+    """Let the first convolution read one channel: its kernels are summed over RGB.
 
-    A grey image then gives what it would give as three equal channels.
+    A grey image then gives the same result as it would as three equal channels.
     """
     for parent in net.modules():
         for name, layer in parent.named_children():

@@ -1,12 +1,13 @@
-"""The dimension flow of a network: layer, output shape, parameters, multiply-adds, receptive field.
+"""The layers of a network: shapes, parameters, multiply-adds, receptive fields.
 
-Enters: a network and an input shape. Leaves: one `LayerRow` per layer, from a real forward pass; each
-convolution's and pooling's shape is checked against the output-size formula. Called by cli and lab.
+Enters: a network and an input shape. Leaves: one `LayerRow` per layer, from a real forward pass; the output shape of
+each convolution and pooling is checked against the formula. Called by cli and lab.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +23,11 @@ _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer. `receptive_px` is the side of the input region that one output value sees, on the longest path.
+    """One layer, with the input region that one of its output values depends on.
 
-    `step_px` lies between the regions of two neighbours, and the first value's region begins at `start_px`, below 0
-    where it hangs over the edge. `span_px` is `receptive_px` before it was cut at the image's side.
+    `receptive_px` is the side of that region, along the longest path. `step_px` is the distance between the regions of
+    two neighbouring values; the first value's region begins at `start_px`, which is below 0 if it extends beyond the
+    edge. `span_px` is `receptive_px` before it was limited to the image's side.
     """
 
     name: str
@@ -41,7 +43,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """All layers in the order in which data met them, their totals, and what the network says of itself."""
+    """All layers in the order of computation, their totals, the network's notes."""
 
     rows: list[LayerRow]
     num_parameters: int
@@ -49,7 +51,7 @@ class ModelSummary:
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """All fields as plain JSON types."""
         return asdict(self)
 
 
@@ -58,9 +60,10 @@ EVERYTHING = 10**9
 
 @dataclass(frozen=True)
 class _Reach:
-    """Receptive field of one value, the distance between two neighbours, where the first one's begins; in input pixels.
+    """The receptive field of one value of a tensor, in input pixels.
 
-    `side` is that of the map the values lie in, 0 where they lie in none.
+    `size` is its side, `step` the distance to the neighbour's, `start` where the first value's begins. `side` is the
+    side of the map that the values belong to, 0 for a vector.
     """
 
     size: int = 1
@@ -69,7 +72,7 @@ class _Reach:
     side: int = 0
 
     def through(self, kernel: int, stride: int, padding: int, dilation: int, side: int) -> "_Reach":
-        """Behind a window. Growth (kernel - 1) · dilation · step, then step · stride.
+        """After a window: size + (kernel - 1) · dilation · step, then step · stride.
 
         Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2 and 3.
         """
@@ -77,7 +80,7 @@ class _Reach:
         return _Reach(size, self.step * stride, self.start - padding * self.step, side)
 
     def grown(self, size: int) -> "_Reach":
-        """At least so large, about the same centres."""
+        """At least `size` large, with the same centres."""
         larger = max(size, self.size)
         return replace(self, size=larger, start=self.start - (larger - self.size) / 2)
 
@@ -94,7 +97,7 @@ def output_size(size: int, kernel: int, *, stride: int = 1, padding: int = 0, di
 
 
 def summarise(model: nn.Module, shape: Sequence[int]) -> ModelSummary:
-    """Run one image of zeros through the network and write down what each layer did.
+    """Run a black image through the network and record what each layer did.
 
     Shape: `shape` is (C, H, W).
 
@@ -102,47 +105,14 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> ModelSummary:
         AssertionError: a layer's shape contradicts the output-size formula (a fault in catseye).
 
     """
-    rows: list[LayerRow] = []
-    reach: dict[int, _Reach] = {}  # by id of the tensor, so that a skip's two paths meet in their sum
-    kept: list[Tensor] = []  # a freed tensor's id could be given to another one
-
-    def note(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        # Some of timm's layers are given a list of maps, which they lay on top of one another.
-        sources = list(inputs[0]) if isinstance(inputs[0], list | tuple) else [inputs[0]]
-        source = sources[0]
-        before = max((reach.get(id(one)) or _joined(reach, one) for one in sources), key=lambda one: one.size)
-        # A layer of layers has been walked through already: what it gives sees no more than its last part did.
-        if _has_parts(layer):
-            after = reach.get(id(output)) or _joined(reach, output)
-        else:
-            after = _reach_after(layer, before, source, output)
-        _check_formula(name, layer, source, output)
-        reach[id(output)] = after
-        kept.extend((*sources, output))
-        rows.append(
-            LayerRow(
-                name=name,
-                kind=type(layer).__name__,
-                output_shape=tuple(output.shape[1:]),
-                num_parameters=sum(p.numel() for p in layer.parameters(recurse=False)),
-                num_macs=count_macs(layer, output),
-                receptive_px=min(after.size, max(shape[1:])),
-                step_px=after.step,
-                start_px=after.start,
-                span_px=after.size,
-            )
-        )
-
-    # Layers, and layers of layers that own a parameter beside them: ConvNeXt's blocks own their layer scale.
-    leaves = [
+    record = _Record(max(shape[1:]))
+    # Layers without parts, and those with parameters beside their parts: ConvNeXt's blocks own their layer scale.
+    layers = [
         (name, layer)
         for name, layer in model.named_modules()
         if not _has_parts(layer) or any(True for _ in layer.parameters(recurse=False))
     ]
-    hooks = [
-        layer.register_forward_hook(lambda layer, inputs, output, name=name: note(name, layer, inputs, output))
-        for name, layer in leaves
-    ]
+    hooks = [layer.register_forward_hook(partial(record.add, name)) for name, layer in layers]
     training = model.training
     try:
         device = next(model.parameters()).device
@@ -153,35 +123,73 @@ def summarise(model: nn.Module, shape: Sequence[int]) -> ModelSummary:
         for hook in hooks:
             hook.remove()
     return ModelSummary(
-        rows,
+        record.rows,
         sum(p.numel() for p in model.parameters()),
-        sum(row.num_macs for row in rows),
+        sum(row.num_macs for row in record.rows),
         list(getattr(model, "notes", ())),
     )
+
+
+class _Record:
+    """The rows of a forward pass, and the receptive fields of its tensors so far."""
+
+    def __init__(self, image_px: int) -> None:
+        self.rows: list[LayerRow] = []
+        self.image_px = image_px
+        self._reach: dict[int, _Reach] = {}  # by id of the tensor, so that the two paths of a skip meet in their sum
+        self._kept: list[Tensor] = []  # so that no other tensor gets the id of a freed one
+
+    def add(self, name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """A forward hook, once its name is bound: append a layer's row."""
+        # Some of timm's layers get a list of maps, which they stack.
+        sources = list(inputs[0]) if isinstance(inputs[0], list | tuple) else [inputs[0]]
+        source = sources[0]
+        before = max((self._of(tensor) for tensor in sources), key=lambda reach: reach.size)
+        # The parts of a layer with parts were recorded before it, so its output depends on no more than theirs.
+        after = self._of(output) if _has_parts(layer) else _reach_after(layer, before, source, output)
+        _check_formula(name, layer, source, output)
+        self._reach[id(output)] = after
+        self._kept.extend((*sources, output))
+        self.rows.append(
+            LayerRow(
+                name=name,
+                kind=type(layer).__name__,
+                output_shape=tuple(output.shape[1:]),
+                num_parameters=sum(p.numel() for p in layer.parameters(recurse=False)),
+                num_macs=count_macs(layer, output),
+                receptive_px=min(after.size, self.image_px),
+                step_px=after.step,
+                start_px=after.start,
+                span_px=after.size,
+            )
+        )
+
+    def _of(self, tensor: Tensor) -> _Reach:
+        return self._reach.get(id(tensor)) or _estimated(list(self._reach.values()), tensor)
 
 
 def _has_parts(layer: nn.Module) -> bool:
     return next(layer.children(), None) is not None
 
 
-def _joined(reach: dict[int, _Reach], met: Tensor) -> _Reach:
-    """What a tensor sees that no layer made: a sum of paths, a product, or a pooling that is only a function.
+def _estimated(known: list[_Reach], tensor: Tensor) -> _Reach:
+    """The receptive field of a tensor that no layer returned: a sum, a function.
 
-    As much as the widest so far, at the places of the latest map of its own size; where it is smaller than any, it was
-    pooled with a window of the factor between the two.
+    It is as large as the largest so far, at the positions of the map with the same side. If all maps are larger, the
+    tensor was pooled with a window of the factor between the two.
     """
-    widest = max((one.size for one in reach.values()), default=1)
-    side = met.shape[2] if met.dim() == 4 else 0
-    same = [one for one in reach.values() if one.side == side]
+    largest = max((reach.size for reach in known), default=1)
+    side = tensor.shape[2] if tensor.dim() == 4 else 0
+    same = [reach for reach in known if reach.side == side]
     if same:
-        return max(same, key=lambda one: one.size).grown(widest)
-    larger = [one for one in reach.values() if one.side > side]
+        return max(same, key=lambda reach: reach.size).grown(largest)
+    larger = [reach for reach in known if reach.side > side]
     if side and larger:
-        source = min(larger, key=lambda one: (one.side, -one.size))
+        source = min(larger, key=lambda reach: (reach.side, -reach.size))
         factor = source.side // side
-        return source.through(factor, factor, 0, 1, side).grown(widest)
-    if reach:
-        return max(reach.values(), key=lambda one: one.size)
+        return source.through(factor, factor, 0, 1, side).grown(largest)
+    if known:
+        return max(known, key=lambda reach: reach.size)
     return _Reach(side=side)
 
 
@@ -201,12 +209,12 @@ def _reach_after(layer: nn.Module, before: _Reach, source: Tensor, output: Tenso
     if isinstance(layer, nn.AdaptiveAvgPool2d | nn.Linear) and source.dim() == 4 and side < source.shape[2]:
         return before.through(source.shape[2], source.shape[2], 0, 1, side)
     if isinstance(layer, nn.Linear | nn.Flatten) and output.dim() < 4:
-        return replace(before, size=EVERYTHING, side=0)  # sees everything; the caller cuts at the image's side
+        return replace(before, size=EVERYTHING, side=0)  # the whole image; the row limits it to the image's side
     return replace(before, side=side)
 
 
 def _check_formula(name: str, layer: nn.Module, source: Tensor, output: Tensor) -> None:
-    # A subclass may pad in its own way, as timm's do to match TensorFlow.
+    # A subclass may pad differently, as timm's do to match TensorFlow.
     if not isinstance(layer, _WINDOWS) or type(layer) not in _WINDOWS or isinstance(layer.padding, str):
         return
     kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
@@ -221,7 +229,7 @@ def _check_formula(name: str, layer: nn.Module, source: Tensor, output: Tensor) 
 
 
 def count_macs(layer: nn.Module, output: Tensor) -> int:
-    """Multiply-adds for one image; biases, norms and activations do not count, as in the papers."""
+    """Multiply-adds for one image, without biases, norms and activations."""
     if isinstance(layer, nn.Conv2d):
         per_value = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
         return per_value * math.prod(output.shape[1:])
@@ -231,7 +239,7 @@ def count_macs(layer: nn.Module, output: Tensor) -> int:
 
 
 def summary_table(summary: ModelSummary, width: int = 80) -> "Table":
-    """The dimension flow as a table for a terminal; names are shortened in the middle where they do not fit."""
+    """The summary as a table for a terminal; names that do not fit are shortened."""
     from rich.table import Table
 
     head = ("layer", "kind", "output shape", "parameters", "MACs", "sees")

@@ -1,11 +1,11 @@
-"""Any convolutional network of timm as `timm:NAME`, behind the house's contract; `timm:A+B` is two side by side.
+"""Any convolutional network of timm as `timm:NAME`; two of them as `timm:A+B`.
 
 Enters: `timm:NAME`, `timm:NAME.TAG` or `timm:A+B`. Leaves: a `ZooNetwork`, or a `SideBySide`. Called through the
-registry. Timm is imported when such a name is asked for.
+registry. Timm is imported when such a name is used.
 
-A timm network computes `forward_head(forward_features(x))`. One pass over an image of zeros shows which
-of its layers each half uses; `features` and `head` are two shells of the network, each with its own half
-of the layers, so that no weight appears twice in the state dict.
+A timm network computes `forward_head(forward_features(x))`. One pass over a black image shows which of its layers each
+half uses; `features` and `head` are two shells of the network, each with its half of the layers, so that no weight
+appears twice in the state dict.
 """
 
 import copy
@@ -54,7 +54,7 @@ class TimmHead(nn.Module):
 
 
 class ManyFeatures(nn.Module):
-    """The feature maps of several networks on the same image, one behind the other; F is the sum of theirs.
+    """The concatenated feature maps of several networks; F is the sum of theirs.
 
     Shape: (N, C, H, W) -> (N, F, h, w).
     """
@@ -69,7 +69,7 @@ class ManyFeatures(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """Several networks whose feature maps share one linear head: an ensemble that is one network and one file.
+    """An ensemble in one network: several networks whose maps share one linear head.
 
     Shape: (N, C, H, W) -> features (N, F, h, w) -> (N, K).
     """
@@ -103,11 +103,11 @@ def _gives_channels_last(net: Any) -> bool:
 
 @library("timm")
 def timm_entry(name: str) -> Entry:
-    """The registry's line for `timm:NAME`.
+    """The registry's entry for `timm:NAME`.
 
     Raises:
         MissingDependency: timm is not installed.
-        UnknownName: timm has no such network, or no such tag of it; the nearest are suggested.
+        UnknownName: timm has no such network, or the network has no such tag; the nearest names are suggested.
 
     """
     timm = import_timm()
@@ -136,10 +136,10 @@ def timm_entry(name: str) -> Entry:
 
 
 def import_timm() -> Any:
-    """Timm, where it is installed.
+    """The module of timm.
 
     Raises:
-        MissingDependency: it is not.
+        MissingDependency: timm is not installed.
 
     """
     try:
@@ -185,8 +185,8 @@ def _layers_of_head(net: Any, name: str, in_channels: int, input_px: int) -> set
             channels = -1 if _gives_channels_last(net) else 1
             if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[channels] != net.num_features:
                 raise UsageError(
-                    f"{name} gives no (N, F, h, w) feature map, on which class activation maps and transfer "
-                    "learning rest; take a convolutional network, for example timm:convnextv2_atto"
+                    f"class activation maps and transfer learning need a feature map (N, F, h, w); {name} has none; "
+                    "use a convolutional network, for example timm:convnextv2_atto"
                 )
             half = "head"
             net.forward_head(maps)
@@ -199,12 +199,14 @@ def _layers_of_head(net: Any, name: str, in_channels: int, input_px: int) -> set
             handle.remove()
     shared = used["head"] & used["features"]
     if any(next(net.get_submodule(child).parameters(), None) is not None for child in shared):
-        raise UsageError(f"{name} uses {', '.join(sorted(shared))} on both sides of its feature map; take another")
+        raise UsageError(
+            f"{name} uses {', '.join(sorted(shared))} both before and after its feature map; use another network"
+        )
     return used["head"] - shared
 
 
 def _shell(net: Any, names: set[str]) -> Any:
-    """The network's code with these of its children only; children without weights stay on both sides."""
+    """The network's code with only these children, and all children without weights."""
     shell = copy.copy(net)
     shell._modules = {
         name: layer for name, layer in net._modules.items() if name in names or layer is None or not layer.state_dict()

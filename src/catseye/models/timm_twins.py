@@ -1,4 +1,4 @@
-"""A trained network under the names by which timm knows it, and the folders from which timm loads such a network.
+"""A trained network under timm's names, and timm's reader of such a network.
 
 Enters: a network with `published_names`, or a folder. Leaves: `TimmTwin`, or timm's own module. Called by
 exporting/hub.py.
@@ -16,12 +16,15 @@ from catseye.errors import CatseyeError, UsageError
 from catseye.models.heads import last_linear
 from catseye.models.timm_networks import PREFIX, import_timm
 
-INSTEAD = "take --to onnx, which any runtime loads from the Hub too, or train a network of timm: --model timm:NAME"
+INSTEAD = "use --to onnx, which any runtime can load from the Hub, or train a network of timm: --model timm:NAME"
 
 
 @dataclass(frozen=True)
 class TimmTwin:
-    """What timm needs for building the same network; `first_conv` and `classifier` are what it replaces."""
+    """What timm needs to build the same network.
+
+    `first_conv` and `classifier` name its first and last layer.
+    """
 
     architecture: str
     state: Mapping[str, Tensor]
@@ -33,7 +36,7 @@ class TimmTwin:
 def find_twin(model: nn.Module, name: str, *, num_classes: int, in_channels: int) -> TimmTwin:
     """The same network in timm, with the weights under timm's names.
 
-    Torchvision's ResNets have the names, shapes and arithmetic of timm's; its other networks differ from timm's.
+    Torchvision's ResNets have the names, shapes and arithmetic of timm's; its other networks differ.
 
     Raises:
         MissingDependency: timm is not installed.
@@ -44,51 +47,56 @@ def find_twin(model: nn.Module, name: str, *, num_classes: int, in_channels: int
     names = names_in_library(model)
     architecture = name.removeprefix(PREFIX).partition(".")[0]
     if not names or not timm.is_model(architecture):
-        raise UsageError(f"--to hub is for networks that timm has too; got {name}; {INSTEAD}")
+        raise UsageError(f"--to hub takes networks that timm also has; got {name}; {INSTEAD}")
     with torch.device("meta"):
         net = timm.create_model(architecture, pretrained=False, num_classes=num_classes, in_chans=in_channels)
-    mine_by_name = model.state_dict()
-    state = {theirs: mine_by_name[ours] for ours, theirs in names.items()}
-    theirs = net.state_dict()
-    for key in sorted(theirs.keys() | state.keys()):
-        mine, wanted = (tuple(one[key].shape) if key in one else None for one in (state, theirs))
-        if mine != wanted:
-            own, other = mine or "nothing", wanted or "nothing"
+    weights = model.state_dict()
+    state = {theirs: weights[ours] for ours, theirs in names.items()}
+    expected = net.state_dict()
+    for key in sorted(expected.keys() | state.keys()):
+        here, there = (tuple(tensors[key].shape) if key in tensors else None for tensors in (state, expected))
+        if here != there:
             raise UsageError(
-                f"--to hub is for networks that timm has too, and this {name} differs from timm's at {key}: {own} "
-                f"here, {other} there{_why_it_differs(key, net, model)}; {INSTEAD}"
+                f"--to hub takes networks that timm also has; this {name} differs from timm's at {key}: "
+                f"{here or 'nothing'} here, {there or 'nothing'} there{_why_it_differs(key, net, model)}; {INSTEAD}"
             )
     facts = net.pretrained_cfg
     return TimmTwin(architecture, state, int(net.num_features), facts.get("first_conv"), facts.get("classifier"))
 
 
 def names_in_library(model: nn.Module) -> dict[str, str]:
-    """From each of a network's names to that of the library it is from, where it has one.
+    """From each name in a network's state dict to its library's name, if it has one.
 
-    A linear layer that transfer learning has put in the place of a head that was one has the name of that one.
+    If transfer learning has replaced a head that was one linear layer, the new layer gets the name of the old.
     """
     published: Mapping[str, str] = getattr(model, "published_names", {})
     state = model.state_dict()
     names = {ours: theirs for ours, theirs in published.items() if ours in state}
     gone = {theirs for ours, theirs in published.items() if ours.startswith("head.") and ours not in state}
-    layer = next((name for name, one in model.named_modules() if one is last_linear(model.get_submodule("head"))), "")
-    bare = {theirs.rpartition(".")[0] for theirs in gone}
-    if layer and gone == {f"{one}.{part}" for one in bare for part in ("weight", "bias")} and len(bare) == 1:
-        names |= {f"{layer}.{part}": f"{one}.{part}" for one in bare for part in ("weight", "bias")}
+    last = last_linear(model.get_submodule("head"))
+    new = next((name for name, layer in model.named_modules() if layer is last), "")
+    replaced = {theirs.rpartition(".")[0] for theirs in gone}
+    if new and len(replaced) == 1:
+        (old,) = replaced
+        renamed = {f"{new}.{part}": f"{old}.{part}" for part in ("weight", "bias")}
+        if gone == set(renamed.values()):
+            names |= renamed
     return names
 
 
 def _why_it_differs(key: str, net: Any, model: nn.Module) -> str:
     published: Mapping[str, str] = getattr(model, "published_names", {})
     if any(key == theirs and ours not in model.state_dict() for ours, theirs in published.items()):
-        return " (transfer learning has put one linear layer in the place of a head of more layers)"
+        return " (transfer learning has replaced a head of several layers with one linear layer)"
     if key != f"{net.pretrained_cfg.get('first_conv')}.weight":
         return ""
     return " (small inputs get a smaller first layer; --set model.stem=standard or data.input_px above 64 keeps timm's)"
 
 
 def open_timm_folder(folder: Path) -> tuple[nn.Module, str]:
-    """What `timm.create_model("local-dir:FOLDER", pretrained=True)` gives, in evaluation mode, and timm's version.
+    """The network that timm loads from a folder, and timm's version.
+
+    It is that of `timm.create_model("local-dir:FOLDER", pretrained=True)`.
 
     Raises:
         CatseyeError: timm cannot load it.

@@ -1,10 +1,10 @@
-"""A tower of equal layers, of any depth, with skips or without: the network for seeing what skips are good for.
+"""A tower of equal layers, of any depth, with or without skips, to compare them.
 
 Paper: He, Zhang, Ren, Sun 2015, "Deep Residual Learning for Image Recognition", arXiv 1512.03385, sections 4.1 and
 4.2, which train plain and residual networks of the same depth side by side.
-Deviations: one width and one resolution from bottom to top (the paper's 6n + 2 layers have three), so that every layer
-does the same and what changes along the tower is due to depth alone; batch normalisation can be left out, as it was
-before 2015. It wins no accuracy and is no milestone.
+Deviations: one width and one resolution throughout (the paper's 6n + 2 layers have three), so that changes along the
+tower are due to depth alone; batch normalisation can be left out, as before 2015. It is made for comparison, not for
+accuracy, and is not a milestone.
 """
 
 from torch import Tensor, nn
@@ -13,12 +13,12 @@ from catseye.errors import UsageError
 from catseye.models.blocks import ResidualBlock, conv_bn
 from catseye.models.registry import network
 
-MAX_DEPTH = 1202  # the deepest of the paper; a file that names a million layers would never be built
+MAX_DEPTH = 1202  # the paper's deepest; building a million layers, as a file might request, would never end
 CHANNELS = 16
 
 
 class Tower(nn.Module):
-    """A stem, (depth - 2) / 2 blocks of two convolutions, global average pooling, linear.
+    """A stem, (depth - 2) / 2 blocks of two convolutions, average pooling, linear.
 
     Shape: (N, C, H, W) -> features (N, 16 · width, H, W) -> (N, K).
     """
@@ -67,5 +67,5 @@ def tower(
     skip: bool = True,
     norm: bool = True,
 ) -> Tower:
-    """The tower; `depth` counts the layers with weights, `skip=False` is the plain network of the same depth."""
+    """The tower; `depth` counts layers with weights, `skip=False` omits the skips."""
     return Tower(num_classes, in_channels, depth=depth, width=width, skip=skip, norm=norm)

@@ -1,11 +1,11 @@
-"""Torchvision's networks behind the house's contract: adapters, not rewrites.
+"""Torchvision's networks as `features` and `head`: adapters, not rewrites.
 
-Enters: a name of `NAMES`. Leaves: a `ZooNetwork` whose `features` and `head` are the original's own layers.
-Called through the registry. Torchvision is imported when a network is built, not before. The networks of timm
-(`timm:NAME`) are in timm_networks.py.
+Enters: a name in `FAMILIES`. Leaves: a `ZooNetwork` whose `features` and `head` are the original's own layers. Called
+through the registry. Torchvision is imported only when a network is built. The networks of timm (`timm:NAME`) are in
+timm_networks.py.
 
-Published weights: `load_published(model, state_dict)` takes torchvision's (or timm's) file as it is; the
-names are matched by the identity of the tensors when the network is built, so there is no table to keep.
+Published weights: `load_published(model, state_dict)` takes torchvision's (or timm's) file as it is; the names are
+matched by the identity of the tensors when the network is built, so no table has to be maintained.
 """
 
 from collections import OrderedDict
@@ -24,13 +24,13 @@ from catseye.models.stems import SMALL, choose_stem, describe_stem, grey_input, 
 
 @dataclass(frozen=True)
 class Family:
-    """What the networks of one paper share. `min_px`: the smallest input with the paper's stem."""
+    """The facts of the networks of one paper; `min_px` is the smallest input."""
 
     year: int
     innovation: str
     source: str
     names: tuple[str, ...]
-    min_px: int
+    min_px: int  # with the paper's stem
     taps: tuple[tuple[str, str], ...] = ()  # (layer, auxiliary head that reads its output)
     photos: bool = True  # has a norm and no large dense layer, so that it learns photos from fresh weights
 
@@ -114,12 +114,11 @@ TOO_LARGE = (
 
 
 class ZooNetwork(nn.Module):
-    """A network of another library: `features`, `head` and, where the paper has them, auxiliary heads.
+    """A network of another library, with auxiliary heads if the paper has them.
 
     Shape: (N, C, H, W) -> features (N, F, h, w) -> (N, K).
 
-    `published_names` leads from each name of the state dict to the original's; `notes` are lines for
-    `catseye summary`.
+    `published_names` maps each name of the state dict to the original's; `notes` are lines for `catseye summary`.
     """
 
     def __init__(
@@ -142,7 +141,7 @@ class ZooNetwork(nn.Module):
         self.published_names = {ours: names[id(tensor)] for ours, tensor in self.state_dict(keep_vars=True).items()}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape: (N, C, H, W) -> (N, K) logits; the auxiliary heads take no part."""
+        """Shape: (N, C, H, W) -> (N, K) logits, without the auxiliary heads."""
         logits: Tensor = self.head(self.features(x))
         return logits
 
@@ -164,8 +163,8 @@ class ZooNetwork(nn.Module):
 class InceptionAuxiliary(nn.Module):
     """Inception v3's auxiliary head for maps of any size.
 
-    The original averages 5x5 windows at stride 3, which makes 5 x 5 of the 17 x 17 it gets at 299 px and
-    less than its 5x5 convolution needs at 224. Below 17 x 17 the map is averaged to 5 x 5 instead.
+    The original averages 5x5 windows at stride 3. At 299 px this turns 17 x 17 into the 5 x 5 that its next convolution
+    needs; at 224 px the result is too small. Maps below 17 x 17 are therefore averaged to 5 x 5 here.
 
     Shape: (N, 768, h, w) -> (N, K).
     """
@@ -194,12 +193,12 @@ def _build_torchvision(
 ) -> ZooNetwork:
     from torchvision import models as torchvision_models
 
-    chosen, small, facts = choose_stem(stem, input_px), SMALL[family], FAMILIES[family]
-    refuse_collapse(name, chosen, input_px, small.min_px if chosen == "small" else facts.min_px)
-    # Without init_weights=True these two warn that their way of drawing weights may change.
+    variant, small, facts = choose_stem(stem, input_px), SMALL[family], FAMILIES[family]
+    refuse_collapse(name, variant, input_px, small.min_px if variant == "small" else facts.min_px)
+    # Without init_weights=True these two warn that their initialisation may change.
     extra = {"aux_logits": auxiliary, "init_weights": True} if facts.taps else {}
     net = getattr(torchvision_models, name)(weights=None, num_classes=num_classes, **extra)
-    if chosen == "small":
+    if variant == "small":
         small.apply(net)
     if in_channels == 1:
         grey_input(net)
@@ -207,7 +206,7 @@ def _build_torchvision(
     heads = {head: getattr(net, head) for head in taps.values()}
     if family == "inception_v3":
         heads = {head: InceptionAuxiliary(layer) for head, layer in heads.items()}
-    notes = [describe_stem(chosen, small.change)]
+    notes = [describe_stem(variant, small.change)]
     if heads:
         count = sum(p.numel() for layer in heads.values() for p in layer.parameters())
         notes.append(f"{count:,} of the parameters are in auxiliary heads, which only training uses")
@@ -216,7 +215,10 @@ def _build_torchvision(
 
 
 def _split(net: nn.Module, left_out: set[str]) -> tuple[nn.Module, nn.Sequential]:
-    """What stands before the average pooling, and what from there on; the flattening that was code becomes a layer."""
+    """The layers before the average pooling, and those from it on.
+
+    Flattening, which is code in the original, becomes a layer.
+    """
     children = OrderedDict((name, layer) for name, layer in net.named_children() if name not in left_out)
     names = list(children)
     cut = names.index("avgpool")
@@ -224,7 +226,7 @@ def _split(net: nn.Module, left_out: set[str]) -> tuple[nn.Module, nn.Sequential
     features = children["features"] if before == ["features"] else _sequence(children, before)
     head = OrderedDict[str, nn.Module](avgpool=children["avgpool"])
     if not any(isinstance(layer, nn.Flatten) for name in after for layer in children[name].modules()):
-        head["flatten"] = nn.Flatten()  # ConvNeXt's classifier brings its own, behind a norm
+        head["flatten"] = nn.Flatten()  # ConvNeXt's classifier has its own, after a norm
     head.update((name, children[name]) for name in after)
     return features, nn.Sequential(head)
 
@@ -235,7 +237,10 @@ def _sequence(children: Mapping[str, nn.Module], names: list[str]) -> nn.Sequent
 
 @dataclass(frozen=True)
 class Loaded:
-    """What `load_published` did: names of the state dict that kept their fresh weights, and the file's unused ones."""
+    """The result of `load_published`.
+
+    `fresh` are names that kept their fresh weights, `unused` are names of the file that were ignored.
+    """
 
     num_loaded: int
     fresh: tuple[str, ...]
@@ -245,51 +250,57 @@ class Loaded:
 def load_published(model: nn.Module, published: Mapping[str, Tensor]) -> Loaded:
     """Load a state dict with the original's names into a network of the zoo.
 
-    A classifier for another number of classes and the convolution that a small-image stem replaced keep their
-    fresh weights; auxiliary heads may be missing on either side. For one input channel the first
-    convolution's kernels are summed over the three published ones.
+    A classifier for another number of classes and the convolution that a small-image stem replaced keep their fresh
+    weights; auxiliary heads may be missing on either side. For one input channel, the kernels of the first convolution
+    are summed over the three published channels.
 
-    Torchvision's weights of googlenet and inception_v3 expect images normalised with mean 0.5 and standard
-    deviation 0.5, all others ImageNet's: preprocessing comes with the weight, not with the network.
+    Torchvision's weights of googlenet and inception_v3 expect images normalised with mean 0.5 and standard deviation
+    0.5, all others ImageNet's: preprocessing belongs to the weights, not to the network.
 
     Raises:
-        ModelFileError: the weights are another network's.
+        ModelFileError: the weights belong to another network.
 
     """
     names: dict[str, str] = getattr(model, "published_names", {})
     ours = model.state_dict()
     may_differ = _first_and_last(model)
-    taken: dict[str, Tensor] = {}
+    loaded: dict[str, Tensor] = {}
     fresh, wrong = [], []
     for name, theirs in names.items():
         tensor = published.get(theirs)
         if tensor is not None and tensor.ndim == 4 and ours[name].shape[1] == 1 and tensor.shape[1] == 3:
             tensor = tensor.sum(1, keepdim=True)
         if tensor is not None and tensor.shape == ours[name].shape:
-            taken[name] = tensor
+            loaded[name] = tensor
         elif (name.startswith("auxiliary.") and tensor is None) or (tensor is not None and name in may_differ):
             fresh.append(name)
         else:
             wrong.append(f"{theirs} is {'missing' if tensor is None else tuple(tensor.shape)}")
-    if wrong or not taken:
-        reason = wrong[0] if wrong else "no name fits"
-        raise ModelFileError(f"these weights are another network's: {reason} ({len(wrong)} of {len(names)} differ)")
-    model.load_state_dict(taken, strict=False)
-    unused = tuple(sorted(set(published) - {names[name] for name in taken}))
-    return Loaded(len(taken), tuple(fresh), unused)
+    if wrong or not loaded:
+        reason = wrong[0] if wrong else "no name matches"
+        raise ModelFileError(
+            f"these weights are another network's: {reason} ({len(wrong)} of {len(names)} tensors differ); give "
+            "weights of the network that --model names"
+        )
+    model.load_state_dict(loaded, strict=False)
+    unused = tuple(sorted(set(published) - {names[name] for name in loaded}))
+    return Loaded(len(loaded), tuple(fresh), unused)
 
 
 def count_published_classes(model: nn.Module, published: Mapping[str, Tensor]) -> int:
-    """Classes of the task that published weights were trained on: rows of the classifier's last matrix.
+    """The number of classes of published weights: rows of their last matrix.
 
     Raises:
-        ModelFileError: they have no such matrix.
+        ModelFileError: the weights have no such matrix.
 
     """
     name = f"{_with_kernels(model, 'head')[-1]}.weight"
     theirs = getattr(model, "published_names", {}).get(name, "")
     if theirs not in published:
-        raise ModelFileError(f"these weights are another network's: {theirs or name} is missing")
+        raise ModelFileError(
+            f"these weights are another network's: {theirs or name} is missing; give weights of the network that "
+            "--model names"
+        )
     return int(published[theirs].shape[0])
 
 
@@ -297,8 +308,8 @@ def _first_and_last(model: nn.Module) -> set[str]:
     """Names of the stem's first convolution and of the last layer of each head."""
     auxiliary = [f"auxiliary.{name}" for name, _ in getattr(model, "auxiliary", nn.ModuleDict()).named_children()]
     last = [_with_kernels(model, part)[-1] for part in ("head", *auxiliary)]
-    chosen = [_with_kernels(model, "features")[0], *last]
-    return {f"{name}.{key}" for name in chosen for key, _ in model.get_submodule(name).named_parameters()}
+    layers = [_with_kernels(model, "features")[0], *last]
+    return {f"{name}.{key}" for name in layers for key, _ in model.get_submodule(name).named_parameters()}
 
 
 def _with_kernels(model: nn.Module, part: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""The one table of model formats: by suffix, who reads it, whether it has to be vouched for.
+"""The one table of model formats: by suffix, the reader, the runtimes and trust.
 
-Enters: a path. Leaves: its row. Called by `loading.py`, and by whoever asks what a path is before it is opened
-(serving, lab, bench, export). No torch.
+Enters: a path. Leaves: its row. Called by `loading.py`, and by rooms that need to know what a path is before they open
+it (serving, lab, bench, export). No torch.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from catseye.errors import ModelFileError, UsageError
 from catseye.files import StrPath
 
 Need = Literal["answers", "facts", "layers"]
-"""What the caller wants of a model: answers to pixels, what stands in the file, or the layers of its network."""
+"""What the caller needs: answers to pixels, the facts stored in the file, or the layers of the network."""
 
 
 @dataclass(frozen=True)
 class ModelFormat:
     """A row. `reader` is module:function in this room.
 
-    `vouched`: why the file is opened with trust only, empty where nothing in it is ever run. `runtimes` are the names
-    that compute it, the first unless another is asked for. `has_layers`: torch modules, to look into and to train on.
+    `vouched`: why the file is opened with trust only; empty if nothing in it is ever run. `runtimes`: those that can
+    compute it, the default first. `has_layers`: it has torch modules, to inspect or to train further.
     """
 
     title: str
@@ -66,7 +66,7 @@ def format_of(path: StrPath) -> ModelFormat:
     """The row of a file, or of a run folder.
 
     Raises:
-        ModelFileError: there is nothing at a path that does not look like an exported file, or another kind of file.
+        ModelFileError: the path does not exist (unless its suffix is an exported file's), or is another kind of file.
 
     """
     suffix = Path(path).suffix.lower()
@@ -86,14 +86,14 @@ def is_model_file(path: StrPath) -> bool:
 
 
 def require_layers(path: StrPath) -> None:
-    """An exported file is a graph that answers: its layers and gradients are gone.
+    """Refuse exported files: they are graphs without layers and gradients.
 
     Raises:
-        UsageError: it is one.
+        UsageError: the path has the suffix of an exported file.
 
     """
     if is_model_file(path):
         raise UsageError(
-            f"a run folder or a model.safetensors has layers and gradients to look into; got {path}, which has none "
-            "left; give the run it was exported from"
+            f"layers and gradients exist only in a run folder or a model.safetensors; got {path}, an exported file; "
+            "give the run it was exported from"
         )

@@ -1,6 +1,7 @@
-"""`catseye info`: what a model file says of itself and what it consists of. No torch for exported files.
+"""`catseye info`: the manifest and the contents of a model file.
 
-Programs (TorchScript, .pt2, TensorRT) are looked into but not started, so they need no trust here.
+Exported files need no torch. Programs (TorchScript, .pt2, TensorRT) are inspected but not started, so they need no
+trust here.
 
 Enters: a path. Leaves: `Information`. Called by cli.
 """
@@ -16,7 +17,10 @@ from catseye.runtimes.loading import open_model
 
 @dataclass(frozen=True)
 class Information:
-    """One model file. `inputs` and `outputs` are (name, type, shape); weights alone have no operators."""
+    """The facts of a model file.
+
+    `inputs` and `outputs` are (name, type, shape); weights alone have no operators.
+    """
 
     path: str
     format: str
@@ -32,12 +36,12 @@ class Information:
     when_unknown: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        said = self.manifest.model_dump(mode="json", exclude={"examples"})
-        return {**vars(self), "manifest": {**said, "num_examples": len(self.manifest.examples)}}
+        """All fields as plain JSON types."""
+        fields = self.manifest.model_dump(mode="json", exclude={"examples"})
+        return {**vars(self), "manifest": {**fields, "num_examples": len(self.manifest.examples)}}
 
     def to_rows(self) -> list[tuple[str, str]]:
-        """What a terminal shows."""
+        """Label and text of each line that the terminal shows."""
         manifest, spec, origin = self.manifest, self.manifest.preprocessing, self.manifest.provenance
         names = ", ".join(manifest.classes[:12]) + (" …" if len(manifest.classes) > 12 else "")
         values = "" if self.num_parameters is None else f", {self.num_parameters:,} values"
@@ -63,9 +67,8 @@ class Information:
             rows.append(("INT8", f"{how.tool}, {how.calibration}, {how.num_calibration_images} images{kept}"))
         if manifest.examples:
             rows.append(("examples", f"{count(len(manifest.examples), 'image')} of the data, for the page of serve"))
-        rows += [("input", _fact_line(one)) for one in self.inputs] + [
-            ("output", _fact_line(one)) for one in self.outputs
-        ]
+        rows += [("input", _tensor_line(tensor)) for tensor in self.inputs]
+        rows += [("output", _tensor_line(tensor)) for tensor in self.outputs]
         if self.operators:
             listed = ", ".join(f"{name} {count}" for name, count in self.operators.items())
             rows.append(("operators", f"{sum(self.operators.values())}: {listed}"))
@@ -73,20 +76,20 @@ class Information:
 
 
 def info(path: StrPath) -> Information:
-    """Look into an exported file, a model.safetensors or a run folder.
+    """Inspect an exported file, a model.safetensors or a run folder.
 
     Raises:
         ModelFileError: it is none of these, or it is damaged.
 
     """
     model = open_model(path, need="facts")
-    shown = model.path
-    if model.network is not None and shown.is_dir():
+    file = model.path
+    if model.network is not None and file.is_dir():
         from catseye.runs import MODEL_FILE
 
-        shown /= MODEL_FILE
+        file /= MODEL_FILE
     return Information(
-        path=str(shown),
+        path=str(file),
         format=model.format,
         num_bytes=model.num_bytes,
         sha256=model.sha256,
@@ -102,16 +105,16 @@ def info(path: StrPath) -> Information:
 
 
 def _proof_line(proof: Parity) -> str:
-    apart = proof.familiarity_difference
-    strangers = "" if apart is None else f", familiarity off by at most {apart:.1e}"
+    difference = proof.familiarity_difference
+    others = "" if difference is None else f", familiarity off by at most {difference:.1e}"
     if proof.heat_map_difference is not None:
-        strangers += f", heat maps by at most {proof.heat_map_difference:.1e}"
+        others += f", heat maps by at most {proof.heat_map_difference:.1e}"
     return (
         f"{proof.agreement:.2%} equal answers on {proof.num_images} {proof.split} images, |Δp| (difference of a "
-        f"probability) at most {proof.max_difference:.1e}{strangers} ({proof.runtime})"
+        f"probability) at most {proof.max_difference:.1e}{others} ({proof.runtime})"
     )
 
 
-def _fact_line(value: tuple[str, str, list[int | str]]) -> str:
-    name, kind, shape = value
+def _tensor_line(tensor: tuple[str, str, list[int | str]]) -> str:
+    name, kind, shape = tensor
     return f"{name} {kind} ({', '.join(map(str, shape))})"

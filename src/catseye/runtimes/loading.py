@@ -1,7 +1,7 @@
-"""Any model by its path: the one way in, for every verb.
+"""Open any model by its path: the one way in, for every command.
 
-Enters: a path. Leaves: `OpenedModel`. The row of the format in `formats.py` names its reader, which is imported when it
-is needed, so that .onnx and OpenVINO files need no torch. Called by `catseye.load`, cli and every room above this one.
+Enters: a path. Leaves: `OpenedModel`. The row of the format in `formats.py` names its reader, which is imported only
+when needed, so that .onnx and OpenVINO files need no torch. Called by `catseye.load`, cli and every room above this.
 """
 
 from collections.abc import Callable
@@ -30,17 +30,19 @@ def open_model(
     spin: bool = False,
     runtime: str = "",
 ) -> OpenedModel:
-    """Open a run folder, a model.safetensors, or an exported file of any format; or what stands for the path of one.
+    """Open a run folder, a model.safetensors, or an exported file of any format.
 
-    `device` is where the weights of a run compute. `trust` is needed for answers of the formats that are programs;
-    with it, a file is vouched for and opened here at once. `threads` computes one call (0: one per core), and `calls`
-    says how many are made at the same time; with `spin`, ONNX Runtime's threads burn their core while they wait.
-    `runtime` is one of the row's, or "auto" for a GPU where ONNX Runtime has one; the row's first if left out.
+    `model` is a path, or an object that stands for its path.
+
+    `device` computes the weights of a run. `trust` is needed for answers of the formats that are programs; with it, a
+    file is opened at once, without a trial in a child process. `threads` compute each call (0: one per core); `calls`
+    is the number of calls at the same time; with `spin`, ONNX Runtime's waiting threads keep their cores busy.
+    `runtime` is one of the row's, or "auto" for the GPU if ONNX Runtime supports it; the default is the row's first.
 
     Raises:
-        ModelFileError: it is none, damaged, not made by catseye, or a program that nobody vouched for.
+        ModelFileError: not a model, damaged, not made by catseye, or a program opened without trust.
         MissingDependency: the format's runtime is not installed.
-        UsageError: the format has no layers, or not that device or runtime.
+        UsageError: the format has no layers, or does not support that device or runtime.
 
     """
     path = path_of(model)
@@ -55,7 +57,7 @@ def open_model(
         raise UsageError(f"{path} runs in {own}, and --runtime chooses for .onnx files; got --runtime {runtime}")
     if row.vouched and not trust and need == "answers":
         raise ModelFileError(
-            f"{row.vouched}, and opening it runs it; {path} was not opened. Say --trust (in Python trust=True) if you "
+            f"{row.vouched}, and opening it runs it; {path} was not opened. Add --trust (in Python trust=True) if you "
             f"or somebody you trust made it; .onnx and OpenVINO files need no trust"
         )
     wish = OpenSettings(device, trust, need, threads, calls, spin, runtime or row.runtimes[0])
@@ -63,18 +65,21 @@ def open_model(
 
 
 def open_for_serving(path: Path, wish: OpenSettings) -> OpenedModel:
-    """A file that `open_model` has opened already, once more and otherwise: how a GPU is asked is tried out."""
+    """Open a file that `open_model` has opened again, with other settings.
+
+    Serving compares settings of a GPU with it.
+    """
     return _reader_of(format_of(path))(path, wish)
 
 
 @reopened_elsewhere
 def load(path: StrPath, *, device: str = "auto", trust: bool = False) -> Classifier:
-    """Open a trained model: a run folder, a model.safetensors, or an exported file of any format.
+    """Open a trained model: a run, a model.safetensors, or an exported file.
 
-    What `train`, `open_run` and `export` return stands for its path.
+    Instead of a path, pass what `train`, `open_run` or `export` returned.
 
     .onnx and OpenVINO files need no torch. TorchScript, .pt2 and TensorRT files are programs: they are opened only with
-    `trust=True`, for files that you or somebody you trust made.
+    `trust=True`, which is meant for files that you or somebody you trust made.
 
     Raises:
         ModelFileError: it is none of these, it is damaged, or it needs trust.

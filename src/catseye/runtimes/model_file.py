@@ -1,7 +1,7 @@
-"""An opened model of any format, behind one face. No torch, no runtime: those hand in `ask`.
+"""An opened model of any format, behind one interface. No torch, no runtime.
 
-Enters: what a format's own reader found out. Leaves: `OpenedModel` and the checks that all formats share. Called by the
-readers of this room; every verb takes what it needs from it.
+Enters: what the format's reader has read. Leaves: `OpenedModel` and the checks that all formats share. Called by the
+readers of this room; used by every command that takes a model.
 """
 
 import os
@@ -31,12 +31,12 @@ Face = tuple[str, str, list[int | str]]
 """Name, type and shape of an input or output."""
 Outputs = dict[str, NDArray[np.float32]]
 Ask = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[np.float32]]]
-"""What the graph's input takes, and the names of outputs, to those outputs; safe to call from several threads."""
+"""From the graph's input and the names of outputs to those outputs; safe to call from several threads."""
 
 
 @dataclass(frozen=True)
 class OpenSettings:
-    """How a model is to be opened; the fields are `open_model`'s, and a reader takes those that concern it."""
+    """How to open a model; each reader uses the fields that apply to it."""
 
     device: str = "auto"
     trust: bool = False
@@ -47,15 +47,15 @@ class OpenSettings:
     runtime: str = ""
     conv_search: str = "HEURISTIC"  # CUDA: how ONNX Runtime chooses convolutions
     graph: bool = False  # CUDA: the sizes of `fixed_sizes` as captured graphs
-    fixed_sizes: frozenset[int] = frozenset()  # CUDA: batch sizes whose buffers stay where they are
+    fixed_sizes: frozenset[int] = frozenset()  # CUDA: batch sizes with buffers at fixed addresses
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """What a model says of itself, what it consists of, and the way to ask it.
+    """A model's manifest, its contents, and the function that computes its outputs.
 
-    `num_parameters` is None where a format does not tell. `runtime` has its version, `computed_by` is its name in
-    `formats.py`. `network` is torch's module in evaluation mode on `device`; None for exported files.
+    `num_parameters` is None if the format does not store it. `runtime` includes the version; `computed_by` is the
+    runtime's name in `formats.py`. `network` is torch's module in evaluation mode on `device`; None for exported files.
     """
 
     path: Path
@@ -76,9 +76,10 @@ class OpenedModel:
     network: "nn.Module | None" = field(default=None, repr=False)
 
     def run(self, pixels: Pixels) -> Outputs:
-        """All outputs by name: prediction (N, K) logits, probability (N, K); some have cam (N, h, w), familiarity (N,).
+        """All outputs by name.
 
-        Shape: pixels (N, H, W, C) uint8, as `preprocess` makes them.
+        Shape: (N, H, W, C) uint8, as `preprocess` makes them -> prediction (N, K) logits, probability (N, K); some
+        models also have cam (N, h, w) and familiarity (N,).
         """
         names = [name for name, _, _ in self.outputs]
         return dict(zip(names, self.ask(tensor_of(pixels, self.manifest), names), strict=True))
@@ -93,12 +94,12 @@ class OpenedModel:
         return logits, familiarity
 
     def features(self, pixels: Pixels) -> NDArray[np.float32]:
-        """What the network's head sees of each image: the mean of every feature map.
+        """The input of the network's head for each image: the mean of every feature map.
 
         Shape: (N, H, W, C) uint8 -> (N, F) float32.
 
         Raises:
-            UsageError: it is an exported file.
+            UsageError: the model is an exported file.
 
         """
         self.layers()
@@ -106,45 +107,45 @@ class OpenedModel:
 
     @property
     def knows_strangers(self) -> bool:
-        """Whether it says how familiar an image is, and from where on it is a stranger."""
+        """Whether it has a familiarity output and a threshold for it."""
         has_output = any(name == "familiarity" for name, _, _ in self.outputs)
         return has_output and self.manifest.familiarity_threshold is not None
 
     def when_unknown(self) -> str:
-        """When it says "unknown", as the end of a sentence that starts with "where"; empty where it never does."""
-        said, grounds = self.manifest, []
+        """When it answers "unknown", as text after "where"; empty if never."""
+        manifest, conditions = self.manifest, []
         if self.knows_strangers:
-            grounds.append(
+            conditions.append(
                 "an image's familiarity (cosine of its features to the nearest centre of a class, at most 1) is below "
-                f"{said.familiarity_threshold:.3f}"
+                f"{manifest.familiarity_threshold:.3f}"
             )
-        if said.unknown_threshold is not None:
-            grounds.append(f"the largest probability is below {said.unknown_threshold:.3f}")
-        return " or ".join(grounds)
+        if manifest.unknown_threshold is not None:
+            conditions.append(f"the largest probability is below {manifest.unknown_threshold:.3f}")
+        return " or ".join(conditions)
 
     def layers(self) -> "nn.Module":
-        """The network, to look into.
+        """The network, to inspect its layers.
 
         Raises:
-            UsageError: it is an exported file.
+            UsageError: the model is an exported file.
 
         """
         if self.network is None:
-            raise UsageError(f"{self.path} has no layers to look into; give the run it was exported from")
+            raise UsageError(f"{self.path} is an exported file without layers; give the run it was exported from")
         return self.network
 
     def classifier(self) -> Classifier:
-        """The same, behind the face that users of the library know."""
+        """The same model as the `Classifier` that users of the library get."""
         both = self.logits_and_familiarity if self.knows_strangers else None
         features = self.features if self.network is not None else None
         return Classifier(self.manifest, self.logits, both, features, self.path)
 
 
 def read_once(path: StrPath, what: str) -> bytes:
-    """The bytes of a file that may come from a stranger; they are judged, hashed and run, so nothing can be swapped.
+    """The bytes of an untrusted file, read once so that nothing can be swapped.
 
     Raises:
-        ModelFileError: it cannot be read, is no plain file, or is larger than 2 GB.
+        ModelFileError: it cannot be read, is not a regular file, or is larger than 2 GB.
 
     """
     source = str(path)
@@ -154,7 +155,7 @@ def read_once(path: StrPath, what: str) -> bytes:
         with os.fdopen(descriptor, "rb") as stream:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
-                raise ModelFileError(f"{source} is no file")
+                raise ModelFileError(f"{source} is not a regular file; give the path of a model file")
             if facts.st_size > MAX_BYTES:
                 raise ModelFileError(f"{source}: {what} file has at most {MAX_BYTES:,} bytes; got {facts.st_size:,}")
             return stream.read(MAX_BYTES)
@@ -163,18 +164,18 @@ def read_once(path: StrPath, what: str) -> bytes:
 
 
 def tensor_of(pixels: Pixels, manifest: Manifest) -> NDArray[Any]:
-    """What the graph's input `image` takes.
+    """Pixels in the form that the graph's input `image` takes.
 
-    Shape: (N, H, W, C) uint8 -> the same, or (N, C, H, W) float32 where the file wants it normalised.
+    Shape: (N, H, W, C) uint8 -> the same, or (N, C, H, W) float32 if the graph takes normalised values.
     """
     return normalise(pixels, manifest.preprocessing) if manifest.input_kind == "float" else pixels
 
 
 def require_names(manifest: Manifest, source: str) -> None:
-    """The manifest names inputs and outputs, for a format whose files do not.
+    """Check that the manifest names inputs and outputs, as the file does not.
 
     Raises:
-        ModelFileError: it does not.
+        ModelFileError: the manifest does not name them.
 
     """
     if manifest.input_kind is None or not manifest.outputs:
@@ -182,27 +183,32 @@ def require_names(manifest: Manifest, source: str) -> None:
 
 
 def image_and_answers(manifest: Manifest, names: Sequence[str] = ()) -> tuple[list[Face], list[Face]]:
-    """Inputs and outputs of a format whose files do not name them, from the manifest; `names` where it has none."""
+    """Inputs and outputs of a format whose files do not name them.
+
+    The outputs are those of the manifest, unless `names` lists them.
+    """
     spec = manifest.preprocessing
     if manifest.input_kind == "float":
         image: Face = ("image", "float32", ["batch", spec.channels, spec.height_px, spec.width_px])
     else:
         image = ("image", "uint8", ["batch", spec.height_px, spec.width_px, spec.channels])
     shapes: dict[str, list[int | str]] = {"cam": ["batch", "h", "w"], "familiarity": ["batch"]}
-    known: list[int | str] = ["batch", len(manifest.classes)]
-    return [image], [(name, "float32", shapes.get(name, known)) for name in names or manifest.outputs]
+    per_class: list[int | str] = ["batch", len(manifest.classes)]
+    return [image], [(name, "float32", shapes.get(name, per_class)) for name in names or manifest.outputs]
 
 
 def never_started(image: NDArray[Any], names: Sequence[str]) -> Sequence[NDArray[np.float32]]:
     """The `ask` of a program that was opened for its facts alone."""
-    raise UsageError("this model was opened to look into it, and was not started; open it with trust to ask it")
+    raise UsageError("this model was opened for its facts only and not started; open it with trust to get answers")
 
 
 def require_answers(file: OpenedModel) -> OpenedModel:
-    """One warm call: it computes, the answer is finite, and `probability` is the softmax that the manifest means.
+    """Check the answers to a trial call against the manifest.
+
+    They are finite, and `probability` is the softmax at the manifest's temperature.
 
     Raises:
-        ModelFileError: otherwise.
+        ModelFileError: the call fails, or its answers break one of these rules.
 
     """
     manifest, source = file.manifest, file.path
@@ -210,7 +216,7 @@ def require_answers(file: OpenedModel) -> OpenedModel:
     pixels = np.random.default_rng(0).integers(0, 256, (2, spec.height_px, spec.width_px, spec.channels), np.uint8)
     try:
         outputs = file.run(pixels)
-    except Exception as error:  # noqa: BLE001 - the runtimes' exceptions have no common root but this
+    except Exception as error:  # noqa: BLE001 - the runtimes' exceptions have no other common base class
         raise ModelFileError(f"{source} fails on a trial image ({first_line(error)})") from None
     shape = (2, len(manifest.classes))
     if {"prediction", "probability"} - outputs.keys() or not (
@@ -221,10 +227,13 @@ def require_answers(file: OpenedModel) -> OpenedModel:
         raise ModelFileError(f"{source} answers a trial image with NaN or infinity; use another file")
     expected = softmax(outputs["prediction"], manifest.temperature)
     if np.abs(expected - outputs["probability"]).max() > PROBABILITY_TOLERANCE:
-        raise ModelFileError(f"{source}: its probabilities are not those of the temperature in its manifest")
+        raise ModelFileError(
+            f"{source}: its probabilities are not the softmax of its logits at the temperature of its manifest; export "
+            "it again"
+        )
     return file
 
 
 def first_line(error: Exception) -> str:
-    """What a runtime has to say, short enough for a message."""
+    """The first line of a runtime's error, short enough for a message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

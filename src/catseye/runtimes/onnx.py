@@ -1,7 +1,7 @@
-"""An exported .onnx file, opened and computed by ONNX Runtime, or by OpenVINO. No torch, no `onnx` package.
+"""An .onnx file, computed by ONNX Runtime or by OpenVINO. No torch.
 
-Enters: the path of a file that may come from a stranger. Leaves: `OpenedModel`. The file is read once, into bytes;
-those bytes are judged, hashed and run, so nothing can be swapped in between. Called by `loading.py`.
+Enters: the path of an untrusted file. Leaves: `OpenedModel`. The file is read once, into bytes; those bytes are
+checked, hashed and run, so that nothing can be swapped in between. Called by `loading.py`.
 """
 
 import contextlib
@@ -35,16 +35,16 @@ _PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-OTHER_RUNTIME_TOLERANCE = 2e-2  # OpenVINO computes INT8 layers with other roundings than ONNX Runtime
+OTHER_RUNTIME_TOLERANCE = 2e-2  # OpenVINO rounds INT8 layers differently from ONNX Runtime
 
 
 def open_onnx(path: StrPath, wish: OpenSettings = OpenSettings()) -> OpenedModel:  # noqa: B008 - frozen
-    """Read, judge and start an .onnx file.
+    """Read, check and start an .onnx file.
 
     Raises:
         ModelFileError: it is missing, too large, damaged, not made by catseye, refers to other files, or
             does not do what its manifest says.
-        UsageError: a runtime that is not here.
+        UsageError: the runtime is not available here.
 
     """
     import onnxruntime
@@ -64,8 +64,8 @@ def open_onnx(path: StrPath, wish: OpenSettings = OpenSettings()) -> OpenedModel
     _check_onnx_face(manifest, inputs, outputs, source)
 
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = session.run(list(names), {"image": image})
-        return found
+        outputs: list[NDArray[np.float32]] = session.run(list(names), {"image": image})
+        return outputs
 
     if computed_by == "cuda":
         ask = BoundSession(session, inputs, outputs, graph=wish.graph, sizes=wish.fixed_sizes)
@@ -92,10 +92,10 @@ def open_onnx(path: StrPath, wish: OpenSettings = OpenSettings()) -> OpenedModel
 
 
 def _available(runtime: str) -> str:
-    """The name of what will compute; "auto" takes a GPU where there is one.
+    """The runtime's name; for "auto", "cuda" if ONNX Runtime supports it, else "cpu".
 
     Raises:
-        UsageError: this ONNX Runtime has no such provider.
+        UsageError: the installed ONNX Runtime has no such provider.
 
     """
     if runtime in ("cpu", "openvino"):
@@ -106,7 +106,7 @@ def _available(runtime: str) -> str:
     if _PROVIDERS["cuda"] in available:
         _load_cuda_libraries()
     if runtime == "auto":
-        # TensorRT builds an engine for minutes at the first call: only where it was asked for.
+        # TensorRT takes minutes to build an engine at the first call: only if requested by name.
         return "cuda" if _PROVIDERS["cuda"] in available else "cpu"
     if _PROVIDERS[runtime] not in available:
         raise UsageError(
@@ -117,7 +117,7 @@ def _available(runtime: str) -> str:
 
 
 def _in_openvino(opened: OpenedModel, content: bytes, wish: OpenSettings) -> OpenedModel:
-    """The same graph in OpenVINO, after it answered two trial images as ONNX Runtime does."""
+    """The same graph in OpenVINO, if its answers are those of ONNX Runtime."""
     from catseye.runtimes.openvino import require_openvino, start
     from catseye.runtimes.trial import require_survival
 
@@ -127,12 +127,12 @@ def _in_openvino(opened: OpenedModel, content: bytes, wish: OpenSettings) -> Ope
     ask = start(content, b"", str(opened.path), threads=wish.threads, calls=wish.calls).ask
     spec = opened.manifest.preprocessing
     pixels = np.random.default_rng(1).integers(0, 256, (2, spec.height_px, spec.width_px, spec.channels), np.uint8)
-    found = ask(tensor_of(pixels, opened.manifest), ("probability",))[0]
-    difference = float(np.abs(found - opened.run(pixels)["probability"]).max())
+    probabilities = ask(tensor_of(pixels, opened.manifest), ("probability",))[0]
+    difference = float(np.abs(probabilities - opened.run(pixels)["probability"]).max())
     if not difference <= OTHER_RUNTIME_TOLERANCE:
         raise ModelFileError(
-            f"{opened.path}: OpenVINO's probabilities are off by {difference:.3f}; serve it with --runtime cpu, or "
-            "`catseye export --to openvino --int8`, whose file is proved in OpenVINO"
+            f"{opened.path}: OpenVINO's probabilities are off by {difference:.3f}; serve it with --runtime cpu, or run "
+            "`catseye export --to openvino --int8`, which checks its file in OpenVINO"
         )
     return replace(opened, ask=ask, runtime=version)
 
@@ -147,24 +147,26 @@ def _session(content: bytes, source: str, wish: OpenSettings, computed_by: str) 
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = wish.threads
-    options.log_severity_level = 4  # what it has to say comes as an exception
-    # Waiting threads would otherwise burn a core each between two images.
+    options.log_severity_level = 4  # errors arrive as exceptions
+    # By default, each waiting thread would keep a core busy between two images.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(wish.spin)))
     options.add_session_config_entry("session.inter_op.allow_spinning", str(int(wish.spin)))
-    # Else bytes that look like ORT's own format, which was not judged above, would be taken for that.
+    # Otherwise it would also accept ORT's own format, which was not checked above.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        # With its fallback it would try again and print about it where results stand.
+        # With its fallback it would try again and print about it to stdout, where results are expected.
         session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common root but this
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no other common base class
         raise ModelFileError(f"{source} cannot be run by ONNX Runtime ({first_line(error)})") from None
-    if session.get_providers()[0] != wanted:  # it falls back to the CPU without a word
+    if session.get_providers()[0] != wanted:  # it falls back to the CPU silently
         raise ModelFileError(f"{source}: {wanted} cannot be started on this machine; got {session.get_providers()}")
     return session
 
 
 def cuda_options(wish: OpenSettings) -> dict[str, str]:
-    """What the CUDA provider is told. By itself it tries every convolution algorithm, anew for every new shape.
+    """Options of the CUDA provider.
+
+    Its default tries every convolution algorithm for every new shape.
 
     >>> cuda_options(OpenSettings(graph=True))
     {'cudnn_conv_algo_search': 'HEURISTIC', 'enable_cuda_graph': '1'}
@@ -173,17 +175,17 @@ def cuda_options(wish: OpenSettings) -> dict[str, str]:
 
 
 def _load_cuda_libraries() -> None:
-    """Find CUDA and cuDNN where pip installs them; without this only the system's are found."""
+    """Load pip's CUDA and cuDNN; otherwise only the system's are found."""
     import onnxruntime
 
     if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
-        # It prints what it does not find; whether that is needed, the session says.
+        # It prints what it does not find; if that is needed, the session reports it.
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
 
 
 def _check_onnx_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], source: str) -> None:
-    """Names, types and shapes of inputs and outputs are what the manifest promises."""
+    """Check names, types and shapes of inputs and outputs against the manifest."""
     spec, num_classes = manifest.preprocessing, len(manifest.classes)
     if manifest.input_kind == "uint8":
         wanted_inputs = {"image": ("tensor(uint8)", [spec.height_px, spec.width_px, spec.channels])}
@@ -191,17 +193,17 @@ def _check_onnx_face(manifest: Manifest, inputs: list[Face], outputs: list[Face]
         wanted_inputs = {"image": ("tensor(float)", [spec.channels, spec.height_px, spec.width_px])}
     wanted_outputs = {name: ("tensor(float)", [num_classes]) for name in ("prediction", "probability")}
     extras = {"cam": 3, "familiarity": 1}  # outputs that a file may have, and their dimensions
-    found = [one for one in outputs if one[0] not in extras or len(one[2]) != extras[one[0]]]
+    required = [face for face in outputs if face[0] not in extras or len(face[2]) != extras[face[0]]]
     for side, wanted, got in (
         ("inputs", wanted_inputs, _behind_batch(inputs)),
-        ("outputs", wanted_outputs, _behind_batch(found)),
+        ("outputs", wanted_outputs, _behind_batch(required)),
     ):
         if wanted != got:
-            raise ModelFileError(f"{source}: its {side} should be {wanted} behind a free batch size; got {got}")
+            raise ModelFileError(f"{source}: its {side} should be {wanted} after a free batch size; got {got}")
 
 
 def _onnx_face(values: list[Any]) -> list[Face]:
-    return [(one.name, one.type, list(one.shape)) for one in values]
+    return [(value.name, value.type, list(value.shape)) for value in values]
 
 
 def _behind_batch(face: list[Face]) -> dict[str, tuple[str, list[int | str]]]:

@@ -1,12 +1,12 @@
-"""An ONNX Runtime session asked through buffers that stay where they are: one set per batch size, a graph each on CUDA.
+"""An ONNX Runtime session with buffers at fixed addresses, and CUDA graphs.
 
-Enters: a session, and what it takes and gives. Leaves: an `Ask`. Called by `onnx.py` for CUDA; the tests hold it to the
-same answers on the CPU. Only batch sizes that were prepared use fixed buffers; every other goes the ordinary way.
+Enters: a session, its inputs and outputs. Leaves: an `Ask`. Called by `onnx.py` for CUDA; the tests require the same
+answers on the CPU. Only batch sizes in `sizes` use fixed buffers; every other size runs as an ordinary call.
 
-Two things make a GPU slow here. A call that brings a new shape makes the provider search for convolutions again: the
-server therefore pads its batches to few sizes (serving/served_model.py). And each of some hundred kernels is launched
-by the CPU: a captured graph launches them together. A graph reads and writes the addresses it was captured with, hence
-the fixed buffers, and its number stands for one shape, hence one number per size and set of outputs.
+Two things make a GPU slow here. A call with a new shape makes the provider search for convolution algorithms again: the
+server therefore pads its batches to few sizes (serving/served_model.py). And the CPU launches each of some hundred
+kernels: a captured graph launches them together. A graph reads and writes the addresses it was captured with, hence the
+fixed buffers; its number stands for one shape, hence one number per size and set of outputs.
 
 Source: ONNX Runtime, "CUDA Execution Provider", section "Using CUDA Graphs"; `gpu_graph_id` in
 onnxruntime_run_options_config_keys.h: -1 runs without a graph, 0 is reserved.
@@ -39,9 +39,9 @@ class _Bound:
 
 @dataclass
 class BoundSession:
-    """One session, one call at a time: a stream has no use for two, and the buffers belong to one call.
+    """One session, one call at a time, because the buffers belong to one call.
 
-    `sizes` are the batch sizes that get buffers, `device` is where they lie.
+    `sizes` are the batch sizes that get buffers, `device` holds the buffers.
     """
 
     session: Any
@@ -69,7 +69,7 @@ class BoundSession:
             return [np.array(answer.numpy()) for answer in bound.answers]
 
     def _all_fixed(self, names: Sequence[str]) -> bool:
-        """Whether all sides but the batch are known beforehand."""
+        """Whether all dimensions except the batch are known in advance."""
         wanted = [face for face in (*self.inputs, *self.outputs) if face[0] in (*names, "image")]
         return all(isinstance(side, int) for _, _, shape in wanted for side in shape[1:])
 

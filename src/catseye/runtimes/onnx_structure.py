@@ -1,9 +1,9 @@
-"""What is inside an ONNX file, read from its bytes alone: operators, opset, metadata, weights; nothing is run.
+"""What is inside an ONNX file, read from its bytes alone; nothing is run.
 
-A short protobuf reader, because the runtime has no `onnx` package, and because a file from a stranger is
-judged before ONNX Runtime sees it (which reads external data below the working directory even for a model
-handed over as bytes; seen with 1.32). It knows only the messages in which a tensor can hide: graphs, nodes,
-attributes, subgraphs, functions, training graphs, sparse tensors. Called by `onnx.py`.
+A short protobuf reader, because the runtime has no `onnx` package, and because an untrusted file is checked before
+ONNX Runtime reads it (ONNX Runtime 1.32 reads external data below the working directory even for a model passed as
+bytes). It knows only the messages that can contain a tensor: graphs, nodes, attributes, subgraphs, functions, training
+graphs, sparse tensors. Called by `onnx.py`.
 
 Source: field numbers of onnx/onnx.proto (IR version 13); wire format of protobuf.dev/programming-guides/encoding.
 """
@@ -16,12 +16,12 @@ import numpy as np
 
 from catseye.errors import ModelFileError
 
-# A ResNet-50 has 10,000; more is a file made to keep a reader busy: each field may become an object of 250 bytes in
-# ONNX Runtime, and took as many here.
+# A ResNet-50 has 10,000; a file with far more is made to exhaust its reader: each field may become an object of 250
+# bytes in ONNX Runtime, and once did here.
 MAX_FIELDS = 500_000
 MAX_DEPTH = 100  # protobuf's own limit
 MAX_ELEMENTS = 2**40
-# Operators outside these come with code or files of their own, which a classifier has no use for.
+# Operators of other domains need code or files of their own; a classifier needs neither.
 DOMAINS = {"", "ai.onnx", "com.microsoft"}
 REFUSED = {"EPContext"}  # names a file with a compiled graph
 
@@ -52,7 +52,10 @@ _EMPTY = memoryview(b"")
 
 @dataclass
 class Structure:
-    """What an ONNX file consists of. `num_parameters` counts the elements of all initialisers."""
+    """The contents of an ONNX file.
+
+    `num_parameters` counts the elements of all initialisers.
+    """
 
     ir_version: int = 0
     producer: str = ""
@@ -64,11 +67,11 @@ class Structure:
 
 
 class _Damaged(ValueError):
-    """The bytes are no protobuf message."""
+    """The bytes are not a valid protobuf message."""
 
 
 class _Message:
-    """A message that is being read. `kept` are the fields that `_record` looks at: of a graph, none."""
+    """A message that is being read; `kept` has the fields that `_record` reads."""
 
     def __init__(self, kind: str, view: memoryview, budget: list[int]) -> None:
         self.kind = kind
@@ -83,70 +86,70 @@ class _Message:
                 self.kept.append((number, wire, value))
             if number in self._children:
                 if wire != _LENGTH or isinstance(value, int):
-                    raise _Damaged(f"field {number} of a {self.kind} is no message")
+                    raise _Damaged(f"field {number} of a {self.kind} is not a message")
                 return self._children[number], value
         return None
 
 
 def read_structure(content: bytes, source: str) -> Structure:
-    """Read an ONNX file's bytes and refuse what a stranger's file must not hold.
+    """Read an ONNX file's bytes and refuse what an untrusted file must not contain.
 
     Raises:
-        ModelFileError: it is no ONNX model, keeps weights outside itself, holds NaN weights or foreign operators.
+        ModelFileError: not an ONNX model, weights in other files, weights with NaN, or foreign operators.
 
     """
-    found = Structure()
+    structure = Structure()
     budget = [MAX_FIELDS]
-    # Depth first, a message at a time: memory grows with the nesting and not with the number of fields.
+    # Depth first, one message at a time: memory grows with the nesting and not with the number of fields.
     open_messages = [_Message("model", memoryview(content), budget)]
     try:
         while open_messages:
             message = open_messages[-1]
             child = message.next_child()
             if child is None:
-                _record(found, message.kind, message.kept, source)
+                _record(structure, message.kind, message.kept, source)
                 open_messages.pop()
             elif len(open_messages) == MAX_DEPTH:
                 raise _Damaged(f"messages nested more than {MAX_DEPTH} deep")
             else:
                 open_messages.append(_Message(*child, budget))
     except (_Damaged, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{source} is no ONNX file ({error})") from None
-    if not found.has_graph or not found.ir_version:
-        raise ModelFileError(f"{source} is no ONNX file (no graph in it)")
-    return found
+        raise ModelFileError(f"{source} is not an ONNX file ({error})") from None
+    if not structure.has_graph or not structure.ir_version:
+        raise ModelFileError(f"{source} is not an ONNX file (no graph in it)")
+    return structure
 
 
-def _record(found: Structure, kind: str, fields: list[tuple[int, int, Value]], source: str) -> None:
+def _record(structure: Structure, kind: str, fields: list[tuple[int, int, Value]], source: str) -> None:
     if kind == "model":
-        found.has_graph = any(number == 7 for number, _, _ in fields)
-        found.ir_version = max((_int(value) for number, _, value in fields if number == 1), default=0)
-        found.producer = " ".join(_field_text(value) for number, _, value in fields if number in (2, 3))
+        structure.has_graph = any(number == 7 for number, _, _ in fields)
+        structure.ir_version = max((_int(value) for number, _, value in fields if number == 1), default=0)
+        structure.producer = " ".join(_field_text(value) for number, _, value in fields if number in (2, 3))
     elif kind == "opset":
         values = {number: value for number, _, value in fields}
         if _field_text(values.get(1, _EMPTY)) in ("", "ai.onnx"):
-            found.opset = _int(values.get(2, 0))
+            structure.opset = _int(values.get(2, 0))
     elif kind == "metadata":
         values = {number: value for number, _, value in fields}
         key, text = (_field_text(values.get(place, _EMPTY)) for place in (1, 2))
-        if key in found.metadata:
-            raise ModelFileError(f"{source} says {key!r} twice in its metadata; such a file is not opened")
-        found.metadata[key] = text
+        if key in structure.metadata:
+            raise ModelFileError(f"{source} has {key!r} twice in its metadata; such a file is not opened")
+        structure.metadata[key] = text
     elif kind == "node":
-        _record_node(found, fields, source)
+        _record_node(structure, fields, source)
     elif kind == "initializer":
-        found.num_parameters += _check_tensor(fields, source)
+        structure.num_parameters += _check_tensor(fields, source)
     elif kind == "tensor":
         _check_tensor(fields, source)
 
 
-def _record_node(found: Structure, fields: list[tuple[int, int, Value]], source: str) -> None:
+def _record_node(structure: Structure, fields: list[tuple[int, int, Value]], source: str) -> None:
     values = {number: value for number, _, value in fields if number in (4, 7)}
     operator, domain = (_field_text(values.get(place, _EMPTY)) for place in (4, 7))
     if domain not in DOMAINS or operator in REFUSED:
         name = f"{domain}::{operator}" if domain else operator
         raise ModelFileError(f"{source} uses the operator {name[:80]!r}, which is not opened; only standard ones are")
-    found.operators[operator] += 1
+    structure.operators[operator] += 1
 
 
 def _check_tensor(fields: list[tuple[int, int, Value]], source: str) -> int:
@@ -161,7 +164,7 @@ def _check_tensor(fields: list[tuple[int, int, Value]], source: str) -> int:
             for dim in [value] if isinstance(value, int) else list(_varints(value)):
                 elements *= dim
                 if not 0 <= elements <= MAX_ELEMENTS:
-                    raise _Damaged(f"a tensor with a side of {dim}")
+                    raise _Damaged(f"a tensor with a dimension of {dim}")
         elif number == 2:
             data_type = _int(value)
         elif number in (4, 9) and isinstance(value, memoryview):
@@ -171,7 +174,7 @@ def _check_tensor(fields: list[tuple[int, int, Value]], source: str) -> int:
             if raw.nbytes % np.dtype(kind).itemsize:
                 raise _Damaged("a tensor whose bytes do not fit its type")
             if np.isnan(np.frombuffer(raw, kind)).any():
-                raise ModelFileError(f"{source} holds weights that are NaN; use another file")
+                raise ModelFileError(f"{source} has weights that are NaN; use another file")
     return elements
 
 
@@ -197,7 +200,7 @@ def _fields(view: memoryview, budget: list[int]) -> Iterator[tuple[int, int, Val
         else:
             raise _Damaged(f"wire type {wire}")
         if length > size - position:
-            raise _Damaged("it is cut off")
+            raise _Damaged("it is truncated")
         yield number, wire, view[position : position + length]
         position += length
 
@@ -206,13 +209,13 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
     value = 0
     for count in range(10):
         if position >= len(view):
-            raise _Damaged("it is cut off")
+            raise _Damaged("it is truncated")
         byte = view[position]
         position += 1
         value |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
             return value, position
-    raise _Damaged("a number of more than 10 bytes")
+    raise _Damaged("a number longer than 10 bytes")
 
 
 def _varints(view: memoryview) -> Iterator[int]:
@@ -228,5 +231,5 @@ def _int(value: Value) -> int:
 
 def _field_text(value: Value) -> str:
     if isinstance(value, int):
-        raise _Damaged("a number where a text should be")
+        raise _Damaged("a number instead of a text")
     return str(value, "utf-8")

@@ -1,8 +1,8 @@
 """An OpenVINO IR, MODEL.xml with MODEL.bin beside it. No torch.
 
-Enters: the path of an .xml that may come from a stranger. Leaves: `OpenedModel`. Both files are read once, into bytes
-that are judged, hashed and run. The .xml carries the manifest and the hash of the .bin, so that a swapped .bin is
-refused. Called by `loading.py`, and by `onnx.py` for an .onnx that OpenVINO is to compute.
+Enters: the path of an untrusted .xml. Leaves: `OpenedModel`. Both files are read once, into bytes that are checked,
+hashed and run. The .xml contains the manifest and the hash of the .bin, so that a swapped .bin is refused. Called by
+`loading.py`, and by `onnx.py` for an .onnx that OpenVINO is to compute.
 """
 
 import threading
@@ -25,7 +25,7 @@ from catseye.runtimes.trial import require_survival
 
 @dataclass(frozen=True)
 class CompiledGraph:
-    """What OpenVINO has read and compiled: the way to ask it, its inputs and outputs, and what it consists of."""
+    """A model that OpenVINO has compiled."""
 
     ask: Ask = field(repr=False)
     inputs: list[Face]
@@ -35,7 +35,9 @@ class CompiledGraph:
 
 
 def open_openvino(path: StrPath, wish: OpenSettings) -> OpenedModel:
-    """Read, judge and compile an IR for the CPU, in float32 arithmetic where it is not quantised.
+    """Read, check and compile an IR for the CPU.
+
+    Arithmetic is float32 unless the model is quantised.
 
     Raises:
         ModelFileError: missing, damaged, not made by catseye, a foreign .bin, or not what its manifest says.
@@ -47,7 +49,7 @@ def open_openvino(path: StrPath, wish: OpenSettings) -> OpenedModel:
     xml = read_once(source, "an OpenVINO")
     weights = read_once(Path(source).with_suffix(".bin"), "an OpenVINO")
     manifest = read_ir(xml, weights, source)
-    digest = sha256(xml).hexdigest()  # of both: it holds that of the weights
+    digest = sha256(xml).hexdigest()  # covers both files: the .xml contains the hash of the weights
     if not wish.trust:
         require_survival(digest, source, "openvino")
     graph = start(xml, weights, source, threads=wish.threads, calls=wish.calls)
@@ -71,7 +73,7 @@ def open_openvino(path: StrPath, wish: OpenSettings) -> OpenedModel:
 
 
 def require_openvino() -> str:
-    """OpenVINO and its version, in words.
+    """The name and version of OpenVINO, as text.
 
     Raises:
         MissingDependency: it is not installed.
@@ -85,19 +87,19 @@ def require_openvino() -> str:
 
 
 def start(model: bytes, weights: bytes, source: str, *, threads: int = 0, calls: int = 1) -> CompiledGraph:
-    """Read an IR, or an .onnx without weights beside it, judge what was read, and compile that.
+    """Read an IR, or an .onnx with empty `weights`; check and compile it.
 
     Raises:
-        ModelFileError: OpenVINO cannot run it, or it has read what is not opened.
+        ModelFileError: OpenVINO cannot run it, or the model has operators that are refused.
 
     """
     import openvino
 
     settings: dict[str, Any] = {
         "NUM_STREAMS": calls,
-        # Else processors with bfloat16 would compute in it, and the answers would not be the run's.
+        # Otherwise processors with bfloat16 would compute in it, and the answers would not be the run's.
         "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,  # other programs want the same cores
+        "ENABLE_CPU_PINNING": False,  # other programs use the same cores
     }
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads * calls
@@ -106,14 +108,14 @@ def start(model: bytes, weights: bytes, source: str, *, threads: int = 0, calls:
         read = core.read_model(model, weights)
         operators, num_parameters = judge_model(read, source)
         compiled = core.compile_model(read, "CPU", settings)
-        inputs = [_openvino_face(one) for one in compiled.inputs]
-        outputs = [_openvino_face(one) for one in compiled.outputs]
+        inputs = [_openvino_face(port) for port in compiled.inputs]
+        outputs = [_openvino_face(port) for port in compiled.outputs]
     except ModelFileError:
         raise
-    except Exception as error:  # noqa: BLE001 - OpenVINO raises RuntimeError and its own, names may be no UTF-8
+    except Exception as error:  # noqa: BLE001 - RuntimeError, OpenVINO's own, or a name that is not UTF-8
         raise ModelFileError(f"{source} cannot be run by OpenVINO ({_last_line(error)})") from None
     place = {name: index for index, (name, _, _) in enumerate(outputs)}
-    requests = threading.local()  # one per thread: they hold the tensors of a call
+    requests = threading.local()  # one per thread, because a request holds the tensors of its call
 
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         if not hasattr(requests, "own"):
@@ -125,7 +127,7 @@ def start(model: bytes, weights: bytes, source: str, *, threads: int = 0, calls:
 
 
 def _last_line(error: Exception) -> str:
-    """OpenVINO's messages begin with the places in its source that they came through."""
+    """The last line of an error; OpenVINO's begin with places in its source."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return (lines or [type(error).__name__])[-1].strip()[:300]
 
@@ -136,7 +138,7 @@ def _openvino_face(port: Any) -> Face:
 
 
 def _check_openvino_face(manifest: Manifest, inputs: list[Face], outputs: list[Face], source: str) -> None:
-    """Names, types and shapes of inputs and outputs are what the manifest promises."""
+    """Check names, types and shapes of inputs and outputs against the manifest."""
     spec = manifest.preprocessing
     sides = [spec.height_px, spec.width_px, spec.channels]
     kind = "u8"
@@ -144,9 +146,11 @@ def _check_openvino_face(manifest: Manifest, inputs: list[Face], outputs: list[F
         sides, kind = [spec.channels, spec.height_px, spec.width_px], "f32"
     wanted: list[Face] = [("image", kind, ["batch", *sides])]
     answers: list[Face] = [(name, "f32", ["batch", len(manifest.classes)]) for name in ("prediction", "probability")]
-    extras = {"cam": 3, "familiarity": 1}  # outputs that a file may have, and their dimensions; cam's sides are its own
-    answers += [one for one in outputs[2:] if one[1] == "f32" and extras.get(one[0]) == len(one[2])]
-    found = outputs
-    for side, expected, got in (("inputs", wanted, inputs), ("outputs", answers, found)):
+    extras = {
+        "cam": 3,
+        "familiarity": 1,
+    }  # outputs that a file may have, and their dimensions; cam has any height, width
+    answers += [face for face in outputs[2:] if face[1] == "f32" and extras.get(face[0]) == len(face[2])]
+    for side, expected, got in (("inputs", wanted, inputs), ("outputs", answers, outputs)):
         if expected != got:
             raise ModelFileError(f"{source}: its {side} should be {expected}; got {got}")

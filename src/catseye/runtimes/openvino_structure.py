@@ -1,8 +1,8 @@
-"""What is in an OpenVINO IR: what its text says before OpenVINO sees it, and what OpenVINO has read, judged.
+"""Checks of an OpenVINO IR: of its text, and of the model that OpenVINO read.
 
-Enters: the bytes of an .xml and a .bin; then the model that OpenVINO made of them. Leaves: the manifest; operators and
-number of values. The text is only searched for the manifest, for the hash of the .bin and for what could harm a reader:
-two XML readers can see two files in one text, so layers, inputs and outputs are judged in the model that will compute.
+Enters: the bytes of an .xml and a .bin; then OpenVINO's model of them. Leaves: the manifest; operators and number of
+values. The text is searched only for the manifest, for the hash of the .bin and for what could harm a reader: two XML
+readers may read the same text differently, so layers, inputs and outputs are checked in the model that will compute.
 Called by `openvino.py`.
 """
 
@@ -20,11 +20,11 @@ from catseye.manifest import METADATA_KEY, Manifest
 WEIGHTS_KEY = "catseye_weights_sha256"
 MAX_XML_BYTES = 32_000_000
 MAX_XML_ELEMENTS = 1_000_000  # a ResNet-152 has 25,000
-MAX_XML_DEPTH = 32  # an IR without bodies has 6
+MAX_XML_DEPTH = 32  # an IR without subgraphs has 6
 _FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}
 _OPSET = re.compile(r"opset\d{1,2}")
 
-# Functions of their inputs alone: the same answer each time. No state, no bodies, no chance, no code of others.
+# Functions of their inputs alone, with the same answer each time: no state, subgraphs, randomness or foreign code.
 _FUNCTIONS = """
 Parameter Constant Result
 Convert ConvertLike ShapeOf Reshape Squeeze Unsqueeze Transpose Concat Split VariadicSplit Slice StridedSlice Gather
@@ -44,24 +44,24 @@ OPERATORS = frozenset(_FUNCTIONS.split())
 
 
 class _RefusedText(ValueError):
-    """A rule of the text that is broken."""
+    """The text breaks a rule."""
 
 
 def read_ir(xml: bytes, weights: bytes, source: str) -> Manifest:
-    """The manifest of an IR, whose text is sound and whose .bin is its own; nothing is run.
+    """The manifest of an IR, after checks of its text and its .bin; nothing is run.
 
     Raises:
-        ModelFileError: no IR, a document type, namespaces, foreign layers, weights that are not its own or outside
+        ModelFileError: not an IR, a document type, namespaces, foreign layers, weights of another file or outside
             the .bin.
 
     """
     reader = _read_text(xml, weights, source)
-    told = reader.told
-    manifest = Manifest.from_json(told.get(METADATA_KEY), source)
+    entries = reader.entries
+    manifest = Manifest.from_json(entries.get(METADATA_KEY), source)
     if manifest.input_kind is None:
         raise ModelFileError(f"{source}: its manifest does not say what its input is; export it again")
-    if told.get(WEIGHTS_KEY) != sha256(weights).hexdigest():
-        raise ModelFileError(f"{source}: the .bin beside it is not the one that it was made with; copy both again")
+    if entries.get(WEIGHTS_KEY) != sha256(weights).hexdigest():
+        raise ModelFileError(f"{source}: the .bin beside it belongs to another .xml; copy both again")
     if reader.damage:
         raise ModelFileError(f"{source} is damaged ({reader.damage})")
     return manifest
@@ -71,7 +71,7 @@ def judge_model(model: Any, source: str) -> tuple[dict[str, int], int]:
     """Operators and number of values of the model that OpenVINO has read.
 
     Raises:
-        ModelFileError: it has state or an operator that a classifier does not need, or weights that are NaN.
+        ModelFileError: it has a state, an operator that a classifier does not need, or weights that are NaN.
 
     """
     operators: Counter[str] = Counter()
@@ -93,7 +93,7 @@ def judge_model(model: Any, source: str) -> tuple[dict[str, int], int]:
 def _check_constant(node: Any, source: str) -> int:
     elements = int(np.prod(list(node.get_output_shape(0)), dtype=np.int64))
     if node.get_element_type().get_type_name() in ("f64", "f32", "f16") and np.isnan(node.data).any():
-        raise ModelFileError(f"{source} holds weights that are NaN; use another file")
+        raise ModelFileError(f"{source} has weights that are NaN; use another file")
     return elements
 
 
@@ -105,24 +105,24 @@ def _read_text(xml: bytes, weights: bytes, source: str) -> "_TextReader":
     encoding = re.search(rb"encoding\s*=\s*[\"']([^\"']*)", head)
     plain = head.startswith(b"<?xml") and (encoding is None or encoding[1] == b"utf-8") and b"\0" not in xml
     if not plain or b"<!doctype" in xml.lower() or b"<!entity" in xml.lower():
-        raise ModelFileError(f"{source} is no plain OpenVINO IR (UTF-8 without a document type)")
+        raise ModelFileError(f"{source} is not a plain OpenVINO IR (UTF-8 without a document type)")
     reader = _TextReader(weights)
     try:
         reader.read(xml)
     except _RefusedText as error:
         raise ModelFileError(f"{source} {error}") from None
     except (expat.ExpatError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{source} is no OpenVINO IR ({error})") from None
+        raise ModelFileError(f"{source} is not an OpenVINO IR ({error})") from None
     return reader
 
 
 class _TextReader:
-    """Element by element, so that a text of a million elements costs no memory."""
+    """Reads element by element, so that a text of a million elements takes no memory."""
 
     def __init__(self, weights: bytes) -> None:
         self.weights = memoryview(weights)
-        self.told: dict[str, str] = {}  # entries of the model's own rt_info
-        self.damage = ""  # the first place in the .bin that is wrong
+        self.entries: dict[str, str] = {}  # of the model's own rt_info
+        self.damage = ""  # the first fault in a constant
         self._num_checked = 0
         self._checked: set[tuple[int, int]] = set()
         self._above: list[str] = []
@@ -130,41 +130,41 @@ class _TextReader:
         self._num_elements = 0
 
     def read(self, xml: bytes) -> None:
-        """Read it all; what is refused raises."""
+        """Read all of it; raise at the first refused element."""
         parser = expat.ParserCreate("utf-8")
         parser.StartElementHandler = self._start
         parser.EndElementHandler = lambda _: self._above.pop()
         parser.Parse(xml, True)
 
-    def _start(self, name: str, said: dict[str, str]) -> None:
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._num_elements += 1
         if not self._above and name != "net":
-            raise _RefusedText("is no OpenVINO IR (no <net> in it)")
-        if ":" in name or any(key.startswith("xmlns") for key in said):
-            raise _RefusedText("has XML namespaces, in which layers could hide; OpenVINO writes none")
+            raise _RefusedText("is not an OpenVINO IR (no <net> in it)")
+        if ":" in name or any(key.startswith("xmlns") for key in attributes):
+            raise _RefusedText("has XML namespaces, which could hide layers; OpenVINO writes none")
         if self._num_elements > MAX_XML_ELEMENTS or len(self._above) > MAX_XML_DEPTH:
             raise _RefusedText(
                 f"has more than {MAX_XML_ELEMENTS:,} elements, or nests them more than {MAX_XML_DEPTH} deep"
             )
         if name == "layer":
-            self._kind = said.get("type", "")
-            version = said.get("version", "")
+            self._kind = attributes.get("type", "")
+            version = attributes.get("version", "")
             if not _OPSET.fullmatch(version):
                 raise _RefusedText(f"uses the layer {version[:60]}::{self._kind[:60]}, which is not opened")
         elif name == "data" and self._kind == "Const" and self._above[-1] == "layer":
-            self._check_place(said)
+            self._check_place(attributes)
         elif self._above == ["net", "rt_info"]:
-            if name in self.told:
-                raise _RefusedText(f"says {name[:60]!r} twice in its rt_info; such a file is not opened")
-            self.told[name] = said.get("value", "")
+            if name in self.entries:
+                raise _RefusedText(f"has {name[:60]!r} twice in its rt_info; such a file is not opened")
+            self.entries[name] = attributes.get("value", "")
         self._above.append(name)
 
-    def _check_place(self, said: dict[str, str]) -> None:
+    def _check_place(self, attributes: dict[str, str]) -> None:
         try:
-            offset, size = int(said.get("offset", "")), int(said.get("size", ""))
+            offset, size = int(attributes.get("offset", "")), int(attributes.get("size", ""))
             if not (0 <= offset <= len(self.weights) and 0 <= size <= len(self.weights) - offset):
-                raise ValueError(f"a constant of {size} bytes at {offset}, behind the end of the .bin")
-            kind = _FLOATS.get(said.get("element_type", ""))
+                raise ValueError(f"a constant of {size} bytes at {offset}, beyond the end of the .bin")
+            kind = _FLOATS.get(attributes.get("element_type", ""))
             if (offset, size) in self._checked:
                 return  # equal constants share a place
             self._checked.add((offset, size))
@@ -173,5 +173,5 @@ class _TextReader:
                 raise ValueError("constants that overlap each other in the .bin")
             if kind and np.isnan(np.frombuffer(self.weights[offset : offset + size], kind)).any():
                 raise ValueError("weights that are NaN")
-        except ValueError as error:  # told later: a .bin that is another one is the plainer reason
+        except ValueError as error:  # reported later: if the .bin is foreign, that is the clearer reason
             self.damage = self.damage or str(error)[:200]

@@ -1,8 +1,8 @@
-"""A loaded model in another process: pickled to it, or inherited by it when this one forks.
+"""A loaded model in another process: pickled to it, or inherited by it at a fork.
 
-Enters: what `load` was told. Leaves: logits that open the file anew where they find themselves in a process that has
-not opened it. A runtime's threads and handles do not survive either way: a forked child would wait for them for ever.
-Called by `loading.py`.
+Enters: the arguments of `load`. Leaves: functions that open the file again in any process that has not opened it. A
+runtime's threads and handles survive neither pickling nor forking: a forked child would wait for them for ever. Called
+by `loading.py`.
 """
 
 import os
@@ -19,13 +19,13 @@ from catseye.manifest import Manifest
 from catseye.preprocess import Pixels
 
 P = ParamSpec("P")
-# What a forked child got from its parent is kept, never used and never freed: its end would wait for threads that only
-# the parent has.
+# What a forked child inherited is kept, never used and never freed: freeing it would wait for threads that only the
+# parent has.
 _INHERITED: list[Any] = []
 
 
 class ReopenedLogits:
-    """What a file answers, `what` of its classifier, in whatever process it is asked."""
+    """The method `what` of a file's classifier, callable in any process."""
 
     def __init__(self, path: Path, options: dict[str, Any], manifest: Manifest, what: str = "logits") -> None:
         self._path, self._options, self._manifest, self._what = path, options, manifest, what
@@ -33,20 +33,20 @@ class ReopenedLogits:
         self._process = 0
 
     def opened(self, answer: Callable[[Pixels], Any]) -> "ReopenedLogits":
-        """Take what this process has opened."""
+        """Use the method of a classifier that this process has opened."""
         self._answer, self._process = answer, os.getpid()
         return self
 
     def __call__(self, pixels: Pixels) -> Any:
-        """Shape: (N, H, W, C) uint8 -> (N, K) float32, or what else is asked for."""
+        """Shape: (N, H, W, C) uint8 -> (N, K) float32, or whatever `what` returns."""
         if self._answer is None or self._process != os.getpid():
             from catseye.runtimes.loading import load
 
-            found = load(self._path, **self._options)
-            if found.manifest != self._manifest:
-                raise ModelFileError(f"{self._path} is another model than the one that was loaded; load it again")
+            classifier = load(self._path, **self._options)
+            if classifier.manifest != self._manifest:
+                raise ModelFileError(f"{self._path} has changed since it was loaded; load it again")
             _INHERITED.append(self._answer)
-            self.opened(getattr(found, self._what))
+            self.opened(getattr(classifier, self._what))
         assert self._answer is not None
         return self._answer(pixels)
 
@@ -55,12 +55,12 @@ class ReopenedLogits:
 
 
 def reopened_elsewhere(load: Callable[P, Classifier]) -> Callable[P, Classifier]:
-    """Make what `load(path, …)` returns fit for other processes."""
+    """Make the classifier that `load(path, …)` returns usable in other processes."""
 
     @wraps(load)
-    def opened(*words: P.args, **options: P.kwargs) -> Classifier:
-        classifier = load(*words, **options)
-        path = path_of(words[0] if words else options["path"]).absolute()  # type: ignore[arg-type]
+    def opened(*arguments: P.args, **options: P.kwargs) -> Classifier:
+        classifier = load(*arguments, **options)
+        path = path_of(arguments[0] if arguments else options["path"]).absolute()  # type: ignore[arg-type]
         more = {name: value for name, value in options.items() if name != "path"}
         answers: dict[str, Any] = {
             name: ReopenedLogits(path, more, classifier.manifest, name).opened(answer)

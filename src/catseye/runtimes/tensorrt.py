@@ -1,9 +1,8 @@
 """A TensorRT engine, computed on the GPU it was built for.
 
-Enters: the path of a file that the caller vouches for: a plan is native code. Leaves: `OpenedModel`. Called by
-`loading.py`.
+Enters: the path of a file that the caller trusts: a plan is native code. Leaves: `OpenedModel`. Called by `loading.py`.
 
-Source: docs.nvidia.com/deeplearning/tensorrt, Python API (execute_async_v3). Not run by the authors: no GPU was there.
+Source: docs.nvidia.com/deeplearning/tensorrt, Python API (execute_async_v3). Not tested: no GPU was available.
 """
 
 import threading
@@ -32,7 +31,7 @@ from catseye.runtimes.tensorrt_engine_file import split_engine
 
 
 def open_engine(path: StrPath, wish: OpenSettings) -> OpenedModel:
-    """Read an engine and, where answers are wanted of it, start it.
+    """Read an engine and, unless only its facts are needed, start it.
 
     Raises:
         ModelFileError: not made by catseye, no GPU here, or one that the engine was not built for.
@@ -43,7 +42,7 @@ def open_engine(path: StrPath, wish: OpenSettings) -> OpenedModel:
     content = read_once(source, "an engine")
     manifest, plan = split_engine(content, source)
     inputs, outputs = image_and_answers(manifest)
-    found = OpenedModel(
+    engine = OpenedModel(
         path=Path(path),
         format="TensorRT engine",
         runtime="",
@@ -57,19 +56,19 @@ def open_engine(path: StrPath, wish: OpenSettings) -> OpenedModel:
         computed_by="tensorrt",
     )
     if wish.need == "facts":
-        return found
+        return engine
     require_names(manifest, source)
-    return require_answers(_on_the_gpu(found, plan))
+    return require_answers(_on_the_gpu(engine, plan))
 
 
-def _on_the_gpu(found: OpenedModel, plan: bytes) -> OpenedModel:
+def _on_the_gpu(file: OpenedModel, plan: bytes) -> OpenedModel:
     try:
         import torch
     except ImportError as error:
         raise MissingDependency(error.name or "torch") from None
-    source = found.path
+    source = file.path
     if not torch.cuda.is_available():
-        raise ModelFileError(f"{source} needs the NVIDIA GPU it was built on; here is none; use the .onnx file")
+        raise ModelFileError(f"{source} needs the NVIDIA GPU it was built on; none is here; use the .onnx file")
     try:
         trt = import_module("tensorrt")
     except ImportError as error:
@@ -87,7 +86,7 @@ def _on_the_gpu(found: OpenedModel, plan: bytes) -> OpenedModel:
             context.set_input_shape("image", tuple(image.shape))
             context.set_tensor_address("image", image.data_ptr())
             answers = {}
-            for name in found.manifest.outputs:
+            for name in file.manifest.outputs:
                 answers[name] = torch.empty(tuple(context.get_tensor_shape(name)), device="cuda")
                 context.set_tensor_address(name, answers[name].data_ptr())
             stream.wait_stream(torch.cuda.current_stream())
@@ -96,4 +95,4 @@ def _on_the_gpu(found: OpenedModel, plan: bytes) -> OpenedModel:
             stream.synchronize()
             return [answers[name].cpu().numpy() for name in names]
 
-    return replace(found, ask=ask, runtime=f"tensorrt {trt.__version__}")
+    return replace(file, ask=ask, runtime=f"tensorrt {trt.__version__}")

@@ -1,7 +1,8 @@
-"""The file around a TensorRT plan: the manifest's length (4 bytes, little-endian), the manifest, the plan. No torch.
+"""The file around a TensorRT plan: the manifest's length, the manifest, the plan.
 
-Enters: a plan and a manifest, or a file's bytes. Leaves: the other. Called by exporting and
-`tensorrt.py`.
+The length takes 4 bytes, little-endian. No torch.
+
+Enters: a plan and a manifest, or a file's bytes. Leaves: the other of the two. Called by exporting and `tensorrt.py`.
 """
 
 from catseye.errors import ModelFileError
@@ -15,13 +16,13 @@ def join_engine(plan: bytes, manifest: Manifest) -> bytes:
 
 
 def split_engine(content: bytes, source: str) -> tuple[Manifest, bytes]:
-    """What `join_engine` joined.
+    """Manifest and plan of the bytes that `join_engine` made.
 
     Raises:
-        ModelFileError: it did not.
+        ModelFileError: `join_engine` did not make them.
 
     """
     length = int.from_bytes(content[:4], "little")
     if not 0 < length <= min(MAX_MANIFEST_BYTES, len(content) - 4):
-        raise ModelFileError(f"{source} is no engine that catseye wrote; export it again")
+        raise ModelFileError(f"{source} is not an engine written by catseye; export it again")
     return Manifest.from_json(content[4 : 4 + length], source), content[4 + length :]

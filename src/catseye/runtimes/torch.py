@@ -1,7 +1,7 @@
 """TorchScript, torch.export and AOTInductor files, computed by torch on the CPU.
 
-Enters: the path of a file that the caller vouches for, because these formats are programs. Leaves: `OpenedModel`.
-torch is imported when a program is started: what is in one can be looked at without. Called by `loading.py`.
+Enters: the path of a file that the caller trusts, because these formats are programs. Leaves: `OpenedModel`. torch is
+imported when a program is started; inspecting one does not need it. Called by `loading.py`.
 """
 
 import io
@@ -39,13 +39,15 @@ Compute = Callable[["Tensor"], Sequence["Tensor"]]
 
 
 def open_torch_file(path: StrPath, wish: OpenSettings) -> OpenedModel:
-    """Read and judge a TorchScript file or a .pt2 and, where answers are wanted of it, start it.
+    """Read and check a TorchScript file or a .pt2, and start it.
 
-    `wish.threads` is torch's setting for the whole process; 0 keeps it.
+    If only its facts are needed, it is not started.
+
+    `wish.threads` sets torch's threads for the whole process; 0 leaves them.
 
     Raises:
         ModelFileError: damaged, not made by catseye, or it does not do what its manifest says.
-        MissingDependency: it is to be started, and torch is not installed.
+        MissingDependency: torch is not installed but needed to start it.
 
     """
     source = str(path)
@@ -53,7 +55,7 @@ def open_torch_file(path: StrPath, wish: OpenSettings) -> OpenedModel:
     archive = read_archive(content, source)
     manifest = Manifest.from_json(archive.manifest, source)
     inputs, outputs = image_and_answers(manifest)
-    found = OpenedModel(
+    opened = OpenedModel(
         path=Path(path),
         format=archive.kind,
         runtime="",
@@ -68,12 +70,12 @@ def open_torch_file(path: StrPath, wish: OpenSettings) -> OpenedModel:
         computed_by="torch",
     )
     if wish.need == "facts":
-        return found
+        return opened
     require_names(manifest, source)
-    return require_answers(_started(found, archive, content, wish.threads))
+    return require_answers(_started(opened, archive, content, wish.threads))
 
 
-def _started(found: OpenedModel, archive: Archive, content: bytes, threads: int) -> OpenedModel:
+def _started(opened: OpenedModel, archive: Archive, content: bytes, threads: int) -> OpenedModel:
     try:
         import torch
     except ImportError as error:
@@ -82,16 +84,16 @@ def _started(found: OpenedModel, archive: Archive, content: bytes, threads: int)
         torch.set_num_threads(threads)
     try:
         compute = _start(archive, content)
-    except Exception as error:  # noqa: BLE001 - torch's loaders raise whatever any of their parts raises
-        said = first_line(error)
-        raise ModelFileError(f"{found.path} cannot be run by torch {torch.__version__} ({said})") from None
+    except Exception as error:  # noqa: BLE001 - torch's loaders pass on whatever their parts raise
+        message = first_line(error)
+        raise ModelFileError(f"{opened.path} cannot be run by torch {torch.__version__} ({message})") from None
 
     def ask(image: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
-            answers = dict(zip(found.manifest.outputs, compute(torch.from_numpy(image)), strict=True))
+            answers = dict(zip(opened.manifest.outputs, compute(torch.from_numpy(image)), strict=True))
         return [answers[name].numpy() for name in names]
 
-    return replace(found, ask=ask, runtime=f"torch {torch.__version__}")
+    return replace(opened, ask=ask, runtime=f"torch {torch.__version__}")
 
 
 def _start(archive: Archive, content: bytes) -> Compute:
@@ -99,7 +101,7 @@ def _start(archive: Archive, content: bytes) -> Compute:
 
     if archive.kind == TORCHSCRIPT:
         with warnings.catch_warnings():
-            # torch 2.14 calls TorchScript deprecated; docs/export.md says what to use instead.
+            # Deprecated since torch 2.14; docs/export.md names the alternative.
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated")
             script: Any = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
         return script.eval()  # type: ignore[no-any-return]
@@ -113,7 +115,7 @@ def _start(archive: Archive, content: bytes) -> Compute:
 
 
 def _start_package(archive: Archive, content: bytes) -> Compute:
-    """The loader takes only a path: the bytes that were judged go into a private file of ours."""
+    """Load the checked bytes from a private file: the loader takes only a path."""
     import torch
 
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # no CUDA, and none is needed

@@ -1,11 +1,11 @@
-"""What is inside a TorchScript file or a .pt2, read from its bytes alone: kind, manifest, operators; nothing is run.
+"""What is inside a TorchScript file or a .pt2, read from its bytes alone.
 
-Both are zip archives with programs in them. `torch.jit.load` interprets TorchScript code, which knows operators that
-read and write files. `torch.export.load` unpickles without limits where its own limits refuse (torch 2.14:
+Both are zip archives with programs in them. `torch.jit.load` interprets TorchScript code, which has operators that
+read and write files. `torch.export.load` unpickles without limits if its limited unpickler refuses (torch 2.14:
 `deserialize_torch_artifact` falls back to weights_only=False), evaluates symbolic expressions with SymPy and executes
-`guards_code`. An AOTInductor package holds a shared library. So the archive is judged here first and whatever
-catseye's own export never writes is refused; what is native code cannot be judged. Called by `torch.py` and
-by exporting, which puts the manifest in.
+`guards_code`. An AOTInductor package contains a shared library. So the archive is checked here first: nothing in it is
+run, and whatever catseye's own export never writes is refused; native code cannot be checked. Called by `torch.py` and
+by exporting, which adds the manifest.
 
 Source: torch/csrc/export/pt2_archive_constants.h, torch/export/pt2_archive/_package.py (torch 2.14).
 """
@@ -28,20 +28,20 @@ from catseye.manifest import MAX_MANIFEST_BYTES, METADATA_KEY
 
 MAX_ENTRIES = 20_000
 MAX_UNPACKED_BYTES = 2**31
-# What is read in Python, token by token or as JSON, and may be packed a thousandfold. A ResNet-152 has 31 kB of code,
-# 101 kB of pickles and 1.8 MB of JSON.
+# Limits of what Python reads, token by token or as JSON, because an archive may compress it a thousandfold. A
+# ResNet-152 has 31 kB of code, 101 kB of pickles and 1.8 MB of JSON.
 MAX_CODE_BYTES, MAX_PICKLE_BYTES, MAX_JSON_BYTES = 1_000_000, 4_000_000, 10_000_000
 MAX_SAMPLE_BYTES = 200_000_000  # two images as float: 8 megapixels each
 MAX_NAME_CHARS = 2_000  # of one dotted name
 TORCHSCRIPT, TORCH_EXPORT, AOTINDUCTOR = "TorchScript", "torch.export", "AOTInductor package"
 
-# Pickles name the things they build; these build tensors and lists, nothing else.
+# Pickles name what they construct; these names construct tensors and lists, nothing else.
 _HARMLESS = re.compile(
     r"(collections OrderedDict|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)"
     r"|torch\.jit\._pickle (build_[a-z]+list|restore_type_tag)|__torch__\.(?!torch\.classes)[\w.]+ \w+)"
 )
-_UNCLEAR = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "PERSID"}  # what they name cannot be read off
-# TorchScript operators that reach beyond the tensors, and namespaces that come with foreign code.
+_UNCLEAR = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "PERSID"}  # their names are not in the opcode
+# TorchScript operators that do more than compute tensors, and the namespaces without foreign code.
 _REFUSED = {"save", "load", "from_file", "import_", "_save", "_load", "open", "fork", "wait"}
 _NAMESPACES = {"prim", "aten"}
 _TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(getitem|add|sub|mul|floordiv|neg|eq|ne|ge|le|gt|lt)")
@@ -51,7 +51,10 @@ _EXPRESSION = re.compile(rf"(-?\d+|{_SYMBOL}|(Mul|Add|FloorDiv)\((-?Integer\(-?\
 
 @dataclass(frozen=True)
 class Archive:
-    """A judged archive. `num_parameters` is None where it does not tell."""
+    """An archive that was checked.
+
+    `num_parameters` is None if the format does not store it.
+    """
 
     kind: str
     root: str
@@ -61,15 +64,15 @@ class Archive:
 
 
 def read_archive(content: bytes, source: str) -> Archive:
-    """Judge a TorchScript file or a .pt2.
+    """Check a TorchScript file or a .pt2.
 
     Raises:
-        ModelFileError: it is none, or it holds what catseye's export never writes.
+        ModelFileError: it is neither, or it contains what catseye's export never writes.
 
     """
     try:
         if not content.startswith(b"PK\x03\x04"):
-            raise ModelFileError(f"{source} is no TorchScript or torch.export file (no zip archive)")
+            raise ModelFileError(f"{source} is not a TorchScript or torch.export file (not a zip archive)")
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             root, names = _check_entries(archive, source)
             kind = _kind(names, source)
@@ -80,8 +83,8 @@ def read_archive(content: bytes, source: str) -> Archive:
             elif kind == TORCH_EXPORT:
                 operators, num_parameters = _check_export(archive, root, names, source)
             extra = f"extra/{METADATA_KEY}"
-            said = _Allowance(archive, root, "manifest", MAX_MANIFEST_BYTES, source)
-            manifest = said.read(extra) if extra in names else None
+            reader = _LimitedReader(archive, root, "manifest", MAX_MANIFEST_BYTES, source)
+            manifest = reader.read(extra) if extra in names else None
     except (
         zipfile.BadZipFile,
         ValueError,
@@ -95,12 +98,12 @@ def read_archive(content: bytes, source: str) -> Archive:
     ) as error:
         raise ModelFileError(f"{source} is damaged ({str(error)[:200]})") from None
     except (RecursionError, MemoryError, TypeError, AttributeError):
-        raise ModelFileError(f"{source} is damaged (its contents are not what they should be)") from None
+        raise ModelFileError(f"{source} is damaged (its entries have the wrong structure)") from None
     return Archive(kind, root, manifest, dict(operators.most_common()), num_parameters)
 
 
 def with_manifest(archive: bytes, manifest: str) -> bytes:
-    """The archive with the manifest among its extra files, where all three kinds look for it."""
+    """The archive with the manifest among its extra files."""
     stream = io.BytesIO(archive)
     with zipfile.ZipFile(stream, "a") as opened:
         root = opened.namelist()[0].split("/", 1)[0]
@@ -114,7 +117,7 @@ def _check_entries(archive: zipfile.ZipFile, source: str) -> tuple[str, set[str]
         raise ModelFileError(f"{source} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes or {MAX_ENTRIES:,} entries")
     paths = [entry.filename for entry in entries]
     if len(set(paths)) != len(paths):
-        raise ModelFileError(f"{source} has two entries of one name; such a file is not opened")
+        raise ModelFileError(f"{source} has two entries with the same name; such a file is not opened")
     roots = {path.split("/", 1)[0] for path in paths}
     if len(roots) != 1 or any("/" not in path or ".." in path.split("/") or "\\" in path for path in paths):
         raise ModelFileError(f"{source}: the entries of such an archive lie in one folder; got {sorted(roots)[:3]}")
@@ -131,13 +134,13 @@ def _kind(names: set[str], source: str) -> str:
         return TORCHSCRIPT
     if "data.pkl" in names:
         raise ModelFileError(f"{source} is a pickle of torch.save, which is never opened; export the run instead")
-    raise ModelFileError(f"{source} is no TorchScript or torch.export file")
+    raise ModelFileError(f"{source} is not a TorchScript or torch.export file")
 
 
 def _check_torchscript(archive: zipfile.ZipFile, root: str, names: set[str], source: str) -> Counter[str]:
     operators: Counter[str] = Counter()
-    code = _Allowance(archive, root, "code", MAX_CODE_BYTES, source)
-    pickles = _Allowance(archive, root, "pickles", MAX_PICKLE_BYTES, source)
+    code = _LimitedReader(archive, root, "code", MAX_CODE_BYTES, source)
+    pickles = _LimitedReader(archive, root, "pickles", MAX_PICKLE_BYTES, source)
     for name in sorted(names):
         if name.endswith((".pkl", ".debug_pkl")):
             _check_pickle(pickles.read(name), f"{source}: {name}")
@@ -147,15 +150,15 @@ def _check_torchscript(archive: zipfile.ZipFile, root: str, names: set[str], sou
     return operators
 
 
-class _Allowance:
-    """So many bytes of one kind may be unpacked from an archive, all entries together."""
+class _LimitedReader:
+    """Unpacks entries of one kind, up to a limit of bytes for all of them together."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, kind: str, num_bytes: int, source: str) -> None:
         self.archive, self.root, self.kind, self.source = archive, root, kind, source
         self.most = self.left = num_bytes
 
     def read(self, name: str) -> bytes:
-        """An entry, whose size is looked at before it is unpacked."""
+        """An entry, whose size is checked before it is unpacked."""
         path = f"{self.root}/{name}"
         self.left -= self.archive.getinfo(path).file_size
         if self.left < 0:
@@ -164,9 +167,9 @@ class _Allowance:
 
 
 def _dotted_names(code: bytes) -> Iterator[str]:
-    """Whole names of TorchScript code, which has Python's tokens: `torch.relu` and not its `torch`.
+    """The complete dotted names in TorchScript code: `torch.relu`, not `torch`.
 
-    A name behind a call or an index begins with a dot. Tokens and not a tree: a tree of 25 MB of code takes 8 GB.
+    A name after a call or an index begins with a dot. Tokens rather than a tree: a tree of 25 MB of code takes 8 GB.
     """
     words: list[str] = []
     size = 0
@@ -199,7 +202,7 @@ def _count_operator(text: str, operators: Counter[str], source: str) -> None:
         allowed = "torch.classes" not in text  # C++ objects that came with foreign code
     if not allowed:
         raise ModelFileError(
-            f"{source} uses the operator {text[:80]!r}, which is not opened; it reaches beyond a network"
+            f"{source} uses the operator {text[:80]!r}, which is not opened; a network does not need it"
         )
     if words[0] == "torch":
         operators[words[1]] += 1
@@ -212,11 +215,13 @@ def _check_export(archive: zipfile.ZipFile, root: str, names: set[str], source: 
     known += r"|version|\.data/\w+)"
     for name in sorted(names):
         if not re.fullmatch(known, name):
-            raise ModelFileError(f"{source} holds {name[:80]!r}, which catseye's export never writes; it is not opened")
-    documents = _Allowance(archive, root, "JSON", MAX_JSON_BYTES, source)
+            raise ModelFileError(
+                f"{source} contains {name[:80]!r}, which catseye's export never writes; it is not opened"
+            )
+    documents = _LimitedReader(archive, root, "JSON", MAX_JSON_BYTES, source)
     program = json.loads(documents.read("models/model.json"))
     if program.get("guards_code"):
-        raise ModelFileError(f"{source} brings Python code for its guards, which is never executed; export it again")
+        raise ModelFileError(f"{source} contains Python code for guards, which is never executed; export it again")
     operators: Counter[str] = Counter()
     for key, value in _leaves(program):
         if key == "target":
@@ -230,13 +235,15 @@ def _check_export(archive: zipfile.ZipFile, root: str, names: set[str], source: 
         config = json.loads(documents.read(f"data/{part}/model_{part}_config.json"))["config"]
         for payload in config.values():
             if payload["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
-                raise ModelFileError(f"{source} keeps weights as pickles, which are never opened; export it again")
+                raise ModelFileError(f"{source} stores weights as pickles, which are never opened; export it again")
             if part == "weights":
                 sizes[payload["path_name"]] = math.prod(size["as_int"] for size in payload["tensor_meta"]["sizes"])
-    sample = _Allowance(archive, root, "sample inputs", MAX_SAMPLE_BYTES, source).read("data/sample_inputs/model.pt")
+    sample = _LimitedReader(archive, root, "sample inputs", MAX_SAMPLE_BYTES, source).read(
+        "data/sample_inputs/model.pt"
+    )
     with zipfile.ZipFile(io.BytesIO(sample)) as samples:
         inner, inside = _check_entries(samples, f"{source}: sample inputs")
-        pickles = _Allowance(samples, inner, "pickles", MAX_PICKLE_BYTES, f"{source}: sample inputs")
+        pickles = _LimitedReader(samples, inner, "pickles", MAX_PICKLE_BYTES, f"{source}: sample inputs")
         for name in sorted(inside):
             if name.endswith(".pkl"):
                 _check_pickle(pickles.read(name), f"{source}: sample inputs")
@@ -250,14 +257,14 @@ def _check_pickle(content: bytes, source: str) -> None:
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, str]]:
-    """Keys and texts of a JSON document, at any depth."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            for key, inner in one.items():
+    """Every key of a JSON document whose value is a text, with that text."""
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            for key, inner in node.items():
                 if isinstance(inner, str):
                     yield key, inner
-                waiting.append(inner)
-        elif isinstance(one, list):
-            waiting += one
+                pending.append(inner)
+        elif isinstance(node, list):
+            pending += node

@@ -1,9 +1,9 @@
-"""A call that native code may not survive, made in a child process first.
+"""A call that may crash native code, made in a child process first.
 
-Enters: the name of a function and its arguments as JSON. Leaves: what it returns, as JSON; a child that dies becomes a
-`ModelFileError`. Readers in C++ follow offsets and types that a file names, and a file that was changed by one word can
-end the process that reads it; a server or a notebook must not be that process. Called by `openvino.py` and `onnx.py`
-before they read a file that nobody vouched for, and by serving's `reload.py` for new files of every format.
+Enters: the name of a function and its arguments as JSON. Leaves: its result, as JSON; the death of the child becomes a
+`ModelFileError`. Readers in C++ follow offsets and types that a file names, and a file with one changed word can crash
+the process that reads it; that must not be a server or a notebook. Called by `openvino.py` and `onnx.py` before they
+read an untrusted file, and by serving's `reload.py` for new files of every format.
 """
 
 import json
@@ -19,34 +19,34 @@ from typing import Any
 from catseye.errors import CatseyeError, ModelFileError
 
 PATIENCE_S = 300.0
-INSIDE = "CATSEYE_IN_TRIAL"  # set in the child: what it opens is opened at once
+INSIDE = "CATSEYE_IN_TRIAL"  # set in the child, which opens files directly
 MAX_RESULT_BYTES = 1_000_000
 _survived: set[str] = set()
 
 
 def require_survival(content_sha256: str, path: str, runtime: str) -> None:
-    """Let a child open the file first, with one thread, as often as its content is new to this process.
+    """Let a child process open the file first, if its content is new here.
 
     Raises:
-        ModelFileError: the child refused it, died of it, did not end, or found another content than this process read.
+        ModelFileError: the child refused the file, crashed, did not end, or read another content than this process.
 
     """
     if os.environ.get(INSIDE) or content_sha256 in _survived:
         return
     arguments = {"path": os.path.abspath(path), "runtime": runtime}  # noqa: PTH100 - the file may be a link: keep it
-    found = call_in_child("catseye.runtimes.trial:open_trial", arguments, path)
-    if found["sha256"] != content_sha256:
+    opened = call_in_child("catseye.runtimes.trial:open_trial", arguments, path)
+    if opened["sha256"] != content_sha256:
         raise ModelFileError(f"{path} changed while it was opened; open it again")
     note_survival(content_sha256)
 
 
 def note_survival(content_sha256: str) -> None:
-    """A child has opened this content, so that this process may."""
+    """Note that a child has opened this content, so that this process may."""
     _survived.add(content_sha256)
 
 
 def open_trial(path: str, runtime: str) -> dict[str, Any]:
-    """What a child does for `require_survival`."""
+    """Open a file in the child process of `require_survival`."""
     from catseye.runtimes.loading import open_model
 
     return {"sha256": open_model(path, threads=1, runtime=runtime).sha256}
@@ -60,10 +60,12 @@ def call_in_child(
     patience_s: float = PATIENCE_S,
     started: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Call module:function with keyword arguments in a process of its own; `started` gets it, to end it early.
+    """Call module:function with keyword arguments in a child process.
+
+    `started` gets the process, to end it early.
 
     Raises:
-        ModelFileError: what the call raised, in its own words; or how its process ended.
+        ModelFileError: with the message of what the call raised, or how its process ended.
 
     """
     command = [sys.executable, "-P", "-m", "catseye.runtimes.trial", function]  # -P: no module of the working directory
@@ -76,25 +78,25 @@ def call_in_child(
     ) as process:
         started(process)
         try:
-            said, _ = process.communicate(json.dumps(arguments).encode(), timeout=patience_s)
+            answer, _ = process.communicate(json.dumps(arguments).encode(), timeout=patience_s)
         except subprocess.TimeoutExpired:
-            raise ModelFileError(f"{path} was not open after {patience_s:.0f} s in a trial; use another file") from None
+            raise ModelFileError(
+                f"a trial process had not opened {path} after {patience_s:.0f} s; use another file"
+            ) from None
         finally:
             process.kill()
-    return _result(said, process.returncode, path)
+    return _result(answer, process.returncode, path)
 
 
-def _result(said: bytes, code: int, path: str) -> dict[str, Any]:
+def _result(answer: bytes, code: int, path: str) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = json.loads(said[:MAX_RESULT_BYTES])
+        result: dict[str, Any] = json.loads(answer[:MAX_RESULT_BYTES])
     except ValueError:
         if code == -signal.SIGKILL:
-            why = "somebody killed it, or memory ran out; try again where there is more"
+            why = "it was killed, or memory ran out; try again with more memory"
         else:
-            why = "it is damaged, or made to do so; use another copy, or export it again"
-        raise ModelFileError(
-            f"{path} ends the process that opens it ({_ending(code)}), seen in a trial; {why}"
-        ) from None
+            why = "the file is damaged or malicious; use another copy, or export it again"
+        raise ModelFileError(f"opening {path} ended the trial process ({_ending(code)}); {why}") from None
     if "error" in result:
         raise ModelFileError(str(result["error"]))
     return result
@@ -108,24 +110,27 @@ def _ending(code: int) -> str:
 
 
 def answer_parent() -> None:
-    """The child: arguments on stdin, result on stdout, and whatever native code prints on neither."""
-    result = os.fdopen(os.dup(1), "wb")
+    """The child: arguments on stdin, result on stdout.
+
+    What native code prints goes to stderr.
+    """
+    stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _die_first()
     module, name = sys.argv[1].split(":")
     arguments = json.loads(sys.stdin.buffer.read())
     try:
-        found = getattr(import_module(module), name)(**arguments)
+        result = getattr(import_module(module), name)(**arguments)
     except CatseyeError as error:
-        found = {"error": str(error)}
-    result.write(json.dumps(found).encode())
-    result.flush()
-    # Without the interpreter's farewell: a runtime's threads may still compute, and what was asked is answered.
+        result = {"error": str(error)}
+    stdout.write(json.dumps(result).encode())
+    stdout.flush()
+    # Without the interpreter's clean-up: a runtime's threads may still compute, and the result is written.
     os._exit(0)
 
 
 def _die_first() -> None:
-    """Where memory runs out the kernel should end this process and not the server; nor may it outlive the server."""
+    """Let this process end before the server if memory runs out, and with it."""
     if sys.platform != "linux":
         return
     import ctypes

@@ -1,6 +1,6 @@
 """A run folder or a model.safetensors, as a model that computes with torch.
 
-Enters: the path of one. Leaves: `OpenedModel` with its network. Called by `loading.py`.
+Enters: its path. Leaves: `OpenedModel` with its network. Called by `loading.py`.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ from catseye.runtimes.model_file import Ask, OpenedModel, OpenSettings, image_an
 
 
 def open_weights(path: StrPath, wish: OpenSettings) -> OpenedModel:
-    """Build the network that a run's weights name, in evaluation mode on `wish.device`.
+    """Build the network of a run and load its weights, in evaluation mode.
 
     Raises:
-        ModelFileError: no such file, damaged, no manifest in it, or weights that do not fit the network it names.
+        ModelFileError: no such file, damaged, no manifest, or weights that do not fit the network that it names.
 
     """
-    where = choose_device("cpu" if wish.need == "facts" else wish.device)
-    network, manifest, digest, num_bytes = load_hashed_model(path, where)
-    manifest = manifest.model_copy(update={"input_kind": None})  # it says what a graph takes, and here is none
+    device = choose_device("cpu" if wish.need == "facts" else wish.device)
+    network, manifest, digest, num_bytes = load_hashed_model(path, device)
+    manifest = manifest.model_copy(update={"input_kind": None})  # it describes the input of a graph; this is none
     if wish.threads:
         torch.set_num_threads(wish.threads)
 
@@ -43,32 +43,32 @@ def open_weights(path: StrPath, wish: OpenSettings) -> OpenedModel:
         manifest=manifest,
         num_bytes=num_bytes,
         sha256=digest,
-        ask=ask_network(network, manifest, where),
+        ask=ask_network(network, manifest, device),
         inputs=inputs,
         outputs=outputs,
         operators={},
         num_parameters=sum(tensor.numel() for tensor in network.state_dict().values()),
         computed_by="torch",
-        device=str(where),
+        device=str(device),
         network=network,
     )
 
 
-def ask_network(network: nn.Module, manifest: Manifest, where: torch.device) -> Ask:
-    """The way to ask a network in evaluation mode that keeps the house's contract.
+def ask_network(network: nn.Module, manifest: Manifest, device: torch.device) -> Ask:
+    """The `Ask` of a network in evaluation mode that has `features` and `head`.
 
-    Its answers by name: prediction, probability, familiarity where it has that, features.
+    Its outputs by name: prediction, probability, familiarity if the network has it, features.
     """
 
     def ask(pixels: NDArray[Any], names: Sequence[str]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
-            x = torch.from_numpy(pixels).to(where).permute(0, 3, 1, 2)
+            x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
             x = normalise_batch(to_unit(x), manifest.preprocessing)
             maps = network.get_submodule("features")(x)
-            found: dict[str, Tensor] = {"prediction": network.get_submodule("head")(maps)}
+            outputs: dict[str, Tensor] = {"prediction": network.get_submodule("head")(maps)}
             if "familiarity" in names:
-                found["familiarity"] = network.get_submodule("familiarity")(maps)
-        arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
+                outputs["familiarity"] = network.get_submodule("familiarity")(maps)
+        arrays = {name: value.float().cpu().numpy() for name, value in outputs.items()}
         if "features" in names:
             arrays["features"] = maps.float().mean((2, 3)).cpu().numpy()
         if "probability" in names:

@@ -1,30 +1,30 @@
-"""How weights are found. `fit.py` has the epochs, `step.py` the step; recipes/*.toml the settings that work.
+"""Training: `fit.py` has the epochs, `step.py` the step, recipes/*.toml settings.
 
 Enters: settings and data. Leaves: a run folder. Called by cli and `catseye.train`.
 
     train.py            `catseye.train`: builds what a run needs, trains it and measures it
     fit.py              its epochs
-    step.py             one training step, whole
+    step.py             one training step, complete
     captured.py         the same step as one CUDA graph, and the choice between the two
     updates.py          SGD and Muon with rate and momentum in tensors, for it
-    request.py          what a caller asks for, checked: the options of `catseye.train` and its siblings
-    session.py          settings, weights, images, and the last decisions before building; all verbs begin here
+    request.py          the checked options of `catseye.train` and its siblings
+    session.py          settings, weights, images, and the last decisions before building; all commands begin here
     distributed.py      several processes: ranks, sums, gathered evaluation
     launch.py           `--nproc N`: start, watch and restart them
     in_processes.py     the same, called from Python
     sync_batch_norm.py  batch norm over the images of all processes
-    parts.py            when memory is short: undoing a failed step, and cutting a batch into more parts
+    parts.py            if memory is short: undoing a failed step, and dividing a batch into more parts
     run_folder.py       choosing a run folder, its first files, and the record of a run while it trains
     assemble.py         the objects of a run, from a session
     network.py          its network, fresh or with published weights
     finish.py           the best weights measured, the run folder completed
     auto.py             the recipe auto: facts in, a training method and one sentence out
-    facts.py            those facts, from the images, the machine and the weights at hand
+    facts.py            those facts, from the images, the machine and the available weights
     divergence.py       detecting a loss that diverges
     transfer.py         strategy chosen from the data; freezing, rates per stage
     cached_features.py  frozen features, computed once
     kept_features.py    those features in the folder of an unfinished run
-    trials/             finding the training method by trials: features and a head first, then what improves on it
+    trials/             choosing the training method by trials: features and a head first, then improvements
     distillation.py     learning from another run's answers
     lr_find.py          the learning-rate finder
     losses.py           cross-entropy, label smoothing, class weights

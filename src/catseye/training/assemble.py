@@ -1,4 +1,4 @@
-"""The objects that training works with, built from a session; nothing is trained here.
+"""The objects that training works with, built from a session.
 
 Enters: a `RunSession`. Leaves: `Assembled`. Called by train.py, lr_find.py and timeline.py.
 """
@@ -21,19 +21,25 @@ from catseye.training.step import TrainState
 
 @dataclass(frozen=True)
 class Assembled:
-    """What `fit` works with. The loaders give features instead of images where a frozen backbone was run once."""
+    """The objects that `fit` works with.
+
+    If a frozen backbone was run once, the loaders give features instead of images.
+    """
 
     state: TrainState
     network: RunNetwork
 
     @property
     def loaders(self) -> Mapping[str, Loader]:
-        """One loader per split; the training one gives this process's part of every batch."""
+        """One loader per split; that of training gives this process's part of a batch."""
         return self.network.loaders
 
 
 def assemble(session: RunSession) -> Assembled:
-    """Network, optimizer, schedule, loss and average of a run; the same seed gives the same weights."""
+    """Network, optimizer, schedule, loss and average of a run.
+
+    The same seed gives the same weights.
+    """
     settings, prepared, place = session.settings, session.prepared, session.place
     training = settings.training
     network = build_network(session)

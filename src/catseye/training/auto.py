@@ -1,4 +1,4 @@
-"""The recipe `auto`: how to train on these images, with this machine and the weights at hand, and why.
+"""The recipe `auto`: how to train on these images, on this machine, and why.
 
 Enters: `Facts`. Leaves: a `Choice`: a recipe, the settings changed for these images, and one sentence that says what is
 done and why. Called by session.py before an image is decoded. docs/auto.md has a paragraph per decision.
@@ -31,7 +31,7 @@ UNEVEN = 10  # largest class over smallest: from here on all classes weigh the s
 LEAST_STEPS = 400  # updates that fresh weights need to learn a small set
 LEAST_BATCHES = 20  # per epoch: sets the batch size of a small set
 MOST_EPOCHS = 60
-# Small images are enlarged for published weights, where that takes about a minute.
+# Small images are enlarged for published weights if that takes at most about a minute.
 ENLARGED_PX = 160
 LEGIBLE_PX = 24
 ENLARGED_PER_S: dict[Device, float] = {"cpu": 40.0, "gpu": 1_500.0}  # images a second, per core or per GPU
@@ -41,7 +41,9 @@ ENLARGED_SHARE = 0.4  # of the time limit
 
 @dataclass(frozen=True)
 class Facts:
-    """The basis of a choice. `weights`: where those of the default backbone are; empty if not here.
+    """The basis of a choice.
+
+    `weights`: where those of the default backbone are; empty if not here.
 
     `fresh_because`: the user's wish that rules out published weights, worded to follow "because".
     `by_epochs_because`: what rules out trials, worded likewise. `promised_s`: --time.
@@ -62,7 +64,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Choice:
-    """`values` are settings by dotted names that replace the recipe's; `offer` is a better way, or empty."""
+    """The result: `values` replace settings of the recipe, by dotted name.
+
+    `offer` is a better way, or empty.
+    """
 
     recipe: str
     sentence: str
@@ -105,14 +110,14 @@ def choose_way(facts: Facts) -> Choice:
 
 
 def _worth_enlarging(facts: Facts) -> bool:
-    """Whether published weights are tried on small images too: if these are legible and few enough."""
+    """Whether small images are legible and few enough for published weights."""
     rate = ENLARGED_PER_S[facts.device] * (facts.num_cores if facts.device == "cpu" else 1)
     allowed = ENLARGED_SHARE * facts.promised_s if facts.promised_s else ENLARGED_WAIT_S
     return facts.side_px >= LEGIBLE_PX and facts.num_training / rate <= allowed
 
 
 def _trials(facts: Facts) -> Choice:
-    """Features and a head first; every other trial starts from those and must beat them on held-out images."""
+    """Features and a head first; other trials must beat them on held-out images."""
     name = DEFAULT_BACKBONE.partition(":")[2]
     how = f"for {say_duration(facts.promised_s)}" if facts.promised_s else "while they may improve it"
     values: dict[str, Any] = {"transfer.strategy": "trials"}
@@ -135,7 +140,10 @@ def _without_epochs(sentence: str) -> str:
 
 
 def _small_network(facts: Facts) -> Choice:
-    """The settings of `quick`, whose learning rate of 0.1 is for batches of 128, scaled to a set of any size."""
+    """The settings of `quick`, scaled to a set of any size.
+
+    Its learning rate of 0.1 is for batches of 128.
+    """
     batch_size, epochs = batch_and_epochs(facts.num_training, largest=128, epochs=10)
     values = {"training.batch_size": batch_size, "training.epochs": epochs, "training.lr": 0.1 * batch_size / 128}
     return Choice(
@@ -195,7 +203,10 @@ def _photo_network(facts: Facts) -> Choice:
 
 
 def batch_and_epochs(num_training: int, *, largest: int, epochs: int) -> tuple[int, int]:
-    """A batch size (a power of two, 8 to `largest`) for 20 batches per epoch, and the epochs for 400 updates."""
+    """A batch size for 20 batches per epoch, and the epochs for 400 updates.
+
+    The batch size is a power of two from 8 to `largest`.
+    """
     wanted = max(1, num_training // LEAST_BATCHES)
     batch_size = min(largest, max(8, 2 ** math.floor(math.log2(wanted))))
     steps = max(1, num_training // batch_size)
@@ -213,7 +224,10 @@ def _cores_in_words(facts: Facts) -> str:
 
 
 def next_thing(settings: Settings, data: str, input_px: int) -> str:
-    """What to try after a run that is no better than guessing; begins with a command or an option."""
+    """What to try after a run that is no better than guessing.
+
+    It begins with a command or an option.
+    """
     check = f"catseye check {shlex.quote(data)} shows whether labels match the images"
     strategy = settings.transfer.strategy
     if strategy == "none" and input_px > SMALL_PX:

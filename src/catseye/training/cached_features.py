@@ -1,4 +1,4 @@
-"""Frozen features, computed once: every later epoch trains only the head, on these features.
+"""Frozen features, computed once: every later epoch trains only the head.
 
 Enters: a network whose backbone is frozen, and its loaders. Leaves: loaders of features with the same
 numbers, labels and order. Called by network.py for feature extraction. `tensors_of` and `restore` convert such loaders
@@ -78,7 +78,7 @@ def tensors_of(loaders: Mapping[str, Loader]) -> dict[str, Tensor]:
 def restore(
     tensors: Mapping[str, Tensor], loaders: Mapping[str, Loader], *, batch_size: int, seed: int, device: torch.device
 ) -> dict[str, Loader]:
-    """Loaders of features computed before; loaders without stored features stay as they are."""
+    """Loaders of features computed before; other loaders stay as they are."""
     made = dict(loaders)
     for name, loader in loaders.items():
         if f"{name}.features" in tensors:
@@ -98,7 +98,10 @@ def restore(
 
 @dataclass(frozen=True)
 class Cached:
-    """The loaders, and what the plain loop would have cost: seconds for one pass of the backbone over `train`."""
+    """The loaders, and how long the plain loop would take.
+
+    `plain_epoch_s` are the seconds of one pass of the backbone over `train`.
+    """
 
     loaders: dict[str, Loader]
     seconds_s: float
@@ -116,7 +119,9 @@ def cache_features(
     seed: int,
     batch_size: int,
 ) -> Cached:
-    """Run the backbone once over every image, and over `variants - 1` augmented copies of each training image.
+    """Run the backbone once over every image.
+
+    For training images, also over `variants - 1` augmented copies.
 
     Test images are left to the evaluation, which runs the whole network on them anyway.
     """
@@ -158,7 +163,10 @@ def cache_features(
 
 
 def in_order(loader: Loader, *, plain: bool) -> Loader:
-    """The same images in order, including the last partial batch; no random crops for the plain variant."""
+    """The same images in order, with the last partial batch.
+
+    The plain variant has no random crops.
+    """
     if isinstance(loader, StreamLoader):
         return replace(loader, shuffle=False, min_area=1.0 if plain else loader.min_area, bad=loader.bad)
     assert isinstance(loader, MemoryLoader | FeatureLoader)
@@ -174,7 +182,10 @@ def _one_round(
     variant: int,
     waiting: Waiting,
 ) -> tuple[Tensor, list[Batch]]:
-    """Pooled features (M, F) of one variant, in the order of the images' numbers, and the batches they came from."""
+    """Pooled features (M, F) of one variant, and the batches they came from.
+
+    They are in the order of the images' numbers.
+    """
     pooled: list[Tensor] = []
     seen: list[Batch] = []
     for number, batch in enumerate(in_order(loader, plain=augment is None).epoch(variant)):

@@ -38,7 +38,10 @@ WARM_UP = 3
 
 @dataclass
 class _Flight:
-    """A step that was launched and whose result has not been read: its row of the ring, and its batch."""
+    """A step that was launched and whose result has not been read.
+
+    It has its row of the ring, and its batch.
+    """
 
     row: int
     step: int  # steps done before it
@@ -59,7 +62,7 @@ def why_not_captured(state: TrainState) -> str:
 
 
 class CapturedSteps:
-    """Steps over fixed buffers; with `graphs` each kind of step is captured once, then replayed.
+    """Steps over fixed buffers; with `graphs`, each kind of step is captured once.
 
     A batch of another size than the first one (the last of an epoch) is left to `train_step`.
     """
@@ -107,7 +110,10 @@ class CapturedSteps:
         return self._read_results(fixed, self.late)
 
     def finish(self) -> list[StepResult]:
-        """Wait for all launched steps. Call it until it returns nothing; it raises what `take` would."""
+        """Wait for all launched steps; call it until it returns nothing.
+
+        It raises what `take` would.
+        """
         return self._read_results(self._buffers, 0) if self._buffers is not None else []
 
     def _take_eagerly(self, batch: Batch) -> list[StepResult]:
@@ -174,7 +180,7 @@ class CapturedSteps:
 
 
 class _Fixed:
-    """The buffers of a batch and the body of the step. Nothing here may wait for the device."""
+    """The buffers of a batch and the body of the step, which never waits."""
 
     def __init__(self, state: TrainState, batch: Batch) -> None:
         device = batch.pixels.device
@@ -264,7 +270,10 @@ class _Fixed:
         self.report.copy_(torch.stack([each.double() for each in values]))
 
     def _learn(self, s: TrainState, *, small: bool) -> tuple[Tensor, Tensor]:
-        """Augment, mix, forward, loss, backward; returns mean loss and correct answers, both on the device."""
+        """Augment, mix, forward, loss, backward; returns mean loss and correct answers.
+
+        Both results are on the device.
+        """
         x = self.pixels  # (N, C, H, W)
         if x.dtype == torch.uint8:
             x = augment_batch(x, s.augment, s.spec, self.generator, indices=self.indices, epoch=self.values[0])
@@ -307,7 +316,10 @@ def _first_words(error: Exception) -> str:
 def choose_captured(
     state: TrainState, device: torch.device, *, wanted: bool, say: Callable[[str], None]
 ) -> CapturedSteps | None:
-    """Captured steps, if this is a GPU and they are `wanted`; if they are impossible, `say` gets the reason."""
+    """Captured steps, if this is a GPU and they are `wanted`.
+
+    If they are impossible, `say` gets the reason.
+    """
     if device.type != "cuda" or not wanted:
         return None
     if reason := why_not_captured(state):

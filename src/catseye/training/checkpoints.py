@@ -1,4 +1,6 @@
-"""The state of an unfinished run in one safetensors file: weights, average, optimizer, position.
+"""The state of an unfinished run in one safetensors file.
+
+It has weights, average, optimizer and position.
 
 Enters: a `TrainState` and a `TrainingPosition`. Leaves: checkpoint.safetensors, the one before it, and the state
 read back. `Checkpoints` decides when to save. No generator's state is stored: every draw is derived from (seed, step).
@@ -29,7 +31,10 @@ _KEY = "position"
 
 @dataclass
 class TrainingPosition:
-    """Where a run stands: `epoch` and `batch` are the next ones to do; the sums are those of the current epoch."""
+    """The position of a run: `epoch` and `batch` are the next ones.
+
+    The sums are those of the current epoch.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -50,7 +55,7 @@ class TrainingPosition:
 
 @dataclass
 class Checkpoints:
-    """Saves a run: at least every `every_s` seconds, at a signal, and when an error ends it."""
+    """Saves a run: every `every_s` seconds, at a signal, and at an error."""
 
     run: Run
     state: TrainState
@@ -59,15 +64,20 @@ class Checkpoints:
     _saved_at: float = field(default_factory=time.monotonic)
 
     def due(self) -> bool:
-        """Whether `visit` would do something. All processes must ask together, so that all react to a signal to one."""
-        return self.stop.asked() is not None or self._late
+        """Whether `visit` would do something.
+
+        All processes must call it together, so that all react to a signal to one of them.
+        """
+        return self.stop.agree() is not None or self._late
 
     @property
     def _late(self) -> bool:
         return time.monotonic() - self._saved_at >= self.every_s
 
     def visit(self, position: TrainingPosition) -> None:
-        """Save if it is due; end the run after a signal. Called wherever the state is consistent.
+        """Save if it is due; end the run after a signal.
+
+        Called wherever the state is consistent.
 
         Raises:
             Interrupted: a signal came; the run is saved.
@@ -84,7 +94,7 @@ class Checkpoints:
             self.visit(position)
 
     def save(self, position: TrainingPosition) -> None:
-        """Save, if this is the process that writes; the checkpoint before this one is kept beside it.
+        """Save, if this is the process that writes; the previous file is kept.
 
         Raises:
             TrainingError: the weights contain NaN. SaveError: the file cannot be written.
@@ -97,7 +107,7 @@ class Checkpoints:
 
     @contextmanager
     def kept(self, position: TrainingPosition) -> Iterator[None]:
-        """Save the run after its last complete step, whatever ends the training inside."""
+        """Save the run after its last complete step, if an error ends the training."""
         try:
             yield
         except (TrainingError, WorkerError, DataError) as error:
@@ -114,7 +124,7 @@ class Checkpoints:
                 raise
             # It may have interrupted an update, so the state in memory is not saved.
             reason = f"out of memory ({(str(error) or 'MemoryError').splitlines()[0]})"
-            short = TrainingError(f"{reason}; take a smaller training.batch_size, data.input_px or network")
+            short = TrainingError(f"{reason}; use a smaller training.batch_size, data.input_px or network")
             raise self._with_advice(short, position) from None
 
     def _with_advice(self, error: CatseyeError, position: TrainingPosition) -> CatseyeError:
@@ -135,7 +145,9 @@ class Checkpoints:
 
 
 def load_newest(run: Run, state: TrainState, console: Console) -> TrainingPosition:
-    """Load the newest undamaged checkpoint of a run into a freshly built state; without any, the run starts again.
+    """Load the newest undamaged checkpoint of a run into a freshly built state.
+
+    Without any, the run starts again.
 
     Raises:
         ModelFileError: all of them are damaged, or belong to other settings.
@@ -156,12 +168,14 @@ def load_newest(run: Run, state: TrainState, console: Console) -> TrainingPositi
             )
         return position
     if damaged:
-        raise ModelFileError(f"{run.path} has no undamaged checkpoint ({damaged[0]}); train anew with another --out")
+        raise ModelFileError(f"{run.path} has no undamaged checkpoint ({damaged[0]}); train again with another --out")
     return TrainingPosition()
 
 
 def save_checkpoint(path: Path, state: TrainState, position: TrainingPosition) -> None:
-    """Write everything that the next step depends on; the file that was there before is kept beside it.
+    """Write everything that the next step depends on.
+
+    The previous file is kept beside it.
 
     Raises:
         TrainingError: a weight is NaN or infinite.

@@ -1,4 +1,6 @@
-"""Knowledge distillation: a small network learns from a trained one's probabilities as well as from the labels.
+"""Knowledge distillation: a small network learns from a trained one.
+
+It learns from the probabilities of the trained network as well as from the labels.
 
 Enters: the student's logits and its input. Leaves: the blended loss. Called by `step.py`.
 

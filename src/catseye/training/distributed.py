@@ -1,4 +1,4 @@
-"""Several processes train one network: which process this is, and what the processes exchange.
+"""Several processes train one network: which process this is, what they exchange.
 
 Enters: torchrun's environment variables. Leaves: `Processes`; in an ordinary run it is a single one, so that one
 process and many run the same code. `session.py` joins through it, `fit.py` gathers, `step.py` sums.
@@ -31,13 +31,16 @@ from catseye.settings.schema import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SLOWER_TO_TELL_S = 3.0  # the first process reports an error, the others only if it stays silent
-LOST_S = 6.0  # a connection is lost because another process ended: its message comes first
+LATER_S = 3.0  # the first process reports an error; the others wait this long and report theirs if it has not ended
+LOST_S = 6.0  # if a connection is lost, the message of the process that ended comes first
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The place of this process among those that train together; `per_node` of them share a machine."""
+    """The place of this process among those that train together.
+
+    `per_node` of them share a machine.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -58,7 +61,10 @@ class Processes:
         return total
 
     def largest(self, value: int) -> int:
-        """The largest value of any process, exchanged over the CPU, so that nothing waits for a GPU."""
+        """The largest value of any process.
+
+        It is exchanged over the CPU, so that nothing waits for a GPU.
+        """
         if self.world_size == 1:
             return value
         shared = torch.tensor(value)
@@ -69,7 +75,7 @@ class Processes:
         """Wait until all processes have arrived here."""
         self.largest(0)
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process's value, on all of them."""
         if self.world_size == 1:
             return value
@@ -78,7 +84,10 @@ class Processes:
         return shared[0]
 
     def part(self, loader: Loader) -> Loader:
-        """The same evaluation loader on this process's part of the images: contiguous, none doubled or dropped."""
+        """The evaluation loader on this process's contiguous part of the images.
+
+        No image is doubled or dropped.
+        """
         return loader.subset(np.array_split(loader.indices, self.world_size)[self.rank])
 
     def collect(
@@ -90,12 +99,12 @@ class Processes:
         *,
         after_batch: Callable[[], None] | None = None,
     ) -> Outputs:
-        """Every image's logits in the original order, on each process; each computes its part.
+        """Every image's logits in the original order; each process computes its part.
 
         `after_batch` works only for a single process: several have unequal numbers of batches.
 
         Raises:
-            DataError: not one image of any part could be read.
+            DataError: no image of any part can be read.
 
         """
         if self.world_size == 1:
@@ -122,7 +131,7 @@ class Processes:
 
     @torch.no_grad()
     def _align(self, model: nn.Module) -> None:
-        """Give all processes the first one's batch-norm statistics; the weights are equal anyway."""
+        """Give all processes the first one's batch-norm statistics; weights are equal."""
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
 
@@ -131,10 +140,10 @@ ALONE = Processes()
 
 
 def join(device: str) -> tuple[Processes, torch.device]:
-    """Join the other processes that torchrun started, if any, and choose this one's device.
+    """Join the processes that torchrun started, if any, and choose a device.
 
     Raises:
-        UsageError: more processes than GPUs, or a device that processes cannot have one each of.
+        UsageError: more processes than GPUs, or a device of which there cannot be one per process.
 
     """
     environment = os.environ
@@ -160,7 +169,10 @@ def join(device: str) -> tuple[Processes, torch.device]:
 
 
 def restarts_allowed() -> bool:
-    """Whether torchrun may restart the processes; an unfinished --out is then this command's own."""
+    """Whether torchrun may restart the processes.
+
+    An unfinished --out is then this command's own.
+    """
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
@@ -182,25 +194,31 @@ def _own_device(device: str, mine: Processes) -> torch.device:
     return gpu
 
 
-def leaves_the_others(train: Callable[P, T]) -> Callable[P, T]:
-    """Decorates a function that joins: leaves the group afterwards, and reports an error once, not per process."""
+def leaves_the_group(train: Callable[P, T]) -> Callable[P, T]:
+    """Decorates a function that joins: leaves the group afterwards.
+
+    An error is reported once, not per process.
+    """
 
     @wraps(train)
-    def with_an_end(*args: P.args, **kwargs: P.kwargs) -> T:
+    def leaving(*args: P.args, **kwargs: P.kwargs) -> T:
         before = distributed.is_available() and distributed.is_initialized()
         try:
-            with _one_voice():
+            with _reported_once():
                 return train(*args, **kwargs)
         finally:
             if not before and distributed.is_available() and distributed.is_initialized():
                 distributed.destroy_process_group()
 
-    return with_an_end
+    return leaving
 
 
 @contextmanager
-def _one_voice() -> Iterator[None]:
-    """The first process reports an error, then torchrun ends the others; an error of theirs alone they report later."""
+def _reported_once() -> Iterator[None]:
+    """Let the first process report an error; torchrun then ends the others.
+
+    An error of the others alone they report later.
+    """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     try:
         yield
@@ -211,7 +229,7 @@ def _one_voice() -> Iterator[None]:
     except CatseyeError as error:
         if rank == 0:
             raise
-        time.sleep(SLOWER_TO_TELL_S)
+        time.sleep(LATER_S)
         error.args = (f"process {rank} of {world_size}: {error}",)
         raise
     except RuntimeError as error:
@@ -219,8 +237,8 @@ def _one_voice() -> Iterator[None]:
             raise
         time.sleep(LOST_S)
         raise TrainingError(
-            f"process {rank} of {world_size} lost another one ({str(error).splitlines()[0][:200]}); "
-            "the message of the one that ended first says why"
+            f"process {rank} of {world_size} lost the connection to another one "
+            f"({str(error).splitlines()[0][:200]}); see the message of the process that ended first"
         ) from None
 
 
@@ -233,7 +251,7 @@ def check_sizes(settings: Settings, processes: Processes) -> None:
     """Every part of a batch needs two images.
 
     Raises:
-        UsageError: the batch is too small for so many parts.
+        UsageError: the batch is too small for the number of parts.
 
     """
     training = settings.training
@@ -247,7 +265,7 @@ def check_sizes(settings: Settings, processes: Processes) -> None:
 
 
 def check_same_data(prepared: Prepared, processes: Processes) -> None:
-    """All processes must find the same images, split them alike, and store them alike.
+    """All processes must find the same images, and split and store them alike.
 
     Raises:
         DataError: they did not.
@@ -263,12 +281,12 @@ def check_same_data(prepared: Prepared, processes: Processes) -> None:
         other = next(rank for rank, theirs in enumerate(gathered) if theirs != gathered[0])
         raise DataError(
             f"all processes must see the same images; process 0 and process {other} differ; give every machine "
-            "the same DATA, and where only the free memory differs, use --set data.storage=stream"
+            "the same DATA; if only the free memory differs, use --set data.storage=stream"
         )
 
 
 class _Training(nn.Module):
-    """What DistributedDataParallel wraps: the logits of the network and of its auxiliary heads."""
+    """The module that DistributedDataParallel wraps: with the auxiliary heads."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -280,12 +298,15 @@ class _Training(nn.Module):
 
 
 def parallel(model: nn.Module, processes: Processes) -> DistributedDataParallel | None:
-    """The network in DistributedDataParallel, which averages the gradients; None for a single process."""
+    """The network in DistributedDataParallel; None for a single process.
+
+    It averages the gradients.
+    """
     if processes.world_size == 1:
         return None
     return DistributedDataParallel(_Training(model), gradient_as_bucket_view=True)
 
 
 def gradients_wait(wrapped: DistributedDataParallel | None, *, last: bool) -> AbstractContextManager[None]:
-    """Wraps a part of an accumulated batch: gradients are exchanged only with the last part."""
+    """Wraps a part of an accumulated batch; the last part exchanges gradients."""
     return nullcontext() if last or wrapped is None else wrapped.no_sync()

@@ -15,7 +15,9 @@ WINDOW = 20  # steps averaged; reading a loss makes a GPU wait
 
 
 class LossWatch:
-    """Compares the mean loss of the last steps with the first loss, at least that of guessing among K classes.
+    """Compares the mean loss of the last steps with the first loss.
+
+    The first loss counts as at least that of guessing among K classes.
 
     A resumed run needs no earlier state: the loss of guessing is its start.
     """

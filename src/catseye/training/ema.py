@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Keeps average <- decay · average + (1 - decay) · weights, batch-norm statistics included.
+    """Keeps average <- decay · average + (1 - decay) · weights.
+
+    Batch-norm statistics are included.
 
     Early on the decay is (1 + step) / (10 + step), so that the first weights fade quickly.
     Source: Polyak and Juditsky 1992; the warm-up as in TensorFlow's ExponentialMovingAverage.

@@ -1,4 +1,6 @@
-"""The facts on which the recipe `auto` decides: a sample of the images, the machine, the available weights.
+"""The facts on which the recipe `auto` decides.
+
+They come from a sample of the images, the machine and the available weights.
 
 Enters: a request. Leaves: `Facts`. Called by session.py; auto.py decides. No image is kept and nothing is downloaded.
 """
@@ -16,7 +18,7 @@ from catseye.models.pretrained import DEFAULT_BACKBONE, weights_at_hand
 from catseye.settings.promise import search_decides
 from catseye.settings.schema import Settings
 from catseye.training.auto import Facts
-from catseye.training.request import RunRequest, asked_for
+from catseye.training.request import RunRequest, requested_values
 
 CHANNELS_SEEN = 20  # images whose headers are read
 
@@ -24,7 +26,9 @@ CHANNELS_SEEN = 20  # images whose headers are read
 def gather_facts(
     request: RunRequest, images: ImageSet, settings: Settings, device: str, num_processes: int = 1
 ) -> Facts:
-    """Look at DATA and at this machine. `device` is torch's name for its type; the processes share its cores.
+    """Look at DATA and at this machine.
+
+    `device` is torch's name for its type; the processes share its cores.
 
     Raises:
         DataError: there are no images.
@@ -33,7 +37,7 @@ def gather_facts(
     held_out = settings.data.test_fraction + settings.data.val_fraction * (1 - settings.data.test_fraction)
     seen = take_glance(images, held_out=held_out, seed=settings.seed)
     counts = seen.class_counts
-    own_px, own = settings.data.input_px, asked_for(request)
+    own_px, own = settings.data.input_px, requested_values(request)
     promised = settings.training.time_s > 0
     return Facts(
         num_training=sum(counts),
@@ -65,7 +69,7 @@ def _weights() -> str:
 
 
 def _why_epochs(own: Mapping[str, Any], num_processes: int) -> str:
-    """What rules out trials: the user prescribes how to train, or several processes train one network."""
+    """What rules out trials: prescribed training, or several processes."""
     if num_processes > 1:
         return f"{num_processes} processes train one network"
     setting = search_decides(own)

@@ -1,4 +1,4 @@
-"""The end of a run: measures its best weights on held-out images and completes its folder.
+"""The end of a run: measures its best weights and completes its folder.
 
 Enters: a session, its loaders and the run whose training is done. Leaves: `TrainedRun`. Called by train.py, and by the
 trials. The temperature is fitted on validation images, never on the test images. If features of a frozen
@@ -41,7 +41,7 @@ NUM_SMALL, NUM_LARGE, SMALL_PX = 2000, 500, 64  # images used for familiarity, b
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run and its metrics on `side`: test, or validation where there is no test split.
+    """A finished run and its metrics on `side`: test, or else validation.
 
     It can be passed wherever a model is expected. Images given in Python are kept in `images`, so that the run
     finds them as long as this object exists.
@@ -76,7 +76,10 @@ class TrainedRun:
 
     @property
     def model(self) -> nn.Module:
-        """The network with the run's weights, on the CPU, in evaluation mode; see `Run.model`."""
+        """The network with the run's weights, on the CPU; see `Run.model`.
+
+        It is in evaluation mode.
+        """
         return self.run.model
 
     @property
@@ -85,7 +88,10 @@ class TrainedRun:
         return self.run.classifier
 
     def show_batch(self, num_images: int = 16, *, epoch: int = 0) -> Figure:
-        """Training images as the network sees them, augmented, with their classes; see `catseye.show_batch`."""
+        """Training images as the network gets them; see `catseye.show_batch`.
+
+        They are augmented, and each has its class.
+        """
         return self.run.show_batch(num_images, epoch=epoch)
 
     def _repr_html_(self) -> str:
@@ -93,7 +99,7 @@ class TrainedRun:
 
 
 def finish(session: RunSession, built: Assembled, record: RunRecord) -> TrainedRun:
-    """Measure the weights that the run has kept, write the results and remove the checkpoints."""
+    """Measure the weights that the run kept, write results, remove checkpoints."""
     session.place.processes.wait()  # until the first process has written the best weights
     position = record.position
     with record.checkpoints.kept(position):
@@ -123,7 +129,9 @@ def measure_and_complete(
     spent: Mapping[str, Any],
     visit: Callable[[], None] | None = None,
 ) -> TrainedRun:
-    """Temperature, metrics, familiarity and figures of a run's model, into its folder; environment.json comes last.
+    """Measure a run's model and complete its folder.
+
+    Temperature, metrics, familiarity and figures come first, environment.json last.
 
     `loaders` are those of the training, of images or of features; `visit` may stop the measurement with an error.
     """
@@ -168,7 +176,10 @@ def collect_answered(
 
 
 def attach_known(model: nn.Module, session: RunSession, loaders: Mapping[str, Loader]) -> float | None:
-    """Fit familiarity into the network; returns the threshold below which it answers "unknown", if any."""
+    """Fit familiarity into the network.
+
+    Returns the threshold below which it answers "unknown", if any.
+    """
     prepared, seed = session.prepared, session.settings.seed
     train, unseen = loaders["train"].share(0, 1), loaders["val"]
     if not isinstance(train, FeatureLoader):

@@ -16,13 +16,15 @@ from catseye.training.assemble import Assembled
 from catseye.training.history import history_row, num_unreadable, score_of
 from catseye.training.progress import EpochProgress, name_unreadable
 from catseye.training.session import RunSession
-from catseye.training.step import StepResult, train_step
+from catseye.training.step import StepResult, TrainState, train_step
 
 SO_FAR_S = 5.0  # if no epoch is chosen, how often the newest weights are written as the run's model
 
 
 def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
-    """Run the epochs from the record's position on; the best weights end up in the run's model.safetensors.
+    """Run the epochs from the record's position on.
+
+    The best weights end up in the run's model.safetensors.
 
     With a validation split and `training.keep = "best"` the metric `training.best_by` chooses the epoch.
     Otherwise the last weights are kept; the numbers per epoch are then shown but choose nothing.
@@ -70,59 +72,76 @@ def fit(session: RunSession, built: Assembled, record: run_folder.RunRecord, pro
         raise TrainingError("no epoch gave finite answers; try a smaller training.lr or training.clip_norm=1")
 
 
-def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
-    state, loader = built.state, built.loaders["train"]
-    position, checkpoints, captured = record.position, record.checkpoints, record.captured
-    begun, before = time.monotonic(), position.num_images
-    spent = position.seconds_s
-    loss_sum, num_correct = torch.tensor(position.loss_sum), torch.tensor(position.num_correct)
+class _EpochSums:
+    """Loss and correct answers of an epoch so far.
 
-    def note() -> None:
-        # The sums stay on the device until here; reading them at every step would make a GPU wait.
-        position.loss_sum, position.num_correct = float(loss_sum), int(num_correct)
-        position.seconds_s = spent + time.monotonic() - begun
+    They stay on the device, because reading them makes a GPU wait.
+    """
 
-    def count(results: list[StepResult]) -> None:
-        nonlocal loss_sum, num_correct
+    def __init__(self, record: run_folder.RunRecord, state: TrainState) -> None:
+        self.record, self.state, position = record, state, record.position
+        self.begun, self.images_before, self.seconds_before = time.monotonic(), position.num_images, position.seconds_s
+        self.loss_sum, self.num_correct = torch.tensor(position.loss_sum), torch.tensor(position.num_correct)
+
+    def add(self, results: list[StepResult]) -> None:
+        """Count the results of some steps."""
+        position, watch, schedule = self.record.position, self.record.watch, self.state.schedule
         for result in results:
-            loss_sum = loss_sum.to(result.loss.device) + result.loss * result.num_images
-            num_correct = num_correct.to(result.loss.device) + result.num_correct
+            self.loss_sum = self.loss_sum.to(result.loss.device) + result.loss * result.num_images
+            self.num_correct = self.num_correct.to(result.loss.device) + result.num_correct
             position.num_images += result.num_images
             position.batch = result.place + 1
         for result in results:  # after all are counted, because it may raise
-            record.watch.note(result.loss, result.step, state.schedule(result.step - 1)[0])
+            watch.note(result.loss, result.step, schedule(result.step - 1)[0])
 
-    def count_the_rest() -> None:
-        while captured and (results := captured.finish()):
-            count(results)
+    def add_the_rest(self) -> None:
+        """Wait for steps that were launched, and count them."""
+        while self.record.captured and (results := self.record.captured.finish()):
+            self.add(results)
 
+    def show(self, progress: EpochProgress) -> None:
+        """Show the means."""
+        position = self.record.position
+        progress.show(
+            step=self.state.step,
+            epoch=position.epoch,
+            loss=float(self.loss_sum) / position.num_images,
+            accuracy=int(self.num_correct) / position.num_images,
+            images_per_s=(position.num_images - self.images_before) / (time.monotonic() - self.begun),
+        )
+
+    def store(self) -> None:
+        """Write the sums into the position, which checkpoints contain."""
+        position = self.record.position
+        position.loss_sum, position.num_correct = float(self.loss_sum), int(self.num_correct)
+        position.seconds_s = self.seconds_before + time.monotonic() - self.begun
+
+
+def _run_epoch(built: Assembled, record: run_folder.RunRecord, progress: EpochProgress) -> None:
+    state, loader = built.state, built.loaders["train"]
+    position, checkpoints, captured = record.position, record.checkpoints, record.captured
+    sums = _EpochSums(record, state)
     try:
         for batch in loader.epoch(position.epoch, start=position.batch):
             parts = state.num_parts
-            count(captured.take(batch) if captured else [train_step(state, batch)])
+            sums.add(captured.take(batch) if captured else [train_step(state, batch)])
             if state.num_parts > parts:
                 progress.say_parts(state.step, loader.batch_size, state.num_parts)
             if progress.due() and position.num_images:
-                progress.show(
-                    step=state.step,
-                    epoch=position.epoch,
-                    loss=float(loss_sum) / position.num_images,
-                    accuracy=int(num_correct) / position.num_images,
-                    images_per_s=(position.num_images - before) / (time.monotonic() - begun),
-                )
+                sums.show(progress)
             if checkpoints.due():
-                count_the_rest()
-                note()
+                sums.add_the_rest()
+                sums.store()
                 checkpoints.visit(position)
-        count_the_rest()
+        sums.add_the_rest()
         record.watch.look(state.step, state.schedule(max(0, state.step - 1))[0])
     except CatseyeError:
         try:
-            count_the_rest()
+            sums.add_the_rest()
         finally:
-            note()
+            sums.store()
         raise
-    note()
+    sums.store()
     position.batch = loader.num_batches
     if not position.num_images:
         raise DataError(

@@ -1,4 +1,4 @@
-"""history.jsonl, one line per finished epoch; the same rows go to the requested trackers.
+"""history.jsonl, one line per finished epoch; trackers get the same rows.
 
 Called by `fit.py`.
 """
@@ -35,13 +35,13 @@ class History:
         self.rows = self.run.history[: self.finished_epochs]
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add the row of a finished epoch; NaN and infinity become null: JSON has neither."""
+        """Add the row of a finished epoch; NaN and infinity, not in JSON, become null."""
         row = {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
         self.rows.append(row)
         lines = [json.dumps(each) for each in self.rows]
         write_atomically(self.run.path / "history.jsonl", "\n".join(lines) + "\n")
         for tracker in self.trackers:
-            tracker.tell_row(row)
+            tracker.add_row(row)
 
 
 def history_row(
@@ -58,7 +58,7 @@ def history_row(
         "seconds": round(position.seconds_s, 3),
         "images_per_s": round(position.num_images / position.seconds_s, 1),
     }
-    # Only where it happened, so that rows of other runs do not change.
+    # Only if it happened, so that rows of other runs do not change.
     if state.num_parts > 1:
         row["num_parts"] = state.num_parts
     if num_bad := num_unreadable(loaders):
@@ -72,7 +72,7 @@ def num_unreadable(loaders: Mapping[str, Loader]) -> int:
 
 
 def score_of(best_by: str, outputs: Outputs) -> float:
-    """Larger is better; NaN if any answer is not finite, because NaN has an argmax too."""
+    """Larger is better; NaN if any answer is not finite (NaN has an argmax too)."""
     if not np.isfinite(outputs.logits).all():
         return math.nan
     if best_by == "loss":

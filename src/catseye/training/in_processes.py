@@ -1,4 +1,6 @@
-"""`catseye.train(…, nproc=4)`: the same training in several processes, started as the command line starts them.
+"""`catseye.train(…, nproc=4)`: the same training in several processes.
+
+They start as the command line starts them.
 
 Enters: DATA and options that can be written down. Leaves: the finished run. Called by train.py. Code and data in
 memory cannot be passed to these processes; a script started by torchrun can use them.

@@ -1,4 +1,6 @@
-"""Features of a frozen backbone in the folder of an unfinished run, so that it need not compute them again.
+"""Features of a frozen backbone in the folder of an unfinished run.
+
+A resumed run need not compute them again.
 
 Enters: tensors, and what they depend on. Leaves: the same tensors, unless that has changed. Called by network.py,
 run_folder.py and the trials.
@@ -32,7 +34,10 @@ def keep_features(path: Path, tensors: Mapping[str, Tensor], key: str) -> None:
 
 
 def find_features(path: Path, key: str) -> dict[str, Tensor] | None:
-    """The features kept for this key, or None if the file is missing, damaged or has another key."""
+    """The features kept for this key, or None.
+
+    None if the file is missing, damaged or has another key.
+    """
     if not path.exists():
         return None
     try:

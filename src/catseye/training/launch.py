@@ -1,4 +1,4 @@
-"""`catseye train --nproc N`: start N processes of the same command on this machine, and return their exit code.
+"""`catseye train --nproc N`: N processes of the same command on this machine.
 
 Enters: N and the command line. Leaves: an exit code. Called by cli. The processes are started, watched and, where
 allowed, restarted by torch's elastic agent, the one behind `torchrun`; several machines need torchrun itself.
@@ -40,7 +40,9 @@ def without_launch_options(words: Sequence[str]) -> list[str]:
 
 
 def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
-    """Run `catseye WORDS` in this many processes and return their exit code, 128 + number after a signal.
+    """Run `catseye WORDS` in this many processes and return their exit code.
+
+    After a signal, it is 128 + its number.
 
     A SIGTERM or Ctrl-C is passed to all processes, which have 30 s to save and stop. When one ends with an
     error the others are ended, and all are restarted up to `max_restarts` times.
@@ -75,8 +77,8 @@ def launch(num_processes: int, max_restarts: int, words: Sequence[str]) -> int:
         if failure.exitcode >= 0:
             return failure.exitcode
         error = TrainingError(
-            f"process {rank} of {num_processes} was ended by {signal.Signals(-failure.exitcode).name}; where memory "
-            "ran out, take a smaller training.batch_size; continue with --resume RUN, or allow --max-restarts 3"
+            f"process {rank} of {num_processes} was ended by {signal.Signals(-failure.exitcode).name}; if memory ran "
+            "out, use a smaller training.batch_size; continue with --resume RUN, or allow --max-restarts 3"
         )
         error.exit_code = 128 - failure.exitcode
         raise error from None

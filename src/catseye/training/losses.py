@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing and class weights, for labels and for mixed targets."""
+"""Cross-entropy with label smoothing and class weights, also for mixed targets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from catseye.training.own_code import OwnLoss
 
 @dataclass(frozen=True)
 class Criterion:
-    """Mean cross-entropy: logits (N, K) and labels (N,) or soft targets (N, K) -> scalar.
+    """Mean cross-entropy of logits (N, K), for labels (N,) or targets (N, K).
 
     A probability of 0.85 for the true class costs -log 0.85 = 0.16, one of 0.05 costs 3.00.
     """
@@ -29,7 +29,9 @@ class Criterion:
         return F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=self.smoothing)
 
     def mass(self, targets: Tensor) -> Tensor:
-        """What the mean is divided by: a batch's mean is the mean of its parts, weighted with their masses.
+        """The divisor of the mean.
+
+        A batch's mean is the mean of its parts, weighted with their masses.
 
         Shape: (N,) or (N, K) -> scalar.
         """
@@ -40,7 +42,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class OwnCriterion(Criterion):
-    """The caller's loss with the interface of `Criterion`; a batch's mean is the mean of its parts."""
+    """The caller's loss with the interface of `Criterion`.
+
+    A batch's mean is the mean of its parts.
+    """
 
     loss: OwnLoss | None = None
 
@@ -65,7 +70,10 @@ def make_criterion(
     device: torch.device,
     own: OwnLoss | None = None,
 ) -> Criterion:
-    """The caller's `own` loss, or that of the settings; balanced weights come from the images per class."""
+    """The caller's `own` loss, or that of the settings.
+
+    Balanced weights come from the images per class.
+    """
     if own is not None:
         return OwnCriterion(loss=own)
     weights = None

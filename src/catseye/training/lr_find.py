@@ -1,4 +1,4 @@
-"""`catseye lr-find`: a learning rate for this network on these images, from one short run.
+"""`catseye lr-find`: a learning rate for these images, from one short run.
 
 Enters: DATA and settings. Leaves: rates, smoothed losses, a suggestion, and their figure. Called by cli.
 
@@ -34,7 +34,10 @@ STOP_AT = 4.0  # times the smallest loss so far
 
 @dataclass(frozen=True)
 class LrCurve:
-    """Rates (S,) and the smoothed loss (S,) at each; `suggestion` is a peak rate for `training.lr`."""
+    """Rates (S,) and the smoothed loss (S,) at each.
+
+    `suggestion` is a peak rate for `training.lr`.
+    """
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
@@ -53,7 +56,9 @@ class LrCurve:
 def lr_find(
     data: Images, labels: Any = None, *, steps: int = 100, out: StrPath | None = None, **options: Unpack[LrFindOptions]
 ) -> LrCurve:
-    """Train for at most `steps` steps while the rate grows from 1e-6 to 10; the weights are thrown away.
+    """Train for at most `steps` steps while the rate grows from 1e-6 to 10.
+
+    The weights are thrown away.
 
     `data`, `labels` and the options are those of `catseye.train`: `recipe`, `model`, `set`, `seed`, `device`,
     `data_dir`, `console`. With `out`, lr-find.png goes into that folder.

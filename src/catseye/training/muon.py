@@ -1,4 +1,4 @@
-"""Muon: momentum with orthogonalised steps for kernels and matrices; plain SGD for everything else.
+"""Muon: orthogonalised momentum for kernels and matrices, SGD for the rest.
 
 Enters: parameter groups; those with `orthogonal=True` hold kernels and matrices. Leaves: an optimizer that
 `optimizers.py` hands to the training step. torch.optim.Muon takes matrices only; convolutions need this one.
@@ -20,7 +20,9 @@ NUM_ITERATIONS = 3
 
 
 class Muon(Optimizer):
-    """Nesterov momentum; a kernel's step is its nearest orthogonal matrix, and the kernel keeps a fixed norm.
+    """Nesterov momentum; a kernel's step is its nearest orthogonal matrix.
+
+    The kernel keeps a fixed norm.
 
     A kernel (O, I, h, w) is treated as the matrix (O, I·h·w). Before each step it is scaled to the norm sqrt(O), so
     its learning rate is relative to the kernel itself and weight decay would do nothing.
@@ -61,7 +63,9 @@ class Muon(Optimizer):
 
 
 def orthogonalise_all(kernels: list[Tensor]) -> list[Tensor]:
-    """Each kernel, treated as a matrix, orthogonalised; on a GPU those of one shape as one batch.
+    """Each kernel, treated as a matrix, orthogonalised.
+
+    On a GPU, kernels of the same shape form a batch.
 
     There, launching the products one by one takes most of the time. On a CPU they are computed one by one, so that
     results stay the same.
@@ -90,7 +94,7 @@ def orthogonalise_batched(kernels: list[Tensor]) -> list[Tensor]:
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """The singular values of a matrix all moved close to 1, its singular vectors kept.
+    """The matrix with all singular values close to 1, and its singular vectors.
 
     Computed in bf16 if the device supports it natively, as published, else in fp32.
 

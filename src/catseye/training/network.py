@@ -1,4 +1,4 @@
-"""The network of a run: fresh or with published weights, frozen or not, on its device.
+"""The network of a run: fresh or with published weights, frozen or not.
 
 Enters: a `RunSession`. Leaves: `RunNetwork`, with the loaders that feed it and its parameter groups. Called by
 assemble.py. The strategy of transfer learning is chosen in transfer.py.
@@ -28,13 +28,16 @@ from catseye.training.session import RunSession
 from catseye.training.sync_batch_norm import synchronise
 from catseye.training.transfer import TransferPlan, build_pretrained, pretrained_options, transfer_groups
 
-SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: small beside the program itself
+SURELY_FITS = 2**19  # pixels of a batch, 128 images of 64 px: small compared with the program itself
 FIRST_LOOK = 5_000  # images of 32 px shown to a network that is initialised from data; fewer if they are larger
 
 
 @dataclass(frozen=True)
 class RunNetwork:
-    """What is trained. After a frozen backbone was run once, `model` is the head alone and `frozen` the rest."""
+    """The network that is trained.
+
+    After a frozen backbone was run once, `model` is the head alone and `frozen` the rest.
+    """
 
     model: nn.Module
     groups: Sequence[ParameterGroup]
@@ -146,7 +149,7 @@ def _cache(model: nn.Module, session: RunSession) -> Mapping[str, Loader]:
 
 
 def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
-    """The number of parts of a batch with which a run on a CPU stays within its memory."""
+    """The number of parts of a batch that keeps a run on a CPU in its memory."""
     training, spec, place = session.settings.training, session.prepared.spec, session.place
     batch_size = min(training.batch_size, len(network.loaders["train"].indices))
     per_process = max(1, batch_size // place.processes.world_size)
@@ -159,7 +162,7 @@ def parts_for_memory(session: RunSession, network: RunNetwork) -> int:
     if num_parts > training.accumulate_steps:
         place.say(
             f"- a batch of {per_process} is computed in {num_parts} parts: at {needs.training_bytes / 1e6:,.0f} MB an "
-            f"image it would exceed the {training.memory_gb:g} GB of training.memory_gb beside the images; the "
+            f"image it would, with the stored images, exceed the {training.memory_gb:g} GB of training.memory_gb; the "
             "updates are the same, batch-norm statistics are those of a part"
         )
     return num_parts

@@ -1,4 +1,4 @@
-"""A live progress bar in a notebook, with IPython's own display; no widgets are needed.
+"""A live progress bar in a notebook, with IPython's display and no widgets.
 
 Enters: the same calls as EpochProgress. Leaves: one output that is updated during training, and stays as a summary.
 Used by request.py if a notebook runs the program.
@@ -17,7 +17,7 @@ SHOWN = 5  # the latest epochs below the bar
 
 
 class NotebookProgress(EpochProgress):
-    """A bar over all steps and the latest epochs' rows, in one output that is updated in place."""
+    """A bar over all steps and the latest epochs' rows, updated in place."""
 
     def __init__(self, console: Console, num_epochs: int, num_batches: int, done: int) -> None:
         super().__init__(Console(quiet=True, file=sys.stderr), num_epochs, num_batches, done)

@@ -1,4 +1,4 @@
-"""The optimizer of a run, SGD with momentum, Adam, AdamW or Muon, and the groups of parameters it trains.
+"""The optimizer of a run, and the groups of parameters that it trains.
 
 Enters: a network and settings. Leaves: `ParameterGroup`s and an optimizer over them, in the same order. Called by
 assemble.py; transfer.py makes the groups of a network with published weights; `step.py` sets the rate of each.
@@ -17,7 +17,10 @@ from catseye.training.muon import Muon
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters with the same settings: `rate_factor` times the scheduled rate, from step `first_step` on."""
+    """Parameters with the same settings.
+
+    They learn at `rate_factor` times the scheduled rate, from step `first_step` on.
+    """
 
     parameters: Sequence[nn.Parameter]
     weight_decay: float = 0.0
@@ -58,7 +61,7 @@ def plain_groups(model: nn.Module, settings: TrainingSettings) -> list[Parameter
 
 
 def make_optimizer(groups: Sequence[ParameterGroup], settings: TrainingSettings) -> Optimizer:
-    """The optimizer of the settings; its `param_groups` are `groups`, in the same order.
+    """The optimizer of the settings; its `param_groups` are `groups`, in order.
 
     The learning rate and momentum set here are overwritten by the schedule at every step.
     """

@@ -1,4 +1,4 @@
-"""The caller's own code: a network, an augmentation, a loss, a function called after every epoch.
+"""The caller's own network, augmentation, loss, and function after every epoch.
 
 Enters: callables. Leaves: `OwnCode`, which training calls, and the import paths by which a run folder names it: code
 is not stored. Called by request.py, session.py and fit.py; own_steps.py calls the augmentation. No torch: a request is
@@ -33,7 +33,7 @@ class OwnCode:
     model: Any = None
 
     def paths(self) -> dict[str, str]:
-        """Import paths of the code that affects the weights, by option; for own_code.json."""
+        """Import paths of the code that affects the weights; for own_code.json."""
         named = (("model", self.model), ("augment", self.augment), ("loss", self.loss))
         return {name: import_path(code) for name, code in named if code is not None}
 

@@ -13,7 +13,9 @@ from catseye.training.own_code import OwnAugment
 
 
 def seeded_augment(augment: OwnAugment | None, seed: int) -> OwnAugment | None:
-    """The caller's augmentation, seeded, so that a resumed run draws the same numbers; its result is checked.
+    """The caller's augmentation, seeded; its result is checked.
+
+    A resumed run draws the same numbers.
 
     Raises:
         UsageError: when called, if it returns another shape, or no floats.

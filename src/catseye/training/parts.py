@@ -1,4 +1,4 @@
-"""For a batch that does not fit into memory: undoing a failed step, and cutting the batch into more parts.
+"""For a batch that does not fit into memory: undo the step, use more parts.
 
 Enters: the network before the step, and the error of a failed attempt. Leaves: the state as it was, and the number
 of parts for the next attempt. Called by `step.py`.
@@ -14,7 +14,10 @@ SMALLEST_PART = 2  # batch normalisation has no variance over one image
 
 
 class Buffers:
-    """A copy of what a forward pass changes without an update (batch-norm statistics), to undo a failed step."""
+    """A copy of what a forward pass changes, to undo a failed step.
+
+    These are batch-norm statistics.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._live = list(model.buffers())
@@ -34,7 +37,7 @@ def why_out_of_memory(error: RuntimeError | MemoryError) -> str:
 
 
 def twice_the_parts(num_parts: int, num_images: int, most: int, reason: str, *, alone: bool) -> int:
-    """The number of parts to try after `num_parts` of a batch of `num_images` did not fit; at most `most`.
+    """The number of parts to try after `num_parts` did not fit; at most `most`.
 
     A process that is not `alone` cannot repeat the step, because the others wait for its gradients.
 
@@ -50,7 +53,7 @@ def twice_the_parts(num_parts: int, num_images: int, most: int, reason: str, *, 
     if 2 * num_parts > most:
         raise TrainingError(
             f"out of memory even with {-(-num_images // num_parts)} images at a time ({reason}); "
-            "take a smaller network, data.input_px or training.batch_size"
+            "use a smaller network, data.input_px or training.batch_size"
         )
     return 2 * num_parts
 

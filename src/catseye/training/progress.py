@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live bar in a terminal, a plain line per epoch elsewhere."""
+"""The progress of a run: a live bar in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ REFRESH_S = 0.2
 
 
 class EpochProgress:
-    """A bar over all steps with loss, accuracy and images per second; a line per finished epoch."""
+    """A bar with loss, accuracy and images per second; a line per epoch."""
 
     def __init__(self, console: Console, num_epochs: int, num_batches: int, done: int) -> None:
         self.console = console
@@ -81,7 +81,9 @@ class EpochProgress:
         )
 
     def look(self, model: nn.Module, outputs: Outputs) -> None:
-        """Gets the network after an epoch and its answers on the held-out images, before that epoch's line.
+        """Gets the network and its answers on held-out images after an epoch.
+
+        The line of that epoch follows.
 
         A terminal shows neither; the lab overrides this.
         """

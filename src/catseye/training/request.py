@@ -1,4 +1,4 @@
-"""A request to train, checked: the keyword arguments of `catseye.train`, `lr_find` and `timeline`.
+"""A request to train: the checked arguments of `train`, `lr_find`, `timeline`.
 
 Enters: keyword arguments. Leaves: one frozen `RunRequest`, and the `Settings` it asks for. Called by train.py,
 lr_find.py and timeline.py. What each option means is in the docstring of `catseye.train`.
@@ -135,7 +135,7 @@ _FIELDS = frozenset(each.name for each in fields(RunRequest)) - {"data", "own", 
 
 
 def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any]) -> RunRequest:
-    """The request that keyword arguments make; `kind` is the TypedDict of those that are known.
+    """The request of keyword arguments; `kind` is the TypedDict of known ones.
 
     Raises:
         UnknownName: one is not known. UsageError: a value is out of range.
@@ -170,7 +170,7 @@ def make_request(data: Images | None, options: Mapping[str, Any], kind: type[Any
             raise MissingDependency(package)
     if request.time is not None:
         named = {name: getattr(request, name) for name in ("epochs", "resume", "track", "tensorboard", "recipe")}
-        refuse_beside_time(named, asked_for(request))
+        refuse_beside_time(named, requested_values(request))
     return request
 
 
@@ -200,7 +200,9 @@ def requested_settings(
     recipe: str | None = None,
     decided: Mapping[str, object] | None = None,
 ) -> Settings:
-    """The settings of a request: its recipe, its settings file, its values; `fixed` are those of the verb.
+    """The settings of a request: its recipe, its settings file, its values.
+
+    `fixed` are those of the command.
 
     If the recipe was `auto`, `recipe` and the settings `decided` for the images replace it.
 
@@ -218,17 +220,17 @@ def requested_settings(
     )
 
 
-def asked_for(request: RunRequest) -> dict[str, Any]:
+def requested_values(request: RunRequest) -> dict[str, Any]:
     """What the caller set, without any recipe, as nested tables."""
     config = Path(request.config) if request.config else None
     return own_settings(config=config, overrides=request.overrides, values=_named_values(request))
 
 
 def _recipe(request: RunRequest) -> str:
-    """The named recipe; `transfer` where published weights are asked for in any way; else `auto`."""
+    """The named recipe; else `transfer` for published weights; else `auto`."""
     if request.recipe:
         return request.recipe
-    strategy = asked_for(request).get("transfer", {}).get("strategy", "none")
+    strategy = requested_values(request).get("transfer", {}).get("strategy", "none")
     return UNDECIDED if strategy == "none" else "transfer"
 
 
@@ -248,7 +250,7 @@ def _named_values(request: RunRequest) -> dict[str, object]:
 
 
 def refuse_with_resume(request: RunRequest) -> None:
-    """A resumed run keeps its own settings; `data` may say where its images are now.
+    """A resumed run keeps its own settings; `data` may be where its images are now.
 
     Raises:
         UsageError: the request names others.

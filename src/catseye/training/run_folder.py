@@ -1,4 +1,4 @@
-"""The run folder of a training command, what is written there first, and the record of the run.
+"""The run folder of a training command, its first files, and its record.
 
 Enters: `--out` and a `RunSession`. Leaves: a `Run`, locked against a second trainer, and a `RunRecord` for
 the training. Called by fit.py and timeline.py; the files are written by runs.py and checkpoints.py.
@@ -49,7 +49,9 @@ from catseye.training.tracking import tracked
 
 @dataclass
 class RunRecord:
-    """The state of a run while it trains: its position, rows, checkpoints, and the manifest of its model.
+    """The state of a run while it trains.
+
+    It has its position, rows, checkpoints, and the manifest of its model.
 
     `captured`: steps launched on a GPU whose results have not been read; None if each step is awaited.
     """
@@ -71,7 +73,10 @@ class RunRecord:
 def keep_record(
     session: RunSession, built: Assembled, run: Run, position: TrainingPosition, *, track: Sequence[str] = ()
 ) -> Iterator[RunRecord]:
-    """The record of a run from `position` on; meanwhile a signal is handled at the next safe point."""
+    """The record of a run from `position` on.
+
+    Meanwhile a signal is handled at the next safe point.
+    """
     processes = session.place.processes
     wanted, place = session.settings.training.capture, session.place
     mine = track if processes.first else ()
@@ -91,19 +96,22 @@ def keep_record(
 
 
 def choose_run(out: StrPath | None, session: RunSession) -> tuple[Run, bool]:
-    """The run folder, made by the first process, and whether it holds the unfinished run of a restarted command."""
+    """The run folder, made by the first process, and whether it is resumed.
+
+    It is resumed if it holds the unfinished run of a restarted command.
+    """
     path, half_done = "", False
     processes = session.place.processes
     if processes.first:
         begun = _half_done(out, session)
         name = f"{Path(session.prepared.images.source).stem}-{session.settings.model.name}"
         path, half_done = str((begun or create_run(out, name)).path), begun is not None
-    path, half_done = processes.tell((path, half_done))
+    path, half_done = processes.broadcast((path, half_done))
     return Run(Path(path)), half_done
 
 
 def _half_done(out: StrPath | None, session: RunSession) -> Run | None:
-    """The run that the same command began in `out`, if torchrun may restart the processes.
+    """The run that this command began in `out`, if torchrun may restart it.
 
     Raises:
         UsageError: restarts are allowed but no folder is named. DataError: the images have changed.
@@ -141,7 +149,7 @@ def refuse_finished(run: Run) -> None:
 
     """
     if run.finished:
-        raise UsageError(f"{run.path} has nothing to continue: it is finished; train anew with another --out")
+        raise UsageError(f"{run.path} has nothing to continue: it is finished; train again with another --out")
 
 
 def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:
@@ -150,7 +158,7 @@ def run_held(run: Run, processes: Processes) -> AbstractContextManager[None]:
 
 
 def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPosition:
-    """Write the files from which a run is resumed and evaluated; returns the start position.
+    """Write the files needed to resume and evaluate; returns the start position.
 
     Raises:
         UsageError: a process on another machine does not see the folder.
@@ -180,7 +188,10 @@ def begin_run(run: Run, session: RunSession, built: Assembled) -> TrainingPositi
 
 
 def begin_search(run: Run, session: RunSession) -> None:
-    """Write the files from which a search is resumed and evaluated; its trials write their own results."""
+    """Write the files needed to resume and evaluate a search.
+
+    Its trials write their own results.
+    """
     corrected = session.prepared.images.corrected
     if corrected is not None:
         write_atomically(run.path / CORRECTIONS_FILE, corrected.content)

@@ -1,4 +1,6 @@
-"""Learning rate and momentum as functions of the step alone, so that a resumed run needs no state.
+"""Learning rate and momentum as functions of the step alone.
+
+A resumed run therefore needs no state of them.
 
 Leaves: `Schedule`, a function from step number to (learning rate, momentum). Called by `step.py`.
 """
@@ -38,7 +40,9 @@ def make_schedule(settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
 
 
 def onecycle(step: int, total: int) -> float:
-    """Share of the peak rate: cosine from 1/25 up to 1 over 30 % of the steps, then down to 1/250,000.
+    """Share of the peak rate: cosine up from 1/25 to 1, then down to 1/250,000.
+
+    The rise takes 30 % of the steps.
 
     Source: Smith and Topin 2017, Super-Convergence, in the two-phase cosine form of torch's OneCycleLR.
     """
@@ -54,7 +58,7 @@ def cycled_momentum(step: int, total: int) -> float:
 
 
 def cosine(step: int, total: int, warmup: int) -> float:
-    """Linear from 1/warmup to 1, then a half cosine down to 0 one step after the last.
+    """Linear from 1/warmup to 1, then a half cosine to 0 after the last step.
 
     Source: Loshchilov and Hutter 2016, SGDR, eq. 5 with one period.
     """
@@ -64,7 +68,7 @@ def cosine(step: int, total: int, warmup: int) -> float:
 
 
 def linear(step: int, total: int, warmup: int) -> float:
-    """From 1/warmup up to 1, then down in a straight line to 0 one step after the last."""
+    """From 1/warmup up to 1, then down in a straight line to 0 after the last."""
     if step < warmup:
         return (step + 1) / warmup
     return 1 - (step - warmup) / max(1, total - warmup)

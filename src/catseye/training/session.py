@@ -1,4 +1,4 @@
-"""A training session: settings, published weights, images, and the decisions once all are known.
+"""A training session: settings, published weights, images, and decisions.
 
 Enters: a request, or a run to continue. Leaves: a `RunSession`. `catseye train`, its --resume, `lr-find` and `timeline`
 all begin here, so that all of them support the same options (--data-dir, several processes).
@@ -40,13 +40,16 @@ from catseye.training.facts import gather_facts
 from catseye.training.own_code import OwnCode
 from catseye.training.request import RunRequest, requested_settings
 
-DECIDED = ("facts", "choice", "begun_anew_with_a_tenth_of_the_rate")  # in auto.json, beside what a search adds
+DECIDED = ("facts", "choice", "begun_anew_with_a_tenth_of_the_rate")  # keys of auto.json that a search does not write
 OLD_HEAD = {"model.6.weight", "model.head.6.weight"}  # its second linear layer, in a checkpoint
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """The device, processes and console of a run; the console of every process but the first is quiet."""
+    """The device, processes and console of a run.
+
+    The console of every process but the first is quiet.
+    """
 
     device: torch.device
     console: Console
@@ -58,7 +61,10 @@ class Workplace:
 
 
 def find_workplace(request: RunRequest, *, alone: bool = False) -> Workplace:
-    """The requested device, and the processes that torchrun started, unless the verb works `alone`."""
+    """The requested device, and the processes that torchrun started.
+
+    `alone`: the command uses a single process.
+    """
     processes, device = (ALONE, choose_device(request.device)) if alone else join(request.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -68,14 +74,17 @@ def find_workplace(request: RunRequest, *, alone: bool = False) -> Workplace:
 
 @dataclass(frozen=True)
 class RunSession:
-    """Everything a run is built from. `parts`: splits of which only this many images, drawn from the seed, are used."""
+    """Everything a run is built from.
+
+    `parts`: splits of which only this many images, drawn from the seed, are used.
+    """
 
     settings: Settings
     prepared: Prepared
     place: Workplace
     published: Published | None = None
     data_dir: Path | None = None
-    decided: Mapping[str, Any] | None = None  # auto.json: facts and choice, where the recipe was auto
+    decided: Mapping[str, Any] | None = None  # auto.json: facts and choice, if the recipe was auto
     parts: Mapping[str, int] = field(default_factory=dict)
     own: OwnCode = field(default_factory=OwnCode)
     head: HeadKind = "linear"  # of transfer learning
@@ -83,7 +92,7 @@ class RunSession:
 
     @property
     def loaders(self) -> Mapping[str, Loader]:
-        """One loader per split; the training one gives this process's part of every batch."""
+        """One loader per split; that of training gives this process's part of a batch."""
         loaders, processes = self.prepared.loaders, self.place.processes
         return {**loaders, "train": loaders["train"].share(processes.rank, processes.world_size)}
 
@@ -93,7 +102,10 @@ class RunSession:
         return "test" if self.prepared.counts["test"] else "val"
 
     def with_parts(self, parts: Mapping[str, int]) -> "RunSession":
-        """The same session on at most this many images of some splits; the others leave their split."""
+        """The same session on at most this many images of some splits.
+
+        The other images leave their split.
+        """
         loaders, splits, drawn = dict(self.prepared.loaders), self.prepared.splits.copy(), dict(self.parts)
         for side, num_images in parts.items():
             whole = loaders[side]
@@ -153,9 +165,12 @@ def open_session(request: RunRequest, settings: Settings, place: Workplace) -> R
 def _decide_way(
     request: RunRequest, images: ImageSet, settings: Settings, place: Workplace
 ) -> tuple[Settings, dict[str, Any]]:
-    """The settings that `auto` chooses for these images, and the content of auto.json, equal in all processes."""
+    """The settings that `auto` chooses for these images, and auto.json's content.
+
+    They are equal in all processes.
+    """
     facts = gather_facts(request, images, settings, place.device.type, place.processes.per_node)
-    facts = Facts(**place.processes.tell(vars(facts)))
+    facts = Facts(**place.processes.broadcast(vars(facts)))
     choice = choose_way(facts)
     place.say(f"auto: {choice.sentence}")
     if choice.offer:
@@ -165,7 +180,9 @@ def _decide_way(
 
 
 def reopen_session(run: Run, place: Workplace, request: RunRequest) -> RunSession:
-    """The session of an unfinished run, on its original images; the request may say where they are now.
+    """The session of an unfinished run, on its original images.
+
+    The request may give their new folder.
 
     Raises:
         UsageError: the images have changed. DataError: they are missing, or the new place holds others.
@@ -221,7 +238,9 @@ class Decision:
 
 
 def decide(session: RunSession) -> Decision:
-    """The settings for these images, on this machine, with these weights; nothing has been built yet.
+    """The settings for these images, on this machine, with these weights.
+
+    Nothing has been built yet.
 
     Not for a resumed run, which keeps its decisions. Settings that affect how images are decoded and split (the table
     `data`, `augment.crop_scale`, `training.batch_size`) have been used already.
@@ -251,7 +270,7 @@ def decide(session: RunSession) -> Decision:
 
 
 def _list_images(source: Images, settings: Settings, place: Workplace, data_dir: Path | None) -> ImageSet:
-    """List DATA and print its classes, so that the first line shows whether it was read as intended."""
+    """List DATA and print its classes, to show whether it was read as intended."""
     images = open_source(source, data_dir=data_dir, settings=settings.data)
     place.say(name_classes(images.classes))
     if images.corrected is not None:
@@ -260,7 +279,10 @@ def _list_images(source: Images, settings: Settings, place: Workplace, data_dir:
 
 
 def _gather(images: ImageSet, settings: Settings, place: Workplace, data_dir: Path | None) -> RunSession:
-    """Weights and images. Missing or unknown ones are reported before decoding, which takes minutes."""
+    """Weights and images.
+
+    Missing or unknown ones are reported before decoding, which takes minutes.
+    """
     check_sizes(settings, place.processes)
     registry.entry(settings.model.name)
     published = _find_weights(settings, place)
@@ -274,7 +296,7 @@ def _gather(images: ImageSet, settings: Settings, place: Workplace, data_dir: Pa
         expected=published.expected if published else None,
         num_sharing=place.processes.per_node,
     )
-    _say_what_was_found(prepared, place)
+    _report_images(prepared, place)
     check_same_data(prepared, place.processes)
     return RunSession(settings, prepared, place, published, data_dir)
 
@@ -290,7 +312,7 @@ def _find_weights(settings: Settings, place: Workplace) -> Published | None:
     return published
 
 
-def _say_what_was_found(prepared: Prepared, place: Workplace) -> None:
+def _report_images(prepared: Prepared, place: Workplace) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in prepared.counts.items() if count)
     spec = prepared.spec
     shape = f"{spec.channels} x {spec.height_px} x {spec.width_px}"

@@ -24,10 +24,10 @@ from catseye.seeds import derive
 
 
 def show_batch(run: StrPath, num_images: int = 16, *, epoch: int = 0, data: Images | None = None) -> Figure:
-    """Some training images of a run, augmented as its settings say, each with its class.
+    """Some training images of a run, augmented, each with its class.
 
     Each `epoch` draws other images and transforms, from the run's seed. Mixing (mixup, cutmix) and an augmentation of
-    your own are not shown. `data` is where the run's images are now, if they were moved.
+    your own are not shown. `data` is the new place of the run's images, if they were moved.
 
     Raises:
         ModelFileError: it is not a run with weights. DataError: the images are missing.

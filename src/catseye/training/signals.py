@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a request that the training loop handles at the next safe point."""
+"""SIGINT, SIGTERM and SIGHUP as a request, handled at the next safe point."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 class StopRequest:
-    """While entered, the first signal is remembered; a second one ends the process at once.
+    """Remembers the first signal; a second one ends the process at once.
 
     `agree` combines the signal numbers of all processes, so that all react to a signal to one of them, at the same
     step.
@@ -22,7 +22,7 @@ class StopRequest:
     def __init__(self, agree: Callable[[int], int] = int) -> None:
         self.received: int | None = None
         self.agreed: int | None = None
-        self._agree = agree
+        self._combine = agree
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -30,8 +30,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             # `nohup` ignores SIGHUP on purpose; that is kept.
             always = (signal.SIGINT, signal.SIGTERM)
-            heard = [each for each in _SIGNALS if each in always or signal.getsignal(each) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._remember) for number in heard}
+            handled = [each for each in _SIGNALS if each in always or signal.getsignal(each) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._remember) for number in handled}
         return self
 
     def __exit__(
@@ -40,9 +40,9 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def asked(self) -> int | None:
-        """The signal received so far, the same in all processes; each of them must call this."""
-        self.agreed = self._agree(self.received or 0) or None
+    def agree(self) -> int | None:
+        """The signal received so far, the same in all processes; all must call it."""
+        self.agreed = self._combine(self.received or 0) or None
         return self.agreed
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

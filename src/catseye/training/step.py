@@ -1,4 +1,6 @@
-"""One training step, whole: augment, mix, forward, loss, backward, check, clip, update, average.
+"""One training step, complete.
+
+It augments, mixes, runs forward and backward, checks, clips, updates and averages.
 
 Enters: a `Batch` and the objects of a run. Leaves: changed weights and a `StepResult`. Called by `fit.py`.
 `train_step` is one long function on purpose: everything that happens to a batch reads from top to bottom.
@@ -60,7 +62,7 @@ class TrainState:
     step: int = 0
     num_parts: int = 1  # parts in which a batch is computed; doubled if memory runs out
     processes: Processes = ALONE
-    parallel: DistributedDataParallel | None = None  # around `model` where several processes train
+    parallel: DistributedDataParallel | None = None  # around `model` if several processes train
     own_augment: OwnAugment | None = None
     groups: Sequence[ParameterGroup] = ()  # of the optimizer, in its order; empty: all at the scheduled rate
 
@@ -77,7 +79,9 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Mean loss of the batch, correct answers on the augmented images, number of images; over all processes.
+    """Mean loss of the batch, correct answers, number of images.
+
+    They are those of the augmented images, over all processes.
 
     The first two are still on the device. `place` is the batch's number in its epoch, `step` the steps done so far.
     """
@@ -123,9 +127,9 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
     # The whole batch at once if memory allows it, else in parts, the same number in all processes.
     buffers = Buffers(s.model)
     most_parts = max(1, batch.num_images // s.processes.world_size // SMALLEST_PART)
-    asked_parts, shortage = s.num_parts, ""
+    tried_parts, shortage = s.num_parts, ""
     while True:
-        num_parts = min(asked_parts, most_parts)
+        num_parts = min(tried_parts, most_parts)
         x_parts, target_parts = x.tensor_split(num_parts), targets.tensor_split(num_parts)
         loss = num_correct = torch.zeros((), device=device)
         s.optimizer.zero_grad(set_to_none=True)
@@ -140,8 +144,8 @@ def train_step(state: TrainState, batch: Batch) -> StepResult:
             shortage = why_out_of_memory(error)
         # Not inside the handler, where the error still holds the tensors of the failed attempt.
         forget_attempt(buffers, device)
-        asked_parts = twice_the_parts(num_parts, len(x), most_parts, shortage, alone=s.parallel is None)
-    s.num_parts = asked_parts
+        tried_parts = twice_the_parts(num_parts, len(x), most_parts, shortage, alone=s.parallel is None)
+    s.num_parts = tried_parts
     loss, num_correct = s.processes.sum(torch.stack([loss, num_correct])).unbind()
 
     norm = nn.utils.get_total_norm([each.grad for each in s.model.parameters() if each.grad is not None])
@@ -169,7 +173,9 @@ def why_diverged(loss: float, norm: float, step: int, rate: float) -> Diverged:
 def learn_part(
     s: TrainState, x: Tensor, targets: Tensor, whole_mass: Tensor, num_rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Add the gradients of some images; returns their part of the batch's mean loss, and their correct answers.
+    """Add the gradients of some images.
+
+    Returns their part of the batch's mean loss, and their correct answers.
 
     A function of its own, so that after a failed attempt nothing holds its tensors.
 

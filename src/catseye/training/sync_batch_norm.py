@@ -14,7 +14,10 @@ from catseye.errors import UsageError
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; the gradient of a sum that all of them use is the sum of their gradients."""
+    """The sum over all processes, with its gradient.
+
+    The gradient of a sum that all of them use is the sum of their gradients.
+    """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -30,7 +33,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """nn.BatchNorm2d whose mean and variance are those of the images of all processes.
+    """nn.BatchNorm2d with mean and variance of the images of all processes.
 
     Shape: (N, C, H, W) -> the same; N may differ between processes.
     Source: Ioffe and Szegedy 2015, algorithm 1, over the whole batch. The variance is summed about the common mean,
@@ -70,7 +73,9 @@ def _sum(value: Tensor) -> Tensor:
 
 
 def synchronise(model: nn.Module) -> None:
-    """Let the batch norms of a network share their statistics, except frozen ones, which do not change.
+    """Let the batch norms of a network share their statistics.
+
+    Frozen ones, which do not change, are left out.
 
     Raises:
         UsageError: the network has none, or has batch norms of another kind.

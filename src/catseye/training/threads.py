@@ -1,4 +1,4 @@
-"""One thread for a network so small that more threads are slower, measured before the first step.
+"""One thread for small networks on which more threads are slower, by measurement.
 
 Enters: what a run trains. Leaves: torch's number of threads during the run, and threads.json, so that a resumed run
 uses the same number: the last digits of sums depend on it. Called by train.py.
@@ -33,7 +33,9 @@ SMALL_STEP_S = 0.25  # processor time; a step that takes more gives threads enou
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of a step with one thread and with all, the fastest of some rounds; processor time with one.
+    """Seconds of a step with one thread and with all, the fastest of some rounds.
+
+    The processor time is that with one.
 
     Other programs on the machine lengthen the first two, not the third.
     """
@@ -45,7 +47,7 @@ class StepTimes:
 
 @contextmanager
 def measured_threads(run: Run, built: Assembled) -> Iterator[int]:
-    """Set the best number of threads for the run; the previous number is restored afterwards."""
+    """Set the best number of threads for the run; restore it afterwards."""
     before = torch.get_num_threads()
     threads = _recorded(run) or before
     if threads == before and _may_choose(built) and not (run.path / THREADS_FILE).exists():
@@ -60,7 +62,10 @@ def measured_threads(run: Run, built: Assembled) -> Iterator[int]:
 
 
 def measure_steps(built: Assembled, num_threads: int) -> StepTimes:
-    """Time a forward and backward pass with one thread and with all, in turn; stops early for a large network."""
+    """Time a forward and backward pass with one thread and with all, in turn.
+
+    Stops early for a large network.
+    """
     before = torch.get_num_threads()
     single, every, processor = [math.inf], [math.inf], [math.inf]
     with torch.random.fork_rng(devices=[]):
@@ -99,7 +104,10 @@ def _batch(built: Assembled) -> Tensor:
 
 
 def _may_choose(built: Assembled) -> bool:
-    """Whether there is a choice: on a CPU, in a single process, with several threads that the user has not set."""
+    """Whether there is a choice of threads.
+
+    There is on a CPU, in a single process, with several threads that the user has not set.
+    """
     device = next((parameter.device.type for parameter in built.state.model.parameters()), "cpu")
     is_set = "OMP_NUM_THREADS" in os.environ
     return device == "cpu" and torch.get_num_threads() > 1 and built.state.processes.world_size == 1 and not is_set

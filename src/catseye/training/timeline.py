@@ -1,4 +1,4 @@
-"""`catseye timeline`: the history of CNNs, measured: seven networks, the same images, the same time.
+"""`catseye timeline`: seven CNNs of history, on the same images in the same time.
 
 Enters: DATA and a budget per network. Leaves: timeline.json, timeline.md, timeline.png and a run folder each.
 Called by cli. The published figures beside the measured ones come from models/milestones.py.
@@ -39,7 +39,10 @@ TIMED_S, MIN_TIMED_STEPS = 3.0, 3  # long enough to make slow first steps neglig
 
 @dataclass(frozen=True)
 class MilestoneResult:
-    """One network, measured. `num_seen` counts images shown in training, repeats included; speeds are images/s."""
+    """The measured results of one network.
+
+    `num_seen` counts images shown in training, repeats included; speeds are images/s.
+    """
 
     name: str
     year: int
@@ -59,7 +62,7 @@ class MilestoneResult:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The results, the oldest network first, and the folder that holds them and a run of each."""
+    """The results, the oldest network first, and the folder with a run of each."""
 
     folder: Path
     results: list[MilestoneResult]
@@ -84,7 +87,7 @@ def timeline(
     model: str | Sequence[str] = (),
     **options: Unpack[TimelineOptions],
 ) -> Timeline:
-    """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time.
+    """Train the milestones from LeNet-5 to ConvNeXt for the same time each.
 
     `budget` is the training time of each: "90s", "10m", "1h", or seconds. `model`: only these. `data`, `labels` and the
     options are those of `catseye.train`: `set`, `seed`, `out`, `device`, `data_dir`, `console`.
@@ -101,7 +104,9 @@ def timeline(
 def run_timeline(
     data: Images, *, budget_s: float, names: Sequence[str] = (), **options: Unpack[TimelineOptions]
 ) -> tuple[Path, list[MilestoneResult]]:
-    """Train each milestone for `budget_s` seconds on the same images; returns the folder and the results.
+    """Train each milestone for `budget_s` seconds on the same images.
+
+    Returns the folder and the results.
 
     The number of steps is computed beforehand from a few timed ones, so the schedule ends with the budget.
     If that is less than an epoch, a random part of the training images is used. The options are those of
@@ -165,7 +170,10 @@ def _measure(
 
 
 def _affordable(milestone: Milestone, shared: RunSession, budget_s: float) -> RunSession:
-    """The session of one network, with the epochs, or the part of the images, that the time allows."""
+    """The session of one network, with the epochs that the time allows.
+
+    If the time is too short for one epoch, only a part of the images is used.
+    """
     settings = shared.settings
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"name": milestone.name})})
     session = replace(shared, settings=settings)
@@ -177,7 +185,7 @@ def _affordable(milestone: Milestone, shared: RunSession, budget_s: float) -> Ru
 
 
 def _time_per_image(session: RunSession, budget_s: float) -> float:
-    """Seconds of training per image, from a few real steps of a network that is then discarded."""
+    """Seconds of training per image, from a few steps of a temporary network."""
     built = assemble(session)
     built.state.model.train()
     begun, images, number = time.perf_counter(), 0, 0

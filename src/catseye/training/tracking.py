@@ -32,20 +32,23 @@ _QUIET = {
 
 
 class Tracker(Protocol):
-    """Gets a run's epochs and its end. `status` is FINISHED, KILLED (it can be resumed) or FAILED."""
+    """Gets a run's epochs and its end.
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    `status` is FINISHED, KILLED (it can be resumed) or FAILED.
+    """
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
         """One finished epoch."""
 
     def end(self, run: Run, status: str) -> None:
-        """Nothing comes after this."""
+        """The end of the run; no call follows."""
 
 
 @contextmanager
 def tracked(
     run: Run, wanted: Sequence[str], settings: Settings, say: Callable[[str], None], *, resumed: bool
 ) -> Iterator[tuple[Tracker, ...]]:
-    """The requested trackers, until the run ends in whatever way.
+    """The requested trackers, until the end of the run.
 
     Raises:
         MissingDependency: one is not installed. UsageError: it cannot be reached or written to.
@@ -78,8 +81,8 @@ class _Guarded:
         self.name = name
         self.say = say
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
-        self._try(lambda tracker: tracker.tell_row(row))
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        self._try(lambda tracker: tracker.add_row(row))
 
     def end(self, run: Run, status: str) -> None:
         self._try(lambda tracker: tracker.end(run, status))
@@ -122,7 +125,7 @@ class _TensorBoard:
 
         self.writer: Any = SummaryWriter(str(run.path / "tensorboard"))
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Mapping[str, Any]) -> None:
         for name, value in _numbers_of_row(row).items():
             self.writer.add_scalar(name, value, row["epoch"])
         self.writer.flush()
@@ -132,7 +135,7 @@ class _TensorBoard:
 
 
 class _Mlflow:
-    """A run of the experiment "catseye", in ./mlruns or wherever the address or MLFLOW_TRACKING_URI says."""
+    """A run of the experiment "catseye", in ./mlruns or at MLFLOW_TRACKING_URI."""
 
     def __init__(self, run: Run, place: str, settings: Mapping[str, str], known: dict[str, Any]) -> None:
         from mlflow import MlflowClient
@@ -151,7 +154,7 @@ class _Mlflow:
         for start in range(0, len(params), 100):  # a call takes no more
             self.client.log_batch(self.id, params=params[start : start + 100])
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Mapping[str, Any]) -> None:
         for name, value in _numbers_of_row(row).items():
             self.client.log_metric(self.id, name, value, step=row["epoch"])
 
@@ -165,7 +168,7 @@ class _Mlflow:
 
 
 class _Wandb:
-    """A run in RUN/wandb, not uploaded before `wandb sync`, unless WANDB_MODE=online is set."""
+    """A run in RUN/wandb, uploaded by `wandb sync` or with WANDB_MODE=online."""
 
     def __init__(self, run: Run, project: str, settings: Mapping[str, str], known: dict[str, Any]) -> None:
         import wandb
@@ -179,7 +182,7 @@ class _Wandb:
         )  # fmt: skip
         known["wandb"] = self.run.id
 
-    def tell_row(self, row: Mapping[str, Any]) -> None:
+    def add_row(self, row: Mapping[str, Any]) -> None:
         self.run.log(_numbers_of_row(row), step=row["epoch"])
 
     def end(self, run: Run, status: str) -> None:

@@ -1,4 +1,4 @@
-"""`catseye train`: builds what a run needs, runs its epochs or trials, and measures it.
+"""`catseye train`: builds what a run needs, trains it and measures it.
 
 Enters: DATA and settings. Leaves: a finished run folder. Called by cli and as `catseye.train`. The epochs are in
 `fit.py`, trials in `trials/ladder.py`.
@@ -13,7 +13,7 @@ from catseye.files import StrPath
 from catseye.machine.waiting import silenced
 from catseye.training import run_folder
 from catseye.training.assemble import Assembled, assemble
-from catseye.training.distributed import leaves_the_others
+from catseye.training.distributed import leaves_the_group
 from catseye.training.finish import TrainedRun, finish
 from catseye.training.fit import fit
 from catseye.training.in_processes import train_in_processes
@@ -30,7 +30,7 @@ from catseye.training.threads import measured_threads
 from catseye.training.trials.ladder import search_for_best, searches
 
 
-@leaves_the_others
+@leaves_the_group
 def train(data: Images | None = None, labels: Any = None, **options: Unpack[TrainOptions]) -> TrainedRun:
     """Train a classifier on labelled images and measure it on held-out ones.
 
@@ -49,7 +49,7 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
       `overrides` are its older names. `config`: a settings file on top of the recipe. `no_skip`, `strict`: short for
       `model.skip=false` and `data.strict=true`.
     - `pretrained`: start from published ImageNet weights. `strategy`, `weights`: how, and from which file. `teacher`: a
-      run from whose answers to learn too.
+      run whose answers are learnt too.
     - `layout`, `image_column`, `label_column`, `split_column`, `group_column`: how `data` is read; `path`, `label`,
       `split` and `group` are short for the columns, as in `train(df, path="file", label="y")`.
     - `corrections`: a file of decisions of `catseye review`, applied to the labels.
@@ -57,13 +57,13 @@ def train(data: Images | None = None, labels: Any = None, **options: Unpack[Trai
       `loss`: your function of logits (N, K) and labels (N,), or soft targets (N, K) where images are mixed, to their
       mean loss. `on_epoch(row, model)` is called after every epoch. Code is stored by its import path only.
     - `out`: the run folder. `resume`: an interrupted run, which continues with its own data and settings; `data` is
-      then left out, or says where its images are now.
+      then left out, or is the new place of its images.
     - `device`: auto, cpu, cuda, mps. `data_dir`: where built-in data sets are kept. `nproc`: number of processes, one
       per GPU; `max_restarts`: how often they may restart from the checkpoint.
     - `track`: "tensorboard", "mlflow", "mlflow:URI" or "wandb" records the run too; nothing is uploaded by default.
       `tensorboard=True` is short for the first. `console`: where lines are printed, by default standard error.
       `progress=None` is silent; else it shows the epochs (progress.py). `begun_s`: time.monotonic() when the command
-      began, for the line that says how long it took.
+      began, to print how long it took.
 
     Started by torchrun, all processes train one network together, and the first one writes the run folder.
 
@@ -90,7 +90,7 @@ def _train(request: RunRequest) -> TrainedRun:
     if searches(session):
         run, _ = run_folder.choose_run(request.out, session)
         with run_folder.run_held(run, place.processes):
-            return _timed(request, place, search_for_best(request, session, run, anew=True))
+            return _timed(request, place, search_for_best(request, session, run, is_new=True))
     built = assemble(session)
     run, half_done = run_folder.choose_run(request.out, session)
     with run_folder.run_held(run, place.processes):
@@ -123,7 +123,7 @@ def _resume(request: RunRequest, path: StrPath, place: Workplace) -> TrainedRun:
         session = reopen_session(run, place, request)
         if searches(session):
             run_folder.note_place(run, session)
-            return _timed(request, place, search_for_best(request, session, run, anew=False))
+            return _timed(request, place, search_for_best(request, session, run, is_new=False))
         built = assemble(session)
         position = run_folder.continue_run(run, built.state, place.console)
         run_folder.note_place(run, session)

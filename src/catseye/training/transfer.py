@@ -1,4 +1,4 @@
-"""Transfer learning: published weights, and a strategy chosen from the data, with its reason.
+"""Transfer learning: published weights, and a strategy chosen from the data.
 
 Enters: settings and prepared images. Leaves: a network with a new head, partly frozen, and the optimizer's
 groups. Called by network.py. Computing frozen features once is in cached_features.py.
@@ -28,6 +28,7 @@ from catseye.models import registry
 from catseye.models.heads import HeadKind, replace_head
 from catseye.models.pretrained import Published
 from catseye.models.zoo import count_published_classes, load_published
+from catseye.preprocess import Preprocessing
 from catseye.settings.schema import Settings
 from catseye.training.optimizers import ParameterGroup
 
@@ -55,7 +56,10 @@ class TransferPlan:
 
 
 def choose_strategy(num_training: int, similarity: float) -> tuple[Strategy, int, str]:
-    """Strategy, number of stages and the reason, by the guide above. `similarity` is 0 to 1."""
+    """Strategy, number of stages and the reason, by the guide above.
+
+    `similarity` is 0 to 1.
+    """
     similar = similarity >= SIMILAR
     likeness = f"{'similar to' if similar else 'different from'} ImageNet ({similarity:.2f}, limit {SIMILAR})"
     if num_training < LITTLE:
@@ -73,7 +77,9 @@ def choose_strategy(num_training: int, similarity: float) -> tuple[Strategy, int
 
 @torch.inference_mode()
 def measure_similarity(model: nn.Module, prepared: Prepared, trained_px: int) -> float:
-    """How similar these images are to ImageNet's for the backbone, 0 to 1, on a sample of the training images.
+    """How similar these images are to ImageNet's for the backbone, 0 to 1.
+
+    Measured on a sample of the training images.
 
     exp(-d), where d is the median over channels of KL(these images ‖ ImageNet) between two normal
     distributions: the inputs of the last batch norm, and its running statistics from ImageNet.
@@ -104,7 +110,7 @@ def measure_similarity(model: nn.Module, prepared: Prepared, trained_px: int) ->
 
 
 def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
-    """Median over channels of KL between the batch's and the norm's normal distributions.
+    """Median over channels of KL between the normals of the batch and of the norm.
 
     Shape: x (N, C, h, w).
     """
@@ -117,16 +123,8 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
     return float(divergence.median())
 
 
-def build_pretrained(
-    settings: Settings, prepared: Prepared, published: Published, device: torch.device, *, head: HeadKind = "linear"
-) -> tuple[nn.Module, TransferPlan]:
-    """The network with published weights and a fresh head, frozen according to the plan.
-
-    Raises:
-        ModelFileError: the weights belong to another network.
-
-    """
-    spec, wanted = prepared.spec, settings.transfer.strategy
+def _load_backbone(settings: Settings, spec: Preprocessing, published: Published, device: torch.device) -> nn.Module:
+    """The network with published weights, and their head."""
     options = pretrained_options(settings)
     if settings.transfer.strategy == "scratch":
         num_published = 1_000  # nothing is loaded; the head is replaced anyway
@@ -140,15 +138,29 @@ def build_pretrained(
                 **options,
             )
         num_published = count_published_classes(empty, published.state)
-    model = registry.create(
+    model: nn.Module = registry.create(
         settings.model.name,
         num_classes=num_published,
         in_channels=spec.channels,
         input_px=(spec.height_px, spec.width_px),
         **options,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if wanted != "scratch":
+    if settings.transfer.strategy != "scratch":
         load_published(model, published.state)
+    return model
+
+
+def build_pretrained(
+    settings: Settings, prepared: Prepared, published: Published, device: torch.device, *, head: HeadKind = "linear"
+) -> tuple[nn.Module, TransferPlan]:
+    """The network with published weights and a fresh head, frozen as planned.
+
+    Raises:
+        ModelFileError: the weights belong to another network.
+
+    """
+    spec, wanted = prepared.spec, settings.transfer.strategy
+    model = _load_backbone(settings, spec, published, device)
     if wanted == "trials":
         plan = TransferPlan("feature-extraction", 0, "a head first, trials after it", None, published.source)
     elif wanted == "auto":
@@ -172,7 +184,7 @@ def build_pretrained(
 
 
 def pretrained_options(settings: Settings) -> dict[str, Any]:
-    """The network's options, with the published stem even for small images, unless the user sets it."""
+    """The network's options, with the published stem unless the user sets one."""
     options = settings.model.model_dump(exclude_none=True, exclude={"name"})
     if "stem" in registry.entry(settings.model.name).options:
         options.setdefault("stem", "standard")
@@ -180,7 +192,7 @@ def pretrained_options(settings: Settings) -> dict[str, Any]:
 
 
 def freeze(module: nn.Module) -> None:
-    """Disable gradients, and keep the module in evaluation mode whatever its parents' mode.
+    """Disable gradients, and keep the module in evaluation mode.
 
     With changing batch-norm statistics, frozen weights would still compute a different function after every step.
     """
@@ -217,12 +229,15 @@ def backbone_units(model: nn.Module) -> list[list[nn.Module]]:
 
 
 def backbone_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers that `backbone_units` groups, including those without weights, in order."""
+    """The layers that `backbone_units` groups, and those without weights."""
     return _opened_containers(model.get_submodule("features"))
 
 
 def _opened_containers(module: nn.Module) -> list[nn.Module]:
-    """Blocks or stages of a backbone: opens containers of one part, and the only row of stages after a stem."""
+    """The blocks or stages of a backbone.
+
+    Opens containers of one part, and the only row of stages after a stem.
+    """
     children = list(module.children())
     if not children:
         return [module]
@@ -246,7 +261,9 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def transfer_groups(model: nn.Module, settings: Settings, steps_per_epoch: int) -> list[ParameterGroup]:
-    """The optimizer's groups: the head at `training.lr`, the backbone lower, each stage below lower still.
+    """The optimizer's groups: each stage learns more slowly than the next.
+
+    The head learns at `training.lr`, the last stage at the rate of the backbone.
 
     With `transfer.gradual_epochs` each stage waits longer than the one above it.
 

@@ -1,4 +1,6 @@
-"""The updates of SGD and Muon with rate and momentum in tensors, so that a step is captured only once.
+"""The updates of SGD and Muon with rate and momentum in tensors.
+
+A step with other values need not be captured again.
 
 Enters: gradients, rates, momentum. Leaves: changed parameters and the ordinary optimizer's momentum buffers, so that
 checkpoints of captured and plain steps are interchangeable. Called by `captured.py`. torch's own optimizers take

@@ -1,21 +1,21 @@
-"""The way of training found by trials: the best model that a given time allows, or the first minutes do.
+"""Trials that choose how to train: the best model within `--time` or minutes.
 
-Enters: a session. Leaves: a finished run, with every trial in its auto.json. Called by train.py for `--time`, and where
-the recipe `auto` has published weights to begin with.
+Enters: a session. Leaves: a finished run, with every trial in its auto.json. Called by train.py for `--time`, and if
+the recipe `auto` has published weights to start from.
 
     ladder.py         the search from the first rung to the measured run
-    search.py         what has been tried, what is kept, who judges
+    search.py         the trials so far, the model that is kept, the images that judge
     time_budget.py    the promised time, and forecasts
-    scores.py         a trial's score, and whether it pays beside the best so far
-    folds.py          folds that keep groups together and classes even
+    scores.py         a trial's score, and whether it is better than the best so far
+    folds.py          folds that keep groups together and classes balanced
     halving.py        successive halving
     linear_head.py    logistic regression and discriminants on frozen features
-    trial_features.py published weights, frozen, and their features of the images that train and judge
+    trial_features.py frozen networks with published weights, and their features of the images
     frozen_rungs.py   trials of heads on frozen features, at several input sizes
     more_weights.py   trials of heads on the features of other published weights
     copy_rungs.py     trials of heads on copies of the images, and on both mirror images
-    tuning_rungs.py   trials of tuned stages, begun from the best head
+    tuning_rungs.py   trials of tuned stages, starting from the best head
     tuning_steps.py   a plan's training steps, which end in time
-    activations.py    what the last frozen stage answers, computed once
+    activations.py    the output of the last frozen stage, computed once
     fresh_rungs.py    trials of networks from fresh weights
 """

@@ -1,7 +1,7 @@
-"""A backbone parted where its frozen stages end, and what the last frozen stage answers, computed once.
+"""A backbone split after its frozen stages, whose output is computed once.
 
 Enters: a network and how many of its last stages are tuned. Leaves: its two halves, and a loader of activations. Called
-by tuning_rungs.py. Nothing is assumed of the network's code: the halves are proved on one batch, or not used.
+by tuning_rungs.py. Nothing is assumed about the network's code: the halves are checked on one batch, or not used.
 """
 
 import copy
@@ -23,7 +23,10 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Halves:
-    """`front` maps images to the input of the first tuned stage; `tail` is a network from there on, with its head."""
+    """The halves of a network.
+
+    `front` maps images to the input of the first tuned stage; `tail` is the network from there on, with its head.
+    """
 
     front: Callable[[Tensor], Tensor]
     tail: nn.Module
@@ -35,7 +38,10 @@ class _Reached(Exception):
 
 
 def split_backbone(model: nn.Module, stages: int, x: Tensor) -> Halves | None:
-    """The halves of a network before its last `stages`, or None where they do not give what the whole gives."""
+    """The halves of a network, split before its last `stages`.
+
+    None if together they do not give the same features as the network.
+    """
     units = backbone_units(model)
     if not 0 < stages < len(units):
         return None
@@ -67,17 +73,22 @@ def split_backbone(model: nn.Module, stages: int, x: Tensor) -> Halves | None:
     with torch.no_grad():
         try:
             maps = front(x)
-            found, wanted = tail.get_submodule("features")(maps), model.get_submodule("features")(x)
+            joined, expected = tail.get_submodule("features")(maps), model.get_submodule("features")(x)
         except (RuntimeError, IndexError):
             return None
     model.train(training)
-    if found.shape != wanted.shape or (found - wanted).abs().max() > TOLERANCE * wanted.abs().max().clamp_min(1e-6):
+    if joined.shape != expected.shape:
+        return None
+    if (joined - expected).abs().max() > TOLERANCE * expected.abs().max().clamp_min(1e-6):
         return None
     return Halves(front, tail, maps[0].numel() * 4)
 
 
 def _without_front(module: nn.Module, layers: list[nn.Module], first: nn.Module) -> nn.Module:
-    """A shell of the same code with an identity in the place of every layer before `first`; the rest is shared."""
+    """A copy with an identity in place of every layer before `first`.
+
+    The other layers are shared.
+    """
     before = set()
     for layer in layers:
         if layer is first:
@@ -99,9 +110,12 @@ def _without_front(module: nn.Module, layers: list[nn.Module], first: nn.Module)
 @torch.no_grad()
 def cache_activations(
     front: Callable[[Tensor], Tensor], loader: Loader, session: RunSession, *, mirrored: bool, seed: int,
-    look: Callable[[], None],
+    check: Callable[[], None],
 ) -> FeatureLoader:  # fmt: skip
-    """What the frozen half answers, once per image and, with `mirrored`, once more for its mirror image."""
+    """The frozen half's output for each image, and for mirror images if wanted.
+
+    `check` is called after every batch; it raises to stop.
+    """
     assert isinstance(loader, MemoryLoader | StreamLoader)
     plain = replace(loader, shuffle=False, batch_size=32)
     maps: list[list[Tensor]] = [[], []] if mirrored else [[]]
@@ -109,11 +123,11 @@ def cache_activations(
     seen: list[Tensor] = []
     for batch in plain.epoch(0):
         x = normalise_batch(to_unit(batch.pixels), session.prepared.spec)
-        for kind, found in enumerate(maps):
-            found.append(front(x.flip(3) if kind else x).contiguous())
+        for is_mirrored, outputs in enumerate(maps):
+            outputs.append(front(x.flip(3) if is_mirrored else x).contiguous())
         labels.append(batch.labels)
         seen.append(batch.indices)
-        look()
+        check()
     indices = torch.cat(seen).numpy()
     row = np.full(int(indices.max()) + 1, -1, np.int64)
     row[indices] = np.arange(len(indices))

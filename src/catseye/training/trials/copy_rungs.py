@@ -1,7 +1,7 @@
-"""Rungs of the ladder: heads that train on copies of the images, and one that answers an image and its mirror image.
+"""Rungs with heads on copies of the images, and with both mirror images.
 
-Enters: a `Search` with a head. Leaves: trials. Called by ladder.py. Copies are of training images only; what judges is
-never copied, but answered as the finished network would.
+Enters: a `Search` with a head. Leaves: trials. Called by ladder.py. Only training images are copied; the images that
+judge are classified as by the finished network.
 """
 
 from dataclasses import replace
@@ -27,7 +27,9 @@ VIEWS = 2  # an image and its mirror image: twice the time per answer
 
 
 def copy_rungs(search: Search, backbone: FrozenBackbone) -> None:
-    """Mirrored and enlarged copies, then both views of each image, one trial each, with the backbone of the best head.
+    """Mirrored copies, enlarged copies, both views of each image: one trial each.
+
+    The backbone is that of the best head.
 
     Raises:
         SearchOver: the time is up, or a signal came.
@@ -36,6 +38,7 @@ def copy_rungs(search: Search, backbone: FrozenBackbone) -> None:
     if search.session.prepared.images.mirror_safe:
         _try_copies(search, backbone, "mirrored")
     _try_copies(search, backbone, "enlarged")
+    # Both views double the time per answer: only with --time, which promises the best model.
     if search.session.prepared.images.mirror_safe and search.session.settings.training.time_s > 0:
         _try_views(search, backbone)
 
@@ -43,13 +46,16 @@ def copy_rungs(search: Search, backbone: FrozenBackbone) -> None:
 def _features_with(
     search: Search, backbone: FrozenBackbone, copies: Copies
 ) -> tuple[TrialFeatures, TrialFeatures] | None:
-    """Features of the images and of their copies, at the size of the best head; None where they do not fit."""
+    """Features of the images and of their copies, at the size of the best head.
+
+    None if the time or the memory does not suffice.
+    """
     kept = search.kept
     if kept is None or not search.may_gain:
         return None
     side = kept.session.prepared.spec.height_px
     try:
-        session = at_size(backbone.session, side)  # the model that is kept may be of two networks
+        session = at_size(backbone.session, side)  # the kept model may consist of two networks
     except DataError:
         return None
     forecast = features_forecast_s(search, session) + features_forecast_s(search, session, copies)
@@ -68,7 +74,7 @@ def _try_copies(search: Search, backbone: FrozenBackbone, copies: Copies) -> Non
 
 
 def _try_views(search: Search, backbone: FrozenBackbone) -> None:
-    """The mean features of an image and its mirror image: only where --time asked for the best."""
+    """The mean features of an image and its mirror image."""
     features = _features_with(search, backbone, "mirrored")
     if features is None:
         return
@@ -81,7 +87,7 @@ def _try_views(search: Search, backbone: FrozenBackbone) -> None:
 
 
 def with_views(backbone: FrozenBackbone) -> FrozenBackbone:
-    """The same network answering an image and its mirror image; the weights are shared."""
+    """The same network with the mean of both mirror images; it shares weights."""
     views = nn.Module()
     views.features = MirroredViews(backbone.model.get_submodule("features"))
     views.head = backbone.model.get_submodule("head")

@@ -1,4 +1,4 @@
-"""Folds of few images: every image is left out once, near copies and other groups stay together, classes stay even.
+"""Folds that keep near copies and other groups together and classes balanced.
 
 Enters: labels and groups. Leaves: a fold's number per image. Called by the trials of this room.
 """
@@ -12,10 +12,10 @@ from catseye.seeds import derive
 def draw_trial_folds(
     labels: NDArray[np.int64], groups: NDArray[np.int64], num_folds: int, seed: int
 ) -> NDArray[np.int64]:
-    """The fold of every image: groups are never parted, and each class is spread as evenly as they allow.
+    """The fold of every image: no group is split, and each class is spread evenly.
 
-    The groups are taken in a random order, large ones first; each goes to the fold in which its classes are rarest.
-    With fewer groups than folds some folds stay empty.
+    The groups are assigned in random order, large ones first; each goes to the fold in which its classes are rarest.
+    With fewer groups than folds, some folds stay empty.
 
     Shape: labels, groups (N,) -> (N,) of 0 to num_folds - 1.
     Source: the greedy rule of scikit-learn's StratifiedGroupKFold.
@@ -32,11 +32,11 @@ def draw_trial_folds(
     order = rng.permutation(len(tables))
     order = order[np.argsort(-tables[order].sum(1), kind="stable")]
     filled = np.zeros((num_folds, num_classes), np.int64)
-    chosen = np.empty(len(tables), np.int64)
+    fold_of = np.empty(len(tables), np.int64)
     for group in order.tolist():
         table = tables[group]
-        crowded = ((filled * table) / totals).sum(1)  # how much of these classes each fold has already
+        crowded = ((filled * table) / totals).sum(1)  # the share of these classes that each fold already has
         best = np.lexsort((rng.random(num_folds), filled.sum(1), crowded))[0]
-        chosen[group] = best
+        fold_of[group] = best
         filled[best] += table
-    return chosen[group_of]
+    return fold_of[group_of]

@@ -1,4 +1,4 @@
-"""The first rungs of the ladder: heads on the frozen features of published weights, at several input sizes.
+"""The first rungs: heads on frozen features, at several input sizes.
 
 Enters: a `Search`. Leaves: trials, and a model after the first head. Called by ladder.py.
 """
@@ -21,7 +21,7 @@ from catseye.training.trials.linear_head import (
     vote_neighbours,
 )
 from catseye.training.trials.scores import TrialScore, score_answers
-from catseye.training.trials.search import Found, HeadStart, Kept, Search, choose_jury
+from catseye.training.trials.search import HeadStart, Kept, Search, TrialModel, choose_jury
 from catseye.training.trials.trial_features import (
     FIRST_SHARE,
     MOST_JUDGES,
@@ -36,9 +36,9 @@ SIZES_PX = (352, 288, 224, 160, 128, 96)
 
 
 def first_size(search: Search, backbone: FrozenBackbone) -> int:
-    """The largest input, at most the one the weights expect, whose features leave time for more; else the smallest.
+    """The largest input size whose features leave time for more; else the smallest.
 
-    A search that goes on has the features it began with.
+    It is at most the size that the weights expect. A resumed search uses the features it has.
     """
     prepared, pace = backbone.session.prepared, search.pace_of(backbone.session)
     for px in (prepared.spec.height_px, *SIZES_PX):
@@ -73,7 +73,7 @@ def frozen_rungs(search: Search, backbone: FrozenBackbone) -> None:
     search.consider(f"nearest neighbours on {name}", score, spent)
     for head in HEADS:
         try_head(search, backbone, features, f"{head} on {name}" if search.kept is None else head, head=head)
-    search.look()
+    search.raise_if_over()
 
 
 def try_sizes(search: Search, backbone: FrozenBackbone) -> None:
@@ -89,9 +89,9 @@ def try_sizes(search: Search, backbone: FrozenBackbone) -> None:
     own, pace = backbone.session.prepared, search.pace_of(backbone.session)
     first_px = kept.session.prepared.spec.height_px
     for px in SIZES_PX:
-        enough = px <= max(own.own_px, first_px) * 1.1
-        forecast = pace.forecast_s(len(jury.learners) + len(jury.asked), px)
-        if px == first_px or not enough or px < 160 or not search.budget.fits(forecast):
+        has_pixels = px <= max(own.own_px, first_px) * 1.1
+        forecast = pace.forecast_s(len(jury.learners) + len(jury.judges), px)
+        if px == first_px or not has_pixels or px < 160 or not search.budget.fits(forecast):
             continue
         try:
             features = get_features(search, backbone, at_size(backbone.session, px))
@@ -111,16 +111,17 @@ def try_head(
     search: Search, backbone: FrozenBackbone, features: TrialFeatures, name: str, spent_s: float = 0.0, *,
     head: str = "", tunable: bool = True, slower: float = 1.0,
 ) -> bool:  # fmt: skip
-    """Fit a head and consider it; whether it was kept. `spent_s`: what its features took, added to its seconds.
+    """Fit a head, consider it, and return whether it was kept.
 
-    `head` is one of `HEADS`, else the kind that has been the best so far. `tunable`: whether tuning may begin from it.
-    `slower`: how many times its network's usual time an answer takes.
+    `spent_s`: seconds that its features took, added to its own. `head` is one of `HEADS`, by default the best kind so
+    far. `tunable`: whether tuning may start from it. `slower`: the time of an answer as a multiple of the network's
+    usual time.
 
     Raises:
         SearchOver: the time is up, or a signal came. TrainingError: the head has no finite weights.
 
     """
-    search.look()
+    search.raise_if_over()
     if search.kept is not None and not search.budget.fits(search.slowest_head_s):
         return False
     begun, kind = time.perf_counter(), head or search.head
@@ -129,18 +130,21 @@ def try_head(
         fitted = fit(table)
     search.slowest_head_s = max(search.slowest_head_s, time.perf_counter() - begun)
     if not bool(fitted.weight.isfinite().all() and fitted.bias.isfinite().all()):
-        raise TrainingError(f"{name}: the head has no finite weights; are all images of one colour?")
+        raise TrainingError(
+            f"a head needs finite weights; those of {name!r} are NaN or infinite; check that not all images are of one "
+            "colour"
+        )
     score = _score_head(search, features, fitted)
     seconds = spent_s + time.perf_counter() - begun
 
-    def keep() -> Found:
+    def keep() -> TrialModel:
         manifest = make_manifest(features.session, backbone.architecture)
         known = ~np.isnan(fitted.logits[0]).any(1)
         temperature = fit_temperature(fitted.logits[0][known], search.labels[features.numbers][known])
         manifest = manifest.model_copy(update={"temperature": temperature})
         state: Mapping[str, Tensor] = {**backbone.model.state_dict(), **head_state(fitted.weight, fitted.bias)}
         kept = Kept(name, score, features.session, features.loaders(), manifest, slower=slower)
-        return Found(state, kept)
+        return TrialModel(state, kept)
 
     kept = search.consider(name, score, seconds, keep)
     if kept:
@@ -153,10 +157,10 @@ def try_head(
 def _fit_without_judges(
     search: Search, table: FeatureTable, fit: Callable[[FeatureTable], HeadFit]
 ) -> tuple[Tensor, Tensor]:
-    """The same head from the training images that judge nothing."""
+    """The same kind of head, fitted on the training images that do not judge."""
     jury = search.jury
     assert jury is not None
-    keep = np.flatnonzero(~np.isin(jury.learners, jury.asked))
+    keep = np.flatnonzero(~np.isin(jury.learners, jury.judges))
     rows = torch.from_numpy(keep)
     others = FeatureTable(
         table.features[:, rows], table.labels[rows], table.weights[rows], table.folds[:, keep], table.num_classes
@@ -167,7 +171,7 @@ def _fit_without_judges(
 
 
 def _score_head(search: Search, features: TrialFeatures, head: HeadFit) -> TrialScore:
-    """Training images outside their folds, and the judges of the validation split, where those judge."""
+    """The score on training images outside their folds, and on the judges."""
     assert search.jury is not None
     numbers, logits = features.numbers, head.logits
     if search.jury.by_validation and len(features.val_numbers):
@@ -178,5 +182,5 @@ def _score_head(search: Search, features: TrialFeatures, head: HeadFit) -> Trial
 
 
 def head_state(weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-    """The tensors of a network's linear head, by their names."""
+    """The tensors of a network's linear head, by name."""
     return {"head.3.weight": weight.contiguous(), "head.3.bias": bias.contiguous()}

@@ -1,7 +1,7 @@
-"""Successive halving: many candidates for a short time, the better half for a longer one, until one is left.
+"""Successive halving: all candidates for a short time, the better half longer.
 
-Enters: candidates and a function that gives one of them some time. Leaves: them again, the best first. Called by the
-rungs that train.
+Enters: candidates and a function that tries one of them. Leaves: the candidates, the best first. Called by the rungs
+that train.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,27 +15,30 @@ def halve(
     attempt: Callable[[Candidate, int], float | None],
     num_rounds: int,
 ) -> list[Candidate]:
-    """Try all candidates in round 0, the better half in round 1, and so on; larger is better.
+    """Try all candidates in round 0, the better half in round 1, and so on.
 
-    `attempt` returns None for what could not be tried (no time); such a candidate goes no further, and a round of which
-    nothing could be tried ends the search.
+    A larger result of `attempt` is better.
+
+    `attempt` returns None for a candidate that it could not try (no time); such a candidate drops out. A round in which
+    none could be tried is the last.
 
     Source: Jamieson, Talwalkar 2016, arXiv 1502.07943.
 
     >>> halve(["a", "b", "c", "d"], lambda name, round_: {"a": 1, "b": 4, "c": 3, "d": 2}[name], 2)
     ['b', 'c', 'd', 'a']
     """
-    standing: list[Candidate] = list(candidates)
-    fallen: list[Candidate] = []
+    remaining: list[Candidate] = list(candidates)
+    dropped: list[Candidate] = []
     for number in range(num_rounds):
-        found = [(attempt(each, number), each) for each in standing]
-        tried = sorted(((merit, place) for place, (merit, _) in enumerate(found) if merit is not None),
-                       key=lambda one: (-one[0], one[1]))  # fmt: skip
+        results = [(attempt(candidate, number), candidate) for candidate in remaining]
+        tried = [(merit, candidate) for merit, candidate in results if merit is not None]
         if not tried:
             break
-        order = [found[place][1] for _, place in tried]
-        missed = [each for merit, each in found if merit is None]
-        keep = max(1, (len(standing) + 1) // 2)
-        fallen = order[keep:] + missed + fallen
-        standing = order[:keep]
-    return standing + fallen
+        ranked = [
+            candidate for _, candidate in sorted(tried, key=lambda result: -result[0])
+        ]  # stable: first come first
+        untried = [candidate for merit, candidate in results if merit is None]
+        keep = max(1, (len(remaining) + 1) // 2)
+        dropped = ranked[keep:] + untried + dropped
+        remaining = ranked[:keep]
+    return remaining + dropped

@@ -1,11 +1,11 @@
-"""The search for the best model in a given time, from the first rung to the measured run.
+"""The search for the best model in a given time, up to the measured run.
 
-Enters: a session whose way of training is found by trials. Leaves: a finished run. Called by train.py. The rungs,
-in order: heads on frozen features (frozen_rungs.py), on those of other weights (more_weights.py), on those of copies
-(copy_rungs.py), tuned networks that begin from the best head (tuning_rungs.py), networks from fresh weights
-(fresh_rungs.py). None begins whose forecast does not fit.
+Enters: a session whose settings call for trials. Leaves: a finished run. Called by train.py. The rungs in order: heads
+on frozen features (frozen_rungs.py), on those of other weights (more_weights.py), on those of copies (copy_rungs.py),
+tuned networks that start from the best head (tuning_rungs.py), networks from fresh weights (fresh_rungs.py). No trial
+starts if its forecast exceeds the time left.
 
-The test images are asked once, when the search is over. What is kept is a model in the run folder at every moment.
+The test images are used once, after the search. At every moment the run folder has a complete model, the best so far.
 """
 
 import time
@@ -33,31 +33,33 @@ from catseye.training.trials.fresh_rungs import fresh_rungs
 from catseye.training.trials.frozen_rungs import frozen_rungs, try_sizes
 from catseye.training.trials.more_weights import try_more_weights, try_side_by_side
 from catseye.training.trials.scores import TrialScore
-from catseye.training.trials.search import Found, Kept, Search, SearchOver, read_search, restored_trials
+from catseye.training.trials.search import Kept, Search, SearchOver, TrialModel, read_search, restored_trials
 from catseye.training.trials.time_budget import TimeBudget
 from catseye.training.trials.trial_features import MOST_JUDGES, open_frozen
 from catseye.training.trials.tuning_rungs import tuning_rungs
 
 PATIENCE_S = 300.0  # without --time
-SHORT_PATIENCE_S = 45.0  # where the first head leaves little to gain
+SHORT_PATIENCE_S = 45.0  # if the first head leaves little to gain
 LITTLE_TO_GAIN = 0.05
-FIXED_END_S, END_PER_START = 1.0, 0.2  # writing the results, and more of it where the start was slow too
+FIXED_END_S, END_PER_START = 1.0, 0.2  # writing the results: fixed seconds, and a share of the seconds of the start
 
 
 def searches(session: RunSession) -> bool:
-    """Whether trials find the way of training for these settings."""
+    """Whether these settings call for trials."""
     return session.settings.training.time_s > 0 or session.settings.transfer.strategy == "trials"
 
 
-def search_for_best(request: RunRequest, session: RunSession, run: Run, *, anew: bool) -> TrainedRun:
-    """Climb the ladder while the time lasts, then measure what was kept. The caller holds the run folder.
+def search_for_best(request: RunRequest, session: RunSession, run: Run, *, is_new: bool) -> TrainedRun:
+    """Climb the ladder while the time lasts, then measure what was kept.
+
+    The caller has locked the run folder.
 
     Raises:
-        Interrupted: a signal came; the best so far is a model, measured unless the signal came before the first.
+        Interrupted: a signal came; the best model so far has been measured, if there was one.
 
     """
-    before = None if anew else read_search(run)
-    if anew:
+    before = None if is_new else read_search(run)
+    if is_new:
         begin_search(run, session)
     promised = session.settings.training.time_s
     earlier_s = float(before[0]["spent_s"]) if before else 0.0
@@ -77,8 +79,8 @@ def search_for_best(request: RunRequest, session: RunSession, run: Run, *, anew:
             raise Interrupted(f"stopped before the first head; go on with: catseye train --resume {run.path}", number)
         trained = _measure_kept(search)
         if stop.received is not None:
-            said = f"the best so far is measured: accuracy {trained.metrics.accuracy:.2%} on the {trained.side} split"
-            raise Interrupted(f"stopped; {said}; run folder: {run.path}", stop.received)
+            result = f"the best so far is measured: accuracy {trained.metrics.accuracy:.2%} on the {trained.side} split"
+            raise Interrupted(f"stopped; {result}; run folder: {run.path}", stop.received)
     return trained
 
 
@@ -90,8 +92,11 @@ def _until_it_is_over() -> Iterator[None]:
         return
 
 
-def _kept_before(search: Search, state: dict[str, Any], numbers: dict[str, NDArray[np.float64]]) -> Found | None:
-    """The model that an interrupted search had kept, if it is no head: heads are fitted again, which takes seconds."""
+def _kept_before(search: Search, state: dict[str, Any], numbers: dict[str, NDArray[np.float64]]) -> TrialModel | None:
+    """The model that an interrupted search kept.
+
+    None if it is a head on frozen features: it is fitted again, which takes seconds.
+    """
     if state["strategy"] == "feature-extraction":
         return None
     try:
@@ -109,10 +114,10 @@ def _kept_before(search: Search, state: dict[str, Any], numbers: dict[str, NDArr
     session = replace(session, settings=settings.model_copy(update={"model": model_settings}))
     score = TrialScore(numbers["correct"], numbers["loss"], search.weights)
     kept = Kept(state["name"], score, session, session.prepared.loaders, manifest, state["strategy"])
-    return Found(dict(model.state_dict()), kept)
+    return TrialModel(dict(model.state_dict()), kept)
 
 
-def _climb(search: Search, fixed_end_s: float, earlier: Found | None) -> None:
+def _climb(search: Search, fixed_end_s: float, earlier: TrialModel | None) -> None:
     session, say = search.session, search.session.place.say
     if session.published is not None:
         backbone = open_frozen(search, session)
@@ -134,21 +139,21 @@ def _climb(search: Search, fixed_end_s: float, earlier: Found | None) -> None:
     fresh_rungs(search)
     if search.budget.left_s > 0:
         total = f" of {say_duration(search.budget.total_s)}" if session.settings.training.time_s else ""
-        why = (
-            "nothing is left to be tried that fits" if search.may_gain else "no judge is left that is answered wrongly"
+        reason = (
+            "no further trial fits into the time" if search.may_gain else "every judging image is classified correctly"
         )
-        say(f"- {why}; {search.budget.spent_s:.0f} s{total} are spent")
+        say(f"- {reason}; {search.budget.spent_s:.0f} s{total} used")
 
 
 def _shorten_patience(search: Search) -> None:
-    """Without a promised time less of it is taken where the head leaves little to gain."""
+    """Without a promised time, stop earlier if the head leaves little to gain."""
     kept, promised = search.kept, search.session.settings.training.time_s
     if not promised and kept is not None and 1 - kept.score.accuracy <= LITTLE_TO_GAIN:
         search.budget.total_s = SHORT_PATIENCE_S
 
 
 def _plan_end(search: Search, fixed_end_s: float) -> None:
-    """What the end will take: the test images once, and a look at training images that no features are known of."""
+    """Forecast the end: the test images, and some training images without features."""
     session = search.kept.session if search.kept else search.session
     counts, px = session.prepared.counts, session.prepared.spec.height_px
     num_images = counts["test"] + max(0, counts["val"] - MOST_JUDGES)
@@ -162,7 +167,7 @@ def _plan_end(search: Search, fixed_end_s: float) -> None:
 
 
 def crowding(spent_s: float, computed_s: float) -> float:
-    """How many times as long everything takes because others use the machine too; 1 where it is quiet.
+    """The factor by which other programs slow this one; 1 if there are none.
 
     >>> crowding(20.0, 30.0), crowding(60.0, 20.0)
     (1.0, 3.0)
@@ -171,7 +176,7 @@ def crowding(spent_s: float, computed_s: float) -> float:
 
 
 def _measure_kept(search: Search) -> TrainedRun:
-    """The end: temperature, the test images, the files of a finished run."""
+    """Fit the temperature, measure the test images, write the finished run."""
     kept = search.kept
     assert kept is not None
     search.session.place.say(f"kept: {kept.name}")

@@ -1,9 +1,11 @@
-"""Heads that are one linear layer on pooled features, found without an epoch: logistic regression and discriminants.
+"""Linear heads on pooled features, solved directly.
 
-Enters: pooled features (N, F) and labels. Leaves: a weight (K, F) and a bias (K,), and what the head said of images
-that it had not seen. Called by the rungs of frozen features. Everything is computed on the CPU, in float32.
+They are logistic regression and linear discriminants.
 
-Decay and shrinkage are chosen by repeated grouped folds, where many of the images are training images.
+Enters: pooled features (N, F) and labels. Leaves: a weight (K, F) and a bias (K,), and the head's logits of images that
+it was not fitted on. Called by the rungs of frozen features. Everything is computed on the CPU, in float32.
+
+Decay and shrinkage are chosen by grouped folds, repeated if the images are few.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-# From strong to weak; in units where the mean squared length of a feature vector is 1.
+# From strong to weak, for feature vectors whose mean squared length is 1.
 DECAYS = tuple(10 ** (-exponent / 2) for exponent in range(3, 14))
 SHRINKAGES = (0.9, 0.6, 0.3, 0.1, 0.03)
 SHARPNESS = tuple(2.0**exponent for exponent in range(-6, 2))
 MAX_ITERATIONS = 60
-FEW, MANY = 1_000, 4_000  # images: below the first folds are repeated, above the second one of the folds is enough
+FEW, MANY = 1_000, 4_000  # images: below the first, folds are repeated; above the second, one of the folds suffices
 WORSE_IN_A_ROW = 2
 NEIGHBOURS = 5
 SMALL_MATRIX = 2_000_000  # values
@@ -30,8 +32,10 @@ SMALL_MATRIX = 2_000_000  # values
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A linear layer on pooled features. `logits` (R, N, K) are what it said of images outside the fold it was
-    fitted on, once per repetition; NaN where an image was in no such fold. `strength` is the decay or shrinkage.
+    """A linear layer on pooled features.
+
+    `logits` (R, N, K) are those of each image by a layer that was fitted without the image's fold, once per repetition;
+    NaN for an image in no fold. `strength` is the decay or shrinkage.
     """
 
     weight: Tensor
@@ -42,7 +46,7 @@ class HeadFit:
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """Pooled features of the learners and, where training copies were made, of those: the same rows again.
+    """Pooled features of the training images and of their V - 1 copies.
 
     `features` (V, N, F), `labels` (N,), `weights` (N,) of the images in the loss, `folds` (R, N).
     """
@@ -55,45 +59,48 @@ class FeatureTable:
 
     @property
     def num_folds(self) -> int:
-        """Folds of one repetition."""
+        """The number of folds in one repetition."""
         return int(self.folds.max()) + 1
 
 
 def fit_logistic(table: FeatureTable, *, standardise: bool = False) -> HeadFit:
-    """Multinomial logistic regression by L-BFGS, its decay chosen outside the folds it was fitted on.
+    """Multinomial logistic regression by L-BFGS, with cross-validated decay.
 
-    It is the strongest whose loss is within one standard error of the least, and whose accuracy is not below that
-    one's. With `standardise` every feature is divided by its own spread, otherwise all by one number.
+    The decay is the strongest whose loss is within one standard error of the least, and whose accuracy is not lower
+    there. With `standardise` every feature is divided by its own spread, otherwise all by one number.
 
     Source: Kornblith et al. 2019, arXiv 1805.08974, section 3.1: the linear evaluation of frozen features. The rule of
     one standard error: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
     """
     frame = _Frame(table.features, standardise=standardise)
     copies = frame.coordinates  # (V, N, r)
-    left_out = _each_fold(table)
+    left_out = _held_out_folds(table)
     inside = torch.from_numpy(np.stack([mask for _, mask in left_out]))  # (P, N), a problem per fold
     weights = torch.where(inside, 0.0, table.weights)
-    tried: list[tuple[float, float, float]] = []  # loss, its standard error, accuracy
-    found, layers = [], None
+    scores: list[tuple[float, float, float]] = []  # by decay: loss, its standard error, accuracy
+    logits_by_decay, layers = [], None
     for decay in DECAYS:
         layers = solve_logistic(copies, table.labels, weights, table.num_classes, decay, layers)
-        said = np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
+        logits = np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
         for ((repetition, _), mask), layer in zip(left_out, layers, strict=True):
-            said[repetition, mask] = _head_answers(layer, copies[0, torch.from_numpy(mask)])
-        tried.append(_outside(said, table))
-        found.append(said)
-        best = min(range(len(tried)), key=lambda number: tried[number][0])
-        if len(tried) - 1 - best >= WORSE_IN_A_ROW:
+            logits[repetition, mask] = _head_logits(layer, copies[0, torch.from_numpy(mask)])
+        scores.append(_score_held_out(logits, table))
+        logits_by_decay.append(logits)
+        best = min(range(len(scores)), key=lambda number: scores[number][0])
+        if len(scores) - 1 - best >= WORSE_IN_A_ROW:
             break
-    chosen = next(i for i, one in enumerate(tried) if one[0] <= sum(tried[best][:2]) and one[2] >= tried[best][2])
-    start = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, 10 * DECAYS[chosen])
-    whole = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, DECAYS[chosen], start)
-    return HeadFit(*frame.to_layer(whole[0]), found[chosen], DECAYS[chosen])
+    largest_loss, least_accuracy = sum(scores[best][:2]), scores[best][2]
+    number = next(
+        i for i, (loss, _, accuracy) in enumerate(scores) if loss <= largest_loss and accuracy >= least_accuracy
+    )
+    start = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, 10 * DECAYS[number])
+    whole = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, DECAYS[number], start)
+    return HeadFit(*frame.to_layer(whole[0]), logits_by_decay[number], DECAYS[number])
 
 
 @contextmanager
 def few_threads(num_values: int) -> Iterator[None]:
-    """Small matrices are multiplied sooner by one thread than by several that wait for each other."""
+    """One thread for small matrices, on which several threads would mostly wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if num_values < SMALL_MATRIX else before)
     try:
@@ -103,23 +110,27 @@ def few_threads(num_values: int) -> Iterator[None]:
 
 
 def fit_discriminant(table: FeatureTable) -> HeadFit:
-    """Linear discriminant analysis with a shrunken covariance; shrinkage and sharpness by the same folds.
+    """Linear discriminant analysis with a shrunken covariance.
+
+    Shrinkage and sharpness are chosen by the same folds.
 
     Source: Friedman 1989, Regularized Discriminant Analysis, with one covariance for all classes.
     """
     frame = _Frame(table.features, standardise=False)
     copies = frame.coordinates  # (V, N, r)
-    found: list[tuple[float, float, float, NDArray[np.float32]]] = []
-    said = {shrinkage: np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
-            for shrinkage in SHRINKAGES}  # fmt: skip
-    for (repetition, _), inside in _each_fold(table):
-        chosen, left = torch.from_numpy(~inside), torch.from_numpy(inside)
-        for shrinkage, layer in _discriminants(copies[:, chosen], table.labels[chosen], table.num_classes):
-            said[shrinkage][repetition, inside] = _head_answers(layer, copies[0, left])
-    for shrinkage, each in said.items():
+    fits: list[tuple[float, float, float, NDArray[np.float32]]] = []
+    logits_by_shrinkage = {
+        shrinkage: np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
+        for shrinkage in SHRINKAGES
+    }
+    for (repetition, _), mask in _held_out_folds(table):
+        fitted_on, held_out = torch.from_numpy(~mask), torch.from_numpy(mask)
+        for shrinkage, layer in _discriminants(copies[:, fitted_on], table.labels[fitted_on], table.num_classes):
+            logits_by_shrinkage[shrinkage][repetition, mask] = _head_logits(layer, copies[0, held_out])
+    for shrinkage, logits in logits_by_shrinkage.items():
         for sharpness in SHARPNESS:
-            found.append((_outside(each * sharpness, table)[0], shrinkage, sharpness, each * sharpness))
-    _, shrinkage, sharpness, logits = min(found, key=lambda one: one[0])
+            fits.append((_score_held_out(logits * sharpness, table)[0], shrinkage, sharpness, logits * sharpness))
+    _, shrinkage, sharpness, logits = min(fits, key=lambda fit: fit[0])
     layer = dict(_discriminants(copies, table.labels, table.num_classes))[shrinkage] * sharpness
     return HeadFit(*frame.to_layer(layer), logits, shrinkage)
 
@@ -132,9 +143,11 @@ HEADS: Mapping[str, Callable[[FeatureTable], HeadFit]] = {
 
 
 def vote_neighbours(table: FeatureTable, groups: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Log probabilities (N, K) by the nearest neighbours of other groups, by cosine: a yardstick, not a layer.
+    """Log probabilities (N, K) from the nearest neighbours, for comparison.
 
-    The share of each class among the neighbours, with one vote more divided over all classes.
+    Neighbours of the image's own group have no vote.
+
+    They are the shares of the classes among the neighbours by cosine, with one more vote divided among all classes.
     """
     units = F.normalize(table.features[0] - table.features[0].mean(0), dim=1)
     own = torch.from_numpy(groups)
@@ -149,9 +162,10 @@ def vote_neighbours(table: FeatureTable, groups: NDArray[np.int64]) -> NDArray[n
 
 
 class _Frame:
-    """Features in the coordinates a head is fitted in: centred, scaled, and turned into as few as there are images.
+    """Features in the coordinates that a head is fitted in: centred, scaled, rotated.
 
-    Turning changes nothing that a decay of all directions alike can see, and 200 images span only 200 directions.
+    200 images span only 200 directions, so the rotation leaves that many coordinates; it does not change the result of
+    a decay that treats all directions alike.
     """
 
     def __init__(self, features: Tensor, *, standardise: bool) -> None:
@@ -163,17 +177,17 @@ class _Frame:
         self._scale = (spread + 1e-3 * typical).sqrt() if standardise else torch.full_like(spread, typical**0.5)
         self._scale = self._scale * features.shape[-1] ** 0.5  # mean squared length 1
         scaled = centred / self._scale
-        self._turn: Tensor | None = None
+        self._rotation: Tensor | None = None
         if len(scaled) < scaled.shape[1]:
-            left, lengths, self._turn = torch.linalg.svd(scaled, full_matrices=False)
+            left, lengths, self._rotation = torch.linalg.svd(scaled, full_matrices=False)
             scaled = left * lengths
         self.coordinates = scaled.reshape(*features.shape[:-1], scaled.shape[1])
 
     def to_layer(self, layer: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight (K, F) and bias (K,) on the features themselves, from a layer (K, r + 1) in these coordinates."""
+        """Weight (K, F) and bias (K,) for features, from a layer (K, r + 1)."""
         weight, bias = layer[:, :-1], layer[:, -1]
-        if self._turn is not None:
-            weight = weight @ self._turn
+        if self._rotation is not None:
+            weight = weight @ self._rotation
         weight = weight / self._scale
         return weight, bias - weight @ self._mean
 
@@ -181,9 +195,11 @@ class _Frame:
 def solve_logistic(
     copies: Tensor, labels: Tensor, weights: Tensor, num_classes: int, decay: float, start: Tensor | None = None
 ) -> Tensor:
-    """The minimum of the weighted mean cross-entropy plus decay/2 times the squared weights; biases do not decay.
+    """Layers with the least weighted cross-entropy plus decay.
 
-    P problems on the same features are solved side by side; they differ in the weights of the images.
+    The decay adds decay/2 times the squared weights.
+
+    Biases do not decay. P problems on the same features are solved together; they differ in the weights of the images.
 
     Shape: copies (V, N, r), labels (N,), weights (P, N) -> (P, K, r + 1), the last column is the bias.
     """
@@ -213,7 +229,9 @@ def solve_logistic(
 
 
 def _discriminants(copies: Tensor, labels: Tensor, num_classes: int) -> Sequence[tuple[float, Tensor]]:
-    """A layer (K, r + 1) per shrinkage; a class without an image gets the common mean and never the most votes.
+    """A layer (K, r + 1) per shrinkage.
+
+    A class without images gets the common mean, and a prior so small that it never wins.
 
     Shape: copies (V, n, r), labels (n,).
     """
@@ -225,38 +243,38 @@ def _discriminants(copies: Tensor, labels: Tensor, num_classes: int) -> Sequence
     covariance = inner.T @ inner / max(1, len(x) - num_classes)
     typical = covariance.diagonal().mean().clamp_min(1e-12)
     prior = (counts.clamp_min(1e-6) / counts.sum()).log()
-    found = []
+    layers = []
     for shrinkage in SHRINKAGES:
         mixed = (1 - shrinkage) * covariance
         mixed.diagonal().add_(shrinkage * typical)
         weight = torch.linalg.solve(mixed, means.T).T
         bias = prior - 0.5 * (weight * means).sum(1)
-        found.append((shrinkage, torch.cat([weight, bias[:, None]], 1)))
-    return found
+        layers.append((shrinkage, torch.cat([weight, bias[:, None]], 1)))
+    return layers
 
 
-def _each_fold(table: FeatureTable) -> Sequence[tuple[tuple[int, int], NDArray[np.bool_]]]:
-    """((repetition, fold), which images it leaves out), without folds that are empty or leave no image inside."""
-    found = []
+def _held_out_folds(table: FeatureTable) -> Sequence[tuple[tuple[int, int], NDArray[np.bool_]]]:
+    """((repetition, fold), mask of its images), without empty or full folds."""
+    masks = []
     for repetition, folds in enumerate(table.folds):
         for fold in range(table.num_folds):
-            inside = folds == fold
-            if inside.any() and not inside.all():
-                found.append(((repetition, fold), inside))
-    return found
+            mask = folds == fold
+            if mask.any() and not mask.all():
+                masks.append(((repetition, fold), mask))
+    return masks
 
 
-def _head_answers(layer: Tensor, coordinates: Tensor) -> NDArray[np.float32]:
+def _head_logits(layer: Tensor, coordinates: Tensor) -> NDArray[np.float32]:
     return np.asarray(torch.addmm(layer[:, -1], coordinates, layer[:, :-1].T).numpy(), np.float32)
 
 
-def _outside(said: NDArray[np.float32], table: FeatureTable) -> tuple[float, float, float]:
-    """Weighted mean loss of the images that were outside a fold, its standard error, and their accuracy."""
-    logits = torch.from_numpy(said)
-    truth = table.labels.expand(len(said), -1)
+def _score_held_out(held_out: NDArray[np.float32], table: FeatureTable) -> tuple[float, float, float]:
+    """Weighted mean loss of logits (R, N, K), its standard error, and their accuracy."""
+    logits = torch.from_numpy(held_out)
+    truth = table.labels.expand(len(logits), -1)
     losses = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none").reshape(truth.shape)
     shares = torch.where(losses.isnan(), 0.0, table.weights.expand_as(losses))
     total = shares.sum()
     mean = float((losses.nan_to_num() * shares).sum() / total)
-    error = float((shares * (losses.nan_to_num() - mean)).square().sum().sqrt() / total) * len(said) ** 0.5
+    error = float((shares * (losses.nan_to_num() - mean)).square().sum().sqrt() / total) * len(logits) ** 0.5
     return mean, error, float(((logits.argmax(2) == truth) * shares).sum() / total)

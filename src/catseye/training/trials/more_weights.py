@@ -1,7 +1,7 @@
-"""Rungs of the ladder: heads on the frozen features of other published weights, alone and beside the default's.
+"""Rungs with heads on features of other published weights, alone and combined.
 
-Enters: a `Search` with a head on the default weights. Leaves: trials, and the backbones that there are features of.
-Called by ladder.py. Weights are never downloaded for it, and a network that the user named stays the only one.
+Enters: a `Search` with a head on the default weights. Leaves: trials, and the backbones whose features were computed.
+Called by ladder.py. No weights are downloaded for it, and if the user named a network, it is the only one.
 """
 
 import time
@@ -28,11 +28,13 @@ from catseye.training.trials.trial_features import (
     with_input,
 )
 
-WORTH_THE_TIME = 0.4  # of what is left: what the features may take at most
+WORTH_THE_TIME = 0.4  # of the time left: the most that the features may take
 
 
 def try_more_weights(search: Search, backbone: FrozenBackbone) -> list[FrozenBackbone]:
-    """A head on each of the other weights; the backbones that were tried, that of the best head first.
+    """Try a head on each of the other weights.
+
+    Returns the backbones that were tried, that of the best head first.
 
     Raises:
         SearchOver: the time is up, or a signal came.
@@ -49,22 +51,24 @@ def try_more_weights(search: Search, backbone: FrozenBackbone) -> list[FrozenBac
                 continue
             session = _with_weights(kept.session, name)
         except CatseyeError as error:
-            search.session.place.say(f"- {name} is left out: {error}")
+            search.session.place.say(f"- {name} is skipped: {error}")
             continue
         other = open_frozen(search, session)
         px = session.prepared.spec.height_px
         if features_forecast_s(search, session) > WORTH_THE_TIME * search.budget.left_s:
             continue
-        found = get_features(search, other, session)
+        features = get_features(search, other, session)
         network = name.partition(":")[2]
         spent = time.perf_counter() - begun
-        kept_it = try_head(search, other, found, f"{search.head} on {network}, {px} px", spent)
-        tried.insert(0 if kept_it else len(tried), other)
+        is_kept = try_head(search, other, features, f"{search.head} on {network}, {px} px", spent)
+        tried.insert(0 if is_kept else len(tried), other)
     return tried
 
 
 def try_side_by_side(search: Search, backbones: Sequence[FrozenBackbone]) -> None:
-    """One head on the features of two networks; it answers more slowly: only where the best was asked for, by --time.
+    """One head on the features of two networks.
+
+    Its answers take longer, so it is tried only with --time, which promises the best model.
 
     Raises:
         SearchOver: the time is up, or a signal came.
@@ -83,16 +87,15 @@ def try_side_by_side(search: Search, backbones: Sequence[FrozenBackbone]) -> Non
     if not search.budget.fits(sum(features_forecast_s(search, session) for session in sessions)):
         return
     begun = time.perf_counter()
-    one, other = (get_features(search, each, at) for each, at in zip((first, second), sessions, strict=True))
-    same = np.array_equal(one.numbers, other.numbers) and np.array_equal(one.val_numbers, other.val_numbers)
-    if not same or one.session.prepared.spec != other.session.prepared.spec:
+    left, right = (get_features(search, each, at) for each, at in zip((first, second), sessions, strict=True))
+    same = np.array_equal(left.numbers, right.numbers) and np.array_equal(left.val_numbers, right.val_numbers)
+    if not same or left.session.prepared.spec != right.session.prepared.spec:
         return
     both = _join_backbones(search, first, second, sessions[0])
-    found = replace(
-        one, session=both.session, train=torch.cat([one.train, other.train], 2), val=torch.cat([one.val, other.val], 1)
-    )
+    train, val = torch.cat([left.train, right.train], 2), torch.cat([left.val, right.val], 1)
+    features = replace(left, session=both.session, train=train, val=val)
     spent = time.perf_counter() - begun
-    try_head(search, both, found, f"{search.head} on both networks, {px} px", spent, tunable=False)
+    try_head(search, both, features, f"{search.head} on both networks, {px} px", spent, tunable=False)
 
 
 def _join_backbones(
@@ -116,16 +119,16 @@ def _join_backbones(
 
 
 def _weights_are_open(session: RunSession) -> bool:
-    """Whether the choice of weights was left to `auto`."""
-    chosen = session.settings
-    return session.decided is not None and chosen.model.name == DEFAULT_BACKBONE and not chosen.transfer.weights
+    """Whether `auto` chooses the weights."""
+    settings = session.settings
+    return session.decided is not None and settings.model.name == DEFAULT_BACKBONE and not settings.transfer.weights
 
 
 def _with_weights(session: RunSession, name: str) -> RunSession:
-    """The same images, at the same size, as another network's weights expect them."""
+    """The session with another network's weights and their preprocessing."""
     published = find_published(name)
-    its, spec = published.expected, session.prepared.spec
-    chosen = session.settings
-    settings = chosen.model_copy(update={"model": type(chosen.model)(name=name)})
+    expected, spec = published.expected, session.prepared.spec
+    settings = session.settings.model_copy(update={"model": type(session.settings.model)(name=name)})
     session = replace(session, settings=settings, published=published)
-    return with_input(session, spec.model_copy(update={"filter": its.filter, "mean": its.mean, "std": its.std}))
+    update = {"filter": expected.filter, "mean": expected.mean, "std": expected.std}
+    return with_input(session, spec.model_copy(update=update))

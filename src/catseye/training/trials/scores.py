@@ -1,9 +1,9 @@
-"""What a trial scored on images that did not train it, and whether it pays beside the best so far.
+"""A trial's score on images that did not train it, compared with the best so far.
 
-Enters: logits of such images. Leaves: `TrialScore` and `Comparison`. Called by search.py. No test image comes here.
+Enters: logits of such images. Leaves: `TrialScore` and `Comparison`. Called by search.py. Test images are never used.
 
-Two ways of training are compared on the images that both have answered, image by image: their difference is known far
-better than either number.
+Two trials are compared image by image, on those that both have classified: this difference has a much smaller error
+than either accuracy.
 """
 
 import math
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from catseye.evaluation.metrics import wilson_interval
 
 Z = 1.96
-LEAST_FOR_LOSS = 200  # images; on fewer a smaller loss chose a tuned network that was worse on the held-out images
+LEAST_FOR_LOSS = 200  # images; with fewer, a smaller loss once selected a network that was worse on held-out images
 SHARPNESS = tuple(2 ** (step / 2) for step in range(-6, 7))
 
 
 @dataclass(frozen=True)
 class TrialScore:
-    """Per image of the data set: how often it was answered rightly, 0 to 1, and its mean loss; NaN where it was not
-    asked. `weights` (N,): what each image counts.
+    """How often each image was classified correctly, 0 to 1, and its loss.
+
+    Both are NaN for images that were not judged. `weights` (N,) are the weights of the images.
     """
 
     correct: NDArray[np.float64]
@@ -30,20 +31,20 @@ class TrialScore:
     weights: NDArray[np.float64]
 
     @property
-    def asked(self) -> NDArray[np.bool_]:
-        """The images that were asked, (N,)."""
+    def judged(self) -> NDArray[np.bool_]:
+        """Which images were judged, (N,)."""
         known: NDArray[np.bool_] = ~np.isnan(self.correct)
         return known
 
     @property
     def accuracy(self) -> float:
-        """The weighted share of right answers; of balanced classes where each class weighs the same."""
-        return float(self.correct[self.asked] @ self.weights[self.asked] / self.weights[self.asked].sum())
+        """The weighted share of correct answers; balanced if each class weighs the same."""
+        return float(self.correct[self.judged] @ self.weights[self.judged] / self.weights[self.judged].sum())
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval; unequal weights count as fewer images."""
-        weights = self.weights[self.asked]
+        """Wilson's 95 % interval; unequal weights act as fewer images."""
+        weights = self.weights[self.judged]
         num = max(1, round(float(weights.sum() ** 2 / (weights**2).sum())))
         return wilson_interval(round(self.accuracy * num), num)
 
@@ -54,24 +55,24 @@ def score_answers(
     numbers: NDArray[np.int64],
     weights: NDArray[np.float64],
 ) -> TrialScore:
-    """The score of answers to some images, each asked once or, over repetitions, several times.
+    """The score of the logits of some images, averaged over repetitions.
 
-    The loss is that of the best of some temperatures, since a finished run has its temperature fitted.
+    The loss is that at the best of several temperatures, because a finished run has a fitted temperature.
 
     Shape: logits (n, K) or (R, n, K), labels (n,), numbers (n,) of the data set's N images, weights (N,).
     """
     wide = np.asarray(logits, np.float64)
     wide = wide[None] if wide.ndim == 2 else wide
-    asked = ~np.isnan(wide).any(2)
+    known = ~np.isnan(wide).any(2)
     losses = min(
-        (_losses_each(sharpness * wide, labels) for sharpness in SHARPNESS), key=lambda each: each[asked].mean()
+        (_losses_each(sharpness * wide, labels) for sharpness in SHARPNESS), key=lambda each: each[known].mean()
     )
     right = (wide.argmax(2) == labels).astype(np.float64)
-    times = asked.sum(0)
-    some = times > 0
+    times = known.sum(0)
+    judged = times > 0
     correct, loss = np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    correct[numbers[some]] = np.where(asked, right, 0).sum(0)[some] / times[some]
-    loss[numbers[some]] = np.where(asked, losses, 0).sum(0)[some] / times[some]
+    correct[numbers[judged]] = np.where(known, right, 0).sum(0)[judged] / times[judged]
+    loss[numbers[judged]] = np.where(known, losses, 0).sum(0)[judged] / times[judged]
     return TrialScore(correct, loss, weights)
 
 
@@ -85,7 +86,10 @@ def _losses_each(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDAr
 
 @dataclass(frozen=True)
 class Comparison:
-    """`gain` in accuracy over the best so far on `num_images` common images, with its paired 95 % interval."""
+    """The `gain` in accuracy over the best so far on `num_images` common images.
+
+    `margin` is half of its paired 95 % interval.
+    """
 
     pays: bool
     gain: float
@@ -93,13 +97,14 @@ class Comparison:
     num_images: int
 
 
-def judge_beside(candidate: TrialScore, best: TrialScore) -> Comparison:
-    """A candidate pays if its accuracy gains beyond the interval; or if none is lost and its loss falls beyond its own.
+def compare_scores(candidate: TrialScore, best: TrialScore) -> Comparison:
+    """A candidate pays if its gain in accuracy is significant.
 
-    The interval has one disagreeing image more in it than were seen: of five images that only the candidate has right,
-    and none that only the other has, it still leaves 0 out, of four it does not.
+    It also pays if accuracy is not lower and the loss is significantly smaller. The interval of the gain counts one
+    disagreeing image more than there are: with five images that only the candidate has right, and none that only the
+    other has, it excludes 0; with four it does not.
     """
-    both = candidate.asked & best.asked
+    both = candidate.judged & best.judged
     weights = candidate.weights[both]
     if not both.any():
         return Comparison(False, 0.0, 1.0, 0)

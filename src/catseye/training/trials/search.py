@@ -1,7 +1,7 @@
-"""One search for the best model in a given time: what has been tried, what is kept, and the model as it stands.
+"""The state of a search for the best model: trials, kept model, judges.
 
-Enters: a session, its run folder and a time budget. Leaves: auto.json and model.safetensors, whole after every trial.
-The rungs (frozen_rungs.py, tuning_rungs.py, fresh_rungs.py) hand their trials to `consider`; ladder.py runs them.
+Enters: a session, its run folder and a time budget. Leaves: auto.json and model.safetensors, complete after every
+trial. The rungs (frozen_rungs.py, tuning_rungs.py, fresh_rungs.py) pass trials to `consider`; ladder.py runs them.
 """
 
 import json
@@ -23,23 +23,26 @@ from catseye.training.losses import balanced_weights
 from catseye.training.session import RunSession
 from catseye.training.signals import StopRequest
 from catseye.training.trials.folds import draw_trial_folds
-from catseye.training.trials.scores import Comparison, TrialScore, judge_beside
+from catseye.training.trials.scores import Comparison, TrialScore, compare_scores
 from catseye.training.trials.time_budget import Pace, TimeBudget
 
-ENOUGH_TO_JUDGE = 40  # validation images, beside a test split: with fewer, a part of the training images judges
+ENOUGH_TO_JUDGE = 40  # validation images, besides a test split; with fewer, a part of the training images judges
 NUM_FOLDS = 4
-FEW = 1_000  # images: below, the folds are drawn three times
+FEW = 1_000  # images: with fewer, the folds are drawn three times
 REPETITIONS = 3
 _KEY = "search"
 
 
 class SearchOver(Exception):
-    """Time is up or a signal came: what is kept is measured."""
+    """The time is up or a signal came: the kept model is measured."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One line of the ladder. `gain` and `margin` are against what was kept before, on `num_common` images."""
+    """One trial. `gain` and `margin` compare it with the model kept before.
+
+    They are measured on the `num_common` images that both have classified.
+    """
 
     name: str
     score: float
@@ -53,32 +56,32 @@ class Trial:
     num_common: int = 0
 
     def line(self, number: int) -> str:
-        """What the screen shows."""
-        said = f"trial {number:>2} | {self.name:<44} | {self.score:.1%} ({self.score_low:.1%} – {self.score_high:.1%})"
-        beside = ""
+        """The line that the screen shows."""
+        score = f"trial {number:>2} | {self.name:<44} | {self.score:.1%} ({self.score_low:.1%} – {self.score_high:.1%})"
+        gain = ""
         if self.gain is not None and self.margin is not None:
-            beside = f" {100 * self.gain:+.1f} ± {100 * self.margin:.1f} points on {self.num_common:,}"
-        return f"{said}{beside} | {self.seconds:.1f} s | {self.verdict}"
+            gain = f" {100 * self.gain:+.1f} ± {100 * self.margin:.1f} points on {self.num_common:,}"
+        return f"{score}{gain} | {self.seconds:.1f} s | {self.verdict}"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The model as it stands: how it was made, what is needed to measure it, and its score."""
+    """The best model so far: how it was made, its score, and what measuring it needs."""
 
     name: str
     score: TrialScore
     session: RunSession  # with the input that this model takes
-    loaders: Mapping[str, Loader]  # of features where those are known
+    loaders: Mapping[str, Loader]  # of features, if they are known
     manifest: Manifest
     strategy: str = "feature-extraction"
     rows: tuple[Mapping[str, Any], ...] = ()
-    unfinished: bool = False  # weights of the first trial, which still goes on
-    slower: float = 1.0  # how many times the network's usual time an answer takes
+    unfinished: bool = False  # weights of the first trial, which is still running
+    slower: float = 1.0  # the time of an answer as a multiple of the network's usual time
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a trial hands over where it can be kept: a whole network's state, and how it is measured."""
+class TrialModel:
+    """The model of a trial: a network's state, and what measuring it needs."""
 
     state: Mapping[str, Tensor]
     kept: Kept
@@ -86,7 +89,10 @@ class Found:
 
 @dataclass(frozen=True)
 class HeadStart:
-    """The head that tuning begins from: fitted on all training images, or without those that judge what is tuned."""
+    """The head that tuning starts from, fitted on all training images.
+
+    `without_judges` fits it without those that judge the tuned network.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -95,14 +101,16 @@ class HeadStart:
 
 @dataclass(frozen=True)
 class Jury:
-    """Who learns and who judges. `folds` (R, n) of the learners' numbers, in their order; `tuned_on` trains what is
-    tuned, `asked` judges it: the validation images, or one of the folds.
+    """The images that train and those that judge, by number.
+
+    `learners` train heads, `folds` (R, n) are their folds; `tuned_on` train tuned networks. `judges` judge those: the
+    validation images, or one of the folds.
     """
 
     learners: Indices
     folds: NDArray[np.int64]
     tuned_on: Indices
-    asked: Indices
+    judges: Indices
     by_validation: bool
 
 
@@ -118,10 +126,10 @@ class Search:
     trials: list[Trial] = field(default_factory=list)
     kept: Kept | None = None
     jury: Jury | None = None
-    head: str = "logistic regression"  # the kind of head that has been the best so far
+    head: str = "logistic regression"  # the best kind of head so far
     start: HeadStart | None = None
     before: dict[str, Trial] = field(default_factory=dict)  # of an interrupted search
-    slowest_head_s: float = 0.0  # to fit a head on features that are known
+    slowest_head_s: float = 0.0  # the longest time to fit a head
 
     @property
     def num_classes(self) -> int:
@@ -135,35 +143,40 @@ class Search:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """What every image counts: the same, or so that each class does."""
+        """The weight of every image, (N,): equal, or such that classes weigh the same."""
         if self.session.settings.training.class_weights == "none":
             return np.ones(len(self.labels))
         return balanced_weights(self.session.prepared.class_counts)[self.labels]
 
     def pace_of(self, session: RunSession) -> Pace:
-        """How fast the network of these settings is on this machine."""
+        """The speed of the network of these settings on this machine."""
         return self.paces.setdefault(session.settings.model.name, Pace())
 
-    def look(self) -> None:
-        """Called wherever work may end.
+    def raise_if_over(self) -> None:
+        """End the search if there is a reason to; called wherever work may stop.
 
         Raises:
             SearchOver: a signal came, or the time is up.
 
         """
-        if self.stop.asked() is not None or (self.kept is not None and self.budget.left_s <= 0):
+        if self.stop.agree() is not None or (self.kept is not None and self.budget.left_s <= 0):
             raise SearchOver
 
-    def consider(self, name: str, score: TrialScore, seconds: float, make: Callable[[], Found] | None = None) -> bool:
-        """Tell a trial, and keep its model if it pays. Without `make` it is a yardstick that cannot be kept."""
+    def consider(
+        self, name: str, score: TrialScore, seconds: float, make: Callable[[], TrialModel] | None = None
+    ) -> bool:
+        """Report a trial, and keep its model if it pays; return whether it was kept.
+
+        Without `make` the trial is a comparison that cannot be kept.
+        """
         rival = None if self.kept is None or self.kept.unfinished else self.kept
-        verdict = judge_beside(score, rival.score) if rival else Comparison(True, 0.0, 0.0, 0)  # the first is kept
-        pays = make is not None and verdict.pays
-        told = "for comparison" if make is None else "kept" if pays else "not kept"
+        comparison = compare_scores(score, rival.score) if rival else Comparison(True, 0.0, 0.0, 0)  # the first is kept
+        pays = make is not None and comparison.pays
+        verdict = "for comparison" if make is None else "kept" if pays else "not kept"
         low, high = score.interval
-        beside = (verdict.gain, verdict.margin, verdict.num_images) if rival else (None, None, 0)
-        num = int(score.asked.sum())
-        trial = Trial(name, score.accuracy, low, high, num, round(seconds, 2), told, *beside)
+        gain = (comparison.gain, comparison.margin, comparison.num_images) if rival else (None, None, 0)
+        num = int(score.judged.sum())
+        trial = Trial(name, score.accuracy, low, high, num, round(seconds, 2), verdict, *gain)
         if pays and make is not None:
             self.keep(make())
         self.trials.append(trial)
@@ -173,16 +186,16 @@ class Search:
 
     @property
     def may_gain(self) -> bool:
-        """Whether the model as it stands leaves anything to be gained: a judge that it answered wrongly."""
+        """Whether the best model so far has classified any judging image wrongly."""
         return self.kept is None or self.kept.score.accuracy < 1
 
-    def keep(self, found: Found) -> None:
-        """The model of the run from here on."""
-        save_model(self.run.model_path, found.state, found.kept.manifest)
-        self.kept = found.kept
+    def keep(self, model: TrialModel) -> None:
+        """Make it the model of the run."""
+        save_model(self.run.model_path, model.state, model.kept.manifest)
+        self.kept = model.kept
 
     def done_before(self, name: str) -> bool:
-        """Whether an interrupted search has tried this already; its line is told again."""
+        """Whether an interrupted search has tried this; if so, show its line again."""
         if name not in self.before:
             return False
         self.trials.append(self.before.pop(name))
@@ -190,7 +203,7 @@ class Search:
         return True
 
     def to_json(self) -> dict[str, Any]:
-        """What auto.json says of the search."""
+        """The content of auto.json."""
         decided = dict(self.session.decided or {})
         kept = self.kept.name if self.kept else None
         return {
@@ -206,11 +219,11 @@ class Search:
         if self.jury is None:
             return ""
         if self.jury.by_validation:
-            return f"{len(self.jury.asked):,} validation images, and training images outside the fold they trained"
+            return f"{len(self.jury.judges):,} validation images, and training images outside the fold they trained"
         return "training images outside the fold they trained"
 
     def write(self) -> None:
-        """auto.json, and what an interrupted search goes on from."""
+        """Write auto.json, and the state from which an interrupted search can be resumed."""
         write_json(self.run.path / "auto.json", self.to_json())
         if self.kept is None:
             return
@@ -222,9 +235,9 @@ class Search:
 
 
 def choose_jury(session: RunSession, learners: Indices) -> Jury:
-    """Validation images judge where a test split is measured at the end; else a fold of the training images does.
+    """Choose the images that judge: validation images, or a training fold.
 
-    Groups and near copies are on one side of every fold.
+    Validation images judge only if there is a test split to measure at the end. No fold splits a group or near copies.
     """
     prepared, seed = session.prepared, session.settings.seed
     labels = prepared.images.labels
@@ -237,13 +250,13 @@ def choose_jury(session: RunSession, learners: Indices) -> Jury:
     if prepared.counts["test"] and len(validation) >= ENOUGH_TO_JUDGE:
         return Jury(learners, folds, np.flatnonzero(prepared.splits == TRAIN).astype(np.int64), validation, True)
     training = np.flatnonzero(prepared.splits == TRAIN).astype(np.int64)
-    asked = learners[folds[0] == 0]
-    inner = groups[asked]
-    return Jury(learners, folds, training[~np.isin(groups[training], inner)], asked, False)
+    judges = learners[folds[0] == 0]
+    tuned_on = training[~np.isin(groups[training], groups[judges])]
+    return Jury(learners, folds, tuned_on, judges, False)
 
 
 def read_search(run: Run) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]] | None:
-    """What an interrupted search wrote, or None."""
+    """The state that an interrupted search wrote, or None."""
     path = run.path / CHECKPOINT_FILE
     if not path.exists():
         return None

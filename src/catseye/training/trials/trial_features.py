@@ -1,8 +1,8 @@
-"""A network with published weights, and its features of the images that train and judge heads, computed once.
+"""A frozen network with published weights, and its features of the images.
 
-Enters: a `Search` and a session. Leaves: `FrozenBackbone`, `TrialFeatures`. Called by the rungs of heads. Features lie
-in the run folder while the run is unfinished, one file per network, input size and kind of copy. The test images have
-none.
+Enters: a `Search` and a session. Leaves: `FrozenBackbone`, `TrialFeatures`. Called by the rungs of heads. Features of
+the images that train and judge heads are computed once, and stored in the run folder while the run is unfinished, one
+file per network, input size and kind of copy. Test images get none.
 """
 
 import time
@@ -32,20 +32,20 @@ from catseye.training.session import RunSession
 from catseye.training.transfer import build_pretrained, pretrained_options
 from catseye.training.trials.search import Search, SearchOver
 
-FIRST_SHARE = 0.55  # of the time left: what the features of the first head may take
+FIRST_SHARE = 0.55  # of the time left: the most that the features of the first head may take
 MOST_JUDGES = 2_000  # validation images that judge
 TIMED_IMAGES = 8
 LEAST_LEARNERS = 2
-ENLARGED = 0.8  # of each side: the middle that an enlarged copy shows
+ENLARGED = 0.8  # of each side: the centre of the image that an enlarged copy shows
 
 Copies = Literal["", "mirrored", "enlarged"]
 
 
 @dataclass(frozen=True)
 class FrozenBackbone:
-    """A network with published weights, frozen, and its features again, faster and giving the same.
+    """A frozen network with published weights; `fast` has the same features.
 
-    `session` has its settings, its weights, and images as it takes them.
+    `session` has its settings, its weights, and images in the form that it takes.
     """
 
     session: RunSession
@@ -56,7 +56,7 @@ class FrozenBackbone:
 
 @dataclass(frozen=True)
 class TrialFeatures:
-    """Pooled features of the training images (V, n, F) and of the judges (m, F), at one input size."""
+    """Pooled features of training images (V, n, F) and of judges (m, F)."""
 
     session: RunSession
     numbers: Indices
@@ -66,7 +66,7 @@ class TrialFeatures:
 
     @property
     def px(self) -> int:
-        """Side of the input."""
+        """The side of the input."""
         return self.session.prepared.spec.height_px
 
     def loaders(self) -> dict[str, Loader]:
@@ -88,7 +88,7 @@ class TrialFeatures:
 
 
 def open_frozen(search: Search, session: RunSession) -> FrozenBackbone:
-    """The network of a session, and how fast it is on this machine."""
+    """Build the network of a session, and measure its speed."""
     assert session.published is not None
     torch.manual_seed(session.settings.seed)
     whole = session.settings.transfer.model_copy(update={"strategy": "full"})  # each trial decides what is frozen
@@ -112,15 +112,15 @@ def open_frozen(search: Search, session: RunSession) -> FrozenBackbone:
 
 
 def at_size(session: RunSession, px: int) -> RunSession:
-    """The session with another input size; its images are decoded again, or streamed at that size."""
+    """The session with another input size; its images are decoded again at that size."""
     return with_input(session, session.prepared.spec.model_copy(update={"height_px": px, "width_px": px}))
 
 
 def with_input(session: RunSession, spec: Preprocessing) -> RunSession:
-    """The session with images prepared in another way.
+    """The session with other preprocessing of its images.
 
     Raises:
-        DataError: they do not fit into memory.
+        DataError: the images do not fit into memory.
 
     """
     prepared = session.prepared
@@ -141,26 +141,26 @@ def with_input(session: RunSession, spec: Preprocessing) -> RunSession:
 
 
 def features_path(search: Search, session: RunSession, px: int, copies: Copies = "") -> Path:
-    """Where the features of a network are, at an input size."""
+    """The file of a network's features at an input size."""
     network = session.settings.model.name.replace(":", "-").replace("/", "-")
     suffix = f"-{copies}" if copies else ""
     return search.run.path / f"features-{network}-{px}{suffix}.safetensors"
 
 
 def features_forecast_s(search: Search, session: RunSession, copies: Copies = "") -> float:
-    """Seconds until there are features of the images that train and judge; 0 where the run folder has them."""
+    """Seconds to compute the features of all images; 0 if the run folder has them."""
     px = session.prepared.spec.height_px
     if features_path(search, session, px, copies).exists() or search.jury is None:
         return 0.0
-    num = len(np.union1d(search.jury.learners, search.jury.asked))
+    num = len(np.union1d(search.jury.learners, search.jury.judges))
     return search.pace_of(session).forecast_s(num, px)
 
 
 def get_features(search: Search, backbone: FrozenBackbone, session: RunSession, copies: Copies = "") -> TrialFeatures:
-    """Features of all images that train and judge, from the run folder where it has them.
+    """Features of all images that train and judge, stored in the run folder.
 
-    Before there is a head, as many of the training images as the time allows, drawn at random; later all, or the rung
-    is over.
+    Before there is a head, as many of the training images as the time allows, drawn at random; later all of them, or
+    the search is over.
 
     Raises:
         SearchOver: the time is up, or a signal came.
@@ -198,7 +198,7 @@ def get_features(search: Search, backbone: FrozenBackbone, session: RunSession, 
 def _compute_features(
     search: Search, backbone: FrozenBackbone, session: RunSession, side: str, numbers: Indices, copies: Copies
 ) -> tuple[Tensor, Indices]:
-    """Pooled features (n, F) in the order of `numbers`, without the images that cannot be read."""
+    """Pooled features (n, F) in the order of `numbers`, without unreadable images."""
     if not len(numbers):
         return torch.empty(0, 0), numbers
     loader = session.prepared.loaders[side].subset(numbers)
@@ -211,17 +211,19 @@ def _compute_features(
         x = _copy_of(normalise_batch(to_unit(batch.pixels), session.prepared.spec), copies)
         pooled += [backbone.fast(part).float().mean((2, 3)).cpu() for part in split_for_inference(x)]
         seen.append(batch.indices)
-        if search.stop.asked() is not None:
+        if search.stop.agree() is not None:
             raise SearchOver
         done = sum(map(len, seen))
         each_s = (time.perf_counter() - begun) / done
         if search.kept is not None:
-            search.look()
+            search.raise_if_over()
         elif side == "train" and done >= LEAST_LEARNERS and search.budget.left_s < 2 + FIRST_SHARE * each_s * done:
-            search.session.place.say(f"- time for the features of {done:,} of {len(numbers):,} training images")
+            search.session.place.say(
+                f"- the time suffices for features of {done:,} of {len(numbers):,} training images"
+            )
             break
     if not pooled:
-        raise DataError(f"none of {count(len(numbers), 'image')} can be read")
+        raise DataError(f"none of {count(len(numbers), 'image')} can be read; run `catseye check` to see why")
     return torch.cat(pooled), torch.cat(seen).numpy()
 
 

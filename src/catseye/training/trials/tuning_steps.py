@@ -26,30 +26,30 @@ from catseye.training.step import TrainState, train_step
 from catseye.training.transfer import stay_in_evaluation_mode, transfer_groups
 from catseye.training.trials.search import Search, SearchOver
 
-JUDGED_SHARE = 0.75  # of the training images trained what a fold of them judged
+JUDGED_SHARE = 0.75  # of the training images: the others are the fold that judges
 TIMED_STEPS = 3  # the first of them does not count
 BATCH = 32
-LEAST_S = 0.1  # late or not, a step is taken
+LEAST_S = 0.1  # so that at least one step is taken
 
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """One way to tune. `stages` 0: all. `rate` is the peak rate of the last stage."""
+    """One way to tune: the last `stages` (0: all), at the peak rate of the last."""
 
     stages: int
     px: int
     rate: float
-    learns_norms: bool = True  # the statistics of batch norm; a few stages of few images keep those they have
+    learns_norms: bool = True  # the statistics of batch norm; if few stages are tuned, they keep theirs
     layer_decay: float = 0.9
 
     def name(self, epochs: int) -> str:
-        """What the trial is called."""
+        """The name of the trial."""
         what = f"last {self.stages} stages" if self.stages else "all stages"
         return f"{what} tuned, {self.px} px, rate {self.rate:g}, {epochs} epochs"
 
 
 def settle_norms(model: nn.Module, *, learn: bool, num_steps: int) -> None:
-    """Batch norms either keep their statistics, or take in those of a short training fast enough to have them right."""
+    """Let batch norms keep their statistics, or learn new ones quickly."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             if learn:
@@ -58,24 +58,24 @@ def settle_norms(model: nn.Module, *, learn: bool, num_steps: int) -> None:
                 layer.train = MethodType(stay_in_evaluation_mode, layer)  # type: ignore[method-assign]
 
 
-def make_state(chosen: Settings, session: RunSession, model: nn.Module, loader: Loader) -> TrainState:
-    """What a training step needs for a network that is tuned."""
-    groups = transfer_groups(model, chosen, loader.num_batches)
+def make_state(settings: Settings, session: RunSession, model: nn.Module, loader: Loader) -> TrainState:
+    """The state that training steps of a network need."""
+    groups = transfer_groups(model, settings, loader.num_batches)
     groups = [group for group in groups if group.parameters]
     network = RunNetwork(model, groups, {"train": loader}, Architecture(name=session.settings.model.name))
     place, prepared = session.place, session.prepared
     return TrainState(
         model=model,
-        optimizer=make_optimizer(groups, chosen.training),
+        optimizer=make_optimizer(groups, settings.training),
         groups=groups,
-        schedule=make_schedule(chosen.training, loader.num_batches),
-        criterion=make_criterion(chosen.training, prepared.class_counts, place.device),
-        augment=chosen.augment,
+        schedule=make_schedule(settings.training, loader.num_batches),
+        criterion=make_criterion(settings.training, prepared.class_counts, place.device),
+        augment=settings.augment,
         spec=prepared.spec,
         num_classes=len(prepared.images.classes),
-        seed=chosen.seed,
-        clip_norm=chosen.training.clip_norm,
-        precision=choose_precision(chosen.training.precision, place.device),
+        seed=settings.seed,
+        clip_norm=settings.training.clip_norm,
+        precision=choose_precision(settings.training.precision, place.device),
         num_parts=1 if isinstance(loader, FeatureLoader) else parts_for_memory(quiet(session), network),
     )
 
@@ -84,20 +84,20 @@ def run_epochs(
     search: Search, state: TrainState, loader: Loader, epochs: int, limit_s: float,
     after_epoch: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
-    """Train for so many epochs; where the machine has become slower, the schedule hastens to its end at `limit_s`.
+    """Train for `epochs`; on a slower machine the schedule ends early, at `limit_s`.
 
     Raises:
-        SearchOver: a signal came. Diverged: the loss is no number.
+        SearchOver: a signal came. Diverged: the loss is NaN.
 
     """
     limit_s = max(limit_s, LEAST_S)
     total, begun, planned = epochs * loader.num_batches, time.perf_counter(), state.schedule
-    state.schedule = lambda step: planned(_hastened(step, total, time.perf_counter() - begun, limit_s))
+    state.schedule = lambda step: planned(_schedule_step(step, total, time.perf_counter() - begun, limit_s))
     state.model.train()
     for epoch in range(epochs):
         for batch in loader.epoch(epoch):
             train_step(state, batch)
-            if search.stop.asked() is not None:
+            if search.stop.agree() is not None:
                 raise SearchOver
             if time.perf_counter() - begun >= limit_s:
                 return
@@ -105,17 +105,17 @@ def run_epochs(
             after_epoch()
 
 
-def _hastened(step: int, total: int, spent_s: float, limit_s: float) -> int:
-    """The step that the schedule is at: the real one, or the one that the time spent asks for.
+def _schedule_step(step: int, total: int, spent_s: float, limit_s: float) -> int:
+    """The step of the schedule: the real one, or a later one if the time runs out.
 
-    >>> _hastened(10, 100, spent_s=1.0, limit_s=50.0), _hastened(10, 100, spent_s=40.0, limit_s=50.0)
+    >>> _schedule_step(10, 100, spent_s=1.0, limit_s=50.0), _schedule_step(10, 100, spent_s=40.0, limit_s=50.0)
     (10, 80)
     """
     return min(total - 1, max(step, int(total * spent_s / limit_s)))
 
 
 def time_steps(state: TrainState, loader: Loader) -> float:
-    """Seconds per image of a training step, the first of a few not counted; the network is spoilt for anything else."""
+    """Seconds per image of a training step, without the first; changes weights."""
     state.model.train()
     seconds, images = 0.0, 0
     for number, batch in enumerate(loader.epoch(0)):
@@ -129,29 +129,29 @@ def time_steps(state: TrainState, loader: Loader) -> float:
 
 
 def quiet(session: RunSession) -> RunSession:
-    """The same session, saying nothing: trials are told in one line each."""
+    """The same session without its messages: a trial shows one line only."""
     return replace(session, place=replace(session.place, console=Console(quiet=True)))
 
 
 def tuning_settings(plan: TuningPlan, epochs: int, session: RunSession) -> Settings:
-    """The settings of `transfer` with the plan's own, whatever recipe the session had."""
-    chosen = session.settings
+    """The session's settings with those of transfer learning and of the plan."""
+    settings = session.settings
     size = session.prepared.spec.height_px
     augment = AugmentSettings(
         hflip=0.5 if session.prepared.images.mirror_safe else 0.0, crop_padding_px=max(1, size // 16)
     )
-    training = chosen.training.model_copy(
+    training = settings.training.model_copy(
         update={"epochs": epochs, "batch_size": BATCH, "optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-2,
                 "schedule": "onecycle", "clip_norm": 1.0, "label_smoothing": 0.0}
     )  # fmt: skip
-    transfer = chosen.transfer.model_copy(update={"backbone_lr": plan.rate, "layer_decay": plan.layer_decay})
-    return chosen.model_copy(update={"augment": augment, "training": training, "transfer": transfer})
+    transfer = settings.transfer.model_copy(update={"backbone_lr": plan.rate, "layer_decay": plan.layer_decay})
+    return settings.model_copy(update={"augment": augment, "training": training, "transfer": transfer})
 
 
-def judging_loader(session: RunSession, asked: Indices) -> Loader:
-    """The judges as they are evaluated, from whichever side they are of."""
+def judging_loader(session: RunSession, judges: Indices) -> Loader:
+    """A loader of the judges, without augmentation, from their split."""
     for side in ("val", "train"):
         loader = session.prepared.loaders[side]
-        if np.isin(asked, loader.indices).all():
-            return replace(loader.subset(np.sort(asked)), shuffle=False)  # type: ignore[type-var]
-    raise AssertionError("the judges are of one side")
+        if np.isin(judges, loader.indices).all():
+            return replace(loader.subset(np.sort(judges)), shuffle=False)  # type: ignore[type-var]
+    raise AssertionError("all judges belong to one split")
