@@ -57,11 +57,9 @@ def test_folder_zip_and_csv_train_the_same_network(cifar10, catseye_command, tmp
         np.testing.assert_array_equal(value, zipped[name])
         np.testing.assert_array_equal(value, listed[name])
     recorded = json.loads((tmp_path / "folder" / "data.json").read_text())
-    assert {side: len(names) for side, names in recorded["splits"].items()} == {
-        "train": 45_000,
-        "val": 5_000,
-        "test": 10_000,
-    }
+    num = {side: len(names) for side, names in recorded["splits"].items()}
+    assert (num["train"] + num["val"], num["test"]) == (50_000, 10_000)
+    assert num["val"] == pytest.approx(5_000, rel=0.01)  # near copies stay together, so not to the image
 
 
 def test_the_published_statistics_are_found(cifar10):
