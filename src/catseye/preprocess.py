@@ -389,8 +389,7 @@ def _to_eight_bit(image: Image.Image, value_range: Ranges | Literal["own"] | Non
     if not is_deep(image.mode):
         return to_colours(image)
     if value_range == "own" and image.mode == "F":
-        found = range_of(image)
-        low, high = found or (0.0, 1.0)
+        low, high = range_of(image) or (0.0, 1.0)
         value_range = (low, high if high > low else low + 1)
     elif value_range == "own":
         value_range = None

@@ -281,7 +281,7 @@ def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, M
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ModelFileError(f"{file}: the weights do not fit the network its manifest names ({reason})") from None
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
-        raise ModelFileError(f"{file} holds weights that are NaN or infinite; use another checkpoint")
+        raise ModelFileError(f"{file} contains weights that are NaN or infinite; use another checkpoint")
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), manifest, digest, num_bytes
 
