@@ -61,7 +61,7 @@ def test_stems():
     assert small.eval().features(torch.zeros(1, 3, 32, 32)).shape == (1, 1024, 4, 4)
     assert standard.eval().features(torch.zeros(1, 3, 32, 32)).shape == (1, 1024, 1, 1)
     assert "small-image stem" in small.notes[0]
-    with pytest.raises(UsageError, match=r"32 px or more; got .* 31; model.stem=small takes less"):
+    with pytest.raises(UsageError, match=r"32 px or more; got .* 31; model.stem=small takes smaller"):
         registry.create("econvnext_tiny", num_classes=3, input_px=31, stem="standard")
 
 

@@ -374,7 +374,7 @@ def test_without_its_images_a_run_cannot_be_proved(images, tmp_path):
     run = catseye.train(root, model="lenet5", epochs=1, out=tmp_path / "run", device="cpu").path
     gone = next(iter(open_run(run).data["splits"]["test"]))
     (root / gone).unlink()
-    with pytest.raises(DataError, match="1 image of the run is gone"):
+    with pytest.raises(DataError, match="1 image of the run is missing"):
         export(run)
     assert not (run / "export").exists()
 
