@@ -73,7 +73,7 @@ class Calibrated:
         return Html("".join(f"<p>{html_of(line)}</p>" for line in self.to_lines()))
 
     def to_lines(self) -> list[str]:
-        """What a terminal shows."""
+        """The lines that a terminal shows."""
         count = self.validation.num_images
         temperature = self.validation.temperature
         lines = [f"temperature {temperature:.3f}, from {count:,} validation images"]

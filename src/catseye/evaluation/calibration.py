@@ -185,13 +185,13 @@ def judge(
     temperature: float,
     vector: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Calibration:
-    """The scores of images before and after scaling that was fitted on others."""
+    """The scores of images before and after scaling that was fitted on other images."""
     scaled = score(logits * vector[0] + vector[1], labels) if vector else None
     return Calibration(temperature, len(labels), score(logits, labels), score(logits, labels, temperature), scaled)
 
 
 def reliability_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS) -> list[Bin]:
-    """Images in order of confidence, cut into bins of equally many.
+    """Images in order of confidence, in bins of equally many images.
 
     Equal mass rather than equal width: most answers are confident, and a bin of three images says nothing.
 

@@ -114,7 +114,7 @@ class RunComparison:
         }
 
     def to_lines(self) -> list[str]:
-        """What a terminal shows below the table."""
+        """The lines that a terminal shows below the table."""
         lines = [f"{self.num_images:,} images; " + ("; ".join(self.notes) or "the same for every model")]
         for group in self.groups:
             if group.spread is not None:

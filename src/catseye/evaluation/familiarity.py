@@ -17,11 +17,11 @@ Features = NDArray[np.floating]
 REFUSED = 0.025  # of the run's own images; the target is 0.05, and a threshold from few images is off by a point or two
 NUM_FOLDS = 10
 NUM_UNSEEN = 10
-CENTRES_PER_CLASS = 4  # one class shows several things: dogs from the front and from the side
+CENTRES_PER_CLASS = 4  # a class may look different: dogs from the front and from the side
 IMAGES_PER_CENTRE = 10  # at least
-MOST_CENTRES = 2_000  # of all classes together: 10 MB where there are 1,280 features
+MOST_CENTRES = 2_000  # of all classes together: 10 MB with 1,280 features
 ROUNDS = 10  # of k-means
-PRIOR_IMAGES = 30  # the spread of each feature begins as that of all features, worth so many images
+PRIOR_IMAGES = 30  # the prior of each feature's variance is the mean of all, with the weight of so many images
 
 
 @dataclass(frozen=True)

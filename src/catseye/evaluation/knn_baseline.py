@@ -83,7 +83,7 @@ def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -
             settings=reading,
         )
         reference, labels = collect_features(model.network, train, spec)
-    except (DataError, UsageError):  # moved or changed since; the report goes without
+    except (DataError, UsageError):  # moved or changed since; the report has no such score
         return None
     queries, truth = collect_features(model.network, draw_part(measured.loader, most, run.settings.seed), spec)
     neighbours = find_neighbours(reference, queries, NUM_NEIGHBOURS)

@@ -62,7 +62,7 @@ class Metrics:
 
 
 def metrics_of_json(content: dict[str, Any]) -> Metrics:
-    """What `to_json` wrote."""
+    """The metrics that `to_json` wrote."""
     low, high = content["accuracy_95_interval"]
     return Metrics(
         accuracy=content["accuracy"],

@@ -28,7 +28,7 @@ from catseye.settings.schema import DataSettings
 class Overlap:
     """The overlap of DATA with the images that trained the model.
 
-    `held_out` is name -> split where DATA holds the run's own held-out images: these alone are scored. Otherwise
+    `held_out` is name -> split if DATA holds the run's own held-out images: these alone are scored. Otherwise
     `trained_on` of the `num_images` scored images also trained the model.
     """
 

@@ -42,7 +42,7 @@ class Rejection:
         return {**asdict(self), "assured": self.is_assured}
 
     def to_line(self) -> str:
-        """What a terminal shows."""
+        """The line that a terminal shows."""
         seen = "no error was seen" if not self.risk else f"{self.risk:.2%} errors were seen"
         interval = f"95% interval up to {self.risk_high:.2%}"
         if self.threshold is None:

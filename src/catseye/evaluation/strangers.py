@@ -52,7 +52,7 @@ class Strangers:
     own_split: str = "validation"
 
     def to_lines(self) -> list[str]:
-        """What a terminal shows."""
+        """The lines that a terminal shows."""
         scores = "" if self.auroc_familiarity is None else f"familiarity {self.auroc_familiarity:.3f}, "
         scores += f"largest probability {self.auroc_probability:.3f}, energy {self.auroc_energy:.3f}"
         lines = [
