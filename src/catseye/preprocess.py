@@ -53,7 +53,7 @@ FILE_SUFFIXES = frozenset(
 LISTED_SUFFIXES = FILE_SUFFIXES | {ARRAY_SUFFIX}  # in a list that names its files; in folders arrays may be features
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
-# EXIF orientations that move the right edge to the left, the bottom edge to the top, or swap width and height.
+# EXIF orientations: the stored right or bottom edge is then on the left, or on the top; width and height are swapped.
 _TO_THE_LEFT = {2, 3, 6, 7}
 _TO_THE_TOP = {3, 4, 7, 8}
 _SIDES_SWAPPED = {5, 6, 7, 8}

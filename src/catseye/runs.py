@@ -80,9 +80,9 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Everything that decided what the run computed.
+        """All settings of the run.
 
-        With the corrections file that the run has kept.
+        `data.corrections` is the corrections file that the run has kept.
         """
         settings = read_settings(self.path / "settings.toml")
         if settings.data.corrections:
@@ -262,10 +262,7 @@ def load_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest
 
 
 def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
-    """As `load_model`, with the sha256 and size of the bytes of the file.
-
-    They are the bytes from which the network was built.
-    """
+    """As `load_model`, with the sha256 and size of the bytes that it read."""
     file = path = path_of(path)
     if file.is_dir() and (file / HUB_CONFIG).exists() and (file / MODEL_FILE).exists():
         file = file / MODEL_FILE  # a folder for the Hub

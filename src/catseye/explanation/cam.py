@@ -52,7 +52,7 @@ def grad_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
 
 
 def grad_cam_plus_plus(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """As Grad-CAM, but with a weight per place, so that all objects of a class are marked.
+    """As Grad-CAM, with a weight per place: all objects of a class are marked.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w), at least 0.
     Source: Chattopadhay et al. 2018, Grad-CAM++, eq. 19 with exp as the last function, so that the derivatives are

@@ -103,9 +103,9 @@ def predict(
     """Classify images: `Predictions`, one row per image, in order.
 
     `images` is a path, a folder, a pattern, the bytes of a file, a uint8 array (H, W[, C]), a Pillow image, or a list
-    of any of these; an array (N, H, W, C) is N images. `list` is a text file with one path per line. `top`: the number of
-    classes per image. `csv`: also write a table there. `engine="ray"` classifies millions into a folder `out` of Parquet
-    files and returns a `PredictionSummary`; `workers` and `part_size` are for it; `tell` gets progress messages.
+    of any of these; an array (N, H, W, C) is N images. `list` is a text file with one path per line. `top`: classes
+    per image. `csv`: also write a table there. `engine="ray"` classifies millions into a folder `out` of Parquet files
+    and returns a `PredictionSummary`; `workers` and `part_size` are for it; `tell` gets progress messages.
 
     Raises:
         UsageError: an option is wrong. ModelFileError: the model cannot be used. DataError: a folder holds no images.

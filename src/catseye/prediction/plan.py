@@ -1,8 +1,7 @@
 """The images to classify: a list on disk, divided into parts.
 
 Enters: paths, one at a time. Leaves: OUT/images.jsonl, OUT/plan.json and a `PredictionPlan`, which a second call must
-have in common; memory does not grow with the number of images. Called by predict.py and, in each worker, by
-ray_engine.py.
+match; memory does not grow with the number of images. Called by predict.py and, in each worker, by ray_engine.py.
 """
 
 import json

@@ -98,9 +98,9 @@ def _require_engine() -> None:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Lock the folder until the process ends.
+    """Lock the folder.
 
-    Two calls at once would compute everything twice.
+    Two calls at once would compute everything twice. The lock ends with the process.
 
     Raises:
         UsageError: another process uses this folder, or it is a file.
