@@ -38,7 +38,7 @@ def path_of(model: StrPath) -> Path:
 
 
 def write_atomically(path: Path, content: bytes | str, *, previous: Path | None = None) -> None:
-    """Write beside the place, sync, rename.
+    """Write a file beside its place, sync it, rename it.
 
     Afterwards the file is the new one or still the old one. With `previous`, the old file is kept under that name.
     After an input/output error of the disk, the step is tried once more.

@@ -77,8 +77,9 @@ class Provenance(BaseModel):
 class Parity(_Renamed):
     """The comparison of an exported file with its run, on the same images.
 
-    From file bytes to probabilities. Differences are of probabilities, over all images, classes and batch sizes.
-    Accuracies are shares, 0 to 1; the interval is that of run minus file on the same images.
+    The comparison covers everything from file bytes to probabilities. Differences are of probabilities, over all
+    images, classes and batch sizes. Accuracies are shares, 0 to 1; the interval is that of run minus file on the same
+    images.
     """
 
     split: str

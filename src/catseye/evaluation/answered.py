@@ -59,7 +59,7 @@ class AnsweredImages(list[AnsweredImage]):
 class Answered:
     """Logits (N, K), labels (N,) and numbers (N,) of an evaluation's images.
 
-    With all that is needed to read the images again.
+    It has all that is needed to read the images again.
     """
 
     images: ImageSet = field(repr=False)

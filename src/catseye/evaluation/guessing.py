@@ -13,8 +13,8 @@ SURE = 0.05
 def beats_guessing(metrics: Metrics) -> bool:
     """Whether accuracy is above that of the constant guess.
 
-    By its interval, or by McNemar's test on the same images. The test is more sensitive if one class has nearly all
-    images: the interval of even a perfect score may then reach below the guess.
+    It is tested by its interval, or by McNemar's test on the same images. The second test is more sensitive if one
+    class has nearly all images: the interval of even a perfect score may then reach below the guess.
     """
     if metrics.accuracy_low > metrics.constant_guess:
         return True

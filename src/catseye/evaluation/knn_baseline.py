@@ -60,7 +60,7 @@ class NeighbourScore:
 def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -> NeighbourScore | None:
     """Classify the measured images by a run's nearest training images.
 
-    If there are many images, a sample of them.
+    If there are many images, only a sample of them is classified.
     """
     model = measured.model
     if model.network is None or not model.path.is_dir():

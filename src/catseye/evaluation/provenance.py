@@ -45,8 +45,8 @@ def compare_with_training(
 ) -> Overlap:
     """Compare DATA with the images that trained a model.
 
-    With those of the run at `path`; for a file without a run, by the fingerprint in its manifest. Without
-    `held_out_only` nothing is chosen: all of DATA is scored, and the images that trained the model are counted.
+    They are those of the run at `path`; for a file without a run, only the fingerprint in its manifest is compared.
+    Without `held_out_only` nothing is chosen: all of DATA is scored, and the images that trained the model are counted.
 
     Raises:
         DataError: DATA cannot be listed.
@@ -145,7 +145,7 @@ def _held_out(images: ImageSet, run: Run) -> tuple[set[int], dict[str, str]] | N
 def _read_contents(recorded: Mapping[str, Any], reading: DataSettings) -> dict[str, list[str]] | None:
     """The contents of a run's images, read from disk.
 
-    For runs that did not record them.
+    It is for runs that did not record them.
     """
     try:
         folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None

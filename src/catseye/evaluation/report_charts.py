@@ -41,7 +41,7 @@ def confidence_chart(probabilities: NDArray[np.float64]) -> Markup:
 def risk_chart(probabilities: NDArray[np.float64], labels: NDArray[np.int64], threshold: float | None) -> Markup:
     """Errors among the answers against the share answered.
 
-    With the threshold of “unknown”.
+    The threshold of “unknown” is marked.
     """
     confidence = probabilities.max(1)
     coverage, risk = risk_coverage(confidence, probabilities.argmax(1) == labels)

@@ -105,9 +105,9 @@ class GradientFlow:
 
 
 def arithmetic(depth: int, factor: float = FACTOR) -> float:
-    """The share of a gradient left at layer 1 of `depth`.
+    """The share of a gradient left at layer 1 of `depth` layers.
 
-    If every layer multiplies it by `factor`.
+    Every layer multiplies it by `factor`.
 
     >>> f"{arithmetic(50):.2g}"
     '1.8e-05'
@@ -144,8 +144,8 @@ def gradient_flow(
 def layer_gradients(model: nn.Module, x: Tensor, labels: Tensor) -> Flow:
     """The gradient norms at every convolution of `features`.
 
-    From one forward and one backward pass of the mean cross-entropy. A layer's output is taken after its ReLU. Weights
-    and buffers stay unchanged.
+    They are those of the mean cross-entropy, from one forward and one backward pass. A layer's output is taken after
+    its ReLU. Weights and buffers stay unchanged.
 
     Shape: x (N, C, H, W), labels (N,).
     """

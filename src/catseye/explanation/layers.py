@@ -27,7 +27,7 @@ from catseye.settings.typed import parse_place
 
 
 class Drawn(dict[str, Figure]):
-    """Figures by name.
+    """Figures by name, shown by a notebook.
 
     `lines` are facts in words, `written` the files, `facts` the numbers.
     """

@@ -35,8 +35,8 @@ class Box:
 def receptive_field(summary: ModelSummary, layer: str, row: int, column: int, side_px: int | tuple[int, int]) -> Box:
     """The box that one activation can see.
 
-    From the sizes, strides and paddings of the layers before it. If paths meet in a sum, it is the box of the widest
-    path. `side_px` is the side of the input, or its (height, width).
+    It follows from the sizes, strides and paddings of the layers before it. If paths meet in a sum, it is the box of
+    the widest path. `side_px` is the side of the input, or its (height, width).
 
     Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2 to 4.
 

@@ -29,7 +29,7 @@ class Worth:
 def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, blank: Tensor) -> Tensor:
     """The class's probability while the hottest places are replaced by `blank`.
 
-    In 20 equal steps. With `x` and `blank` swapped it is the insertion curve.
+    They are replaced in 20 equal steps. With `x` and `blank` swapped it is the insertion curve.
 
     Shape: x (C, H, W), heat (H, W), blank (C, H, W) -> (21,).
     Source: Petsiuk, Das, Saenko 2018, RISE, section 4.1.
