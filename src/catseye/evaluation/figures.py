@@ -1,8 +1,7 @@
 """The confusion matrix of an evaluation, and writing a figure as a PNG.
 
 Enters: `Metrics`, or a matplotlib figure. Leaves: figures and PNG files. Called by `evaluate.py` and
-`training/finish.py`. `curves_figure` is that of epochs.py. Works
-without a display.
+`training/finish.py`. `curves_figure` is that of epochs.py. Works without a display.
 """
 
 import io
