@@ -6,7 +6,7 @@
     print(run.classifier.predict("cat.jpg").label)
     print(catseye.export(run).path)
 
-Whatever takes a model takes a path, what `train` or `open_run` returns, what `load` returns, or what `export` returns.
+Everything that takes a model takes a path, or what `train`, `open_run`, `load` or `export` returns.
 Every verb of the command line is one of these functions, with options of the same names. They are loaded when
 first used, so that `import catseye` is fast and needs no torch.
 """
@@ -122,7 +122,10 @@ __all__ = [
 
 
 class _Package(ModuleType):
-    """The package itself. A public function is not replaced when a module of the same name is imported."""
+    """The package itself.
+
+    A public function is not replaced when a module of the same name is imported.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, unless a module would replace a public function."""

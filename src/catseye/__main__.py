@@ -1,4 +1,7 @@
-"""The start of `catseye` and `python -m catseye`; handles signals that arrive while modules load."""
+"""The start of `catseye` and `python -m catseye`.
+
+Handles signals that arrive while modules load.
+"""
 
 import os
 import sys

@@ -1,7 +1,7 @@
-"""A trained model, ready to classify images. No torch in this file: the function that computes logits is passed in.
+"""A trained model, ready to classify images.
 
-Enters: images as paths, bytes, arrays or Pillow images. Leaves: `Prediction`s in the same order.
-Called by users (`catseye.load(...)`), cli and serving.
+Enters: images as paths, bytes, arrays or Pillow images. Leaves: `Prediction`s in the same order. No torch in this file:
+the function that computes logits is passed in. Called by users (`catseye.load(...)`), cli and serving.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +24,11 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image. `probabilities` (K,) is in the order of `classes` and sums to 1.
+    """The answer for one image.
 
-    `familiarity`, -1 to 1, is how similar the image is to those of training, where the model measures it. `logits` (K,)
-    are set by `predict(..., return_logits=True)`. `pixels` (H, W, C) is the network's input, for a notebook to show.
+    `probabilities` (K,) is in the order of `classes` and sums to 1. `familiarity`, -1 to 1, is how similar the image is
+    to those of training, if the model measures it. `logits` (K,) are set by `predict(..., return_logits=True)`.
+    `pixels` (H, W, C) is the network's input, for a notebook to show.
     """
 
     classes: tuple[str, ...]
@@ -44,7 +45,7 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """Its probability, 0 to 1."""
+        """The probability of that class, 0 to 1."""
         return float(self.probabilities.max())
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
@@ -61,11 +62,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with its manifest. It can be passed wherever the path of a model is expected.
+    """A model with its manifest, accepted wherever the path of a model is.
 
-    `logits` maps (N, H, W, C) uint8 pixels to (N, K) float32; `logits_and_familiarity`, where the model has both, to
-    logits and familiarity (N,); `pooled_features`, where the model has layers, to (N, F). `source` is the path it was
-    opened from, `trusted` whether the caller vouched for that file.
+    `logits` maps (N, H, W, C) uint8 pixels to (N, K) float32; `logits_and_familiarity`, if the model has both, to
+    logits and familiarity (N,); `pooled_features`, if the model has layers, to (N, F). `source` is the path it was
+    opened from, `trusted` whether the caller trusts that file.
     """
 
     manifest: Manifest
@@ -87,9 +88,10 @@ class Classifier:
         return self.manifest.classes
 
     def predict(self, image: ImageSource, *, return_logits: bool = False) -> Prediction:
-        """Classify one image: a path, the bytes of a file, a uint8 array (H, W[, C]) or a Pillow image.
+        """Classify one image.
 
-        With `return_logits` the prediction carries the logits (K,), before temperature and softmax.
+        It is a path, the bytes of a file, a uint8 array (H, W[, C]) or a Pillow image. With `return_logits` the
+        prediction has the logits (K,), before temperature and softmax.
 
         Raises:
             ImageError: the image cannot be read.
@@ -100,7 +102,9 @@ class Classifier:
         return replace(prediction, pixels=pixels, logits=prediction.logits if return_logits else None)
 
     def features(self, images: ImageSource | list[Any] | tuple[Any, ...]) -> NDArray[np.float32]:
-        """The input of the head: the mean of every feature map, as a vector for search, clustering or a new head.
+        """The input of the head, as a vector for search, clustering or a new head.
+
+        It is the mean of every feature map.
 
         Shape: one image -> (F,), a list of N images -> (N, F) float32.
 

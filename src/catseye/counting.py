@@ -1,8 +1,11 @@
-"""Counts that agree with their nouns: "1 image", "2 images"; shortened names. Used for every text that people read."""
+"""Counts that agree with their nouns ("1 image", "2 images"); shortened names.
+
+Used for every text that people read.
+"""
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun; `plural` where English has no rule for it.
+    """A number with its noun; `plural` if English has no rule for it.
 
     >>> count(1, "image"), count(2, "image"), count(0, "class"), count(12_000, "copy")
     ('1 image', '2 images', '0 classes', '12,000 copies')
@@ -11,7 +14,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """A name of at most that many characters; both ends are kept, because they distinguish it from others.
+    """A name of at most `width` characters.
+
+    Both ends are kept, because they distinguish it from others.
 
     >>> shortened("timm:tf_efficientnet_lite0", 16), shortened("conv1", 16)
     ('timm:tf_…t_lite0', 'conv1')

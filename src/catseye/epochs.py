@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class EpochRows(list[dict[str, Any]]):
-    """One row per finished epoch: `epoch` from 1, losses in nats, accuracies 0 to 1, `lr`, `seconds`, `images_per_s`.
+    """One row per finished epoch.
 
-    A value that was not finite in training is None.
+    `epoch` is from 1, losses are in nats, accuracies 0 to 1; then `lr`, `seconds` and `images_per_s`. A value that was
+    not finite in training is None.
     """
 
     def plot(self) -> "Figure":

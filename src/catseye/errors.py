@@ -1,4 +1,4 @@
-"""Every error that catseye raises on purpose, and the exit code each one ends with.
+"""Every error that catseye raises on purpose, with its exit code.
 
     CatseyeError            1   anything below
     ├── UsageError          2   the command line or a setting is wrong
@@ -67,7 +67,7 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str = "") -> None:
         known = list(known)
-        # `lr` means training.lr, though its letters are few.
+        # `lr` means training.lr, although the two texts differ a lot.
         near = [each for each in known if each.endswith(f".{name}")] or get_close_matches(name, known, n=3, cutoff=0.5)
         listed = f"known: {', '.join(sorted(known))}."
         if len(known) > 60:  # a list that long helps nobody
@@ -134,7 +134,10 @@ class Diverged(TrainingError):
 
 
 class OutOfMemory(CatseyeError, MemoryError):
-    """Decoding an image takes more memory than there is. Not an `ImageError`: the image may be good."""
+    """Decoding an image takes more memory than there is.
+
+    It is not an `ImageError`: the image may be good.
+    """
 
 
 class MissingDependency(CatseyeError):
@@ -163,7 +166,10 @@ def __getattr__(name: str) -> type[CatseyeError]:
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C caused the error: Python 3.11 wraps what is raised while a class is created (`__set_name__`)."""
+    """Whether Ctrl-C caused the error.
+
+    Python 3.11 wraps an error that is raised while a class is created (`__set_name__`).
+    """
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True

@@ -1,7 +1,8 @@
-"""Files that are complete or absent: written beside their place, synced, renamed, then the folder is synced.
+"""Files that are complete or absent: written beside their place, then renamed.
 
-Enters: a path and everything the file is to hold. Leaves: that file, or the old one and a `SaveError`.
-Called by runs.py and everything that writes into a run folder. `path_of` is for everything that takes a model.
+Enters: a path and everything the file is to hold. Leaves: that file, or the old one and a `SaveError`. The file is
+synced before it is renamed, the folder after it. Called by runs.py and everything that writes into a run folder.
+`path_of` is for everything that takes a model.
 """
 
 import errno
@@ -37,10 +38,10 @@ def path_of(model: StrPath) -> Path:
 
 
 def write_atomically(path: Path, content: bytes | str, *, previous: Path | None = None) -> None:
-    """Write beside the place, sync, rename: afterwards the file is the new one or still the old one.
+    """Write a file beside its place, sync it, rename it.
 
-    With `previous`, the old file is kept under that name. After an input/output error of the disk,
-    the step is tried once more.
+    Afterwards the file is the new one or still the old one. With `previous`, the old file is kept under that name.
+    After an input/output error of the disk, the step is tried once more.
 
     Raises:
         SaveError: the disk is full, fails twice, or the folder may not be written to.
@@ -105,9 +106,10 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder against other processes that do the same; unlike a lock file, this lock cannot be deleted.
+    """Lock a folder against other processes that do the same.
 
-    Where the system cannot lock folders (Windows, some network file systems) this does nothing.
+    Unlike a lock file, this lock cannot be deleted. If the system cannot lock folders (Windows, some network file
+    systems), this does nothing.
 
     Raises:
         BlockingIOError: another process holds it.

@@ -1,7 +1,7 @@
-"""The manifest inside every model file, in every format: all that a stranger needs to use it.
+"""The manifest inside every model file: all that is needed to use the model.
 
-Classes, preprocessing, temperature, the threshold below which the answer is "unknown", the network
-and its provenance. Written by runs and exporting, read by everything after them.
+Enters: classes, preprocessing, temperature, the thresholds below which the answer is "unknown", the network and its
+provenance. Leaves: the same, in files of every format. Written by runs and exporting, read by everything after them.
 """
 
 from typing import Any, Literal
@@ -60,7 +60,9 @@ class Provenance(BaseModel):
         return {name.replace("pictures", "images"): value for name, value in metrics.items()}
 
     def metric_texts(self) -> list[tuple[str, str]]:
-        """Each metric's name and value for people: shares in percent, counts as whole numbers.
+        """Each metric's name and value as text.
+
+        Shares are in percent, counts are whole numbers.
 
         >>> Provenance(metrics={"test_accuracy": 0.975, "test_num_images": 1359.0}).metric_texts()
         [('test accuracy', '97.50%'), ('test images', '1,359')]
@@ -73,10 +75,11 @@ class Provenance(BaseModel):
 
 
 class Parity(_Renamed):
-    """How an exported file was compared with its run: the same images, from file bytes to probabilities.
+    """The comparison of an exported file with its run, on the same images.
 
-    Differences are of probabilities, over all images, classes and batch sizes. Accuracies are shares, 0 to 1; the
-    interval is that of run minus file on the same images.
+    The comparison covers everything from file bytes to probabilities. Differences are of probabilities, over all
+    images, classes and batch sizes. Accuracies are shares, 0 to 1; the interval is that of run minus file on the same
+    images.
     """
 
     split: str
@@ -96,7 +99,10 @@ class Parity(_Renamed):
 
 
 class Quantisation(_Renamed):
-    """How an INT8 file was made: the quantiser, what chose the ranges, and which layers measurements kept in float."""
+    """How an INT8 file was made.
+
+    The quantiser, what chose the ranges, and which layers measurements kept in float.
+    """
 
     tool: str
     calibration: str
@@ -109,7 +115,10 @@ class Quantisation(_Renamed):
 
 
 class ExampleImage(BaseModel):
-    """An image of a class to try the model with; only in files exported with --examples."""
+    """An image of a class to try the model with.
+
+    Only files exported with --examples have some.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -123,7 +132,7 @@ class Manifest(BaseModel):
 
     `input_kind` is what the graph of an exported file takes: uint8 (N, H, W, C), or normalised float
     (N, C, H, W). It and `parity` are None in a run's own weights, which have no graph. `outputs` names what a graph
-    returns, in formats whose files do not say so. `quantisation` is set only in INT8 files. An image is "unknown" where
+    returns, in formats whose files do not say so. `quantisation` is set only in INT8 files. An image is "unknown" if
     its largest probability is below `unknown_threshold`, or its familiarity below `familiarity_threshold`.
     """
 

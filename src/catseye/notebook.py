@@ -1,7 +1,7 @@
-"""Tables and small images of our objects for a notebook, as HTML with all foreign text escaped; data frames.
+"""Objects of catseye in a notebook: tables, small images and data frames.
 
-Enters: texts, numbers, arrays, PNG files. Leaves: HTML for `_repr_html_`. Called by every class that has one. No
-torch, no script, nothing from elsewhere: a page that is passed on shows the same.
+Enters: texts, numbers, arrays, PNG files. Leaves: HTML for `_repr_html_`, with all foreign text escaped. Called by
+every class that has one. No torch, no script, nothing from elsewhere: a notebook that is passed on shows the same.
 """
 
 import base64
@@ -29,7 +29,9 @@ class Html(str):
 
 
 def html_of(value: object) -> str:
-    """A value as HTML: escaped, unless it is `Html`; a byte that is not UTF-8 becomes a question mark.
+    """A value as HTML: escaped, unless it is `Html`.
+
+    A byte that is not UTF-8 becomes a question mark.
 
     >>> html_of("<b>"), html_of(Html("<b>"))
     ('&lt;b&gt;', '<b>')
@@ -118,7 +120,10 @@ def as_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
 
 
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this program; IPython in a terminal does not count."""
+    """Whether a Jupyter kernel runs this program.
+
+    IPython in a terminal does not count.
+    """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and getattr(shell, "kernel", None) is not None

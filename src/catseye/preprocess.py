@@ -1,7 +1,7 @@
-"""Image bytes in, one uint8 array out: the only evaluation preprocessing there is.
+"""Image bytes in, one uint8 array out: the only preprocessing for evaluation.
 
-Validation, testing, `predict`, the export check and the server call `preprocess` and nothing
-else, so they cannot disagree. Pillow and NumPy only; no torch.
+Validation, testing, `predict`, the export check and the server call `preprocess` and nothing else, so they cannot
+disagree. Pillow and NumPy only; no torch.
 """
 
 import io
@@ -39,9 +39,9 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 ImageSource = str | Path | bytes | Pixels | Image.Image
 
-# What a stranger may upload. Pillow opens dozens of formats; the ones left out run large parsers.
+# Formats that may be uploaded. Pillow opens dozens of formats; the ones left out run large parsers.
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", *boxed_formats())
-# What may lie in a user's own folder.
+# Formats that are read from a user's own folder.
 FILE_FORMATS = (*UPLOAD_FORMATS, "TIFF", "PPM", "JPEG2000")
 ARRAY_SUFFIX = ".npy"
 FILE_SUFFIXES = frozenset(
@@ -53,18 +53,18 @@ FILE_SUFFIXES = frozenset(
 LISTED_SUFFIXES = FILE_SUFFIXES | {ARRAY_SUFFIX}  # in a list that names its files; in folders arrays may be features
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; a decoded image of that size takes 300 MB
 
-# Which sides the right and the bottom edge come to lie on.
+# EXIF orientations: the stored right or bottom edge is then on the left, or on the top; width and height are swapped.
 _TO_THE_LEFT = {2, 3, 6, 7}
 _TO_THE_TOP = {3, 4, 7, 8}
 _SIDES_SWAPPED = {5, 6, 7, 8}
-# JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where that leaves this many pixels for each one of the input, so
+# JPEGs are decoded at 1/2, 1/4 or 1/8 of their size if that leaves this many pixels for each one of the input, so
 # that the resize, not the decoder, decides what the network sees.
 DECODED_PER_INPUT_PX = 2.0
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Preprocessing(BaseModel):
-    """How an image becomes the network's input; travels inside every model file.
+    """How an image becomes the network's input; stored in every model file.
 
     `mean` and `std` are in units of [0, 1] per channel. They are applied on the device (or inside
     the exported graph), not here: the array that leaves this file is uint8.
@@ -84,7 +84,14 @@ class Preprocessing(BaseModel):
     """What becomes black and white in images of more than 8 bits per value, or in each channel; None: 0 and 65,535."""
 
     def model_post_init(self, context: object, /) -> None:
-        """Check that there is one mean and one positive std per channel, and that black is less than white."""
+        """Check `mean`, `std` and `value_range`.
+
+        One mean and one positive std per channel, and black less than white.
+
+        Raises:
+            ValueError: one of them is wrong.
+
+        """
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise ValueError(f"mean and std need {self.channels} values, std above 0; got {self.mean} and {self.std}")
         if self.value_range is None:
@@ -99,7 +106,10 @@ class Preprocessing(BaseModel):
 
 @dataclass(frozen=True)
 class Expected:
-    """The input that published weights were trained with. `mean` and `std` are per channel, in units of [0, 1]."""
+    """The input that published weights were trained with.
+
+    `mean` and `std` are per channel, in units of [0, 1].
+    """
 
     px: int
     filter: Literal["bilinear", "bicubic"]
@@ -110,8 +120,8 @@ class Expected:
 def preprocess(source: ImageSource, spec: Preprocessing, *, formats: tuple[str, ...] = FILE_FORMATS) -> Pixels:
     """Turn one image into the network's input.
 
-    Large JPEGs are decoded at a reduced size, which leaves a mean difference below half a level of 255 from full
-    decoding: two to three times faster, a quarter of the memory or less.
+    Large JPEGs are decoded at a reduced size: two to three times faster, with a quarter of the memory or less. The mean
+    difference from full decoding is below half a level of 255.
 
     Shape: (H, W, C) uint8 with H = spec.height_px, W = spec.width_px, C = spec.channels.
 
@@ -134,9 +144,10 @@ def preprocess_sized(
     max_pixels: int = MAX_PIXELS,
     known: tuple[Header | None, int] | None = None,
 ) -> tuple[Pixels, tuple[int, int]]:
-    """As `preprocess`, with the width and height of the upright image, which a map to lay over it needs.
+    """As `preprocess`, with the width and height of the upright image.
 
-    `known` is what `decoding_cost` has said of these bytes, if it was asked before.
+    A map to lay over the image needs them. `known` is the result of `decoding_cost` for these bytes, if it was called
+    before.
     """
     if spec.channels not in PLAIN_CHANNELS:
         planes = decode_channels(source, formats, spec.channels, max_pixels, spec.value_range)
@@ -148,7 +159,10 @@ def preprocess_sized(
 def preprocess_twice(
     source: bytes | Pixels, spec: Preprocessing, other: Preprocessing
 ) -> tuple[Pixels, Pixels, tuple[int, int]]:
-    """As `preprocess_sized` for one spec and then another; decoded once where both want the same decoding."""
+    """As `preprocess_sized` for one spec and then another.
+
+    The image is decoded once if both need the same decoding.
+    """
     if spec.channels not in PLAIN_CHANNELS and spec.channels == other.channels:
         planes = decode_channels(source, FILE_FORMATS, spec.channels, MAX_PIXELS, spec.value_range)
         return fit_planes(planes, spec), fit_planes(planes, other), planes[0].size
@@ -170,12 +184,12 @@ def open_image(
     max_pixels: int = MAX_PIXELS,
     value_range: Ranges | Literal["own"] | None = "own",
 ) -> Image.Image:
-    """Decode completely, turn upright by EXIF and convert to 8-bit RGB or L (greyscale stays L).
+    """Decode completely, turn upright by EXIF, convert to 8-bit RGB or L.
 
-    Transparent pixels are laid on white, as every viewer shows them; the first frame of an
-    animation is taken. Greyscale of more than 8 bits is scaled by `value_range` (`Preprocessing` has a data set's).
-    "own", good for a look, scales floating point by each image's own range and 16 bits from 0 to 65,535.
-    Of more channels than colour has, red, green and blue are the means of their first, second and last third.
+    Greyscale stays L. Transparent pixels are laid on white, as every viewer shows them; of an animation, the first
+    frame is taken. Greyscale of more than 8 bits is scaled by `value_range` (`Preprocessing` has a data set's). "own",
+    good for viewing, scales floating point by each image's own range and 16 bits from 0 to 65,535. If there are more
+    channels than three, red, green and blue are the means of their first, second and last third.
 
     Raises:
         ImageError: as in `preprocess`.
@@ -185,7 +199,7 @@ def open_image(
 
 
 def open_planes(source: ImageSource, spec: Preprocessing) -> list[Image.Image]:
-    """Every channel of an image as `preprocess` reads it for this input, upright, each as mode L.
+    """Every channel of an image as `preprocess` reads it, upright, each as mode L.
 
     Raises:
         ImageError: as in `preprocess`, or it has another number of channels.
@@ -195,13 +209,13 @@ def open_planes(source: ImageSource, spec: Preprocessing) -> list[Image.Image]:
 
 
 def decoding_cost(content: bytes, spec: Preprocessing | None) -> tuple[Header | None, int]:
-    """What the first bytes of an upload say, and the memory that `preprocess` takes for it; nothing is decoded.
+    """The header of an upload, and the memory that `preprocess` takes for it.
 
-    None and its own size where it is in none of `UPLOAD_FORMATS`: an upload is refused at once. Without a `spec` it is
-    decoded at its full size.
+    Only the first bytes are read; nothing is decoded. For a format outside `UPLOAD_FORMATS`, the header is None and the
+    memory the size of `content`: the upload is refused at once. Without a `spec` the image is decoded at its full size.
     """
     if spec is not None and spec.channels not in PLAIN_CHANNELS:
-        with suppress(ImageError):  # said where it is decoded
+        with suppress(ImageError):  # reported when it is decoded
             if (facts := read_channels(content, spec.channels)) is not None:
                 return facts.header, channel_bytes(facts, len(content), spec.height_px * spec.width_px)
     header = read_header(content)
@@ -213,7 +227,7 @@ def _bytes_for(header: Header, num_bytes: int, spec: Preprocessing | None) -> in
         return decoding_bytes(header, num_bytes)
     size = header.width, header.height
     shrunk = _shrink(size, spec)
-    if shrunk > 1 and spec.width_px != spec.height_px:  # whether EXIF turns it is not known yet: the dearer one
+    if shrunk > 1 and spec.width_px != spec.height_px:  # EXIF may rotate it; the higher cost is taken
         shrunk = min(shrunk, _shrink(size[::-1], spec))
     return decoding_bytes(header, num_bytes, shrunk=shrunk, width_px=spec.width_px)
 
@@ -226,7 +240,10 @@ def _open(
     value_range: Ranges | Literal["own"] | None = None,
     known: tuple[Header | None, int] | None = None,
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
-    """The image, where in it the original lies if it was decoded at the reduced size that `spec` allows, its size."""
+    """The decoded image, the box of the original in it, and the original's size.
+
+    There is a box if the image was decoded at the reduced size that `spec` allows, else None.
+    """
     if spec is not None:
         value_range = spec.value_range
     if isinstance(source, np.ndarray):
@@ -283,15 +300,15 @@ def _decode(
                 load_whole(image, header, content)
             else:
                 image.load()
-                turn = orientation_of(image)  # may stand behind the pixels
+                turn = orientation_of(image)  # EXIF may follow the pixels
             width, height = header.width, header.height
             eight_bit = _to_eight_bit(image, value_range)
-        del image  # with it go the decoder and its memory, before the next copy is made
+        del image  # frees the decoder and its memory before the next copy is made
     return turned(eight_bit, turn), box, (height, width) if turn in _SIDES_SWAPPED else (width, height)
 
 
 def _reduce(image: Image.Image, spec: Preprocessing, turn: int) -> Box | None:
-    """Have a JPEG decoded smaller; where the original's edges will lie, upright.
+    """Set a JPEG's decoder to a smaller size; returns the original's upright box.
 
     The decoder rounds a side up to whole pixels, so the box ends a part of a pixel before the right and the bottom.
     """
@@ -310,7 +327,7 @@ def _reduce(image: Image.Image, spec: Preprocessing, turn: int) -> Box | None:
 
 
 def _shrink(upright: tuple[int, int], spec: Preprocessing) -> int:
-    """How many pixels of a side a JPEG's decoder may make one of."""
+    """The number of pixels of a side that a JPEG's decoder may merge into one."""
     per_px = (upright[0] / spec.width_px, upright[1] / spec.height_px)
     shrink = max(per_px) if spec.resize == "pad" else min(per_px)
     for scale in (8, 4, 2):
@@ -320,10 +337,11 @@ def _shrink(upright: tuple[int, int], spec: Preprocessing) -> int:
 
 
 def fit_to_square(image: Image.Image, spec: Preprocessing, box: Box | None = None) -> Image.Image:
-    """Resize to the input size; `box` says where in the image the image lies, if not everywhere.
+    """Resize to the input size.
 
-    `pad` keeps the whole image and its proportions and fills the rest; `crop` scales the short
-    side and cuts the centre out; `squash` gives up the proportions.
+    `box` is the part of `image` that holds the content, if not all of it. `pad` keeps the whole image and its
+    proportions and fills the rest; `crop` scales the short side and cuts out the centre; `squash` changes the
+    proportions.
     """
     target = (spec.width_px, spec.height_px)
     if image.size == target and box is None:
@@ -335,7 +353,7 @@ def fit_to_square(image: Image.Image, spec: Preprocessing, box: Box | None = Non
         ratio = target[0] / target[1]
         inside = (ratio * height, height) if width / height > ratio else (width, width / ratio)
         left, top = left + (width - inside[0]) / 2, top + (height - inside[1]) / 2
-        # Not a rounding error beyond the edge: Pillow refuses such a box.
+        # Limited to the edge: Pillow refuses a box that a rounding error puts beyond it.
         right, bottom = min(right, left + inside[0]), min(bottom, top + inside[1])
     if spec.resize != "pad":
         return image.resize(target, method, (left, top, right, bottom))

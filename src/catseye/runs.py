@@ -60,7 +60,7 @@ class Run:
     path: Path
 
     def __fspath__(self) -> str:
-        """The path, for `open`, `Path` and whatever takes a model."""
+        """The path, for `open`, `Path` and everything that takes a model."""
         return str(self.path)
 
     @property
@@ -80,7 +80,10 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Everything that decided what the run computed, with the corrections file that the run has kept."""
+        """All settings of the run.
+
+        `data.corrections` is the corrections file that the run has kept.
+        """
         settings = read_settings(self.path / "settings.toml")
         if settings.data.corrections:
             kept = settings.data.model_copy(update={"corrections": str(self.path / CORRECTIONS_FILE)})
@@ -105,7 +108,7 @@ class Run:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The data manifest: source, classes, and name and class of every image per split."""
+        """The data manifest: source, classes, and every image's name, class and split."""
         return read_json(self.path / "data.json")
 
     @property
@@ -115,9 +118,10 @@ class Run:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The network with the run's weights, on the CPU, in evaluation mode: (N, C, H, W) float -> (N, K) logits.
+        """The network with the run's weights, on the CPU, in evaluation mode.
 
-        Its input is the output of `catseye.preprocess` as floats, normalised by `classifier.manifest.preprocessing`.
+        It maps (N, C, H, W) float to (N, K) logits. Its input is the output of `catseye.preprocess` as floats,
+        normalised by `classifier.manifest.preprocessing`.
 
         Raises:
             ModelFileError: there are no weights yet, or they are damaged.
@@ -133,7 +137,10 @@ class Run:
         return catseye.load(self)
 
     def show_batch(self, num_images: int = 16, *, epoch: int = 0) -> "Figure":
-        """Training images as the network sees them, augmented, with their classes; see `catseye.show_batch`."""
+        """Training images as the network sees them, augmented, with their classes.
+
+        As `catseye.show_batch` does.
+        """
         import catseye
 
         return catseye.show_batch(self, num_images, epoch=epoch)
@@ -193,7 +200,9 @@ def create_run(out: StrPath | None, name: str) -> Run:
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Lock the run folder against a second trainer; unfinished files of a killed one are removed.
+    """Lock the run folder against a second trainer.
+
+    Unfinished files of a killed trainer are removed.
 
     Raises:
         UsageError: another process holds it.
@@ -253,7 +262,7 @@ def load_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest
 
 
 def load_hashed_model(path: StrPath, device: torch.device) -> tuple[nn.Module, Manifest, str, int]:
-    """As `load_model`, with the sha256 and size of the bytes from which the network was built."""
+    """As `load_model`, with the sha256 and size of the bytes that it read."""
     file = path = path_of(path)
     if file.is_dir() and (file / HUB_CONFIG).exists() and (file / MODEL_FILE).exists():
         file = file / MODEL_FILE  # a folder for the Hub
@@ -302,7 +311,10 @@ def _build_network(manifest: Manifest, tensors: Mapping[str, Tensor]) -> nn.Modu
 
 
 def _under_own_names(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename the tensors of a file for the Hub, which has the names of the network's library."""
+    """Rename the tensors of a file for the Hub to the network's own names.
+
+    Such a file has the names of the network's library.
+    """
     names = names_in_library(model) if hasattr(model, "published_names") else {}
     if set(names.values()) != tensors.keys():
         return dict(tensors)

@@ -1,6 +1,7 @@
-"""Safetensors files with a seal: a sha256 over all they hold, by which a changed bit is detected.
+"""Safetensors files with a seal: a sha256 that detects any changed bit.
 
-Enters: tensors and texts. Leaves: a file, or what was in it. Called by runs.py and everything that stores tensors.
+Enters: tensors and texts. Leaves: a file, or its content; the seal is over all that the file holds. Called by runs.py
+and everything that stores tensors.
 """
 
 import json
@@ -26,7 +27,10 @@ _SEAL = "sha256"
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, previous: Path | None = None
 ) -> None:
-    """Write a safetensors file with a sha256 over its content, atomically; `previous` keeps the old one."""
+    """Write a safetensors file with a sha256 over its content, atomically.
+
+    `previous` keeps the old file under that name.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = render_tensors(plain, {**metadata, _SEAL: _seal(plain, metadata)})
     write_atomically(path, content, previous=previous)
@@ -45,7 +49,9 @@ def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor]
 
 
 def read_whole(path: Path) -> bytes:
-    """The bytes of a file, read once, so that the same bytes are checked, used and hashed.
+    """The bytes of a file, read once.
+
+    The same bytes are then checked, used and hashed.
 
     Raises:
         ModelFileError: it cannot be read.
@@ -58,7 +64,9 @@ def read_whole(path: Path) -> bytes:
 
 
 def parse_tensor_file(content: bytes, path: Path, *, sealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata from the bytes of a safetensors file; `path` is for messages.
+    """Tensors and metadata from the bytes of a safetensors file.
+
+    `path` is for messages. A sha256 in it must match; with `sealed` there must be one.
 
     Raises:
         ModelFileError: they are damaged or of another format.
@@ -78,9 +86,14 @@ def parse_tensor_file(content: bytes, path: Path, *, sealed: bool = False) -> tu
 
 
 def _check_header(content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file whose header has unique names and assigns every byte to one tensor.
+    """The metadata of a safetensors file, after a check of its header.
 
-    Two readers could see different models in any other file; the safetensors library takes the last of equal names.
+    Names must be unique, and every byte must belong to one tensor. Two readers could see different models in any other
+    file; the safetensors library takes the last of equal names.
+
+    Raises:
+        ValueError: the header is wrong.
+
     """
     size = int.from_bytes(content[:8], "little")
     if not 2 <= size <= min(MAX_HEADER_BYTES, len(content) - 8):
@@ -106,7 +119,10 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """A sha256 over metadata, names, types, shapes and bytes, whatever their order in the file."""
+    """A sha256 over metadata, names, types, shapes and bytes.
+
+    It does not depend on their order in the file.
+    """
     digest = sha256(json.dumps(sorted(metadata.items())).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

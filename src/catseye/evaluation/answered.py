@@ -1,7 +1,7 @@
-"""The answers of an evaluation, image by image: as a table, and the mistakes with their images.
+"""The answer to every image of an evaluation, and the mistakes with their images.
 
-Enters: a `MeasuredModel`. Leaves: `Answered`, which keeps logits and names but no pixels: an image is read again
-to be shown. Called by `evaluate.py` and `compare.py`.
+Enters: a `MeasuredModel`. Leaves: `Answered`, with a table of all answers. It keeps logits and names but no pixels: to
+show an image, it is read again. Called by `evaluate.py` and `compare.py`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,10 @@ MAX_IN_FIGURE = 100
 
 @dataclass(frozen=True)
 class AnsweredImage:
-    """One image: its name in DATA, its class, the answer, the probability of the answer (0 to 1), and its number."""
+    """One image: its name in DATA, its class, the answer, and its number.
+
+    `confidence` is the probability of the answer, 0 to 1.
+    """
 
     image: str
     label: str
@@ -39,7 +42,7 @@ class AnsweredImage:
 
 
 class AnsweredImages(list[AnsweredImage]):
-    """Some images with their answers, shown by a notebook."""
+    """Some images with their answers, as a gallery in a notebook."""
 
     def __init__(self, rows: Sequence[AnsweredImage], answered: "Answered") -> None:
         super().__init__(rows)
@@ -54,7 +57,10 @@ class AnsweredImages(list[AnsweredImage]):
 
 @dataclass(frozen=True)
 class Answered:
-    """Logits (N, K), labels (N,) and numbers (N,) of an evaluation's images, and what is needed to read them again."""
+    """Logits (N, K), labels (N,) and numbers (N,) of an evaluation's images.
+
+    It has all that is needed to read the images again.
+    """
 
     images: ImageSet = field(repr=False)
     logits: NDArray[np.float32] = field(repr=False)
@@ -65,11 +71,13 @@ class Answered:
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """Of every class, (N, K), at the model's temperature."""
+        """The probability of every class, (N, K), at the model's temperature."""
         return softmax(self.logits, self.temperature)
 
     def to_frame(self) -> Any:
-        """One row per image: image, label, predicted, confidence, split, and `p_CLASS` for every class.
+        """One row per image, as a pandas DataFrame.
+
+        Columns: image, label, predicted, confidence, split, and `p_CLASS` for every class.
 
         Raises:
             MissingDependency: pandas is not installed.
@@ -110,7 +118,7 @@ class Answered:
         return AnsweredImages(rows, self)
 
     def pixels_of(self, index: int) -> Pixels | None:
-        """An image as the network gets it, (H, W, C); None where it can no longer be read."""
+        """An image as the network gets it, (H, W, C); None if it can no longer be read."""
         try:
             return preprocess(self.images.read(index), self.spec)
         except ImageError:

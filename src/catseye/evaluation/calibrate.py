@@ -1,7 +1,8 @@
-"""`catseye calibrate`: a run's validation images in, its temperature and thresholds for "unknown" out.
+"""`catseye calibrate`: a run's temperature and its thresholds for "unknown".
 
-Called by cli. Training fits temperature and familiarity when a run ends; this command does it for a run that has
-none, chooses a threshold of the probability, and measures the result on images that took no part in the choice.
+Enters: a run and its validation images. Leaves: `Calibrated`, and the changed model file. Called by cli. Training fits
+temperature and familiarity when a run ends; this command does it for a run that has none, chooses a threshold of the
+probability, and measures the result on images that took no part in the choice.
 """
 
 from dataclasses import dataclass, replace
@@ -40,9 +41,10 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was chosen on validation images, and what it did on test images (None where there are none).
+    """The values chosen on validation images, and their effect on test images.
 
-    `familiarity_threshold` is None if the run cannot recognise foreign images; `familiarity_is_new`: fitted just now.
+    `test`, `test_coverage` and `test_risk` are None if there are no test images. `familiarity_threshold` is None if the
+    run cannot recognise foreign images; `familiarity_is_new`: it was fitted in this call.
     """
 
     validation: Calibration
@@ -71,7 +73,7 @@ class Calibrated:
         return Html("".join(f"<p>{html_of(line)}</p>" for line in self.to_lines()))
 
     def to_lines(self) -> list[str]:
-        """What a terminal shows."""
+        """The lines that a terminal shows."""
         count = self.validation.num_images
         temperature = self.validation.temperature
         lines = [f"temperature {temperature:.3f}, from {count:,} validation images"]
@@ -110,12 +112,12 @@ def calibrate(
     device: str = "auto",
     data_dir: StrPath | None = None,
 ) -> Calibrated:
-    """Fit the temperature of a run on its validation images and store it in its model file.
+    """Fit a run's temperature on its validation images; store it in its model file.
 
     With `max_risk`, 0 to 1 or "2%", also the probability below which the answer is "unknown"; without it, none is
-    stored. A run without familiarity gets one; an existing one is kept. `against` names images of other things, to
-    measure how many are recognised as such. `data` is where the run's images are now, if they were moved. Files
-    exported earlier do not change: export again. Writes calibration.json.
+    stored. A run without familiarity gets one; an existing one is kept. `against` names foreign images, to measure how
+    many are recognised as such. `data` is where the run's images are now, if they were moved. Files exported earlier do
+    not change: export again. Writes calibration.json.
 
     Raises:
         UsageError: the run has no validation images. DataError: they are missing, or `data` holds others.
@@ -171,7 +173,10 @@ def calibrate(
 
 
 def _store(opened: Run, changed: Manifest, new_fit: FamiliarityFit | None, result: Calibrated) -> None:
-    """Write the model file with the changed manifest (and the new fit), and calibration.json."""
+    """Write the model file with the changed manifest, and calibration.json.
+
+    A new fit is stored in the model file too.
+    """
     tensors, _ = read_tensors(opened.model_path)
     if new_fit is not None:
         tensors |= _as_tensors(new_fit)
@@ -180,7 +185,7 @@ def _store(opened: Run, changed: Manifest, new_fit: FamiliarityFit | None, resul
 
 
 def _as_tensors(fit: FamiliarityFit) -> dict[str, torch.Tensor]:
-    """With the names under which the network saves them."""
+    """The fit under the names that the network saves it with."""
     return {
         "familiarity.scale": torch.from_numpy(fit.scale).contiguous(),
         "familiarity.centres": torch.from_numpy(fit.centres).contiguous(),

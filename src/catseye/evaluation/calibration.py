@@ -1,8 +1,7 @@
-"""Calibrated probabilities: temperature and vector scaling, and the scores that measure them.
+"""Calibrated probabilities: temperature and vector scaling, and their scores.
 
-Enters: logits (N, K) and labels (N,) of validation images for fitting, of others for judging. Leaves: a
-temperature, `Scores`, reliability bins. Nothing is ever fitted on test images. Called by training, `calibrate.py`
-and `evaluate.py`.
+Enters: logits (N, K) and labels (N,), of validation images for fitting, of others for judging. Leaves: a temperature,
+`Scores`, reliability bins. Nothing is ever fitted on test images. Called by training, `calibrate.py` and `evaluate.py`.
 """
 
 from dataclasses import asdict, dataclass
@@ -27,7 +26,10 @@ VECTOR_PENALTY = 1e-3
 
 @dataclass(frozen=True)
 class Scores:
-    """How good probabilities are; smaller is better. `loss` is the mean negative log-likelihood in nats."""
+    """How good probabilities are; smaller is better.
+
+    `loss` is the mean negative log-likelihood in nats.
+    """
 
     ece: float
     brier: float
@@ -36,7 +38,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Bin:
-    """One bar of the reliability diagram: `num_images` with this mean confidence and this accuracy."""
+    """One bar of the reliability diagram.
+
+    `num_images` images with this mean confidence and this accuracy.
+    """
 
     confidence: float
     accuracy: float
@@ -45,7 +50,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores of the same images before and after scaling; `vector` where it was fitted for comparison."""
+    """Scores of the same images before and after scaling.
+
+    `vector` is set if vector scaling was fitted for comparison.
+    """
 
     temperature: float
     num_images: int
@@ -59,7 +67,7 @@ class Calibration:
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """The most probable temperature T, 0.05 to 20; 1 unless another one clearly helps.
+    """The most probable temperature T, 0.05 to 20; 1 unless another clearly helps.
 
     A few images say little about T: a prior on log T, normal around 0, keeps it near 1 unless the images outweigh it.
     Whether T helps is then tested in five folds, on images that did not choose it: the loss has to fall by more than
@@ -86,9 +94,10 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 
 def _gain_if_wrong(logits: Logits, labels: Labels, temperature: float) -> float:
-    """What T would gain on one more image, answered wrongly by the narrowest margin seen here.
+    """The gain from T on one more image whose answer is wrong.
 
-    Without it, a few correctly answered images would make a network more confident, each gaining a little.
+    That image is the one with the narrowest margin seen here, and its second class is taken as the true one. Without
+    it, a few correctly answered images would make a network more confident, each gaining a little.
     """
     ranked = np.sort(logits, 1)
     closest = int(np.argmin(ranked[:, -1] - ranked[:, -2]))
@@ -98,7 +107,10 @@ def _gain_if_wrong(logits: Logits, labels: Labels, temperature: float) -> float:
 
 
 def _most_probable(logits: Logits, labels: Labels) -> float:
-    """The mode of T given the images and the prior: a coarse grid, then golden-section search."""
+    """The mode of T, given the images and the prior.
+
+    A coarse grid, then golden-section search.
+    """
 
     def cost(log_t: float) -> float:
         prior = (log_t / PRIOR_SD) ** 2 / 2
@@ -134,7 +146,9 @@ def _losses(logits: Logits, labels: Labels, temperature: float) -> NDArray[np.fl
 
 
 def fit_vector(logits: Logits, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The most likely factor and offset per class; a small penalty keeps them near 1 and 0.
+    """The most likely factor and offset per class.
+
+    A small penalty keeps them near 1 and 0.
 
     Shape: logits (N, K), labels (N,) -> factors (K,), offsets (K,).
     Source: Guo et al. 2017, section 4.2; the penalty is Kull et al. 2019, arXiv 1910.12656, section 3.2.
@@ -171,13 +185,13 @@ def judge(
     temperature: float,
     vector: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Calibration:
-    """The scores of images before and after scaling that was fitted on others."""
+    """The scores of images before and after scaling that was fitted on other images."""
     scaled = score(logits * vector[0] + vector[1], labels) if vector else None
     return Calibration(temperature, len(labels), score(logits, labels), score(logits, labels, temperature), scaled)
 
 
 def reliability_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS) -> list[Bin]:
-    """Images in order of confidence, cut into bins of equally many.
+    """Images in order of confidence, in bins of equally many images.
 
     Equal mass rather than equal width: most answers are confident, and a bin of three images says nothing.
 
@@ -192,7 +206,9 @@ def reliability_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_],
 def expected_calibration_error(
     confidence: NDArray[np.floating], right: NDArray[np.bool_], num_bins: int = NUM_BINS
 ) -> float:
-    """Mean distance between confidence and accuracy over bins of equally many images; 0 is perfect.
+    """Mean distance between confidence and accuracy; 0 is perfect.
+
+    The mean is over bins of equally many images.
 
     Source: Naeini, Cooper, Hauskrecht 2015, eq. 3, with equal-mass bins.
 

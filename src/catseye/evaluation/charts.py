@@ -1,6 +1,7 @@
-"""Charts as SVG text, for a page without network or library. Colours come from the page's own CSS.
+"""Charts as SVG text, for a page without network or library.
 
-Enters: numbers. Leaves: `Markup`, with every text in it escaped. Called by `report_charts.py`.
+Enters: numbers. Leaves: `Markup`, with every text in it escaped; colours come from the page's own CSS. Called by
+`report_charts.py`.
 """
 
 import math
@@ -15,7 +16,10 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 18, 10, 40
 
 @dataclass(frozen=True)
 class Line:
-    """One curve. `kind` is its CSS class (a to f, faint, guide); `dots` marks the points; `key` lets a page find it."""
+    """One curve of a chart.
+
+    `kind` is its CSS class (a to f, faint, guide); `dots` marks the points; a page finds the curve by `key`.
+    """
 
     name: str
     x: Sequence[float]
@@ -27,7 +31,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear axis from `low` to `high`; `percent` writes 0.5 as 50 %, `whole` marks whole numbers only."""
+    """A linear axis from `low` to `high`.
+
+    `percent` writes 0.5 as 50 %, `whole` marks whole numbers only.
+    """
 
     label: str
     low: float = 0.0
@@ -36,7 +43,7 @@ class Axis:
     whole: bool = False
 
     def place(self, value: float, start: float, end: float) -> float:
-        """The pixel of a value between two pixels; values outside are clipped."""
+        """The pixel of a value between two pixels; values outside the axis are clipped."""
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return start + min(1.0, max(0.0, share)) * (end - start)
 
@@ -69,7 +76,9 @@ def axis_of(
 
 
 def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, *, mark_x: float | None = None) -> Markup:
-    """Curves over axes, with a legend for the named ones; `mark_x` draws a vertical line.
+    """Curves over axes, with a legend for the named ones.
+
+    `mark_x` draws a vertical line.
 
     >>> "&lt;b&gt;" in line_chart("<b>", [], Axis("x"), Axis("y"))
     True

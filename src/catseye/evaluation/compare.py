@@ -1,6 +1,7 @@
-"""`catseye compare RUN RUN …`: runs measured on the same images, side by side, and which differences are noise.
+"""`catseye compare RUN RUN …`: runs measured on the same images, side by side.
 
-Enters: runs, or exported files with DATA. Leaves: `RunComparison`. Called by cli.
+Enters: runs, or exported files with DATA. Leaves: `RunComparison`, which also says which differences are noise. Called
+by cli.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,10 @@ MAX_DISAGREEMENTS = 12
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One model on the common images. Shares 0 to 1; `group` is shared by runs that differ only in their seed."""
+    """One model on the common images.
+
+    Shares are 0 to 1; runs that differ only in their seed have the same `group`.
+    """
 
     name: str
     network: str
@@ -51,7 +55,10 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Pair:
-    """The first model against another: images that only one of them has right, p after Holm, and the verdict."""
+    """The first model against another, with the verdict.
+
+    `first_only` and `other_only` count images that only one of them has right; `p` is adjusted by Holm's method.
+    """
 
     other: str
     difference: float
@@ -107,7 +114,7 @@ class RunComparison:
         }
 
     def to_lines(self) -> list[str]:
-        """What a terminal shows below the table."""
+        """The lines that a terminal shows below the table."""
         lines = [f"{self.num_images:,} images; " + ("; ".join(self.notes) or "the same for every model")]
         for group in self.groups:
             if group.spread is not None:
@@ -204,7 +211,10 @@ def _notes(measurements: list[MeasuredModel], names: list[str]) -> list[str]:
 def _disagreements(
     reference: MeasuredModel, names: list[str], answers: list[NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> AnsweredImages:
-    """Some of the images that some models have right and others wrong; the answers are in the order of the models."""
+    """Some of the images that some models have right and others wrong.
+
+    The answers are in the order of the models.
+    """
     right = np.stack([predicted == labels for predicted in answers])
     rows = np.flatnonzero(right.any(0) & ~right.all(0))[:MAX_DISAGREEMENTS].tolist()
     number, classes = {name: index for index, name in enumerate(reference.images.names)}, reference.images.classes
@@ -221,7 +231,7 @@ def _disagreements(
 def _aligned(
     measurements: list[MeasuredModel], names: list[str], columns: list[NDArray[np.int64]], reference: MeasuredModel
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
-    """Every model's answers in the classes of the reference, and its labels, name by name."""
+    """Every model's answers in the reference's classes, and its labels, by name."""
     answers = []
     labels = np.empty(0, np.int64)
     for measurement, column in zip(measurements, columns, strict=True):
@@ -287,7 +297,11 @@ def _pairs(
 
 
 def _verdict(difference: float, p: float, same_settings: bool, spread: float | None) -> str:
-    """McNemar's test covers chance in the images, the spread of seeds that in training; a difference must pass both."""
+    """Whether a difference is real or noise, as a sentence.
+
+    McNemar's test covers chance in the images, the spread of seeds covers chance in training; a difference must pass
+    both.
+    """
     points = f"{abs(difference) * 100:.2f} points"
     if p >= ALPHA:
         return f"noise: {points} are within chance for this many images (p = {p:.2g})"

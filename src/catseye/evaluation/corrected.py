@@ -1,7 +1,7 @@
-"""Runs trained with and without corrections, measured on the same corrected images.
+"""Runs with and without corrections, measured on the same corrected images.
 
-Enters: each run's data.json, and its answers. Leaves: labels as people corrected them, answers in the
-same classes, and a sentence that says what the corrections changed. Called by compare.py.
+Enters: each run's data.json, and its answers. Leaves: labels as people corrected them, answers in the same classes, and
+a sentence that says what the corrections changed. Called by compare.py.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,10 @@ from catseye.runs import CORRECTIONS_FILE, open_run
 
 @dataclass(frozen=True)
 class CorrectionsWorth:
-    """What corrections changed from one run to another: shares 0 to 1, the interval of the difference, McNemar's p."""
+    """The difference that corrections made from one run to another.
+
+    Shares are 0 to 1; `low` and `high` are the interval of the difference, `p` is from McNemar's test.
+    """
 
     before: str
     after: str
@@ -34,7 +37,7 @@ class CorrectionsWorth:
     p: float
 
     def sentence(self) -> str:
-        """In one line."""
+        """The result as one line."""
         return (
             f"{count(self.num_corrections, 'correction')}, accuracy {self.accuracy_before * 100:.1f} → "
             f"{self.accuracy_after * 100:.1f} % on the same {count(self.num_images, 'corrected image')} (difference "
@@ -51,7 +54,7 @@ def data_without_corrections(path: Path) -> str:
 
 
 def decisions_of(path: Path) -> tuple[int, Standing] | None:
-    """How many decisions a run was trained with, and which; None where there were none."""
+    """The number of decisions a run was trained with, and which; None if none."""
     kept = path / CORRECTIONS_FILE
     if not path.is_dir() or not open_run(path).data.get("corrections"):
         return None
@@ -60,13 +63,16 @@ def decisions_of(path: Path) -> tuple[int, Standing] | None:
 
 
 def latest_corrected(measurements: Sequence[MeasuredModel]) -> int:
-    """The number of the run with most decisions, whose labels are used for all."""
+    """The index of the run with most decisions, whose labels are used for all."""
     sizes = [(decisions_of(measurement.model.path) or (0, None))[0] for measurement in measurements]
     return int(np.argmax(sizes))
 
 
 def in_classes_of(measurement: MeasuredModel, reference: MeasuredModel) -> NDArray[np.int64]:
-    """The class of the reference that each column of `measurement` is, by name and its merges; -1: none of them."""
+    """The class of the reference for each column of `measurement`.
+
+    Classes are matched by name and by the reference's merges; -1: none matches.
+    """
     names = reference.model.manifest.classes
     decisions = decisions_of(reference.model.path)
     merged = [decisions[1].label_of("", name) if decisions else name for name in measurement.model.manifest.classes]
@@ -76,7 +82,10 @@ def in_classes_of(measurement: MeasuredModel, reference: MeasuredModel) -> NDArr
 def worth_of_corrections(
     measurements: Sequence[MeasuredModel], right: Sequence[NDArray[np.bool_]], common: int
 ) -> list[CorrectionsWorth]:
-    """One result for each neighbouring pair of runs whose second one has decisions that the first has not."""
+    """The effect of corrections between neighbouring runs.
+
+    One result for each pair whose second run has decisions that the first does not have.
+    """
     results: list[CorrectionsWorth] = []
     for old, new in zip(range(len(measurements) - 1), range(1, len(measurements)), strict=True):
         before, after = decisions_of(measurements[old].model.path), decisions_of(measurements[new].model.path)

@@ -1,7 +1,7 @@
-"""Accuracy on images worse than those of the test: five corruptions at five strengths.
+"""Accuracy on degraded images: five corruptions at five strengths.
 
-Enters: what was measured on clean images. Leaves: `Corruptions`. Corruptions act on the decoded image of the
-network's input size, so that a strength means the same for every source. Called by `evaluate.py`.
+Enters: the measurement of clean images. Leaves: `Corruptions`. A corruption acts on the decoded image in the network's
+input size, so that a strength means the same for every source. Called by `evaluate.py`.
 """
 
 import io
@@ -28,7 +28,7 @@ Corrupt = Callable[[Pixels, int, np.random.Generator], Pixels]
 
 @dataclass(frozen=True)
 class Corruptions:
-    """Accuracies, 0 to 1: on the clean images, and per corruption at strengths 1 to 5."""
+    """Accuracies, 0 to 1: clean, and per corruption at strengths 1 to 5."""
 
     clean: float
     accuracy: dict[str, list[float]]
@@ -40,7 +40,9 @@ class Corruptions:
 
 
 def noise(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
-    """Gaussian noise of standard deviation 0.04, 0.06, 0.08, 0.09, 0.10 of the full range.
+    """Gaussian noise.
+
+    Its standard deviation is 0.04, 0.06, 0.08, 0.09 or 0.10 of the full range, by strength.
 
     Source: Hendrycks, Dietterich 2019, Benchmarking Neural Network Robustness, code for CIFAR-10-C.
     """
@@ -67,7 +69,10 @@ def brightness(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixel
 
 
 def rotation(pixels: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
-    """Turned by 6 degrees per step, left or right; the corners repeat the border's mean."""
+    """Rotated by 6 degrees per step, left or right.
+
+    The corners are filled with the border's mean.
+    """
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).mean(0).round().astype(int)
     fill: int | tuple[int, ...] = int(border[0]) if pixels.shape[2] == 1 else tuple(border.tolist())
     angle = float(rng.choice([-1, 1])) * 6 * strength
@@ -84,7 +89,14 @@ CORRUPTIONS: dict[str, Corrupt] = {
 
 
 def measure_corruptions(measured: MeasuredModel) -> Corruptions:
-    """Accuracy on at most 2,000 of the same images, clean and corrupted; the random draws depend only on the image."""
+    """Accuracy on at most 2,000 of the same images, clean and corrupted.
+
+    The random draws depend only on the image.
+
+    Raises:
+        UsageError: the model reads other channels than greyscale or colour.
+
+    """
     outputs, images, device = measured.outputs, measured.images, torch.device(measured.model.device)
     if (channels := measured.model.manifest.preprocessing.channels) not in PLAIN_CHANNELS:
         raise UsageError(

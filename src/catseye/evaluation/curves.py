@@ -1,7 +1,7 @@
-"""ROC and precision-recall curves of one class against the rest. NumPy only; scikit-learn is the oracle.
+"""ROC and precision-recall curves of one class against the rest.
 
-Enters: a score per image and whether it is of the class. Leaves: points of a curve. Called by `report_charts.py` and
-`report_tables.py`.
+Enters: a score per image and whether it is of the class. Leaves: points of a curve. NumPy only; the tests compare with
+scikit-learn. Called by `report_charts.py` and `report_tables.py`.
 """
 
 import numpy as np
@@ -11,7 +11,9 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def roc_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Curve:
-    """False-positive rate and true-positive rate, from (0, 0) to (1, 1), one point per distinct score.
+    """False-positive and true-positive rates, one point per distinct score.
+
+    From (0, 0) to (1, 1).
 
     Shape: (N,), (N,); at least one image of each kind.
     """

@@ -1,6 +1,7 @@
-"""`catseye evaluate`: a trained model and held-out images in, metrics, report.html and figures out.
+"""`catseye evaluate`: a model measured on held-out images.
 
-Called by cli and by `catseye.evaluate`; `training/finish.py` calls `report` with the logits it already has.
+Enters: a trained model and held-out images. Leaves: metrics, report.html and figures. Called by cli and by
+`catseye.evaluate`; `training/finish.py` calls `report` with the logits it already has.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +33,10 @@ MAX_CLASSES = 200  # rows of the table that a notebook shows
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result, the folder it was written to (if any), its notes, the answer to every image."""
+    """The metrics, notes and answers of an evaluation.
+
+    `out` is the folder they were written to, if any.
+    """
 
     metrics: Metrics
     out: Path | None
@@ -44,7 +48,9 @@ class Evaluation:
 
     @property
     def predictions(self) -> Any:
-        """A pandas DataFrame: image, label, predicted, confidence (0 to 1), split, and `p_CLASS` for every class.
+        """The answers to all images, as a pandas DataFrame.
+
+        Columns: image, label, predicted, confidence (0 to 1), split, and `p_CLASS` for every class.
 
         Raises:
             MissingDependency: pandas is not installed.
@@ -54,7 +60,10 @@ class Evaluation:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Counts (K, K): the truth in the rows, the answers in the columns, in the order of the classes."""
+        """The confusion matrix (K, K) of counts.
+
+        Rows are the true classes, columns the answers, in the order of the classes.
+        """
         return self.metrics.confusion
 
     def plot_confusion(self) -> Figure:
@@ -62,11 +71,14 @@ class Evaluation:
         return confusion_figure(self.metrics)
 
     def mistakes(self, num: int = 20) -> AnsweredImages:
-        """The wrong answers, most confident first, at most `num` of them; a notebook shows the images."""
+        """The wrong answers, most confident first, at most `num` of them.
+
+        A notebook shows the images.
+        """
         return self._answers.mistakes(num)
 
     def show_mistakes(self, num: int = 20) -> Figure:
-        """The same as a matplotlib figure."""
+        """The most confident mistakes as a matplotlib figure, at most `num` of them."""
         answers = self._answers
         pairs = [(answers.pixels_of(row.index), row.line) for row in answers.mistakes(num)]
         return grid_figure([(pixels, text) for pixels, text in pairs if pixels is not None])
@@ -101,13 +113,13 @@ def evaluate(
     trust: bool = False,
     corrupt: bool = False,
 ) -> Evaluation:
-    """Measure a run folder, a model.safetensors or an exported file of any format on held-out images.
+    """Measure a run, a model.safetensors or an exported file on held-out images.
 
-    Without `data`, a run is measured on its own held-out images: exactly those that did not train
-    it. With `data`, on its test split, else its validation split, else all of it; if `data` holds the run's own
-    images (perhaps moved), on those that did not train it. Writes metrics.json,
-    report.html and confusion.png to `out`; by default to the run's folder if it is measured on its own images.
-    `corrupt` also measures it under noise, blur, JPEG, brightness and rotation, into corruptions.json and .png.
+    An exported file may have any format. Without `data`, a run is measured on its own held-out images: exactly those
+    that did not train it. With `data`, on its test split, else its validation split, else all of it; if `data` holds
+    the run's own images (perhaps moved), on those that did not train it. Writes metrics.json, report.html and
+    confusion.png to `out`; by default to the run's folder if it is measured on its own images. `corrupt` also measures
+    the model under noise, blur, JPEG, brightness and rotation, and writes corruptions.json and .png.
 
     Raises:
         ModelFileError: the model cannot be used. DataError: the images cannot be used.
@@ -143,7 +155,7 @@ def evaluate(
 def report(
     outputs: Outputs, classes: tuple[str, ...], temperature: float, out: Path | None, extra: dict[str, Any]
 ) -> Metrics:
-    """Compute the metrics and, where `out` is given, write metrics.json and confusion.png there."""
+    """Compute the metrics; with `out`, write metrics.json and confusion.png there."""
     metrics = compute_metrics(outputs.logits, outputs.labels, classes)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,11 @@
-"""When is an image none of what a network knows? Fitted on pooled features of training images, out of fold.
+"""Whether an image resembles the training images, from its pooled features.
 
 Enters: features (N, F) and labels. Leaves: spread, centres and a threshold below which only a few of the run's own
-images fall. NumPy only. Called by training when a run ends, and by `calibrate`.
+images fall, fitted on features of training images, out of fold. NumPy only. Called by training when a run ends, and by
+`calibrate`.
 
-Why features: a network is sure of its classes far away from them too (Hein et al. 2019), so its probabilities do not
-tell strangers apart; what the layers before the head answer does.
+Why features: a network is sure of its classes even far away from them (Hein et al. 2019), so its probabilities do not
+separate foreign images from its own; the output of the layers before the head does.
 """
 
 from dataclasses import dataclass
@@ -16,16 +17,19 @@ Features = NDArray[np.floating]
 REFUSED = 0.025  # of the run's own images; the target is 0.05, and a threshold from few images is off by a point or two
 NUM_FOLDS = 10
 NUM_UNSEEN = 10
-CENTRES_PER_CLASS = 4  # one class shows several things: dogs from the front and from the side
+CENTRES_PER_CLASS = 4  # a class may look different: dogs from the front and from the side
 IMAGES_PER_CENTRE = 10  # at least
-MOST_CENTRES = 2_000  # of all classes together: 10 MB where there are 1,280 features
+MOST_CENTRES = 2_000  # of all classes together: 10 MB with 1,280 features
 ROUNDS = 10  # of k-means
-PRIOR_IMAGES = 30  # the spread of each feature begins as that of all features, worth so many images
+PRIOR_IMAGES = 30  # the prior of each feature's variance is the mean of all, with the weight of so many images
 
 
 @dataclass(frozen=True)
 class FamiliarityFit:
-    """`scale` (F,), `centres` (C, F) unit vectors, and the cosine below which an image is a stranger."""
+    """`scale` (F,), `centres` (C, F) as unit vectors, and a threshold.
+
+    An image whose cosine is below the threshold is foreign.
+    """
 
     scale: NDArray[np.float32]
     centres: NDArray[np.float32]
@@ -35,10 +39,11 @@ class FamiliarityFit:
 def fit_familiarity(
     features: Features, labels: NDArray[np.int64], num_classes: int, *, unseen: Features | None = None
 ) -> FamiliarityFit | None:
-    """Up to four centres per class, and a threshold from images that took no part in the centres beside them.
+    """Up to four centres per class, and a threshold.
 
-    `unseen` are images that the network was not trained on: where they lie further off than those it was trained on,
-    they decide. None where a class has no image, or where there are fewer than four images in all.
+    The threshold comes from images that took no part in the centres they are compared with. `unseen` are images that
+    the network was not trained on: if they are less similar to the centres than those it was trained on, they decide.
+    None if a class has no image, or if there are fewer than four images in all.
 
     Shape: (N, F), (N,), unseen (M, F).
     Source: the nearest class mean of Mensink et al. 2013, which also has several centres per class by k-means (section
@@ -60,7 +65,9 @@ def fit_familiarity(
 
 
 def cosines(features: Features, scale: Features, centres: Features) -> NDArray[np.float64]:
-    """The cosine to the nearest centre; what `models.familiarity.Familiarity` computes from feature maps.
+    """The cosine to the nearest centre.
+
+    The same as `models.familiarity.Familiarity` computes from feature maps.
 
     Shape: (N, F), (F,), (C, F) -> (N,).
     """
@@ -71,7 +78,7 @@ def cosines(features: Features, scale: Features, centres: Features) -> NDArray[n
 def _centres(
     features: NDArray[np.float64], labels: NDArray[np.int64], num_classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Spread and centres. A class that this fold left out has none."""
+    """Spread and centres. A class that this fold left out has no centre."""
     num, variance = len(features), features.var(0)
     typical = float(variance.mean()) or 1.0
     scale = np.sqrt((num * variance + PRIOR_IMAGES * typical) / (num + PRIOR_IMAGES))
@@ -82,7 +89,10 @@ def _centres(
 
 
 def _cluster(units: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Spherical k-means: the unit vectors that the images of one class lie around. Shape: (n, F) -> (c, F)."""
+    """Spherical k-means: unit vectors around which the images of a class lie.
+
+    Shape: (n, F) -> (c, F).
+    """
     num = max(1, min(most, len(units) // IMAGES_PER_CENTRE))
     centres = units[np.random.default_rng(0).permutation(len(units))[:num]]
     for _ in range(ROUNDS):
@@ -95,8 +105,10 @@ def _cluster(units: NDArray[np.float64], most: int) -> NDArray[np.float64]:
 
 
 def _threshold(similarities: NDArray[np.float64]) -> float:
-    """Below the lowest 2.5% of the own images; where those are less than one image, as far below the lowest again as a
-    fifth of its distance to the middle.
+    """The similarity that 2.5% of the run's own images do not reach.
+
+    If 2.5% is less than one image, it is below the lowest similarity by a fifth of the distance from there to the
+    median.
     """
     ranked = np.sort(similarities)
     place = int(REFUSED * len(ranked))

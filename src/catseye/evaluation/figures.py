@@ -1,6 +1,7 @@
-"""The figures of an evaluation: the confusion matrix, images in a grid; and how a figure becomes a PNG.
+"""The confusion matrix of an evaluation, and writing a figure as a PNG.
 
-Called by `evaluate.py` and `training/finish.py`. Works without a display.
+Enters: `Metrics`, or a matplotlib figure. Leaves: figures and PNG files. Called by `evaluate.py` and
+`training/finish.py`. `curves_figure` is that of epochs.py. Works without a display.
 """
 
 import io
@@ -17,7 +18,10 @@ MAX_LABELLED = 30  # classes whose names and counts still fit
 
 
 def confusion_figure(metrics: Metrics) -> Figure:
-    """Rows are the truth; colour is the share of the row, the number is the count."""
+    """The confusion matrix: rows are the true classes, columns the answers.
+
+    Colour is the share of the row, the number is the count.
+    """
     names, counts = list(metrics.per_class), metrics.confusion
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(4 + 0.45 * len(names), 16)

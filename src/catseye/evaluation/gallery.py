@@ -1,7 +1,7 @@
-"""The images in a report: their choice, thumbnails, probabilities and class activation maps.
+"""The images in a report: their choice, thumbnails, probabilities and maps.
 
-Enters: what was measured. Leaves: `Gallery`, plain data that the page's script draws. The total size stays
-within a budget, whatever the number of images. Called by `report.py`.
+Enters: the measurement of a model. Leaves: `Gallery`, plain data that the page's script draws, with class activation
+maps. The total size stays within a budget, whatever the number of images. Called by `report.py`.
 """
 
 import base64
@@ -32,9 +32,11 @@ THUMBNAIL_PX = 96
 
 @dataclass(frozen=True)
 class Gallery:
-    """`items` are images: n name, t true class, p predicted class, q best classes, i image, h map.
+    """The images of a report.
 
-    `cells` maps "true,predicted" to items; `heat_size` is (h, w) of the maps, or None without any.
+    Keys of `items`: n name, t true class, p predicted class, q best classes, i image, h map. `cells` maps
+    "true,predicted" to items; `worst`, `doubtful` and `suspects` are items too. `heat_size` is (h, w) of the maps, None
+    if there are none.
     """
 
     items: list[dict[str, Any]]
@@ -46,7 +48,9 @@ class Gallery:
 
 
 def choose_images(measured: MeasuredModel, probabilities: NDArray[np.float64], suspects: Sequence[Suspect]) -> Gallery:
-    """Worst mistakes, most doubtful right answers, suspects, and some of every cell of the confusion matrix.
+    """Choose the images that a report shows.
+
+    Worst mistakes, most doubtful right answers, suspects, and some of every cell of the confusion matrix.
 
     Shape: probabilities (N, K), row by row those of `measured`.
     """
@@ -93,7 +97,7 @@ def choose_images(measured: MeasuredModel, probabilities: NDArray[np.float64], s
 
 
 def _round_robin(cells: dict[tuple[int, int], list[int]]) -> Iterable[int]:
-    """The first image of every cell, then every second one …; mistakes before right answers."""
+    """The first image of every cell, then every second one …; mistakes first."""
     ordered = sorted(cells.items(), key=lambda item: (item[0][0] == item[0][1], -len(item[1])))
     for depth in range(max((len(rows) for _, rows in ordered), default=0)):
         for _, rows in ordered:

@@ -1,4 +1,4 @@
-"""The warnings before a score: that it is not above guessing, or that its images trained the model.
+"""The warnings about a score: not above guessing, or on training images.
 
 Enters: `Metrics`. Leaves: a verdict and sentences. Called by the command line and by the report.
 """
@@ -11,10 +11,10 @@ SURE = 0.05
 
 
 def beats_guessing(metrics: Metrics) -> bool:
-    """Whether accuracy is above that of the constant guess: by its interval, or by McNemar's test on the same images.
+    """Whether accuracy is above that of the constant guess.
 
-    The test is more sensitive if one class has nearly all images: the interval of even a perfect score may then
-    reach below the guess.
+    It is tested by its interval, or by McNemar's test on the same images. The second test is more sensitive if one
+    class has nearly all images: the interval of even a perfect score may then reach below the guess.
     """
     if metrics.accuracy_low > metrics.constant_guess:
         return True
@@ -26,7 +26,7 @@ def beats_guessing(metrics: Metrics) -> bool:
 
 
 def guessing_sentence(metrics: Metrics) -> str:
-    """The warning for a model that is not shown to be better than guessing; else empty."""
+    """The warning for a model not shown to be better than guessing; else empty."""
     if beats_guessing(metrics):
         return ""
     commonest = max(metrics.per_class, key=lambda name: metrics.per_class[name].support)

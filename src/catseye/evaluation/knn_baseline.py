@@ -1,7 +1,8 @@
-"""The score of the simplest classifier on a run's own features: a vote of the nearest training images.
+"""The score of the simplest classifier on a run's own features.
 
-Enters: a measured run. Leaves: `NeighbourScore`, or None if its training images are not available. Called by
-evaluate.py. A head that is no better than this has learnt little; a worse one was trained badly.
+Enters: a measured run. Leaves: `NeighbourScore`, from a vote of the nearest training images, or None if the training
+images are not available. Called by evaluate.py. A head that is no better than this has learnt little; a worse one was
+trained badly.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ NUM_SMALL, NUM_LARGE, SMALL_PX = (
 
 @dataclass(frozen=True)
 class NeighbourScore:
-    """Accuracy 0 to 1 with its interval, and the number of neighbours and of training images searched."""
+    """Accuracy, 0 to 1, with its interval.
+
+    `num_neighbours` neighbours vote, found among `num_reference` training images.
+    """
 
     accuracy: float
     low: float
@@ -41,7 +45,7 @@ class NeighbourScore:
     num_reference: int
 
     def sentence(self) -> str:
-        """In one line."""
+        """The score as one line."""
         return (
             f"a k-NN on the same features scores {self.accuracy:.2%} (95% interval {self.low:.2%} – {self.high:.2%}, "
             f"n = {self.num_images:,}; {self.num_neighbours} neighbours among "
@@ -54,7 +58,10 @@ class NeighbourScore:
 
 
 def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -> NeighbourScore | None:
-    """Classify the measured images (a sample, if many) by a run's nearest training images."""
+    """Classify the measured images by a run's nearest training images.
+
+    If there are many images, only a sample of them is classified.
+    """
     model = measured.model
     if model.network is None or not model.path.is_dir():
         return None
@@ -76,7 +83,7 @@ def score_neighbours(measured: MeasuredModel, data_dir: StrPath | None = None) -
             settings=reading,
         )
         reference, labels = collect_features(model.network, train, spec)
-    except (DataError, UsageError):  # moved or changed since; the report goes without
+    except (DataError, UsageError):  # moved or changed since; the report has no such score
         return None
     queries, truth = collect_features(model.network, draw_part(measured.loader, most, run.settings.seed), spec)
     neighbours = find_neighbours(reference, queries, NUM_NEIGHBOURS)

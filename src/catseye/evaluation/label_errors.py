@@ -1,7 +1,7 @@
-"""Images whose label is probably wrong: confident learning, from held-out probabilities.
+"""Confident learning: finds probably wrong labels from held-out probabilities.
 
-Enters: calibrated probabilities (N, K) of images that the network was not trained on, and their labels (N,).
-Leaves: suspects, most suspicious first. Called by the report.
+Enters: calibrated probabilities (N, K) of images that the network was not trained on, and their labels (N,). Leaves:
+suspects, most suspicious first. Called by the report.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Suspect:
-    """A row of the probabilities, the class of its label, and the class the network is confident of.
+    """A row whose label is probably wrong.
 
-    `margin` is the probability of the label minus that of the likely class, -1 to 0.
+    `label` is the class of its label, `likely` the class the network is confident of. `margin` is the probability of
+    the label minus that of the likely class, -1 to 0.
     """
 
     row: int
@@ -24,7 +25,9 @@ class Suspect:
 
 
 def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean confidence in a class over the images with its label; infinite for a class that never occurs.
+    """Mean confidence in each class over the images with its label.
+
+    Infinite for a class that never occurs.
 
     Shape: (N, K), (N,) -> (K,).
     """
@@ -36,10 +39,10 @@ def class_thresholds(probabilities: NDArray[np.floating], labels: NDArray[np.int
 
 
 def find_doubted(probabilities: NDArray[np.floating], labels: NDArray[np.int64], least: float = 0.5) -> list[Suspect]:
-    """The suspects of confident learning, and labels that another class exceeds by `least` or more; by margin.
+    """Suspects, and labels that another class exceeds by `least`, by margin.
 
-    For easy classes, the thresholds of confident learning are so high that half of the wrong labels stay below them; a
-    reviewer wants to see those too.
+    The suspects are those of confident learning. For easy classes, its thresholds are so high that half of the wrong
+    labels stay below them; a reviewer wants to see those too.
 
     Shape: (N, K), (N,).
     """

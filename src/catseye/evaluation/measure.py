@@ -1,6 +1,7 @@
-"""A trained model and labelled images in; logits, and all that is needed to score them, out.
+"""A trained model measured on labelled images: its logits, ready to be scored.
 
-Called by `evaluate.py`, `calibrate.py`, `compare.py` and `corruptions.py`.
+Enters: an opened model and labelled images. Leaves: `MeasuredModel`. Called by `evaluate.py`, `calibrate.py`,
+`compare.py` and `corruptions.py`.
 """
 
 from dataclasses import dataclass, field
@@ -100,7 +101,10 @@ def measure(
 def _own_images(
     model: OpenedModel, split: str | None, moved: Images | None, folder: Path | None
 ) -> tuple[Images, dict[str, str], Path | None, Overlap]:
-    """A run's own held-out images: where they are now, name -> split, their folder, and how to read them."""
+    """A run's own held-out images.
+
+    Where they are now, name -> split, their folder, and how to read them.
+    """
     if not model.path.is_dir():
         raise UsageError(f"{model.path} does not say where its images are; add DATA, as in {model.path} DATA")
     run = open_run(model.path)
@@ -115,7 +119,10 @@ def _own_images(
 
 
 def collect_outputs(model: OpenedModel, loader: Loader, what: str = "asking the model") -> Outputs:
-    """Every image's logits; by the network itself if there is one, in halves if memory is short."""
+    """Every image's logits.
+
+    The network itself computes them if there is one, in halves if memory is short.
+    """
     if model.network is None:
         return collect_answers(model, loader, what)
     return collect_logits(model.network, loader, model.manifest.preprocessing, what=what)

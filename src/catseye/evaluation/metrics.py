@@ -1,6 +1,7 @@
-"""Numbers from logits and labels. NumPy only; scikit-learn is the oracle in the tests.
+"""Metrics from logits and labels.
 
-Enters: logits (N, K) and labels (N,). Leaves: `Metrics`. Called by `evaluate.py`, training and the report.
+Enters: logits (N, K) and labels (N,). Leaves: `Metrics`. NumPy only; the tests compare with scikit-learn. Called by
+`evaluate.py`, training and the report.
 """
 
 import math
@@ -27,7 +28,10 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Everything `catseye evaluate` prints. Shares are 0 to 1; `confusion` (K, K) has the truth in its rows."""
+    """All metrics of one evaluation.
+
+    Shares are 0 to 1; `confusion` (K, K) has the true classes in its rows.
+    """
 
     accuracy: float
     accuracy_low: float
@@ -58,7 +62,7 @@ class Metrics:
 
 
 def metrics_of_json(content: dict[str, Any]) -> Metrics:
-    """What `to_json` wrote."""
+    """The metrics that `to_json` wrote."""
     low, high = content["accuracy_95_interval"]
     return Metrics(
         accuracy=content["accuracy"],
@@ -114,7 +118,10 @@ def confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], nu
 
 
 def per_class(confusion: Matrix) -> list[ClassMetrics]:
-    """Precision, recall and F1 of each class; 0 where the denominator is 0, as scikit-learn does by default."""
+    """Precision, recall and F1 of each class.
+
+    0 if the denominator is 0, as in scikit-learn by default.
+    """
     rows = []
     for index in range(len(confusion)):
         hits = int(confusion[index, index])
@@ -132,7 +139,10 @@ def macro_f1(confusion: Matrix) -> float:
 
 
 def top_k_accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64], k: int) -> float:
-    """Share of images whose class is among the k largest logits; the lower index wins a tie."""
+    """Share of images whose class is among the k largest logits.
+
+    The lower index wins a tie.
+    """
     order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
     return float((order == labels[:, None]).any(1).mean())
 

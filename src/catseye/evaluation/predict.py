@@ -1,7 +1,7 @@
-"""One pass over a loader: every image's logits, computed once. Everything else is derived from them.
+"""One pass over a loader: every image's logits, computed once.
 
-Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by `evaluate.py` and, through
-`training/distributed.py`, after every epoch.
+Everything else is derived from them. Enters: a network and a loader. Leaves: `Outputs` on the CPU. Called by
+`evaluate.py` and, through `training/distributed.py`, after every epoch.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from catseye.runtimes.model_file import OpenedModel
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits (N, K) float32, labels (N,) int64 and the images' numbers (N,), row by row."""
+    """Logits (N, K) float32, labels (N,) int64 and the images' numbers (N,)."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -42,10 +42,14 @@ def collect_logits(
     after_batch: Callable[[], None] | None = None,
     what: str = "",
 ) -> Outputs:
-    """Run the network in evaluation mode on all images of a loader, including the last, smaller batch.
+    """Run the network in evaluation mode on all images of a loader.
 
-    The model's training mode is restored. `after_batch` may end the pass with an error. `what` names the work for a
-    progress line; empty: none.
+    The last, smaller batch is included. The model's training mode is restored. `after_batch` may end the pass with an
+    error. `what` names the work for a progress line; empty: none.
+
+    Raises:
+        DataError: no image can be read.
+
     """
     training = model.training
     model.eval()
@@ -94,9 +98,13 @@ def _with_progress(loader: Loader, what: str) -> Iterator[Batch]:
 def collect_features(
     model: nn.Module, loader: Loader, spec: Preprocessing
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Pooled features (N, F) and labels (N,) of all images of a loader; features already in it are used as they are.
+    """Pooled features (N, F) and labels (N,) of all images of a loader.
 
-    The model's training mode is restored.
+    Features that are already in the loader are used as they are. The model's training mode is restored.
+
+    Raises:
+        DataError: no image can be read.
+
     """
     training = model.training
     model.eval()

@@ -28,7 +28,7 @@ from catseye.settings.schema import DataSettings
 class Overlap:
     """The overlap of DATA with the images that trained the model.
 
-    `held_out` is name -> split where DATA holds the run's own held-out images: these alone are scored. Otherwise
+    `held_out` is name -> split if DATA holds the run's own held-out images: these alone are scored. Otherwise
     `trained_on` of the `num_images` scored images also trained the model.
     """
 
@@ -43,9 +43,10 @@ class Overlap:
 def compare_with_training(
     path: Path, manifest: Manifest, data: Images, data_dir: StrPath | None = None, *, held_out_only: bool = True
 ) -> Overlap:
-    """Compare DATA with the images of the run at `path`; of a file without a run, by the fingerprint in its manifest.
+    """Compare DATA with the images that trained a model.
 
-    Without `held_out_only` nothing is chosen: all of DATA is scored, and what trained the model is counted.
+    They are those of the run at `path`; for a file without a run, only the fingerprint in its manifest is compared.
+    Without `held_out_only` nothing is chosen: all of DATA is scored, and the images that trained the model are counted.
 
     Raises:
         DataError: DATA cannot be listed.
@@ -86,7 +87,10 @@ def compare_with_training(
 def _read_as_the_run(
     run: Run, manifest: Manifest, data: Images, data_dir: Path | None
 ) -> tuple[ImageSet, bool, DataSettings | None]:
-    """DATA, whether it is the run's own, and the settings it was read with: the run's, or None: guessed."""
+    """DATA, whether it is the run's own, and the settings it was read with.
+
+    These are the run's settings, or None: guessed.
+    """
     recorded, reading = run.data, run.settings.data
     same_place = is_place(data) and Path(recorded["source"]).absolute() == Path(data).absolute()
     try:
@@ -117,7 +121,10 @@ def _scored(images: ImageSet) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _held_out(images: ImageSet, run: Run) -> tuple[set[int], dict[str, str]] | None:
-    """The numbers of training images, and name -> split of held-out ones; None if nothing identifies them."""
+    """The numbers of training images, and name -> split of held-out ones.
+
+    None if nothing identifies them.
+    """
     recorded = run.data
     if str(images.source) == str(recorded["source"]):  # the same place: names are enough
         known = {name: side for side in SPLIT_LABELS for name in recorded["splits"].get(side, {})}
@@ -136,7 +143,10 @@ def _held_out(images: ImageSet, run: Run) -> tuple[set[int], dict[str, str]] | N
 
 
 def _read_contents(recorded: Mapping[str, Any], reading: DataSettings) -> dict[str, list[str]] | None:
-    """The contents of a run's images, read from disk; for runs that did not record them."""
+    """The contents of a run's images, read from disk.
+
+    It is for runs that did not record them.
+    """
     try:
         folder = Path(recorded["data_dir"]) if recorded["data_dir"] else None
         images = open_source(recorded["source"], data_dir=folder, settings=reading)

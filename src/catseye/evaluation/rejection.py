@@ -1,7 +1,7 @@
-"""Answering "unknown": risk against coverage, a threshold for a risk, and AUROC on foreign images.
+"""Answering "unknown": risk and coverage, thresholds, AUROC on foreign images.
 
-Enters: confidences and whether the answers were right. Leaves: curves, a `Rejection`, an AUROC. NumPy only. Called by
-`calibrate.py` and the report.
+Enters: confidences and whether the answers were right. Leaves: curves, a `Rejection` with the threshold for a risk, an
+AUROC. NumPy only. Called by `calibrate.py` and the report.
 """
 
 import math
@@ -19,10 +19,10 @@ Values = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Rejection:
-    """A threshold and what it did on the images that chose it: shares 0 to 1, the risk with its 95 % interval.
+    """A threshold and its effect on the images that chose it.
 
-    `threshold` is None if every image may be answered. A few images cannot show that errors are rare: the risk is
-    assured only if the upper end of its interval, `risk_high`, is at most `max_risk`.
+    Shares are 0 to 1. `threshold` is None if every image may be answered. A few images cannot show that errors are
+    rare: the risk is assured only if the upper end of its 95 % interval, `risk_high`, is at most `max_risk`.
     """
 
     threshold: float | None
@@ -42,7 +42,7 @@ class Rejection:
         return {**asdict(self), "assured": self.is_assured}
 
     def to_line(self) -> str:
-        """What a terminal shows."""
+        """The line that a terminal shows."""
         seen = "no error was seen" if not self.risk else f"{self.risk:.2%} errors were seen"
         interval = f"95% interval up to {self.risk_high:.2%}"
         if self.threshold is None:
@@ -61,7 +61,9 @@ class Rejection:
 
 
 def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For the n most confident images, n = 1 … N: the share answered, and the share of errors among them.
+    """Coverage and risk of the n most confident images, n = 1 … N.
+
+    Coverage is the share answered, risk the share of errors among them.
 
     Shape: (N,), (N,) -> coverage (N,), risk (N,).
     Source: El-Yaniv, Wiener 2010, On the Foundations of Noise-free Selective Classification, section 2.
@@ -72,11 +74,12 @@ def risk_coverage(confidence: Values, right: NDArray[np.bool_]) -> tuple[NDArray
 
 
 def choose_threshold(confidence: Values, right: NDArray[np.bool_], max_risk: float) -> Rejection:
-    """The threshold that answers most images with at most this share of errors among the answers.
+    """The threshold that answers most images with at most `max_risk` errors.
 
-    The limit applies to the upper end of the share's interval. If no threshold satisfies that, for lack of images, it
-    applies to the observed share, and `Rejection` says so. The threshold lies halfway between the last image answered
-    and the first one refused, so that rounding in an exported file cannot move an image across it.
+    `max_risk` limits the upper end of the interval of the share of errors among the answers. If no threshold satisfies
+    that, for lack of images, it limits the observed share, and `Rejection` says so. The threshold lies halfway between
+    the last image answered and the first one refused, so that rounding in an exported file cannot move an image across
+    it.
 
     Raises:
         CatseyeError: even the most confident answers have more errors.
@@ -106,14 +109,19 @@ def _upper_end(risk: NDArray[np.float64], last: int) -> float:
 
 
 def _how_many(max_risk: float) -> str:
-    """How many answers without an error would assure a risk: where Wilson's interval of 0 errors ends at it."""
+    """The number of answers without an error that would assure a risk, as text.
+
+    The upper end of Wilson's interval of 0 errors is then that risk.
+    """
     if max_risk <= 0:
         return "no number of images could"
     return f"that needs {math.ceil(Z_95**2 * (1 - max_risk) / max_risk):,} answers without an error"
 
 
 def energy(logits: Values, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Minus the free energy: T log sum exp(logits / T); larger for images like those of training.
+    """Minus the free energy: T log sum exp(logits / T).
+
+    It is larger for images like those of training.
 
     Shape: (N, K) -> (N,).
     Source: Liu et al. 2020, Energy-based Out-of-distribution Detection, eq. 4.

@@ -1,7 +1,7 @@
-"""report.html: all measurements on one page that opens from disk, without a network.
+"""report.html: all measurements on one page that needs no server or network.
 
-Enters: what was measured and its metrics. Leaves: HTML. Jinja escapes every text, and the page's
-content policy allows only its own script. Called by `evaluate.py`.
+Enters: the measurement of a model and its metrics. Leaves: HTML. Jinja escapes every text, and the page's content
+policy allows only its own script. Called by `evaluate.py`.
 """
 
 import base64
@@ -103,7 +103,7 @@ def _payload(gallery: Gallery) -> dict[str, Any]:
 def _report_facts(
     measured: MeasuredModel, metrics: Metrics, calibration: Calibration, suspects: list[Suspect], rows: list[ClassRow]
 ) -> list[tuple[str, str]]:
-    """What to know before shipping: good, mind or bad, and a sentence."""
+    """What to know before deployment: pairs of good, mind or bad, and a sentence."""
     facts: list[tuple[str, str]] = []
     better = metrics.accuracy_low > metrics.constant_guess
     facts.append(

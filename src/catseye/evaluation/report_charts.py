@@ -1,6 +1,6 @@
 """The charts of report.html, one function each.
 
-Enters: what was measured. Leaves: SVG as text, already escaped. Called by `report.py`.
+Enters: the measurement of a model. Leaves: SVG as text, already escaped. Called by `report.py`.
 """
 
 import numpy as np
@@ -39,7 +39,10 @@ def confidence_chart(probabilities: NDArray[np.float64]) -> Markup:
 
 
 def risk_chart(probabilities: NDArray[np.float64], labels: NDArray[np.int64], threshold: float | None) -> Markup:
-    """Errors among the answers against the share that is answered, with the threshold of “unknown”."""
+    """Errors among the answers against the share answered.
+
+    The threshold of “unknown” is marked.
+    """
     confidence = probabilities.max(1)
     coverage, risk = risk_coverage(confidence, probabilities.argmax(1) == labels)
     x, y = thin((coverage, risk), 160)
@@ -53,7 +56,10 @@ def risk_chart(probabilities: NDArray[np.float64], labels: NDArray[np.int64], th
 def class_curves(
     rows: list[ClassRow], probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[Markup, Markup, list[tuple[int, str]]] | None:
-    """ROC and precision-recall charts, and the classes in them: the worst first, by average precision."""
+    """ROC and precision-recall charts, and the classes in them.
+
+    Classes with the lowest average precision come first.
+    """
     usable = [index for index, row in enumerate(rows) if row.auroc is not None]
     usable.sort(key=lambda index: rows[index].average_precision or 0.0)
     usable = usable[:MAX_CURVES]

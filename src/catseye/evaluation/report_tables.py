@@ -19,7 +19,10 @@ NUM_CONFUSED = 15
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One line of the table of classes; AUROC and average precision are None where a class never occurs."""
+    """One line of the table of classes.
+
+    AUROC and average precision are None if the class never occurs; AUROC also if no other class does.
+    """
 
     name: str
     precision: float
@@ -60,7 +63,10 @@ def read_trials(run: Run) -> list[dict[str, Any]]:
 
 
 def shaded_matrix(metrics: Metrics) -> list[list[tuple[int, float]]]:
-    """Per cell the count and the strength of its colour, 0 to 1; the square root makes small shares visible."""
+    """The count of each cell and the strength of its colour, 0 to 1.
+
+    The square root makes small shares visible.
+    """
     shares = metrics.confusion / np.maximum(metrics.confusion.sum(1, keepdims=True), 1)
     strength = np.sqrt(shares)
     return [
@@ -70,7 +76,10 @@ def shaded_matrix(metrics: Metrics) -> list[list[tuple[int, float]]]:
 
 
 def confused_pairs(metrics: Metrics) -> list[tuple[int, int, int, float]]:
-    """The largest cells off the diagonal: truth, prediction, count, share of the truth's images."""
+    """The largest cells off the diagonal.
+
+    Each is: true class, predicted class, count, share of the true class's images.
+    """
     off = metrics.confusion - np.diag(np.diag(metrics.confusion))
     order = np.argsort(-off, axis=None, kind="stable")[:NUM_CONFUSED]
     support = np.maximum(metrics.confusion.sum(1), 1)

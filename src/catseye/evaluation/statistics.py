@@ -1,7 +1,8 @@
-"""Uncertainty: bootstrap for macro F1, McNemar's test for two models, Holm for several tests.
+"""Uncertainty: bootstrap for macro F1, McNemar's test, Holm's method.
 
-NumPy and the standard library; SciPy and scikit-learn are the oracles in the tests. Wilson's interval for a share is
-in `metrics.py`. Called by the report and `compare.py`.
+Enters: counts, a confusion matrix or p values. Leaves: intervals and p values. NumPy and the standard library; the
+tests compare with SciPy and scikit-learn. Wilson's interval for a share is in `metrics.py`. Called by the report and
+`compare.py`.
 """
 
 import math
@@ -39,7 +40,7 @@ def bootstrap_macro_f1(confusion: Matrix, *, num_resamples: int = NUM_RESAMPLES,
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """Exact two-sided p of McNemar's test.
+    """Exact two-sided p of McNemar's test for two models.
 
     Only the first model has `first_only` images right, only the second `second_only`. If the models are equally
     good, each such image is a coin toss.
@@ -57,9 +58,10 @@ def mcnemar(first_only: int, second_only: int) -> float:
 
 
 def paired_interval(first_only: int, second_only: int, total: int) -> tuple[float, float]:
-    """95 % interval of the second model's accuracy minus the first one's, on the same images.
+    """95 % interval of the difference of two models' accuracies, second minus first.
 
-    `first_only` of `total` images are right in the first model alone, `second_only` in the second alone.
+    Both are measured on the same images: of `total`, `first_only` are right in the first model alone, `second_only` in
+    the second alone.
 
     Source: Agresti, Min 2005, Simple Improved Confidence Intervals for Comparing Matched Proportions, section 3: Wald's
     interval after half an observation was added to each of the four cells.
@@ -74,7 +76,9 @@ def paired_interval(first_only: int, second_only: int, total: int) -> tuple[floa
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values of several tests, adjusted so that the chance of any false alarm stays that of one test.
+    """P values of several tests, adjusted by Holm's method.
+
+    The probability of any false alarm stays that of one test.
 
     Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
 

@@ -1,7 +1,7 @@
-"""How well a run separates foreign images from its own, and fitting its familiarity.
+"""How well a run separates foreign images from its own; fits its familiarity.
 
-Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`, and by training when
-a run ends.
+Enters: a run and its images. Leaves: `FamiliarityFit`, `Strangers`. Called by `calibrate.py`, and by training when a
+run ends.
 """
 
 from dataclasses import dataclass
@@ -34,9 +34,10 @@ Logits = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Strangers:
-    """How well three scores separate the run's images from foreign ones, and what its thresholds refuse: 0 to 1.
+    """How well three scores separate the run's images from foreign ones, 0 to 1.
 
-    `refused` and `own_refused` count images that are "unknown" by either threshold; None where there is none.
+    `refused` and `own_refused` are the shares of images that are "unknown" by either threshold; None if there is no
+    threshold.
     """
 
     source: str
@@ -51,7 +52,7 @@ class Strangers:
     own_split: str = "validation"
 
     def to_lines(self) -> list[str]:
-        """What a terminal shows."""
+        """The lines that a terminal shows."""
         scores = "" if self.auroc_familiarity is None else f"familiarity {self.auroc_familiarity:.3f}, "
         scores += f"largest probability {self.auroc_probability:.3f}, energy {self.auroc_energy:.3f}"
         lines = [
@@ -83,7 +84,9 @@ def learn_familiarity(
 
 
 def training_images(model: OpenedModel, run: Run, validation: MeasuredModel, data_dir: StrPath | None) -> Loader | None:
-    """Some training images of a run that has no familiarity yet; None if it names none.
+    """Some training images of a run that has no familiarity yet.
+
+    None if the run names none.
 
     Raises:
         DataError: the training images are missing, or cannot be read.
@@ -137,9 +140,10 @@ def judge_strangers(
     source: Images,
     data_dir: StrPath | None,
 ) -> Strangers:
-    """Measure the model on foreign images. `manifest` has the thresholds and the temperature to use.
+    """Measure the model on foreign images.
 
-    `own` has logits (N, K), familiarity (N,) where there is one, and the split of the run's images.
+    `manifest` has the thresholds and the temperature to use. `own` has logits (N, K), familiarity (N,) or None, and the
+    split of the run's images.
 
     Source: Hendrycks, Gimpel 2017, arXiv 1610.02136 (largest probability); Liu et al. 2020 (energy).
     """

@@ -1,4 +1,4 @@
-"""Which part of an image a network's answer rests on, and how far such a map can be trusted.
+"""The part of an image that an answer rests on, and how far to trust such a map.
 
 Enters: a network and images. Leaves: maps as arrays, figures. Called by evaluation, lab and cli.
 
@@ -7,7 +7,7 @@ Enters: a network and images. Leaves: maps as arrays, figures. Called by evaluat
     opened_image.py     the map of a model for an image
     feature_maps.py     the output of a layer for an image; the images that activate a channel most
     kernels.py          the first layer's filters
-    receptive_field.py  the region behind one activation: can see, does look
+    receptive_field.py  the region that one activation can see, and does look at
     explain.py          `catseye explain cam`
     gradient_flow.py    gradient norms per layer, plain and residual
     figures.py          figures for notebooks and for `catseye explain`

@@ -1,4 +1,4 @@
-"""Class activation maps of any registered network, through `features` and `head` alone.
+"""Class activation maps of any registered network, from `features` and `head`.
 
 Enters: a network and normalised images (N, C, H, W). Leaves: maps (N, h, w) of the size of the feature map; `upsample`
 scales them to the image's. No hooks and no table of layers: the forward pass is head(features(x)). Called by
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """Class activation map: feature maps weighted by the class's row of the last layer.
+    """Feature maps weighted by the class's row of the last layer.
 
-    Its mean plus the class's bias is the class's logit.
+    The mean of this class activation map plus the class's bias is the class's logit.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w).
     Source: Zhou et al. 2016, Learning Deep Features for Discriminative Localization, eq. 2.
@@ -40,7 +40,9 @@ def cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
 
 
 def grad_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """Feature maps weighted by the mean gradient of the class's logit; negative values are cut off.
+    """Feature maps weighted by the mean gradient of the class's logit.
+
+    Negative values become 0.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w), at least 0.
     Source: Selvaraju et al. 2017, Grad-CAM, eq. 1 and 2.
@@ -50,7 +52,7 @@ def grad_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
 
 
 def grad_cam_plus_plus(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """As Grad-CAM, but with a weight per place, so that all objects of a class show.
+    """As Grad-CAM, with a weight per place: all objects of a class are marked.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w), at least 0.
     Source: Chattopadhay et al. 2018, Grad-CAM++, eq. 19 with exp as the last function, so that the derivatives are
@@ -65,9 +67,10 @@ def grad_cam_plus_plus(model: "Network", x: Tensor, target: Tensor) -> Tensor:
 
 
 def eigen_cam(model: "Network", x: Tensor, target: Tensor) -> Tensor:
-    """The feature maps' first principal component. It does not depend on the class; `target` is not used.
+    """The feature maps' first principal component.
 
-    The sign of a component is arbitrary; the one with the larger sum is taken, so that bright means active.
+    It does not depend on the class; `target` is not used. The sign of a component is arbitrary; the one with the larger
+    sum is taken, so that bright means active.
 
     Shape: (N, C, H, W), (N,) -> (N, h, w).
     Source: Muhammad, Yeasin 2020, Eigen-CAM, eq. 2 to 4; without centring, as there.
@@ -118,14 +121,17 @@ def scale(maps: Tensor) -> Tensor:
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Shape: (N, h, w) -> (N, H, W), bilinear."""
+    """Scale maps to the size of the image, bilinear.
+
+    Shape: (N, h, w) -> (N, H, W).
+    """
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _gradients(model: "Network", x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Feature maps (N, F, h, w) and the gradient of each image's target logit with respect to them.
+    """Feature maps (N, F, h, w), and the gradient of each image's target logit.
 
-    The head gets a copy: its first layer may work in place.
+    The gradient is with respect to the maps. The head gets a copy: its first layer may work in place.
     """
     with torch.no_grad():
         maps = model.features(x)

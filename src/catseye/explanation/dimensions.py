@@ -1,6 +1,6 @@
-"""`catseye summary`: the dimension flow of a network by name, of a run, or of any module.
+"""`catseye summary`: the size of the data after each layer of a network.
 
-Enters: one of these. Leaves: `ModelSummary`. Called by users and by cli.
+Enters: a network by name, a run, or any module. Leaves: `ModelSummary`. Called by users and by cli.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,11 @@ def summary(
     no_skip: bool = False,
     stem: str | None = None,
 ) -> ModelSummary:
-    """Layer, output shape, parameters, multiply-adds and receptive field of every layer, from a real forward pass.
+    """Summarise every layer of a network, from a real forward pass.
 
-    `model` is a name of `list_models`, a run, its path, or a `torch.nn.Module`. `input` is (C, H, W) or "3x32x32"; left
-    out, a run's own, else 3 x 32 x 32. `classes`, `no_skip` and `stem` are for a network given by name.
+    Each layer has its name, output shape, parameters, multiply-adds and receptive field. `model` is a name of
+    `list_models`, a run, its path, or a `torch.nn.Module`. `input` is (C, H, W) or "3x32x32"; the default is a run's
+    own, else 3 x 32 x 32. `classes`, `no_skip` and `stem` are for a network given by name.
 
     Raises:
         UnknownName: no such network. UsageError: an invalid shape, or an option that the network does not have.

@@ -1,6 +1,6 @@
-"""`catseye explain cam RUN IMAGE`: the part of the image that the answer rests on, as a PNG, with a score.
+"""`catseye explain cam RUN IMAGE`: the part of the image an answer rests on.
 
-Enters: a run and an image. Leaves: `Explanation` and the file. Called by cli.
+Enters: a run and an image. Leaves: `Explanation` with the map and its scores, and a PNG. Called by cli.
 """
 
 import io
@@ -22,7 +22,7 @@ from catseye.preprocess import ImageSource, Pixels
 from catseye.runtimes.loading import open_model
 
 SHOWN_PX = 448
-# Viridis at nine places: equal steps look equal, also in grey and to colour-blind eyes.
+# Viridis at nine points: equal steps look equal, also in grey and to colour-blind readers.
 _VIRIDIS = (
     (68, 1, 84), (71, 45, 123), (59, 82, 139), (44, 114, 142), (33, 145, 140),
     (40, 174, 128), (94, 201, 98), (173, 220, 48), (253, 231, 37),
@@ -31,9 +31,10 @@ _VIRIDIS = (
 
 @dataclass(frozen=True)
 class Explanation:
-    """The class, its probability (0 to 1), the map (H, W) 0 to 1, its scores, and the path of the PNG.
+    """The map of a class on an image, with its scores.
 
-    `path` is None if the image was no file and `out` was left out. `pixels` (H, W, C) uint8 are the image.
+    `probability` is that of the class, 0 to 1; `heat` (H, W) is the map, 0 to 1; `path` is that of the PNG, None if the
+    image was no file and `out` was left out. `pixels` (H, W, C) uint8 are the image.
     """
 
     label: str
@@ -69,10 +70,10 @@ def explain(
     out: StrPath | None = None,
     device: str = "auto",
 ) -> Explanation:
-    """Map the part of an image that class `target` rests on, else the network's own answer.
+    """Map the part of an image that one class rests on.
 
-    `method` is gradcam, gradcam++, eigencam or cam. The PNG goes to `out`, a folder or a file; left out, to
-    IMAGE-METHOD.png if the image is a file.
+    The class is `target`, by default the network's own answer. `method` is gradcam, gradcam++, eigencam or cam. The PNG
+    goes to `out`, a folder or a file; by default to IMAGE-METHOD.png if the image is a file.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.

@@ -1,4 +1,4 @@
-"""The output of each layer for an image, and the images that activate a channel most.
+"""Each layer's output for an image; the images that activate a channel most.
 
 Enters: a network in evaluation mode and normalised images (N, C, H, W). Leaves: maps by layer, strongest first, and the
 places of a data set where a channel is most active. The network is not changed: a hook reads and copies a layer's
@@ -17,9 +17,9 @@ from catseye.errors import UnknownName, UsageError
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Maps (C, h, w) of one image after one layer; `order` (C,) has the strongest channel first.
+    """Maps (C, h, w) of one image after one layer.
 
-    `strength` (C,) is a channel's mean absolute value.
+    `order` (C,) has the strongest channel first; `strength` (C,) is a channel's mean absolute value.
     """
 
     layer: str
@@ -30,7 +30,10 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class Patch:
-    """A place of a data set: the image's index, the place in the map, and the value there."""
+    """A place of a data set with a channel's value there.
+
+    `image` is the image's index, `row` and `column` are the place in the map.
+    """
 
     image: int
     row: int
@@ -73,9 +76,9 @@ def output_of(model: nn.Module, x: Tensor, layer: str) -> Tensor:
 
 
 def channels_first(values: Tensor) -> Tensor:
-    """Move the channels to the front, which some layers of ConvNeXt and Swin keep last.
+    """Move channels that are on the last axis to the front.
 
-    Square maps show which axis they are.
+    Some layers of ConvNeXt and Swin keep them last. Maps are square, so the axis that differs is that of the channels.
 
     Shape: (N, C, h, w) or (N, h, h, C) -> (N, C, h, w); other numbers of axes stay.
     """
@@ -85,7 +88,9 @@ def channels_first(values: Tensor) -> Tensor:
 
 
 def feature_maps(model: nn.Module, x: Tensor, layer: str) -> FeatureMaps:
-    """The maps of one image after one layer, strongest first. A dense layer has maps of one value each.
+    """The maps of one image after one layer, strongest first.
+
+    A dense layer has maps of one value each.
 
     Shape: x (1, C, H, W).
 
@@ -106,7 +111,9 @@ def feature_maps(model: nn.Module, x: Tensor, layer: str) -> FeatureMaps:
 
 
 def top_patches(model: nn.Module, batches: Iterable[Tensor], layer: str, channel: int, count: int = 9) -> list[Patch]:
-    """Where in many images one channel has its highest values, at most one place per image.
+    """The places in many images where one channel has its highest values.
+
+    At most one place per image.
 
     Shape: batches of (N, C, H, W), normalised.
     Source: Zeiler and Fergus 2013, arXiv 1311.2901, section 4: the top nine activations of a feature map.
@@ -137,7 +144,10 @@ def top_patches(model: nn.Module, batches: Iterable[Tensor], layer: str, channel
 
 
 def feature_map_figure(maps: FeatureMaps, *, count: int = 16) -> Figure:
-    """The strongest maps side by side, each with its own grey scale, with channel and strength above."""
+    """The strongest maps side by side, with channel and strength above each.
+
+    Each map has its own grey scale.
+    """
     shown = maps.order[:count].tolist()
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)

@@ -49,7 +49,9 @@ def draw_kernels(run: StrPath, image: ImageSource | None = None, *, device: str 
 
 
 def draw_feature_maps(run: StrPath, image: ImageSource, *, layer: str | None = None, device: str = "auto") -> Figures:
-    """The strongest maps after a layer, or after six convolutions from the first to the last.
+    """The strongest maps after a layer, or after six convolutions.
+
+    The six are spread from the first to the last.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
@@ -64,7 +66,9 @@ def draw_feature_maps(run: StrPath, image: ImageSource, *, layer: str | None = N
 def draw_cam(
     run: StrPath, image: ImageSource, *, method: str = "gradcam", target: str | None = None, device: str = "auto"
 ) -> Figures:
-    """The image, and the image under the map of class `target`, else of the network's own answer.
+    """The image, and the image under the map of one class.
+
+    The class is `target`, by default the network's own answer.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such class or method.
@@ -89,7 +93,7 @@ def draw_receptive_field(
     place: tuple[int, int] | None = None,
     device: str = "auto",
 ) -> Figures:
-    """What one activation can see of the image, and where it does look.
+    """The region of the image that one activation can see, and does look at.
 
     The defaults are the last convolution that still has a map, its strongest channel, and the highest value there.
 
@@ -111,9 +115,10 @@ def draw_receptive_field(
 
 
 def draw_gradient_flow(flows: GradientFlow, race: GradientFlow | None = None) -> Figures:
-    """The gradient at every layer with skips and without, before the steps and after, and the losses in between.
+    """The gradient at every layer with skips and without, and the losses.
 
-    The losses are those of `race` if it is given: the same two networks with batch normalisation.
+    The gradient is shown before the steps and after, the losses for the steps between. They are those of `race` if it
+    is given: the same two networks with batch normalisation.
     """
     race = race or flows
     trained = flows.plain.after is not None
@@ -148,7 +153,9 @@ def draw_gradient_flow(flows: GradientFlow, race: GradientFlow | None = None) ->
 
 
 def write_figures(folder: Path, title: str, figures: Figures, lines: Mapping[str, str] | None = None) -> list[Path]:
-    """Write a PNG for each figure, and an index.html with all of them; `lines` are facts below the title.
+    """Write a PNG for each figure, and an index.html with all of them.
+
+    `lines` are facts below the title.
 
     Raises:
         UsageError: the folder cannot be made.
@@ -216,6 +223,6 @@ def _convolutions(opened: OpenedModel) -> list[str]:
 
 
 def _spread(names: list[str], count: int) -> list[str]:
-    """At most `count` of them, evenly spread, including the first and the last."""
+    """At most `count` names, evenly spread, including the first and the last."""
     places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
     return [names[place] for place in places]

@@ -1,8 +1,8 @@
-"""Why skips: how much of the gradient reaches each layer of a deep network, with skips and without.
+"""The gradient that reaches each layer of a deep network, with and without skips.
 
 Enters: a depth. Leaves: `GradientFlow`: gradient norms per layer of a plain and a residual tower (models/tower.py) with
-the same seed on the same images, before training and after a few steps. Computed at every call, in double precision,
-so that a gradient of 1e-41 does not become 0. Called by cli and lab.
+the same seed on the same images, before training and after a few steps. They are computed at every call, in double
+precision, so that a gradient of 1e-41 does not become 0. Called by cli and lab.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,10 @@ MIN_DEPTH, MAX_DEPTH = 10, 100
 
 @dataclass(frozen=True)
 class Flow:
-    """Norms of the loss's gradient, the first layer first: `signal` by each layer's output, `weights` by its kernel."""
+    """Norms of the loss's gradient, the first layer first.
+
+    `signal` is with respect to each layer's output, `weights` with respect to its kernel.
+    """
 
     signal: tuple[float, ...]
     weights: tuple[float, ...]
@@ -55,7 +58,10 @@ class Flow:
 
 @dataclass(frozen=True)
 class TrainedTower:
-    """A network before and after its steps, and the loss at each. `after` is None if nothing was trained."""
+    """A network before and after its steps, and the loss at each step.
+
+    `after` is None if nothing was trained.
+    """
 
     start: Flow
     after: Flow | None
@@ -99,7 +105,9 @@ class GradientFlow:
 
 
 def arithmetic(depth: int, factor: float = FACTOR) -> float:
-    """The share of a gradient left at layer 1 of `depth` if every layer multiplies it by `factor`.
+    """The share of a gradient left at layer 1 of `depth` layers.
+
+    Every layer multiplies it by `factor`.
 
     >>> f"{arithmetic(50):.2g}"
     '1.8e-05'
@@ -134,9 +142,10 @@ def gradient_flow(
 
 
 def layer_gradients(model: nn.Module, x: Tensor, labels: Tensor) -> Flow:
-    """One forward and one backward pass; the mean cross-entropy's gradient at every convolution of `features`.
+    """The gradient norms at every convolution of `features`.
 
-    A layer's output is taken after its ReLU. Weights and buffers stay unchanged.
+    They are those of the mean cross-entropy, from one forward and one backward pass. A layer's output is taken after
+    its ReLU. Weights and buffers stay unchanged.
 
     Shape: x (N, C, H, W), labels (N,).
     """

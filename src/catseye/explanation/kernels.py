@@ -1,4 +1,4 @@
-"""The filters of a network's first convolution: the only ones applied to the image itself.
+"""The filters of the first convolution, the only one applied to the image itself.
 
 Enters: a network. Leaves: its weights (F, C, k, k), and a figure of them. Called by the lab and the verbs of explain.
 """
@@ -15,7 +15,7 @@ from catseye.errors import UsageError
 
 @dataclass(frozen=True)
 class Filters:
-    """The first convolution: its name, weights (F, C, k, k), and how its window moves."""
+    """The first convolution: name, weights (F, C, k, k), stride and padding."""
 
     layer: str
     weights: NDArray[np.float32]
@@ -39,9 +39,12 @@ def first_filters(model: nn.Module) -> Filters:
 
 
 def filter_image(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One filter as a small image: 0.5 is a weight of 0, the largest weight of the filter reaches 0 or 1.
+    """One filter as a small image.
 
-    Shape: (C, k, k) -> (k, k, 3) in 0 to 1. Three channels are R, G, B; otherwise their mean is shown in grey.
+    0.5 is a weight of 0; the largest weight of the filter becomes 0 or 1. Three channels are R, G, B; otherwise their
+    mean is shown in grey.
+
+    Shape: (C, k, k) -> (k, k, 3) in 0 to 1.
     """
     shown = weights if weights.shape[0] == 3 else weights.mean(0, keepdims=True).repeat(3, 0)
     largest = max(float(np.abs(shown).max()), 1e-12)

@@ -1,7 +1,7 @@
 """`catseye explain kernels`, `feature-maps`, `receptive-field`, `gradient-flow`.
 
-Enters: a run, an image. Leaves: `Drawn`, figures by name, and PNGs with a page if a folder is named. Called by users
-in notebooks and by cli.
+Enters: a run, an image. Leaves: `Drawn`, figures by name; PNGs and a page if a folder is given. Called by users in
+notebooks and by cli.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,10 @@ from catseye.settings.typed import parse_place
 
 
 class Drawn(dict[str, Figure]):
-    """Figures by name; `lines` are facts in words, `written` the files, `facts` the numbers behind them."""
+    """Figures by name, shown by a notebook.
+
+    `lines` are facts in words, `written` the files, `facts` the numbers.
+    """
 
     def __init__(
         self, figures: Mapping[str, Figure], title: str, lines: Mapping[str, str], out: StrPath | None
@@ -60,7 +63,9 @@ def explain_kernels(
 def explain_feature_maps(
     run: StrPath, image: ImageSource, *, layer: str | None = None, out: StrPath | None = None, device: str = "auto"
 ) -> Drawn:
-    """Draw the strongest maps after a layer, or after six convolutions from the first to the last.
+    """Draw the strongest maps after a layer, or after six convolutions.
+
+    The six are spread from the first to the last. With `out`, PNGs and an index.html go into that folder.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
@@ -80,10 +85,10 @@ def explain_receptive_field(
     out: StrPath | None = None,
     device: str = "auto",
 ) -> Drawn:
-    """Draw the region of an image that one activation can see, and where it does look.
+    """Draw the region of an image that one activation can see, and does look at.
 
     `at` is (row, column) in the map, or "ROW,COLUMN". The defaults are the last convolution that still has a map, its
-    strongest channel, and the highest value there.
+    strongest channel, and the highest value there. With `out`, PNGs and an index.html go into that folder.
 
     Raises:
         ModelFileError, ImageError: run or image cannot be used. UnknownName: no such layer.
@@ -104,7 +109,7 @@ def explain_gradient_flow(
     seed: int = 0,
     out: StrPath | None = None,
 ) -> Drawn:
-    """Measure how much of the gradient reaches each layer of a deep network, with skips and without.
+    """Measure the gradient at each layer of a deep network, with and without skips.
 
     `depth`: layers with weights, an even number from 10 to 100. `init`: pytorch, glorot or he. The gradient is measured
     before and after `steps` of training. Without batch normalisation neither network learns in so few steps, so the
@@ -137,7 +142,7 @@ def explain_gradient_flow(
 
 
 def _name(what: object) -> str:
-    """A path as it was given, or "given in Python"."""
+    """A path as it was given; "given in Python" for anything else."""
     if isinstance(what, np.ndarray) or not (isinstance(what, str) or hasattr(what, "__fspath__")):
         return "given in Python"
     return str(Path(what))

@@ -20,7 +20,10 @@ from catseye.runtimes.model_file import OpenedModel
 
 @dataclass(frozen=True)
 class ImageMap:
-    """The map of class `index`: `heat` (H, W) is 0 to 1, on the device of `x` (1, C, H, W), the input."""
+    """The map of class `index` on an image.
+
+    `heat` (H, W) is 0 to 1, on the device of `x` (1, C, H, W), the normalised input.
+    """
 
     pixels: Pixels
     x: Tensor
@@ -31,7 +34,9 @@ class ImageMap:
 
 
 def see_image(opened: OpenedModel, image: ImageSource) -> tuple[Pixels, Tensor]:
-    """An image as it enters the network: its pixels (H, W, C), and normalised (1, C, H, W).
+    """An image as it enters the network: pixels (H, W, C), and input (1, C, H, W).
+
+    The input is normalised.
 
     Raises:
         ImageError: it cannot be read.
@@ -44,7 +49,7 @@ def see_image(opened: OpenedModel, image: ImageSource) -> tuple[Pixels, Tensor]:
 
 
 def map_image(opened: OpenedModel, image: ImageSource, method: str, target: str | None = None) -> ImageMap:
-    """The map of class `target`, else of the network's own answer.
+    """The map of class `target`, by default of the network's own answer.
 
     Raises:
         ImageError: the image cannot be read. UnknownName: no such class or method.

@@ -1,4 +1,4 @@
-"""The region of the image behind one activation: how far it can see, and where it does look.
+"""The region of an image that one activation can see, and does look at.
 
 Enters: a network in evaluation mode, an image, a layer and a place in its map. Leaves: the box given by the sizes of
 the windows, and the gradient inside it. Called by the lab and the verbs of explain.
@@ -20,7 +20,10 @@ from catseye.preprocess import Pixels
 
 @dataclass(frozen=True)
 class Box:
-    """Pixels from (top, left) to (bottom, right), exclusive, cut at the image's edges; `side_px` is uncut."""
+    """Pixels from (top, left) to (bottom, right), exclusive.
+
+    The box is cut at the image's edges; `side_px` is uncut.
+    """
 
     top: int
     left: int
@@ -30,10 +33,11 @@ class Box:
 
 
 def receptive_field(summary: ModelSummary, layer: str, row: int, column: int, side_px: int | tuple[int, int]) -> Box:
-    """The box that one activation can see, from the sizes, strides and paddings of the layers before it.
+    """The box that one activation can see.
 
-    If paths meet in a sum, it is the box of the widest path. `side_px` is the side of the input, or its
-    (height, width).
+    It follows from the sizes, strides and paddings of the layers before it. If paths meet in a sum, it is the box of
+    the widest path. `side_px` is the side of the input, or its (height, width).
+
     Source: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, eq. 2 to 4.
 
     Raises:
@@ -78,7 +82,10 @@ def map_side(row: LayerRow) -> int:
 
 
 def map_size(row: LayerRow, ratio: float) -> tuple[int, int]:
-    """Height and width of a layer's maps, whichever axis its channels are on; `ratio`: the input's height to width."""
+    """Height and width of a layer's maps, whichever axis its channels are on.
+
+    `ratio` is the input's height divided by its width.
+    """
     if ratio == 1:
         return (map_side(row),) * 2
     first, second, third = row.output_shape
@@ -86,7 +93,9 @@ def map_size(row: LayerRow, ratio: float) -> tuple[int, int]:
 
 
 def gradient_field(model: nn.Module, x: Tensor, layer: str, channel: int, row: int, column: int) -> Tensor:
-    """How much each pixel changes one activation: |d activation / d pixel|, summed over the channels.
+    """The change of one activation with each pixel.
+
+    |d activation / d pixel|, summed over the channels.
 
     Shape: x (1, C, H, W) -> (H, W), at least 0.
     Source: Luo, Li, Urtasun, Zemel 2016, Understanding the Effective Receptive Field, section 2.

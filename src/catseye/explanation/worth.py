@@ -1,4 +1,4 @@
-"""How good a class activation map is: remove the places it marks, and insert them again.
+"""How good a class activation map is: delete the places it marks, or insert them.
 
 Enters: a network, a normalised image, a map. Leaves: two curves and their areas. Called by `explain.py`.
 """
@@ -13,9 +13,10 @@ NUM_STEPS = 20
 
 @dataclass(frozen=True)
 class Worth:
-    """Areas under the class's probability, 0 to 1. `deletion`: small is good; `insertion`: large is good.
+    """Areas under the curve of the class's probability, 0 to 1.
 
-    `deletion_random` and `insertion_random` are those of places in random order, that is of a worthless map.
+    `deletion`: small is good; `insertion`: large is good. `deletion_random` and `insertion_random` are those of places
+    in random order, that is of a worthless map.
     """
 
     deletion: float
@@ -26,9 +27,9 @@ class Worth:
 
 @torch.no_grad()
 def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, blank: Tensor) -> Tensor:
-    """The class's probability while the hottest places are replaced by `blank`, in 20 equal steps.
+    """The class's probability while the hottest places are replaced by `blank`.
 
-    With x and blank swapped it is the insertion curve.
+    They are replaced in 20 equal steps. With `x` and `blank` swapped it is the insertion curve.
 
     Shape: x (C, H, W), heat (H, W), blank (C, H, W) -> (21,).
     Source: Petsiuk, Das, Saenko 2018, RISE, section 4.1.
@@ -44,9 +45,10 @@ def deletion_curve(model: nn.Module, x: Tensor, heat: Tensor, target: int, blank
 
 
 def measure_worth(model: nn.Module, x: Tensor, heat: Tensor, target: int, *, seed: int = 0) -> Worth:
-    """Both areas of a map and of a random one, with the normalised mean, 0, as the blank.
+    """Both areas of a map and of a random one.
 
-    The paper inserts into a blurred image; here both use the mean, so that the two curves share their ends.
+    The blank is the normalised mean, 0. The paper inserts into a blurred image; here both use the mean, so that the two
+    curves have the same ends.
 
     Shape: x (C, H, W), heat (H, W).
     """

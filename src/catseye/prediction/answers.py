@@ -1,6 +1,7 @@
 """`catseye.predict`: a class for every image, in files or in memory. No torch.
 
-Enters: a model and images. Leaves: `Predictions`, or for millions a folder of Parquet. Called by users and by cli.
+Enters: a model and images. Leaves: `Predictions`; for millions of images, a folder of Parquet files. Called by users
+and by cli.
 """
 
 import os
@@ -37,7 +38,10 @@ class PredictOptions(TypedDict, total=False):
 
 
 class Predictions(list[PredictionRow]):
-    """One row per image, in order; an image that could not be read is a row with its error."""
+    """One row per image, in order.
+
+    An image that could not be read is a row with its error.
+    """
 
     def __init__(self, rows: Iterable[PredictionRow], images: Sequence[Any] = ()) -> None:
         super().__init__(rows)
@@ -45,7 +49,7 @@ class Predictions(list[PredictionRow]):
 
     @property
     def num_failed(self) -> int:
-        """Images that could not be read."""
+        """The number of images that could not be read."""
         return sum(row.error is not None for row in self)
 
     def to_frame(self) -> Any:
@@ -99,9 +103,9 @@ def predict(
     """Classify images: `Predictions`, one row per image, in order.
 
     `images` is a path, a folder, a pattern, the bytes of a file, a uint8 array (H, W[, C]), a Pillow image, or a list
-    of any of these; an array (N, H, W, C) is N images. `list` is a text file with one path per line. `top`: how many
-    classes of each. `csv`: also write a table there. `engine="ray"` classifies millions into a folder `out` of Parquet
-    files and returns a `PredictionSummary`; `workers` and `part_size` are for it; `tell` gets progress messages.
+    of any of these; an array (N, H, W, C) is N images. `list` is a text file with one path per line. `top`: classes
+    per image. `csv`: also write a table there. `engine="ray"` classifies millions into a folder `out` of Parquet files
+    and returns a `PredictionSummary`; `workers` and `part_size` are for it; `tell` gets progress messages.
 
     Raises:
         UsageError: an option is wrong. ModelFileError: the model cannot be used. DataError: a folder holds no images.

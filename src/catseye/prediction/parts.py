@@ -28,7 +28,10 @@ def part_path(out: Path, part: int) -> Path:
 
 
 def do_part(classifier: Classifier, out: Path, plan: PredictionPlan, part: int) -> dict[str, int]:
-    """Classify one part and write it; returns its number, its images and how many of them could not be read."""
+    """Classify one part and write it.
+
+    Returns its number, its images and how many of them could not be read.
+    """
     rows = list(predict_files(classifier, plan.images(out, part), top=plan.top))
     num_failed = sum(row.error is not None for row in rows)
     record = {"part": part, "images": len(rows), "failed": num_failed, "model_sha256": plan.model_sha256}
@@ -42,9 +45,10 @@ def do_part(classifier: Classifier, out: Path, plan: PredictionPlan, part: int) 
 
 
 def to_table(rows: Iterable[PredictionRow], top: int) -> "pa.Table":
-    r"""path, class, probability (0 to 1), class_2, probability_2, …, unknown, error; null where there is no value.
+    r"""A table of path, class, probability (0 to 1), …, unknown, error.
 
-    Bytes of a name that are not UTF-8 are written as \xNN.
+    More classes are class_2, probability_2, …; a missing value is null. Bytes of a name that are not UTF-8 are written
+    as \xNN.
     """
     import pyarrow as pa
 

@@ -1,6 +1,6 @@
-"""`catseye predict`: paths in, one row per image out, in order; an unreadable image gets a row with its error.
+"""`catseye predict`: paths in, one row per image out, in order.
 
-Called by cli. No torch: works with any `Classifier`.
+An unreadable image gets a row with its error. Called by cli. No torch: works with any `Classifier`.
 """
 
 import csv
@@ -28,7 +28,10 @@ class PredictionRow:
     familiarity: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Exact class names; probabilities 0 to 1, familiarity -1 to 1 if the model measures it."""
+        """The row as plain JSON types, with exact class names.
+
+        Probabilities are 0 to 1; familiarity, -1 to 1, is there if the model measures it.
+        """
         if self.error is not None:
             return {"path": self.path, "error": self.error}
         answers = [{"class": name, "probability": value} for name, value in self.top]
@@ -49,9 +52,9 @@ def list_images(paths: Iterable[str]) -> list[str]:
 
 
 def walk_images(paths: Iterable[str]) -> Iterator[str]:
-    """Files as they are, folders as all images in them, globs expanded; the order is kept.
+    """Files as they are, folders as all images in them, globs expanded.
 
-    Memory grows with the largest single folder, not with all of them.
+    The order is kept. Memory grows with the largest single folder, not with all of them.
 
     Raises:
         DataError: nothing matches.
@@ -76,21 +79,24 @@ def walk_images(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112  (a Path raises where a folder above it may not be entered)
+    return os.path.isdir(path)  # noqa: PTH112  (a Path raises if a folder above it may not be entered)
 
 
 def _inside(folder: str) -> Iterator[str]:
-    """All images below a folder except hidden ones and leftovers, as in training, sorted by whole path.
+    """All images below a folder, sorted by whole path.
 
-    Linked folders are followed, each chain of links once. A folder that cannot be listed is yielded itself and becomes
-    a row with its error.
+    Hidden files and leftovers are left out, as in training. Linked folders are followed, each chain of links once. A
+    folder that cannot be listed is yielded itself and becomes a row with its error.
     """
     start = str(Path(folder))
     yield from _below("" if start == "." else start.rstrip(os.sep) + os.sep, (os.path.realpath(folder),))
 
 
 def _below(prefix: str, above: tuple[str, ...]) -> Iterator[str]:
-    """`above` are the real paths of this folder and of those above it."""
+    """All images below a folder; `prefix` is its path with the slash.
+
+    `above` are the real paths of this folder and of those above it.
+    """
     try:
         with os.scandir(prefix or ".") as entries:
             seen = [(entry.name, entry.is_dir(), entry) for entry in entries if not is_leftover(entry.name)]
@@ -118,7 +124,7 @@ def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1)
 
 
 def _why_not_listed(path: str) -> str:
-    """Why a folder is in the list instead of its images; empty if the path is no folder."""
+    """Why a folder is in the list instead of its images; empty if it is no folder."""
     if not _is_folder(path):
         return ""
     try:
@@ -129,9 +135,14 @@ def _why_not_listed(path: str) -> str:
 
 
 def write_csv(rows: Sequence[PredictionRow], path: Path) -> None:
-    """A table with path, class, probability (and more pairs when more were asked for), unknown, error.
+    """Write a CSV table of path, class, probability, unknown, error.
 
-    A leading apostrophe disarms text that a spreadsheet would run as a formula.
+    With more than one class per image, it has more pairs of class and probability. A leading apostrophe disarms text
+    that a spreadsheet would run as a formula.
+
+    Raises:
+        DataError: the file cannot be written.
+
     """
     pairs = max((len(row.top) for row in rows), default=1) or 1
     header = ["path"]

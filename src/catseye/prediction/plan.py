@@ -1,7 +1,7 @@
-"""The work to do: the list of images on disk, divided into parts, and what a second call must have in common.
+"""The images to classify: a list on disk, divided into parts.
 
-Enters: paths, one at a time. Leaves: OUT/images.jsonl, OUT/plan.json and a `PredictionPlan`; memory does not grow
-with the number of images. Called by predict.py and, in each worker, by ray_engine.py.
+Enters: paths, one at a time. Leaves: OUT/images.jsonl, OUT/plan.json and a `PredictionPlan`, which a second call must
+match; memory does not grow with the number of images. Called by predict.py and, in each worker, by ray_engine.py.
 """
 
 import json
@@ -24,7 +24,10 @@ LIST_FILE = "images.jsonl"  # one JSON string per line: a name may contain a lin
 
 @dataclass(frozen=True)
 class PredictionPlan:
-    """`offsets[i]` is the byte of the list where part i begins; the last part may be shorter than `part_size`."""
+    """The parts of a list of images, and the model they are classified with.
+
+    `offsets[i]` is the byte of the list where part i begins; the last part may be shorter than `part_size`.
+    """
 
     model_sha256: str
     images_sha256: str
@@ -35,11 +38,11 @@ class PredictionPlan:
 
     @property
     def num_parts(self) -> int:
-        """The number of files."""
+        """The number of parts; each becomes one file."""
         return len(self.offsets)
 
     def length(self, part: int) -> int:
-        """Images in a part."""
+        """The number of images in a part."""
         return min(self.part_size, self.num_images - part * self.part_size)
 
     def images(self, out: Path, part: int) -> list[str]:
@@ -134,7 +137,9 @@ def _require_same(wanted: PredictionPlan, begun: PredictionPlan, out: Path) -> N
 
 
 def digest_of_model(path: Path) -> str:
-    """One SHA-256 that changes when the model does: of the exported file, or of the run's weights.
+    """One SHA-256 of the exported file or the run's weights.
+
+    It changes when the model does.
 
     Raises:
         ModelFileError: it cannot be read.

@@ -1,6 +1,7 @@
-"""`catseye predict --engine ray`: computes missing parts and keeps finished ones, so it can be stopped and repeated.
+"""`catseye predict --engine ray`: can be stopped, and continues when repeated.
 
-Enters: a model and paths. Leaves: a folder of Parquet files and a `PredictionSummary`. Called by cli.
+Enters: a model and paths. Leaves: a folder of Parquet files and a `PredictionSummary`. Finished parts are kept, only
+missing ones are computed. Called by cli.
 """
 
 import os
@@ -24,7 +25,10 @@ _ONE_PER_CORE = RayWorkers()
 
 @dataclass(frozen=True)
 class PredictionSummary:
-    """The result of a call; `num_failed` counts the rows with an error in the whole folder."""
+    """The result of a call.
+
+    `num_failed` counts the rows with an error in the whole folder.
+    """
 
     out: str
     num_images: int
@@ -35,7 +39,7 @@ class PredictionSummary:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """As plain JSON types."""
         return asdict(self)
 
 
@@ -94,7 +98,9 @@ def _require_engine() -> None:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Lock the folder: two calls at once would compute everything twice. The lock ends with the process.
+    """Lock the folder.
+
+    Two calls at once would compute everything twice. The lock ends with the process.
 
     Raises:
         UsageError: another process uses this folder, or it is a file.

@@ -1,8 +1,8 @@
-"""The missing parts, distributed by Ray Data to workers that each hold the model once.
+"""The missing parts, distributed by Ray Data to workers.
 
-Enters: a folder with its plan. Leaves: the missing Parquet files, written by the workers themselves; only a few numbers
-per part travel through Ray, so neither its object store nor this process grows with the images. RAY_ADDRESS names a
-cluster; without it Ray is started here, for this call. Called by predict.py.
+Enters: a folder with its plan. Leaves: the missing Parquet files, written by the workers themselves, each of which
+holds the model once; only a few numbers per part pass through Ray, so neither its object store nor this process grows
+with the images. RAY_ADDRESS names a cluster; without it Ray is started here, for this call. Called by predict.py.
 """
 
 import os
@@ -31,7 +31,10 @@ QUIET = {
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """The workers: `num` processes (0: one per core) on `device`; `trust`: the model file may run code."""
+    """The workers: `num` processes on `device`.
+
+    `num` 0 means one per core; `trust`: the model file may run code.
+    """
 
     num: int = 0
     device: str = "auto"
@@ -58,7 +61,7 @@ def open_classifier(model: Path, device: str, trust: bool) -> Classifier:
 
 
 def run_parts(model: Path, out: Path, parts: Sequence[int], workers: RayWorkers) -> Iterator[dict[str, Any]]:
-    """Compute these parts; yields the result of each once it is on disk, in any order.
+    """Compute these parts; yields each result once it is on disk, in any order.
 
     Raises:
         MissingDependency: Ray is not installed. WorkerError: a worker failed permanently; finished parts are kept.
@@ -79,9 +82,9 @@ def run_parts(model: Path, out: Path, parts: Sequence[int], workers: RayWorkers)
 
 @contextmanager
 def _home_of_ray() -> Iterator[None]:
-    """A home folder for the processes that Ray starts here, which store a token in it.
+    """A home folder for the processes that Ray starts here.
 
-    An empty cluster configuration in it stops them from contacting cloud metadata addresses
+    They store a token in it. An empty cluster configuration in it stops them from contacting cloud metadata addresses
     (ray._common.usage.usage_lib, Ray 2.60), which they do even with usage statistics switched off.
     """
     before = os.environ.get("HOME")
@@ -126,7 +129,9 @@ def _run_in_ray(
 
 
 def _share_out(there: dict[str, float], workers: int, num_parts: int, device: str) -> tuple[int, float | None]:
-    """The number of workers, and the share of a GPU for each. Ray would wait forever for missing resources.
+    """The number of workers, and the share of a GPU for each.
+
+    Ray would wait forever for missing resources.
 
     Raises:
         UsageError: there are fewer cores or no GPU.
