@@ -1,4 +1,7 @@
-"""What chapter 7 asks: one transform at many draws, all of them together, and two images mixed with their labels."""
+"""Answers for chapter 7: one transform, all transforms, and mixed images.
+
+One transform is shown at many draws; mixing combines two images and their labels.
+"""
 
 import base64
 import io
@@ -39,7 +42,10 @@ class Draw(QuestionFields):
 
 
 def draw(bench: "Workbench", question: Draw) -> Answer:
-    """The batch as images, how far each is from the original, and the numbers that the network gets."""
+    """The augmented batch as images, and as the numbers the network gets.
+
+    Also how far each image is from the original.
+    """
     image = bench.images.get(question.image)
     side = SMALL_PX if max(image.pixels.shape[:2]) <= SMALL_PX else SIDE_PX
     spec = transforms.spec_of(image.pixels, side)

@@ -24,9 +24,10 @@ from catseye.settings.schema import AugmentSettings
 
 @dataclass(frozen=True)
 class Transform:
-    """One transform: `key` is its strength's name in the settings, from `low` (off) to `high`; `shown` is a good start.
+    """One transform and the range of its strength.
 
-    `meaning` says with {x} what a strength does.
+    `key` is the strength's name in the settings; it goes from `low` (off) to `high`, and `shown` is a good start.
+    `meaning` describes a strength {x}.
     """
 
     key: str

@@ -1,4 +1,7 @@
-"""What chapter 9 asks: the heights of the slice, and the paths of the three optimizers from one start."""
+"""Answers for chapter 9: heights of the slice, paths of the three optimizers.
+
+All paths begin at the same start.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,7 @@
-"""What chapter 4 asks: the flow of dimensions, a layer's maps, one activation's region, the decision and its map."""
+"""Answers for chapter 4: shapes, feature maps, receptive fields, the decision.
+
+The decision comes with its heat map.
+"""
 
 import base64
 import io
@@ -157,7 +160,10 @@ def place(bench: "Workbench", question: Place) -> Answer:
 
 
 def _half_radius(field: NDArray[np.float32], box: Box) -> float:
-    """The side of the square about the box's middle in which half of the gradient lies."""
+    """The side of the square that holds half of the gradient.
+
+    The square has the same centre as the box.
+    """
     middle_y, middle_x = (box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2
     y, x = np.mgrid[0 : field.shape[0], 0 : field.shape[1]]
     distance = np.maximum(np.abs(y - middle_y), np.abs(x - middle_x)).ravel()
@@ -235,7 +241,7 @@ def answer_overlay(bench: "Workbench", question: Overlay) -> Answer:
 
 
 def _network_input(bench: "Workbench", question: OnImage, network: Shown) -> tuple[Pixels, Tensor]:
-    """The image as the network gets it: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
+    """The network's input: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
     pixels = preprocess(bench.images.get(question.image).pixels, network.spec)
     return pixels, torch.from_numpy(normalise(pixels[None], network.spec))
 

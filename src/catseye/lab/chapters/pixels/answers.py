@@ -1,4 +1,4 @@
-"""What chapter 1 asks: the values under a loupe, and what a first layer would cost."""
+"""Answers for chapter 1: values under a magnifier, the cost of a first layer."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""What chapter 8 asks: the milestones, one of them taken apart, and a measured table: one's own, or ours.
+"""Answers for chapter 8: the milestones, one in detail, and measured results.
 
-measured.json is benchmarks/results/cifar10-timeline.json, which the documents quote.
+The results are the user's own, or measured.json: benchmarks/results/cifar10-timeline.json, which the documents quote.
 """
 
 from dataclasses import asdict
@@ -22,7 +22,10 @@ MEASURED = Path(__file__).parent / "measured.json"
 
 
 def milestones(bench: "Workbench", question: Nothing) -> Answer:
-    """All of them with their published facts, and what was measured: `catseye lab --timeline`, or what came with it."""
+    """All milestones with their published facts and measured results.
+
+    The results are those of `catseye lab --timeline`, or else the ones in the package.
+    """
     path = bench.timeline or MEASURED
     measured = bench.once("timeline", lambda: timeline.read_measured(path))
     published = [{**asdict(milestone), "link": milestone.link} for milestone in MILESTONES]

@@ -1,7 +1,7 @@
-"""What chapter 6 asks: train LeNet-5 on handwritten digits and watch it, one run at a time.
+"""Answers for chapter 6: train LeNet-5 on handwritten digits, and watch it.
 
-The run is that of `catseye train digits` with the same settings; the command is shown beside it. The page opens on a
-recorded one: recorded.json, the events of such a run, written by `python -m docs.recorded_run`.
+One run at a time; it is that of `catseye train digits` with the same settings, and the command is shown beside it. The
+page opens on a recorded run: recorded.json, its events, written by `python -m docs.recorded_run`.
 """
 
 import json
@@ -66,7 +66,9 @@ class Start(QuestionFields):
 
 
 def answer_run(bench: "Workbench", question: Start) -> Watched:
-    """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
+    """Begin a run: the command, then the events of watched.py.
+
+    The run ends when nobody reads the events.
 
     Raises:
         Refusal: another run is under way.
@@ -100,13 +102,15 @@ def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
 
 
 def recorded(bench: "Workbench", question: Nothing) -> Answer:
-    """A run of this page that was recorded: what was asked, where and when, and its events."""
+    """A recorded run of this page: its settings, where and when, and its events."""
     content: Answer = json.loads(RECORDED.read_text(encoding="utf-8"))
     return content
 
 
 def lowest_smoothed(smoothing: float, num_classes: int) -> float:
-    """The cross-entropy that no network can go below where labels are smoothed: the entropy of the targets themselves.
+    """The lowest possible cross-entropy with label smoothing.
+
+    It is the entropy of the smoothed targets.
 
     >>> round(lowest_smoothed(0.1, 10), 3), lowest_smoothed(0.0, 10)
     (0.5, 0.0)
@@ -117,7 +121,10 @@ def lowest_smoothed(smoothing: float, num_classes: int) -> float:
 
 
 def reasons(bench: "Workbench", question: Start) -> Answer:
-    """Why the training loss of this run lies above its validation loss: what only training does, from its settings."""
+    """Why this run's training loss lies above its validation loss.
+
+    The reasons are the settings that act in training only.
+    """
     settings = load_settings("quick", values=question.settings)
     smoothing = settings.training.label_smoothing
     return {

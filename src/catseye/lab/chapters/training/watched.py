@@ -1,8 +1,8 @@
-"""A run that somebody looks at: the ordinary `train` in a thread, its numbers one after the other, a stop at any step.
+"""A run that is watched live: `train` in a thread, with events and a stop.
 
 Enters: DATA and settings. Leaves: events as plain JSON types: `step` ten times a second, `epoch` with filters,
-confusion matrix and some guesses, and one last: `end`, `stopped` or `failed`. Called by answers.py. The run
-folder is a temporary one; what was learned is handed to `keep` before the last event.
+confusion matrix and some guesses, and a last one: `end`, `stopped` or `failed`. The run can be stopped at any step. Its
+folder is temporary; the trained network is handed to `keep` before the last event. Called by answers.py.
 """
 
 import queue
@@ -36,7 +36,7 @@ LAST = ("end", "stopped", "failed")
 
 
 class WatchedProgress(EpochProgress):
-    """The numbers of a run as events instead of lines; the place where a stop is answered."""
+    """The progress of a run as events instead of lines; it also handles a stop."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class WatchedProgress(EpochProgress):
         tell({"kind": "begin", "num_epochs": num_epochs, "num_batches": num_batches})
 
     def due(self) -> bool:
-        """Asked after every step; answers a stop by an error, as a signal in a terminal is.
+        """Called after every step; a stop raises an error, as Ctrl+C does.
 
         Raises:
-            Interrupted: the watcher has seen enough.
+            Interrupted: the run was stopped.
 
         """
         if self._stop_requested.is_set():
@@ -148,7 +148,10 @@ class Watched:
         return self
 
     def __next__(self) -> Event:
-        """The next thing that happens, up to the last event; `{"kind": "wait"}` where nothing does for a while."""
+        """The next event, up to the last one.
+
+        If nothing happens for a while, it is `{"kind": "wait"}`.
+        """
         if self._read:
             raise StopIteration
         try:
@@ -191,6 +194,9 @@ class Watched:
 
 
 def _without_advice(error: CatseyeError) -> BaseException:
-    """The error as it was raised, without the advice to resume a run whose folder is temporary."""
+    """The error as raised, without the advice to resume.
+
+    The run's folder is temporary, so it cannot be resumed.
+    """
     first = error.__context__
     return first if isinstance(first, CatseyeError) else error
