@@ -1,4 +1,6 @@
-"""The model as an AWS Lambda function: a folder that builds its own zip or container image, with the stacks for both.
+"""The model as an AWS Lambda function: a folder that builds its own package.
+
+The package is a zip or a container image, with the stacks for both.
 
 Enters: a model file. Leaves: the files by name. Called by cli (`catseye deploy lambda`). catseye is on no package
 index, so the few modules that the function needs are copied too.
@@ -65,9 +67,10 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
 
 
 def needed_modules(start: str = START) -> list[Path]:
-    """The files of this package that a module imports, directly or indirectly, sorted by name.
+    """The files of this package that a module imports, sorted by name.
 
-    Lazy imports by name, as in `catseye.load`, are not found; the reader of ONNX files is added.
+    They are imported directly or indirectly. Lazy imports by name, as in `catseye.load`, are not found; the reader of
+    ONNX files is added.
     """
     paths: set[Path] = set()
     waiting = [start, MODEL_FORMATS[".onnx"].module]

@@ -1,7 +1,7 @@
-"""`catseye deploy compose`: the server, Prometheus and Grafana on one machine, with dashboard and alerts.
+"""`catseye deploy compose`: the server, Prometheus and Grafana on one machine.
 
-Enters: a model file. Leaves: a folder for `docker compose up`, with the build context of `deploy docker` inside.
-Called by cli.
+Enters: a model file. Leaves: a folder for `docker compose up`, with dashboard, alerts and the build context of
+`deploy docker` inside. Called by cli.
 """
 
 import re

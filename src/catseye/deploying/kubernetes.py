@@ -1,7 +1,8 @@
-"""`catseye deploy kubernetes`: a Kustomize base, components and overlays that run one model's server in a cluster.
+"""`catseye deploy kubernetes`: one model's server in a cluster.
 
-Enters: a model file and a description of the cluster. Leaves: a folder for `kubectl apply -k`. Every number comes from
-the server's own settings (budget.py). The templates lie in templates/kubernetes. Called by cli.
+Enters: a model file and a description of the cluster. Leaves: a folder for `kubectl apply -k`: a Kustomize base,
+components and overlays. Every number comes from the server's own settings (budget.py). The templates lie in
+templates/kubernetes. Called by cli.
 """
 
 import json
@@ -123,7 +124,10 @@ def server_settings(cluster: Cluster) -> ServerSettings:
 
 
 def container_command(settings: ServerSettings) -> list[str]:
-    """The container's command, with explicit times for stopping, independent of later defaults."""
+    """The container's command, with explicit times for stopping.
+
+    So it does not depend on later defaults.
+    """
     guard = ["--insecure"] if settings.token_file is None else ["--token-file", str(settings.token_file)]
     return [
         *("catseye", "serve", str(settings.model), "--host", settings.host, "--port", str(settings.port)),

@@ -45,7 +45,10 @@ class HeadGradient(nn.Module):
 
 
 def head_gradient(head: nn.Module, maps: tuple[int, ...]) -> HeadGradient | None:
-    """The module for a head whose feature maps have the shape (F, h, w), or None if it can have no map."""
+    """The module for a head, or None if the head can have no map.
+
+    The head's feature maps have the shape (F, h, w).
+    """
     layers = _layers_in_order(head)
     num_weights = sum(value.numel() for layer in layers for value in layer.parameters())
     if math.prod(maps[1:]) < 2 or num_weights > MAX_WEIGHTS:
@@ -86,7 +89,7 @@ def _layer_answer(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _gradient_before(layer: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with respect to a layer's input, from that with respect to its output."""
+    """The gradient of a layer's input, from the gradient of its output."""
     if isinstance(layer, nn.Linear):
         return gradient @ layer.weight
     if isinstance(layer, nn.Conv2d):

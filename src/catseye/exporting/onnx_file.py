@@ -22,7 +22,9 @@ MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 
 def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
-    """The ONNX model of a network, without its manifest yet; `render_onnx` puts that in.
+    """The ONNX model of a network, without its manifest.
+
+    `render_onnx` adds the manifest.
 
     Raises:
         MissingDependency: the extra `export` is not installed.

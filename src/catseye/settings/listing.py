@@ -1,4 +1,4 @@
-"""Every setting as a row: key, default, range, meaning. Read from the schema itself.
+"""Every setting as a row: key, default, range, meaning; from the schema itself.
 
 Enters: nothing. Leaves: rows. Called by `catseye settings`, by the completion of `--set` and by the documents.
 """
