@@ -26,7 +26,7 @@ def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force
     """Write the folder.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given, or Lambda has no such Python.
+        UsageError: the folder is not empty and `force` was not given, or Lambda has no such Python.
         SaveError: it cannot be written.
 
     """
@@ -39,10 +39,10 @@ def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force
 
 
 def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str | bytes | Path]:
-    """Everything of the folder, by name.
+    """All files of the folder, by name.
 
     Raises:
-        UsageError: Lambda has no such Python, or it cannot run this.
+        UsageError: Lambda has no such Python, or that one cannot run ONNX Runtime.
 
     """
     if python not in PYTHONS:
@@ -106,7 +106,7 @@ def _stack(model: DeployedModel, facts: dict[str, object], *, as_image: bool) ->
         facts
         | {
             "as_image": as_image,
-            # Quoted, because the model file may come from a stranger.
+            # Quoted, because the model file may come from an untrusted source.
             "description": json.dumps(f"{manifest.architecture.name[:100]}; catseye {catseye.__version__}"),
             "version": model.sha256[:12],
             "num_classes": len(manifest.classes),

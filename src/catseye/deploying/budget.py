@@ -1,7 +1,5 @@
 """What one server needs: time to stop, memory, and the load it can answer.
 
-All is derived from its settings.
-
 Enters: the settings that `catseye serve` will run with, and the model. Leaves: numbers for the platform that runs it.
 Called by the targets of this room.
 """

@@ -31,7 +31,7 @@ def write_compose(
     `memory` is the limit of the classifier's container; auto: what its limits allow at most.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given; or the memory is not a size.
+        UsageError: the folder is not empty and `force` was not given; or the memory is not a size.
         SaveError: it cannot be written.
 
     """

@@ -26,8 +26,6 @@ def deploy_docker(model: StrPath, *, out: StrPath, name: str = NAME, force: bool
 
     The server runs on the CPU or a GPU. `out` is an empty or new folder; with `force`, existing files are overwritten.
 
-    `out` is an empty or new folder; with `force`, existing files are overwritten.
-
     Raises:
         UsageError: a name or the folder cannot be used. ModelFileError: the model cannot.
 

@@ -26,7 +26,7 @@ def write_docker(model: DeployedModel, out: Path, *, force: bool = False) -> Wri
     """Write the build context.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given.
+        UsageError: the folder is not empty and `force` was not given.
         SaveError: it cannot be written.
 
     """

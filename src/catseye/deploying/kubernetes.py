@@ -21,7 +21,7 @@ USER, PORT = 10001, 8000
 MODEL = "/app/model.onnx"
 TOKEN_FOLDER = "/run/secrets/catseye"  # noqa: S105 - a path
 STARTUP_S = 120
-MAX_CLASSES_BYTES = 65_536  # all annotations of an object have 256 KiB, and `kubectl apply` keeps them twice
+MAX_CLASSES_BYTES = 65_536  # all annotations of an object may have 256 KiB, and `kubectl apply` keeps them twice
 BASE = ("deployment", "service", "autoscaler", "disruption", "network")
 OVERLAYS = {
     "cpu": (),
@@ -37,7 +37,7 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
     """Write the folder.
 
     Raises:
-        UsageError: it holds something already and `force` was not given.
+        UsageError: it is not empty and `force` was not given.
         SaveError: it cannot be written.
 
     """
@@ -126,7 +126,7 @@ def server_settings(cluster: Cluster) -> ServerSettings:
 def container_command(settings: ServerSettings) -> list[str]:
     """The container's command, with explicit times for stopping.
 
-    So it does not depend on later defaults.
+    A later change of the defaults does not affect it.
     """
     guard = ["--insecure"] if settings.token_file is None else ["--token-file", str(settings.token_file)]
     return [
@@ -186,6 +186,6 @@ def _model_version(model: DeployedModel) -> str:
 
 
 def _annotated_classes(model: DeployedModel) -> list[str] | None:
-    """The names for the annotation, or None where they are too long for one."""
+    """The names for the annotation, or None if they are too long for one."""
     listed = json.dumps(model.manifest.classes, ensure_ascii=False)
     return None if len(listed.encode()) > MAX_CLASSES_BYTES else list(model.manifest.classes)

@@ -99,7 +99,7 @@ def _environment() -> "Environment":
 def _argument(text: str) -> str:
     """A quoted scalar.
 
-    Kubernetes replaces $(NAME) in arguments, so the user's own $( is doubled to be kept.
+    Kubernetes replaces $(NAME) in arguments, so $( in the text becomes $$(.
     """
     return json.dumps(text.replace("$(", "$$("), ensure_ascii=False)
 

@@ -21,7 +21,7 @@ def split_words(text: str) -> tuple[str, ...]:
     """Words split as by a shell.
 
     Raises:
-        UsageError: a quote is left open.
+        UsageError: a quote is not closed.
 
     """
     try:

@@ -111,8 +111,8 @@ def export(
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out images are gone, or `data` are others. CatseyeError: a file was not written, because it
-            has no parity or its format cannot be built here; the other files were.
+        DataError: the held-out images are gone, or `data` has other images. CatseyeError: a file was not written,
+            because it has no parity or its format cannot be built here; the other files were.
 
     """
     refuse_unknown_options(options, ExportOptions)

@@ -21,7 +21,7 @@ class HeadGradient(nn.Module):
     """A head's logits, and the map of the most probable class.
 
     Shape: features (N, F, h, w) -> logits (N, K), map (N, h, w): the feature maps weighted by the sum of the class's
-    gradient over their places, h · w times Grad-CAM's before its ReLU.
+    gradient over their positions, h · w times Grad-CAM's before its ReLU.
     Source: Selvaraju et al. 2017, Grad-CAM, eq. 1 and 2; the chain rule for each layer.
     """
 

@@ -1,7 +1,7 @@
 """A trained network as the bytes of one self-describing ONNX file.
 
 Enters: the network, its manifest and the input kind. Leaves: an ONNX model with inputs `image`, outputs
-`prediction`, `probability` and, where the head allows it, `cam`. Called by `drafts.py`.
+`prediction`, `probability` and, if the head allows it, `cam`. Called by `drafts.py`.
 """
 
 import warnings

@@ -31,10 +31,6 @@ def open_lab(
     of `catseye.timeline`. Serves until a signal and returns the exit code. `open` opens the pages in the browser;
     `ready` gets the address, which is otherwise printed.
 
-    `model` is a run, its path, or a name of `list_models`; `timeline` is the folder of `catseye.timeline`. Serves until
-    a signal and returns the exit code. `open` opens the pages in the browser; `ready` gets the address, which is
-    otherwise printed.
-
     Raises:
         CatseyeError: the model, the timeline or the address cannot be used.
 
@@ -70,7 +66,7 @@ def serve_lab(
     bench = Workbench(model, timeline)
     if model is not None:
         check_model(model)
-        shown(bench)  # a model that cannot be used is an error before anything listens
+        shown(bench)  # an unusable model is an error before the server listens
     if timeline is not None:
         from catseye.lab.chapters.timeline.maths import (
             read_measured,

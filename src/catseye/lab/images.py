@@ -74,7 +74,7 @@ class LabImages:
         """The image of that name.
 
         Raises:
-            UsageError: there is none (any more).
+            UsageError: there is no such image, or no longer.
 
         """
         with self._lock:
@@ -88,7 +88,7 @@ class LabImages:
         """Add an image from the bytes of its file; the same file twice is one image.
 
         Raises:
-            ImageError: it is no image, is damaged or has too many pixels.
+            ImageError: it is not an image, is damaged or has too many pixels.
 
         """
         name = f"own-{sha256(content).hexdigest()[:12]}"

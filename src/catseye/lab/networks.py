@@ -88,7 +88,7 @@ def shown(bench: Workbench, which: str = GIVEN) -> Shown:
         return trained
     if which == GIVEN:
         return bench.once(f"network:{GIVEN}", lambda: open_shown(bench.model or DEFAULT))
-    if is_path(which):  # a page chooses among names; files are chosen by whoever starts the lab
+    if is_path(which):  # a page chooses among names; files are chosen by the user who starts the lab
         raise UsageError(f"a network is chosen by its name in `catseye models`; got {which[:60]!r}")
     return bench.latest(f"network:{which}", lambda: open_shown(which))
 

@@ -1,6 +1,6 @@
 """One thread for computing with a very small network.
 
-Several would only wait for each other. Called by chapters.
+Several threads would only wait for each other. Called by chapters.
 """
 
 from collections.abc import Iterator

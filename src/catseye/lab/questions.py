@@ -25,10 +25,10 @@ class AnswerStream(Protocol):
     """
 
     def __iter__(self) -> Iterator[Answer]:
-        """Itself."""
+        """The stream itself."""
 
     def close(self) -> None:
-        """End it early."""
+        """End the stream early."""
 
 
 class QuestionFields(BaseModel):
@@ -52,7 +52,7 @@ class Question:
     answer: Callable[["Workbench", Any], Answer | AnswerStream]
 
     def check(self, content: object) -> QuestionFields:
-        """The fields that a page has sent.
+        """Check the fields that a page has sent.
 
         Raises:
             UsageError: a field is missing, unknown or out of range; names the first such field.

@@ -14,7 +14,7 @@ from catseye.settings.schema import Settings, SettingsTable
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting. `default` as it is written in TOML; empty where nothing is set."""
+    """One setting. `default` as it is written in TOML; empty if nothing is set."""
 
     key: str
     default: str

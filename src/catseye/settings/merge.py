@@ -62,10 +62,10 @@ def load_settings(
         raise UsageError(
             f"training.cycle_momentum swings by 0.05, so training.momentum is 0.05 to 0.95; got {momentum}"
         )
-    # A recipe's setting that the user's choice makes idle is dropped; a setting of the user's is refused.
+    # A recipe's setting that has no effect with the user's choice is dropped; a setting of the user's is refused.
     for key, reason in inert_options(settings).items():
         if _get_value(mine, key) is not None:
-            if recipe == UNDECIDED:  # it is not known yet what it will make idle
+            if recipe == UNDECIDED:  # it is not yet known which settings will have no effect
                 continue
             raise UsageError(f"{key} would do nothing here: {reason}; leave it out")
         if _get_value(base, key) is not None:

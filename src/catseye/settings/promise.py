@@ -32,7 +32,7 @@ def promised_s(text: str | float) -> float:
     """The seconds of `--time`.
 
     Raises:
-        UsageError: it is no time, or too short to train anything.
+        UsageError: it is not a duration, or too short to train anything.
 
     """
     seconds = float(text) if isinstance(text, int | float) else parse_duration(text, "--time")

@@ -215,7 +215,7 @@ class Settings(SettingsTable):
 
 
 def inert_options(settings: Settings) -> dict[str, str]:
-    """The options that the other settings make idle, with the reason."""
+    """The options that have no effect with the other settings, and the reason."""
     idle: dict[str, str] = {}
     training = settings.training
     if training.optimizer == "muon":

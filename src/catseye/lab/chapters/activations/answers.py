@@ -25,7 +25,7 @@ Number = Annotated[float, Field(ge=-999, le=999)]
 
 
 class Curve(QuestionFields):
-    """One activation, looked at in `x`."""
+    """An activation function, and the `x` to evaluate it at."""
 
     name: str = Field(default="ReLU", max_length=20)
     x: float = Field(default=1.0, ge=-5, le=5)
@@ -66,7 +66,7 @@ class Pool(QuestionFields):
 
 
 def pool(bench: "Workbench", question: Pool) -> Answer:
-    """All three poolings of it."""
+    """The results of all three poolings of the grid."""
     grid = POOLING_EXAMPLE if question.grid is None else np.array(question.grid, np.float64)
     largest = max_pool(grid, question.window, question.stride)
     return {

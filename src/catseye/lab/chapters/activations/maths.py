@@ -58,7 +58,7 @@ def relu(x: Values) -> Values:
 
 
 def leaky_relu(x: Values) -> Values:
-    """X where it is positive, else 0.01 x."""
+    """X if it is positive, else 0.01 x."""
     return np.where(x > 0, x, NEGATIVE_SLOPE * x)
 
 
@@ -111,7 +111,7 @@ def activation(name: str) -> Activation:
     """One of `ACTIVATIONS`.
 
     Raises:
-        UnknownName: there is none of that name.
+        UnknownName: no activation has that name.
 
     >>> activation("ReLU").function(EXAMPLE).tolist()
     [[0.0, 5.0, 0.0], [2.0, 0.0, 4.0], [0.0, 1.0, 0.0]]

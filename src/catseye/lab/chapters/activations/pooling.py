@@ -1,6 +1,6 @@
 """Chapter 3: pooling, which keeps one number of a window.
 
-Enters: a map (H, W). Leaves: a smaller one, and which value each maximum came from. The tests hold it against torch.
+Enters: a map (H, W). Leaves: a smaller one, and which value each maximum came from. The tests compare it with torch.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Pooled:
 
 
 def windows(values: Map, window: int, stride: int) -> Map:
-    """Every place of the window.
+    """Every position of the window.
 
     Shape: (H, W) -> (h, w, window, window) with h = (H - window) // stride + 1.
 

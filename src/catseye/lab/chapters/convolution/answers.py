@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
 
 EXAMPLE = "example"
-MAX_WRITTEN = 11  # a kernel of more values a side is not written out
+MAX_WRITTEN = 11  # per side; larger kernels are not written out
 MAX_FILTERS = 64
 Row = Annotated[list[Annotated[float, Field(ge=-9999, le=9999)]], Field(min_length=1, max_length=MAX_WRITTEN)]
 Table = Annotated[list[Row], Field(min_length=1, max_length=MAX_WRITTEN)]
@@ -136,7 +136,7 @@ def answer_kernels(bench: "Workbench", question: Kernels) -> Answer:
 
 
 class AskFilters(QuestionFields):
-    """Nothing to choose."""
+    """A question without options."""
 
 
 def filters(bench: "Workbench", question: AskFilters) -> Answer:

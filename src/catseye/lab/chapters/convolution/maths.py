@@ -1,8 +1,8 @@
 """Chapter 2: convolution, one window at a time.
 
 Enters: maps (H, W) or (C, H, W) and a kernel (k, k). Leaves: the output-size formula, one position with its products,
-and the whole map. What networks call convolution is a cross-correlation: the kernel is not turned round. The tests hold
-it against SciPy's `correlate2d` and torch's `conv2d`.
+and the whole map. What networks call convolution is a cross-correlation: the kernel is not flipped. The tests
+compare it with SciPy's `correlate2d` and torch's `conv2d`.
 """
 
 from dataclasses import dataclass
@@ -95,12 +95,12 @@ def padded(values: Map, padding: int) -> Map:
 
 
 def at(values: Map, kernel: Map, row: int, column: int, step: Stepping) -> WindowPosition:
-    """The window at one place of the output, written out.
+    """The window at one position of the output, with its products.
 
     Shape: (H, W), (k, k).
 
     Raises:
-        UsageError: the output has no such place.
+        UsageError: the output has no such position.
 
     >>> at(EXAMPLE, classic_kernels()["vertical edge"], 0, 0, Stepping()).total
     4.0
@@ -117,7 +117,7 @@ def at(values: Map, kernel: Map, row: int, column: int, step: Stepping) -> Windo
 
 
 def convolve(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
-    """Every place of the window at once; the same numbers as `at` gives, one by one.
+    """All positions of the window at once, with the same values as `at` gives.
 
     Shape: (H, W), (k, k) -> (output_size(H), output_size(W)).
 
@@ -151,7 +151,7 @@ def convolve_channels(values: Map, kernel: Map, step: Stepping | None = None) ->
 
 
 def classic_kernels(side: int = 3, seed: int = 0) -> dict[str, Map]:
-    """The kernels everybody should have tried, by name.
+    """The classic kernels, by name.
 
     Vertical and horizontal edge: minus on one side, plus on the other (Prewitt). Sharpen: the image plus its
     Laplacian. Gaussian: binomial weights that sum to 1 (for 3 x 3: 1 2 1 / 2 4 2 / 1 2 1, divided by 16). Emboss: a
@@ -197,7 +197,7 @@ def kernel(name: str, side: int = 3, seed: int = 0) -> Map:
     """One of `classic_kernels`.
 
     Raises:
-        UnknownName: there is none of that name.
+        UnknownName: no kernel has that name.
 
     """
     known = classic_kernels(side, seed)

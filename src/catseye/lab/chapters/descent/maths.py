@@ -65,11 +65,11 @@ class LossSlice:
 
     @property
     def num_parameters(self) -> int:
-        """Of the whole network; the slice shows two directions of as many."""
+        """Of the whole network; the slice shows two of that many directions."""
         return len(self.trained)
 
     def loss(self, place: Tensor) -> Tensor:
-        """The loss at a place of the slice.
+        """The loss at a point of the slice.
 
         Shape: (2,) -> scalar; the trained weights lie at (0, 0), the first ones at (distance, 0).
         """

@@ -33,13 +33,13 @@ BATCH = 64
 
 
 class AskNetwork(QuestionFields):
-    """Which network: what the lab was started with, or a registered name."""
+    """A network: the one that the lab was started with, or a registered name."""
 
     network: str = Field(default=GIVEN, max_length=80)
 
 
 class OnImage(AskNetwork):
-    """The same, and the image it is shown."""
+    """A network, and the image that it gets."""
 
     image: str = Field(max_length=64)
 
@@ -66,14 +66,14 @@ class Channel(AskNetwork):
 
 
 class Overlay(OnImage):
-    """A class by its number (the answer where there is none) and a way to map it."""
+    """A class by its number (by default the predicted one) and a mapping method."""
 
     target: int | None = Field(default=None, ge=0, le=100_000)
     method: str = Field(default="gradcam", max_length=20)
 
 
 def flow(bench: "Workbench", question: AskNetwork) -> Answer:
-    """Every layer in the order in which data meets it, and what the network is."""
+    """Every layer in the order of the forward pass, and facts about the network."""
     with bench.lock:
         network = shown(bench, question.network)
         summary = _summary(bench, question.network, network)
@@ -103,7 +103,7 @@ def _line(row: LayerRow) -> Answer:
 
 
 def _shape(row: LayerRow) -> list[int]:
-    """Channels first, whatever the layer keeps first."""
+    """The shape with channels first, whatever the layer's own order."""
     if len(row.output_shape) != 3:
         return list(row.output_shape)
     side = map_side(row)
@@ -135,7 +135,7 @@ def maps(bench: "Workbench", question: Layer) -> Answer:
 
 
 def place(bench: "Workbench", question: Place) -> Answer:
-    """What one activation can see of the image, and where it does look."""
+    """The receptive field of one activation, and where its gradient lies."""
     with bench.lock:
         network = shown(bench, question.network)
         pixels, x = _network_input(bench, question, network)
@@ -173,7 +173,7 @@ def _half_radius(field: NDArray[np.float32], box: Box) -> float:
 
 
 def patches(bench: "Workbench", question: Channel) -> Answer:
-    """The parts of the data set at which one channel answers loudest."""
+    """The parts of images in the data set that activate one channel most."""
     with bench.lock:
         network = shown(bench, question.network)
         data = bench.once(f"network:data:{question.network}", lambda: data_pixels(network))

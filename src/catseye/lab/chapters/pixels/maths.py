@@ -30,7 +30,7 @@ class Cost:
 
 
 def to_channels_first(pixels: Pixels) -> Pixels:
-    """Shape: (H, W, C) -> (C, H, W), as networks want it.
+    """Shape: (H, W, C) -> (C, H, W), as networks expect it.
 
     >>> to_channels_first(np.zeros((2, 3, 1), np.uint8)).shape
     (1, 2, 3)

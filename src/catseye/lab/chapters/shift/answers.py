@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NUM_DIGITS = 20
 Shift = Field(default=0, ge=-FURTHEST_PX, le=FURTHEST_PX)
-FURTHEST_SHARE = 0.25  # of a side: how far one's own image is moved
+FURTHEST_SHARE = 0.25  # of the width: how far the user's image is moved at most
 
 
 def _contest(bench: "Workbench") -> Contest:
@@ -30,7 +30,7 @@ def _contest(bench: "Workbench") -> Contest:
 
 
 def contest(bench: "Workbench", question: Nothing) -> Answer:
-    """Train the three networks once, and measure them at every shift to the side."""
+    """Train the three networks once, and measure them at every horizontal shift."""
     measured = _contest(bench)
     return {
         "furthest_px": FURTHEST_PX,

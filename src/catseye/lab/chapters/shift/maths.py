@@ -24,7 +24,7 @@ NUM_CLASSES = 10
 
 @dataclass(frozen=True)
 class Contestant:
-    """A network, what it is called, and what it was trained on."""
+    """A network, its name, and its training data."""
 
     name: str
     title: str

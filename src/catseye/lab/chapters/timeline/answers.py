@@ -33,13 +33,13 @@ def milestones(bench: "Workbench", question: Nothing) -> Answer:
 
 
 class Choose(QuestionFields):
-    """One of them."""
+    """A milestone by its name."""
 
     name: str = Field(max_length=40)
 
 
 def answer_milestone(bench: "Workbench", question: Choose) -> Answer:
-    """Counted on the module, with its layers and its block."""
+    """A milestone's sizes, counted on the module, with its layers and its block."""
     milestone = timeline.of_the_timeline(question.name)
     return bench.once(f"milestone:{milestone.name}", lambda: _take_apart(milestone))
 

@@ -36,7 +36,7 @@ class Anatomy:
 
     @property
     def layers(self) -> list[LayerRow]:
-        """What the silhouette shows, in the order in which data meets it."""
+        """What the silhouette shows, in the order of the forward pass."""
         return [row for row in self.summary.rows if row.kind in _WITH_WEIGHTS or "Pool" in row.kind]
 
 
@@ -133,7 +133,7 @@ def of_the_timeline(name: str) -> Milestone:
     """The milestone of that name.
 
     Raises:
-        UsageError: it is none.
+        UsageError: no milestone has that name.
 
     """
     for milestone in MILESTONES:

@@ -40,7 +40,7 @@ RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
 
 
 class Start(QuestionFields):
-    """What the controls say."""
+    """The values of the page's controls."""
 
     lr: float = Field(default=RATES["sgd"], gt=0, le=100)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -50,13 +50,13 @@ class Start(QuestionFields):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The same by catseye's own names."""
+        """The settings by their names in catseye."""
         mine = {"training.lr": self.lr, "training.optimizer": self.optimizer, "training.epochs": self.epochs}
         return {"model.name": MODEL, "seed": self.seed, **mine, **AUGMENTATIONS[self.augmentation]}
 
     @property
     def command(self) -> str:
-        """The same run in a terminal."""
+        """The command for the same run in a terminal."""
         sets = {"training.optimizer": self.optimizer, "training.lr": self.lr, **AUGMENTATIONS[self.augmentation]}
         options = " ".join(f"--set {key}={value:g}" if key != "training.optimizer" else f"--set {key}={value}"
                         for key, value in sets.items())  # fmt: skip
@@ -95,7 +95,7 @@ def answer_run(bench: "Workbench", question: Start) -> Watched:
 
 
 def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
-    """What was trained here, for chapter 4 to look into."""
+    """The network trained here, as chapter 4 shows it."""
     says = f"{MODEL}, trained on {DATA} in chapter 6"
     spec, temperature = manifest.preprocessing, manifest.temperature
     return Shown(MODEL, model, spec, manifest.classes, temperature, trained=True, says=says, data=DATA)
@@ -136,7 +136,7 @@ def reasons(bench: "Workbench", question: Start) -> Answer:
 
 
 def stop(bench: "Workbench", question: Nothing) -> Answer:
-    """End the run at its next step; what it has told so far stays on the page."""
+    """End the run at its next step; its events so far stay on the page."""
     watched = bench.kept("training")
     running = isinstance(watched, Watched) and watched.running
     if isinstance(watched, Watched):
@@ -160,7 +160,7 @@ def begin(bench: "Workbench", question: Nothing) -> Answer:
 
 
 def preview(bench: "Workbench", question: Start) -> Answer:
-    """What a terminal would be told."""
+    """The command for this run."""
     return {"command": question.command}
 
 
@@ -171,7 +171,7 @@ class Digits(QuestionFields):
 
 
 def digits(bench: "Workbench", question: Digits) -> Answer:
-    """Their pixels, 8 x 8 each."""
+    """The pixels of these images, 8 x 8 each."""
     pixels = load_builtin(DATA).pixels
     return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in question.images]}
 

@@ -30,7 +30,7 @@ from catseye.training.train import train
 Event = dict[str, Any]
 Keep = Callable[[nn.Module, Manifest], None]
 EVERY_S = 0.1
-SIGN_OF_LIFE_S = 0.5  # whoever passes events on learns that its reader is gone by failing to pass one on
+SIGN_OF_LIFE_S = 0.5  # a disconnected reader is noticed only when an event cannot be sent
 NUM_GUESSES = 24
 LAST = ("end", "stopped", "failed")
 
@@ -68,7 +68,7 @@ class WatchedProgress(EpochProgress):
         return True
 
     def show(self, *, step: int, epoch: int, loss: float, accuracy: float, images_per_s: float) -> None:
-        """Tell the means of the epoch so far."""
+        """Report the means of the epoch so far."""
         self._tell(
             {
                 "kind": "step",
@@ -96,7 +96,7 @@ class WatchedProgress(EpochProgress):
         }
 
     def epoch_line(self, row: Mapping[str, float], *, best: bool) -> None:
-        """Tell the epoch's row of history.jsonl and what was seen of the network."""
+        """Report the epoch's row of history.jsonl and what `look` has kept."""
         self._tell({"kind": "epoch", "row": dict(row), "best": best, **self._seen})
 
 
@@ -119,7 +119,7 @@ class Watched:
         self._stop_requested, self._over, self._read = threading.Event(), threading.Event(), False
         if first is not None:
             self._events.put(first)
-        # A daemon: whoever closes the lab does not wait for a network to learn.
+        # A daemon thread, so that closing the lab does not wait for the training.
         self._thread = threading.Thread(
             target=self._train, args=(data, dict(settings), recipe, keep), name="watched-training", daemon=True
         )
@@ -127,21 +127,21 @@ class Watched:
 
     @property
     def running(self) -> bool:
-        """Whether it still computes."""
+        """Whether the run is still computing."""
         return not self._over.is_set()
 
     @property
     def stopping(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether a stop was requested."""
         return self._stop_requested.is_set()
 
     def stop(self, wait_s: float = 0.0) -> None:
-        """Ask for an end at the next step, and wait for it for at most `wait_s`."""
+        """Request a stop at the next step, and wait for it at most `wait_s`."""
         self._stop_requested.set()
         self._over.wait(wait_s)
 
     def close(self) -> None:
-        """Nobody reads on."""
+        """Stop the run, because nobody reads its events any more."""
         self.stop()
 
     def __iter__(self) -> Iterator[Event]:
