@@ -96,8 +96,8 @@ def deploy_kubernetes_job(
 ) -> Path:
     """Write a Kubernetes job that trains on several machines.
 
-    It is an Indexed Job, or with `kind="trainjob"` a Kubeflow TrainJob. `options` are further options of `catseye
-    train`; `claim` is the volume claim that every pod sees at `mount`.
+    It is an Indexed Job, or with `kind="trainjob"` a Kubeflow TrainJob. `options` are further options of
+    `catseye train`; `claim` is the volume claim that every pod sees at `mount`.
 
     Raises:
         UsageError: a value is not valid for Kubernetes, or `out` cannot be written to.

@@ -1,6 +1,6 @@
 """`catseye deploy docker`: a folder from which `docker build` makes a server.
 
-The server has one model and runs on the CPU or a GPU.
+The server serves one model, on the CPU or a GPU.
 
 Enters: a model file. Leaves: a build context with the model, catseye itself, pinned and hashed requirements, a bill of
 materials for each variant and the Dockerfile. The templates lie in templates/docker. Called by cli and compose.

@@ -46,7 +46,7 @@ class Written:
 def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:
     """Open the file as the server will.
 
-    So an unusable file is refused before anything is written.
+    An unusable file is thus refused before anything is written.
 
     Raises:
         ModelFileError: it is not an ONNX file, is damaged, or has no manifest.

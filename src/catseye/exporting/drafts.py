@@ -1,4 +1,4 @@
-"""The formats: each one's name, how its draft is built, and its tolerance.
+"""The formats: their names, how drafts are built, and the proofs' tolerances.
 
 Enters: a network, its manifest and, for INT8, images. Leaves: a `Draft` per file, or the error in its place. Called by
 `export.py`.

@@ -41,7 +41,7 @@ def choose_examples(reference: Classifier, images: HeldOut, num: int) -> tuple[E
 
 
 def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[ExampleImage]:
-    """The images of a class that the run still recognises after shrinking."""
+    """The images of a class that the run still recognises as stored in the file."""
     name, spec = reference.classes[label], reference.manifest.preprocessing
     for index in np.flatnonzero(images.labels == label)[:TRIES].tolist():
         # An opened image has no metadata: neither where a photo was taken nor by whom.

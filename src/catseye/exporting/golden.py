@@ -19,7 +19,7 @@ from catseye.runtimes.model_file import OpenedModel, tensor_of
 
 
 def write_golden(folder: Path, model: OpenedModel, images: HeldOut, comparison: ParityResult, num_pairs: int) -> Path:
-    """Write the first `num_pairs` images of the proof, and their `golden.json`.
+    """Write the first `num_pairs` proof images, and `golden.json`, which lists them.
 
     Shape: each tensor is a batch of one for `image`: (1, H, W, C) uint8 or (1, C, H, W) float32.
     """

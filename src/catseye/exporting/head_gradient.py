@@ -89,7 +89,7 @@ def _layer_answer(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _gradient_before(layer: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of a layer's input, from the gradient of its output."""
+    """The gradient at a layer's input, from the gradient at its output."""
     if isinstance(layer, nn.Linear):
         return gradient @ layer.weight
     if isinstance(layer, nn.Conv2d):

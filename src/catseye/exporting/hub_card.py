@@ -1,4 +1,4 @@
-"""README.md of a folder for the Hugging Face Hub: metadata and how to use it.
+"""README.md of a folder for the Hugging Face Hub: metadata, and model usage.
 
 Enters: a manifest. Leaves: Markdown after a YAML head. Called by `hub.py`.
 """
