@@ -1,4 +1,6 @@
-"""The model as an AWS Lambda function: a folder that builds its own zip or container image, with the stacks for both.
+"""The model as an AWS Lambda function: a folder that builds its own package.
+
+The package is a zip or a container image, with the stacks for both.
 
 Enters: a model file. Leaves: the files by name. Called by cli (`catseye deploy lambda`). catseye is on no package
 index, so the few modules that the function needs are copied too.
@@ -24,7 +26,7 @@ def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force
     """Write the folder.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given, or Lambda has no such Python.
+        UsageError: the folder is not empty and `force` was not given, or Lambda has no such Python.
         SaveError: it cannot be written.
 
     """
@@ -37,10 +39,10 @@ def write_lambda(model: DeployedModel, out: Path, *, python: str = "3.13", force
 
 
 def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str | bytes | Path]:
-    """Everything of the folder, by name.
+    """All files of the folder, by name.
 
     Raises:
-        UsageError: Lambda has no such Python, or it cannot run this.
+        UsageError: Lambda has no such Python, or that one cannot run ONNX Runtime.
 
     """
     if python not in PYTHONS:
@@ -65,9 +67,10 @@ def lambda_files(model: DeployedModel, *, python: str = "3.13") -> dict[str, str
 
 
 def needed_modules(start: str = START) -> list[Path]:
-    """The files of this package that a module imports, directly or indirectly, sorted by name.
+    """The files of this package that a module imports, sorted by name.
 
-    Lazy imports by name, as in `catseye.load`, are not found; the reader of ONNX files is added.
+    They are imported directly or indirectly. Lazy imports by name, as in `catseye.load`, are not found; the reader of
+    ONNX files is added.
     """
     paths: set[Path] = set()
     waiting = [start, MODEL_FORMATS[".onnx"].module]
@@ -103,7 +106,7 @@ def _stack(model: DeployedModel, facts: dict[str, object], *, as_image: bool) ->
         facts
         | {
             "as_image": as_image,
-            # Quoted, because the model file may come from a stranger.
+            # Quoted, because the model file may come from an untrusted source.
             "description": json.dumps(f"{manifest.architecture.name[:100]}; catseye {catseye.__version__}"),
             "version": model.sha256[:12],
             "num_classes": len(manifest.classes),

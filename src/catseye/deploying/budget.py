@@ -1,4 +1,4 @@
-"""What one server needs, derived from its settings: time to stop, memory, and the load it can answer.
+"""What one server needs: time to stop, memory, and the load it can answer.
 
 Enters: the settings that `catseye serve` will run with, and the model. Leaves: numbers for the platform that runs it.
 Called by the targets of this room.
@@ -26,7 +26,10 @@ TRIAL_S = 0.2
 
 @dataclass(frozen=True)
 class Stop:
-    """The seconds of a shutdown: balancers learn of it, readiness fails, accepted requests are answered."""
+    """The phases of a shutdown, in seconds.
+
+    First load balancers are updated, then readiness fails, and then accepted requests are answered.
+    """
 
     prestop_s: int
     drain_s: float
@@ -46,7 +49,10 @@ def stop_of(settings: ServerSettings, prestop_s: int = 0) -> Stop:
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """MiB: what a server usually needs, and what it needs if all limits of its settings are reached at once."""
+    """The memory of a server in MiB, usual and at most.
+
+    The most is needed if all limits of its settings are reached at once.
+    """
 
     usual_mib: int
     most_mib: int
@@ -73,7 +79,10 @@ def memory_of(model: DeployedModel, settings: ServerSettings, cpus: int) -> Memo
 
 
 def requests_per_s(model: DeployedModel, cpus: int) -> int:
-    """Requests per second that `cpus` threads of this machine answer, times `BUSY`; measured on 640 x 480 JPEGs."""
+    """Requests per second that `cpus` threads of this machine answer, times `BUSY`.
+
+    Measured on 640 x 480 JPEGs.
+    """
     classifier = open_model(model.path, threads=1).classifier()
     stream = io.BytesIO()
     smooth = np.linspace(0, 255, 640 * 480 * 3, dtype=np.uint8).reshape(480, 640, 3)

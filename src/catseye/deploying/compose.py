@@ -1,7 +1,7 @@
-"""`catseye deploy compose`: the server, Prometheus and Grafana on one machine, with dashboard and alerts.
+"""`catseye deploy compose`: the server, Prometheus and Grafana on one machine.
 
-Enters: a model file. Leaves: a folder for `docker compose up`, with the build context of `deploy docker` inside.
-Called by cli.
+Enters: a model file. Leaves: a folder for `docker compose up`, with dashboard, alerts and the build context of
+`deploy docker` inside. Called by cli.
 """
 
 import re
@@ -31,7 +31,7 @@ def write_compose(
     `memory` is the limit of the classifier's container; auto: what its limits allow at most.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given; or the memory is not a size.
+        UsageError: the folder is not empty and `force` was not given; or the memory is not a size.
         SaveError: it cannot be written.
 
     """

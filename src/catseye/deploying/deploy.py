@@ -22,9 +22,9 @@ NAME = "cnn-classifier"
 
 
 def deploy_docker(model: StrPath, *, out: StrPath, name: str = NAME, force: bool = False) -> Written:
-    """Write a folder for `docker build`: a small image of this model's server, for CPU or GPU.
+    """Write a folder for `docker build`: a small image of this model's server.
 
-    `out` is an empty or new folder; with `force`, existing files are overwritten.
+    The server runs on the CPU or a GPU. `out` is an empty or new folder; with `force`, existing files are overwritten.
 
     Raises:
         UsageError: a name or the folder cannot be used. ModelFileError: the model cannot.
@@ -36,9 +36,10 @@ def deploy_docker(model: StrPath, *, out: StrPath, name: str = NAME, force: bool
 def deploy_compose(
     model: StrPath, *, out: StrPath, name: str = NAME, cpus: int = 2, memory: str = "auto", force: bool = False
 ) -> Written:
-    """Write a folder for `docker compose up`: the server, Prometheus with alerts, Grafana with the dashboard.
+    """Write a folder for `docker compose up`: the server with its monitoring.
 
-    `cpus`: processors of the classifier; `memory`: its memory, such as 2G; auto: the most it can need.
+    The monitoring is Prometheus with alerts and Grafana with the dashboard. `cpus`: processors of the classifier;
+    `memory`: its memory, such as 2G; auto: the most it can need.
 
     Raises:
         UsageError: a name or the folder cannot be used. ModelFileError: the model cannot.
@@ -56,9 +57,10 @@ def deploy_kubernetes(
     force: bool = False,
     **options: Any,
 ) -> Written:
-    """Write a Kustomize folder: Deployment, autoscaler, network policy, monitoring, Ingress, Gateway, KServe.
+    """Write a Kustomize folder for the server in a cluster.
 
-    The cluster is one object, or its fields by name: `namespace`, `host`, `max_replicas` …
+    It has a Deployment, autoscaler, network policy, monitoring, Ingress, Gateway and KServe. The cluster is one object,
+    or its fields by name: `namespace`, `host`, `max_replicas` …
 
     Raises:
         UsageError: a name, an option or the folder cannot be used. ModelFileError: the model cannot.
@@ -71,9 +73,9 @@ def deploy_kubernetes(
 def deploy_lambda(
     model: StrPath, *, out: StrPath, name: str = NAME, python: str = "3.13", force: bool = False
 ) -> Written:
-    """Write an AWS Lambda function: its package, as zip or image, and a CloudFormation stack for each.
+    """Write an AWS Lambda function: a zip or an image, and a stack for each.
 
-    `python` is the version for the function and for build.py.
+    The stacks are CloudFormation's. `python` is the version for the function and for build.py.
 
     Raises:
         UsageError: a name or the folder cannot be used. ModelFileError: the model cannot.
@@ -92,12 +94,13 @@ def deploy_kubernetes_job(
     kind: str = "job",
     out: StrPath = ".",
 ) -> Path:
-    """Write a Kubernetes Indexed Job, or a Kubeflow TrainJob (`kind="trainjob"`), that trains on several machines.
+    """Write a Kubernetes job that trains on several machines.
 
-    `options` are further options of `catseye train`; `claim` is the volume claim that every pod sees at `mount`.
+    It is an Indexed Job, or with `kind="trainjob"` a Kubeflow TrainJob. `options` are further options of
+    `catseye train`; `claim` is the volume claim that every pod sees at `mount`.
 
     Raises:
-        UsageError: a value is not what Kubernetes takes, or `out` cannot be written to.
+        UsageError: a value is not valid for Kubernetes, or `out` cannot be written to.
 
     """
     if kind not in KINDS:

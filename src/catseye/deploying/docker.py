@@ -1,4 +1,6 @@
-"""`catseye deploy docker`: a folder that `docker build` turns into a server for one model, on the CPU or a GPU.
+"""`catseye deploy docker`: a folder from which `docker build` makes a server.
+
+The server serves one model, on the CPU or a GPU.
 
 Enters: a model file. Leaves: a build context with the model, catseye itself, pinned and hashed requirements, a bill of
 materials for each variant and the Dockerfile. The templates lie in templates/docker. Called by cli and compose.
@@ -24,7 +26,7 @@ def write_docker(model: DeployedModel, out: Path, *, force: bool = False) -> Wri
     """Write the build context.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given.
+        UsageError: the folder is not empty and `force` was not given.
         SaveError: it cannot be written.
 
     """
@@ -66,7 +68,10 @@ def build_context(model: DeployedModel) -> tuple[dict[str, str | bytes | Path], 
 
 
 def labels(model: DeployedModel) -> tuple[dict[str, str], list[str]]:
-    """The labels of an image for `docker inspect` and registries, and a note if its classes do not fit."""
+    """The labels of an image, and a note if its classes do not fit.
+
+    The labels are for `docker inspect` and registries.
+    """
     manifest = model.manifest
     classes = json.dumps(manifest.classes)
     classes_in_words = count(len(manifest.classes), "class")

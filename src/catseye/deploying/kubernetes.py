@@ -1,7 +1,8 @@
-"""`catseye deploy kubernetes`: a Kustomize base, components and overlays that run one model's server in a cluster.
+"""`catseye deploy kubernetes`: one model's server in a cluster.
 
-Enters: a model file and a description of the cluster. Leaves: a folder for `kubectl apply -k`. Every number comes from
-the server's own settings (budget.py). The templates lie in templates/kubernetes. Called by cli.
+Enters: a model file and a description of the cluster. Leaves: a folder for `kubectl apply -k`: a Kustomize base,
+components and overlays. Every number comes from the server's own settings (budget.py). The templates lie in
+templates/kubernetes. Called by cli.
 """
 
 import json
@@ -20,7 +21,7 @@ USER, PORT = 10001, 8000
 MODEL = "/app/model.onnx"
 TOKEN_FOLDER = "/run/secrets/catseye"  # noqa: S105 - a path
 STARTUP_S = 120
-MAX_CLASSES_BYTES = 65_536  # all annotations of an object have 256 KiB, and `kubectl apply` keeps them twice
+MAX_CLASSES_BYTES = 65_536  # all annotations of an object may have 256 KiB, and `kubectl apply` keeps them twice
 BASE = ("deployment", "service", "autoscaler", "disruption", "network")
 OVERLAYS = {
     "cpu": (),
@@ -36,7 +37,7 @@ def write_kubernetes(model: DeployedModel, cluster: Cluster, out: Path, *, force
     """Write the folder.
 
     Raises:
-        UsageError: it holds something already and `force` was not given.
+        UsageError: it is not empty and `force` was not given.
         SaveError: it cannot be written.
 
     """
@@ -123,7 +124,10 @@ def server_settings(cluster: Cluster) -> ServerSettings:
 
 
 def container_command(settings: ServerSettings) -> list[str]:
-    """The container's command, with explicit times for stopping, independent of later defaults."""
+    """The container's command, with explicit times for stopping.
+
+    A later change of the defaults does not affect it.
+    """
     guard = ["--insecure"] if settings.token_file is None else ["--token-file", str(settings.token_file)]
     return [
         *("catseye", "serve", str(settings.model), "--host", settings.host, "--port", str(settings.port)),
@@ -182,6 +186,6 @@ def _model_version(model: DeployedModel) -> str:
 
 
 def _annotated_classes(model: DeployedModel) -> list[str] | None:
-    """The names for the annotation, or None where they are too long for one."""
+    """The names for the annotation, or None if they are too long for one."""
     listed = json.dumps(model.manifest.classes, ensure_ascii=False)
     return None if len(listed.encode()) > MAX_CLASSES_BYTES else list(model.manifest.classes)

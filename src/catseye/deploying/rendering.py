@@ -44,7 +44,9 @@ class Written:
 
 
 def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:
-    """Open the file as the server will, so that an unusable one is refused before anything is written.
+    """Open the file as the server will.
+
+    An unusable file is thus refused before anything is written.
 
     Raises:
         ModelFileError: it is not an ONNX file, is damaged, or has no manifest.
@@ -60,13 +62,19 @@ def read_model(path: Path, name: str = "cnn-classifier") -> DeployedModel:
 
 
 def render_template(template: str, facts: Mapping[str, object]) -> str:
-    """Fill in templates/`template`; a missing fact is a bug of ours (jinja2.UndefinedError)."""
+    """Fill in templates/`template`.
+
+    A missing value is a bug of catseye (jinja2.UndefinedError).
+    """
     return _environment().get_template(template).render(facts)
 
 
 @cache
 def _environment() -> "Environment":
-    """Jinja2 with @{name} in place of {{ name }}, which Prometheus and Grafana use themselves; {% if … %} as usual."""
+    """Jinja2 with @{name} in place of {{ name }}, and {% if … %} as usual.
+
+    Prometheus and Grafana use {{ name }} themselves.
+    """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
@@ -89,15 +97,20 @@ def _environment() -> "Environment":
 
 
 def _argument(text: str) -> str:
-    """A quoted scalar. Kubernetes replaces $(NAME) in arguments, so the user's own is doubled to be kept."""
+    """A quoted scalar.
+
+    Kubernetes replaces $(NAME) in arguments, so $( in the text becomes $$(.
+    """
     return json.dumps(text.replace("$(", "$$("), ensure_ascii=False)
 
 
 def write_folder(out: Path, files: Mapping[str, str | bytes | Path], *, force: bool = False) -> list[Path]:
-    """Write files by their names relative to `out`; a Path is copied. Returns them in order of name.
+    """Write files by their names relative to `out`; a Path is copied.
+
+    Returns the written paths, sorted by name.
 
     Raises:
-        UsageError: the folder holds something already and `force` was not given.
+        UsageError: the folder is not empty and `force` was not given.
         SaveError: it cannot be written.
 
     """

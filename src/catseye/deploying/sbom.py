@@ -1,7 +1,9 @@
-"""The contents of an image, as CycloneDX 1.6 JSON: the model, catseye and every pinned package.
+"""The contents of an image as CycloneDX 1.6 JSON.
+
+It lists the model, catseye and every pinned package. It does not list the base image's packages, and says so.
 
 Enters: the model, the wheel and the text of a lock file. Leaves: the text of a bill of materials, the same for the same
-image. It does not list the base image's packages, and says so. Called by docker.
+image. Called by docker.
 """
 
 import hashlib

@@ -85,7 +85,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """The training and its machines. Without GPUs, one process per machine computes on the CPU."""
+    """The training and its machines.
+
+    Without GPUs, one process per machine computes on the CPU.
+    """
 
     data: str = field(metadata={"help": "DATA as in train, as the machines see it."})
     run: str = field(metadata={"help": "The run folder, as the machines see it; an unfinished run is continued."})

@@ -1,7 +1,8 @@
-"""A training run over several machines: a Kubernetes job, a Kubeflow TrainJob or a Slurm script.
+"""A training run over several machines: Kubernetes, Kubeflow or Slurm.
 
-Enters: the training and its machines. Leaves: the text of one file. Called by cli (`catseye deploy`).
-The templates lie beside this file; the user's values are quoted before they are inserted.
+Enters: the training and its machines. Leaves: the text of one file: a Kubernetes job, a Kubeflow TrainJob or a Slurm
+script. Called by cli (`catseye deploy`). The templates lie beside this file; the user's values are quoted before they
+are inserted.
 """
 
 import re
@@ -20,7 +21,7 @@ def split_words(text: str) -> tuple[str, ...]:
     """Words split as by a shell.
 
     Raises:
-        UsageError: a quote is left open.
+        UsageError: a quote is not closed.
 
     """
     try:
@@ -30,17 +31,21 @@ def split_words(text: str) -> tuple[str, ...]:
 
 
 def kubernetes_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str:
-    """A headless Service and an Indexed Job, as YAML; `claim` is the volume claim that every pod mounts at `mount`.
+    """A headless Service and an Indexed Job, as YAML.
+
+    `claim` is the volume claim that every pod mounts at `mount`.
 
     Raises:
-        UsageError: a name is not what Kubernetes takes, or RUN or DATA lies outside the mount.
+        UsageError: a name is not valid for Kubernetes, or RUN or DATA lies outside the mount.
 
     """
     return render_template("train-job.yaml", _kubernetes_facts(job, image, claim, mount) | {"kubeflow": False})
 
 
 def kubeflow_job(job: TrainingJob, *, image: str, claim: str, mount: str) -> str:
-    """A TrainingRuntime and a TrainJob of Kubeflow Trainer, as YAML. Trainer sets variables such as PET_MASTER_ADDR.
+    """A TrainingRuntime and a TrainJob of Kubeflow Trainer, as YAML.
+
+    Trainer sets variables such as PET_MASTER_ADDR.
 
     Source: kubeflow.org/docs/components/trainer; its migration guide says that TrainJob replaces PyTorchJob.
 
@@ -74,7 +79,9 @@ def _kubernetes_facts(job: TrainingJob, image: str, claim: str, mount: str) -> d
 
 
 def slurm_script(job: TrainingJob, *, time: str, setup: str = "") -> str:
-    """A script for sbatch; `setup` is a line of shell before it, such as `source /opt/venv/bin/activate`.
+    """A script for sbatch.
+
+    `setup` is a shell line that runs first, such as `source /opt/venv/bin/activate`.
 
     Raises:
         UsageError: the time is not Slurm's HH:MM:SS or D-HH:MM:SS.

@@ -1,4 +1,6 @@
-"""The installed catseye as a wheel, so that a build context is complete even for an unpublished version.
+"""The installed catseye as a wheel, for a complete build context.
+
+It works even for an unpublished version.
 
 Enters: the installed package. Leaves: a wheel's name and bytes, the same for the same sources. Called by docker.
 """

@@ -1,4 +1,4 @@
-"""From a run to a file that runs elsewhere, and the proof that both give the same answers.
+"""From a run to a file that runs elsewhere, with proof of equal answers.
 
 Enters: a run. Leaves: one self-describing file, or an error and no file. Called by cli and `catseye.export`.
 

@@ -1,4 +1,4 @@
-"""`catseye bench`: the speed of each file, measured in turn and repeatedly, and its accuracy.
+"""`catseye bench`: the speed of each file, and its accuracy.
 
 Enters: model files and, for the ratio to eager torch, a run. Leaves: `Bench` with a row per file, batch size and thread
 setting. Every file has its own process; the cells take turns for several rounds, so that other load on the machine
@@ -32,7 +32,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BenchGrid:
-    """What to measure: each batch size with each thread setting, for `seconds` in each of `rounds`.
+    """What to measure: each batch size with each thread setting.
+
+    Each pair is measured for `seconds` in each of `rounds`.
 
     Raises:
         UsageError: a number is out of range.
@@ -55,7 +57,10 @@ class BenchGrid:
 
     @property
     def asks(self) -> list[Ask]:
-        """Every cell. N threads are tried as one call with N threads and as N calls with one thread."""
+        """Every cell of the grid.
+
+        N threads are measured as one call with N threads and as N calls with one thread.
+        """
         pairs = dict.fromkeys(pair for count in self.threads for pair in ((count, 1), (1, count)))
         return [Ask(batch, threads, calls) for batch in self.batches for threads, calls in pairs]
 
@@ -94,7 +99,7 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file and its accuracy on `num_images`, from the proof inside it or measured now."""
+    """A file and its accuracy on `num_images`, from its proof or measured now."""
 
     file: str
     format: str
@@ -115,7 +120,10 @@ class Bench:
     spin: bool
 
     def plot(self) -> Figure:
-        """Images per second of each file, best thread setting per batch size, as a matplotlib figure."""
+        """Images per second of each file, as a matplotlib figure.
+
+        Each batch size has its best thread setting.
+        """
         from catseye.exporting.bench_figure import bench_figure
 
         figure: Figure = bench_figure(self)
@@ -157,12 +165,12 @@ def bench(
     data: Any = None,
     **options: Unpack[BenchOptions],
 ) -> Bench:
-    """Measure files against each other: latency, images per second and accuracy, in turn and repeatedly.
+    """Measure files against each other: latency, images per second and accuracy.
 
     `batch`: images per call. `threads`: N is measured as one call with N threads and as N calls with one thread; left
-    out, 1 and all cores, at most 8. Each cell is measured for `seconds` in each of `rounds`; `grid` holds the four in
-    one object. With `spin`, waiting threads spin. `out`: a folder for bench.json and bench.png. `say` gets progress
-    messages.
+    out, 1 and all cores, at most 8. The cells are measured in turn, each for `seconds` in each of `rounds`; `grid`
+    holds the four in one object. With `spin`, waiting threads spin. `out`: a folder for bench.json and bench.png. `say`
+    gets progress messages.
 
     A run among `models` means eager torch and is the base of the ratios; without one, the first file is. With `data`
     each model's accuracy is measured on its held-out images; else it is taken from the proof in the file.
@@ -211,7 +219,7 @@ def bench(
 def _measure_in_turn(
     workers: Sequence[BenchWorker], grid: BenchGrid, say: Callable[[str], None]
 ) -> dict[tuple[int, Ask], list[tuple[float, list[float]]]]:
-    """Every cell of the grid once a round: (worker's index, ask) -> what each round measured."""
+    """Measure every cell once a round: (worker's index, ask) -> one result a round."""
     measured: dict[tuple[int, Ask], list[tuple[float, list[float]]]] = {}
     for turn in range(grid.rounds):
         say(f"round {turn + 1} of {grid.rounds}: {len(workers) * len(grid.asks)} cells of {grid.seconds:g} s")

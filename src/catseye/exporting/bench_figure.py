@@ -1,4 +1,4 @@
-"""The figure of a bench: images per second of each file, with the best thread setting. Called by cli."""
+"""The figure of a bench: images per second of each file. Called by cli."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ from catseye.exporting.bench import Bench
 
 
 def bench_figure(bench: Bench) -> Any:
-    """One group of bars per file, one bar per batch size, on a logarithmic axis; the label has the accuracy."""
+    """One group of bars per file, one bar per batch size, on a logarithmic axis.
+
+    Each bar is the best thread setting; the label has the accuracy.
+    """
     from matplotlib.figure import Figure
 
     batches = sorted({row.batch for row in bench.rows})

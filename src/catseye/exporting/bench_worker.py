@@ -1,4 +1,4 @@
-"""One process per measured file: it opens the file, runs it as fast as it can and reports the times.
+"""One process per measured file: it runs the file at full speed and times it.
 
 Enters: a path and the cells. Leaves: images per second and the latency of every call. Called by `bench.py`.
 """
@@ -70,7 +70,9 @@ class BenchWorker:
 
 
 def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trust: bool) -> BenchWorker:
-    """Start a process and wait until it has opened the file for every thread setting; `name` labels the results.
+    """Start a process and wait until it has opened the file.
+
+    It opens the file once for every thread setting; `name` labels the results.
 
     Raises:
         ModelFileError: the file cannot be opened.
@@ -98,7 +100,7 @@ def start_worker(path: Path, name: str, asks: Sequence[Ask], *, spin: bool, trus
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide `__main__`: a spawned process would otherwise run the caller's script again."""
+    """Hide `__main__`, or a spawned process would run the caller's script again."""
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
     main.__dict__.pop("__file__", None)

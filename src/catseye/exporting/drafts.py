@@ -1,4 +1,4 @@
-"""The formats: the name of each, how its draft is built, and the tolerance of its proof.
+"""The formats: their names, how drafts are built, and the proofs' tolerances.
 
 Enters: a network, its manifest and, for INT8, images. Leaves: a `Draft` per file, or the error in its place. Called by
 `export.py`.
@@ -36,9 +36,10 @@ def _open_trusted(path: Path) -> OpenedModel:
 
 @dataclass(frozen=True)
 class Draft:
-    """A file or folder that is built but not proved yet. `write` puts it at a path, with a manifest inside.
+    """A file or folder that is built but not proved yet.
 
-    `open` opens it as its users do. `more_outputs`: whether the format can have familiarity and heat maps.
+    `write` writes it to a path, with a manifest inside. `open` opens it as its users do. `more_outputs`: whether the
+    format can have familiarity and heat maps.
     """
 
     format: str
@@ -82,7 +83,10 @@ class Source:
 
 
 def build_drafts(source: Source, formats: Sequence[str]) -> Iterator[Draft | CatseyeError]:
-    """Each format's float draft, then its INT8 draft if there are images for it; a failure does not end it."""
+    """Each format's float draft, then its INT8 draft if there are images for it.
+
+    After a failure it continues with the next draft.
+    """
     builders = {
         "onnx": _onnx,
         "torchscript": _torchscript,

@@ -1,7 +1,8 @@
-"""A few images for the page of `catseye serve`: `catseye export RUN --examples 6` puts them into the file.
+"""A few images inside the file, for the page of `catseye serve`.
 
-Only on request: a model file is passed on, and the images of a data set may be private. Enters: the run and its
-held-out images. Leaves: `ExampleImage`s for the manifest. Called by `export.py`.
+`catseye export RUN --examples 6` adds them; only on request, because a model file is passed on and the images of a data
+set may be private. Enters: the run and its held-out images. Leaves: `ExampleImage`s for the manifest. Called by
+`export.py`.
 """
 
 import io
@@ -24,7 +25,10 @@ TRIES = 16  # images per class: if none of these is recognised, the class has no
 
 
 def choose_examples(reference: Classifier, images: HeldOut, num: int) -> tuple[ExampleImage, ...]:
-    """At most `num` small images that the run recognises, one of each class before any gets two; without metadata."""
+    """At most `num` small images that the run recognises, without metadata.
+
+    Every class gets one before any gets two.
+    """
     waiting = deque(_recognised(reference, images, label) for label in range(len(reference.classes)))
     examples: list[ExampleImage] = []
     while waiting and len(examples) < num:
@@ -37,7 +41,7 @@ def choose_examples(reference: Classifier, images: HeldOut, num: int) -> tuple[E
 
 
 def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[ExampleImage]:
-    """The images of a class that the run still recognises in the form that goes into the file."""
+    """The images of a class that the run still recognises as stored in the file."""
     name, spec = reference.classes[label], reference.manifest.preprocessing
     for index in np.flatnonzero(images.labels == label)[:TRIES].tolist():
         # An opened image has no metadata: neither where a photo was taken nor by whom.
@@ -51,7 +55,10 @@ def _recognised(reference: Classifier, images: HeldOut, label: int) -> Iterator[
 
 
 def shrink(image: Image.Image) -> tuple[Literal["image/png", "image/jpeg"], bytes] | None:
-    """At most `MAX_EXAMPLE_BYTES`: a PNG if the image is tiny, else a JPEG. None if no size is small enough."""
+    """At most `MAX_EXAMPLE_BYTES`: a PNG if the image is tiny, else a JPEG.
+
+    None if no size is small enough.
+    """
     if max(image.size) <= SMALL_PX and len(encoded := _encode(image, "PNG")) <= MAX_EXAMPLE_BYTES:
         return "image/png", encoded
     for side in SIDES_PX:

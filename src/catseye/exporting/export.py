@@ -46,7 +46,10 @@ class ExportOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Exported:
-    """The written files. `path`, `num_bytes`, `sha256` and `comparison` are those of the first."""
+    """The written files.
+
+    `path`, `num_bytes`, `sha256` and `comparison` are those of the first.
+    """
 
     files: tuple[ExportedFile, ...]
     card: Path
@@ -93,7 +96,9 @@ def export(
     device: str = "auto",
     **options: Unpack[ExportOptions],
 ) -> Exported:
-    """Export a run to files of the formats in `to`, each proved to give the run's answers.
+    """Export a run to files of the formats in `to`, each with proof.
+
+    The proof is that the file gives the run's answers.
 
     The files go to `out` (a folder, or for one format a path with its suffix), else to RUN/export, together with
     export.md, a model card of all of them, and a folder of `golden` images with their tensors and expected
@@ -106,8 +111,8 @@ def export(
 
     Raises:
         UsageError: an unknown format, or `out` cannot be made. ModelFileError: no finished run.
-        DataError: the held-out images are gone, or `data` are others. CatseyeError: a file was not written, because it
-            has no parity or its format cannot be built here; the other files were.
+        DataError: the held-out images are gone, or `data` has other images. CatseyeError: a file was not written,
+            because it has no parity or its format cannot be built here; the other files were.
 
     """
     refuse_unknown_options(options, ExportOptions)

@@ -36,7 +36,9 @@ class FamiliarityRow:
 def compare_familiarity(
     run: NDArray[np.float64], file: Sequence[NDArray[np.floating] | None], names: Sequence[str]
 ) -> FamiliarityRow:
-    """Compare; `file` has the file's familiarities per batch size, or None if it has no such output.
+    """Compare the familiarities of the run and of the file.
+
+    `file` has the file's per batch size, or None if it has no such output.
 
     Shape: (N,) each.
     """

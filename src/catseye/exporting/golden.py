@@ -1,4 +1,4 @@
-"""Golden pairs: images, their tensors and the expected answers, to test ports of the model.
+"""Golden pairs: images, tensors and expected answers, to test ports of a model.
 
 A port to C#, Java, Swift or a device is correct if its preprocessing turns these images into these tensors and its
 runtime turns these tensors into these probabilities. Called by `export.py`.
@@ -19,7 +19,7 @@ from catseye.runtimes.model_file import OpenedModel, tensor_of
 
 
 def write_golden(folder: Path, model: OpenedModel, images: HeldOut, comparison: ParityResult, num_pairs: int) -> Path:
-    """Write the first `num_pairs` images of the proof and `golden.json`, which lists them.
+    """Write the first `num_pairs` proof images, and `golden.json`, which lists them.
 
     Shape: each tensor is a batch of one for `image`: (1, H, W, C) uint8 or (1, C, H, W) float32.
     """

@@ -1,4 +1,4 @@
-"""The network from image bytes to probabilities: the same module behind every format.
+"""The network from image bytes to probabilities, shared by all formats.
 
 Enters: a network and its manifest. Leaves: `Graph`, which the exporters trace. Called by the files of the formats.
 """
@@ -48,7 +48,10 @@ class Graph(nn.Module):
         return self.linear is not None or self.gradient is not None
 
     def _gradient(self) -> HeadGradient | None:
-        """The gradient through the head, if it is cheap: runtimes compute every output, requested or not."""
+        """The gradient through the head, if it is cheap.
+
+        Runtimes compute every output, requested or not.
+        """
         macs = dict.fromkeys((self.features, self.head), 0)
         hooks = [
             layer.register_forward_hook(partial(_count, macs, part))
@@ -94,7 +97,10 @@ class Graph(nn.Module):
         return logits, seen
 
     def example(self) -> Tensor:
-        """What tracing needs. Two images: with one, torch.export would take the batch size for a constant."""
+        """An example input for tracing, with two images.
+
+        With one, torch.export would take the batch size for a constant.
+        """
         spec = self.manifest.preprocessing
         if self.manifest.input_kind == "uint8":
             return torch.zeros(2, spec.height_px, spec.width_px, spec.channels, dtype=torch.uint8)
@@ -107,7 +113,9 @@ def _count(macs: dict[nn.Module, int], part: nn.Module, layer: nn.Module, _: obj
 
 
 def class_activation_map(features: Tensor, logits: Tensor, weight: Tensor) -> Tensor:
-    """Where the most probable class was seen. Its mean plus the class's bias is that class's logit.
+    """The map of the most probable class, before the ReLU.
+
+    Its mean plus the class's bias is that class's logit.
 
     Shape: features (N, F, h, w), logits (N, K), weight (K, F) -> (N, h, w).
     Source: Zhou et al. 2016, Learning Deep Features for Discriminative Localization, eq. 2.

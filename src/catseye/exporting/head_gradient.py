@@ -21,7 +21,7 @@ class HeadGradient(nn.Module):
     """A head's logits, and the map of the most probable class.
 
     Shape: features (N, F, h, w) -> logits (N, K), map (N, h, w): the feature maps weighted by the sum of the class's
-    gradient over their places, h · w times Grad-CAM's before its ReLU.
+    gradient over their positions, h · w times Grad-CAM's before its ReLU.
     Source: Selvaraju et al. 2017, Grad-CAM, eq. 1 and 2; the chain rule for each layer.
     """
 
@@ -45,7 +45,10 @@ class HeadGradient(nn.Module):
 
 
 def head_gradient(head: nn.Module, maps: tuple[int, ...]) -> HeadGradient | None:
-    """The module for a head whose feature maps have the shape (F, h, w), or None if it can have no map."""
+    """The module for a head, or None if the head can have no map.
+
+    The head's feature maps have the shape (F, h, w).
+    """
     layers = _layers_in_order(head)
     num_weights = sum(value.numel() for layer in layers for value in layer.parameters())
     if math.prod(maps[1:]) < 2 or num_weights > MAX_WEIGHTS:
@@ -86,7 +89,7 @@ def _layer_answer(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _gradient_before(layer: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with respect to a layer's input, from that with respect to its output."""
+    """The gradient at a layer's input, from the gradient at its output."""
     if isinstance(layer, nn.Linear):
         return gradient @ layer.weight
     if isinstance(layer, nn.Conv2d):

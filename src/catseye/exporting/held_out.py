@@ -1,4 +1,4 @@
-"""The images to prove an exported file with, and to calibrate INT8, as the bytes of their files.
+"""The images to prove a file and to calibrate INT8, as the bytes of their files.
 
 Enters: a run. Leaves: `HeldOut`. Called by `export.py`.
 """
@@ -24,7 +24,10 @@ from catseye.seeds import derive
 
 @dataclass(frozen=True)
 class HeldOut:
-    """N images: names, bytes of the files, labels (N,) in the order of the model's classes, and their split."""
+    """N images: names, bytes of the files, labels (N,), and their split.
+
+    The labels are in the order of the model's classes.
+    """
 
     split: str
     names: Sequence[str]
@@ -42,9 +45,9 @@ class HeldOut:
 
 
 def read_held_out(run: Run, manifest: Manifest, num_images: int, source: Images | None = None) -> HeldOut:
-    """Test images of a run, or validation images if it has none: all, or `num_images` drawn from its seed.
+    """Test images of a run, or validation images if it has no test split.
 
-    `source`: as in `read_images`.
+    All of them, or `num_images` drawn from the run's seed. `source`: as in `read_images`.
 
     Raises:
         DataError: the images are gone, or none of them can be read.
@@ -60,10 +63,10 @@ def read_held_out(run: Run, manifest: Manifest, num_images: int, source: Images 
 def read_for_int8(
     run: Run, manifest: Manifest, num_calibration: int, num_selection: int, source: Images | None = None
 ) -> tuple[HeldOut, HeldOut]:
-    """Training images to calibrate on, and others to choose by; the proof uses neither.
+    """Training images to calibrate on, and others to choose by.
 
-    The others are validation images if the proof uses test images, else further training images. `source`: as in
-    `read_images`.
+    The proof uses neither. The others are validation images if the proof uses test images, else further training
+    images. `source`: as in `read_images`.
 
     Raises:
         DataError: the images are gone, or none of them can be read.
@@ -81,10 +84,11 @@ def read_for_int8(
 def read_images(
     run: Run, manifest: Manifest, split: str, num_images: int, purpose: str, source: Images | None = None
 ) -> HeldOut:
-    """Images of one split of a run: all, or `num_images` drawn from its seed for a purpose.
+    """Images of one split of a run: all, or `num_images` drawn for a purpose.
 
-    Images of the built-in sets, which have no files, become PNGs: that is lossless, and the proof includes the
-    decoder. `source` is where they are now (`locate_data`), if they are not where the run expects them.
+    They are drawn from the run's seed. Images of the built-in sets, which have no files, become PNGs: that is lossless,
+    and the proof includes the decoder. `source` is where they are now (`locate_data`), if they are not where the run
+    expects them.
 
     Raises:
         DataError: the images are gone, or none of them can be read.

@@ -1,7 +1,8 @@
-"""A folder for the Hugging Face Hub: README.md, config.json and model.safetensors, in timm's layout.
+"""A folder for the Hugging Face Hub, in timm's layout.
 
-Enters: a network that timm has too, and its manifest. Leaves: the folder, and the model opened by timm for the proof.
-Nothing is uploaded: the user runs `hf upload`. Called by `drafts.py`.
+Enters: a network that timm has too, and its manifest. Leaves: the folder with README.md, config.json and
+model.safetensors, and the model opened by timm for the proof. Nothing is uploaded: the user runs `hf upload`. Called by
+`drafts.py`.
 """
 
 import json
@@ -55,7 +56,7 @@ def write_hub_folder(twin: TimmTwin, path: Path, manifest: Manifest) -> None:
 
 
 def timm_config(twin: TimmTwin, manifest: Manifest) -> dict[str, Any]:
-    """The configuration for timm: how the network is built, its class names and its preprocessing.
+    """The configuration for timm: architecture, class names and preprocessing.
 
     Source: the layout of timm's `save_config_for_hf` (timm 1.0.31, timm/models/_hub.py).
     """
@@ -83,7 +84,9 @@ def timm_config(twin: TimmTwin, manifest: Manifest) -> dict[str, Any]:
 
 
 def open_hub_folder(path: Path) -> OpenedModel:
-    """The folder opened by timm; normalisation and temperature come from the manifest in it.
+    """The folder opened by timm.
+
+    Normalisation and temperature come from the manifest in it.
 
     Raises:
         CatseyeError: timm cannot load it.

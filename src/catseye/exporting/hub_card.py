@@ -1,4 +1,4 @@
-"""README.md of a folder for the Hugging Face Hub: metadata for the Hub, and how to use the model.
+"""README.md of a folder for the Hugging Face Hub: metadata, and model usage.
 
 Enters: a manifest. Leaves: Markdown after a YAML head. Called by `hub.py`.
 """
@@ -19,7 +19,9 @@ _FITTED = {
 
 
 def hub_card(manifest: Manifest, architecture: str) -> str:
-    """The model card. The licence stays open: only the person who trained the model can choose it.
+    """The model card, without a licence.
+
+    Only the person who trained the model can choose one.
 
     Source: Hugging Face Hub, Model Cards (metadata: library_name, pipeline_tag, tags, model-index).
     """

@@ -1,4 +1,6 @@
-"""Quantises a float ONNX file to INT8 with ONNX Runtime: static, QDQ pairs, weights per channel.
+"""Quantises a float ONNX file to INT8 with ONNX Runtime.
+
+Quantisation is static, with QDQ pairs and weights per channel.
 
 Enters: the float file, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the graph and
 `Quantisation`, which records the measurements. Ranges are chosen by entropy and by percentile, whichever changes the
@@ -44,7 +46,10 @@ QUANTISED = (*WEIGHTED, "Add", "Relu", "Clip", "MaxPool", "AveragePool", "Global
 
 @dataclass(frozen=True)
 class QuantisationLoss:
-    """A quantised graph on the selection images: lost accuracy, the lower end of its 95% interval, mean |Δp|."""
+    """What a quantised graph loses on the selection images.
+
+    The lost accuracy, the lower end of its 95% interval, and the mean |Δp|.
+    """
 
     drop: float
     least: float
@@ -173,7 +178,10 @@ def _needed_by(proto: "ModelProto", output: str) -> set[str]:
 
 
 def _draft(shop: Workshop, method: str, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> "ModelProto":
-    """Quantise all layers, `only` some, or all `without` some; the ranges are found once per method."""
+    """Quantise all layers, `only` some, or all `without` some.
+
+    The ranges are found once per method.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -237,7 +245,10 @@ class _Reader:
 
 
 def _rank(shop: Workshop, method: str) -> list[str]:
-    """Layers with weights, sorted by how much the quantisation of each alone changes the answers."""
+    """Layers with weights, sorted by sensitivity to quantisation.
+
+    That is how much the quantisation of each alone changes the answers.
+    """
     few = min(NUM_RANKING, len(shop.selection))
     moved = {}
     draft = shop.folder / "draft.onnx"
@@ -251,7 +262,10 @@ def _rank(shop: Workshop, method: str) -> list[str]:
 def _leave_out(
     shop: Workshop, method: str, ranked: Sequence[str], max_drop: float
 ) -> tuple["ModelProto", tuple[str, ...], QuantisationLoss]:
-    """Leave 1, 2, 3, 5, 8 … of the most sensitive layers in float, until the loss is within the budget."""
+    """Leave 1, 2, 3, 5, 8 … of the most sensitive layers in float.
+
+    It ends when the loss is within the budget.
+    """
     count, following = 1, 2
     loss = QuantisationLoss(1.0, 1.0, 1.0)
     while count < len(ranked):

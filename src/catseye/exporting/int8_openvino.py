@@ -1,4 +1,6 @@
-"""Quantises an OpenVINO model to INT8 with NNCF: static, with bias correction, the network only.
+"""Quantises an OpenVINO model to INT8 with NNCF.
+
+Quantisation is static, with bias correction, and covers the network only.
 
 Enters: the float model, training images to calibrate on, others to choose by, the accuracy budget. Leaves: the
 quantised model and `Quantisation`. The range of an activation is taken from all calibration images or averaged over
@@ -38,7 +40,9 @@ def quantise_openvino(
     max_drop: float,
     say: Callable[[str], None],
 ) -> tuple[Any, Quantisation]:
-    """The INT8 model closest to the float one; above `max_drop` (a share), NNCF leaves layers in float.
+    """The INT8 model closest to the float one.
+
+    If it loses more than `max_drop` (a share), NNCF leaves layers in float.
 
     Raises:
         MissingDependency: NNCF is not installed. CatseyeError: NNCF cannot quantise the network.
@@ -104,7 +108,10 @@ def _import_nncf() -> Any:
 
 
 class _DraftMeter:
-    """Compares drafts with the float model on the selection images, and keeps what was measured of each."""
+    """Compares drafts with the float model and keeps the results.
+
+    It uses the selection images.
+    """
 
     def __init__(self, model: Any, images: Any, labels: NDArray[np.int64], say: Callable[[str], None]) -> None:
         self._images, self._labels, self._say = images, labels, say
@@ -112,7 +119,10 @@ class _DraftMeter:
         self.measured: dict[str, float] = {}
 
     def measure(self, draft: Any, name: str) -> tuple[float, float]:
-        """The lower end of the drop's interval, and the mean difference of the probabilities."""
+        """The drop's lower end, and the mean difference of the probabilities.
+
+        The lower end is that of its 95% interval.
+        """
         probabilities = _openvino_probabilities(draft, self._images)
         hits = [values.argmax(1) == self._labels for values in (self._expected, probabilities)]
         drop, least, _ = paired_drop(*hits)
@@ -123,7 +133,10 @@ class _DraftMeter:
 
 
 def _ranges(name: str) -> Any:
-    """How NNCF finds the range of an activation. `mean min/max`, its default, cuts off rare values."""
+    """How NNCF finds the range of an activation.
+
+    `mean min/max`, its default, cuts off rare values.
+    """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -144,18 +157,22 @@ def _image(row: tuple[NDArray[Any], np.int64]) -> NDArray[Any]:
 
 
 def _validate_openvino(compiled: Any, rows: Iterable[tuple[NDArray[Any], np.int64]]) -> tuple[float, list[float]]:
-    """Accuracy, and for each image whether it is right: the form that NNCF's search for sensitive layers needs."""
+    """Accuracy, and for each image whether it is right.
+
+    NNCF's search for sensitive layers needs this form.
+    """
     hits = [float(compiled(_image(row))["probability"].argmax() == row[1]) for row in rows]
     return float(np.mean(hits)), hits
 
 
 def kept_in_float(model: Any) -> list[str]:
-    """Nodes before the first layer with weights, those that `prediction` does not need, and sums of two branches.
+    """The names of the nodes that stay in float.
 
-    NNCF would quantise every operator that takes integers: the normalisation, the maps of `cam`, and the logits divided
-    by the temperature, where 256 steps make ties. Sums, because OpenVINO 2026.4 fuses a convolution with the following
-    sum: if both summands are quantised results of convolutions, as in a block with a projection, some values of the sum
-    are off by a step (brgconv, AVX-512).
+    These are the nodes before the first layer with weights, those that `prediction` does not need, and sums of two
+    branches. NNCF would quantise every operator that takes integers: the normalisation, the maps of `cam`, and the
+    logits divided by the temperature, where 256 steps make ties. Sums, because OpenVINO 2026.4 fuses a convolution with
+    the following sum: if both summands are quantised results of convolutions, as in a block with a projection, some
+    values of the sum are off by a step (brgconv, AVX-512).
     """
     behind_weights: set[str] = set()
     needed: set[str] = set()

@@ -28,9 +28,10 @@ SHARE_JUDGED = 0.95
 
 @dataclass(frozen=True)
 class MapRow:
-    """Differences between the file's maps and torch's Grad-CAM, in shares of the largest value of each map.
+    """Differences between the file's maps and torch's Grad-CAM.
 
-    `judged` is the difference that 95% of the images do not exceed; `name` is the image with the largest.
+    They are shares of the largest value of each map. `judged` is the difference that 95% of the images do not exceed;
+    `name` is the image with the largest.
     """
 
     num_images: int
@@ -58,7 +59,9 @@ def torch_maps(network: nn.Module, spec: Preprocessing, images: HeldOut) -> NDAr
 
 
 def compare_maps(expected: NDArray[Any], maps: NDArray[Any], names: Sequence[str]) -> MapRow:
-    """Compare Grad-CAM with the file's maps, which are sums over places instead of means, before the ReLU.
+    """Compare Grad-CAM with the file's maps.
+
+    The file's maps are sums over positions instead of means, before the ReLU.
 
     Shape: (N, h, w) each.
     """

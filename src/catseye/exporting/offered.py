@@ -1,7 +1,7 @@
-"""The formats that export can write. No torch: the command line checks them before torch is loaded.
+"""The formats that export can write, checked before torch is loaded.
 
 Enters: the user's options. Leaves: nothing, or a `UsageError`. Called by export.py and cli/export.py; drafts.py builds
-the formats.
+the formats. Imports no torch.
 """
 
 from collections.abc import Sequence

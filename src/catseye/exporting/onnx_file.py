@@ -1,7 +1,7 @@
 """A trained network as the bytes of one self-describing ONNX file.
 
 Enters: the network, its manifest and the input kind. Leaves: an ONNX model with inputs `image`, outputs
-`prediction`, `probability` and, where the head allows it, `cam`. Called by `drafts.py`.
+`prediction`, `probability` and, if the head allows it, `cam`. Called by `drafts.py`.
 """
 
 import warnings
@@ -22,7 +22,9 @@ MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 
 def build_onnx(model: nn.Module, manifest: Manifest) -> "ModelProto":
-    """The ONNX model of a network, without its manifest yet; `render_onnx` puts that in.
+    """The ONNX model of a network, without its manifest.
+
+    `render_onnx` adds the manifest.
 
     Raises:
         MissingDependency: the extra `export` is not installed.

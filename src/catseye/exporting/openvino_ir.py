@@ -1,4 +1,6 @@
-"""An ONNX graph as an OpenVINO IR: MODEL.xml with the manifest and the hash of MODEL.bin.
+"""An ONNX graph as an OpenVINO IR: MODEL.xml and MODEL.bin.
+
+MODEL.xml has the manifest and the hash of MODEL.bin.
 
 Enters: the bytes of an ONNX file, or an OpenVINO model made from one. Leaves: the two files. Called by `drafts.py`.
 """
@@ -16,7 +18,9 @@ from catseye.runtimes.openvino_structure import WEIGHTS_KEY
 
 
 def convert(onnx_bytes: bytes) -> Any:
-    """An `openvino.Model`. Read by the C++ front end: OpenVINO's Python converter reports its use to Intel.
+    """An `openvino.Model`, read by the C++ front end.
+
+    OpenVINO's Python converter would report its use to Intel.
 
     Raises:
         MissingDependency: OpenVINO is not installed. CatseyeError: it cannot express the network.
@@ -34,7 +38,10 @@ def convert(onnx_bytes: bytes) -> Any:
 
 
 def write_ir(model: Any, path: Path, manifest: Manifest) -> None:
-    """Write the .bin first, then `path`: an .xml without its .bin is refused, never misread."""
+    """Write the .bin first, then `path`.
+
+    An .xml without its .bin is refused, never misread.
+    """
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The parity gate: an exported file gives the run's answers for the same file bytes.
+"""The parity gate: an exported file gives the run's answers for the same bytes.
 
 Enters: the run's `Classifier`, a function that runs the file, and held-out images. Leaves: `ParityResult`; `require`
 raises if it is not good enough. Called by `export.py`.
@@ -39,15 +39,19 @@ class RunAnswers(NamedTuple):
     familiarity: Answers | None = None
 
     def part(self, stop: int, *, familiarity: bool = True) -> "RunAnswers":
-        """Those of the first images; without `familiarity` for a format that cannot have it."""
+        """The answers to the first `stop` images.
+
+        Without `familiarity` for a format that cannot have it.
+        """
         kept = None if self.familiarity is None or not familiarity else self.familiarity[:stop]
         return RunAnswers(self.probabilities[:stop], kept)
 
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """The tolerance of a format: share of equal top-1 answers, and largest difference of a probability.
+    """The tolerance of a format.
 
+    `agreement` is the share of equal top-1 answers, `max_difference` the largest difference of a probability.
     `max_drop` is set for a file that computes in fewer bits, so that its probabilities differ: then the accuracy may
     fall by that much (a share: 0.003 is 0.3 points), and the other two do not count. Few images cannot show so small a
     loss, so a file is refused only if the loss is certainly larger: its 95% interval begins above the budget.
@@ -86,11 +90,12 @@ class Score:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """Run against file. `worst` has the images that differ most: name, difference, run's and file's answer.
+    """The comparison of a run and a file.
 
-    `drop` is the run's accuracy minus the file's, with its 95% interval; both saw the same images. If those are few,
-    `more` is the same with `num_more` training images added, on which a changed answer counts as a loss. `familiarity`
-    is None if the run has none, `heat_map` if the file has no map.
+    `worst` has the images that differ most: name, difference, run's and file's answer. `drop` is the run's accuracy
+    minus the file's, with its 95% interval; both saw the same images. If those are few, `more` is the same with
+    `num_more` training images added, on which a changed answer counts as a loss. `familiarity` is None if the run has
+    none, `heat_map` if the file has no map.
     """
 
     split: str
@@ -108,7 +113,7 @@ class ParityResult:
 
     @property
     def smallest_drop(self) -> float:
-        """The loss of accuracy that is certain: the larger of the two intervals' lower ends."""
+        """The certain loss of accuracy: the larger lower end of the two intervals."""
         return max(self.drop[1], self.more[1] if self.more else -1.0)
 
     @property
@@ -186,11 +191,11 @@ def compare_answers(
     expected: RunAnswers | Answers | None = None,
     more: HeldOut | None = None,
 ) -> ParityResult:
-    """Run the run once (not at all if `expected` has its answers) and the file at every batch size.
+    """Compare the run's answers with the file's at every batch size.
 
-    `spec` and `temperature` come from the file itself. The file's probabilities are taken twice, from its own output
-    and from its logits, at a temperature above 1 also without it; the largest difference counts. For the images in
-    `more` only equal answers count, not labels.
+    The run is evaluated once, or not at all if `expected` has its answers. `spec` and `temperature` come from the file
+    itself. The file's probabilities are taken twice, from its own output and from its logits, at a temperature above 1
+    also without it; the largest difference counts. For the images in `more` only equal answers count, not labels.
     """
     reference_answers = answers_of(reference, images) if expected is None else expected
     expected, run_familiarity = (
@@ -235,7 +240,10 @@ def compare_answers(
 
 
 def _ask_in_batches(ask: Ask, pixels: Pixels, batch_size: int, waiting: Waiting) -> list[NDArray[np.floating]]:
-    """The file's outputs for all images, asked so many at a time: logits, probabilities, perhaps familiarity."""
+    """The file's outputs for all images, computed in batches.
+
+    These are logits, probabilities, and familiarity if the file has it.
+    """
     batches = []
     with waiting:
         for start in range(0, len(pixels), batch_size):
@@ -250,7 +258,12 @@ def _differences(
     expected: NDArray[np.float64],
     temperature: float,
 ) -> NDArray[np.float64]:
-    """How far each probability is from the run's: the largest of the ways to get it from the file. Shape: (N, K)."""
+    """The difference of each probability from the run's.
+
+    Of the ways to get a probability from the file, the one with the largest difference counts.
+
+    Shape: (N, K).
+    """
     apart = np.maximum(np.abs(probabilities - expected), np.abs(softmax(logits, temperature) - expected))
     if temperature > 1:  # a high temperature must not hide differences of the logits
         apart = np.maximum(apart, np.abs(softmax(logits) - _at_one(expected, temperature)))
@@ -264,7 +277,7 @@ def _ask_once(ask: Ask, pixels: Pixels) -> NDArray[np.int64]:
 
 
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """By how much the share of hits has fallen, with its 95% interval, on the same N images.
+    """The drop of accuracy on the same N images, with its 95% interval.
 
     Source: Agresti and Min 2005, Simple improved confidence intervals for comparing matched proportions: Wald's
     interval after adding 1/2 to each cell of the 2 x 2 table.

@@ -1,7 +1,8 @@
-"""Files that are written only with proof: a draft of each format in, a file that gives the run's answers out.
+"""Writes a file only with proof that it gives the run's answers.
 
-Write a candidate into a hidden folder -> compare run and candidate on the same images -> write the proof into it ->
-rename it into place. Without parity no file is written. Called by export.py.
+Enters: a draft of each format. Leaves: proved files. Write a candidate into a hidden folder -> compare run and
+candidate on the same images -> write the proof into it -> rename it into place. Without parity no file is written.
+Called by export.py.
 """
 
 import os
@@ -39,7 +40,7 @@ class ExportedFile:
     comparison: ParityResult
 
     def __fspath__(self) -> str:
-        """The path, so that an exported file can be passed wherever a model's path is expected."""
+        """The path, so that an exported file can be passed as a model's path."""
         return str(self.path)
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +71,10 @@ class Proof:
 
     @cached_property
     def maps(self) -> NDArray[Any] | None:
-        """Torch's own Grad-CAM of the first images, if the files will have maps. Shape: (N, h, w)."""
+        """Torch's own Grad-CAM of the first images, if the files will have maps.
+
+        Shape: (N, h, w).
+        """
         if not self.source.graph.has_map:
             return None
         spec = self.source.manifest.preprocessing
@@ -80,7 +84,10 @@ class Proof:
 def write_proved(
     proof: Proof, formats: Sequence[str], place_of: Callable[[Draft], Path]
 ) -> tuple[list[tuple[ExportedFile, OpenedModel]], list[CatseyeError]]:
-    """Build, prove and place every format. The written files, and why the others were not."""
+    """Build, prove and place every format.
+
+    Returns the written files, and the errors of the others.
+    """
     written: list[tuple[ExportedFile, OpenedModel]] = []
     failures: list[CatseyeError] = []
     for draft in build_drafts(proof.source, formats):
@@ -94,7 +101,10 @@ def write_proved(
 
 
 def _prove_and_place(proof: Proof, draft: Draft, target: Path) -> tuple[ExportedFile, OpenedModel]:
-    """Write the draft into a hidden folder, prove it, write the proof into it and move it into place."""
+    """Write the draft into a hidden folder, prove it and move it into place.
+
+    The proof is written into it before it is moved.
+    """
     beside = target.parent / f".{target.stem}.{os.getpid()}.new"
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -115,7 +125,10 @@ def _prove_and_place(proof: Proof, draft: Draft, target: Path) -> tuple[Exported
 
 
 def _compare(proof: Proof, draft: Draft, file: OpenedModel, name: str) -> ParityResult:
-    """The file's answers beside the run's; its heat maps, if it has any, beside torch's."""
+    """Compare the file's answers with the run's.
+
+    If the file has heat maps, they are compared with torch's.
+    """
     fewer_bits = draft.limits.max_drop is not None
     seen = proof.images if fewer_bits else proof.images.part(0, proof.num_images)
     proof.source.say(f"comparing the run and {name} on {count(len(seen.names), f'{seen.split} image')}")
@@ -142,7 +155,10 @@ def _compare(proof: Proof, draft: Draft, file: OpenedModel, name: str) -> Parity
 
 
 def _move(part: Path, place: Path) -> None:
-    """Move a proved file into place, or the files of a proved folder; a card that the user has edited is kept."""
+    """Move a proved file, or the files of a proved folder, into place.
+
+    A card that the user has edited is kept as a .bak file.
+    """
     if not part.is_dir():
         part.replace(place)
         return

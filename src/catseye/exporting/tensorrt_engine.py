@@ -1,7 +1,8 @@
-"""An ONNX graph as a TensorRT engine; on a machine without a GPU only checked by TensorRT-RTX.
+"""An ONNX graph as a TensorRT engine; without a GPU it is only checked.
 
 Enters: the bytes of an ONNX file: float, or with symmetric QDQ pairs. Leaves: the bytes of a file with manifest and
-plan. Called by `drafts.py`. An engine is built on the GPU that will run it; the authors have not run that step.
+plan. Called by `drafts.py`. An engine is built on the GPU that will run it; the authors have not run that step. The
+check is that of TensorRT-RTX.
 
 Source: docs.nvidia.com/deeplearning/tensorrt, Python API; the file's layout (length, JSON, plan) is Ultralytics'.
 """
@@ -28,14 +29,17 @@ def shapes(manifest: Manifest) -> list[tuple[int, ...]]:
 
 
 def trtexec_command(manifest: Manifest) -> str:
-    """The command that builds an engine from the ONNX file on a machine with a GPU, without catseye."""
+    """The command that builds an engine from the ONNX file, without catseye.
+
+    It needs a machine with a GPU.
+    """
     sizes = zip(("min", "opt", "max"), shapes(manifest), strict=True)
     words = [f"--{which}Shapes=image:{'x'.join(map(str, shape))}" for which, shape in sizes]
     return f"trtexec --onnx=model.onnx --saveEngine=model.plan --fp16 {' '.join(words)}"
 
 
 def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
-    """The plan for this machine's GPU, in float16, and INT8 if the graph has QDQ pairs.
+    """The plan for this machine's GPU: float16, and INT8 if there are QDQ pairs.
 
     Raises:
         CatseyeError: there is no GPU, or TensorRT cannot build the network.
@@ -57,7 +61,9 @@ def build_engine(onnx_bytes: bytes, manifest: Manifest, *, int8: bool) -> bytes:
 
 
 def check_with_rtx(onnx_bytes: bytes, manifest: Manifest) -> str:
-    """Parse the graph with TensorRT-RTX and build an engine for an RTX 30 card, without a GPU; returns a report.
+    """Check the graph with TensorRT-RTX, without a GPU; returns a report.
+
+    The check parses the graph and builds an engine for an RTX 30 card.
 
     Raises:
         CatseyeError: its parser or builder refuses the graph.

@@ -1,6 +1,8 @@
-"""A network as a .pt2: a torch.export program for Python, or an AOTInductor package for C++ without Python.
+"""A network as a .pt2: a torch.export program, or an AOTInductor package.
 
-Enters: a `Graph`. Leaves: the archive without its manifest, which `torch_archive.with_manifest` puts in.
+The program is for Python, the package for C++ without Python.
+
+Enters: a `Graph`. Leaves: the archive without its manifest, which `torch_archive.with_manifest` adds.
 Called by `drafts.py`.
 """
 
@@ -34,7 +36,9 @@ def build_torch_export(graph: Graph) -> bytes:
 
 
 def build_aotinductor(graph: Graph) -> bytes:
-    """The program compiled for this machine's processor; needs a C++ compiler and about a minute.
+    """The program compiled for this machine's processor.
+
+    It needs a C++ compiler and about a minute.
 
     Raises:
         CatseyeError: torch cannot express the network, or there is no compiler.

@@ -1,6 +1,8 @@
-"""A network as a TorchScript file. Deprecated in torch since 2.5 or so and kept for C++ programs that load it today.
+"""A network as a TorchScript file, for C++ programs that load it today.
 
-Enters: a `Graph`. Leaves: the archive without its manifest, which `torch_archive.with_manifest` puts in.
+TorchScript is deprecated in torch since about 2.5.
+
+Enters: a `Graph`. Leaves: the archive without its manifest, which `torch_archive.with_manifest` adds.
 Called by `drafts.py`.
 """
 
@@ -20,7 +22,9 @@ WARNING = (
 
 
 def build_torchscript(graph: Graph) -> bytes:
-    """Trace, then freeze: the weights become constants and batch norm is folded into the convolutions.
+    """Trace, then freeze the network.
+
+    The weights become constants and batch norm is folded into the convolutions.
 
     Raises:
         CatseyeError: torch cannot trace the network.

@@ -11,7 +11,7 @@
     images.py       built-in images, drawn here, and those that a user dropped
     glossary.py     the terms, each explained in a sentence; `[[term]]` in a page becomes a word with its explanation
     reading.py      the chapters of the documents as pages of the lab
-    one_thread.py   for what is too small to share
+    one_thread.py   one thread for computing with a very small network
     page_files.py   adds head, navigation and foot (pages/) to each chapter's page
     static/         lab.css is the only style sheet, api.js sends requests to Python, draw.js draws tables and maps,
                     frame.js is for every page, tries.js has things to try: first a prediction, then the measurement

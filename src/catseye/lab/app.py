@@ -1,4 +1,4 @@
-"""The lab as an ASGI application: pages, images, and questions answered in threads.
+"""The lab as an ASGI application: pages, images, and answers from threads.
 
 Enters: requests of a browser on this machine. Leaves: pages, JSON, PNGs, server-sent events. It answers only requests
 to a loopback name from its own pages, so that no other site can use it through the browser. Starlette routes and
@@ -54,7 +54,10 @@ class LabApplication(LocalPages):
         self.open(routes)
 
     async def _teach(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Chapter 11: the page of `catseye teach`, whose network is opened at the first request."""
+        """Chapter 11: the page of `catseye teach`.
+
+        Its network is opened at the first request.
+        """
         pages = await run_in_threadpool(self._open_teaching)
         await pages(scope, receive, send)
 
@@ -97,7 +100,10 @@ class LabApplication(LocalPages):
         return await self.json_body(request)
 
     def _events(self, answer: AnswerStream, request: Request) -> Iterator[str]:
-        """One event for each value, then `end`, or `refused` with the message. Starlette runs it in threads."""
+        """One event per value, then `end`, or `refused` with the message.
+
+        Starlette runs it in threads.
+        """
         last = "event: end\ndata: {}\n\n"
         try:
             for value in answer:

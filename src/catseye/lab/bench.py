@@ -1,4 +1,4 @@
-"""What the chapters share: the given model, the images, and things that are made once and kept.
+"""What the chapters share: the given model, the images and cached objects.
 
 Made by `command.py`, passed to every answer. Imports no torch: chapters that compute with a network keep it here under
 their own name.
@@ -16,7 +16,10 @@ NUM_RECENT = 2
 
 
 class Workbench:
-    """The state of one lab. Answers run in threads, and one that uses a network holds `lock`."""
+    """The state of one lab.
+
+    Answers run in threads, and one that uses a network holds `lock`.
+    """
 
     def __init__(self, model: str | None = None, timeline: Path | None = None) -> None:
         self.model = model  # a run folder, a model.safetensors, a registered name, or nothing
@@ -27,7 +30,7 @@ class Workbench:
         self._recent: list[str] = []
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """The result of the first `make`; a `make` that raises is tried again the next time."""
+        """The result of the first `make`; if `make` raises, the next call tries again."""
         with self.lock:
             if name not in self._kept:
                 self._kept[name] = make()

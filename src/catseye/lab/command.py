@@ -25,11 +25,11 @@ def open_lab(
     timeline: StrPath | None = None,
     ready: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
-    """Interactive pages: from a pixel to ConvNeXt and a live training run, with your own image and model.
+    """Interactive pages: from a pixel to ConvNeXt, with your own image and model.
 
-    `model` is a run, its path, or a name of `list_models`; `timeline` is the folder of `catseye.timeline`. Serves until
-    a signal and returns the exit code. `open` opens the pages in the browser; `ready` gets the address, which is
-    otherwise printed.
+    One page shows a live training run. `model` is a run, its path, or a name of `list_models`; `timeline` is the folder
+    of `catseye.timeline`. Serves until a signal and returns the exit code. `open` opens the pages in the browser;
+    `ready` gets the address, which is otherwise printed.
 
     Raises:
         CatseyeError: the model, the timeline or the address cannot be used.
@@ -54,7 +54,9 @@ def serve_lab(
     open_browser: bool = False,
     timeline: Path | None = None,
 ) -> int:
-    """Show the pages until a signal and return the exit code. `ready` gets the address once they can be opened.
+    """Serve the pages until a signal and return the exit code.
+
+    `ready` gets the address once the pages can be opened.
 
     Raises:
         CatseyeError: the model, the timeline or the address cannot be used.
@@ -64,7 +66,7 @@ def serve_lab(
     bench = Workbench(model, timeline)
     if model is not None:
         check_model(model)
-        shown(bench)  # a model that cannot be used is an error before anything listens
+        shown(bench)  # an unusable model is an error before the server listens
     if timeline is not None:
         from catseye.lab.chapters.timeline.maths import (
             read_measured,

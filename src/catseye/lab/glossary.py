@@ -1,4 +1,4 @@
-"""The terms of the lab, each explained in a sentence or two, shown on hover or focus.
+"""The terms of the lab, each explained in a sentence or two on hover or focus.
 
 Leaves: `GLOSSARY`, term -> explanation, and `mark_terms`, which turns `[[term]]` and `[[term|the word shown]]` in a
 page's text into buttons. Called by page_files. Imports no torch.
@@ -125,7 +125,7 @@ def terms_of(text: str) -> set[str]:
 
 
 def words_list(terms: "list[str]") -> str:
-    """The explanations as a list at the foot of a page; the buttons refer to its entries."""
+    """The explanations as a list at the foot of a page, for the buttons."""
     rows = (f'<dt>{escape(term)}</dt><dd id="{_id(term)}">{escape(explanation(term))}</dd>' for term in sorted(terms))
     return f"<dl>{''.join(rows)}</dl>"
 

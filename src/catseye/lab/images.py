@@ -1,4 +1,4 @@
-"""The images on the bench: some are drawn here, others are dropped onto a page by the user.
+"""The images on the bench: drawn here, or dropped onto a page by the user.
 
 Enters: bytes of an image file. Leaves: `LabImage`, upright RGB or grey pixels of at most 1,024 px a side. Dropped
 images stay in memory until the lab ends; none is written to disk.
@@ -27,7 +27,10 @@ _LARGER = 3  # drawn this many times larger, then shrunk, for smooth edges
 
 @dataclass(frozen=True)
 class LabImage:
-    """Pixels (H, W, C) uint8 with C 1 or 3, and a title. `given_px` is (width, height) of the file."""
+    """Pixels (H, W, C) uint8 with C 1 or 3, and a title.
+
+    `given_px` is (width, height) of the file.
+    """
 
     name: str
     title: str
@@ -71,7 +74,7 @@ class LabImages:
         """The image of that name.
 
         Raises:
-            UsageError: there is none (any more).
+            UsageError: there is no such image, or no longer.
 
         """
         with self._lock:
@@ -85,7 +88,7 @@ class LabImages:
         """Add an image from the bytes of its file; the same file twice is one image.
 
         Raises:
-            ImageError: it is no image, is damaged or has too many pixels.
+            ImageError: it is not an image, is damaged or has too many pixels.
 
         """
         name = f"own-{sha256(content).hexdigest()[:12]}"
@@ -110,7 +113,10 @@ class LabImages:
 
 @cache
 def built_in() -> dict[str, LabImage]:
-    """The images that are drawn here, and digits if scikit-learn is installed; no file is read."""
+    """The images drawn here, and digits if scikit-learn is installed.
+
+    No file is read.
+    """
     drawn = [
         LabImage("eye", "cat’s eye", _eye(), (DRAWN_PX, DRAWN_PX)),
         LabImage("street", "street", _street(), (DRAWN_PX, DRAWN_PX)),
@@ -135,7 +141,7 @@ def _canvas(colour: tuple[int, int, int]) -> tuple[Image.Image, ImageDraw.ImageD
 
 
 def _eye() -> Pixels:
-    """An amber eye with a slit pupil, its iris lighter inside than outside, in dark fur."""
+    """An amber eye with a slit pupil in dark fur; the iris is lighter inside."""
     side = DRAWN_PX * _LARGER
     y, x = np.mgrid[0:side, 0:side] / (side - 1) * 2 - 1
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
@@ -177,7 +183,10 @@ def _street() -> Pixels:
 
 
 def _shapes() -> Pixels:
-    """Disc, square, triangle and two sets of bars: each activates one of the classic kernels."""
+    """Disc, square, triangle and two sets of bars.
+
+    Each activates one of the classic kernels.
+    """
     image, pen = _canvas((245, 242, 234))
     s = DRAWN_PX * _LARGER / 100
     pen.ellipse((8 * s, 8 * s, 44 * s, 44 * s), fill=(214, 62, 50))

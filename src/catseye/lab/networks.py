@@ -1,7 +1,7 @@
-"""The network on the bench: a trained run, or any registered network with fresh weights.
+"""The network on the bench: a trained run, or one with fresh weights.
 
-Enters: the argument of `catseye lab`, or a name from a page. Leaves: `Shown`, and images for it. torch is imported when
-a network is opened, so that the other chapters work without it.
+Enters: the argument of `catseye lab`, or the name of a registered network from a page. Leaves: `Shown`, and images for
+it. torch is imported when a network is opened, so that the other chapters work without it.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class DataPixels:
-    """Images of a data set as the network gets them, (N, H, W, C) uint8, with the class of each."""
+    """Images of a data set as the network gets them, and their classes.
+
+    Shape: images (N, H, W, C) uint8.
+    """
 
     source: str
     pixels: Pixels
@@ -70,7 +73,9 @@ def check_model(given: str) -> None:
 
 
 def shown(bench: Workbench, which: str = GIVEN) -> Shown:
-    """The network the lab was started with, the one trained on its pages, or a registered one with fresh weights.
+    """The network that a page asks for.
+
+    It is the one that the lab was started with, the one trained on its pages, or a registered one with fresh weights.
 
     Raises:
         UsageError: nothing has been trained here yet, or `which` is a path.
@@ -83,13 +88,16 @@ def shown(bench: Workbench, which: str = GIVEN) -> Shown:
         return trained
     if which == GIVEN:
         return bench.once(f"network:{GIVEN}", lambda: open_shown(bench.model or DEFAULT))
-    if is_path(which):  # a page chooses among names; files are chosen by whoever starts the lab
+    if is_path(which):  # a page chooses among names; files are chosen by the user who starts the lab
         raise UsageError(f"a network is chosen by its name in `catseye models`; got {which[:60]!r}")
     return bench.latest(f"network:{which}", lambda: open_shown(which))
 
 
 def leave(bench: Workbench, network: Shown) -> None:
-    """Put a network that a page has trained on the bench: chapter 4 then offers it as `HERE`."""
+    """Put a network that a page has trained on the bench.
+
+    Chapter 4 then offers it as `HERE`.
+    """
     with bench.lock:
         bench.forget(f"network:summary:{HERE}", f"network:data:{HERE}")
         bench.keep(f"network:{HERE}", network)
@@ -156,7 +164,7 @@ def _of_run(opened: OpenedModel) -> Shown:
 
 
 def _input_of(name: str) -> Preprocessing:
-    """The input of a network with fresh weights: the size used in its paper, or 32 px."""
+    """The input of a network with fresh weights: its paper's size, or 32 px."""
     from catseye.models.milestones import MILESTONES
 
     side = next((milestone.px for milestone in MILESTONES if milestone.name == name), 224 if ":" in name else 32)
@@ -165,7 +173,7 @@ def _input_of(name: str) -> Preprocessing:
 
 
 def data_pixels(network: Shown) -> DataPixels:
-    """Several hundred images of the data a network was trained on; digits for fresh weights.
+    """Several hundred images of the network's data; digits for fresh weights.
 
     Raises:
         DataError: the data has been moved or removed.

@@ -1,4 +1,7 @@
-"""One thread for computing with a very small network: several would only wait for each other. Called by chapters."""
+"""One thread for computing with a very small network.
+
+Several threads would only wait for each other. Called by chapters.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

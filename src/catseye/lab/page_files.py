@@ -1,4 +1,4 @@
-"""The lab's pages, assembled at start-up from one frame and a fragment for each chapter.
+"""The lab's pages, assembled at start-up from a frame and one part per chapter.
 
 Leaves: path -> `StaticFile`, with the security headers of the server's own page. Called by app.
 """
@@ -55,7 +55,10 @@ def read_pages() -> dict[str, StaticFile]:
 
 
 def _readings() -> dict[str, Reading]:
-    """The readings that the chapters name, if the package has the documents; else there are no links to them."""
+    """The readings that the chapters name, if the package has the documents.
+
+    Otherwise there are no links to them.
+    """
     named = {chapter.reading for chapter in CHAPTERS if chapter.reading}
     paths = {stem: path for stem, path in find_readings().items() if stem in named}
     numbers = {chapter.number: chapter.name for chapter in CHAPTERS}

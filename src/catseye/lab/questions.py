@@ -1,4 +1,7 @@
-"""What a page may ask: the fields, checked, and the function that answers. Used by every answers.py."""
+"""What a page may ask: the checked fields, and the function that answers.
+
+Used by every answers.py.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,13 +19,16 @@ Answer = dict[str, Any]
 
 
 class AnswerStream(Protocol):
-    """Answers in sequence, as from a generator; `close` is called when nobody reads them any more."""
+    """Answers in sequence, as from a generator.
+
+    `close` is called when nobody reads them any more.
+    """
 
     def __iter__(self) -> Iterator[Answer]:
-        """Itself."""
+        """The stream itself."""
 
     def close(self) -> None:
-        """End it early."""
+        """End the stream early."""
 
 
 class QuestionFields(BaseModel):
@@ -37,13 +43,16 @@ class Nothing(QuestionFields):
 
 @dataclass(frozen=True)
 class Question:
-    """`answer` gets the workbench and the fields; it returns JSON types, or yields them one after the other."""
+    """The fields of a question, and the function that answers it.
+
+    `answer` gets the workbench and the fields; it returns JSON types, or yields them one after the other.
+    """
 
     fields: type[QuestionFields]
     answer: Callable[["Workbench", Any], Answer | AnswerStream]
 
     def check(self, content: object) -> QuestionFields:
-        """The fields that a page has sent.
+        """Check the fields that a page has sent.
 
         Raises:
             UsageError: a field is missing, unknown or out of range; names the first such field.
@@ -59,10 +68,12 @@ class Question:
 
 
 def find(chapter: str, name: str) -> Question:
-    """The question `name` of a chapter; the chapter's module is imported at its first request.
+    """The question `name` of a chapter.
+
+    The chapter's module is imported at its first request.
 
     Raises:
-        UnknownName: there is none. ModuleNotFoundError: the chapter needs a package that is not installed.
+        UnknownName: the chapter has no such question. ModuleNotFoundError: it needs a package that is not installed.
 
     """
     module = import_module(f"catseye.lab.chapters.{chapter}.answers")

@@ -1,4 +1,4 @@
-"""The chapters of the documents as pages of the lab: Markdown from the package -> HTML.
+"""The chapters of the documents as pages of the lab: packaged Markdown -> HTML.
 
 Leaves: `Reading`s by the stem of their file. Links between them and to chapters of the lab stay within the lab; links
 to other documents are removed, because this machine may not have these. Called by page_files. markdown-it-py (MIT)
@@ -37,7 +37,10 @@ def find_readings() -> dict[str, Path]:
 
 
 def read_chapter(path: Path, readings: set[str], chapters: dict[int, str]) -> Reading:
-    """Convert one of them. `readings` are the stems that have a page, `chapters` the lab's addresses by number."""
+    """Convert one chapter to HTML.
+
+    `readings` are the stems that have a page, `chapters` the lab's addresses by number.
+    """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = markdown.parse(path.read_text(encoding="utf-8"))
     for token in tokens:

@@ -2,7 +2,7 @@
 
 Enters: a recipe, a TOML file, `--set` overrides. Leaves: one frozen `Settings`. Called by cli and training.
 
-    schema.py   every setting with its range and meaning, and which ones make others idle
+    schema.py   every setting with its range and meaning, and which ones make others have no effect
     merge.py    recipe < file < --set, checked, the nearest key suggested; and back to TOML
     code_names.py  import paths, by which a run folder names code
     reading.py  how DATA is read, as options

@@ -1,4 +1,6 @@
-"""MODULE:NAME, the import path by which a run folder names code, since it cannot hold code.
+"""MODULE:NAME, the import path by which a run folder names code.
+
+A run folder cannot hold code.
 
 Enters: a class, a function or an object. Leaves: text. Called by models/custom.py and training/own_code.py.
 """

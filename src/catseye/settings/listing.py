@@ -1,4 +1,4 @@
-"""Every setting as a row: key, default, range, meaning. Read from the schema itself.
+"""Every setting as a row: key, default, range, meaning; from the schema itself.
 
 Enters: nothing. Leaves: rows. Called by `catseye settings`, by the completion of `--set` and by the documents.
 """
@@ -14,7 +14,7 @@ from catseye.settings.schema import Settings, SettingsTable
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting. `default` as it is written in TOML; empty where nothing is set."""
+    """One setting. `default` as it is written in TOML; empty if nothing is set."""
 
     key: str
     default: str

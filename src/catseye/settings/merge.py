@@ -1,7 +1,8 @@
-"""A recipe, the user's own TOML file and `--set key=value`, merged in that order and checked; and back to TOML.
+"""Merges a recipe, a TOML file and `--set key=value`, and checks the result.
 
-Enters: recipe name or file, overrides. Leaves: one frozen `Settings`. Called by cli and `catseye.train`.
-The error for an unknown key suggests the nearest known one; an option that would do nothing is refused.
+Enters: recipe name or file, overrides; a later one of the three replaces an earlier one. Leaves: one frozen `Settings`,
+or its TOML. Called by cli and `catseye.train`. The error for an unknown key suggests the nearest known one; an option
+that would do nothing is refused.
 """
 
 import os
@@ -31,10 +32,11 @@ def load_settings(
     values: Mapping[str, object] | None = None,
     decided: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Merge recipe < `decided` < config file < `values` < `--set` overrides and check the result.
+    """Merge the sources of the settings and check the result.
 
-    `values`, `decided` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`.
-    `decided` counts as part of the recipe: what `training/auto.py` chose for these images.
+    A later source replaces an earlier one: recipe, `decided`, config file, `values`, `--set` overrides. `values`,
+    `decided` and `overrides` are keyed by dotted names: `{"training.epochs": 5}`, `["training.epochs=5"]`. `decided`
+    counts as part of the recipe: what `training/auto.py` chose for these images.
 
     Raises:
         UsageError: a key is unknown, a value is out of range, or an option would do nothing.
@@ -60,10 +62,10 @@ def load_settings(
         raise UsageError(
             f"training.cycle_momentum swings by 0.05, so training.momentum is 0.05 to 0.95; got {momentum}"
         )
-    # A recipe's setting that the user's choice makes idle is dropped; a setting of the user's is refused.
+    # A recipe's setting that has no effect with the user's choice is dropped; a setting of the user's is refused.
     for key, reason in inert_options(settings).items():
         if _get_value(mine, key) is not None:
-            if recipe == UNDECIDED:  # it is not known yet what it will make idle
+            if recipe == UNDECIDED:  # it is not yet known which settings will have no effect
                 continue
             raise UsageError(f"{key} would do nothing here: {reason}; leave it out")
         if _get_value(base, key) is not None:
@@ -101,7 +103,7 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(recipe: str) -> Path:
-    """The file of a named recipe, or the file itself when a path ending in .toml is given."""
+    """The file of a named recipe, or the file itself if a .toml path is given."""
     if recipe.endswith(".toml"):
         return Path(recipe)
     if recipe not in recipe_names():
@@ -145,7 +147,10 @@ def _parse_value(text: str) -> object:
 
 
 def _require_tables(tables: Mapping[str, Any], source: str) -> None:
-    """Refuse `model = 1`: a group of settings is a table, or it could not be merged with the recipe's."""
+    """Refuse a value in place of a group, such as `model = 1`.
+
+    A group of settings is a table; otherwise it could not be merged with the recipe's.
+    """
     for name, field in Settings.model_fields.items():
         if _is_group(field.annotation) and not isinstance(tables.get(name, {}), Mapping):
             raise UsageError(

@@ -1,6 +1,7 @@
-"""What can be combined with a time limit (`--time`), and what it decides by itself. Checked before torch is loaded.
+"""What can be combined with a time limit (`--time`), and what it decides itself.
 
-Enters: the options and settings that were named. Leaves: nothing, or an error. Called by cli and by training.
+Enters: the options and settings that were named. Leaves: nothing, or an error. Called by cli and by training, before
+torch is loaded.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def promised_s(text: str | float) -> float:
     """The seconds of `--time`.
 
     Raises:
-        UsageError: it is no time, or too short to train anything.
+        UsageError: it is not a duration, or too short to train anything.
 
     """
     seconds = float(text) if isinstance(text, int | float) else parse_duration(text, "--time")
@@ -43,12 +44,13 @@ def promised_s(text: str | float) -> float:
 
 
 def refuse_beside_time(named: Mapping[str, object], own: Mapping[str, Any]) -> None:
-    """Refuse options and settings that prescribe how to train, which `--time` decides itself.
+    """Refuse options and settings that `--time` decides itself.
 
-    `named` are options of the command; `own` are the user's settings as nested tables.
+    These are the ones that prescribe how to train. `named` are options of the command; `own` are the user's settings as
+    nested tables.
 
     Raises:
-        UsageError: there is one.
+        UsageError: one of them was given.
 
     """
     for option, value in named.items():
@@ -66,7 +68,10 @@ def refuse_beside_time(named: Mapping[str, object], own: Mapping[str, Any]) -> N
 
 
 def search_decides(own: Mapping[str, Any]) -> str | None:
-    """The first of the user's own settings that a search would choose itself, by its dotted name."""
+    """The first of the user's settings that a search would choose itself.
+
+    Returns its dotted name, or None.
+    """
     for table, kept in KEPT.items():
         for key in own.get(table, {}):
             if key not in kept:

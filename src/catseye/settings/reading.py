@@ -1,4 +1,6 @@
-"""How DATA is read, as options that `check` and `train` share, in Python and on the command line.
+"""How DATA is read, as options that `check` and `train` share.
+
+The options are the same in Python and on the command line.
 
 Enters: options as they were given. Leaves: settings keyed by dotted names. No torch.
 """
@@ -28,7 +30,7 @@ class ReadingOptions(TypedDict, total=False):
 
 
 def reading_values(options: Mapping[str, Any]) -> dict[str, object]:
-    """The settings of the options that say how DATA is read; only those that were given.
+    """The settings of the given options that say how DATA is read.
 
     Raises:
         UsageError: there is no such layout, or a column is named twice.

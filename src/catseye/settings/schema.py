@@ -1,7 +1,7 @@
-"""Settings: everything that decides what a run computes, as typed tables, and which options make others idle.
+"""Settings: everything that decides what a run computes, as typed tables.
 
-Enters: values that `merge.py` has merged. Leaves: one frozen `Settings`. Only this file defines ranges
-and meanings.
+Enters: values that `merge.py` has merged. Leaves: one frozen `Settings`. Only this file defines ranges and meanings,
+and which options make others have no effect.
 """
 
 from typing import Annotated, Literal
@@ -199,7 +199,10 @@ class TrainingSettings(SettingsTable):
 
 
 class Settings(SettingsTable):
-    """Everything that decides what a run computes; stored in the run folder as settings.toml."""
+    """Everything that decides what a run computes.
+
+    Stored in the run folder as settings.toml.
+    """
 
     recipe: str = ""
     seed: int = Field(default=0, ge=0, lt=2**31, description="split, weights, order, augmentation")
@@ -212,7 +215,7 @@ class Settings(SettingsTable):
 
 
 def inert_options(settings: Settings) -> dict[str, str]:
-    """The options that the other settings make idle, with the reason."""
+    """The options that have no effect with the other settings, and the reason."""
     idle: dict[str, str] = {}
     training = settings.training
     if training.optimizer == "muon":

@@ -1,4 +1,4 @@
-"""Durations, trackers and shapes, read from what people type.
+"""Durations, trackers and shapes, read from text that users type.
 
 Enters: text. Leaves: values, or an error that gives the format. Called by cli and by the rooms that use them.
 """
@@ -61,7 +61,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     """Read an input shape.
 
     Raises:
-        UsageError: it is not CxHxW, or no network takes it.
+        UsageError: it is not CxHxW, or no network accepts it.
 
     >>> parse_shape("3x32x32")
     (3, 32, 32)

@@ -1,14 +1,18 @@
-"""The chapters of the lab, in order. Called by app and page_files; a new chapter is a line here."""
+"""The chapters of the lab, in order; a new chapter is a line here.
+
+Called by app and page_files.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One page. `name` is its address and the name of its files; `idea` is what it shows, in one sentence.
+    """One page of the lab.
 
-    `short` is its name in the navigation. `reading` is the chapter of the documents on the same subject, a Markdown
-    file of `docs/concepts` by its stem, and `words` the terms of glossary.py that the page explains.
+    `name` is its address and the name of its files; `idea` is what it shows, in one sentence. `short` is its name in
+    the navigation. `reading` is the chapter of the documents on the same subject, a Markdown file of `docs/concepts` by
+    its stem, and `words` the terms of glossary.py that the page explains.
     """
 
     number: int

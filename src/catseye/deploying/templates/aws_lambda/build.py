@@ -1,4 +1,6 @@
-"""Make package/, the content of /var/task, and package.zip, with Python @{python} and its pip.
+"""Makes package/ and package.zip, with Python @{python} and its pip.
+
+package/ is the content of /var/task.
 
     python@{python} build.py             # package.zip, for template.yaml
     python@{python} build.py --image     # package/ alone, with Lambda's runtime client in it; the Dockerfile does this
@@ -95,7 +97,10 @@ def trim(package: Path) -> None:
 
 
 def compile_all(package: Path) -> None:
-    """Compile every module, valid whatever the file times: unzipping changes them, and /var/task is read-only."""
+    """Compile every module, so that it is valid whatever the file times are.
+
+    Unzipping changes the times, and /var/task is read-only.
+    """
     done = compileall.compile_dir(
         package,
         quiet=1,

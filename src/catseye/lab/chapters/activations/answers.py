@@ -1,4 +1,7 @@
-"""What chapter 3 asks: a channel normalised, bent and shrunk; a curve at one place; a grid pooled."""
+"""Answers for chapter 3: activation curves, normalisation and pooling.
+
+A channel is normalised, activated and pooled; a curve is evaluated at one place; a grid is pooled.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,14 +25,17 @@ Number = Annotated[float, Field(ge=-999, le=999)]
 
 
 class Curve(QuestionFields):
-    """One activation, looked at in `x`."""
+    """An activation function, and the `x` to evaluate it at."""
 
     name: str = Field(default="ReLU", max_length=20)
     x: float = Field(default=1.0, ge=-5, le=5)
 
 
 def curve(bench: "Workbench", question: Curve) -> Answer:
-    """The curve with its derivative from -5 to 5, both at x, and the nine numbers before and after."""
+    """The curve and its derivative from -5 to 5, and both at x.
+
+    Also the nine example values, before and after.
+    """
     shown = activation(question.name)
     line = np.linspace(-5, 5, NUM_POINTS)
     here = np.array([question.x])
@@ -60,7 +66,7 @@ class Pool(QuestionFields):
 
 
 def pool(bench: "Workbench", question: Pool) -> Answer:
-    """All three poolings of it."""
+    """The results of all three poolings of the grid."""
     grid = POOLING_EXAMPLE if question.grid is None else np.array(question.grid, np.float64)
     largest = max_pool(grid, question.window, question.stride)
     return {
@@ -89,7 +95,7 @@ class Steps(QuestionFields):
 
 
 def steps(bench: "Workbench", question: Steps) -> Answer:
-    """The map behind every step, and how its values are spread before and after the normalisation."""
+    """The map after every step, and its values before and after normalisation."""
     grey = pixels.luma_of_pixels(bench.images.get(question.image).fitted(SHOWN_PX)) / 255
     convolved = convolve(grey, kernel(question.kernel), Stepping(padding=1)) * question.spread + question.lift
     normal = batch_norm(convolved, question.gamma, question.beta)
@@ -120,7 +126,7 @@ def steps(bench: "Workbench", question: Steps) -> Answer:
 
 
 def _share_with_gradient(slopes: Values) -> float:
-    """The share of values through which a gradient comes back at more than a LeakyReLU's trickle."""
+    """The share of values whose slope is steeper than LeakyReLU's negative slope."""
     return float((np.abs(slopes) > NEGATIVE_SLOPE).mean())
 
 

@@ -1,7 +1,7 @@
-"""Chapter 3: activation functions between convolutions, and the normalisation before them.
+"""Chapter 3: activation functions, and the normalisation before them.
 
-Enters: values of any shape. Leaves: what each activation makes of them, its derivative, and a normalised channel. The
-tests hold all of it against torch and its autograd.
+Enters: values of any shape. Leaves: each activation of them, its derivative, and a normalised channel. The tests
+compare all of it with torch and its autograd.
 """
 
 import math
@@ -58,7 +58,7 @@ def relu(x: Values) -> Values:
 
 
 def leaky_relu(x: Values) -> Values:
-    """X where it is positive, else 0.01 x."""
+    """X if it is positive, else 0.01 x."""
     return np.where(x > 0, x, NEGATIVE_SLOPE * x)
 
 
@@ -111,7 +111,7 @@ def activation(name: str) -> Activation:
     """One of `ACTIVATIONS`.
 
     Raises:
-        UnknownName: there is none of that name.
+        UnknownName: no activation has that name.
 
     >>> activation("ReLU").function(EXAMPLE).tolist()
     [[0.0, 5.0, 0.0], [2.0, 0.0, 4.0], [0.0, 1.0, 0.0]]
@@ -124,7 +124,10 @@ def activation(name: str) -> Activation:
 
 @dataclass(frozen=True)
 class Normalised:
-    """A channel before and after: `mean` and `variance` are those of the batch, which training takes."""
+    """A channel before and after normalisation.
+
+    `mean` and `variance` are those of the batch, as in training.
+    """
 
     values: Values
     mean: float
@@ -132,13 +135,15 @@ class Normalised:
 
 
 def batch_norm(values: Values, gamma: float = 1.0, beta: float = 0.0, epsilon: float = EPSILON) -> Normalised:
-    """γ (x - mean) / sqrt(variance + ε) + β, mean and variance over all values of the channel.
+    """Batch normalisation of one channel: γ (x - mean) / sqrt(variance + ε) + β.
+
+    The mean and the variance are those of all values of the channel.
 
     Shape: one channel's values of a batch, (N, h, w) or any other -> the same.
     Source: Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1; the variance divides by N, as there.
 
     Raises:
-        UsageError: a single value has no spread.
+        UsageError: there is only one value, which has no spread.
 
     """
     if values.size < 2:

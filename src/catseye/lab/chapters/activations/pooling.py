@@ -1,6 +1,6 @@
 """Chapter 3: pooling, which keeps one number of a window.
 
-Enters: a map (H, W). Leaves: a smaller one, and which value each maximum came from. The tests hold it against torch.
+Enters: a map (H, W). Leaves: a smaller one, and which value each maximum came from. The tests compare it with torch.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ EXAMPLE: Map = np.array([[12, 20, 30, 0], [0, 8, 2, 14], [15, 2, 3, 16], [1, 6, 
 
 @dataclass(frozen=True)
 class Pooled:
-    """A smaller map, and where in the larger one each maximum stood: (h, w, 2) rows and columns.
+    """A pooled map, and where each maximum was in the map before pooling.
 
-    Of equal values the first is taken.
+    The positions are (h, w, 2): row and column. Of equal values the first is taken.
     """
 
     values: Map
@@ -27,7 +27,7 @@ class Pooled:
 
 
 def windows(values: Map, window: int, stride: int) -> Map:
-    """Every place of the window.
+    """Every position of the window.
 
     Shape: (H, W) -> (h, w, window, window) with h = (H - window) // stride + 1.
 

@@ -1,4 +1,7 @@
-"""What chapter 7 asks: one transform at many draws, all of them together, and two images mixed with their labels."""
+"""Answers for chapter 7: one transform, all transforms, and mixed images.
+
+One transform is shown at many draws; mixing combines two images and their labels.
+"""
 
 import base64
 import io
@@ -29,7 +32,7 @@ def table(bench: "Workbench", question: Nothing) -> Answer:
 
 
 class Draw(QuestionFields):
-    """An image under these strengths, at the draws that belong to a seed and a step."""
+    """An image, the strengths, and the seed and step that determine the draws."""
 
     image: str = Field(max_length=64)
     strengths: dict[str, float] = Field(max_length=16)
@@ -39,12 +42,15 @@ class Draw(QuestionFields):
 
 
 def draw(bench: "Workbench", question: Draw) -> Answer:
-    """The batch as images, how far each is from the original, and the numbers that the network gets."""
+    """The augmented batch as images, and as the numbers the network gets.
+
+    Also how far each image is from the original.
+    """
     image = bench.images.get(question.image)
     side = SMALL_PX if max(image.pixels.shape[:2]) <= SMALL_PX else SIDE_PX
     spec = transforms.spec_of(image.pixels, side)
     strengths = question.strengths
-    if spec.channels == 1:  # as `catseye train` says of grey images
+    if spec.channels == 1:  # grey images have no saturation: `catseye train` refuses it
         strengths = {key: value for key, value in strengths.items() if key != "saturation"}
     settings = transforms.augment_settings(strengths)
     drawn = {"seed": question.seed, "step": question.step}
@@ -80,7 +86,7 @@ class Mix(QuestionFields):
 
 
 def mix(bench: "Workbench", question: Mix) -> Answer:
-    """Each image with the shares of its label."""
+    """The mixed images, each with the shares of its labels."""
     images = list(built_in().values())
     if question.image and question.image not in built_in():
         images = [bench.images.get(question.image), *images]
@@ -107,7 +113,7 @@ def _square(image: "LabImage") -> Pixels:
 
 
 def data_url(pixels: Pixels) -> str:
-    """An image that a page can show without asking for a file.
+    """An image as a data URL, which needs no further request.
 
     Shape: (H, W, C) uint8.
     """

@@ -24,9 +24,10 @@ from catseye.settings.schema import AugmentSettings
 
 @dataclass(frozen=True)
 class Transform:
-    """One transform: `key` is its strength's name in the settings, from `low` (off) to `high`; `shown` is a good start.
+    """One transform and the range of its strength.
 
-    `meaning` says with {x} what a strength does.
+    `key` is the strength's name in the settings; it goes from `low` (off) to `high`, and `shown` is a good start.
+    `meaning` describes a strength {x}.
     """
 
     key: str
@@ -87,7 +88,7 @@ def augment_settings(strengths: Mapping[str, float]) -> AugmentSettings:
 
 
 def train_command(strengths: Mapping[str, float]) -> str:
-    """What trains with these strengths.
+    """The command that trains with these strengths.
 
     >>> train_command({"rotate_deg": 15, "hflip": 0})
     'catseye train DATA --set augment.rotate_deg=15'
@@ -122,7 +123,7 @@ def batch_of(
     step: int,
     epoch: int = 0,
 ) -> Tensor:
-    """`num` times the same image as the training step number `step` would see it.
+    """`num` augmented copies of an image, as training step `step` would see them.
 
     Shape: (num, C, H, W) float32, normalised.
     """
@@ -168,7 +169,7 @@ def changed(before: Pixels, after: Pixels) -> float:
 def _stored(
     image: Image.Image, settings: AugmentSettings, spec: Preprocessing, seed: int, epoch: int, index: int
 ) -> Pixels:
-    """The image as the loader hands it over: whole, or cut while it is read."""
+    """The image as the loader returns it: whole, or cropped while it is read."""
     if settings.crop_scale == 1:
         return to_pixels(fit_to_square(image, spec), spec.channels)
     rng = random.Random(derive(derive(seed, "crop", epoch), index))  # noqa: S311

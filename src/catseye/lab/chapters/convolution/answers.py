@@ -1,4 +1,7 @@
-"""What chapter 2 asks: a kernel slid over the example or over an image, and one place of it written out."""
+"""Answers for chapter 2: a kernel applied to the example or to an image.
+
+One position of the kernel is written out.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,14 +20,17 @@ if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
 
 EXAMPLE = "example"
-MAX_WRITTEN = 11  # a kernel of more values a side is not written out
+MAX_WRITTEN = 11  # per side; larger kernels are not written out
 MAX_FILTERS = 64
 Row = Annotated[list[Annotated[float, Field(ge=-9999, le=9999)]], Field(min_length=1, max_length=MAX_WRITTEN)]
 Table = Annotated[list[Row], Field(min_length=1, max_length=MAX_WRITTEN)]
 
 
 class Slide(QuestionFields):
-    """A kernel for one channel (grey) or for three (R, G, B); `as_network` lays it on what the network is given."""
+    """A kernel for one channel (grey) or for three (R, G, B).
+
+    With `as_network` it is applied to the network's input.
+    """
 
     image: str = Field(default=EXAMPLE, max_length=64)
     side: int = Field(default=48, ge=8, le=128)
@@ -39,9 +45,10 @@ class Slide(QuestionFields):
 
 
 def slide(bench: "Workbench", question: Slide) -> Answer:
-    """The input, the whole output, the output-size formula with its numbers, and the place (row, column) written out.
+    """The input, the output, the output-size formula, and one position in full.
 
-    A place that the output has no longer is moved to its last row or column.
+    The formula has its numbers filled in. A position (row, column) outside the output is moved to its last row or
+    column.
     """
     kernel = _kernel(question)
     step = Stepping(question.stride, question.padding, question.dilation)
@@ -111,7 +118,10 @@ class Kernels(QuestionFields):
 
 
 def answer_kernels(bench: "Workbench", question: Kernels) -> Answer:
-    """Each by its name; what is shown is the table, its weights are the table divided by the divisor."""
+    """The kernels by name: the table shown, and its divisor.
+
+    The weights are the table divided by the divisor.
+    """
     known = convolution.classic_kernels(question.side, question.seed)
     return {
         "kernels": [
@@ -126,11 +136,14 @@ def answer_kernels(bench: "Workbench", question: Kernels) -> Answer:
 
 
 class AskFilters(QuestionFields):
-    """Nothing to choose."""
+    """A question without options."""
 
 
 def filters(bench: "Workbench", question: AskFilters) -> Answer:
-    """The first-layer filters of the network on the bench, as numbers and as small images, with what it is."""
+    """The first-layer filters of the network, as numbers and as small images.
+
+    The network's description comes with them.
+    """
     from catseye.explanation.kernels import filter_image, first_filters
 
     network = shown(bench, GIVEN)

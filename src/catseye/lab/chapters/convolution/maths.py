@@ -1,8 +1,8 @@
 """Chapter 2: convolution, one window at a time.
 
 Enters: maps (H, W) or (C, H, W) and a kernel (k, k). Leaves: the output-size formula, one position with its products,
-and the whole map. What networks call convolution is a cross-correlation: the kernel is not turned round. The tests hold
-it against SciPy's `correlate2d` and torch's `conv2d`.
+and the whole map. What networks call convolution is a cross-correlation: the kernel is not flipped. The tests
+compare it with SciPy's `correlate2d` and torch's `conv2d`.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ EXAMPLE: Map = np.array(
 
 @dataclass(frozen=True)
 class Stepping:
-    """How the window moves: by `stride` values, over a map with `padding` zeros on every side.
+    """How the window moves over a map: stride, padding and dilation.
 
-    Its weights lie `dilation` values apart.
+    It moves by `stride` values, over a map with `padding` zeros on every side. Its weights lie `dilation` values apart.
     """
 
     stride: int = 1
@@ -46,7 +46,10 @@ class Stepping:
 
 @dataclass(frozen=True)
 class WindowPosition:
-    """One place of the window: the values under it, the products with the kernel, and their sum, all (k, k)."""
+    """One position of the window: the values under it, the products, and their sum.
+
+    Shape: values and products (k, k).
+    """
 
     row: int
     column: int
@@ -55,13 +58,15 @@ class WindowPosition:
 
     @property
     def total(self) -> float:
-        """What stands in the output at (row, column)."""
+        """The output value at (row, column)."""
         return float(self.products.sum())
 
 
 def window_count(size: int, kernel: int, step: Stepping) -> int:
-    """floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; for dilation 1 that is
-    (size - kernel + 2 padding) / stride + 1.
+    """The number of positions of a window along one side of a map.
+
+    floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; for dilation 1 that is
+    floor((size - kernel + 2 padding) / stride) + 1.
 
     Source: Dumoulin and Visin 2016, arXiv 1603.07285, relationship 15.
 
@@ -90,12 +95,12 @@ def padded(values: Map, padding: int) -> Map:
 
 
 def at(values: Map, kernel: Map, row: int, column: int, step: Stepping) -> WindowPosition:
-    """The window at one place of the output, written out.
+    """The window at one position of the output, with its products.
 
     Shape: (H, W), (k, k).
 
     Raises:
-        UsageError: the output has no such place.
+        UsageError: the output has no such position.
 
     >>> at(EXAMPLE, classic_kernels()["vertical edge"], 0, 0, Stepping()).total
     4.0
@@ -112,7 +117,7 @@ def at(values: Map, kernel: Map, row: int, column: int, step: Stepping) -> Windo
 
 
 def convolve(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
-    """Every place of the window at once; the same numbers as `at` gives, one by one.
+    """All positions of the window at once, with the same values as `at` gives.
 
     Shape: (H, W), (k, k) -> (output_size(H), output_size(W)).
 
@@ -133,9 +138,9 @@ def convolve(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
 
 
 def convolve_channels(values: Map, kernel: Map, step: Stepping | None = None) -> Map:
-    """One filter on an image of several channels: a convolution for each, and their sum.
+    """One filter on an image of several channels: one convolution each, summed.
 
-    Shape: (C, H, W), (C, k, k) -> (h, w). A kernel (k, k) is laid on every channel's mean.
+    Shape: (C, H, W), (C, k, k) -> (h, w). A kernel (k, k) is applied to the mean of the channels.
     """
     if kernel.ndim == 2:
         return convolve(values.mean(0), kernel, step)
@@ -146,7 +151,7 @@ def convolve_channels(values: Map, kernel: Map, step: Stepping | None = None) ->
 
 
 def classic_kernels(side: int = 3, seed: int = 0) -> dict[str, Map]:
-    """The kernels everybody should have tried, by name.
+    """The classic kernels, by name.
 
     Vertical and horizontal edge: minus on one side, plus on the other (Prewitt). Sharpen: the image plus its
     Laplacian. Gaussian: binomial weights that sum to 1 (for 3 x 3: 1 2 1 / 2 4 2 / 1 2 1, divided by 16). Emboss: a
@@ -181,7 +186,10 @@ def classic_kernels(side: int = 3, seed: int = 0) -> dict[str, Map]:
 
 
 def divisor(name: str, side: int = 3) -> int:
-    """What a kernel's whole numbers are divided by: 16 for the Gaussian of 3 x 3, so that its weights sum to 1."""
+    """The divisor of a kernel's whole numbers.
+
+    For the Gaussian of 3 x 3 it is 16, so that its weights sum to 1.
+    """
     return 4 ** (side - 1) if name == "Gaussian" else 1
 
 
@@ -189,7 +197,7 @@ def kernel(name: str, side: int = 3, seed: int = 0) -> Map:
     """One of `classic_kernels`.
 
     Raises:
-        UnknownName: there is none of that name.
+        UnknownName: no kernel has that name.
 
     """
     known = classic_kernels(side, seed)

@@ -1,4 +1,7 @@
-"""What chapter 9 asks: the heights of the slice, and the paths of the three optimizers from one start."""
+"""Answers for chapter 9: heights of the slice, paths of the three optimizers.
+
+All paths begin at the same start.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -12,11 +15,11 @@ from catseye.lab.questions import Answer, Nothing, Question, QuestionFields
 if TYPE_CHECKING:
     from catseye.lab.bench import Workbench
 
-GRID = (65, 37)  # places along and across
+GRID = (65, 37)  # positions along and across
 
 
 def landscape(bench: "Workbench", question: Nothing) -> Answer:
-    """The network learns once; its slice is measured at every place of a grid."""
+    """Train the network once and compute its loss at every point of a grid."""
     return bench.once("descent:landscape", lambda: _ground(_slice(bench)))
 
 
@@ -50,9 +53,9 @@ class Descend(QuestionFields):
 
 
 def answer_paths(bench: "Workbench", question: Descend) -> Answer:
-    """All three, step by step."""
+    """The paths of all three optimizers, step by step."""
     loss_slice = _slice(bench)
-    with bench.lock, one_thread():  # functional_call lays weights into the one module: one path at a time
+    with bench.lock, one_thread():  # functional_call puts weights into the one module: one path at a time
         paths = {
             name: loss_slice.descend(name, question.lr, (question.along, question.across), question.steps)
             for name in OPTIMIZERS

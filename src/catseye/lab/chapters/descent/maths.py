@@ -1,9 +1,9 @@
-"""Chapter 9: a two-parameter slice of a small network's loss, and optimizers that go down on it.
+"""Chapter 9: a 2-D slice of a small network's loss, and optimizers on it.
 
-Enters: handwritten digits. Leaves: `LossSlice`, heights over it, and paths. The network learns first; the slice goes
-through what it learned, along two orthonormal directions: back to its first weights (the floor of a valley), and
-across, where the loss bends most. The directions have length 1, so a step on the slice is as long as the same step of
-the weights, and a learning rate means what it means in training. The optimizers are those that `train` makes.
+Enters: handwritten digits. Leaves: `LossSlice`, heights over it, and paths. The network is trained first; the slice
+goes through the trained weights, along two orthonormal directions: back to its first weights (the floor of a valley),
+and across, where the loss bends most. The directions have length 1, so a step on the slice is as long as the same step
+of the weights, and a learning rate means what it means in training. The optimizers are those that `train` makes.
 
 Source: the slice is that of Goodfellow, Vinyals, Saxe 2015, arXiv 1412.6544, section 3, with a second direction.
 """
@@ -35,7 +35,10 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, object]]] = {
 
 @dataclass(frozen=True)
 class Path:
-    """Where an optimizer was: points (steps + 1, 2), the loss at each; `left_at` is the step that left the map."""
+    """The path of an optimizer: points (steps + 1, 2) and the loss at each.
+
+    `left_at` is the step that left the map.
+    """
 
     points: list[list[float]]
     losses: list[float]
@@ -43,8 +46,9 @@ class Path:
 
 
 class LossSlice:
-    """The loss of one network on one batch, over two directions from `trained`. `across_curvature` is the second
-    derivative across the valley at half way from the first weights to the trained ones.
+    """The loss of one network on one batch, over two directions from `trained`.
+
+    `across_curvature` is the second derivative across the valley, half way from the first weights to the trained ones.
     """
 
     def __init__(self, num_images: int = NUM_IMAGES, seed: int = 0) -> None:
@@ -61,11 +65,11 @@ class LossSlice:
 
     @property
     def num_parameters(self) -> int:
-        """Of the whole network; the slice shows two directions of as many."""
+        """Of the whole network; the slice shows two of that many directions."""
         return len(self.trained)
 
     def loss(self, place: Tensor) -> Tensor:
-        """The loss at a place of the slice.
+        """The loss at a point of the slice.
 
         Shape: (2,) -> scalar; the trained weights lie at (0, 0), the first ones at (distance, 0).
         """
@@ -81,7 +85,10 @@ class LossSlice:
         return np.array(rows)
 
     def descend(self, name: str, lr: float, start: tuple[float, float], num_steps: int) -> Path:
-        """One of `OPTIMIZERS` from `start`, its gradient by autograd: so many steps, or up to the one off the map."""
+        """Run one of `OPTIMIZERS` from `start`, with gradients by autograd.
+
+        It stops after the given number of steps, or after the first step that leaves the map.
+        """
         settings = TrainingSettings(lr=lr, **OPTIMIZERS[name][1])  # type: ignore[arg-type]
         place = nn.Parameter(torch.tensor(start))
         optimizer = make_optimizer([ParameterGroup([place])], settings)
@@ -111,7 +118,10 @@ class LossSlice:
         return _flat(self.model)
 
     def _steepest(self, place: Tensor) -> tuple[Tensor, float]:
-        """The direction across the valley in which the loss bends most, by power iteration on the Hessian."""
+        """The direction across the valley in which the loss bends most.
+
+        Found by power iteration on the Hessian.
+        """
         direction, curvature = torch.randn(len(place)), 0.0
         for _ in range(POWER_STEPS):
             direction = _of_length_one(direction - (direction @ self.along) * self.along)

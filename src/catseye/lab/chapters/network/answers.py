@@ -1,4 +1,7 @@
-"""What chapter 4 asks: the flow of dimensions, a layer's maps, one activation's region, the decision and its map."""
+"""Answers for chapter 4: shapes, feature maps, receptive fields, the decision.
+
+The decision comes with its heat map.
+"""
 
 import base64
 import io
@@ -30,13 +33,13 @@ BATCH = 64
 
 
 class AskNetwork(QuestionFields):
-    """Which network: what the lab was started with, or a registered name."""
+    """A network: the one that the lab was started with, or a registered name."""
 
     network: str = Field(default=GIVEN, max_length=80)
 
 
 class OnImage(AskNetwork):
-    """The same, and the image it is shown."""
+    """A network, and the image that it gets."""
 
     image: str = Field(max_length=64)
 
@@ -63,14 +66,14 @@ class Channel(AskNetwork):
 
 
 class Overlay(OnImage):
-    """A class by its number (the answer where there is none) and a way to map it."""
+    """A class by its number (by default the predicted one) and a mapping method."""
 
     target: int | None = Field(default=None, ge=0, le=100_000)
     method: str = Field(default="gradcam", max_length=20)
 
 
 def flow(bench: "Workbench", question: AskNetwork) -> Answer:
-    """Every layer in the order in which data meets it, and what the network is."""
+    """Every layer in the order of the forward pass, and facts about the network."""
     with bench.lock:
         network = shown(bench, question.network)
         summary = _summary(bench, question.network, network)
@@ -100,7 +103,7 @@ def _line(row: LayerRow) -> Answer:
 
 
 def _shape(row: LayerRow) -> list[int]:
-    """Channels first, whatever the layer keeps first."""
+    """The shape with channels first, whatever the layer's own order."""
     if len(row.output_shape) != 3:
         return list(row.output_shape)
     side = map_side(row)
@@ -132,7 +135,7 @@ def maps(bench: "Workbench", question: Layer) -> Answer:
 
 
 def place(bench: "Workbench", question: Place) -> Answer:
-    """What one activation can see of the image, and where it does look."""
+    """The receptive field of one activation, and where its gradient lies."""
     with bench.lock:
         network = shown(bench, question.network)
         pixels, x = _network_input(bench, question, network)
@@ -157,7 +160,10 @@ def place(bench: "Workbench", question: Place) -> Answer:
 
 
 def _half_radius(field: NDArray[np.float32], box: Box) -> float:
-    """The side of the square about the box's middle in which half of the gradient lies."""
+    """The side of the square that holds half of the gradient.
+
+    The square has the same centre as the box.
+    """
     middle_y, middle_x = (box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2
     y, x = np.mgrid[0 : field.shape[0], 0 : field.shape[1]]
     distance = np.maximum(np.abs(y - middle_y), np.abs(x - middle_x)).ravel()
@@ -167,7 +173,7 @@ def _half_radius(field: NDArray[np.float32], box: Box) -> float:
 
 
 def patches(bench: "Workbench", question: Channel) -> Answer:
-    """The parts of the data set at which one channel answers loudest."""
+    """The parts of images in the data set that activate one channel most."""
     with bench.lock:
         network = shown(bench, question.network)
         data = bench.once(f"network:data:{question.network}", lambda: data_pixels(network))
@@ -235,7 +241,7 @@ def answer_overlay(bench: "Workbench", question: Overlay) -> Answer:
 
 
 def _network_input(bench: "Workbench", question: OnImage, network: Shown) -> tuple[Pixels, Tensor]:
-    """The image as the network gets it: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
+    """The network's input: pixels (H, W, C) and the normalised batch (1, C, H, W)."""
     pixels = preprocess(bench.images.get(question.image).pixels, network.spec)
     return pixels, torch.from_numpy(normalise(pixels[None], network.spec))
 

@@ -1,4 +1,4 @@
-"""What chapter 1 asks: the values under a loupe, and what a first layer would cost."""
+"""Answers for chapter 1: values under a magnifier, the cost of a first layer."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ class AskLook(QuestionFields):
 
 
 def look(bench: "Workbench", question: AskLook) -> Answer:
-    """The window's values, channel by channel, and what is true of the whole image."""
+    """The window's values, channel by channel, and facts about the whole image."""
     image = bench.images.get(question.image)
     part, top, left = pixels.window(image.pixels, question.top, question.left, question.side)
     shape = pixels.to_channels_first(image.pixels).shape
@@ -40,7 +40,7 @@ def look(bench: "Workbench", question: AskLook) -> Answer:
 
 
 class Compare(QuestionFields):
-    """An image of this shape in front of a dense layer and of a convolution."""
+    """An image's shape, and the sizes of a dense layer and a convolution on it."""
 
     channels: int = Field(default=3, ge=1, le=3)
     side: int = Field(default=224, ge=8, le=1024)
@@ -50,7 +50,7 @@ class Compare(QuestionFields):
 
 
 def answer_costs(bench: "Workbench", question: Compare) -> Answer:
-    """Both layers' parameters, and how often the one has the other's."""
+    """Both layers' parameters, and the ratio of their numbers."""
     shape = (question.channels, question.side, question.side)
     dense = pixels.dense_cost(shape, question.units)
     convolution = pixels.convolution_cost(shape, question.filters, question.kernel)

@@ -17,7 +17,7 @@ EXAMPLE = np.array([[10, 20, 30, 40], [50, 120, 180, 60], [70, 200, 220, 80], [9
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters of a first layer on an image: weights and biases, and the size of what it gives."""
+    """The cost of a first layer: its weights and biases, and its output size."""
 
     num_weights: int
     num_biases: int
@@ -30,7 +30,7 @@ class Cost:
 
 
 def to_channels_first(pixels: Pixels) -> Pixels:
-    """Shape: (H, W, C) -> (C, H, W), as networks want it.
+    """Shape: (H, W, C) -> (C, H, W), as networks expect it.
 
     >>> to_channels_first(np.zeros((2, 3, 1), np.uint8)).shape
     (1, 2, 3)
@@ -39,7 +39,9 @@ def to_channels_first(pixels: Pixels) -> Pixels:
 
 
 def window(pixels: Pixels, top: int, left: int, side: int) -> tuple[Pixels, int, int]:
-    """A square of the image, pushed inside where it would hang over; with the corner it got.
+    """A square of the image, moved inside if it would overlap the edge.
+
+    Returns the square and its corner.
 
     Shape: (H, W, C) -> (min(side, H), min(side, W), C).
     """
@@ -61,7 +63,9 @@ def dense_cost(shape: tuple[int, int, int], num_units: int) -> Cost:
 
 
 def convolution_cost(shape: tuple[int, int, int], num_filters: int, kernel: int) -> Cost:
-    """A convolution with "same" padding: every filter has the same few weights everywhere.
+    """The cost of a convolution with "same" padding.
+
+    Every filter uses the same few weights at every position.
 
     >>> convolution_cost((3, 224, 224), 64, 3).num_parameters
     1792
@@ -72,7 +76,7 @@ def convolution_cost(shape: tuple[int, int, int], num_filters: int, kernel: int)
 
 
 def shift(pixels: Pixels, right: int, down: int) -> Pixels:
-    """The same image some pixels further; what leaves on one side comes in on the other.
+    """The image shifted cyclically: pixels that leave one side enter at the other.
 
     Shape: (H, W, C) -> the same.
     """
@@ -80,7 +84,9 @@ def shift(pixels: Pixels, right: int, down: int) -> Pixels:
 
 
 def share_changed(before: Pixels, after: Pixels) -> float:
-    """The share of values that differ: what a dense layer, which knows values by their place, has to learn anew.
+    """The share of values that differ.
+
+    A dense layer knows values by their position, so it has to learn this share again.
 
     >>> share_changed(EXAMPLE, EXAMPLE)
     0.0

@@ -1,1 +1,1 @@
-"""Chapter 10: a dense network and a convolutional one, asked about shifted digits."""
+"""Chapter 10: a dense and a convolutional network, asked about shifted digits."""

@@ -1,4 +1,7 @@
-"""Answers for chapter 10: three trained networks, their accuracy at every shift, their answers to one digit."""
+"""Answers for chapter 10: three trained networks on shifted digits.
+
+Their accuracy at every shift, and their answers to one digit.
+"""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 NUM_DIGITS = 20
 Shift = Field(default=0, ge=-FURTHEST_PX, le=FURTHEST_PX)
-FURTHEST_SHARE = 0.25  # of a side: how far one's own image is moved
+FURTHEST_SHARE = 0.25  # of the width: how far the user's image is moved at most
 
 
 def _contest(bench: "Workbench") -> Contest:
@@ -27,7 +30,7 @@ def _contest(bench: "Workbench") -> Contest:
 
 
 def contest(bench: "Workbench", question: Nothing) -> Answer:
-    """Train the three networks once, and measure them at every shift to the side."""
+    """Train the three networks once, and measure them at every horizontal shift."""
     measured = _contest(bench)
     return {
         "furthest_px": FURTHEST_PX,
@@ -51,7 +54,7 @@ def _accuracies(contest: Contest) -> dict[str, list[float]]:
 
 
 class ShiftDigit(QuestionFields):
-    """A test digit by its number, moved down and to the right (negative: up and left)."""
+    """A test digit by its number, moved down and right (negative: up and left)."""
 
     digit: int = Field(default=0, ge=0, lt=NUM_DIGITS)
     down: int = Shift
@@ -71,14 +74,20 @@ def answer_shift(bench: "Workbench", question: ShiftDigit) -> Answer:
 
 
 class ShiftImage(QuestionFields):
-    """An image of the bench, moved to the right by a share of its width; the gap is filled with its edge."""
+    """An image of the bench, moved to the right by a share of its width.
+
+    The gap is filled with the image's edge.
+    """
 
     image: str = Field(max_length=64)
     right: float = Field(default=0.0, ge=-FURTHEST_SHARE, le=FURTHEST_SHARE)
 
 
 def answer_given(bench: "Workbench", question: ShiftImage) -> Answer:
-    """The answers of the network that the lab was started with, to the image and to the moved image."""
+    """The given network's answers to the image and to the moved image.
+
+    The given network is the one that the lab was started with.
+    """
     with bench.lock:
         network = shown(bench, GIVEN)
         pixels = preprocess(bench.images.get(question.image).pixels, network.spec)
@@ -99,7 +108,9 @@ def answer_given(bench: "Workbench", question: ShiftImage) -> Answer:
 
 
 def move_right(pixels: Pixels, by: int) -> Pixels:
-    """The image moved to the right by `by` pixels, to the left if negative; the gap is filled with its edge.
+    """The image moved to the right by `by` pixels, or to the left if negative.
+
+    The gap is filled with the image's edge.
 
     Shape: (H, W, C) -> the same.
 

@@ -1,7 +1,8 @@
-"""Chapter 10: handwritten digits on a larger ground, shifted by some pixels, and three small networks asked about them.
+"""Chapter 10: shifted digits, and three small networks that classify them.
 
-Enters: the built-in digits. Leaves: `Contest`: a dense network, the same trained with shifts, and a convolutional one,
-each trained here; accuracies and answers at every shift. All three see the same images in the same order.
+Enters: the built-in digits, placed on a larger ground. Leaves: `Contest`: a dense network, the same trained with
+shifts, and a convolutional one, each trained here; accuracies and answers at every shift. All three see the same images
+in the same order.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ NUM_CLASSES = 10
 
 @dataclass(frozen=True)
 class Contestant:
-    """A network, what it is called, and what it was trained on."""
+    """A network, its name, and its training data."""
 
     name: str
     title: str
@@ -37,7 +38,10 @@ class Contestant:
 
 
 class Contest:
-    """Three networks that learned the digits in the middle of the ground, and the digits they never saw."""
+    """Three networks trained on centred digits, and the test digits.
+
+    The networks have not seen the test digits.
+    """
 
     def __init__(self, epochs: int = EPOCHS, seed: int = 0) -> None:
         data = load_builtin("digits")
@@ -61,7 +65,7 @@ class Contest:
             )  # fmt: skip
 
     def accuracies(self, down: int = 0) -> dict[str, list[float]]:
-        """For each network the share of test digits it gets right, from the furthest left to the furthest right."""
+        """The test accuracy of each network at every shift, from left to right."""
         rights = range(-FURTHEST_PX, FURTHEST_PX + 1)
         return {
             each.name: [float((_logits(each, self.test, down, right).argmax(1) == self.test_labels).float().mean())
@@ -82,7 +86,9 @@ class Contest:
 
 
 def place_digits(pixels: Tensor, down: int = 0, right: int = 0) -> Tensor:
-    """Digits on the ground, moved from its middle; the ground is black and takes the whole digit at every shift.
+    """Digits on a black ground, moved from its middle.
+
+    The ground holds the whole digit at every shift.
 
     Shape: (N, 8, 8) -> (N, 1, 16, 16).
 
@@ -101,7 +107,7 @@ def dense() -> nn.Sequential:
 
 
 def convolutional(width: int = 8) -> nn.Sequential:
-    """Three convolutions; of each map the largest value, wherever it stands; ten numbers from these."""
+    """Three convolutions, global max pooling, and ten logits."""
     wide = 2 * width
     layers = [nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, wide, 3, padding=1), nn.ReLU()]
     layers += [nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten()]

@@ -1,4 +1,4 @@
-"""What chapter 5 asks: how much of a gradient reaches each layer, with skips and without."""
+"""Answers for chapter 5: the gradient at each layer, with and without skips."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,10 @@ class Measure(QuestionFields):
 
 
 def answer_gradients(bench: "Workbench", question: Measure) -> Answer:
-    """Both networks built, run forward and backward, and trained for the steps: nothing is looked up."""
+    """Build both networks, run them forward and backward, and train them.
+
+    No result is stored in advance.
+    """
     flow = gradient_flow(
         question.depth,
         norm=question.norm,

@@ -1,6 +1,6 @@
-"""What chapter 8 asks: the milestones, one of them taken apart, and a measured table: one's own, or ours.
+"""Answers for chapter 8: the milestones, one in detail, and measured results.
 
-measured.json is benchmarks/results/cifar10-timeline.json, which the documents quote.
+The results are the user's own, or measured.json: benchmarks/results/cifar10-timeline.json, which the documents quote.
 """
 
 from dataclasses import asdict
@@ -22,7 +22,10 @@ MEASURED = Path(__file__).parent / "measured.json"
 
 
 def milestones(bench: "Workbench", question: Nothing) -> Answer:
-    """All of them with their published facts, and what was measured: `catseye lab --timeline`, or what came with it."""
+    """All milestones with their published facts and measured results.
+
+    The results are those of `catseye lab --timeline`, or else the ones in the package.
+    """
     path = bench.timeline or MEASURED
     measured = bench.once("timeline", lambda: timeline.read_measured(path))
     published = [{**asdict(milestone), "link": milestone.link} for milestone in MILESTONES]
@@ -30,13 +33,13 @@ def milestones(bench: "Workbench", question: Nothing) -> Answer:
 
 
 class Choose(QuestionFields):
-    """One of them."""
+    """A milestone by its name."""
 
     name: str = Field(max_length=40)
 
 
 def answer_milestone(bench: "Workbench", question: Choose) -> Answer:
-    """Counted on the module, with its layers and its block."""
+    """A milestone's sizes, counted on the module, with its layers and its block."""
     milestone = timeline.of_the_timeline(question.name)
     return bench.once(f"milestone:{milestone.name}", lambda: _take_apart(milestone))
 

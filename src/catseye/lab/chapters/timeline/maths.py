@@ -1,6 +1,7 @@
-"""Chapter 8: the milestones as modules: their layers, their blocks, and what `catseye timeline` measured of them.
+"""Chapter 8: the milestones' layers and blocks, and their measured results.
 
-Enters: a network's name, a file of measurements. Leaves: sizes counted on the module itself beside the published ones.
+Enters: a network's name, a file of measurements of `catseye timeline`. Leaves: sizes counted on the module itself
+beside the published ones.
 """
 
 import json
@@ -23,7 +24,10 @@ _WITH_WEIGHTS = ("Conv2d", "Linear")
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A milestone at the paper's input size, counted on the module; `layers`: those with weights, and poolings."""
+    """A milestone at the paper's input size, counted on the module.
+
+    `layers` are those with weights, and the poolings.
+    """
 
     milestone: Milestone
     summary: ModelSummary
@@ -32,12 +36,15 @@ class Anatomy:
 
     @property
     def layers(self) -> list[LayerRow]:
-        """What the silhouette shows, in the order in which data meets it."""
+        """What the silhouette shows, in the order of the forward pass."""
         return [row for row in self.summary.rows if row.kind in _WITH_WEIGHTS or "Pool" in row.kind]
 
 
 def anatomy(milestone: Milestone) -> Anatomy:
-    """Build the network without memory for its weights and follow one image's shape through it."""
+    """Build the network without memory for its weights and trace the shapes.
+
+    The shapes are those of one image after each layer.
+    """
     channels = 1 if milestone.px < 64 else 3  # LeNet-5 read grey digits
     classes = 10 if milestone.px < 64 else NUM_CLASSES
     has = registry.entry(milestone.name).options
@@ -53,12 +60,17 @@ def anatomy(milestone: Milestone) -> Anatomy:
 
 
 def is_pointwise(row: LayerRow) -> bool:
-    """Whether a dense layer works on every place of a map, which makes it a 1x1 convolution; ConvNeXt writes it so."""
+    """Whether a dense layer is applied at every position of a map.
+
+    That makes it a 1x1 convolution; ConvNeXt writes it this way.
+    """
     return row.kind == "Linear" and len(row.output_shape) == 3
 
 
 def two_for_one(channels: int = 64) -> dict[str, dict[str, int]]:
-    """Two stacked 3x3 convolutions beside one 5x5: what each sees and what it costs, from `channels` to `channels`.
+    """Two stacked 3x3 convolutions beside one 5x5: receptive field and weights.
+
+    All go from `channels` to `channels`.
 
     >>> two_for_one(64)
     {'two 3x3': {'sees_px': 5, 'num_weights': 73728}, 'one 5x5': {'sees_px': 5, 'num_weights': 102400}}
@@ -73,10 +85,12 @@ def two_for_one(channels: int = 64) -> dict[str, dict[str, int]]:
 
 
 def read_measured(path: Path) -> dict[str, Any]:
-    """The timeline.json of `catseye timeline`, or a folder with one: its budget, its data and a row per network.
+    """The results of `catseye timeline`: budget, data, and a row per network.
+
+    `path` is its timeline.json or the folder of that file.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not such a file.
 
     """
     file = path / "timeline.json" if path.is_dir() else path
@@ -119,7 +133,7 @@ def of_the_timeline(name: str) -> Milestone:
     """The milestone of that name.
 
     Raises:
-        UsageError: it is none.
+        UsageError: no milestone has that name.
 
     """
     for milestone in MILESTONES:

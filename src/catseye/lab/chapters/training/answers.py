@@ -1,7 +1,7 @@
-"""What chapter 6 asks: train LeNet-5 on handwritten digits and watch it, one run at a time.
+"""Answers for chapter 6: train LeNet-5 on handwritten digits, and watch it.
 
-The run is that of `catseye train digits` with the same settings; the command is shown beside it. The page opens on a
-recorded one: recorded.json, the events of such a run, written by `python -m docs.recorded_run`.
+One run at a time; it is that of `catseye train digits` with the same settings, and the command is shown beside it. The
+page opens on a recorded run: recorded.json, its events, written by `python -m docs.recorded_run`.
 """
 
 import json
@@ -40,7 +40,7 @@ RATES = {"sgd": 0.1, "adam": 0.003, "adamw": 0.003}
 
 
 class Start(QuestionFields):
-    """What the controls say."""
+    """The values of the page's controls."""
 
     lr: float = Field(default=RATES["sgd"], gt=0, le=100)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -50,13 +50,13 @@ class Start(QuestionFields):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The same by catseye's own names."""
+        """The settings by their names in catseye."""
         mine = {"training.lr": self.lr, "training.optimizer": self.optimizer, "training.epochs": self.epochs}
         return {"model.name": MODEL, "seed": self.seed, **mine, **AUGMENTATIONS[self.augmentation]}
 
     @property
     def command(self) -> str:
-        """The same run in a terminal."""
+        """The command for the same run in a terminal."""
         sets = {"training.optimizer": self.optimizer, "training.lr": self.lr, **AUGMENTATIONS[self.augmentation]}
         options = " ".join(f"--set {key}={value:g}" if key != "training.optimizer" else f"--set {key}={value}"
                         for key, value in sets.items())  # fmt: skip
@@ -66,7 +66,9 @@ class Start(QuestionFields):
 
 
 def answer_run(bench: "Workbench", question: Start) -> Watched:
-    """Begin; the events of watched.py follow, headed by the command. The run ends when they are not read.
+    """Begin a run: the command, then the events of watched.py.
+
+    The run ends when nobody reads the events.
 
     Raises:
         Refusal: another run is under way.
@@ -93,20 +95,22 @@ def answer_run(bench: "Workbench", question: Start) -> Watched:
 
 
 def _as_shown(model: "nn.Module", manifest: Manifest) -> Shown:
-    """What was trained here, for chapter 4 to look into."""
+    """The network trained here, as chapter 4 shows it."""
     says = f"{MODEL}, trained on {DATA} in chapter 6"
     spec, temperature = manifest.preprocessing, manifest.temperature
     return Shown(MODEL, model, spec, manifest.classes, temperature, trained=True, says=says, data=DATA)
 
 
 def recorded(bench: "Workbench", question: Nothing) -> Answer:
-    """A run of this page that was recorded: what was asked, where and when, and its events."""
+    """A recorded run of this page: its settings, where and when, and its events."""
     content: Answer = json.loads(RECORDED.read_text(encoding="utf-8"))
     return content
 
 
 def lowest_smoothed(smoothing: float, num_classes: int) -> float:
-    """The cross-entropy that no network can go below where labels are smoothed: the entropy of the targets themselves.
+    """The lowest possible cross-entropy with label smoothing.
+
+    It is the entropy of the smoothed targets.
 
     >>> round(lowest_smoothed(0.1, 10), 3), lowest_smoothed(0.0, 10)
     (0.5, 0.0)
@@ -117,7 +121,10 @@ def lowest_smoothed(smoothing: float, num_classes: int) -> float:
 
 
 def reasons(bench: "Workbench", question: Start) -> Answer:
-    """Why the training loss of this run lies above its validation loss: what only training does, from its settings."""
+    """Why this run's training loss lies above its validation loss.
+
+    The reasons are the settings that act in training only.
+    """
     settings = load_settings("quick", values=question.settings)
     smoothing = settings.training.label_smoothing
     return {
@@ -129,7 +136,7 @@ def reasons(bench: "Workbench", question: Start) -> Answer:
 
 
 def stop(bench: "Workbench", question: Nothing) -> Answer:
-    """End the run at its next step; what it has told so far stays on the page."""
+    """End the run at its next step; its events so far stay on the page."""
     watched = bench.kept("training")
     running = isinstance(watched, Watched) and watched.running
     if isinstance(watched, Watched):
@@ -153,7 +160,7 @@ def begin(bench: "Workbench", question: Nothing) -> Answer:
 
 
 def preview(bench: "Workbench", question: Start) -> Answer:
-    """What a terminal would be told."""
+    """The command for this run."""
     return {"command": question.command}
 
 
@@ -164,7 +171,7 @@ class Digits(QuestionFields):
 
 
 def digits(bench: "Workbench", question: Digits) -> Answer:
-    """Their pixels, 8 x 8 each."""
+    """The pixels of these images, 8 x 8 each."""
     pixels = load_builtin(DATA).pixels
     return {"pixels": [pixels[number % len(pixels), :, :, 0].tolist() for number in question.images]}
 

@@ -1,8 +1,8 @@
-"""A run that somebody looks at: the ordinary `train` in a thread, its numbers one after the other, a stop at any step.
+"""A run that is watched live: `train` in a thread, with events and a stop.
 
 Enters: DATA and settings. Leaves: events as plain JSON types: `step` ten times a second, `epoch` with filters,
-confusion matrix and some guesses, and one last: `end`, `stopped` or `failed`. Called by answers.py. The run
-folder is a temporary one; what was learned is handed to `keep` before the last event.
+confusion matrix and some guesses, and a last one: `end`, `stopped` or `failed`. The run can be stopped at any step. Its
+folder is temporary; the trained network is handed to `keep` before the last event. Called by answers.py.
 """
 
 import queue
@@ -30,13 +30,13 @@ from catseye.training.train import train
 Event = dict[str, Any]
 Keep = Callable[[nn.Module, Manifest], None]
 EVERY_S = 0.1
-SIGN_OF_LIFE_S = 0.5  # whoever passes events on learns that its reader is gone by failing to pass one on
+SIGN_OF_LIFE_S = 0.5  # a disconnected reader is noticed only when an event cannot be sent
 NUM_GUESSES = 24
 LAST = ("end", "stopped", "failed")
 
 
 class WatchedProgress(EpochProgress):
-    """The numbers of a run as events instead of lines; the place where a stop is answered."""
+    """The progress of a run as events instead of lines; it also handles a stop."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class WatchedProgress(EpochProgress):
         tell({"kind": "begin", "num_epochs": num_epochs, "num_batches": num_batches})
 
     def due(self) -> bool:
-        """Asked after every step; answers a stop by an error, as a signal in a terminal is.
+        """Called after every step; a stop raises an error, as Ctrl+C does.
 
         Raises:
-            Interrupted: the watcher has seen enough.
+            Interrupted: the run was stopped.
 
         """
         if self._stop_requested.is_set():
@@ -68,7 +68,7 @@ class WatchedProgress(EpochProgress):
         return True
 
     def show(self, *, step: int, epoch: int, loss: float, accuracy: float, images_per_s: float) -> None:
-        """Tell the means of the epoch so far."""
+        """Report the means of the epoch so far."""
         self._tell(
             {
                 "kind": "step",
@@ -96,7 +96,7 @@ class WatchedProgress(EpochProgress):
         }
 
     def epoch_line(self, row: Mapping[str, float], *, best: bool) -> None:
-        """Tell the epoch's row of history.jsonl and what was seen of the network."""
+        """Report the epoch's row of history.jsonl and what `look` has kept."""
         self._tell({"kind": "epoch", "row": dict(row), "best": best, **self._seen})
 
 
@@ -119,7 +119,7 @@ class Watched:
         self._stop_requested, self._over, self._read = threading.Event(), threading.Event(), False
         if first is not None:
             self._events.put(first)
-        # A daemon: whoever closes the lab does not wait for a network to learn.
+        # A daemon thread, so that closing the lab does not wait for the training.
         self._thread = threading.Thread(
             target=self._train, args=(data, dict(settings), recipe, keep), name="watched-training", daemon=True
         )
@@ -127,28 +127,31 @@ class Watched:
 
     @property
     def running(self) -> bool:
-        """Whether it still computes."""
+        """Whether the run is still computing."""
         return not self._over.is_set()
 
     @property
     def stopping(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether a stop was requested."""
         return self._stop_requested.is_set()
 
     def stop(self, wait_s: float = 0.0) -> None:
-        """Ask for an end at the next step, and wait for it for at most `wait_s`."""
+        """Request a stop at the next step, and wait for it at most `wait_s`."""
         self._stop_requested.set()
         self._over.wait(wait_s)
 
     def close(self) -> None:
-        """Nobody reads on."""
+        """Stop the run, because nobody reads its events any more."""
         self.stop()
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
-        """The next thing that happens, up to the last event; `{"kind": "wait"}` where nothing does for a while."""
+        """The next event, up to the last one.
+
+        If nothing happens for a while, it is `{"kind": "wait"}`.
+        """
         if self._read:
             raise StopIteration
         try:
@@ -191,6 +194,9 @@ class Watched:
 
 
 def _without_advice(error: CatseyeError) -> BaseException:
-    """The error as it was raised, without the advice to resume a run whose folder is temporary."""
+    """The error as raised, without the advice to resume.
+
+    The run's folder is temporary, so it cannot be resumed.
+    """
     first = error.__context__
     return first if isinstance(first, CatseyeError) else error
