@@ -1,10 +1,10 @@
-"""Events of API Gateway (REST and HTTP) and of function URLs as requests, and responses for them.
+"""Events of API Gateway and of function URLs as requests, and their responses.
 
-Enters: an event, payload format 1.0 or 2.0. Leaves: `Call`; or a response as the dictionary that they expect. Called
-by aws_lambda.
+Enters: an event of API Gateway (REST or HTTP) or of a function URL, payload format 1.0 or 2.0. Leaves: `Call`; or a
+response as the dictionary that they expect. Called by aws_lambda.
 
-Source: AWS Lambda Developer Guide, "Working with AWS Lambda proxy integrations for HTTP APIs" (both formats),
-"Lambda quotas" (6 MB for request and response).
+Source: AWS Lambda Developer Guide, "Working with AWS Lambda proxy integrations for HTTP APIs" (both formats), "Lambda
+quotas" (6 MB for request and response).
 """
 
 import base64

@@ -117,7 +117,10 @@ class Supervisor:
                 self._heard(key.data)
 
     def _kill_the_silent(self, patience_s: float) -> None:
-        """After `_hear`, so that heartbeats sent while this process itself was delayed are counted."""
+        """Kill workers that have sent no heartbeat for too long.
+
+        Call it after `_hear`, so that heartbeats sent while this process itself was delayed are counted.
+        """
         now = time.monotonic()
         for slot in self._slots:
             if slot.process is None or slot.process.poll() is not None:
