@@ -1,4 +1,7 @@
-"""How a command ends: each error becomes a sentence on stderr and an exit code (2 usage, 1 failure, 128 + signal)."""
+"""How a command ends: each error becomes a sentence on stderr and an exit code.
+
+The codes: 2 usage, 1 failure, 128 + signal.
+"""
 
 import errno
 import sys
@@ -91,7 +94,7 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _drop_lost_streams() -> None:
-    """Flush both streams; drop one that fails, or Python would report it once more at exit."""
+    """Flush both streams; drop one that fails, or Python reports it again at exit."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

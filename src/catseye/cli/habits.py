@@ -1,4 +1,4 @@
-"""Options and verbs of other tools, and the catseye command that does what was meant.
+"""Options and verbs of other tools, and the catseye command that was meant.
 
 Enters: a parser error and the words typed. Leaves: advice, or nothing. Called only after a command has failed
 (`endings.py`), so a correct command pays nothing for it.
@@ -73,13 +73,16 @@ def right_line(error: Exception, words: list[str]) -> str:
 
 
 def line_of_keywords(words: list[str]) -> str:
-    """The advice for `predict model=RUN source=IMAGE`, whose words were taken for files; else ""."""
+    """The advice for `predict model=RUN source=IMAGE`, taken for files; else ""."""
     meant = list(_meant(words, set(), set())) if len(words) > 1 else words
     return f"type: {command_line('catseye', *meant)}" if meant != words else ""
 
 
 def _other_verb(words: list[str], context: Any) -> str:
-    """The advice for an unknown verb: another tool's name for it, or a word that precedes it there."""
+    """The advice for an unknown verb.
+
+    It is another tool's name for a verb of catseye, or a word that precedes the verb there.
+    """
     verbs = set(getattr(context.command, "commands", ()))
     rest = [word for word in words if word not in TASKS] if words[0] in TASKS[1:] or words[1:2] else words
     if words[0] in TASKS and rest and (rest[0] in verbs or rest[0] in SAME_VERBS):
@@ -99,7 +102,7 @@ def _other_verb(words: list[str], context: Any) -> str:
 
 
 def _with_model(words: list[str], takes: set[str]) -> list[str]:
-    """The words of `train DATA NETWORK` or `train NETWORK DATA` with `--model` before the network."""
+    """Put `--model` before the network in `train DATA NETWORK`, in either order."""
     places = [
         number
         for number, word in enumerate(words)
@@ -115,7 +118,7 @@ def _with_model(words: list[str], takes: set[str]) -> list[str]:
 
 
 def in_rows(words: list[str], options: tuple[str, ...]) -> list[str]:
-    """The words with the values that follow an option joined by commas: `--to onnx openvino`."""
+    """The words with an option's values joined by commas: `--to onnx openvino`."""
     joined: list[str] = []
     row = False
     for number, word in enumerate(words):
