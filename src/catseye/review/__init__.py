@@ -1,4 +1,4 @@
-"""Corrects labels: pages that show questions to a person, and the file of decisions.
+"""Corrects labels: pages that put questions to a person, the file of decisions.
 
 Enters: a run or DATA. Leaves: corrections.csv, which `catseye train --corrections` applies. `catseye review` and
 `catseye label`, on loopback only. Also `catseye teach`, which takes images from a camera and writes a run folder.

@@ -172,7 +172,7 @@ def _mistakes(material: Material, mistakes: Sequence[Mistake]) -> Iterator[Item]
 
 
 def _unlabelled(material: Material) -> Iterator[Item]:
-    """Images without a label, the least certain first: their labels help a model most."""
+    """Images without a label, the least certain first: their labels help most."""
     classes = material.images.classes
     rows = np.flatnonzero((material.images.labels == NO_LABEL) & (material.row >= 0))
     sure = np.nan_to_num(material.probabilities[rows].max(1), nan=0.0) if len(classes) else np.zeros(len(rows))

@@ -1,7 +1,7 @@
-"""What is known of the images before the first question: copies, faults, features, probabilities.
+"""What is known of the images before the first question.
 
-Enters: DATA or a run. Leaves: `Material`. Called by command.py. Features are stored beside the file of decisions, so
-that a second call starts at once.
+Enters: DATA or a run. Leaves: `Material`: copies, faults, features, probabilities. Called by command.py. Features are
+stored beside the file of decisions, so that a second call starts at once.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,9 @@ def list_data(source: str | Path, settings: DataSettings, data_dir: Path | None,
 
 
 def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, keep: Path, say: Say) -> Material:
-    """Examine every image. `keep` is the file of features, computed if it is missing or of other images.
+    """Examine every image.
+
+    `keep` is the file of features; they are computed if it is missing or belongs to other images.
 
     Raises:
         DataError: no image can be read.
