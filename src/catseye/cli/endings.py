@@ -37,7 +37,7 @@ def end_with(error: BaseException) -> int:
 
 def _say(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
-        return 1  # whoever read our output has gone
+        return 1  # the reader of our output has gone
     if isinstance(error, typer.TyperException):
         return _say_usage(error)
     if isinstance(error, CatseyeError):
@@ -69,7 +69,7 @@ def _say_usage(error: typer.TyperException) -> int:
         message = f"{error.param.opts[0]}: {error.message.partition(', unable')[0].rstrip('.')}; got {value!r}"  # type: ignore[attr-defined]
     else:
         message = error.format_message().rstrip(".")
-    if message:  # empty where a command without words has printed its help
+    if message:  # empty if a command without arguments has printed its help
         say_error(f"{message}; {advice or f'see {place} --help'}")
     return 2
 

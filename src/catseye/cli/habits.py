@@ -48,7 +48,7 @@ _COMMAS = {"export": ("--to",), "bench": ("--batch", "--threads")}
 
 
 def right_line(error: Exception, words: list[str]) -> str:
-    """`type: catseye …` where the command can be corrected, else ""."""
+    """`type: catseye …` if the command can be corrected, else ""."""
     context: Any = getattr(error, "ctx", None)
     if context is None or not words:
         return ""
@@ -164,7 +164,7 @@ def _meant(words: list[str], known: set[str], takes: set[str]) -> Iterator[str]:
 
 
 def _flag(key: str, keys: dict[str, str], known: set[str]) -> list[str] | None:
-    """The words for another tool's flag; empty where none is needed here."""
+    """The words for another tool's flag; empty if none is needed here."""
     target = FLAGS.get(key)
     if target is None or ("." in target and not keys) or (target.startswith("--") and target.split()[0] not in known):
         return None
@@ -177,7 +177,7 @@ def _gpu(key: str, known: set[str]) -> str | None:
 
 def _meaning(key: str, keys: dict[str, str], known: set[str]) -> str | None:
     option = f"--{key.replace('_', '-')}"
-    if option in known and MEANT.get(key) != "DATA":  # data=pets is the argument, also where there is a --data
+    if option in known and MEANT.get(key) != "DATA":  # data=pets is the argument, even if there is a --data
         return option
     target = MEANT.get(key) or keys.get(key)
     if target is None or (target.startswith("--") and target not in known) or ("." in target and not keys):
@@ -192,7 +192,7 @@ def _next(waiting: Iterator[str]) -> Iterator[str]:
 
 
 def _settings() -> dict[str, str]:
-    """Every setting by the last part of its key, where that is unambiguous."""
+    """Every setting by the last part of its key, if that is unambiguous."""
     from catseye.settings.schema import Settings
 
     keys_of: dict[str, list[str]] = {}

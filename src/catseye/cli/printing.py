@@ -157,7 +157,7 @@ def print_json(content: Any) -> None:
 def headline(metrics: Any, trained_on: int = 0) -> str:
     """The accuracy with its interval and number of images, in one line.
 
-    A warning comes first where it is no better than guessing, or where some of the images trained the model.
+    A warning comes first if it is no better than guessing, or if some of the images trained the model.
     """
     from catseye.evaluation.guessing import guessing_sentence, trained_on_sentence
 

@@ -75,7 +75,7 @@ def label_verb(
     open_browser: PageOpen = True,
     device: Device = "auto",
 ) -> None:
-    """Label a folder with few decisions.
+    """Label a folder of images with few decisions.
 
     The page proposes labels and asks about the most useful image.
     """

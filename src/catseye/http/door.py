@@ -13,7 +13,7 @@ from catseye.http.limits import Limits
 
 
 class Guest(Protocol):
-    """What the door needs to know of a connection."""
+    """What the door needs to know about a connection."""
 
     address: str | None
 

@@ -3,7 +3,7 @@
 Enters: version, method, target and headers of one request. Leaves: nothing, or the `Refusal`. Called by `protocol.py`.
 
 Source: RFC 9112 sections 2.3 (version), 3.2 (Host, absolute form), 6.1 (Transfer-Encoding); RFC 9110 section 5.3
-(fields that are no lists stand once).
+(fields that are not lists appear once).
 """
 
 import ipaddress

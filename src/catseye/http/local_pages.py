@@ -68,7 +68,7 @@ class LocalPages:
         """The JSON that a page has sent.
 
         Raises:
-            Refusal: it is no JSON.
+            Refusal: it is not JSON.
 
         """
         if request.content_type.partition(b";")[0].strip().lower() != b"application/json":
@@ -91,7 +91,7 @@ class LocalPages:
             return refusals.of_image(error)
         if isinstance(error, CatseyeError):
             return Refusal(400, "refused", str(error))
-        if isinstance(error, ModuleNotFoundError):  # torch, where only the server is installed
+        if isinstance(error, ModuleNotFoundError):  # torch, if only the server is installed
             missing = MissingDependency(error.name or "a package")
             return Refusal(400, "not-installed", str(missing))
         path = request.scope["path"]
@@ -100,10 +100,10 @@ class LocalPages:
 
 
 def parse_question(text: str | bytes) -> object:
-    """JSON.
+    """The JSON of a question.
 
     Raises:
-        Refusal: it is none.
+        Refusal: it is not JSON.
 
     """
     try:

@@ -12,7 +12,7 @@ from catseye.errors import ImageError, ImageTooLarge, UnknownFormat
 class Refusal(Exception):
     """A refused request.
 
-    The message says rule, value received, next step; never a path of the server.
+    The message states the rule, the value received and the next step, never a path of the server.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from catseye.http.responses import refused
 
 
 def _ignore(status: int, code: str) -> None:
-    """Nobody counts."""
+    """Count nothing."""
 
 
 @dataclass

@@ -67,7 +67,7 @@ class Desk:
         return "" if label == NO_LABEL else self.material.images.classes[label]
 
     def digest(self, index: int) -> str:
-        """The digest of a file's content, even if it is no image.
+        """The digest of a file's content, even if it is not an image.
 
         Raises:
             ImageError: the file is gone.
@@ -223,7 +223,7 @@ class Desk:
         return list(rows.values())
 
     def undo(self) -> Answer:
-        """Take the last decision back; the state, and the number of its item.
+        """Undo the last decision; returns the state and the number of its item.
 
         Raises:
             UsageError: there is none.

@@ -87,7 +87,7 @@ def _copies(material: Material, index: int) -> tuple[int, ...]:
 
 
 def _suspects(material: Material, elsewhere: set[int]) -> Iterator[Item]:
-    """Labels that a head contradicts which has not seen the image."""
+    """Labels that are contradicted by a head that has not seen the image."""
     classes = material.images.classes
     known = (material.images.labels != NO_LABEL) & ~np.isnan(material.probabilities).any(1)
     rows = np.flatnonzero(known) if len(classes) else np.empty(0, np.int64)

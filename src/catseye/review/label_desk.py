@@ -137,7 +137,7 @@ class LabelDesk:
             return self.state()
 
     def undo(self) -> Answer:
-        """Take the last decision back.
+        """Undo the last decision.
 
         Raises:
             UsageError: there is none.

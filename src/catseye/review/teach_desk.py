@@ -134,7 +134,7 @@ class TeachDesk:
         """Add a frame to a class; a frame added before, to any class, is not counted.
 
         Raises:
-            UsageError: there is no such class, or it is full. ImageError: it is no image.
+            UsageError: there is no such class, or it is full. ImageError: it is not an image.
 
         """
         pixels = preprocess(content, self.frozen.backbone.spec, formats=UPLOAD_FORMATS)
@@ -196,7 +196,7 @@ class TeachDesk:
         """The head's answer for a frame, as `catseye predict` gives with the kept run.
 
         Raises:
-            UsageError: nothing has been learnt yet. ImageError: it is no image.
+            UsageError: nothing has been learnt yet. ImageError: it is not an image.
 
         """
         begun = time.perf_counter()

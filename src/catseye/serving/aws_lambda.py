@@ -113,8 +113,7 @@ class Function:
 def open_function(path: Path) -> Function:
     """Open the model, with settings from environment variables, before any event.
 
-    The variables of the Lambda function: CATSEYE_TOKEN is the secret that callers must send (none: no token is needed),
-    CATSEYE_MAX_PIXELS the largest image.
+    CATSEYE_TOKEN is the secret that callers must send (none: no token is needed), CATSEYE_MAX_PIXELS the largest image.
 
     Raises:
         UsageError: a variable is wrong. ModelFileError: as in `open_model`.

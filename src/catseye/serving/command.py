@@ -60,7 +60,7 @@ class ServeOptions(TypedDict, total=False):
 class ServerInBackground:
     """A server in a thread of this process.
 
-    `address` is where it listens; at its end, `with` calls `stop()`.
+    `address` is where it can be reached; `with` calls `stop()` at the end.
     """
 
     def __init__(self, settings: ServerSettings, timeout_s: float = 600.0) -> None:

@@ -77,7 +77,7 @@ class ServedModel:
 
     @property
     def row_type(self) -> type[np.float32] | type[np.uint8]:
-        """Its type."""
+        """The data type of such a row."""
         return np.float32 if self.manifest.input_kind == "float" else np.uint8
 
     def row_of(self, pixels: Pixels) -> NDArray[Any]:

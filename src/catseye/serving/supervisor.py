@@ -219,7 +219,7 @@ class Supervisor:
         begun = time.monotonic()
         drained, end = begun + self.settings.drain_s, begun + self.settings.drain_s + self.settings.finish_s + GRACE_S
         while any(slot.process is not None and slot.process.poll() is None for slot in running):
-            # The workers no longer accept anybody, so later connections are refused here.
+            # The workers no longer accept connections, so later ones are refused here.
             self._answer_while_nobody_is_ready(time.monotonic() > drained + 1)
             self._hear()
             self._kill_the_silent(self.settings.hang_s + GRACE_S if time.monotonic() < end else 0.0)

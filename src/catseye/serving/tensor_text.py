@@ -38,7 +38,7 @@ def read_tensor_json(text: bytes) -> Any:
     """The parsed text; a long array of numbers, nested or not, is a `LongArray`.
 
     Raises:
-        ValueError: it is no JSON, holds NaN or infinity, or something long besides numbers. RecursionError.
+        ValueError: it is not JSON, holds NaN or infinity, or something long besides numbers. RecursionError.
 
     """
     arrays: dict[str, bytes] = {}
