@@ -73,7 +73,7 @@ def deploy_kubernetes_verb(
 ) -> None:
     """Write a Kustomize folder that runs the server in Kubernetes.
 
-    It has Deployment, autoscaler, network policy, monitoring, Ingress, Gateway and KServe.
+    It contains a Deployment, an autoscaler, a network policy, monitoring, Ingress, Gateway and KServe.
     """
     _require_model_and_folder(model, out)
     import catseye

@@ -60,7 +60,7 @@ def explain_cam_verb(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Show what part of an image the answer rests on, and how reliable the map is."""
+    """Show which part of an image the answer rests on, and how reliable the map is."""
     require_name("method", method, MAPS)
     _require_both(run, image, device)
     require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)

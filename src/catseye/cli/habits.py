@@ -81,7 +81,7 @@ def line_of_keywords(words: list[str]) -> str:
 def _other_verb(words: list[str], context: Any) -> str:
     """The advice for an unknown verb.
 
-    It is another tool's name for a verb of catseye, or a word that precedes the verb there.
+    The verb may be another tool's name for one of catseye, or a word that precedes it there.
     """
     verbs = set(getattr(context.command, "commands", ()))
     rest = [word for word in words if word not in TASKS] if words[0] in TASKS[1:] or words[1:2] else words

@@ -64,7 +64,7 @@ GroupColumn = Annotated[
 
 
 def several(values: list[str] | None) -> list[str]:
-    """The values of an option that is repeated, or takes several between commas.
+    """The values of an option that is repeated or takes several, joined by commas.
 
     >>> several(["onnx,openvino", "tensorrt"])
     ['onnx', 'openvino', 'tensorrt']

@@ -141,7 +141,7 @@ def _shell_escape(character: str) -> str:
 
 
 def print_json(content: Any) -> None:
-    """Write results for a program: not through rich, which would colour and wrap."""
+    """Write results for programs; rich would colour and wrap them."""
     if sys.stdout is None:
         return
     is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"

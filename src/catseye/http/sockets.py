@@ -68,7 +68,7 @@ def _is_answered(path: Path) -> bool:
         except ConnectionRefusedError:
             return False
         except OSError:
-            return True  # busy, or not readable by this user
+            return True  # busy, or not accessible to this user
         return True
 
 
