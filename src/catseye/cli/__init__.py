@@ -1,7 +1,8 @@
-"""The `catseye` command: the verbs in the order of `--help`, errors to exit codes (2 usage, 1 failure).
+"""The `catseye` command: verbs in the order of `--help`, errors to exit codes.
 
-Enters: the command line. Leaves: results on stdout, everything else on stderr. One short function per verb, in
-the file of its group; heavy imports happen inside the verbs, so that `catseye --help` needs no torch.
+Enters: the command line. Leaves: results on stdout, everything else on stderr, an exit code (2 usage, 1 failure). One
+short function per verb, in the file of its group; heavy imports happen inside the verbs, so that `catseye --help` needs
+no torch.
 
     verbs.py     a function becomes a verb; options made from the dataclasses that hold the defaults
     local_page.py  what review, label and teach print while their page opens

@@ -1,4 +1,4 @@
-"""`catseye check`: problems in labelled images, reported before anything is trained on them."""
+"""`catseye check`: problems in labelled images, reported before any training."""
 
 from pathlib import Path
 from typing import Annotated, Any

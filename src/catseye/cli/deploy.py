@@ -1,4 +1,4 @@
-"""`catseye deploy`: the files that run catseye on other platforms, one verb per target."""
+"""`catseye deploy`: the files for other platforms, one verb per target."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,7 +33,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files."
 def deploy_docker_verb(
     model: ModelToDeploy, out: NewFolder, name: ServiceName = "cnn-classifier", force: Force = False
 ) -> None:
-    """Write a folder for `docker build`: a small image of this model's server, for CPU or GPU."""
+    """Write a folder for `docker build`: a small server image, for CPU or GPU."""
     _require_model_and_folder(model, out)
     import catseye
 
@@ -52,7 +52,10 @@ def deploy_compose_verb(
     ] = "auto",
     force: Force = False,
 ) -> None:
-    """Write a folder for `docker compose up`: the server, Prometheus with alerts, Grafana with the dashboard."""
+    """Write a folder for `docker compose up`: the server and its monitoring.
+
+    The monitoring is Prometheus with alerts, and Grafana with the dashboard.
+    """
     _require_model_and_folder(model, out)
     import catseye
 
@@ -68,7 +71,10 @@ def deploy_kubernetes_verb(
     name: ServiceName = "cnn-classifier",
     force: Force = False,
 ) -> None:
-    """Write a Kustomize folder: Deployment, autoscaler, network policy, monitoring, Ingress, Gateway, KServe."""
+    """Write a Kustomize folder that runs the server in Kubernetes.
+
+    It contains a Deployment, an autoscaler, a network policy, monitoring, Ingress, Gateway and KServe.
+    """
     _require_model_and_folder(model, out)
     import catseye
 
@@ -84,7 +90,10 @@ def deploy_lambda_verb(
     python: Annotated[str, typer.Option("--python", help="Python version of the function and of build.py.")] = "3.13",
     force: Force = False,
 ) -> None:
-    """Write an AWS Lambda function: its package, as zip or image, and a CloudFormation stack for each."""
+    """Write an AWS Lambda function: its package, and CloudFormation stacks.
+
+    The package is a zip or an image; there is a stack for each.
+    """
     _require_model_and_folder(model, out)
     import catseye
 
@@ -102,7 +111,7 @@ def deploy_kubernetes_job_verb(
     kind: Annotated[str, typer.Option("--kind", help="job, or trainjob: Kubeflow Trainer's.")] = "job",
     out: Folder = Path(),
 ) -> None:
-    """Write a Kubernetes Indexed Job, or a Kubeflow TrainJob, that trains on several machines."""
+    """Write an Indexed Job or a Kubeflow TrainJob that trains on several machines."""
     import catseye
 
     path = catseye.deploy_kubernetes_job(

@@ -54,7 +54,7 @@ def require_device(name: str) -> None:
     """Refuse what cannot be a device; whether this machine has it is checked later.
 
     Raises:
-        UsageError: it is no device name.
+        UsageError: it is not the name of a device.
 
     """
     if not _DEVICE.fullmatch(name):
@@ -78,7 +78,7 @@ def require_settings(data: str | None, options: Mapping[str, Any]) -> None:
 
 
 def require_image(path: Path) -> None:
-    """Refuse a file that is no image.
+    """Refuse a file that is not an image.
 
     Raises:
         ImageError: it cannot be read as an image.

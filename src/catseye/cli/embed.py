@@ -1,4 +1,4 @@
-"""`catseye embed` and `catseye search`: images as vectors, and the images most similar to one."""
+"""`catseye embed`, `search`: images as vectors, and those most similar to one."""
 
 from pathlib import Path
 from typing import Annotated

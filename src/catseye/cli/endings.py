@@ -1,4 +1,7 @@
-"""How a command ends: each error becomes a sentence on stderr and an exit code (2 usage, 1 failure, 128 + signal)."""
+"""How a command ends: each error becomes a sentence on stderr and an exit code.
+
+The codes: 2 usage, 1 failure, 128 + signal.
+"""
 
 import errno
 import sys
@@ -34,7 +37,7 @@ def end_with(error: BaseException) -> int:
 
 def _say(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
-        return 1  # whoever read our output has gone
+        return 1  # the reader of our output has gone
     if isinstance(error, typer.TyperException):
         return _say_usage(error)
     if isinstance(error, CatseyeError):
@@ -66,7 +69,7 @@ def _say_usage(error: typer.TyperException) -> int:
         message = f"{error.param.opts[0]}: {error.message.partition(', unable')[0].rstrip('.')}; got {value!r}"  # type: ignore[attr-defined]
     else:
         message = error.format_message().rstrip(".")
-    if message:  # empty where a command without words has printed its help
+    if message:  # empty if a command without arguments has printed its help
         say_error(f"{message}; {advice or f'see {place} --help'}")
     return 2
 
@@ -91,7 +94,7 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _drop_lost_streams() -> None:
-    """Flush both streams; drop one that fails, or Python would report it once more at exit."""
+    """Flush both streams; drop one that fails, or Python reports it again at exit."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

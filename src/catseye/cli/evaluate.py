@@ -78,7 +78,10 @@ def calibrate_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Fit the probabilities to validation images; with --max-risk, choose when to say “unknown”."""
+    """Fit the probabilities to validation images.
+
+    With --max-risk, also choose when to say “unknown”.
+    """
     require_model(run, "give a run folder")
     require_data(against)
     require_data(data)

@@ -1,4 +1,7 @@
-"""`catseye explain`: what a network sees, one verb for each question. `explain RUN IMAGE` is `explain cam`."""
+"""`catseye explain`: what a network sees, one verb for each question.
+
+`explain RUN IMAGE` is `explain cam`.
+"""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +23,7 @@ class CamByDefault(TyperGroup):
     """The verbs of explain; any other first word is a run, for `cam`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `cam` before a run; a misspelt verb stays, so that the right one is suggested."""
+        """Put `cam` before a run, but leave a misspelt verb, so that a fix is suggested."""
         first = args[0] if args else ""
         is_verb = first in self.commands or first in ("-h", "--help")
         misspelt = not Path(first).exists() and get_close_matches(first, self.commands)
@@ -57,7 +60,7 @@ def explain_cam_verb(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Show which part of an image the answer rests on, and measure how far that map can be trusted."""
+    """Show which part of an image the answer rests on, and how reliable the map is."""
     require_name("method", method, MAPS)
     _require_both(run, image, device)
     require_out_folder(out if out is None or not out.suffix or out.is_dir() else out.parent)
@@ -127,7 +130,7 @@ def explain_receptive_field_verb(
     out: OutFolder = None,
     device: Device = "auto",
 ) -> None:
-    """Draw the region of an image that one activation can see, and which part of it counts."""
+    """Draw the region that one activation can see, and which part of it counts."""
     _require_both(run, image, device)
     position = None if place is None else parse_place(place)
     require_out_folder(out, Path(f"{image.stem}-receptive-field"))
@@ -153,7 +156,7 @@ def explain_gradient_flow_verb(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights and images.")] = 0,
     out: OutFolder = None,
 ) -> None:
-    """Measure how much of the gradient reaches each layer of a deep network, with skips and without."""
+    """Measure the gradient at each layer of a deep network, with and without skips."""
     if depth % 2 or not 10 <= depth <= 100:
         raise UsageError(f"--depth is an even number from 10 to 100; got {depth}; for example --depth 50")
     require_name("initialisation", initialisation, INITS)

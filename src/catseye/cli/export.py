@@ -1,4 +1,4 @@
-"""`catseye export`, `bench` and `info`: model files, their speed, and what they contain."""
+"""`catseye export`, `bench` and `info`: model files, their speed and content."""
 
 import sys
 from pathlib import Path
@@ -50,7 +50,7 @@ def export_verb(
         str, typer.Option("--device", help="Where the run computes; the exported file runs on the CPU.")
     ] = "auto",
 ) -> None:
-    """Write self-describing model files; each is checked against the run on held-out images."""
+    """Write self-describing model files, checked against the run on held-out images."""
     require_model(run, "give a run folder")
     require_data(data)
     require_device(device)
@@ -112,7 +112,7 @@ def bench_verb(
     trust: Trust = False,
     out: Out = None,
 ) -> None:
-    """Compare the latency, images per second and accuracy of files, in alternating rounds."""
+    """Compare files in alternating rounds: latency, images per second, accuracy."""
     batches, thread_counts = whole_numbers(batch, "--batch"), whole_numbers(threads, "--threads")
     _refuse_rows(models)
     for model in models:
@@ -147,7 +147,7 @@ def bench_verb(
 def info_verb(
     model: Annotated[Path, typer.Argument(help="An exported file, a run folder or a model.safetensors.")],
 ) -> None:
-    """Show what a model file contains: manifest, export check, inputs and outputs, operators, size."""
+    """Show a model file's manifest, export check, inputs, outputs, operators, size."""
     from rich.table import Table
 
     import catseye
@@ -174,7 +174,10 @@ def _refuse_rows(models: list[Path]) -> None:
 
 
 def _bench_tables(benchmark: Any, width: int) -> list[Any]:
-    """A table of the files and one of their speeds; names that do not fit are shortened in the middle."""
+    """A table of the files and one of their speeds.
+
+    Names that do not fit are shortened in the middle.
+    """
     from rich.table import Table
 
     files = Table("file", "MB", "accuracy", "images", box=None)

@@ -1,4 +1,4 @@
-"""Options and verbs of other tools, and the catseye command that does what was meant.
+"""Options and verbs of other tools, and the catseye command that was meant.
 
 Enters: a parser error and the words typed. Leaves: advice, or nothing. Called only after a command has failed
 (`endings.py`), so a correct command pays nothing for it.
@@ -48,7 +48,7 @@ _COMMAS = {"export": ("--to",), "bench": ("--batch", "--threads")}
 
 
 def right_line(error: Exception, words: list[str]) -> str:
-    """`type: catseye …` where the command can be corrected, else ""."""
+    """`type: catseye …` if the command can be corrected, else ""."""
     context: Any = getattr(error, "ctx", None)
     if context is None or not words:
         return ""
@@ -73,13 +73,16 @@ def right_line(error: Exception, words: list[str]) -> str:
 
 
 def line_of_keywords(words: list[str]) -> str:
-    """The advice for `predict model=RUN source=IMAGE`, whose words were taken for files; else ""."""
+    """The advice for `predict model=RUN source=IMAGE`, taken for files; else ""."""
     meant = list(_meant(words, set(), set())) if len(words) > 1 else words
     return f"type: {command_line('catseye', *meant)}" if meant != words else ""
 
 
 def _other_verb(words: list[str], context: Any) -> str:
-    """The advice for an unknown verb: another tool's name for it, or a word that precedes it there."""
+    """The advice for an unknown verb.
+
+    The verb may be another tool's name for one of catseye, or a word that precedes it there.
+    """
     verbs = set(getattr(context.command, "commands", ()))
     rest = [word for word in words if word not in TASKS] if words[0] in TASKS[1:] or words[1:2] else words
     if words[0] in TASKS and rest and (rest[0] in verbs or rest[0] in SAME_VERBS):
@@ -99,7 +102,7 @@ def _other_verb(words: list[str], context: Any) -> str:
 
 
 def _with_model(words: list[str], takes: set[str]) -> list[str]:
-    """The words of `train DATA NETWORK` or `train NETWORK DATA` with `--model` before the network."""
+    """Put `--model` before the network in `train DATA NETWORK`, in either order."""
     places = [
         number
         for number, word in enumerate(words)
@@ -115,7 +118,7 @@ def _with_model(words: list[str], takes: set[str]) -> list[str]:
 
 
 def in_rows(words: list[str], options: tuple[str, ...]) -> list[str]:
-    """The words with the values that follow an option joined by commas: `--to onnx openvino`."""
+    """The words with an option's values joined by commas: `--to onnx openvino`."""
     joined: list[str] = []
     row = False
     for number, word in enumerate(words):
@@ -161,7 +164,7 @@ def _meant(words: list[str], known: set[str], takes: set[str]) -> Iterator[str]:
 
 
 def _flag(key: str, keys: dict[str, str], known: set[str]) -> list[str] | None:
-    """The words for another tool's flag; empty where none is needed here."""
+    """The words for another tool's flag; empty if none is needed here."""
     target = FLAGS.get(key)
     if target is None or ("." in target and not keys) or (target.startswith("--") and target.split()[0] not in known):
         return None
@@ -174,7 +177,7 @@ def _gpu(key: str, known: set[str]) -> str | None:
 
 def _meaning(key: str, keys: dict[str, str], known: set[str]) -> str | None:
     option = f"--{key.replace('_', '-')}"
-    if option in known and MEANT.get(key) != "DATA":  # data=pets is the argument, also where there is a --data
+    if option in known and MEANT.get(key) != "DATA":  # data=pets is the argument, even if there is a --data
         return option
     target = MEANT.get(key) or keys.get(key)
     if target is None or (target.startswith("--") and target not in known) or ("." in target and not keys):
@@ -189,7 +192,7 @@ def _next(waiting: Iterator[str]) -> Iterator[str]:
 
 
 def _settings() -> dict[str, str]:
-    """Every setting by the last part of its key, where that is unambiguous."""
+    """Every setting by the last part of its key, if that is unambiguous."""
     from catseye.settings.schema import Settings
 
     keys_of: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What `--help` and the shell add to an option: its group, its value's name, examples, completion.
+"""What `--help` and the shell add: groups, value names, examples, completion.
 
 Enters: the parameters of a verb, and the groups of verbs. Leaves: the same, described. Called by `verbs.py` and the
 package itself. A test parses every example and requires one for every verb.

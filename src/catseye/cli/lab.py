@@ -23,7 +23,10 @@ def lab_verb(
         typer.Option("--timeline", help="The folder of a `catseye timeline` run, for chapter 8.", show_default=False),
     ] = None,
 ) -> None:
-    """Open interactive pages: from a pixel to ConvNeXt, a live training run, your own image and model."""
+    """Open interactive pages, from a pixel to ConvNeXt.
+
+    They also show a live training run, and your own image and model.
+    """
     import catseye
 
     def ready(facts: dict[str, Any]) -> None:

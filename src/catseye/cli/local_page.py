@@ -1,4 +1,4 @@
-"""What the verbs that open a local page share: progress, the address (or JSON), the exit code."""
+"""What the verbs of a local page share: progress, address or JSON, exit code."""
 
 from collections.abc import Callable
 from typing import Any

@@ -10,7 +10,7 @@ from catseye.settings.typed import parse_shape
 
 
 def models_verb() -> None:
-    """List the networks: the timeline with its published facts, then all others by name."""
+    """List the networks: the timeline with published facts, then all others by name."""
     import catseye
 
     networks = catseye.list_models()
@@ -32,7 +32,7 @@ def summary_verb(
         str | None, typer.Option("--stem", help="auto, small (for 64 px and less) or standard.", show_default=False)
     ] = None,
 ) -> None:
-    """Show the dimension flow of a network: layer, shape, parameters, multiply-adds, receptive field."""
+    """Show a network's layers: shape, parameters, multiply-adds, receptive field."""
     require_network(model)
     require_name("stem", stem, ("auto", "small", "standard"))
     if shape is not None:

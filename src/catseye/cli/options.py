@@ -1,4 +1,4 @@
-"""The options that several verbs share, each with one meaning; and how the values of an option are read."""
+"""Options that verbs share, each with one meaning, and how values are read."""
 
 import os
 from pathlib import Path
@@ -64,7 +64,7 @@ GroupColumn = Annotated[
 
 
 def several(values: list[str] | None) -> list[str]:
-    """The values of an option that is repeated, or takes several with commas between them.
+    """The values of an option that is repeated or takes several, joined by commas.
 
     >>> several(["onnx,openvino", "tensorrt"])
     ['onnx', 'openvino', 'tensorrt']

@@ -1,4 +1,4 @@
-"""Files and folders given to a verb, checked before anything heavy is loaded or computed.
+"""Files and folders given to a verb, checked before anything heavy begins.
 
 Enters: paths as typed. Leaves: nothing, or an error that says what to type instead. No torch. To test a folder, a
 file without a name is written to it, so nothing is left behind.
@@ -28,7 +28,9 @@ def require_model(path: Path, what: str = "give a run folder, a model.safetensor
 
 
 def require_data(data: str | None) -> None:
-    """Refuse labelled images that do not exist, with the message of data/sources/open_data.py.
+    """Refuse labelled images that do not exist.
+
+    The message is that of data/sources/open_data.py.
 
     Raises:
         DataError: they do not exist.
@@ -44,7 +46,9 @@ def require_data(data: str | None) -> None:
 
 
 def require_paths(paths: Sequence[str]) -> None:
-    """Refuse images none of which exists; one that is missing among others gets a row with its error.
+    """Refuse images if none of them exists.
+
+    If only some are missing, each of those gets a row with its error.
 
     Raises:
         ImageError: none exists.
@@ -88,7 +92,10 @@ def require_order(model: Path, others: Sequence[str]) -> None:
 
 
 def is_model(path: Path) -> bool:
-    """Whether this is an exported file, a run folder or a model.safetensors, by its name and content."""
+    """Whether this is an exported file, a run folder or a model.safetensors.
+
+    Its name and content decide.
+    """
     from catseye.runtimes.formats import is_model_file
 
     if path.is_dir():

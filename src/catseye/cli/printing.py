@@ -1,4 +1,4 @@
-"""Where output goes: results to stdout, everything else to stderr; `--json` bypasses rich.
+"""Results to stdout, everything else to stderr; `--json` bypasses rich.
 
 Paths, class names and texts in model files were written by others. Nothing printed here is read as markup, and every
 character that could move the cursor, set the title, write the clipboard or begin a new line is escaped. Called by every
@@ -104,7 +104,10 @@ def note(line: object) -> None:
 
 
 def say_error(message: object) -> None:
-    """Print on stderr why a command fails; further lines are indented, so that none looks like an error of its own."""
+    """Print on stderr why a command fails.
+
+    Further lines are indented, so that none looks like an error of its own.
+    """
     stderr.print(Text("error:", "bold red"), "\n  ".join(plain(line) for line in str(message).split("\n")))
 
 
@@ -138,7 +141,7 @@ def _shell_escape(character: str) -> str:
 
 
 def print_json(content: Any) -> None:
-    """Write results that a program reads; not through rich, which would colour and wrap them."""
+    """Write results for programs; rich would colour and wrap them."""
     if sys.stdout is None:
         return
     is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
@@ -154,7 +157,7 @@ def print_json(content: Any) -> None:
 def headline(metrics: Any, trained_on: int = 0) -> str:
     """The accuracy with its interval and number of images, in one line.
 
-    A warning comes first where it is no better than guessing, or where some of the images trained the model.
+    A warning comes first if it is no better than guessing, or if some of the images trained the model.
     """
     from catseye.evaluation.guessing import guessing_sentence, trained_on_sentence
 
@@ -165,7 +168,7 @@ def headline(metrics: Any, trained_on: int = 0) -> str:
 
 
 def accept_any_encoding() -> None:
-    """Replace characters that a stream's encoding (ascii, cp437, …) lacks by similar ones."""
+    """Replace characters that an encoding (ascii, cp437, …) lacks by similar ones."""
     codecs.register_error("catseye", _nearest)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -1,4 +1,4 @@
-"""`catseye review` and `catseye label`: pages on which a person corrects labels, or assigns them."""
+"""`catseye review` and `label`: pages on which a person corrects or adds labels."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +27,10 @@ def review_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Review labels that are probably wrong, with one key per decision. No image is changed."""
+    """Review labels that are probably wrong, with one key per decision.
+
+    No image is changed.
+    """
     is_run = is_model(Path(data))
     if not is_run:
         require_data(data)
@@ -72,7 +75,10 @@ def label_verb(
     open_browser: PageOpen = True,
     device: Device = "auto",
 ) -> None:
-    """Label a folder with few decisions: the page proposes labels and asks about the most useful image."""
+    """Label a folder of images with few decisions.
+
+    The page proposes labels and asks about the most useful image.
+    """
     require_out_file(out, "--out")
     import catseye
 

@@ -1,4 +1,7 @@
-"""`catseye serve`: answers over HTTP. Its options are the fields of `ServerSettings` and `Limits`."""
+"""`catseye serve`: answers over HTTP.
+
+Its options are the fields of `ServerSettings` and `Limits`.
+"""
 
 from typing import Any
 
@@ -9,7 +12,10 @@ from catseye.serving.settings import ServerSettings
 
 
 def serve_verb(settings: ServerSettings) -> None:
-    """Serve a model over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics."""
+    """Serve a model over HTTP: page, /predict, Open Inference Protocol, metrics.
+
+    The page is at /; POST an image to /predict for its classes.
+    """
     import catseye
 
     def ready(facts: dict[str, Any]) -> None:

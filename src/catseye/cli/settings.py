@@ -13,7 +13,10 @@ def settings_verb(
         str | None, typer.Argument(help="Only these: data, model, transfer, augment, training …", show_default=False)
     ] = None,
 ) -> None:
-    """List every setting: what `--set KEY=VALUE` and a settings file can change, with defaults and ranges."""
+    """List every setting, with its default and range.
+
+    `--set KEY=VALUE` and a settings file can change them.
+    """
     from rich.table import Table
 
     import catseye

@@ -1,4 +1,4 @@
-"""`catseye teach`: a page with a camera, on which a person teaches a network a few classes."""
+"""`catseye teach`: a camera page, on which a person teaches a few classes."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +29,10 @@ def teach_verb(
     open_browser: PageOpen = True,
     device: Device = "auto",
 ) -> None:
-    """Teach a few classes with a camera: hold to record, see the answers live, export what was learnt."""
+    """Teach a few classes with a camera, and export what was learnt.
+
+    Hold to record; the answers are shown live.
+    """
     if model is not None:
         require_model(model, "give a run folder, or leave it out for published weights")
     import catseye

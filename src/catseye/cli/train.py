@@ -1,4 +1,4 @@
-"""`catseye train`, and the two verbs that train in order to measure: `lr-find` and `timeline`."""
+"""`catseye train`, and two verbs that train to measure: `lr-find`, `timeline`."""
 
 import sys
 import time
@@ -177,7 +177,10 @@ def lr_find_verb(
     device: Device = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Find a learning rate: train briefly while it grows, and see where the loss falls fastest."""
+    """Find a learning rate: where the loss falls fastest while the rate grows.
+
+    It trains only briefly.
+    """
     require_data(data)
     require_out_folder(out, Path("runs"))
     require_device(device)
@@ -218,7 +221,7 @@ def timeline_verb(
     data_dir: DataDir = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Train the milestones from LeNet-5 to ConvNeXt on the same images for the same time."""
+    """Train networks from LeNet-5 to ConvNeXt on the same images for equal time."""
     require_data(data)
     require_out_folder(out, Path("runs"))
     require_device(device)

@@ -1,8 +1,9 @@
-"""Turns a function into a verb: with its own options, those of the dataclasses it takes, and those of every verb.
+"""Turns a function into a verb.
 
-Enters: a function whose parameters are typer's, or dataclasses. Leaves: a function that typer accepts. A field of a
-dataclass becomes an option if its metadata has a `help`, an argument if it has no default. Other metadata is passed to
-typer (`min`, `max`, `envvar`, `metavar`, `show_default`); `option` names the option where the field's name does not.
+A verb has the function's own options, those of the dataclasses it takes, and those of every verb. Enters: a function
+whose parameters are typer's, or dataclasses. Leaves: a function that typer accepts. A field of a dataclass becomes an
+option if its metadata has a `help`, an argument if it has no default. Other metadata is passed to typer (`min`, `max`,
+`envvar`, `metavar`, `show_default`); `option` names the option if the field's name does not.
 """
 
 import functools
@@ -23,7 +24,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 
 def as_verb(function: Callable[..., None]) -> Callable[..., None]:
-    """The function in the form that typer accepts; `--json` and `--debug` are read only here."""
+    """The function as typer accepts it; only here are `--json` and `--debug` read."""
     signature = inspect.signature(function, eval_str=True)
     kinds = {
         name: parameter.annotation
@@ -55,7 +56,7 @@ def as_verb(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def options_of(kind: Any) -> list[inspect.Parameter]:
-    """The options that the fields of a dataclass describe, nested dataclasses included."""
+    """The options that the fields of a dataclass describe, also of nested ones."""
     types = get_type_hints(kind)
     parameters: list[inspect.Parameter] = []
     for field in fields(kind):

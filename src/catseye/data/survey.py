@@ -78,7 +78,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Glance:
-    """What is known of an image of the sample; `side_px`: root of its area."""
+    """What is known about an image of the sample; `side_px`: root of its area."""
 
     digest: bytes
     side_px: float
@@ -191,7 +191,7 @@ def read_all(
 
 
 class _SurveyedFiles:
-    """What is known of all images, a row each; the sample is filled in first."""
+    """What is known about all images, a row each; the sample is filled in first."""
 
     def __init__(self, images: ImageSet, sight: Sight, near: bool) -> None:
         self.images, self.sight, self.near = images, sight, near

@@ -1,4 +1,4 @@
-"""What every HTTP server of catseye shares: `serving`, `review` and `lab`. No torch.
+"""What all HTTP servers of catseye share: `serving`, `review`, `lab`. No torch.
 
 Enters: connections. Leaves: requests within their limits, responses, refusals, log lines.
 

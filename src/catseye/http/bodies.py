@@ -29,7 +29,10 @@ _ids = random.Random(secrets.randbits(128))  # noqa: S311 - nothing is kept secr
 
 @dataclass(slots=True)
 class Request:
-    """One request. `route` is a fixed name for metrics and logs, whatever path the client sent."""
+    """One request.
+
+    `route` is a fixed name for metrics and logs, whatever path the client sent.
+    """
 
     scope: Scope
     receive: Receive
@@ -118,7 +121,10 @@ def _too_long(limits: Limits, got: str) -> Refusal:
 
 
 async def drain(request: Request, limits: Limits) -> None:
-    """Keep reading for a moment after a refusal: closing with unread bytes would lose the refusal itself."""
+    """Keep reading for a moment after a refusal.
+
+    Closing with unread bytes would lose the refusal itself.
+    """
     left = 4 * limits.body_bytes
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):

@@ -13,7 +13,7 @@ from catseye.http.limits import Limits
 
 
 class Guest(Protocol):
-    """What the door needs to know of a connection."""
+    """What the door needs to know about a connection."""
 
     address: str | None
 
@@ -86,7 +86,7 @@ class Door:
 
 @lru_cache(maxsize=4096)
 def place_of(host: str) -> str:
-    """What counts as one address: for IPv6 the /64 network, because it belongs to one subscriber.
+    """What counts as one address: for IPv6 the /64 network of one subscriber.
 
     >>> place_of("::ffff:10.1.2.3"), place_of("2001:db8::1") == place_of("2001:db8::2")
     ('10.1.2.3', True)

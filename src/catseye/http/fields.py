@@ -1,6 +1,7 @@
-"""The parameters of a header's value: `form-data; filename="a; name=b.png"; name="file"`.
+"""The parameters of a header's value.
 
-Enters: bytes. Leaves: the first word in lower case, and the parameters. Called by `multipart.py`.
+Enters: bytes such as `form-data; filename="a; name=b.png"; name="file"`. Leaves: the first word in lower case, and the
+parameters. Called by `multipart.py`.
 
 Source: RFC 9110 sections 5.6.4 (quoted strings) and 5.6.6 (parameters: names in any case).
 """
@@ -11,7 +12,7 @@ _PARAMETER = re.compile(rb"""[ \t]*;[ \t]*(?:([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"
 
 
 def read_field(value: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
-    """The word and its parameters; None if it is no such value or has a parameter twice.
+    """The word and its parameters; None if malformed or a parameter appears twice.
 
     >>> read_field(b'Form-Data; filename="a; name=x.png"; NAME=file')
     (b'form-data', {b'filename': b'a; name=x.png', b'name': b'file'})

@@ -3,7 +3,7 @@
 Enters: version, method, target and headers of one request. Leaves: nothing, or the `Refusal`. Called by `protocol.py`.
 
 Source: RFC 9112 sections 2.3 (version), 3.2 (Host, absolute form), 6.1 (Transfer-Encoding); RFC 9110 section 5.3
-(fields that are no lists stand once).
+(fields that are not lists appear once).
 """
 
 import ipaddress
@@ -24,7 +24,10 @@ _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._~%!$&'()*+;=-]{0,255}
 def head_fault(
     version: str, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], hosts: frozenset[str] | None
 ) -> Refusal | None:
-    """The refusal of this head, or None. `hosts` are the accepted host names, None: any."""
+    """The refusal of this head, or None.
+
+    `hosts` are the accepted host names; None accepts any.
+    """
     by_name = dict(headers)
     if version not in ("1.1", "1.0"):
         return _refusal(400, "http-version", "the server accepts HTTP/1.1", f"HTTP/{version}", "use curl --http1.1")
@@ -66,7 +69,7 @@ def _host_fault(version: str, url: bytes, host: bytes | None, hosts: frozenset[s
 
 @lru_cache(maxsize=1024)
 def host_name(value: bytes) -> str | None:
-    """The name in a Host header, in lower case, without port and brackets; None if it is no name.
+    """The name in a Host header: lower case, no port, no brackets; None if invalid.
 
     >>> host_name(b"LocalHost:8000"), host_name(b"[::1]:8000"), host_name(b"a, b")
     ('localhost', '::1', None)

@@ -26,7 +26,10 @@ def one_image(content_type: bytes, body: bytes, limits: Limits) -> bytes:
 
 
 def images_of(content_type: bytes, body: bytes, limits: Limits) -> list[bytes]:
-    """All images of a form, in order; the form fields must be called `file`. Or the body, as the only one."""
+    """All images of a form, in order; or the body, as the only one.
+
+    The form fields must be called `file`.
+    """
     kind = content_type.partition(b";")[0].strip().lower()
     if kind == b"multipart/form-data":
         parts = parse(content_type, body, limits)
@@ -51,7 +54,9 @@ def images_of(content_type: bytes, body: bytes, limits: Limits) -> list[bytes]:
 
 
 def require_plain(encoding: bytes) -> None:
-    """Refuse a compressed body: a few kilobytes could unfold into gigabytes, and images are compressed already.
+    """Refuse a compressed body.
+
+    A few kilobytes could unfold into gigabytes, and images are compressed already.
 
     Raises:
         Refusal: 415.

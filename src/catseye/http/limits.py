@@ -1,4 +1,7 @@
-"""The limits of a server, and the names of this machine. Read by every file of this room."""
+"""The limits of a server, and the names of this machine.
+
+Read by every file of this room.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +12,7 @@ RESERVED = 16  # one extra connection per this many is reserved for health and m
 
 
 def flag(name: str, text: str, **more: Any) -> dict[str, Any]:
-    """The metadata of a field that is an option: its name, its help and its bounds (cli/verbs.py)."""
+    """The metadata of a field that is an option: name, help, bounds (cli/verbs.py)."""
     return {"option": name, "help": text, **more}
 
 

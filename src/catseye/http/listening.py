@@ -1,4 +1,4 @@
-"""Runs uvicorn for every server of catseye: with limits, until a signal, then drained.
+"""Runs uvicorn for every server: with limits, until a signal, then drained.
 
 Enters: an ASGI application with `draining`, and a listening socket. Returns after a signal, once every request that
 has begun is answered. Called by `server.py` and `shown.py`.
@@ -37,9 +37,10 @@ class Drained(Protocol):
 
 @dataclass(frozen=True)
 class Stopping:
-    """How a server ends: for `drain_s` it goes on but reports "not ready", then it has `finish_s` to answer the rest.
+    """How a server ends.
 
-    `parent` is a pipe that is closed to stop the server; a server that has one shares its listening socket with others.
+    For `drain_s` it goes on but reports "not ready", then it has `finish_s` to answer the rest. `parent` is a pipe that
+    is closed to stop the server; a server that has one shares its listening socket with others.
     """
 
     drain_s: float
@@ -49,7 +50,10 @@ class Stopping:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server without its signal handling, after which the process would end by the signal."""
+    """uvicorn's server without its handling of signals.
+
+    uvicorn would send the signal again after the shutdown, which would end the process.
+    """
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], *, shared: bool) -> None:
         super().__init__(config)
@@ -95,9 +99,9 @@ async def listen(
     stopping: Stopping,
     beside: Sequence[Coroutine[Any, Any, None]] = (),
 ) -> int:
-    """Serve until a signal, or until the parent's pipe is closed; returns the number of requests.
+    """Serve until a signal, or until the parent's pipe is closed.
 
-    The coroutines in `beside` run as long.
+    Returns the number of requests. The coroutines in `beside` run as long.
     """
     config = uvicorn.Config(
         app,

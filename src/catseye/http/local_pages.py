@@ -1,7 +1,7 @@
-"""Pages for a browser on this machine only: what `lab` and `review` share. Uses Starlette.
+"""Pages for a browser on this machine only, shared by `lab` and `review`.
 
 Enters: routes. Leaves: an ASGI application that answers only its own pages, under a loopback name; errors become
-refusals with their message. Called by lab/app.py and review/app.py.
+refusals with their message. Uses Starlette. Called by lab/app.py and review/app.py.
 """
 
 import json
@@ -29,7 +29,10 @@ _REQUEST = "catseye.request"  # key of the scope: the `Request` that the limits 
 
 
 class LocalPages:
-    """An application for a browser on this machine. `name` and `place` (where its pages are) appear in refusals."""
+    """An application for a browser on this machine.
+
+    `name` and `place` (where its pages are) appear in refusals.
+    """
 
     def __init__(self, name: str, place: str, limits: Limits, log: Log) -> None:
         self.name, self.place, self.limits, self.log = name, place, limits, log
@@ -65,7 +68,7 @@ class LocalPages:
         """The JSON that a page has sent.
 
         Raises:
-            Refusal: it is no JSON.
+            Refusal: it is not JSON.
 
         """
         if request.content_type.partition(b";")[0].strip().lower() != b"application/json":
@@ -88,7 +91,7 @@ class LocalPages:
             return refusals.of_image(error)
         if isinstance(error, CatseyeError):
             return Refusal(400, "refused", str(error))
-        if isinstance(error, ModuleNotFoundError):  # torch, where only the server is installed
+        if isinstance(error, ModuleNotFoundError):  # torch, if only the server is installed
             missing = MissingDependency(error.name or "a package")
             return Refusal(400, "not-installed", str(missing))
         path = request.scope["path"]
@@ -97,10 +100,10 @@ class LocalPages:
 
 
 def parse_question(text: str | bytes) -> object:
-    """JSON.
+    """The JSON of a question.
 
     Raises:
-        Refusal: it is none.
+        Refusal: it is not JSON.
 
     """
     try:
@@ -135,7 +138,9 @@ def whole(response: Response) -> starlette.responses.Response:
 
 
 def require_own_page(request: Request, name: str) -> None:
-    """Refuse requests that another site made the browser send, by a host name of its own or from its pages.
+    """Refuse requests that another site made the browser send.
+
+    Such a site uses a host name of its own, or sends requests from its pages.
 
     Raises:
         Refusal: the request comes from elsewhere.

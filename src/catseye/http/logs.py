@@ -1,8 +1,9 @@
-"""One JSON object per line on stderr, written by a thread, so that a slow reader cannot stop the server.
+"""One JSON object per line on stderr, written by a thread.
 
 Enters: facts as keywords; inside `everything`, also the log records, warnings and failed threads of libraries. Leaves:
-lines, never with an image, a client's header or a file name; JSON escapes a client's text. While too many lines wait,
-further ones are only counted, in the log and in the metrics. Called by app and server.
+lines, never with an image, a client's header or a file name; JSON escapes a client's text. A slow reader cannot stop
+the server: while too many lines wait, further ones are only counted, in the log and in the metrics. Called by app and
+server.
 """
 
 import contextlib
@@ -55,7 +56,7 @@ class Log:
 
     @contextlib.contextmanager
     def everything(self) -> Iterator[None]:
-        """Inside this context, libraries' log records, warnings and failed threads are logged here, too."""
+        """Also log libraries' records, warnings and failed threads in this context."""
         root, hook = logging.getLogger(), threading.excepthook
         before = root.handlers[:]
         root.handlers[:] = [_ToLog(self)]

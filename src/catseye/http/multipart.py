@@ -1,7 +1,7 @@
-"""The parts of a `multipart/form-data` body, in one pass of `bytes.find`, everything bounded.
+"""The parts of a `multipart/form-data` body, in one pass of `bytes.find`.
 
-Enters: the Content-Type and the body. Leaves: the parts, as slices. Stricter than browsers need: no nested parts, no
-transfer encodings, no folded header lines. Called by `images.py`.
+Enters: the Content-Type and the body. Leaves: the parts, as slices. Everything is bounded. Stricter than browsers need:
+no nested parts, no transfer encodings, no folded header lines. Called by `images.py`.
 
 Source: RFC 7578, RFC 2046 section 5.1 (boundary of 1 to 70 characters).
 """

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol (httptools), one request at a time, with further limits.
+"""uvicorn's HTTP/1.1 protocol (httptools) with limits, one request at a time.
 
 Enters: bytes of a connection. Leaves: ASGI calls, and a call of `scope["catseye.gone"]` when the client of a running
 request disconnects. Made by `guarded` for `listening.py`.
@@ -32,7 +32,10 @@ HEAD_SLICE, CHUNK_SLICE = 4096, 1024  # bytes parsed at a time while the end of 
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. `sweep` has to be called regularly; it costs nothing per request."""
+    """One connection.
+
+    `sweep` has to be called regularly; it costs nothing per request.
+    """
 
     rules = Rules(Limits())
 
@@ -89,7 +92,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._keep(rest)
 
     def _is_busy(self) -> bool:
-        """Whether the next request must wait: for the response to this one, or for the client to read."""
+        """Whether the next request must wait.
+
+        It waits for the response to this one, or for the client to read.
+        """
         if self._refusal is not None or self.flow.write_paused:
             return True
         return self._whole and self.cycle is not None and not self.cycle.response_complete
@@ -140,18 +146,27 @@ class GuardedProtocol(HttpToolsProtocol):
         return data[at:] if at else data
 
     def _slice_end(self, data: bytes, at: int) -> int:
-        """The latest end of this request: the next one must not be parsed before this one is answered."""
+        """The latest end of this request.
+
+        The next one must not be parsed before this one is answered.
+        """
         if self._in_head:
             end = data.find(b"\r\n\r\n", at, at + HEAD_SLICE)
             return end + 4 if end >= 0 else min(len(data), at + HEAD_SLICE)
         return min(len(data), at + (CHUNK_SLICE if self._chunked else max(1, self._body_left)))
 
     def _most_framing(self) -> int:
-        """Sizes and ends of chunks are short; extensions and trailers may be as long as a head."""
+        """The most bytes that a chunked body may have besides its content.
+
+        Sizes and ends of chunks are short; extensions and trailers may be as long as a head.
+        """
         return self.rules.limits.header_bytes + CHUNK_SLICE + 16 * self._num_chunks
 
     def _start_again_without_upgrade(self) -> None:
-        """Ignore Upgrade, as RFC 9110 section 7.8 allows: the parser would read the body as another protocol."""
+        """Ignore Upgrade, as RFC 9110 section 7.8 allows.
+
+        Otherwise the parser would read the body as another protocol.
+        """
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
@@ -217,7 +232,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_chunk_header(self) -> None:
-        """Count chunks: thousands of one byte each cost far more than the bytes are worth."""
+        """Count chunks: thousands of one byte each cost far more than the bytes do."""
         self._num_chunks += 1
         most = self.rules.limits.max_chunks
         if self._num_chunks > most:
@@ -237,9 +252,10 @@ class GuardedProtocol(HttpToolsProtocol):
     # Answers
 
     def answer_at_once(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send the whole response to the running request, faster than two calls of uvicorn's `send`.
+        """Send the whole response to the running request.
 
-        Header names are in lower case and include `content-length`. False: nothing was sent; use `send`.
+        This is faster than two calls of uvicorn's `send`. Header names are in lower case and include `content-length`.
+        False: nothing was sent; use `send`.
         """
         cycle = self._running
         if cycle is None or cycle.response_started or cycle.disconnected or self.flow.write_paused:
@@ -263,7 +279,10 @@ class GuardedProtocol(HttpToolsProtocol):
         return True
 
     def on_response_complete(self) -> None:
-        """The next request may begin. `sweep` closes idle connections, so they need no timers."""
+        """Let the next request begin.
+
+        `sweep` closes idle connections, so they need no timers.
+        """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -287,7 +306,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._go_on()
 
     def sweep(self, now: float) -> None:
-        """Close the connection if it has taken too long to send a request, or to read a response."""
+        """Close the connection if the client takes too long to send or to read."""
         self._end_if_unread(now)
         if self.transport.is_closing() or now <= self._read_by:
             return
@@ -301,7 +320,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end_with(Refusal(408, "too-slow", f"{times}; these did not; send them faster"))
 
     def _end_if_unread(self, now: float) -> None:
-        """Also while it is closing: the last bytes stay in our memory until they are read."""
+        """End a connection whose client has stopped reading.
+
+        This also applies while it is closing: the last bytes stay in our memory until they are read.
+        """
         unread = self.transport.get_write_buffer_size()
         if not unread or unread != self._unread_bytes:
             self._stalled_at, self._unread_bytes = now, unread
@@ -309,7 +331,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def shutdown(self) -> None:
-        """The server stops: answer all requests, also those that have only just arrived, then close."""
+        """Answer all requests, even those that have only just arrived, then close."""
         self._stopping = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
@@ -340,7 +362,10 @@ class GuardedProtocol(HttpToolsProtocol):
     # Refusals
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Stop the parser: it wraps what a callback raises, and `_parse` then ends the connection."""
+        """Stop the parser with this refusal.
+
+        The parser wraps what a callback raises, and `_parse` then ends the connection.
+        """
         self._refusal = refusal
         raise ValueError(refusal.message)
 

@@ -1,4 +1,4 @@
-"""The response to a refused request: a status, a code for programs, a message for people.
+"""A refused request's response: status, code for programs, message for people.
 
 Raised anywhere between the first byte of a request and its response; `app.py` and `aws_lambda.py` turn it into a
 response.
@@ -10,7 +10,10 @@ from catseye.errors import ImageError, ImageTooLarge, UnknownFormat
 
 
 class Refusal(Exception):
-    """A refused request. The message says rule, value received, next step; never a path of the server."""
+    """A refused request.
+
+    The message states the rule, the value received and the next step, never a path of the server.
+    """
 
     def __init__(
         self, status: int, code: str, message: str, *, retry_after_s: int = 0, close: bool = False, allow: str = ""

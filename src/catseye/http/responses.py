@@ -38,7 +38,7 @@ def _as_bytes(content: Any) -> bytes:
 
 
 def refused(refusal: Refusal, request_id: str) -> Response:
-    """The response to a refused request: the message, the code, and the request's id in the log."""
+    """The response to a refused request: message, code, the request's id in the log."""
     content = {"error": refusal.message, "code": refusal.code}
     if request_id:
         content["request_id"] = request_id

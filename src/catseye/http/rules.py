@@ -1,4 +1,4 @@
-"""The rules for the connections of one server, and the refusals of those that break them.
+"""The rules for one server's connections, and refusals of those that break them.
 
 Enters: limits, and what an application adds to them. Leaves: `Rules`; refusals as bytes. Used by `protocol.py`.
 """
@@ -15,12 +15,15 @@ from catseye.http.responses import refused
 
 
 def _ignore(status: int, code: str) -> None:
-    """Nobody counts."""
+    """Count nothing."""
 
 
 @dataclass
 class Rules:
-    """The rules for a server's connections. `hosts`: the accepted host names, None for any."""
+    """The rules for a server's connections.
+
+    `hosts` are the accepted host names; None accepts any.
+    """
 
     limits: Limits
     hosts: frozenset[str] | None = None

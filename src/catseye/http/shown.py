@@ -43,9 +43,10 @@ def show_until_signal(
     open_browser: bool,
     num_threads: int | None = None,
 ) -> int:
-    """Serve pages until a signal, and return the exit code; `ready` gets the address once they can be opened.
+    """Serve pages until a signal, and return the exit code.
 
-    `num_threads` requests are answered at once; None: the library's default.
+    `ready` gets the address once they can be opened. `num_threads` requests are answered at once; None: the library's
+    default.
 
     Raises:
         UsageError: the address cannot be used.

@@ -10,7 +10,9 @@ BACKLOG = 2048
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket: no other program can take the address, and connections wait until we are ready.
+    """A listening socket, whose address no other program can take.
+
+    Connections wait until the server is ready.
 
     Raises:
         CatseyeError: the address cannot be used.
@@ -66,7 +68,7 @@ def _is_answered(path: Path) -> bool:
         except ConnectionRefusedError:
             return False
         except OSError:
-            return True  # busy, or not ours to judge
+            return True  # busy, or not accessible to this user
         return True
 
 

@@ -25,7 +25,10 @@ _NO_SYN += struct.pack("=HBBI", 0x06, 0, 0, 0) + struct.pack("=HBBI", 0x06, 0, 0
 
 
 def let_nobody_in(listener: socket.socket) -> None:
-    """Refuse new connections; waiting ones stay in the queue. Linux only; elsewhere it does nothing."""
+    """Refuse new connections; waiting ones stay in the queue.
+
+    TCP connections are refused on Linux only; elsewhere it does nothing about them.
+    """
     if listener.family == getattr(socket, "AF_UNIX", None):
         remove_path(listener)
     elif sys.platform == "linux":
@@ -50,7 +53,10 @@ def somebody_waits(listener: socket.socket) -> bool:
 
 
 async def take_the_last(listeners: Sequence[socket.socket], *, shared: bool) -> None:
-    """Wait while the loop accepts the waiting connections. `shared`: other processes still accept new ones."""
+    """Wait while the loop accepts the waiting connections.
+
+    `shared`: other processes still accept new ones.
+    """
     if not shared:
         for listener in listeners:
             let_nobody_in(listener)

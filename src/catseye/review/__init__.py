@@ -1,4 +1,4 @@
-"""Corrects labels: pages that show questions to a person, and the file of decisions.
+"""Corrects labels: pages that put questions to a person, the file of decisions.
 
 Enters: a run or DATA. Leaves: corrections.csv, which `catseye train --corrections` applies. `catseye review` and
 `catseye label`, on loopback only. Also `catseye teach`, which takes images from a camera and writes a run folder.
@@ -8,7 +8,7 @@ Called by cli, and by the lab, whose chapter 11 is the page of teach.
     place.py        where a page is opened, and the loop that shows it
     app.py          the routes
     log.py          the file of decisions: appended, synced, locked against a second page
-    material.py     what is known of the images before the first question
+    material.py     what is known about the images before the first question
     items.py        the queue of questions, each with its reason
     desk.py         one review: questions, decisions, and their effect
     label_desk.py   one labelling: the next question, and a proposal

@@ -102,7 +102,10 @@ class LabelPages(LocalPages):
 
 
 class TeachPages(LocalPages):
-    """The routes of the page of `catseye teach`. Addresses are relative, so that the lab can include it."""
+    """The routes of the page of `catseye teach`.
+
+    Addresses are relative, so that the lab can include the page.
+    """
 
     def __init__(self, desk: TeachDesk, limits: Limits, log: Log) -> None:
         super().__init__("teach", "its page is at /", limits, log)

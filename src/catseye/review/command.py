@@ -1,4 +1,4 @@
-"""`catseye review` and `catseye label`: arguments → material → pages, until a signal.
+"""`catseye review` and `label`: arguments → material → pages, until a signal.
 
 Called by cli. Everything slow happens before the page opens: looks, copies, features, heads.
 """
@@ -48,7 +48,7 @@ from catseye.settings.schema import DataSettings
 
 
 def serve_review(source: str, place: PagePlace, ready: Ready, say: Say, *, settings: DataSettings | None = None) -> int:
-    """Show the review page of a run or of DATA until a signal, and return the exit code.
+    """Show the review page of a run or of DATA; returns the exit code at a signal.
 
     Raises:
         CatseyeError: images, run, file or address cannot be used.
@@ -126,11 +126,11 @@ def open_review(
     open: bool = True,
     **options: Unpack[PageOptions],
 ) -> int:
-    """Show the probable label errors of a run or of DATA, and record decisions, until a signal.
+    """Show probable label errors of a run or of DATA, and record decisions.
 
-    `out` is the file that decisions are added to; `catseye.train(…, corrections=out)` applies them. `who` is the name
-    of the person who decides, by default the user's. `open` opens the page in the browser. `ready` gets the address,
-    and `tell` progress messages.
+    The page is shown until a signal. `out` is the file that decisions are added to; `catseye.train(…, corrections=out)`
+    applies them. `who` is the name of the person who decides, by default the user's. `open` opens the page in the
+    browser. `ready` gets the address, and `tell` progress messages.
 
     Raises:
         CatseyeError: images, run, file or address cannot be used.
@@ -154,9 +154,9 @@ def open_labels(
     open: bool = True,
     **options: Unpack[PageOptions],
 ) -> int:
-    """Show a page to label a folder with few decisions, until a signal; `out` is a list that `train` takes.
+    """Show a page to label a folder with few decisions, until a signal.
 
-    `classes` are the class names. The other options are those of `open_review`.
+    `out` is a list that `train` takes, `classes` are the class names. The other options are those of `open_review`.
 
     Raises:
         CatseyeError: images, file or address cannot be used.

@@ -55,7 +55,10 @@ class Desk:
         return self._now
 
     def label(self, index: int) -> str | None:
-        """The class of an image by the decisions so far; None if it is left out, "" if it has no label yet."""
+        """The class of an image by the decisions so far.
+
+        None if the image is left out, "" if it has no label yet.
+        """
         return self.decided.label_of(self.digest(index), self._given(index))
 
     def _given(self, index: int) -> str:
@@ -64,7 +67,7 @@ class Desk:
         return "" if label == NO_LABEL else self.material.images.classes[label]
 
     def digest(self, index: int) -> str:
-        """The digest of a file's content, even if it is no image.
+        """The digest of a file's content, even if it is not an image.
 
         Raises:
             ImageError: the file is gone.
@@ -220,7 +223,7 @@ class Desk:
         return list(rows.values())
 
     def undo(self) -> Answer:
-        """Take the last decision back; the state, and the number of its item.
+        """Undo the last decision; returns the state and the number of its item.
 
         Raises:
             UsageError: there is none.
@@ -239,9 +242,9 @@ class Desk:
             return {**self.state(), "number": number}
 
     def worth(self) -> Answer:
-        """The effect of the decisions before any training: heads on frozen features, out of fold.
+        """The effect of the decisions before any training.
 
-        Both heads are scored against the labels as decided now, on the same images.
+        Two heads on frozen features, out of fold, are scored against the labels as decided now, on the same images.
         """
         material = self.material
         before = held_out_answers(
@@ -295,7 +298,10 @@ class Desk:
 
 
 def image_bytes(image: Image.Image, side_px: int) -> tuple[bytes, bytes]:
-    """A file for the browser and its type: PNG if the image is small, so that its pixels stay exact."""
+    """A file for the browser, and its type.
+
+    PNG if the image is small, so that its pixels stay exact.
+    """
     small = max(image.size) <= 256
     if max(image.size) > side_px:
         image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""The class-activation map of a run for an image, as a PNG to lay over it. Called by app.py."""
+"""A run's class-activation map for an image, as a PNG overlay. Called by app.py."""
 
 import threading
 

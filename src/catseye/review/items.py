@@ -87,7 +87,7 @@ def _copies(material: Material, index: int) -> tuple[int, ...]:
 
 
 def _suspects(material: Material, elsewhere: set[int]) -> Iterator[Item]:
-    """Labels that a head contradicts which has not seen the image."""
+    """Labels that are contradicted by a head that has not seen the image."""
     classes = material.images.classes
     known = (material.images.labels != NO_LABEL) & ~np.isnan(material.probabilities).any(1)
     rows = np.flatnonzero(known) if len(classes) else np.empty(0, np.int64)
@@ -172,7 +172,7 @@ def _mistakes(material: Material, mistakes: Sequence[Mistake]) -> Iterator[Item]
 
 
 def _unlabelled(material: Material) -> Iterator[Item]:
-    """Images without a label, the least certain first: their labels help a model most."""
+    """Images without a label, the least certain first: their labels help most."""
     classes = material.images.classes
     rows = np.flatnonzero((material.images.labels == NO_LABEL) & (material.row >= 0))
     sure = np.nan_to_num(material.probabilities[rows].max(1), nan=0.0) if len(classes) else np.zeros(len(rows))

@@ -1,4 +1,4 @@
-"""A lesson as a run folder for every other verb: images, splits, weights, results.
+"""A lesson as a run folder for other verbs: images, splits, weights, results.
 
 Enters: recorded frames and `Taught`. Leaves: a run folder, complete or not at all. Called by teach_desk.py.
 """
@@ -47,7 +47,7 @@ class KeptImage:
 
 
 def choose_folder(out: Path | None) -> Path:
-    """The folder for a lesson: `out`, or runs/DATE-taught, with a number if that exists.
+    """The folder for a lesson: `out`, or runs/DATE-taught, numbered if that exists.
 
     Raises:
         UsageError: `out` is not empty.
@@ -73,7 +73,9 @@ def require_empty(out: Path) -> None:
 
 
 def keep_run(folder: Path, images: Sequence[KeptImage], taught: Taught, frozen: FrozenNetwork) -> None:
-    """Write the run folder beside its place and move it there; it replaces an earlier one.
+    """Write the run folder beside its place, then move it there.
+
+    It replaces an earlier one.
 
     Raises:
         SaveError: the disk is full, or the folder may not be written to.

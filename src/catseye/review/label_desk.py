@@ -1,4 +1,4 @@
-"""One labelling of unlabelled images: the next question, a proposal, the decisions so far.
+"""Labels a folder of images: next question, a proposal, the decisions so far.
 
 Enters: a folder's images, their features, the classes, the file of decisions. Leaves: answers as JSON types. Called by
 app.py. The model is embedding/teaching.py; only the file is kept, so that a new desk continues from it.
@@ -27,7 +27,7 @@ Answer = dict[str, Any]
 
 
 class LabelDesk:
-    """A folder that is being labelled. Images are numbered by the rows of their features."""
+    """A folder being labelled; images are numbered by the rows of their features."""
 
     def __init__(self, images: ImageSet, features: Features, classes: tuple[str, ...], log: CorrectionLog) -> None:
         self.images, self.features, self.classes, self.log = images, features, classes, log
@@ -137,7 +137,7 @@ class LabelDesk:
             return self.state()
 
     def undo(self) -> Answer:
-        """Take the last decision back.
+        """Undo the last decision.
 
         Raises:
             UsageError: there is none.
@@ -158,7 +158,10 @@ class LabelDesk:
             return self.state()
 
     def _name_in_list(self, index: int) -> str:
-        """The file's name in the list, which `train` takes as DATA: relative to the list's folder if it is inside."""
+        """The file's name in the list, which `train` takes as DATA.
+
+        It is relative to the list's folder if the file is inside that folder.
+        """
         path = Path(self.images.source) / self.images.names[index]
         folder = self.log.path.parent
         return os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path)

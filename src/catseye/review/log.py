@@ -1,4 +1,4 @@
-"""The file of decisions while a page is open: one writer, each row on the disk before it counts.
+"""The file of decisions: one writer, each row on the disk before it counts.
 
 Enters: decisions. Leaves: rows of corrections.csv. Called by the desks of this room. The file is only ever appended to;
 an incomplete last row, left by a kill, is removed when the file is opened again: that decision was never confirmed.

@@ -1,7 +1,7 @@
-"""What is known of the images before the first question: copies, faults, features, probabilities.
+"""What is known about the images before the first question.
 
-Enters: DATA or a run. Leaves: `Material`. Called by command.py. Features are stored beside the file of decisions, so
-that a second call starts at once.
+Enters: DATA or a run. Leaves: `Material`: copies, faults, features, probabilities. Called by command.py. Features are
+stored beside the file of decisions, so that a second call starts at once.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,9 @@ def list_data(source: str | Path, settings: DataSettings, data_dir: Path | None,
 
 
 def gather_material(images: ImageSet, decided: Standing, backbone: Backbone, keep: Path, say: Say) -> Material:
-    """Examine every image. `keep` is the file of features, computed if it is missing or of other images.
+    """Examine every image.
+
+    `keep` is the file of features; they are computed if it is missing or belongs to other images.
 
     Raises:
         DataError: no image can be read.
@@ -121,7 +123,7 @@ def held_out_answers(
     usable = np.flatnonzero((row >= 0) & (labels >= 0))
     probabilities = np.full((len(images), len(images.classes)), np.nan, np.float32)
     values = np.asarray(features[row[usable]])
-    with suppress(UsageError):  # one class, or too few images: nobody is suspected
+    with suppress(UsageError):  # one class, or too few images: no label is suspected
         probabilities[usable] = out_of_fold(values, labels[usable], len(images.classes), groups=groups[usable])
         unlabelled = np.flatnonzero((row >= 0) & (images.labels == NO_LABEL) & (labels < 0))
         if len(unlabelled):

@@ -56,7 +56,10 @@ def say_no_word(line: str) -> None:
 
 
 def show_pages(pages: LocalPages, place: PagePlace, ready: Ready, log: Log, facts: dict[str, Any]) -> int:
-    """Show pages until a signal, and return the exit code; `ready` gets the address and `facts`."""
+    """Show pages until a signal, and return the exit code.
+
+    `ready` gets the address and `facts`.
+    """
 
     def announce(address: str) -> None:
         ready({"address": address, "file": str(place.out), **facts})

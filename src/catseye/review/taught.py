@@ -1,4 +1,4 @@
-"""A head on frozen features as a whole network, for live answers and for a run folder.
+"""A head on frozen features as one network, for live answers and a run folder.
 
 Enters: a frozen network, features and labels. Leaves: `Taught`. Called by teach_desk.py and kept.py. Answers use the
 same functions as `catseye predict`, so the page and the kept run cannot differ.
@@ -42,7 +42,7 @@ class FrozenNetwork:
 
 
 def open_frozen_network(model: str | Path | None, device: str = "auto") -> FrozenNetwork:
-    """The network of a run, or EfficientNet-Lite0 with published weights if `model` is None.
+    """The network of a run; if `model` is None, EfficientNet-Lite0 as published.
 
     Raises:
         ModelFileError: there are no weights. UsageError: an exported file has no layers.
@@ -88,7 +88,10 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Taught:
-    """A taught network, ready to answer. `held_logits` (M, K) are those of the lesson's held-out images."""
+    """A taught network, ready to answer.
+
+    `held_logits` (M, K) are those of the lesson's held-out images.
+    """
 
     manifest: Manifest
     classifier: Classifier

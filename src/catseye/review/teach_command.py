@@ -1,4 +1,4 @@
-"""`catseye teach`: a frozen network → a page with a camera, until a signal. Called by cli."""
+"""`catseye teach`: frozen network → camera page, until a signal. Called by cli."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,12 +34,13 @@ def open_teach(
     open: bool = True,
     **options: Unpack[PageOptions],
 ) -> int:
-    """Show a page that teaches classes with a camera, until a signal, and return the exit code.
+    """Show a page that teaches classes with a camera, until a signal.
 
-    A head on the frozen features of `model`, a run, or of published weights if it is None, learns the images recorded
-    for each of `classes` in seconds; their names can be changed on the page. Nothing is written until the user keeps
-    the model: then `out` (runs/DATE-taught if left out) becomes a run folder with the recorded images, for `export`,
-    `predict`, `evaluate` and every other verb. The other options are those of `open_review`.
+    Returns the exit code. A head on the frozen features of `model`, a run, or of published weights if it is None,
+    learns the images recorded for each of `classes` in seconds; their names can be changed on the page. Nothing is
+    written until the user keeps the model: then `out` (runs/DATE-taught if left out) becomes a run folder with the
+    recorded images, for `export`, `predict`, `evaluate` and every other verb. The other options are those of
+    `open_review`.
 
     Raises:
         CatseyeError: there are no weights, or the names, the folder or the address cannot be used.

@@ -1,4 +1,4 @@
-"""One lesson with a camera: classes, recorded frames, a head that learns them, live answers.
+"""One lesson with a camera: classes, frames, a head that learns, live answers.
 
 Enters: frames as image files, a frozen network. Leaves: answers as JSON types. Called by app.py, in threads. Frames
 stay in memory until the user keeps the model (kept.py).
@@ -131,10 +131,10 @@ class TeachDesk:
             raise UsageError(f"classes have numbers 0 to {len(self.classes) - 1}; got {number}; reload the page")
 
     def record(self, number: int, content: bytes) -> Answer:
-        """Add a frame to a class. A frame that was added before, to any class, is not counted again.
+        """Add a frame to a class; a frame added before, to any class, is not counted.
 
         Raises:
-            UsageError: there is no such class, or it is full. ImageError: it is no image.
+            UsageError: there is no such class, or it is full. ImageError: it is not an image.
 
         """
         pixels = preprocess(content, self.frozen.backbone.spec, formats=UPLOAD_FORMATS)
@@ -193,10 +193,10 @@ class TeachDesk:
         return Lesson(names, features, learnt, np.array(folds, np.int64), held_features, held)
 
     def answer(self, content: bytes) -> Answer:
-        """The head's answer for a frame, the same as `catseye predict` gives with the kept run.
+        """The head's answer for a frame, as `catseye predict` gives with the kept run.
 
         Raises:
-            UsageError: nothing has been learnt yet. ImageError: it is no image.
+            UsageError: nothing has been learnt yet. ImageError: it is not an image.
 
         """
         begun = time.perf_counter()
@@ -224,7 +224,9 @@ class TeachDesk:
         return self.taught
 
     def keep(self) -> Answer:
-        """Write the frames and the network to a run folder, which replaces an earlier one of this lesson.
+        """Write the frames and the network to a run folder.
+
+        It replaces an earlier one of this lesson.
 
         Raises:
             UsageError: nothing has been learnt yet, or the folder cannot be made. SaveError: the disk is full.
@@ -269,7 +271,9 @@ class TeachDesk:
 
 
 def _export_beside(folder: str) -> str:
-    """Export a run in another process: while torch traces a network, no other thread may use torch.
+    """Export a run in another process.
+
+    While torch traces a network, no other thread may use torch.
 
     Raises:
         CatseyeError: the command failed; has its message.

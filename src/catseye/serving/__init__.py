@@ -1,4 +1,4 @@
-"""An exported model behind HTTP: model, batcher, application, page. No torch anywhere in this room.
+"""An exported model behind HTTP: model, batcher, application, page. No torch.
 
 Enters: requests. Leaves: JSON. Called by cli, and by AWS Lambda.
 

@@ -102,7 +102,7 @@ class Application:
         self._note(request, response.status, begun)
 
     async def _read_the_rest(self, request: Request, refusal: Refusal) -> bool:
-        """Whether the connection can be reused: the rest of the body was short and has been read."""
+        """Read the rest of a short body; returns whether the connection can be reused."""
         if b"transfer-encoding" in request.headers or refusal.close:
             return False
         length = int(request.headers.get(b"content-length", b"0"))
@@ -198,7 +198,10 @@ class Application:
             self.progress.too_late()
 
     def reserved_paths(self) -> tuple[frozenset[bytes], frozenset[bytes]]:
-        """Paths with and without the prefix: of health checks, and of all that the connection limit spares."""
+        """The paths of health checks, and all paths that the connection limit spares.
+
+        Each path is given with and without the prefix.
+        """
         health = {prefix + path for path in HEALTH for prefix in ("", self.front.root_path)}
         more = {f"{prefix}/metrics" for prefix in ("", self.front.root_path)}
         return frozenset(path.encode() for path in health), frozenset(path.encode() for path in health | more)

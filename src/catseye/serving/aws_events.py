@@ -1,10 +1,10 @@
-"""Events of API Gateway (REST and HTTP) and of function URLs as requests, and responses for them.
+"""Events of API Gateway and of function URLs as requests, and their responses.
 
-Enters: an event, payload format 1.0 or 2.0. Leaves: `Call`; or a response as the dictionary that they expect. Called
-by aws_lambda.
+Enters: an event of API Gateway (REST or HTTP) or of a function URL, payload format 1.0 or 2.0. Leaves: `Call`; or a
+response as the dictionary that they expect. Called by aws_lambda.
 
-Source: AWS Lambda Developer Guide, "Working with AWS Lambda proxy integrations for HTTP APIs" (both formats),
-"Lambda quotas" (6 MB for request and response).
+Source: AWS Lambda Developer Guide, "Working with AWS Lambda proxy integrations for HTTP APIs" (both formats), "Lambda
+quotas" (6 MB for request and response).
 """
 
 import base64
@@ -22,12 +22,12 @@ LAMBDA_BYTES = 6_291_456  # of one event or one response, as JSON
 # As base64 this takes 6,000,000 of them; the rest is for headers and everything else in an event.
 BODY_BYTES = 4_500_000
 ANSWER_BYTES = 6_000_000
-LOST = "\ufffd"  # replaces bytes that were no UTF-8
+LOST = "\ufffd"  # replaces bytes that were not UTF-8
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, whichever way it came. Header names are in lower case."""
+    """One request, in whichever format it came. Header names are in lower case."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
     """The request in an event.
 
     Raises:
-        Refusal: 400 it is no such event, or its image was damaged on the way; 413 the body is too long.
+        Refusal: 400 it is not such an event, or its image was damaged on the way; 413 the body is too long.
 
     """
     if not isinstance(event, Mapping):
@@ -67,10 +67,10 @@ def read_event(event: Any, max_body_bytes: int = BODY_BYTES) -> Call:
 
 
 def _table(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """One of the event's tables; empty where it is missing or null.
+    """One of the event's tables; empty if it is missing or null.
 
     Raises:
-        Refusal: 400, it is no table.
+        Refusal: 400, it is not a table.
 
     """
     table = event.get(name) or {}
@@ -147,7 +147,7 @@ def require_small(response: Response) -> Response:
     """The same response, if Lambda will pass it on.
 
     Raises:
-        Refusal: 413, it is too long (a hundred thousand classes are).
+        Refusal: 413, it is too long, as with a hundred thousand classes.
 
     """
     # Lambda's response holds the body as a JSON string, with every quotation mark escaped.

@@ -1,4 +1,4 @@
-"""`POST /predict` as an AWS Lambda function: the server's answers and errors without the server.
+"""`POST /predict` as an AWS Lambda function: the server's answers and errors.
 
 Enters: the model's file, then one event per call. Leaves: the response as a dictionary. Same preprocessing, session
 and messages as `app.py`; no event loop, no threads, no uvicorn, because a function answers one request at a time.
@@ -45,7 +45,7 @@ class Function:
         }
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
-        """One event to one response; after any failure, the caller gets a status and a message."""
+        """One event to one response; after any failure, a status and a message."""
         begun = time.perf_counter()
         request_id = str(getattr(context, "aws_request_id", "") or "")
         facts: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class Function:
 
 
 def open_function(path: Path) -> Function:
-    """Open the model with the settings in Lambda's environment variables, before the first event.
+    """Open the model, with settings from environment variables, before any event.
 
     CATSEYE_TOKEN is the secret that callers must send (none: no token is needed), CATSEYE_MAX_PIXELS the largest image.
 
@@ -139,7 +139,7 @@ def _number(name: str, otherwise: int) -> int:
 
 
 def _log(request_id: str, response: Response, seconds: float, facts: dict[str, Any]) -> None:
-    """One line for CloudWatch, written at once: Lambda would freeze a logging thread before it wrote."""
+    """Write one line for CloudWatch at once; Lambda would freeze a logging thread."""
     line = {"event": "request", "id": request_id, "status": response.status, "ms": round(seconds * 1000, 2), **facts}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

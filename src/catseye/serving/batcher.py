@@ -1,4 +1,4 @@
-"""The scheduler: takes what is queued as soon as a thread is free, and never waits for more.
+"""The scheduler: gives a free thread what is queued, and never waits for more.
 
 Enters: `Job`s whose image is decoded. Leaves: the same jobs with `answer` or `failure` set, handed to `deliver` in
 the thread that computed them. While requests come slowly, batches have one image and nothing is delayed; under load
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One image on its way through the server. Times are of `time.monotonic`, in seconds."""
+    """One image in the server; times are seconds of `time.monotonic`."""
 
     model: ServedModel
     future: "asyncio.Future[None]"
@@ -49,7 +49,7 @@ class Job:
 
 
 class Batcher:
-    """`concurrency` threads, each of which calls the model with up to `batch_size` waiting jobs."""
+    """`concurrency` threads, each calling the model with up to `batch_size` jobs."""
 
     def __init__(self, concurrency: int, batch_size: int, deliver: Callable[[list[Job]], None]) -> None:
         self.concurrency, self.batch_size = concurrency, batch_size
@@ -100,7 +100,10 @@ class Batcher:
             self._deliver(batch)
 
     def _take(self) -> list[Job]:
-        """The next batch: an equal share of the queue, all for one version of the model. Empty: closed."""
+        """The next batch: an equal share of the queue, for one version of the model.
+
+        It is empty if the batcher has been closed.
+        """
         with self._changed:
             while not self._waiting:
                 if self._closed:
@@ -122,7 +125,10 @@ class Batcher:
             return batch
 
     def _compute(self, batch: list[Job]) -> None:
-        """Answer every job. A call that fails (out of memory, one odd image) is tried again in halves."""
+        """Answer every job; a call that fails is tried again in halves.
+
+        It may have run out of memory, or a single image may have caused the failure.
+        """
         try:
             answers = batch[0].model.compute(
                 stack(job.row for job in batch if job.row is not None), any(job.wants_cam for job in batch)

@@ -1,4 +1,4 @@
-"""Behind `catseye serve`: settings -> socket -> one process, or a supervisor with several.
+"""Behind `catseye serve`: settings -> socket -> one process or a supervisor.
 
 Called by users and cli. `serve` takes options, `run_serve` settings. In a program, `background=True` serves from a
 thread until `stop()`.
@@ -58,7 +58,10 @@ class ServeOptions(TypedDict, total=False):
 
 
 class ServerInBackground:
-    """A server in a thread of this process: `address`, and `stop()`, which `with` calls at its end."""
+    """A server in a thread of this process.
+
+    `address` is where it can be reached; `with` calls `stop()` at the end.
+    """
 
     def __init__(self, settings: ServerSettings, timeout_s: float = 600.0) -> None:
         self.address = ""
@@ -110,7 +113,7 @@ def serve(
     ready: Ready | None = None,
     **options: Unpack[ServeOptions],
 ) -> Any:
-    """Answer over HTTP: a page at /, POST /predict, the Open Inference Protocol, metrics.
+    """Serve a model over HTTP: page, /predict, Open Inference Protocol, metrics.
 
     `model` is an exported file, or a run that has an export/model.onnx. Serves until a signal and returns the exit
     code; `ready` gets the address once requests are answered. With `background`, returns a `ServerInBackground` as soon
@@ -170,9 +173,9 @@ def _print_address(facts: dict[str, Any]) -> None:
 
 
 def run_serve(settings: ServerSettings, ready: Ready, *, stop_pipe: int | None = None) -> int:
-    """Serve until a signal and return the exit code. `ready` gets the address once requests are answered.
+    """Serve until a signal, and return the exit code.
 
-    `stop_pipe`: the server also stops when this pipe is closed.
+    `ready` gets the address once requests are answered. The server also stops when the pipe `stop_pipe` is closed.
 
     Raises:
         CatseyeError: the model, a setting or the address cannot be used.

@@ -1,4 +1,4 @@
-"""From the bytes of an image to its probabilities: decoding threads, then the batcher.
+"""From image bytes to probabilities: decoding threads, then the batcher.
 
 Enters: bytes or a row, in the event loop. Leaves: a finished `Job`, awaited there. The queue is bounded, and every job
 has a deadline. Owns the current version of the model and swaps it between two jobs. Called by app and inference_v2.
@@ -30,7 +30,10 @@ PngImagePlugin.MAX_TEXT_MEMORY = 4_000_000
 
 
 class Engine:
-    """Computes the answers of one process. All methods but the threads' own run in the event loop."""
+    """Computes the answers of one process.
+
+    All methods run in the event loop, except those of its threads.
+    """
 
     def __init__(
         self, model: ServedModel, plan: ServingPlan, limits: Limits, on_batch: Callable[[list[Job]], None]
@@ -74,9 +77,10 @@ class Engine:
             )
 
     def start(self, model: ServedModel, *, content: bytes | None = None, row: NDArray[Any] | None = None) -> Job:
-        """Accept one image (its bytes, or a row of the model's input); `answer` waits for it.
+        """Accept one image, as bytes or as a row of the model's input.
 
-        Call it right after `require_room`, awaiting nothing in between: a request is accepted whole or not at all.
+        `answer` waits for it. Call it right after `require_room`, awaiting nothing in between: a request is accepted
+        whole or not at all.
         """
         self.num_in_flight += 1
         job = Job(model, self._loop.create_future(), time.monotonic() + self.limits.deadline_s, content, row)

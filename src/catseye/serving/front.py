@@ -36,13 +36,13 @@ class Front:
         return path
 
     def redirect(self, path: str) -> Response | None:
-        """Add the last slash: without it, the page's relative addresses would not resolve."""
+        """Add the last slash; without it, the page's relative addresses would fail."""
         if not self.root_path or path != self.root_path:
             return None
         return Response(b"", 308, b"text/plain", (*SAFE_HEADERS, (b"location", f"{self.root_path}/".encode())))
 
     def cors_headers(self, request: Request) -> Headers:
-        """The headers that let a page of another site read the response; none if its site may not."""
+        """The headers that let another site's page read the response, if it may."""
         if not self.cors_origins:
             return ()
         origin = request.headers.get(b"origin", b"")

@@ -1,7 +1,7 @@
-"""Measures which options of ONNX Runtime are fastest on this GPU, with batches of mixed sizes.
+"""Measures which options of ONNX Runtime are fastest on this GPU.
 
-Enters: a function that opens the file with given options. Leaves: the fastest `ServedModel`, warm. Called by
-`runtimes.py`; the tests use the CPU provider, for which the options make no difference.
+Enters: a function that opens the file with given options. Leaves: the fastest `ServedModel`, warm. Batches of mixed
+sizes are measured. Called by `runtimes.py`; the tests use the CPU provider, for which the options make no difference.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,9 @@ WORTH_IT = 1.05
 
 
 def choose_gpu_session(open_with: Callable[[OpenSettings], ServedModel], batch_size: int) -> ServedModel:
-    """The faster search; with a captured graph per batch size if that works, agrees and is faster.
+    """The session with the faster search, and with captured graphs if they help.
+
+    One graph per batch size is captured, and kept if that works, gives the same results and is faster.
 
     Raises:
         ModelFileError: the file cannot be opened without a captured graph.
@@ -50,7 +52,10 @@ def choose_gpu_session(open_with: Callable[[OpenSettings], ServedModel], batch_s
 
 
 def _answers_alike(first: ServedModel, other: ServedModel) -> bool:
-    """Compared more than once: a wrongly captured graph would repeat its first results."""
+    """Whether both models give the same results.
+
+    They are compared more than once: a wrongly captured graph would repeat its first results.
+    """
     rng = np.random.default_rng(0)
     for num in (1, 3, 1):
         if first.row_type is np.uint8:

@@ -51,7 +51,10 @@ def heat_map_png(cam: NDArray[Any], size_px: tuple[int, int], spec: Preprocessin
 
 
 def seen_box(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, float, float, float]:
-    """The box of the image in the model's input, as shares of width and height: left, top, right, bottom."""
+    """Where the image lies in the model's input: left, top, right, bottom.
+
+    The values are shares of the input's width and height.
+    """
     if spec.resize != "pad" or size_px == (spec.width_px, spec.height_px):
         return (0.0, 0.0, 1.0, 1.0)
     scale = min(spec.width_px / size_px[0], spec.height_px / size_px[1])
@@ -60,7 +63,10 @@ def seen_box(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, floa
 
 
 def part_of_image(size_px: tuple[int, int], spec: Preprocessing) -> tuple[float, float, float, float]:
-    """The box of the image that the model's input shows, as shares of the image's width and height."""
+    """The part of the image that the model's input shows: left, top, right, bottom.
+
+    The values are shares of the image's width and height.
+    """
     if spec.resize != "crop":
         return (0.0, 0.0, 1.0, 1.0)
     ratio = (size_px[0] / size_px[1]) / (spec.width_px / spec.height_px)

@@ -155,7 +155,7 @@ class Protocol:
 def read_request(
     body: bytes, header_length: bytes | None, model: ServedModel
 ) -> tuple[dict[str, Any], NDArray[Any], bool]:
-    """The JSON part, the rows of the tensor `image`, and whether the response should be binary.
+    """The JSON part, the rows of the tensor `image`, and whether to answer in binary.
 
     Raises:
         Refusal: 400, the request does not follow the protocol or does not fit the model.

@@ -1,4 +1,4 @@
-"""Two decoding queues: one for ordinary images, one for large images, decoded one at a time.
+"""Two decoding queues: for ordinary images, and for large ones one at a time.
 
 Enters: jobs with the bytes of an image. Leaves: calls of `decode` in threads. A file of any size can hold 50 million
 pixels (38 bytes of WebP can), so the memory needed is estimated from the header first. That bounds the memory of all
@@ -94,7 +94,10 @@ class Lane:
             thread.start()
 
     def take(self, job: Job, seconds: float, longest_s: float) -> float | None:
-        """Queue a job that takes about `seconds` and return None; or return the wait that is too long."""
+        """Queue a job that takes about `seconds`, and return None.
+
+        If the wait would be longer than `longest_s`, return that wait instead, in seconds.
+        """
         with self._lock:
             expected_s = seconds * self._factor
             wait_s = (self._pending_s + expected_s) / len(self._threads)

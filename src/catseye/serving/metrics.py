@@ -1,4 +1,4 @@
-"""The metrics for Prometheus. Every label has a fixed set of values; no client can add one.
+"""The metrics for Prometheus; no client can add a value to a label.
 
 Enters: finished requests, jobs and batches. Leaves: the text of the exposition format; several workers are summed.
 Called by `app.py`.
@@ -102,11 +102,14 @@ class ServerMetrics:
             self._unknown.inc()
 
     def refused_connection(self, status: int) -> None:
-        """Note a request refused before it reached a route: broken, slow, too long, or one too many."""
+        """Count a request that was refused before it reached a route.
+
+        It was broken, slow, too long, or one too many.
+        """
         self.requests.labels("connection", str(status)).inc()
 
     def render(self, engine: "Engine", num_dropped: int) -> bytes:
-        """The text that Prometheus reads; `num_dropped` lines of the log have been dropped so far."""
+        """The text that Prometheus reads; `num_dropped` log lines were dropped so far."""
         self._dropped.inc(num_dropped - self._num_dropped)
         self._num_dropped = num_dropped
         self._in_flight.set(engine.num_in_flight)

@@ -1,4 +1,4 @@
-"""The folder in which several workers keep their counters, so that each can report the sum.
+"""The folder in which workers keep their counters, so that each reports the sum.
 
 Enters: nothing. Leaves: a folder of this server's own, locked for as long as the server or one of its workers lives.
 The next server removes the folders of servers that were killed. Called by supervisor, worker and command.
@@ -18,9 +18,10 @@ _LOCK = "lock"
 
 
 def use_metrics_folder(folder: str) -> None:
-    """Keep the counters in `folder`; empty: in memory. An earlier value was meant for another program.
+    """Keep the counters in `folder`, or in memory if that is empty.
 
-    Call it before prometheus_client is imported, which reads the variable only once.
+    An earlier value of the variable was meant for another program. Call this before prometheus_client is imported,
+    which reads the variable only once.
     """
     for name in (SWITCH, SWITCH.lower()):
         os.environ.pop(name, None)
@@ -56,7 +57,10 @@ def _temporary_folders() -> list[Path]:
 
 
 def hold_metrics_folder(folder: Path) -> int:
-    """Mark it as in use until the returned descriptor is closed, as the kernel does when a process is killed."""
+    """Mark the folder as in use until the returned descriptor is closed.
+
+    The kernel closes it when a process is killed.
+    """
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     _lock(descriptor, only_if_free=False)
     return descriptor

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the server, with the loaded model's classes in its examples.
+"""The OpenAPI description of the server, with the model's classes in examples.
 
 Enters: the model and the limits. Leaves: a dictionary, served as /openapi.json and drawn by /docs. Called by `app.py`.
 """
@@ -14,7 +14,10 @@ _BINARY = {"type": "string", "format": "binary"}
 
 
 def document(model: ServedModel, limits: Limits, *, with_token: bool) -> dict[str, Any]:
-    """OpenAPI 3.1. Statuses that any route may return (400 for broken HTTP, 408, 431) are only in the text."""
+    """The description of the server, in OpenAPI 3.1.
+
+    Statuses that any route may return (400 for broken HTTP, 408, 431) are only in the text.
+    """
     from catseye import __version__
 
     secured: list[Any] = [{"token": []}] if with_token else []

@@ -1,14 +1,17 @@
-"""Whether calls of the model still finish: a deadlock in native code would not stop the event loop.
+"""Whether calls of the model still finish.
 
-Enters: finished calls, and requests that timed out. Leaves: a verdict, for `/healthz` and for the supervisor.
-Called by server and app.
+Enters: finished calls, and requests that timed out. Leaves: a verdict, for `/healthz` and for the supervisor: a
+deadlock in native code would not stop the event loop. Called by server and app.
 """
 
 import time
 
 
 class Progress:
-    """Stuck: a request has timed out, and no call of the model has ended for `patience_s`."""
+    """Whether the model is stuck.
+
+    It is if a request has timed out and no call of the model has ended for `patience_s`.
+    """
 
     def __init__(self, patience_s: float) -> None:
         self.patience_s = patience_s

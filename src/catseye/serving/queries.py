@@ -6,7 +6,7 @@ from catseye.http.refusals import Refusal
 
 
 def read_options(query: bytes, *, has_cam: bool) -> tuple[int | None, bool]:
-    """How many classes are wanted (None: all of them), and whether the class-activation map is.
+    """How many classes are wanted (None: all), and whether the activation map is.
 
     Raises:
         Refusal: 400, the query has any other parameter or value.

@@ -1,4 +1,4 @@
-"""`--watch`: opens a new model file, checks it against its golden pairs, then serves it.
+"""`--watch`: checks a new model file against its golden pairs, then serves it.
 
 Enters: the path that is served. Leaves: `app.use(new version)`, or only a line in the log. Everything is tried in a
 child process first, which a bad file may crash. A bad file is refused, and the old version stays in use. Called by
@@ -101,7 +101,7 @@ class Watcher:
 
 
 def open_version(path: Path, runtime: str, trust: bool, batch_size: int) -> tuple[ServedModel, int]:
-    """Open a file, warm it and check it against its golden pairs; returns their number, too.
+    """Open a file, warm it and check it; returns the number of golden pairs, too.
 
     Raises:
         ModelFileError: as in `load_served` and `check_golden`.
@@ -119,7 +119,7 @@ def try_version(path: str, runtime: str, trust: bool, batch_size: int) -> dict[s
 
 
 def check_golden(model: ServedModel, path: Path) -> int:
-    """Check the model against the golden pairs beside it, if there are any; returns their number.
+    """Check the model against golden pairs beside it, if any; returns their number.
 
     Raises:
         ModelFileError: the pairs belong to another file, cannot be read, or the model's answers differ.

@@ -19,10 +19,10 @@ RUNTIMES = ("auto", "cpu", "cuda", "tensorrt", "openvino")
 
 
 def load_served(path: Path, runtime: str = "auto", *, trust: bool = False, batch_size: int = 0) -> ServedModel:
-    """Open a model file with the given runtime; `auto` runs an .onnx on a GPU if there is one, else on the CPU.
+    """Open a model file with the given runtime.
 
-    One thread computes one call. `trust` as in `catseye.load`. `batch_size`: the largest batch that a GPU prepares for;
-    0 for the largest that is useful.
+    `auto` runs an .onnx on a GPU if there is one, else on the CPU. One thread computes one call. `trust` as in
+    `catseye.load`. `batch_size`: the largest batch that a GPU prepares for; 0 for the largest that is useful.
 
     Raises:
         UsageError: an unknown runtime, or one that cannot run this format. MissingDependency: it is not installed.
@@ -48,7 +48,7 @@ def _serve_bound(path: Path, wish: OpenSettings) -> ServedModel:
 
 
 def _give_back() -> None:
-    """Return the memory freed after reading the file to the system: glibc would keep it."""
+    """Return the memory freed after reading the file; glibc would keep it."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):  # another C library

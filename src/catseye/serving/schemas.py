@@ -1,6 +1,7 @@
-"""The JSON of the responses. The first three keys are always there, others only for a reason.
+"""The JSON of the responses.
 
-Enters: a finished `Job`, or probabilities. Leaves: dictionaries of plain JSON types. Called by app and aws_lambda.
+Enters: a finished `Job`, or probabilities. Leaves: dictionaries of plain JSON types; the first three keys are always
+there, others only if there is a reason. Called by app and aws_lambda.
 """
 
 import base64
@@ -31,7 +32,10 @@ def prediction(job: Job, top: int | None) -> tuple[dict[str, Any], int, float]:
 
 
 def best_of(probabilities: NDArray[Any]) -> int:
-    """The index of the largest of (K,), the first of several. NumPy's argmax would yield to other threads."""
+    """The index of the largest of (K,); the first of several.
+
+    NumPy's argmax would yield to other threads.
+    """
     if len(probabilities) > FEW_CLASSES:
         return int(probabilities.argmax())
     values = probabilities.tolist()
@@ -42,7 +46,10 @@ def best_of(probabilities: NDArray[Any]) -> int:
 def describe_answer(
     model: ServedModel, probabilities: NDArray[Any], top: int | None, familiarity: float | None = None
 ) -> dict[str, Any]:
-    """The response for one image: its probabilities (K,), 0 to 1, and its familiarity, -1 to 1."""
+    """The response for one image.
+
+    Its probabilities (K,) are from 0 to 1, its familiarity is from -1 to 1.
+    """
     manifest = model.manifest
     percent: list[float] = (probabilities.astype(np.float64) * 100).round(2).tolist()
     best = best_of(probabilities)

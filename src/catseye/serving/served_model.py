@@ -40,9 +40,10 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """One version of the model. `ask` is the file's own, or another runtime's with the same graph.
+    """One version of the model.
 
-    If `padded`, every batch size is a power of two, because a GPU prepares anew for each size.
+    `ask` is the file's own, or another runtime's with the same graph. If `padded`, every batch size is a power of two,
+    because a GPU prepares anew for each size.
     """
 
     name: str
@@ -68,7 +69,7 @@ class ServedModel:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row of the graph's input, without the batch: (H, W, C) uint8 or (C, H, W) float32."""
+        """Shape of one input row without the batch: (H, W, C) uint8 or (C, H, W) float32."""
         spec = self.manifest.preprocessing
         if self.manifest.input_kind == "float":
             return (spec.channels, spec.height_px, spec.width_px)
@@ -76,7 +77,7 @@ class ServedModel:
 
     @property
     def row_type(self) -> type[np.float32] | type[np.uint8]:
-        """Its type."""
+        """The data type of such a row."""
         return np.float32 if self.manifest.input_kind == "float" else np.uint8
 
     def row_of(self, pixels: Pixels) -> NDArray[Any]:
@@ -93,7 +94,7 @@ class ServedModel:
         return Answers(by_name["probability"], by_name.get("cam"), by_name.get("familiarity"))
 
     def warm(self, batch_size: int) -> None:
-        """Run the model once per batch size, so that no request waits for what a first call prepares.
+        """Run the model once per batch size, so that no request waits for a first call.
 
         Without padding only one image is run: a whole batch would take its memory before anybody needs it.
         """

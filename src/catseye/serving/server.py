@@ -1,4 +1,4 @@
-"""One serving process, from settings to exit: load, measure, listen, answer, drain.
+"""One serving process, settings to exit: load, measure, listen, answer, drain.
 
 Enters: `ServerSettings`. Leaves: an exit code. Called by cli, and by `supervisor.py` in each worker.
 """
@@ -33,7 +33,10 @@ BEAT_S = 0.5
 
 @dataclass(frozen=True)
 class Supervised:
-    """A worker's ties to its supervisor: a pipe that ends with it, and a function that sends a heartbeat."""
+    """A worker's ties to its supervisor.
+
+    `parent` is a pipe that ends with the supervisor, `beat` sends a heartbeat.
+    """
 
     parent: int
     beat: Callable[[], None]
@@ -46,7 +49,9 @@ def run_server(
     on_ready: Callable[[ServedModel, tuning.ServingPlan], None],
     supervised: Supervised | None = None,
 ) -> int:
-    """Serve until a signal, or until the supervisor ends. `on_ready` is called once requests are answered.
+    """Serve until a signal, or until the supervisor ends.
+
+    `on_ready` is called once requests are answered.
 
     Raises:
         CatseyeError: the model or a setting is wrong.

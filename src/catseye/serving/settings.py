@@ -16,9 +16,9 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100})+")
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """One server: the model, where it listens, how it computes. 0 means measured at start-up.
+    """One server: the model, where it listens, how it computes.
 
-    A field whose metadata has a `help` is an option of `catseye serve` (cli/verbs.py).
+    0 means measured at start-up. A field whose metadata has a `help` is an option of `catseye serve` (cli/verbs.py).
     """
 
     model: Path = field(metadata={"help": "A file that `catseye export` wrote."})
@@ -88,7 +88,10 @@ class ServerSettings:
 
     @property
     def finish_s(self) -> int:
-        """The longest wait, after `drain_s`, for requests already accepted; who sent the signal must wait longer."""
+        """The longest wait, after `drain_s`, for requests already accepted, in seconds.
+
+        Whatever sends the signal must wait longer.
+        """
         return int(self.limits.deadline_s + 5)
 
     def token(self) -> bytes | None:
@@ -115,7 +118,7 @@ class ServerSettings:
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether every user of this machine can read or write the file; False if that is unknown."""
+    """Whether all users can read or write the file; False if that is unknown."""
     try:
         return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
     except OSError:

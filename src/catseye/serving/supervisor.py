@@ -117,7 +117,10 @@ class Supervisor:
                 self._heard(key.data)
 
     def _kill_the_silent(self, patience_s: float) -> None:
-        """After `_hear`, so that heartbeats sent while this process itself was delayed are counted."""
+        """Kill workers that have sent no heartbeat for too long.
+
+        Call it after `_hear`, so that heartbeats sent while this process itself was delayed are counted.
+        """
         now = time.monotonic()
         for slot in self._slots:
             if slot.process is None or slot.process.poll() is not None:
@@ -216,7 +219,7 @@ class Supervisor:
         begun = time.monotonic()
         drained, end = begun + self.settings.drain_s, begun + self.settings.drain_s + self.settings.finish_s + GRACE_S
         while any(slot.process is not None and slot.process.poll() is None for slot in running):
-            # The workers no longer accept anybody, so later connections are refused here.
+            # The workers no longer accept connections, so later ones are refused here.
             self._answer_while_nobody_is_ready(time.monotonic() > drained + 1)
             self._hear()
             self._kill_the_silent(self.settings.hang_s + GRACE_S if time.monotonic() < end else 0.0)

@@ -38,7 +38,7 @@ def read_tensor_json(text: bytes) -> Any:
     """The parsed text; a long array of numbers, nested or not, is a `LongArray`.
 
     Raises:
-        ValueError: it is no JSON, holds NaN or infinity, or something long besides numbers. RecursionError.
+        ValueError: it is not JSON, holds NaN or infinity, or something long besides numbers. RecursionError.
 
     """
     arrays: dict[str, bytes] = {}
@@ -64,7 +64,9 @@ def read_tensor_json(text: bytes) -> Any:
 
 
 def numbers_of(data: Any) -> NDArray[np.float64]:
-    """The numbers of `data`, flat. Text, true and null are refused, though NumPy would convert them.
+    """The numbers of `data`, flat.
+
+    Text, true and null are refused, though NumPy would convert them.
 
     Raises:
         ValueError: it holds anything but numbers, or its rows differ in length. OverflowError. RecursionError.
@@ -85,7 +87,10 @@ def _only_numbers(data: Any) -> bool:
 
 
 def _numbers(text: bytes) -> NDArray[np.float64]:
-    """Brackets are ignored: the request gives the shape, and the protocol allows any nesting."""
+    """The numbers of a JSON array, flat.
+
+    Brackets are ignored: the request gives the shape, and the protocol allows any nesting.
+    """
     _require_one_array(text)
     pieces = []
     at = 0

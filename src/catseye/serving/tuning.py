@@ -1,4 +1,4 @@
-"""Measures the best number of concurrent calls and of images per call, on this machine.
+"""Measures how many calls at once, and images per call, suit this machine.
 
 Enters: the model. Leaves: a `ServingPlan`. It takes a fraction of a second, because a server that starts slowly also
 scales slowly. Called by `server.py` before it listens.
@@ -51,9 +51,10 @@ class ServingPlan:
 
 
 def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> ServingPlan:
-    """Measure what was left open (0): the smallest batch about as fast as the best, and one call or one per core.
+    """Measure and choose what was left open (0).
 
-    A GPU gets one thread: more calls would only wait for each other.
+    That is the smallest batch about as fast as the best, and one call at a time or one per core. A GPU gets one thread:
+    more calls would only wait for each other.
     """
     measured: dict[tuple[int, int], float] = {}
     if model.padded and not concurrency:
@@ -74,7 +75,10 @@ def choose(model: ServedModel, *, concurrency: int = 0, batch_size: int = 0) -> 
 
 
 def _concurrency(model: ServedModel, batch_size: int, measured: dict[tuple[int, int], float]) -> int:
-    """A wrong 1 would halve the speed of the server for good, so it must win every time."""
+    """One call at a time, or one per core, by measurement.
+
+    A wrong 1 would halve the speed of the server for good, so 1 must win every time.
+    """
     cores = num_cores()
     if (1, batch_size) not in measured:
         measured[1, batch_size] = mixed_speed(model, 1, batch_size)[0]
@@ -97,7 +101,10 @@ def traffic_sizes(batch_size: int) -> list[int]:
 
 
 def mixed_speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[float, float]:
-    """Images per second with `concurrency` threads and mixed batch sizes, and the shortest seconds of a full batch."""
+    """Images per second with mixed batch sizes, and seconds of a full batch.
+
+    `concurrency` threads compute at once; the seconds are those of the fastest full batch.
+    """
     sizes = traffic_sizes(batch_size)
     batches = {size: np.zeros((size, *model.row_shape), model.row_type) for size in sizes}
     counts, fastest = [0] * concurrency, [float("inf")] * concurrency

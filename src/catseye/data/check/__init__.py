@@ -3,7 +3,7 @@
 Enters: `ImageSet`. Leaves: `Verdict`. Called by cli and `data/prepare.py`. Imports no torch.
 
     check.py        the steps of `catseye check`: list, look, rules, report
-    data_facts.py   what the rules know of the images
+    data_facts.py   what the rules know about the images
     rules.py        all rules that need no pixels, with those on classes and labels
     copy_rules.py   rules on images that show the same: different labels, different splits
     image_rules.py  rules on single images

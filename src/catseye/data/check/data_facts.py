@@ -1,4 +1,4 @@
-"""What the rules know of the images.
+"""What the rules know about the images.
 
 Enters: images, sides, groups and near duplicates. Leaves: `DataFacts`. Made by `check.py` and `data/prepare.py`, read
 by the rules.

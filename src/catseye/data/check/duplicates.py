@@ -38,7 +38,7 @@ class Twins:
     """Pairs of images that show the same.
 
     `pairs` (M, 2) numbers of images, the smaller first; `correlations` (M,) 0 to 1, the similarity of their
-    thumbnails; `mirrored` (M,) True where one is the mirror image of the other. `crowded` is the number of images
+    thumbnails; `mirrored` (M,) True if one is the mirror image of the other. `crowded` is the number of images
     that share a band of their hash with more others than they were compared with.
     """
 

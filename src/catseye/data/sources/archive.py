@@ -115,7 +115,8 @@ def list_zip(path: Path) -> tuple[list[str], list[str]]:
     """All files and folders of a zip, without leftovers.
 
     Raises:
-        DataError: it is cut off, damaged, encrypted or a bomb, its compression is not read, or an entry points outside.
+        DataError: it is cut off, damaged, encrypted or a bomb, its compression is not supported, or an entry
+            points outside.
 
     """
     try:

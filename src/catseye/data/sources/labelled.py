@@ -165,7 +165,10 @@ def _by_depth(name: str) -> tuple[int, str]:
 
 
 def _by_promise(name: str) -> tuple[int, bool, str]:
-    """By depth, and train.csv or labels.csv before the sample_submission.csv or test.csv beside it."""
+    """By depth, and a list with labels before the list of test images beside it.
+
+    train.csv or labels.csv comes before sample_submission.csv or test.csv.
+    """
     base = name.rpartition("/")[2].lower()
     return name.count("/"), "train" not in base and "label" not in base, name
 

@@ -1,6 +1,7 @@
-"""The rows of a .txt with `path label` on each line, as the lists of ImageNet and of many training programs.
+"""The rows of a .txt with `path label` on each line.
 
-Enters: the bytes of a file. Leaves: line numbers and cells. Called by table.py and labelled.py.
+ImageNet and many training programs have such lists. Enters: the bytes of a file. Leaves: line numbers and cells. Called
+by table.py and labelled.py.
 """
 
 import io
@@ -18,9 +19,10 @@ _ROW = re.compile(rf"(?P<path>.*?\.(?:{_SUFFIXES}))[\"']?\s+(?P<label>\S.*)", re
 
 
 def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty; one with commas, semicolons or tabs is read as a CSV.
+    """Line number and cells of every line that is not empty.
 
-    `opened("rb")` opens the file, `path` is its name in messages.
+    A file whose first line has commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is
+    its name in messages.
 
     Raises:
         DataError: it is not text, or a line has no label.
