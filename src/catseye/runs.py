@@ -167,7 +167,7 @@ def open_run(path: StrPath) -> Run:
     """
     run = Run(path_of(path))
     if not (run.path / "settings.toml").is_file():
-        raise ModelFileError(f"{run.path} is no run folder (no settings.toml in it); `catseye train DATA` makes one")
+        raise ModelFileError(f"{run.path} is not a run folder (no settings.toml in it); `catseye train DATA` makes one")
     return run
 
 

@@ -76,9 +76,9 @@ def parse_tensor_file(content: bytes, path: Path, *, sealed: bool = False) -> tu
         metadata = _check_header(content)
         tensors = parse_tensors(content)
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is no valid safetensors file ({error})") from None
+        raise ModelFileError(f"{path} is not a valid safetensors file ({error})") from None
     except (TypeError, KeyError, AttributeError):
-        raise ModelFileError(f"{path} is no valid safetensors file (its header is not what it should be)") from None
+        raise ModelFileError(f"{path} is not a valid safetensors file (its header is malformed)") from None
     seal = metadata.pop(_SEAL, None)
     if (seal is not None or sealed) and seal != _seal(tensors, metadata):
         raise ModelFileError(f"{path} is damaged: its content does not match its sha256; use another copy")

@@ -1,5 +1,6 @@
 """Words and idioms that are not the field's, which must not come back: in code, messages, documents."""
 
+import ast
 import re
 
 from tests.house.rules import ROOT, hold, text
@@ -42,6 +43,13 @@ IDIOMS = {
     "for whoever": "for anyone who",
     "some bytes lost on the way": "damaged",
     "what it makes of": "its answer to",
+    "made to do harm": "malicious",
+    "left to be tried": "no further trial fits",
+    "no judge is left": "every judging image is classified correctly",
+    "held out is drawn": "the held-out images are drawn",
+    "stay on one side": "stay in one split",
+    "of one and the same": "of the same",
+    "say --": "use --",
 }
 # In front of a count that a program puts in, only counting.py makes a noun of one or several.
 COUNTED = re.compile(r"\{(?:len|num|count)[^{}]*\} (?:images|classes|files|labels|pairs)\b")
@@ -82,3 +90,14 @@ def test_counts_agree_with_their_nouns():
             if COUNTED.search(line) and "tell" not in line:
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not found, found
+
+
+def test_a_docstrings_first_line_is_short():
+    def is_short(path):
+        for node in ast.walk(ast.parse(text(path))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = (ast.get_docstring(node, clean=False) or "").partition("\n")[0]
+                name = getattr(node, "name", "the module")
+                assert len(first) < 80, f"{path.relative_to(ROOT)}, {name}: {len(first)} characters; keep it under 80"
+
+    hold(is_short, sorted(ROOT.glob("src/**/*.py")))

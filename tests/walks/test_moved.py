@@ -96,7 +96,7 @@ def stop_after_three_batches(monkeypatch):
         self.agreed = signal.SIGINT if len(asked) > 3 else None
         return self.agreed
 
-    monkeypatch.setattr(StopRequest, "asked", ask)
+    monkeypatch.setattr(StopRequest, "agree", ask)
 
 
 def test_resume_goes_on_with_moved_images_and_remembers_them(tmp_path, monkeypatch, command):

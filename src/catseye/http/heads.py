@@ -32,7 +32,7 @@ def head_fault(
     if version not in ("1.1", "1.0"):
         return _refusal(400, "http-version", "the server accepts HTTP/1.1", f"HTTP/{version}", "use curl --http1.1")
     if method == b"CONNECT":
-        return _refusal(400, "no-tunnel", "this server is no proxy", "CONNECT", "send GET or POST")
+        return _refusal(400, "no-tunnel", "this server is not a proxy", "CONNECT", "send GET or POST")
     if len(by_name) != len(headers):
         names = [name for name, _ in headers]
         for name in _ONCE & by_name.keys():

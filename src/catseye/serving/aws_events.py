@@ -75,7 +75,7 @@ def _table(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """
     table = event.get(name) or {}
     if not isinstance(table, Mapping):
-        raise _unknown(f"an event whose {name} is no object")
+        raise _unknown(f"an event whose {name} is not an object")
     return table
 
 
@@ -96,7 +96,7 @@ def _headers(event: Mapping[str, Any]) -> dict[bytes, bytes]:
 def _event_body(event: Mapping[str, Any], max_bytes: int) -> bytes:
     text = event.get("body") or ""
     if not isinstance(text, str):
-        raise _unknown("a body that is no text")
+        raise _unknown("a body that is not text")
     in_base64 = bool(event.get("isBase64Encoded"))
     num_bytes = len(text) * 3 // 4 - text[-2:].count("=") if in_base64 else len(text.encode("utf-8", "replace"))
     if num_bytes > max_bytes:

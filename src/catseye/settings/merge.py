@@ -136,7 +136,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"settings file {path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits
-        raise UsageError(f"settings file {path} is no valid TOML ({error})") from None
+        raise UsageError(f"settings file {path} is not valid TOML ({error})") from None
 
 
 def _parse_value(text: str) -> object:
