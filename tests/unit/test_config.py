@@ -221,7 +221,7 @@ def test_any_text_survives_the_run_folder(text):
 def test_a_file_that_is_no_toml_is_named(content, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="no valid TOML") as caught:
+    with pytest.raises(UsageError, match="not valid TOML") as caught:
         load_settings("quick", config=path)
     assert str(path) in str(caught.value)
 
