@@ -357,7 +357,7 @@ def test_bad_requests(runs, tmp_path, monkeypatch):
         export(run, to=["onnx", "torchscript"], out=tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"ends in \.xml"):
         export(run, to="openvino", out=tmp_path / "m.onnx")
-    with pytest.raises(ModelFileError, match="no run folder"):
+    with pytest.raises(ModelFileError, match="not a run folder"):
         export(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be made"):

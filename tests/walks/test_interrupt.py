@@ -63,7 +63,7 @@ def test_a_signal_saves_and_resume_gives_the_same_weights(shapes, whole, tmp_pat
 
 
 def test_resume_refuses_what_it_would_ignore(shapes, tmp_path):
-    with pytest.raises(catseye.CatseyeError, match="no run folder"):
+    with pytest.raises(catseye.CatseyeError, match="not a run folder"):
         catseye.train(resume=tmp_path)
     trained = catseye.train(shapes, out=tmp_path / "run", epochs=1, device="cpu")
     with pytest.raises(UsageError, match="nothing to continue"):
