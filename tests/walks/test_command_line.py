@@ -97,7 +97,7 @@ BAD = [
     (["train", "digits", "--out", "{one}"], 2, "not empty"),
     (["train", "digits", "--bogus"], 2, "--bogus"),
     (["evaluate", "nowhere"], 1, "nowhere does not exist"),
-    (["evaluate", "{empty}"], 1, "no run folder"),
+    (["evaluate", "{empty}"], 1, "not a run folder"),
     (["predict", "nowhere", "x.png"], 1, "nowhere"),
     (["summary", "lenet5", "--input", "3x32"], 2, "CxHxW"),
     (["summary", "lenet5", "--input", "3x16x16"], 2, "32 px or more"),
