@@ -1,4 +1,4 @@
-"""A command of catseye that serves, for the scripts that take images of its pages: screenshots, first_picture."""
+"""A command of catseye that serves, for the scripts that take images of its pages: screenshots, page_images."""
 
 import json
 import signal

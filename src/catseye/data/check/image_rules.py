@@ -30,7 +30,7 @@ _FAULTS = {
         "are Git LFS pointers, not images",
         "fetch the images: git lfs pull",
     ),
-    "empty": ("is an empty file", "are empty files", "copy or download them again, or remove them"),
+    "empty": ("is empty", "are empty", "copy or download them again, or remove them"),
     "missing": ("cannot be opened", "cannot be opened", "check the path and the permissions of the file"),
     "cut off": ("is cut off or damaged", "are cut off or damaged", "copy or download them again, or remove them"),
     "too large": ("is too large", "are too large", "shrink them; the reason of each names the limit"),
