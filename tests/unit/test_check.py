@@ -359,7 +359,7 @@ def test_the_page_counts_images_as_images(tmp_path):
     for number in range(SHOWN + 7):
         put(root / "cat" / f"empty{number}.png", b"")
     page = page_of(root, tmp_path / "out")
-    assert f"{SHOWN + 7} files are empty files" in page
+    assert f"{SHOWN + 7} files are empty" in page
     assert "… and 7 more images; check.json lists them." in page
 
 
