@@ -6,12 +6,14 @@ as they are imported, and keep an identifier; Ray asks the addresses at which cl
 
 import contextlib
 import ipaddress
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -163,15 +165,31 @@ def test_an_ir_is_opened_in_silence(watched, ir):
     watched.require_silence()
 
 
+def wait_until_ready(address):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    pytest.fail("the server does not become ready")
+
+
 def test_a_server_is_silent(watched, ir):
     words = ("serve", ir, "--port", 0, "--json", "--watch", "--workers", 2)
     with watched.start("-m", "catseye", *words) as process:
-        assert process.stdout.readline().startswith("{")
-        ir.write_bytes(ir.read_bytes().replace(b'name="tiny"', b'name="tidy"', 1))
-        time.sleep(4)
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=60)
-    assert '"reloaded"' in log
+        try:
+            text = ""
+            while not text.endswith("}\n"):
+                text += (line := process.stdout.readline())
+                assert line, "the server did not start"
+            wait_until_ready(json.loads(text)["address"])  # it listens before it has opened the file
+            ir.write_bytes(ir.read_bytes().replace(b'name="tiny"', b'name="tidy"', 1))
+            while '"reloaded"' not in (line := process.stderr.readline()):
+                assert line, "the server ended"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
     watched.require_silence()
 
 
