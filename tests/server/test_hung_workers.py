@@ -142,7 +142,8 @@ def test_somebody_elses_metrics_folder_is_left_alone(start, tmp_path):
     several = two_workers(start, tmp_path, env=env)
     for _ in range(6):
         assert several.predict(GOOD).status == 200
-    assert several.metric("catseye_requests_total", route="/predict", status="200") == 6
+    # A request is counted when its response is out, which the other worker may do a moment later.
+    several.wait_for(lambda: several.metric("catseye_requests_total", route="/predict", status="200") == 6)
     assert not list(theirs.iterdir())
 
 
