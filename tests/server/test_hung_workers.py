@@ -138,7 +138,7 @@ def test_somebody_elses_metrics_folder_is_left_alone(start, tmp_path):
     env = {"PROMETHEUS_MULTIPROC_DIR": str(theirs), "prometheus_multiproc_dir": str(tmp_path / "missing")}
     one = start(models.write(tmp_path / "m.onnx"), env=env)
     assert one.predict(GOOD).status == 200
-    assert one.metric("catseye_requests_total", route="/predict", status="200") == 1
+    one.wait_for(lambda: one.metric("catseye_requests_total", route="/predict", status="200") == 1)
     several = two_workers(start, tmp_path, env=env)
     for _ in range(6):
         assert several.predict(GOOD).status == 200

@@ -28,8 +28,8 @@ def test_what_is_counted(start, tmp_path):
     running.predict(b"x")
     body, kind = form(*[png("green")] * 5)
     running.predict(body, "/predict/batch", content_type=kind)
-    assert running.metric("catseye_requests_total", route="/predict", status="200") == 3
-    assert running.metric("catseye_requests_total", route="/predict", status="415") == 1
+    running.wait_for(lambda: running.metric("catseye_requests_total", route="/predict", status="200") == 3)
+    running.wait_for(lambda: running.metric("catseye_requests_total", route="/predict", status="415") == 1)
     assert running.metric("catseye_predicted_total", class_name="red") == 2
     assert running.metric("catseye_predicted_total", class_name="green") == 5
     assert running.metric("catseye_confidence_count") == 8
