@@ -9,7 +9,7 @@ import pytest
 from catseye.data.check.check import check
 from catseye.data.groups import related_groups
 from catseye.data.prepare import prepare
-from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, open_source
+from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, labelled, open_source
 from catseye.data.sources.labels import note_on_numbers, note_on_several_labels
 from catseye.data.sources.listed_files import ListedFiles
 from catseye.errors import DataError, ImageError, UsageError
@@ -458,6 +458,18 @@ def test_spaces_in_paths_and_labels_of_a_text_file(root):
 def test_a_line_of_a_text_file_without_a_label_is_named(root):
     with pytest.raises(DataError, match=r"train\.txt line 2: .* got 'leaves/01\.png'"):
         listed(root, ["leaves/00.png oak", "leaves/01.png"], name="train.txt")
+
+
+def test_of_many_texts_beside_images_only_a_few_are_opened(root, monkeypatch):
+    for label in ("elm", "oak"):
+        (root / label).mkdir()
+        (root / "leaves" / ("00.png" if label == "elm" else "01.png")).rename(root / label / "1.png")
+        for number in range(25):
+            (root / label / f"{number}.txt").write_text("a caption")
+    opened = []
+    monkeypatch.setattr(labelled, "lists_images", lambda head: opened.append(head))
+    assert open_source(root).classes == ("elm", "leaves", "oak")
+    assert len(opened) == labelled.MOST_TEXTS
 
 
 def test_other_text_files_beside_images_are_no_lists(root):

@@ -35,6 +35,7 @@ from catseye.errors import DataError
 from catseye.preprocess import ARRAY_SUFFIX, FILE_SUFFIXES
 
 LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+MOST_TEXTS = 20  # .txt files that are opened to see whether they list images
 Place = tuple[str, int]  # class and side
 
 
@@ -110,8 +111,10 @@ def _sort_files(source: str, files: list[str], read_head: Callable[[str], bytes]
         others = [name for name in files if os.path.splitext(name)[1].lower() not in suffixes]  # noqa: PTH122
     own = find_own_outputs(others, names, read_head)
     lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
-    lists = [name for name in lists if not name.lower().endswith(".txt") or lists_images(read_head(name))]
-    return _Listing(source, own.without(names), own, others, lists)
+    texts = {name for name in lists if name.lower().endswith(".txt")}
+    # Beside every image there may be a text; a list is among the first.
+    texts -= {name for name in sorted(texts, key=_by_depth)[:MOST_TEXTS] if lists_images(read_head(name))}
+    return _Listing(source, own.without(names), own, others, [name for name in lists if name not in texts])
 
 
 def _without_label(names: list[str], reader: MakeReader) -> Unlabelled | None:

@@ -31,12 +31,10 @@ def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
     try:
         with opened("rb") as raw:
             head = raw.read(4096)
-        encoding = encoding_of_list(head)
-        first = head.decode(encoding, errors="replace").lstrip("\ufeff").partition("\n")[0]
-        if any(delimiter in first for delimiter in DELIMITERS):
+        if any(delimiter in _first_line(head) for delimiter in DELIMITERS):
             yield from read_csv_rows(opened, path)
             return
-        with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding) as stream:
+        with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding_of_list(head)) as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     yield number, _cells(line.strip(), path, number)
@@ -50,8 +48,11 @@ def lists_images(head: bytes) -> bool:
     >>> [lists_images(head) for head in (b"a b/1.jpg 0\n", b"1.png cat", b"cat\ndog\n", b"see 1.jpg\n")]
     [True, True, False, False]
     """
-    first = head.decode(encoding_of_list(head), errors="replace").lstrip("\ufeff").partition("\n")[0]
-    return _ROW.fullmatch(first.strip()) is not None
+    return _ROW.fullmatch(_first_line(head)) is not None
+
+
+def _first_line(head: bytes) -> str:
+    return head.decode(encoding_of_list(head), errors="replace").lstrip("\ufeff").partition("\n")[0].strip()
 
 
 def _cells(line: str, path: str, number: int) -> list[str]:
