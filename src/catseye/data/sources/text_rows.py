@@ -31,7 +31,7 @@ def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
     try:
         with opened("rb") as raw:
             head = raw.read(4096)
-        if any(delimiter in _first_line(head) for delimiter in DELIMITERS):
+        if any(delimiter in _text_of_first_line(head) for delimiter in DELIMITERS):
             yield from read_csv_rows(opened, path)
             return
         with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding_of_list(head)) as stream:
@@ -48,10 +48,10 @@ def lists_images(head: bytes) -> bool:
     >>> [lists_images(head) for head in (b"a b/1.jpg 0\n", b"1.png cat", b"cat\ndog\n", b"see 1.jpg\n")]
     [True, True, False, False]
     """
-    return _ROW.fullmatch(_first_line(head)) is not None
+    return _ROW.fullmatch(_text_of_first_line(head)) is not None
 
 
-def _first_line(head: bytes) -> str:
+def _text_of_first_line(head: bytes) -> str:
     return head.decode(encoding_of_list(head), errors="replace").lstrip("\ufeff").partition("\n")[0].strip()
 
 
