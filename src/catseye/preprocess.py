@@ -1,7 +1,8 @@
 """Image bytes in, one uint8 array out: the only preprocessing for evaluation.
 
 Validation, testing, `predict`, the export check and the server call `preprocess` and nothing else, so they cannot
-disagree. Pillow and NumPy only; no torch.
+disagree. Pillow and NumPy only; no torch. Longer than other files, so that all the steps from bytes to pixels are read
+in one place.
 """
 
 import io

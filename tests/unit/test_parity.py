@@ -10,13 +10,11 @@ from catseye.exporting.held_out import HeldOut
 from catseye.exporting.parity import (
     BATCH_SIZES,
     NUM_WORST,
-    ParityLimits,
-    ParityResult,
-    Score,
     compare_answers,
     paired_drop,
     require,
 )
+from catseye.exporting.parity_result import ParityLimits, ParityResult, Score
 from catseye.manifest import Architecture, Manifest
 from catseye.preprocess import Preprocessing, preprocess
 from tests.conftest import encode, random_pixels

@@ -18,6 +18,7 @@ Enters: a run. Leaves: one self-describing file, or an error and no file. Called
     proving.py          writes a file only with proof that it answers as the run does
     held_out.py         the images for the proof and for INT8
     parity.py           the gate: compares run and file
+    parity_result.py    what it allows and what it found
     familiarity_proof.py  the same for familiarity, which detects unknown images
     map_proof.py        the same for heat maps, against torch's Grad-CAM
     head_gradient.py    Grad-CAM in a graph without autograd

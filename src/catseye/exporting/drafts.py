@@ -17,7 +17,7 @@ from catseye.exporting import onnx_file
 from catseye.exporting.graph import Graph
 from catseye.exporting.held_out import HeldOut
 from catseye.exporting.offered import FORMATS as FORMATS
-from catseye.exporting.parity import ParityLimits
+from catseye.exporting.parity_result import ParityLimits
 from catseye.files import write_atomically
 from catseye.manifest import Manifest
 from catseye.runtimes.loading import open_model

@@ -20,7 +20,7 @@ from catseye.exporting.held_out import read_for_int8, read_held_out, read_images
 from catseye.exporting.int8 import NUM_CALIBRATION, NUM_SELECTION
 from catseye.exporting.model_card import model_card
 from catseye.exporting.offered import FORMATS, require_formats
-from catseye.exporting.parity import ParityResult
+from catseye.exporting.parity_result import ParityResult
 from catseye.exporting.proving import ExportedFile, Proof, write_proved
 from catseye.files import StrPath, write_atomically
 from catseye.notebook import html_table

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from catseye.exporting.held_out import HeldOut
-from catseye.exporting.parity import ParityLimits, ParityResult
+from catseye.exporting.parity_result import ParityLimits, ParityResult
 from catseye.files import write_atomically
 from catseye.preprocess import preprocess
 from catseye.runs import write_json

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from catseye.counting import count
 from catseye.exporting.familiarity_proof import FAMILIARITY_TOLERANCE
 from catseye.exporting.map_proof import MAP_TOLERANCE, SHARE_JUDGED
-from catseye.exporting.parity import ParityLimits, ParityResult, Score
+from catseye.exporting.parity_result import ParityLimits, ParityResult, Score
 from catseye.manifest import Quantisation
 from catseye.runtimes.model_file import OpenedModel
 

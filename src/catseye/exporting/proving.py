@@ -22,7 +22,8 @@ from catseye.errors import CatseyeError
 from catseye.exporting.drafts import Draft, Source, build_drafts
 from catseye.exporting.held_out import HeldOut
 from catseye.exporting.map_proof import NUM_MAPS, compare_maps, torch_maps
-from catseye.exporting.parity import ParityResult, RunAnswers, answers_of, compare_answers, require
+from catseye.exporting.parity import RunAnswers, answers_of, compare_answers, require
+from catseye.exporting.parity_result import ParityResult
 from catseye.files import make_folder
 from catseye.preprocess import Pixels
 from catseye.runs import MODEL_FILE

@@ -5,7 +5,7 @@ request disconnects. Made by `guarded` for `listening.py`.
 
 Bytes that a client sends before it has the response to an earlier request are kept unparsed, a read or two of them;
 then reading stops. So a pipeline costs no more than its bytes, and bad bytes after a good request cannot affect its
-response.
+response. Longer than other files: it is one class, whose methods share the state of one connection.
 """
 
 import asyncio
