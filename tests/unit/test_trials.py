@@ -241,7 +241,8 @@ def test_the_minimum_is_scikit_learns(table, wide):
     chosen = slice(0, 30) if wide else slice(None)
     x, y = table.features[:, chosen].double(), table.labels[chosen]
     decay = 0.05
-    layers = solve_logistic(x.float(), y, torch.ones(2, len(y)), 3, decay)
+    goals = torch.zeros(2, 3, x.shape[-1] + 1)
+    layers = solve_logistic(x.float(), y, torch.ones(2, len(y)), goals, decay)
     oracle = LogisticRegression(C=1 / (decay * len(y)), tol=1e-10, max_iter=5_000).fit(x[0], y)
     found, wanted = layers[1, :, :-1], torch.from_numpy(oracle.coef_).float()
     torch.testing.assert_close(found, wanted, atol=2e-3, rtol=2e-2)

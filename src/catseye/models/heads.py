@@ -3,7 +3,8 @@
 from typing import Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 HeadKind = Literal["linear", "transfer"]
 
@@ -56,6 +57,31 @@ def replace_head(
         model.taps = {}  # type: ignore[assignment]
         del model.auxiliary
     return model
+
+
+@torch.inference_mode()
+def linear_on_pooled(model: nn.Module) -> Tensor | None:
+    """The classifier of a network, if it is linear on the mean of its maps.
+
+    None if it is not. The head is asked about random maps, because heads of other libraries do not show what they compute.
+
+    Shape: (K, F + 1); the last column is the bias.
+    """
+    head = model.get_submodule("head")
+    layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+    if not layers:
+        return None
+    weight, bias = layers[-1].weight, layers[-1].bias
+    maps = torch.rand(2, weight.shape[1], 3, 3, generator=torch.Generator().manual_seed(0)).to(weight.device)
+    try:
+        logits = head(maps)
+    except RuntimeError:  # hidden layers for maps of another shape
+        return None
+    expected = F.linear(maps.mean((2, 3)), weight, bias)
+    if logits.shape != expected.shape or not torch.allclose(logits, expected, rtol=1e-3, atol=1e-4):
+        return None
+    column = torch.zeros(len(weight), 1, device=weight.device) if bias is None else bias[:, None]
+    return torch.cat([weight, column], 1).float().cpu()
 
 
 def last_linear(head: nn.Module) -> nn.Linear | None:

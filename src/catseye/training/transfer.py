@@ -123,7 +123,7 @@ def _divergence(x: Tensor, norm: nn.BatchNorm2d) -> float:
     return float(divergence.median())
 
 
-def _load_backbone(settings: Settings, spec: Preprocessing, published: Published, device: torch.device) -> nn.Module:
+def load_backbone(settings: Settings, spec: Preprocessing, published: Published, device: torch.device) -> nn.Module:
     """The network with published weights, and their head."""
     options = pretrained_options(settings)
     if settings.transfer.strategy == "scratch":
@@ -160,7 +160,7 @@ def build_pretrained(
 
     """
     spec, wanted = prepared.spec, settings.transfer.strategy
-    model = _load_backbone(settings, spec, published, device)
+    model = load_backbone(settings, spec, published, device)
     if wanted == "trials":
         plan = TransferPlan("feature-extraction", 0, "a head first, trials after it", None, published.source)
     elif wanted == "auto":

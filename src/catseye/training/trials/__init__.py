@@ -10,6 +10,8 @@ the recipe `auto` has published weights to start from.
     folds.py          folds that keep groups together and classes balanced
     halving.py        successive halving
     linear_head.py    logistic regression and discriminants on frozen features
+    feature_frame.py  the coordinates in which such heads are fitted
+    published_rows.py rows of the published classifier, with which a head may begin
     trial_features.py frozen networks with published weights, and their features of the images
     frozen_rungs.py   trials of heads on frozen features, at several input sizes
     more_weights.py   trials of heads on the features of other published weights

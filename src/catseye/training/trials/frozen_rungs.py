@@ -5,6 +5,7 @@ Enters: a `Search`. Leaves: trials, and a model after the first head. Called by 
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from catseye.errors import DataError, TrainingError
 from catseye.evaluation.calibration import fit_temperature
 from catseye.training.run_folder import make_manifest
 from catseye.training.trials.linear_head import (
+    FROM_PUBLISHED,
     HEADS,
     FeatureTable,
     HeadFit,
@@ -64,7 +66,7 @@ def frozen_rungs(search: Search, backbone: FrozenBackbone) -> None:
     if search.jury is None:
         search.jury = choose_jury(search.session, features.numbers)
     name = f"frozen features, {px} px"
-    table = _trial_table(search, features)
+    table = _trial_table(search, backbone, features)
     groups = session.prepared.groups
     own_groups = groups[features.numbers] if groups is not None else np.arange(len(features.numbers))
     votes = vote_neighbours(table, own_groups)
@@ -72,6 +74,8 @@ def frozen_rungs(search: Search, backbone: FrozenBackbone) -> None:
     score = score_answers(votes, search.labels[features.numbers], features.numbers, search.weights)
     search.consider(f"nearest neighbours on {name}", score, spent)
     for head in HEADS:
+        if head == FROM_PUBLISHED and backbone.classifier is None:
+            continue
         try_head(search, backbone, features, f"{head} on {name}" if search.kept is None else head, head=head)
     search.raise_if_over()
 
@@ -100,11 +104,13 @@ def try_sizes(search: Search, backbone: FrozenBackbone) -> None:
         try_head(search, backbone, features, f"{search.head}, {px} px")
 
 
-def _trial_table(search: Search, features: TrialFeatures) -> FeatureTable:
+def _trial_table(search: Search, backbone: FrozenBackbone, features: TrialFeatures) -> FeatureTable:
     assert search.jury is not None
     labels = search.labels[features.numbers]
     weights = torch.from_numpy(search.weights[features.numbers]).float()
-    return FeatureTable(features.train, torch.from_numpy(labels), weights, search.jury.folds, search.num_classes)
+    return FeatureTable(
+        features.train, torch.from_numpy(labels), weights, search.jury.folds, search.num_classes, backbone.classifier
+    )
 
 
 def try_head(
@@ -125,7 +131,7 @@ def try_head(
     if search.kept is not None and not search.budget.fits(search.slowest_head_s):
         return False
     begun, kind = time.perf_counter(), head or search.head
-    table, fit = _trial_table(search, features), HEADS[kind]
+    table, fit = _trial_table(search, backbone, features), HEADS[kind]
     with few_threads(features.train.numel()):
         fitted = fit(table)
     search.slowest_head_s = max(search.slowest_head_s, time.perf_counter() - begun)
@@ -162,9 +168,10 @@ def _fit_without_judges(
     assert jury is not None
     keep = np.flatnonzero(~np.isin(jury.learners, jury.judges))
     rows = torch.from_numpy(keep)
-    others = FeatureTable(
-        table.features[:, rows], table.labels[rows], table.weights[rows], table.folds[:, keep], table.num_classes
-    )
+    others = replace(
+        table, features=table.features[:, rows], labels=table.labels[rows], weights=table.weights[rows],
+        folds=table.folds[:, keep],
+    )  # fmt: skip
     with few_threads(others.features.numel()):
         head = fit(others)
     return head.weight, head.bias

@@ -19,10 +19,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from catseye.training.trials.feature_frame import FeatureFrame
+from catseye.training.trials.published_rows import class_means, published_rows
+
 # From strong to weak, for feature vectors whose mean squared length is 1.
 DECAYS = tuple(10 ** (-exponent / 2) for exponent in range(3, 14))
+STRONG_DECAYS = (1.0, 10**-0.5, 0.1)  # also tried where decay leads to rows that are good by themselves
 SHRINKAGES = (0.9, 0.6, 0.3, 0.1, 0.03)
-SHARPNESS = tuple(2.0**exponent for exponent in range(-6, 2))
+SHARPNESS = tuple(2.0**exponent for exponent in range(-6, 4))
 MAX_ITERATIONS = 60
 FEW, MANY = 1_000, 4_000  # images: below the first, folds are repeated; above the second, one of the folds suffices
 WORSE_IN_A_ROW = 2
@@ -48,7 +52,8 @@ class HeadFit:
 class FeatureTable:
     """Pooled features of the training images and of their V - 1 copies.
 
-    `features` (V, N, F), `labels` (N,), `weights` (N,) of the images in the loss, `folds` (R, N).
+    `features` (V, N, F), `labels` (N,), `weights` (N,) of the images in the loss, `folds` (R, N). `classifier`
+    (C, F + 1), the last column is the bias, is the published one for C classes of these features, if it is linear.
     """
 
     features: Tensor
@@ -56,6 +61,7 @@ class FeatureTable:
     weights: Tensor
     folds: NDArray[np.int64]
     num_classes: int
+    classifier: Tensor | None = None
 
     @property
     def num_folds(self) -> int:
@@ -63,29 +69,36 @@ class FeatureTable:
         return int(self.folds.max()) + 1
 
 
-def fit_logistic(table: FeatureTable, *, standardise: bool = False) -> HeadFit:
+def fit_logistic(table: FeatureTable, *, standardise: bool = False, published: bool = False) -> HeadFit:
     """Multinomial logistic regression by L-BFGS, with cross-validated decay.
 
     The decay is the strongest whose loss is within one standard error of the least, and whose accuracy is not lower
-    there. With `standardise` every feature is divided by its own spread, otherwise all by one number.
+    there. With `standardise` every feature is divided by its own spread, otherwise all by one number. With `published`
+    the rows decay towards those of the published classifier (published_rows.py) instead of 0.
 
     Source: Kornblith et al. 2019, arXiv 1805.08974, section 3.1: the linear evaluation of frozen features. The rule of
     one standard error: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
     """
-    frame = _Frame(table.features, standardise=standardise)
+    frame = FeatureFrame(table.features, standardise=standardise)
     copies = frame.coordinates  # (V, N, r)
     left_out = _held_out_folds(table)
     inside = torch.from_numpy(np.stack([mask for _, mask in left_out]))  # (P, N), a problem per fold
     weights = torch.where(inside, 0.0, table.weights)
+    own_goal, fold_goals = _goals(table, weights, published=published)
+    goals, whole_goal = frame.from_layer(fold_goals), frame.from_layer(own_goal)
+    solve = partial(solve_logistic, copies, table.labels)
+    decays = STRONG_DECAYS + DECAYS if published else DECAYS
     scores: list[tuple[float, float, float]] = []  # by decay: loss, its standard error, accuracy
-    logits_by_decay, layers = [], None
-    for decay in DECAYS:
-        layers = solve_logistic(copies, table.labels, weights, table.num_classes, decay, layers)
+    fits: list[tuple[float, float, NDArray[np.float32]]] = []  # by decay: itself, sharpness, logits
+    layers = None
+    for decay in decays:
+        layers = solve(weights, goals, decay, layers)
         logits = np.full((len(table.folds), len(table.labels), table.num_classes), np.nan, np.float32)
         for ((repetition, _), mask), layer in zip(left_out, layers, strict=True):
             logits[repetition, mask] = _head_logits(layer, copies[0, torch.from_numpy(mask)])
-        scores.append(_score_held_out(logits, table))
-        logits_by_decay.append(logits)
+        sharpness = _best_sharpness(logits, table) if published else 1.0
+        scores.append(_score_held_out(sharpness * logits, table))
+        fits.append((decay, sharpness, sharpness * logits))
         best = min(range(len(scores)), key=lambda number: scores[number][0])
         if len(scores) - 1 - best >= WORSE_IN_A_ROW:
             break
@@ -93,9 +106,12 @@ def fit_logistic(table: FeatureTable, *, standardise: bool = False) -> HeadFit:
     number = next(
         i for i, (loss, _, accuracy) in enumerate(scores) if loss <= largest_loss and accuracy >= least_accuracy
     )
-    start = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, 10 * DECAYS[number])
-    whole = solve_logistic(copies, table.labels, table.weights[None], table.num_classes, DECAYS[number], start)
-    return HeadFit(*frame.to_layer(whole[0]), logits_by_decay[number], DECAYS[number])
+    decay, sharpness, logits = fits[number]
+    start = solve(table.weights[None], whole_goal, 10 * decay)
+    whole = solve(table.weights[None], whole_goal, decay, start)
+    weight, bias = frame.to_layer((whole - whole_goal)[0])
+    weight, bias = weight + own_goal[0, :, :-1], bias + own_goal[0, :, -1]  # whole: also in directions without images
+    return HeadFit(sharpness * weight, sharpness * bias, logits, decay)
 
 
 @contextmanager
@@ -116,7 +132,7 @@ def fit_discriminant(table: FeatureTable) -> HeadFit:
 
     Source: Friedman 1989, Regularized Discriminant Analysis, with one covariance for all classes.
     """
-    frame = _Frame(table.features, standardise=False)
+    frame = FeatureFrame(table.features, standardise=False)
     copies = frame.coordinates  # (V, N, r)
     fits: list[tuple[float, float, float, NDArray[np.float32]]] = []
     logits_by_shrinkage = {
@@ -135,9 +151,11 @@ def fit_discriminant(table: FeatureTable) -> HeadFit:
     return HeadFit(*frame.to_layer(layer), logits, shrinkage)
 
 
+FROM_PUBLISHED = "logistic regression from published classes"
 HEADS: Mapping[str, Callable[[FeatureTable], HeadFit]] = {
     "logistic regression": fit_logistic,
     "logistic regression on standardised features": partial(fit_logistic, standardise=True),
+    FROM_PUBLISHED: partial(fit_logistic, published=True),
     "linear discriminants": fit_discriminant,
 }
 
@@ -161,53 +179,24 @@ def vote_neighbours(table: FeatureTable, groups: NDArray[np.int64]) -> NDArray[n
     return np.asarray(shares.log().numpy(), np.float32)
 
 
-class _Frame:
-    """Features in the coordinates that a head is fitted in: centred, scaled, rotated.
-
-    200 images span only 200 directions, so the rotation leaves that many coordinates; it does not change the result of
-    a decay that treats all directions alike.
-    """
-
-    def __init__(self, features: Tensor, *, standardise: bool) -> None:
-        flat = features.reshape(-1, features.shape[-1])
-        self._mean = flat.mean(0)
-        centred = flat - self._mean
-        spread = centred.square().mean(0)
-        typical = float(spread.mean()) or 1.0
-        self._scale = (spread + 1e-3 * typical).sqrt() if standardise else torch.full_like(spread, typical**0.5)
-        self._scale = self._scale * features.shape[-1] ** 0.5  # mean squared length 1
-        scaled = centred / self._scale
-        self._rotation: Tensor | None = None
-        if len(scaled) < scaled.shape[1]:
-            left, lengths, self._rotation = torch.linalg.svd(scaled, full_matrices=False)
-            scaled = left * lengths
-        self.coordinates = scaled.reshape(*features.shape[:-1], scaled.shape[1])
-
-    def to_layer(self, layer: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight (K, F) and bias (K,) for features, from a layer (K, r + 1)."""
-        weight, bias = layer[:, :-1], layer[:, -1]
-        if self._rotation is not None:
-            weight = weight @ self._rotation
-        weight = weight / self._scale
-        return weight, bias - weight @ self._mean
-
-
 def solve_logistic(
-    copies: Tensor, labels: Tensor, weights: Tensor, num_classes: int, decay: float, start: Tensor | None = None
+    copies: Tensor, labels: Tensor, weights: Tensor, goals: Tensor, decay: float, start: Tensor | None = None
 ) -> Tensor:
     """Layers with the least weighted cross-entropy plus decay.
 
-    The decay adds decay/2 times the squared weights.
+    The decay adds decay/2 times the squared distance of the weights from those of `goals`.
 
-    Biases do not decay. P problems on the same features are solved together; they differ in the weights of the images.
+    Biases do not decay. P problems on the same features are solved together; they differ in the weights of the images,
+    and in their goals.
 
-    Shape: copies (V, N, r), labels (N,), weights (P, N) -> (P, K, r + 1), the last column is the bias.
+    Shape: copies (V, N, r), labels (N,), weights (P, N), start and goals (P, K, r + 1) -> (P, K, r + 1), the last
+    column is the bias.
     """
-    num_problems, flat = len(weights), copies.reshape(-1, copies.shape[-1])
+    (num_problems, num_classes, _), flat = goals.shape, copies.reshape(-1, copies.shape[-1])
     truth = labels.repeat(len(copies)).expand(num_problems, -1)  # (P, V·N)
     share = weights.repeat(1, len(copies))
     share = share / share.sum(1, keepdim=True)
-    layers = torch.zeros(num_problems, num_classes, flat.shape[1] + 1) if start is None else start.clone()
+    layers = goals.clone() if start is None else start.clone()
     with torch.enable_grad():
         layers.requires_grad_(True)
         solver = torch.optim.LBFGS(
@@ -220,7 +209,7 @@ def solve_logistic(
             logits = torch.addmm(rows[:, -1], flat, rows[:, :-1].T)  # (V·N, P·K)
             logits = logits.reshape(len(flat), num_problems, num_classes).permute(1, 2, 0)  # (P, K, V·N)
             loss = (F.cross_entropy(logits, truth, reduction="none") * share).sum()
-            loss = loss + decay / 2 * rows[:, :-1].square().sum()
+            loss = loss + decay / 2 * (layers - goals)[:, :, :-1].square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
@@ -266,6 +255,27 @@ def _held_out_folds(table: FeatureTable) -> Sequence[tuple[tuple[int, int], NDAr
 
 def _head_logits(layer: Tensor, coordinates: Tensor) -> NDArray[np.float32]:
     return np.asarray(torch.addmm(layer[:, -1], coordinates, layer[:, :-1].T).numpy(), np.float32)
+
+
+def _goals(table: FeatureTable, weights: Tensor, *, published: bool) -> tuple[Tensor, Tensor]:
+    """What the rows decay towards: for all images, and for each problem.
+
+    Shape: weights (P, N) -> (1, K, F + 1), (P, K, F + 1).
+    """
+    if not published or table.classifier is None:
+        num_columns = table.features.shape[-1] + 1
+        return torch.zeros(1, table.num_classes, num_columns), torch.zeros(len(weights), table.num_classes, num_columns)
+    rows = published_rows(table.features[0], table.classifier)
+    own = class_means(rows, table.labels, table.weights[None], table.num_classes)
+    return own, class_means(rows, table.labels, weights, table.num_classes)
+
+
+def _best_sharpness(held_out: NDArray[np.float32], table: FeatureTable) -> float:
+    """The factor of the logits with the least loss.
+
+    The published rows were trained to separate other classes, so their logits have another scale.
+    """
+    return min(SHARPNESS, key=lambda sharpness: _score_held_out(sharpness * held_out, table)[0])
 
 
 def _score_held_out(held_out: NDArray[np.float32], table: FeatureTable) -> tuple[float, float, float]:

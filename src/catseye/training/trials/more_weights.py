@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from catseye.errors import CatseyeError, DataError
 from catseye.manifest import Architecture
@@ -115,7 +116,17 @@ def _join_backbones(
     model.load_state_dict({**model.state_dict(), **state})
     model.eval().requires_grad_(False)
     architecture = Architecture(name=name, options={"head": session.head})
-    return FrozenBackbone(session, model, model.get_submodule("features"), architecture)
+    return FrozenBackbone(
+        session, model, model.get_submodule("features"), architecture, _mean_classifier(first, second)
+    )
+
+
+def _mean_classifier(first: FrozenBackbone, second: FrozenBackbone) -> Tensor | None:
+    """The classifier on both networks' features that gives the mean of their logits."""
+    left, right = first.classifier, second.classifier
+    if left is None or right is None or len(left) != len(right):
+        return None
+    return torch.cat([left[:, :-1], right[:, :-1], left[:, -1:] + right[:, -1:]], 1) / 2
 
 
 def _weights_are_open(session: RunSession) -> bool:

@@ -24,12 +24,13 @@ from catseye.errors import DataError
 from catseye.machine.memory import split_for_inference
 from catseye.manifest import Architecture
 from catseye.models.folding import fold_norms
+from catseye.models.heads import linear_on_pooled, replace_head
 from catseye.preprocess import Preprocessing
 from catseye.seeds import derive
 from catseye.training.cached_features import FeatureLoader
 from catseye.training.kept_features import features_key, find_features, keep_features
 from catseye.training.session import RunSession
-from catseye.training.transfer import build_pretrained, pretrained_options
+from catseye.training.transfer import load_backbone, pretrained_options
 from catseye.training.trials.search import Search, SearchOver
 
 FIRST_SHARE = 0.55  # of the time left: the most that the features of the first head may take
@@ -45,13 +46,15 @@ Copies = Literal["", "mirrored", "enlarged"]
 class FrozenBackbone:
     """A frozen network with published weights; `fast` has the same features.
 
-    `session` has its settings, its weights, and images in the form that it takes.
+    `session` has its settings, its weights, and images in the form that it takes. `classifier` (C, F + 1), the last
+    column is the bias, is the published one if it is one linear layer on pooled features, else None.
     """
 
     session: RunSession
     model: nn.Module
     fast: nn.Module
     architecture: Architecture
+    classifier: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,14 @@ def open_frozen(search: Search, session: RunSession) -> FrozenBackbone:
     torch.manual_seed(session.settings.seed)
     whole = session.settings.transfer.model_copy(update={"strategy": "full"})  # each trial decides what is frozen
     settings = session.settings.model_copy(update={"transfer": whole})
-    model, _ = build_pretrained(settings, session.prepared, session.published, session.place.device)
+    spec = session.prepared.spec
+    model = load_backbone(settings, spec, session.published, session.place.device)
+    classifier = linear_on_pooled(model.eval())
+    replace_head(model, search.num_classes, spec.channels, min(spec.height_px, spec.width_px))
     model.eval().requires_grad_(False)
     architecture = Architecture(
         name=session.settings.model.name, options={**pretrained_options(session.settings), "head": session.head}
     )
-    spec = session.prepared.spec
     x = torch.rand(TIMED_IMAGES, spec.channels, spec.height_px, spec.width_px, device=session.place.device)
     x = x.to(memory_format=torch.channels_last)
     fast = fold_norms(model.get_submodule("features"), x[:2])
@@ -108,7 +113,7 @@ def open_frozen(search: Search, session: RunSession) -> FrozenBackbone:
             float(fast(x).sum())
             seconds = time.perf_counter() - begun
     search.pace_of(session).note(TIMED_IMAGES, spec.height_px, seconds)
-    return FrozenBackbone(session, model, fast, architecture)
+    return FrozenBackbone(session, model, fast, architecture, classifier)
 
 
 def at_size(session: RunSession, px: int) -> RunSession:
