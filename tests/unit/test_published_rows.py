@@ -13,7 +13,7 @@ from catseye.models.heads import linear_on_pooled
 from catseye.training.trials import published_rows as module
 from catseye.training.trials.folds import draw_trial_folds
 from catseye.training.trials.linear_head import FROM_PUBLISHED, HEADS, FeatureTable, fit_logistic, solve_logistic
-from catseye.training.trials.published_rows import class_means, published_rows
+from catseye.training.trials.published_rows import published_rows
 
 NUM_PUBLISHED, NUM_FEATURES = 12, 300
 
@@ -65,7 +65,7 @@ def test_rows_come_from_images_outside_the_fold_only(world):
 def test_weak_evidence_leaves_the_published_rows_whole(world):
     """Directions that no training image shows stay as published; the few images span 60 of 300."""
     table, _ = world
-    rows = class_means(published_rows(table.features[0], table.classifier), table.labels, table.weights[None], 2)[0]
+    rows = published_rows(table.features[0], table.labels, table.weights[None], table.classifier, 2)[0]
     head = HEADS[FROM_PUBLISHED](table)
     centred = table.features[0] - table.features[0].mean(0)
     unseen = torch.eye(NUM_FEATURES) - torch.linalg.pinv(centred) @ centred
@@ -88,16 +88,15 @@ def test_the_minimum_with_a_goal_has_no_gradient():
 
 def test_a_class_begins_with_the_mean_row_of_its_images(monkeypatch):
     classifier = torch.tensor([[50.0, 0.0, 1.0], [0.0, 50.0, 2.0]])
-    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    rows = published_rows(features, classifier)
-    torch.testing.assert_close(rows, classifier[[0, 0, 1]])
-    monkeypatch.setattr(module, "PORTION", 2)
-    torch.testing.assert_close(published_rows(features, classifier), rows)
+    features, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1, 1])
     weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
-    means = class_means(rows, torch.tensor([0, 1, 1]), weights, 3)
-    torch.testing.assert_close(means[0, 1], classifier.mean(0))
-    torch.testing.assert_close(means[1, 1], classifier[0])  # the second problem does not see the third image
-    torch.testing.assert_close(means[0, 2], rows.mean(0))  # a class without images
+    rows = published_rows(features, labels, weights, classifier, 3)
+    torch.testing.assert_close(rows[0, 0], classifier[0])
+    torch.testing.assert_close(rows[0, 1], classifier.mean(0))
+    torch.testing.assert_close(rows[1, 1], classifier[0])  # the second problem does not see the third image
+    torch.testing.assert_close(rows[0, 2], classifier[[0, 0, 1]].mean(0))  # a class without images
+    monkeypatch.setattr(module, "PORTION", 2)
+    torch.testing.assert_close(published_rows(features, labels, weights, classifier, 3), rows)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "timm:tf_efficientnet_lite0", "efficientnet_b0"])

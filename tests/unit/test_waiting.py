@@ -60,6 +60,18 @@ def test_a_terminal_has_one_line_that_goes_away(clock):
     assert not said.split("\r")[-1]
 
 
+def test_one_step_gives_no_rate(clock):
+    """The first step may include a start that does not come again: 3 s once promised four minutes."""
+    stream = io.StringIO()
+    with Waiting("asking", 1000, stream=stream) as line:
+        for seconds in (4, 12):
+            clock.now += seconds
+            line.step()
+    assert (
+        stream.getvalue() == "- asking: 1 of 1,000 images\n- asking: 2 of 1,000 images, 0.1 images/s, 2 h 13 min left\n"
+    )
+
+
 def test_what_is_over_soon_says_nothing(clock):
     stream = io.StringIO()
     steps(stream, clock, 1)

@@ -42,6 +42,7 @@ class Waiting:
     def __init__(self, what: str, total: int, unit: str = "images", stream: TextIO | None = None) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
+        self._num_steps = 0
         self._stream: TextIO | None = stream or sys.stderr
         if _SILENT.get() or os.environ.get("RANK", "0") != "0":
             self._stream = None  # of several processes that train together, only the first shows progress
@@ -61,6 +62,7 @@ class Waiting:
     def step(self, count: int = 1) -> None:
         """Add `count` to what is done."""
         self.done = min(self.done + count, self.total)
+        self._num_steps += 1
         now = time.monotonic()
         if self._stream is None or now < self._due or self.done >= self.total:
             return
@@ -81,10 +83,13 @@ class Waiting:
         >>> waiting.line(5.0)
         'evaluating: 250 of 1,000 images, 50 images/s, 15 s left'
         """
+        done = f"{self.what}: {self.done:,} of {self.total:,} {self.unit}"
+        if self._num_steps == 1:  # it includes what is only started once
+            return done
         rate = self.done / seconds if seconds > 0 else 0.0
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         left = "" if not rate else f", {duration((self.total - self.done) / rate)} left"
-        return f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, {speed} {self.unit}/s{left}"
+        return f"{done}, {speed} {self.unit}/s{left}"
 
     def _is_terminal(self) -> bool:
         try:

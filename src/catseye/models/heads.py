@@ -63,7 +63,8 @@ def replace_head(
 def linear_on_pooled(model: nn.Module) -> Tensor | None:
     """The classifier of a network, if it is linear on the mean of its maps.
 
-    None if it is not. The head is asked about random maps, because heads of other libraries do not show what they compute.
+    None if it is not. The head is asked about random maps, because heads of other libraries do not show what they
+    compute.
 
     Shape: (K, F + 1); the last column is the bias.
     """

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from catseye.training.trials.feature_frame import FeatureFrame
-from catseye.training.trials.published_rows import class_means, published_rows
+from catseye.training.trials.published_rows import published_rows
 
 # From strong to weak, for feature vectors whose mean squared length is 1.
 DECAYS = tuple(10 ** (-exponent / 2) for exponent in range(3, 14))
@@ -265,9 +265,9 @@ def _goals(table: FeatureTable, weights: Tensor, *, published: bool) -> tuple[Te
     if not published or table.classifier is None:
         num_columns = table.features.shape[-1] + 1
         return torch.zeros(1, table.num_classes, num_columns), torch.zeros(len(weights), table.num_classes, num_columns)
-    rows = published_rows(table.features[0], table.classifier)
-    own = class_means(rows, table.labels, table.weights[None], table.num_classes)
-    return own, class_means(rows, table.labels, weights, table.num_classes)
+    every = torch.cat([table.weights[None], weights])
+    rows = published_rows(table.features[0], table.labels, every, table.classifier, table.num_classes)
+    return rows[:1], rows[1:]
 
 
 def _best_sharpness(held_out: NDArray[np.float32], table: FeatureTable) -> float:

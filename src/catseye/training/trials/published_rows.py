@@ -17,26 +17,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PORTION = 1_000  # images whose probabilities are in memory at a time
+PORTION = 1_000  # images at a time: their probabilities take 4 MB for ImageNet's classes
 
 
-def published_rows(features: Tensor, classifier: Tensor) -> Tensor:
-    """Each image's mean of the published rows, weighted by its probabilities.
+def published_rows(features: Tensor, labels: Tensor, weights: Tensor, classifier: Tensor, num_classes: int) -> Tensor:
+    """The row of each class, once per weighting of the images.
 
-    Shape: features (N, F), classifier (C, F + 1) -> (N, F + 1); the last column is the bias.
+    A class without weight gets the mean of all images.
+
+    Shape: features (N, F), labels (N,), weights (P, N), classifier (C, F + 1) -> (P, K, F + 1); the last column is the
+    bias.
     """
     weight, bias = classifier[:, :-1], classifier[:, -1]
-    parts = [torch.addmm(bias, part, weight.T).softmax(1) @ classifier for part in torch.split(features, PORTION)]
-    return torch.cat(parts)
-
-
-def class_means(rows: Tensor, labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
-    """The weighted mean row of each class; of all images, for a class without weight.
-
-    Shape: rows (N, F + 1), labels (N,), weights (P, N) -> (P, K, F + 1).
-    """
-    truth = F.one_hot(labels, num_classes).to(rows.dtype)
-    shares = weights[:, None, :] * truth.T  # (P, K, N)
-    totals = shares.sum(2, keepdim=True)
-    shares = torch.where(totals > 0, shares / totals.clamp_min(1e-30), weights[:, None] / weights.sum(1)[:, None, None])
-    return shares @ rows
+    sums = torch.zeros(len(weights), num_classes, classifier.shape[1])
+    totals = torch.zeros(len(weights), num_classes, 1)
+    for part in torch.split(torch.arange(len(features)), PORTION):
+        shares = torch.addmm(bias, features[part], weight.T).softmax(1)  # (n, C)
+        own = weights[:, None, part] * F.one_hot(labels[part], num_classes).T  # (P, K, n)
+        sums += own @ (shares @ classifier)
+        totals += own.sum(2, keepdim=True)
+    everything = sums.sum(1, keepdim=True) / totals.sum(1, keepdim=True)
+    return torch.where(totals > 0, sums / totals.clamp_min(1e-30), everything)
