@@ -28,23 +28,25 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest $(PARALLEL) tests/house
+	$(PYTEST) $(PARALLEL) tests/house
 
 # A file of tests stays in one process, so that what it trains is trained once. LEAVE_OUT=tests/house: they ran already.
 LEAVE_OUT ?=
+# Bytecode is kept, whatever the shell says: hundreds of processes would each compile catseye again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest
 # A process that dies ends the run: xdist may wait for ever for the tests that it held.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0 -rs
 test: setup
-	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not network and not long" $(addprefix --ignore=,$(LEAVE_OUT))
+	$(PYTEST) $(PARALLEL) -m "not slow and not gpu and not network and not long" $(addprefix --ignore=,$(LEAVE_OUT))
 
 # What CI runs: the same under coverage, whose floor pyproject.toml has, then those over a second (tests/long.txt).
 test-ci: setup
-	$(BIN)/pytest $(PARALLEL) -m "not slow and not gpu and not network and not long" --cov --cov-report= \
+	$(PYTEST) $(PARALLEL) -m "not slow and not gpu and not network and not long" --cov --cov-report= \
 	  $(addprefix --ignore=,$(LEAVE_OUT))
-	$(BIN)/pytest $(PARALLEL) -m "long and not slow and not gpu and not network" $(addprefix --ignore=,$(LEAVE_OUT))
+	$(PYTEST) $(PARALLEL) -m "long and not slow and not gpu and not network" $(addprefix --ignore=,$(LEAVE_OUT))
 
 test-slow: setup
-	$(BIN)/pytest -m slow --timeout 3000
+	$(PYTEST) -m slow --timeout 3000
 
 # Takes each defence away in turn; a named test has to notice. Some of them: make mutants ONLY="csp-of-json drain-delay"
 mutants: setup
