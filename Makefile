@@ -35,7 +35,7 @@ LEAVE_OUT ?=
 # Bytecode is kept, whatever the shell says: hundreds of processes would each compile catseye again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest
 # A process that dies ends the run: xdist may wait for ever for the tests that it held.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0 -rs
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0 -rfEs
 test: setup
 	$(PYTEST) $(PARALLEL) -m "not slow and not gpu and not network and not long" $(addprefix --ignore=,$(LEAVE_OUT))
 

@@ -162,6 +162,7 @@ def test_it_is_one_sentence(facts):
     [
         ({}, 32, "--epochs 30 trains for longer"),
         ({}, 224, "--pretrained starts from published weights"),
+        ({"transfer.strategy": "trials"}, 288, "--time 10m tries more"),
         ({"transfer.strategy": "feature-extraction"}, 288, "--strategy fine-tune changes the weights too"),
     ],
 )
@@ -170,3 +171,4 @@ def test_the_next_thing_to_try_fits_the_run(values, input_px, said):
     advice = next_thing(chosen, "my photos", input_px)
     assert said in advice
     assert "catseye check 'my photos'" in advice
+    assert next_thing(chosen, "my photos", input_px, too_few=True).startswith("more images")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from catseye.evaluation.guessing import SURE, beats_guessing, guessing_sentence
+from catseye.evaluation.guessing import SURE, beats_guessing, guessing_sentence, too_few_to_decide
 from catseye.evaluation.metrics import compute_metrics
 
 
@@ -40,6 +40,9 @@ def test_an_uneven_set_is_judged_image_by_image():
     few = metrics([[100, 0], [0, 2]])
     assert not beats_guessing(few)
     assert guessing_sentence(few).endswith("2 held-out images of all other classes are too few to decide")
+    assert too_few_to_decide(few)
+    assert not too_few_to_decide(right)
+    assert not too_few_to_decide(metrics([[30, 0, 0], [30, 0, 0], [30, 0, 0]])), "more images would not help"
     assert "1 held-out image of" in guessing_sentence(metrics([[100, 0], [0, 1]]))
 
 

@@ -137,7 +137,7 @@ def train_verb(
 
         raise typer.Exit(launch(nproc, max_restarts, sys.argv[1:]))
     import catseye
-    from catseye.evaluation.guessing import beats_guessing
+    from catseye.evaluation.guessing import beats_guessing, too_few_to_decide
     from catseye.training.auto import next_thing
     from catseye.training.progress import EpochProgress
 
@@ -160,7 +160,8 @@ def train_verb(
         return
     tell(f"{headline(trained.metrics)} on the {trained.side} split", bold=True)
     if not beats_guessing(trained.metrics):
-        tell(f"try: {next_thing(trained.run.settings, trained.run.data['source'], trained.input_px)}")
+        settings, source, few = trained.run.settings, trained.run.data["source"], too_few_to_decide(trained.metrics)
+        tell(f"try: {next_thing(settings, source, trained.input_px, too_few=few)}")
     tell(f"run folder: {trained.path}")
     next_step("catseye", "evaluate", trained.path)
     next_step("catseye", "predict", trained.path, "IMAGE…")

@@ -8,6 +8,7 @@ from catseye.evaluation.metrics import Metrics
 from catseye.evaluation.statistics import mcnemar
 
 SURE = 0.05
+FEW = 20  # held-out images of all classes but the commonest
 
 
 def beats_guessing(metrics: Metrics) -> bool:
@@ -25,6 +26,12 @@ def beats_guessing(metrics: Metrics) -> bool:
     return model_only > guess_only and mcnemar(model_only, guess_only) < SURE
 
 
+def too_few_to_decide(metrics: Metrics) -> bool:
+    """Whether more held-out images could show that the model is better than guessing."""
+    rest = metrics.num_images - max(scores.support for scores in metrics.per_class.values())
+    return not beats_guessing(metrics) and metrics.accuracy > metrics.constant_guess and rest < FEW
+
+
 def guessing_sentence(metrics: Metrics) -> str:
     """The warning for a model not shown to be better than guessing; else empty."""
     if beats_guessing(metrics):
@@ -32,7 +39,7 @@ def guessing_sentence(metrics: Metrics) -> str:
     commonest = max(metrics.per_class, key=lambda name: metrics.per_class[name].support)
     rest = metrics.num_images - metrics.per_class[commonest].support
     sentence = f"not above always answering {commonest!r}, which is right for {metrics.constant_guess:.2%}"
-    if metrics.accuracy > metrics.constant_guess and rest < 20:
+    if too_few_to_decide(metrics):
         images = f"{rest} held-out image{'' if rest == 1 else 's'}"
         return f"{sentence}: {images} of all other classes are too few to decide"
     return sentence

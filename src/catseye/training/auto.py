@@ -223,15 +223,21 @@ def _cores_in_words(facts: Facts) -> str:
     return "this GPU" if facts.device == "gpu" else f"{facts.num_cores} core{'' if facts.num_cores == 1 else 's'}"
 
 
-def next_thing(settings: Settings, data: str, input_px: int) -> str:
+def next_thing(settings: Settings, data: str, input_px: int, *, too_few: bool = False) -> str:
     """What to try after a run that is no better than guessing.
 
-    It begins with a command or an option.
+    `too_few`: it seems better, but too few images were held out to show it.
     """
+    if too_few:
+        return (
+            "more images of the smaller classes: a share of them is held out, and only those can show what was learnt"
+        )
     check = f"catseye check {shlex.quote(data)} shows whether labels match the images"
     strategy = settings.transfer.strategy
     if strategy == "none" and input_px > SMALL_PX:
         return f"--pretrained starts from published weights ({INSTALL_LINE}); {check}"
     if strategy in ("auto", "feature-extraction"):
         return f"{check}; --pretrained --strategy fine-tune changes the weights too"
+    if strategy == "trials" or settings.training.time_s:
+        return f"{check}; --time 10m tries more"
     return f"{check}; --epochs {3 * settings.training.epochs} trains for longer"
