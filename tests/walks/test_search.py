@@ -91,6 +91,7 @@ def test_every_trial_is_told_with_score_interval_and_seconds(searched):
     names = [trial["name"] for trial in decided["trials"]]
     assert names[0].startswith("nearest neighbours")
     assert names[1].startswith("logistic regression")
+    assert any("from published classes" in name for name in names)
     assert any("tuned" in name for name in names)
     assert any("mean weights of the two best tuned" in name for name in names)
     for trial in decided["trials"]:
@@ -122,6 +123,7 @@ def test_a_searched_run_is_finished_and_every_verb_opens_it(searched, tmp_path):
     assert evaluated.metrics.accuracy == pytest.approx(trained.metrics.accuracy)
     page = (trained.path / "report.html").read_text()
     assert "<h3>Trials</h3>" in page
+    assert "starts with those rows of the published classifier" in page
     for trial in auto_json(trained.path)["trials"]:
         assert trial["name"] in page
     assert catseye.load(trained.path, device="cpu").manifest.familiarity_threshold is not None
