@@ -6,11 +6,12 @@ thread until `stop()`.
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, TypedDict, Unpack
+from typing import Any, NoReturn, TypedDict, Unpack
 
 from catseye.errors import CatseyeError, UsageError, refuse_unknown_options
 from catseye.files import StrPath, path_of
@@ -181,10 +182,6 @@ def run_serve(settings: ServerSettings, ready: Ready, *, stop_pipe: int | None =
         CatseyeError: the model, a setting or the address cannot be used.
 
     """
-    # The first process of a container gets no signal that it does not handle: without this, a SIGTERM during loading
-    # would be lost, and the container killed half a minute later.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end_server)
     token = settings.token()  # a wrong token is an error before anything listens
     log = Log(quiet=settings.quiet)
     if settings.token_file is not None and is_open_to_others(settings.token_file):
@@ -196,6 +193,7 @@ def run_serve(settings: ServerSettings, ready: Ready, *, stop_pipe: int | None =
             advice="anyone who reaches this address can use it; --token-file FILE prevents it",
         )
     listener = bind(settings.host, settings.port) if settings.uds is None else bind_path(settings.uds)
+    handlers_before = _end_at_once_on_signals(listener)
     facts: dict[str, Any] = {"address": address(listener, settings.root_path), "model": str(settings.model)}
     use_metrics_folder("")
     try:
@@ -222,6 +220,8 @@ def run_serve(settings: ServerSettings, ready: Ready, *, stop_pipe: int | None =
                 Supervised(stop_pipe, _no_beat) if stop_pipe is not None else None,
             )
     finally:
+        for number, handler in handlers_before.items():
+            signal.signal(number, handler)
         if settings.uds is not None:
             remove_path(listener)
         listener.close()
@@ -232,5 +232,24 @@ def _no_beat() -> None:
     """No supervisor waits for heartbeats."""
 
 
-def _end_server(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def _end_at_once_on_signals(listener: socket.socket) -> dict[int, Any]:
+    """End the process at a signal while the model loads; returns the handlers before.
+
+    Not by an exception: a module that is being imported may catch it or report it as an error of its own, so that the
+    server goes on or ends as if it were broken. The first process of a container, too, has to handle the signal itself.
+    A server that answers replaces these handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only this thread receives signals
+        return {}
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        if listener.family == getattr(socket, "AF_UNIX", None):
+            remove_path(listener)
+        if number == signal.SIGINT:
+            os.write(2, b"stopped before any work began; nothing was saved\n")
+        os._exit(128 + number)
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background commands ignore it
+        numbers.append(signal.SIGINT)
+    return {number: signal.signal(number, end) for number in numbers}

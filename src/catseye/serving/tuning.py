@@ -115,10 +115,10 @@ def mixed_speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[
         try:
             for rows in batches.values():
                 model.compute(rows, False)  # not timed: the first call of a shape or thread allocates memory
+            together.wait()
         except BaseException:
             together.abort()  # or the others would wait forever
             raise
-        together.wait()
         begun = before = time.perf_counter()
         while before < begun + BUDGET_S or counts[number] < LEAST_CALLS * batch_size:
             for size in sizes:  # always all of them: else the threads would count different batches
@@ -129,7 +129,7 @@ def mixed_speed(model: ServedModel, concurrency: int, batch_size: int) -> tuple[
                 before = now
         ends[number] = before - begun
 
-    threads = [threading.Thread(target=call, args=(number,)) for number in range(1, concurrency)]
+    threads = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(1, concurrency)]
     for thread in threads:
         thread.start()
     call(0)
