@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+WAIT_MS = 120_000  # beside other work at the same priority, half a minute did not suffice to open a page
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
@@ -18,6 +19,7 @@ def browser():
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs Debian's package chromium")
+    playwright.expect.set_options(timeout=WAIT_MS)
     with playwright.sync_playwright() as started:
         opened = started.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield opened
@@ -37,6 +39,7 @@ def watch(trouble):
     """`watch(page, *own)`: a request to an address that starts otherwise than `own` is trouble."""
 
     def listen(page, *own: str) -> None:
+        page.set_default_timeout(WAIT_MS)
         page.on("console", lambda line: trouble.append(line.text) if line.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("dialog", lambda dialog: (trouble.append(f"dialog {dialog.message}"), dialog.dismiss()))
