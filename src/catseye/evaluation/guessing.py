@@ -28,8 +28,13 @@ def beats_guessing(metrics: Metrics) -> bool:
 
 def too_few_to_decide(metrics: Metrics) -> bool:
     """Whether more held-out images could show that the model is better than guessing."""
-    rest = metrics.num_images - max(scores.support for scores in metrics.per_class.values())
-    return not beats_guessing(metrics) and metrics.accuracy > metrics.constant_guess and rest < FEW
+    few = _num_others(metrics) < FEW
+    return few and metrics.accuracy > metrics.constant_guess and not beats_guessing(metrics)
+
+
+def _num_others(metrics: Metrics) -> int:
+    """The images of all classes but the commonest."""
+    return metrics.num_images - max(scores.support for scores in metrics.per_class.values())
 
 
 def guessing_sentence(metrics: Metrics) -> str:
@@ -37,9 +42,9 @@ def guessing_sentence(metrics: Metrics) -> str:
     if beats_guessing(metrics):
         return ""
     commonest = max(metrics.per_class, key=lambda name: metrics.per_class[name].support)
-    rest = metrics.num_images - metrics.per_class[commonest].support
     sentence = f"not above always answering {commonest!r}, which is right for {metrics.constant_guess:.2%}"
     if too_few_to_decide(metrics):
+        rest = _num_others(metrics)
         images = f"{rest} held-out image{'' if rest == 1 else 's'}"
         return f"{sentence}: {images} of all other classes are too few to decide"
     return sentence

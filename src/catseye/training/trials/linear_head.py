@@ -84,8 +84,7 @@ def fit_logistic(table: FeatureTable, *, standardise: bool = False, published: b
     left_out = _held_out_folds(table)
     inside = torch.from_numpy(np.stack([mask for _, mask in left_out]))  # (P, N), a problem per fold
     weights = torch.where(inside, 0.0, table.weights)
-    own_goal, fold_goals = _goals(table, weights, published=published)
-    goals, whole_goal = frame.from_layer(fold_goals), frame.from_layer(own_goal)
+    own_goal, whole_goal, goals = _goals(table, frame, weights, published=published)
     solve = partial(solve_logistic, copies, table.labels)
     decays = STRONG_DECAYS + DECAYS if published else DECAYS
     scores: list[tuple[float, float, float]] = []  # by decay: loss, its standard error, accuracy
@@ -257,17 +256,19 @@ def _head_logits(layer: Tensor, coordinates: Tensor) -> NDArray[np.float32]:
     return np.asarray(torch.addmm(layer[:, -1], coordinates, layer[:, :-1].T).numpy(), np.float32)
 
 
-def _goals(table: FeatureTable, weights: Tensor, *, published: bool) -> tuple[Tensor, Tensor]:
-    """What the rows decay towards: for all images, and for each problem.
+def _goals(
+    table: FeatureTable, frame: FeatureFrame, weights: Tensor, *, published: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the rows decay towards: for all images, twice, and for each problem.
 
-    Shape: weights (P, N) -> (1, K, F + 1), (P, K, F + 1).
+    Shape: weights (P, N) -> (1, K, F + 1) for features, and (1, K, r + 1), (P, K, r + 1) in the frame's coordinates.
     """
     if not published or table.classifier is None:
-        num_columns = table.features.shape[-1] + 1
-        return torch.zeros(1, table.num_classes, num_columns), torch.zeros(len(weights), table.num_classes, num_columns)
+        num, own, inner = table.num_classes, table.features.shape[-1] + 1, frame.coordinates.shape[-1] + 1
+        return torch.zeros(1, num, own), torch.zeros(1, num, inner), torch.zeros(len(weights), num, inner)
     every = torch.cat([table.weights[None], weights])
     rows = published_rows(table.features[0], table.labels, every, table.classifier, table.num_classes)
-    return rows[:1], rows[1:]
+    return rows[:1], frame.from_layer(rows[:1]), frame.from_layer(rows[1:])
 
 
 def _best_sharpness(held_out: NDArray[np.float32], table: FeatureTable) -> float:
