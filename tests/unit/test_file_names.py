@@ -66,6 +66,28 @@ def test_images_with_no_class_in_the_name_are_left_out_and_counted(tmp_path):
     assert set(images.splits.tolist()) == {NOT_SPLIT}
 
 
+def test_a_sample_of_a_submission_does_not_hide_the_names(tmp_path):
+    put(tmp_path, *numbered("oak.", "elm.", folder="train/"), *numbered("", folder="test1/"), "sampleSubmission.csv")
+    with pytest.raises(DataError, match="begin with 'elm', 'oak'"):
+        open_source(tmp_path)
+
+
+def test_masks_with_the_names_of_their_images_are_left_out(tmp_path):
+    put(tmp_path, *numbered("oak_", "elm_", folder="images/"), *numbered("oak_", "elm_", folder="annotations/trimaps/"))
+    with pytest.raises(DataError, match="begin with 'elm', 'oak'"):
+        open_source(tmp_path)
+    images = by_name(tmp_path)
+    assert all(name.startswith("images/") for name in images.names)
+    assert images.notes == ("6 images in 'annotations/trimaps/' are left out: by their folder they are masks",)
+
+
+def test_names_of_splits_are_not_offered_as_classes(tmp_path):
+    put(tmp_path, *numbered("train_", "test_", "IMG_"))
+    with pytest.raises(DataError) as refused:
+        open_source(tmp_path)
+    assert "--layout names" not in str(refused.value)
+
+
 @pytest.mark.parametrize("names", [numbered("IMG_"), numbered(""), ["a.png", "b.png", "c.png"]])
 def test_other_names_are_not_offered(names, tmp_path):
     put(tmp_path, *names)

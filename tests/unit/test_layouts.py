@@ -447,3 +447,44 @@ def test_check_and_open_say_the_same(tmp_path):
     (root / "Dataset" / "empty").mkdir()
     said = [one for one in check(root).findings if one.rule == "reading"]
     assert [one.severity for one in said] == ["note"]
+
+
+@pytest.mark.parametrize("names", [
+    ("HAM_images_part_1", "HAM_images_part_2"), ("images_001/images", "images_002/images"), ("fold1", "fold2", "fold3"),
+    ("batch 1", "batch 2", "masks"),
+])  # fmt: skip
+def test_numbered_parts_are_no_classes_without_a_question(names, tmp_path):
+    root = put(tmp_path, *names)
+    with pytest.raises(DataError, match=r"are parts of one set and not classes.*--layout classes"):
+        read(root)
+    assert len(read(root, "classes").classes) == len(names)
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("class 1", "class 2"), ("type_1", "type_2"), ("part_1", "whole")])
+def test_numbered_classes_are_classes(names, tmp_path):
+    assert read(put(tmp_path, *names)).classes == names
+
+
+@pytest.mark.parametrize("beside", ["masks", "annotations/trimaps", "ground_truth", "Labels"])
+def test_images_beside_their_masks_are_no_classes_without_a_question(beside, tmp_path):
+    root = put(tmp_path, "images", beside)
+    with pytest.raises(DataError, match=r"describes the images in 'images'.*--layout classes"):
+        read(root)
+    assert len(read(root, "classes").classes) == 2
+
+
+def test_masks_beside_another_class_are_a_class(tmp_path):
+    """Of carnivals, for example."""
+    assert read(put(tmp_path, "costumes", "masks")).classes == ("costumes", "masks")
+
+
+def test_a_set_with_splits_is_found_beside_a_test_without_labels(tmp_path):
+    found = read(put(tmp_path, "Plant Diseases/train/*", "Plant Diseases/valid/*", "test/test"))
+    assert sides(found) == {TRAIN: set(ANIMALS), VAL: set(ANIMALS)}
+    assert "test/ (2 images) beside it is left out" in found.notes[0]
+
+
+def test_of_folders_with_the_same_classes_one_may_be_chosen(tmp_path):
+    root = put(tmp_path, "color/*", "gray/*")
+    with pytest.raises(DataError, match=f"To read one of them only, use {root}/color as DATA"):
+        read(root)

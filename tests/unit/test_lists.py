@@ -9,7 +9,7 @@ import pytest
 from catseye.data.check.check import check
 from catseye.data.groups import related_groups
 from catseye.data.prepare import prepare
-from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, labelled, open_source
+from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, lists_beside, open_source
 from catseye.data.sources.labels import note_on_numbers, note_on_several_labels
 from catseye.data.sources.listed_files import ListedFiles
 from catseye.errors import DataError, ImageError, UsageError
@@ -467,9 +467,9 @@ def test_of_many_texts_beside_images_only_a_few_are_opened(root, monkeypatch):
         for number in range(25):
             (root / label / f"{number}.txt").write_text("a caption")
     opened = []
-    monkeypatch.setattr(labelled, "lists_images", lambda head: opened.append(head))
+    monkeypatch.setattr(lists_beside, "lists_images", lambda head: opened.append(head))
     assert open_source(root).classes == ("elm", "leaves", "oak")
-    assert len(opened) == labelled.MOST_TEXTS
+    assert len(opened) == lists_beside.MOST_TEXTS
 
 
 def test_other_text_files_beside_images_are_no_lists(root):
@@ -498,3 +498,98 @@ def test_one_folder_of_images_beside_a_text_list_names_the_list(root):
     (root / "train.txt").write_text("leaves/00.png 0\n")
     with pytest.raises(DataError, match=r"train\.txt in it may contain the labels"):
         open_source(root)
+
+
+def sorted_by(root, names, label_of, *, listed="labels.csv", column="diagnosis"):
+    """24 images in folders of these names, and a list that gives each another kind of label."""
+    rows = [f"file,{column}"]
+    for number in range(24):
+        place = root / names[number % len(names)] / f"{number:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(encode(random_pixels(number)))
+        rows.append(f"{place.relative_to(root).as_posix()},{label_of(number)}")
+    (root / listed).write_text("\n".join(rows) + "\n")
+    return root
+
+
+def every_third(number):
+    return "sick" if number % 3 else "well"
+
+
+def test_folders_that_a_list_contradicts_are_asked_about(tmp_path):
+    """Images in a folder per hospital, diagnoses in a list."""
+    root = sorted_by(tmp_path, ("north", "south"), every_third)
+    with pytest.raises(DataError) as caught:
+        open_source(root)
+    for each in ("north/00.png", "'north'", "'diagnosis' is 'well'", f"use {root}/labels.csv as DATA"):
+        assert each in str(caught.value)
+    assert "--layout classes" in str(caught.value)
+    assert open_source(root, settings=DataSettings(layout="classes")).classes == ("north", "south")
+    assert open_source(root / "labels.csv").classes == ("sick", "well")
+
+
+def test_below_splits_the_question_offers_the_splits(tmp_path):
+    folders = [f"{side}/{name}" for side in ("train", "test") for name in ("north", "south")]
+    root = sorted_by(tmp_path, folders, every_third)
+    with pytest.raises(DataError, match=r"label the images differently.*use --layout splits"):
+        open_source(root)
+    assert open_source(root, settings=DataSettings(layout="splits")).classes == ("north", "south")
+
+
+@pytest.mark.parametrize(
+    ("label_of", "listed", "column"),
+    [
+        (lambda number: number % 2, "labels.csv", "label"),  # the classes of the folders under other names
+        (lambda number: number % 4, "labels.csv", "label"),  # finer ones
+        (lambda number: "plant", "labels.csv", "label"),  # coarser ones
+        (every_third, "labels.csv", "weather"),  # no usual name for a label
+        (every_third, "predictions.csv", "label"),
+        (lambda number: "" if number > 4 else every_third(number), "labels.csv", "label"),  # too few to say
+    ],
+)
+def test_a_list_that_does_not_contradict_the_folders_is_left_alone(label_of, listed, column, tmp_path):
+    images = open_source(sorted_by(tmp_path, ("elm", "oak"), label_of, listed=listed, column=column))
+    assert images.classes == ("elm", "oak")
+    assert f"not from '{listed}'" in images.remarks[-1]
+
+
+def test_a_long_list_is_compared_by_its_beginning(tmp_path, monkeypatch):
+    """The last line that was read is cut off, and is not used."""
+    root = sorted_by(tmp_path, ("north", "south"), every_third)
+    text = (root / "labels.csv").read_bytes()
+    monkeypatch.setattr(lists_beside, "COMPARED_BYTES", len(text) // 2)
+    with pytest.raises(DataError, match="label the images differently"):
+        open_source(root)
+
+
+def test_a_damaged_list_beside_class_folders_is_left_alone(tmp_path):
+    root = sorted_by(tmp_path, ("elm", "oak"), every_third)
+    (root / "labels.csv").write_bytes(b'file,label\n"elm/00.png,well\n')
+    assert open_source(root).classes == ("elm", "oak")
+
+
+def test_a_text_list_without_suffixes_may_have_columns_of_numbers_and_comments(root):
+    """As the lists of the Oxford pets."""
+    rows = [
+        "#Image CLASS-ID SPECIES BREED ID",
+        "#ID: 1:2 classes",
+        *(f"{n:02} {n % 2 + 1} 1 {n % 3 + 1}" for n in range(NUM)),
+    ]
+    with pytest.raises(DataError, match="which column is the label"):
+        listed(root, rows, name="list.txt")
+    found = listed(root, rows, name="list.txt", label_column="column 2")
+    assert found.classes == ("1", "2")
+    assert list(found.names) == [f"leaves/{n:02}.png" for n in range(NUM)]
+
+
+def test_a_first_row_with_a_number_as_its_label_is_no_header(root):
+    assert len(listed(root, [f"{n:02},{n % 2}" for n in range(NUM)]).labels) == NUM
+
+
+def test_masks_are_not_mistaken_for_the_images_of_a_list(root):
+    """Masks have the names of their images and may be nearer to the list."""
+    (root / "annotations" / "trimaps").mkdir(parents=True)
+    for number in range(NUM):
+        (root / "annotations" / "trimaps" / f"{number:02}.png").write_bytes(encode(random_pixels(number)))
+    found = listed(root, ["id,label", *(f"{n:02},{n % 2}" for n in range(NUM))], name="annotations/list.csv")
+    assert list(found.names) == [f"../leaves/{n:02}.png" for n in range(NUM)]

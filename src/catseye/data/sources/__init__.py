@@ -15,8 +15,10 @@ Imports no torch. "Side" is short for train, val or test.
     tree.py           the folders that hold images, with their counts
     folder_roles.py   what a folder most likely is: a split, a holder of class folders
     layout.py         which level of folders are the splits and which the classes
+    layout_questions.py  the questions about a layout that can be read in two ways
     file_names.py     classes in the names of files: cat.0.jpg
     detection.py      a note on data sets with boxes
+    lists_beside.py   lists that lie beside the images: named, and compared with the folders
     labelled.py       files in folders become an `ImageSet`
     columns.py        which column of a list holds files, labels, splits and groups
     listed_files.py   the files that a list refers to: other systems' paths, missing suffixes
@@ -56,6 +58,6 @@ from catseye.data.sources.image_set import ArrayReader as ArrayReader
 from catseye.data.sources.image_set import Corrected as Corrected
 from catseye.data.sources.image_set import ImageSet as ImageSet
 from catseye.data.sources.image_set import Reader as Reader
-from catseye.data.sources.layout import UnclearLayout as UnclearLayout
+from catseye.data.sources.layout_questions import UnclearLayout as UnclearLayout
 from catseye.data.sources.open_data import Images as Images
 from catseye.data.sources.open_data import open_source as open_source

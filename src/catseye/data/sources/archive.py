@@ -153,7 +153,7 @@ def list_zip(path: Path) -> tuple[list[str], list[str]]:
     return list(files), sorted(folders)
 
 
-def read_zip_head(path: Path, name: str, num_bytes: int = 1024) -> bytes:
+def read_zip_head(path: Path, name: str, num_bytes: int) -> bytes:
     """The first bytes of an entry; none if it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:

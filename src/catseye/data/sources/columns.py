@@ -116,8 +116,22 @@ def choose_columns(
 
 
 def has_header(first: Sequence[str]) -> bool:
-    """Whether the first line names columns: none of its cells names an image file."""
-    return not any(_cell_suffix(cell) in LISTED_SUFFIXES for cell in first)
+    """Whether the first line names columns.
+
+    It does not if a cell names an image file, or if numbers follow something that is no usual name of a column.
+
+    >>> has_header(["id", "0", "1"]), has_header(["Bengal_7", "3", "1"]), has_header(["cats/1.jpg", "cat"])
+    (True, False, False)
+    """
+    if any(_cell_suffix(cell) in LISTED_SUFFIXES for cell in first):
+        return False
+    numbers = len(first) > 1 and all(re.fullmatch(r"-?\d+", cell.strip()) for cell in first[1:])
+    return not numbers or plain_column(first[0]) in _IMAGE
+
+
+def is_label_name(name: str) -> bool:
+    """Whether the name of a column is usual for labels."""
+    return plain_column(name) in _LABEL
 
 
 def plain_column(name: str) -> str:

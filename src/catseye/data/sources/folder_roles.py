@@ -44,6 +44,11 @@ def is_split_folder(folder: Folder) -> bool:
     return side is not None and not rest
 
 
+def is_unlabelled_split(folder: Folder) -> bool:
+    """Whether it is a split by its name and has no class folders: test/17.jpg, test/test/17.jpg."""
+    return is_split_folder(folder) and all(is_split_folder(child) for child in folder.core.full)
+
+
 def has_class_folders(folder: Folder) -> bool:
     """Whether folders with images are in it, beside stray images perhaps."""
     return bool(folder.core.full)

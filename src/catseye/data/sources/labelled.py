@@ -7,7 +7,7 @@ Enters: the names of all files and folders of DATA, from a disk, a zip or a tar.
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,15 +27,14 @@ from catseye.data.sources.image_set import (
     printable_name,
 )
 from catseye.data.sources.layout import Layout, read_layout
+from catseye.data.sources.layout_questions import UnclearLayout
+from catseye.data.sources.lists_beside import ReadHead, advise_list, find_lists, find_other_labels, note_lists
 from catseye.data.sources.missing_labels import names_no_class, note_on_folders, part_unlabelled
 from catseye.data.sources.own_outputs import OwnOutputs, find_own_outputs
-from catseye.data.sources.text_rows import lists_images
 from catseye.data.sources.tree import Folder, grow_tree
 from catseye.errors import DataError
 from catseye.preprocess import ARRAY_SUFFIX, FILE_SUFFIXES
 
-LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
-MOST_TEXTS = 20  # .txt files that are opened to see whether they list images
 Place = tuple[str, int]  # class and side
 
 
@@ -46,7 +45,7 @@ def label_by_folder(
     reader: MakeReader,
     *,
     layout: str = "auto",
-    read_head: Callable[[str], bytes],
+    read_head: ReadHead,
 ) -> ImageSet:
     """Class and split of every image from its folders.
 
@@ -72,8 +71,8 @@ def label_by_folder(
     notes_on_unlabelled = note_on_folders([name for name in without if _folder_of(name) in places])
     places = {folder: place for folder, place in places.items() if not without or not names_no_class(folder)}
     classes = sorted({name for name, _ in places.values()})
-    if len(classes) < 2 and layout == "auto" and (advice := _advice(listing, names)):
-        raise DataError(f"{source} holds one folder with images, {classes[0]!r}{advice}")
+    if layout == "auto":
+        _refuse_doubtful(listing, tree, places, read_head)
     number = {name: index for index, name in enumerate(classes)}
     coded = {folder: (number[name], side) for folder, (name, side) in places.items()}
     inside = [name for name in names if _folder_of(name) in coded]
@@ -87,7 +86,7 @@ def label_by_folder(
         splits=np.fromiter((coded[_folder_of(name)][1] for name in inside), np.int8, len(inside)),
         read=reader(kept),
         notes=(*notes, *_note_other_files(listing)),
-        remarks=(*tree.remarks, *remarks, *_note_empty_folders(tree, listing.own), *_note_lists(listing)),
+        remarks=(*tree.remarks, *remarks, *_note_empty_folders(tree, listing.own), *note_lists(source, listing.lists)),
         unlabelled=_without_label(without, reader),
     )
 
@@ -103,18 +102,15 @@ class _Listing:
     lists: list[str]
 
 
-def _sort_files(source: str, files: list[str], read_head: Callable[[str], bytes]) -> _Listing:
+def _sort_files(source: str, files: list[str], read_head: ReadHead) -> _Listing:
     names = image_names(files)
     suffixes = FILE_SUFFIXES if not names or not is_array(names[0]) else {ARRAY_SUFFIX}
     others = []
     if len(names) < len(files):
         others = [name for name in files if os.path.splitext(name)[1].lower() not in suffixes]  # noqa: PTH122
     own = find_own_outputs(others, names, read_head)
-    lists = [name for name in others if name.lower().endswith(LIST_SUFFIXES) and not own.covers(name)]
-    texts = {name for name in lists if name.lower().endswith(".txt")}
-    # Beside every image there may be a text; a list is among the first.
-    texts -= {name for name in sorted(texts, key=_by_depth)[:MOST_TEXTS] if lists_images(read_head(name))}
-    return _Listing(source, own.without(names), own, others, [name for name in lists if name not in texts])
+    lists = find_lists((name for name in others if not own.covers(name)), read_head)
+    return _Listing(source, own.without(names), own, others, lists)
 
 
 def _without_label(names: list[str], reader: MakeReader) -> Unlabelled | None:
@@ -124,7 +120,30 @@ def _without_label(names: list[str], reader: MakeReader) -> Unlabelled | None:
 
 def _advice(listing: _Listing, names: list[str]) -> str:
     """Another way to read the classes of these images; empty if there is none."""
-    return _list_advice(listing) or suggest_names(names) or note_on_detection_set(names, listing.others)
+    return (
+        advise_list(listing.source, listing.lists)
+        or suggest_names(names)
+        or note_on_detection_set(names, listing.others)
+    )
+
+
+def _refuse_doubtful(listing: _Listing, tree: Layout, places: dict[str, Place], read_head: ReadHead) -> None:
+    """Refuse a single class, and folders that a list contradicts: they may be hospitals, cameras, parts of a download.
+
+    A single class is left to the checks if nothing else in DATA may name classes.
+    """
+    classes = {name for name, _ in places.values()}
+    if len(classes) < 2:
+        if advice := _advice(listing, listing.images):
+            raise DataError(f"{listing.source} holds one folder with images, {min(classes)!r}{advice}")
+        return
+
+    def class_of(name: str) -> str | None:
+        place = places.get(_folder_of(name))
+        return place and place[0]
+
+    if question := find_other_labels(listing.source, listing.lists, read_head, listing.images, class_of):
+        raise UnclearLayout(f"{question}; if the folders are the classes, use {tree.option_for(listing.source)}")
 
 
 def _folder_of(name: str) -> str:
@@ -140,40 +159,7 @@ def _no_images(listing: _Listing) -> str:
         text += f"; its files are: {common}"
         if ".npz" in suffixes:
             text += " (arrays are given in Python, catseye.train(X, y), or as .npy files of one image each)"
-    return "; ".join([text, *listing.own.notes()]) + _list_advice(listing)
-
-
-def _list_advice(listing: _Listing) -> str:
-    if not listing.lists:
-        return ""
-    first = printable_name(min(listing.lists, key=_by_promise))
-    if listing.source.lower().endswith(".zip"):
-        return f"; {first} in it may contain the labels: unpack the zip and use that file as DATA"
-    return f"; {first} in it may contain the labels: to read them, use {listing.source}/{first} as DATA"
-
-
-def _note_lists(listing: _Listing) -> list[str]:
-    lists = listing.lists
-    if not lists:
-        return []
-    shown = a_few(sorted(lists, key=_by_depth), 3)
-    name = printable_name(lists[0]) if len(lists) == 1 else f"NAME{os.path.splitext(lists[0])[1]}"  # noqa: PTH122
-    zipped = listing.source.lower().endswith(".zip")
-    how = "unpack the zip and use the list" if zipped else f"use {listing.source}/{name}"
-    return [f"labels are read from the folders, not from {shown} in DATA; to read a list, {how} as DATA"]
-
-
-def _by_depth(name: str) -> tuple[int, str]:
-    return name.count("/"), name
-
-
-def _by_promise(name: str) -> tuple[int, bool, str]:
-    """By depth, and a list with labels before the list of test images beside it.
-
-    train.csv or labels.csv comes before sample_submission.csv or test.csv.
-    """
-    base = name.rpartition("/")[2].lower()
-    return name.count("/"), "train" not in base and "label" not in base, name
+    return "; ".join([text, *listing.own.notes()]) + advise_list(listing.source, listing.lists)
 
 
 def _place_folders(source: str, layout: Layout) -> tuple[dict[str, Place], list[str]]:

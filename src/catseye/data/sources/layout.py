@@ -6,6 +6,7 @@ options. Called by `labelled.py`.
 """
 
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from catseye.counting import agree, count
 from catseye.data.sources.folder_roles import (
@@ -13,19 +14,17 @@ from catseye.data.sources.folder_roles import (
     class_names_below,
     has_class_folders,
     is_split_folder,
+    is_unlabelled_split,
     repeats_classes,
     sides_by_name,
 )
 from catseye.data.sources.image_set import NOT_SPLIT, SPLIT_LABELS, TEST, TRAIN, VAL, a_few
+from catseye.data.sources.layout_questions import NO_CLASSES, ask_about_alike, ask_about_nested, ask_about_parts
 from catseye.data.sources.split_names import is_extra, is_wrapper, side_of
 from catseye.data.sources.tree import Folder
 from catseye.errors import DataError
 
 USUAL = ("train", "val", "valid", "validation", "test", "training")  # such splits need no remark
-
-
-class UnclearLayout(DataError):
-    """The layout is ambiguous, and the user has not chosen one."""
 
 
 @dataclass
@@ -41,6 +40,14 @@ class Layout:
     left_out: list[Folder] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def option_for(self, source: str) -> str:
+        """The option, and DATA if necessary, that ask for this reading."""
+        root, side = self.roots[0] if self.roots else (self.passed[-1], TRAIN)
+        if side != NOT_SPLIT or is_split_folder(root):
+            return "--layout splits"
+        place = f"{source}/{root.path} as DATA with " if root.path else ""
+        return f"{place}--layout classes (in settings: data.layout)"
 
 
 def read_layout(source: str, root: Folder, choice: str) -> Layout:
@@ -67,7 +74,8 @@ class _Reading:
             below = here.full
             if not below:
                 raise DataError(
-                    f"{self.source} has images but no class folders; put each class into a folder of its own"
+                    f"{self.source} has images but no class folders; put each class into a folder of its own, or label "
+                    "the images on a page: catseye label FOLDER --classes a,b"
                 )
             if len(below) == 1 and not below[0].direct:
                 self._note_descent(here, below[0])
@@ -86,6 +94,9 @@ class _Reading:
                     f"--layout splits: {self._place(here)} has no folders that contain class folders; omit the option, "
                     "or put class folders into train/ and test/"
                 )
+            question = ask_about_parts(self._place(here), below)
+            if question and self.choice == "auto":
+                raise question
             self._refuse_nested([here])
             return self._classes(here)
 
@@ -124,7 +135,7 @@ class _Reading:
         if not required:
             unknown = [folder for folder in unknown if repeats_classes(folder, with_classes)]
         if unknown and not required:
-            self._refuse_unclear(here, [*with_classes, *unknown])
+            self._refuse_alike(here, [*with_classes, *unknown])
         if unknown:
             sides |= self._sides_of_unknown(unknown, kinds)
         self._take_splits(here, below, sides)
@@ -135,8 +146,7 @@ class _Reading:
         if self.choice == "splits" or (TRAIN in kinds and len(kinds) > 1 and len(sides) == len(below)):
             raise DataError(
                 f"{self._place(here)}: {a_few([each.name for each in below])} hold images but no class folders; "
-                "put each class into a folder of its own, or use a .csv with path,label; if these are the classes, "
-                "use --layout classes"
+                f"{NO_CLASSES}"
             )
         return False
 
@@ -147,7 +157,7 @@ class _Reading:
         if not with_classes or len(with_classes) + len(others) != len(below):
             return False
         if any(not is_extra(folder.name) and repeats_classes(folder, with_classes) for folder in others):
-            self._refuse_unclear(here, [*with_classes, *others])
+            self._refuse_alike(here, [*with_classes, *others])
         if not all(is_extra(folder.name) for folder in others):
             return False
         self._take_splits(here, below, sides)
@@ -225,14 +235,15 @@ class _Reading:
         likely = [folder for folder in holders if not is_extra(folder.name)] or holders
         if len(likely) > 1:
             if any_repeats(likely):
-                self._refuse_unclear(here, likely)
+                self._refuse_alike(here, likely)
             if likely == below and self.choice == "auto":
-                self._refuse_unclear(here, likely, "sub-folders with images and no image of their own")
+                self._refuse_alike(here, likely, "sub-folders with images and no image of their own")
             return None
         (holder,) = likely
         others = [folder for folder in below if folder is not holder]
         named = is_wrapper(holder.name) or holder.name.casefold() == _last_part(here.path or self.source).casefold()
-        if not named and not all(is_extra(folder.name) for folder in others):
+        splits = any(map(is_split_folder, holder.core.full))  # set/train, set/valid beside test/17.jpg
+        if not named and not all(is_extra(each.name) or (splits and is_unlabelled_split(each)) for each in others):
             return None
         self.layout.left_out += others
         self._note_left_out(here, holder)
@@ -254,14 +265,8 @@ class _Reading:
                 f"if {a_few([taken.name, *(folder.name for folder in new)])} are the classes, use --layout classes"
             )
 
-    def _refuse_unclear(self, here: Folder, alike: list[Folder], contents: str = "the same class folders") -> None:
-        inside = sorted({child.name for folder in alike for child in folder.core.full})
-        names = sorted(folder.name for folder in alike)
-        raise UnclearLayout(
-            f"{self._place(here)}: the folders {a_few(names)} hold {contents}. If they are splits or parts of one set, "
-            f"with the classes {a_few(inside)}, use --layout splits. If they themselves are the classes, "
-            f"{a_few(sorted(folder.name for folder in here.full))}, use --layout classes (in settings: data.layout)"
-        )
+    def _refuse_alike(self, here: Folder, alike: list[Folder], contents: str = "the same class folders") -> NoReturn:
+        raise ask_about_alike(self._place(here), here.full, alike, contents)
 
     def _refuse_nested(self, roots: list[Folder]) -> None:
         """Refuse a class folder whose images are in sub-folders, which may be classes."""
@@ -272,17 +277,10 @@ class _Reading:
             for child in root.full:
                 folders.setdefault(child.name, []).append(child)
         nested = [each for each in folders.values() if all(folder.branches and not folder.direct for folder in each)]
-        if not nested:
-            return
-        folder = nested[0][0]
-        option = "classes" if len(roots) == 1 and roots[0] is self.layout.passed[-1] else "splits"
-        parts = [child.name for child in folder.core.full]
-        raise UnclearLayout(
-            f"{self._place(folder)} holds {count(len(parts), 'sub-folder')} with images ({a_few(parts)}) and no image "
-            f"of its own. If {folder.name!r} is one of the classes {a_few(sorted(folders))}, use --layout {option} "
-            f"(in settings: data.layout). If the classes are in it, use {self._place(folder)} as DATA, or move its "
-            "sub-folders up to the other class folders"
-        )
+        if nested:
+            option = "classes" if len(roots) == 1 and roots[0] is self.layout.passed[-1] else "splits"
+            folder = nested[0][0]
+            raise ask_about_nested(self._place(folder), folder, folders, option)
 
     def _place(self, folder: Folder) -> str:
         return f"{self.source}/{folder.path}" if folder.path else self.source

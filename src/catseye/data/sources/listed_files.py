@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catseye.data.sources.leftovers import is_leftover
-from catseye.data.sources.split_names import mentions_extra
+from catseye.data.sources.split_names import is_description, mentions_extra
 from catseye.preprocess import LISTED_SUFFIXES
 
 MAX_BASES = 300  # folders near the list that are searched
@@ -159,10 +159,13 @@ def _fewest_rules(hits: dict[PathRule, set[str]], num: int) -> list[PathRule]:
     """The rule that finds most values, then rules that find many of the rest.
 
     One missing file is not searched in other folders, where another image may have its name. Rules that lead outside
-    the list's folder count only if those inside find nothing.
+    the list's folder count only if those inside find nothing but masks.
     """
     inside = {rule: values for rule, values in hits.items() if values and not rule.base.startswith("..")}
-    candidates = inside or hits
+    images = {
+        rule: values for rule, values in hits.items() if values and not is_description(rule.base.rpartition("/")[2])
+    }
+    candidates = {rule: images[rule] for rule in inside if rule in images} or images or hits
     rules: list[PathRule] = []
     missing = set().union(*candidates.values()) if candidates else set()
     while candidates:

@@ -18,7 +18,8 @@ from catseye.data.sources.folder import FolderReader, walk_files
 from catseye.data.sources.frames import is_frame, read_frame
 from catseye.data.sources.given import is_place, list_given
 from catseye.data.sources.image_set import ArrayReader, ImageSet, printable_name
-from catseye.data.sources.labelled import LIST_SUFFIXES, label_by_folder
+from catseye.data.sources.labelled import label_by_folder
+from catseye.data.sources.lists_beside import LIST_SUFFIXES
 from catseye.data.sources.memory_names import PREFIX, images_in_use, name_in_memory
 from catseye.data.sources.parquet_files import LocalFiles, read_parquet
 from catseye.data.sources.remote import is_address, read_remote
@@ -30,7 +31,6 @@ from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 from catseye.settings.schema import DataSettings
 
-_HEAD_BYTES = 1024
 _TABLES = {
     ".xlsx": "a spreadsheet",
     ".xls": "a spreadsheet",
@@ -93,7 +93,7 @@ def _from_folder(path: Path, settings: DataSettings) -> ImageSet:
         folders,
         lambda names: FolderReader(path, names),
         layout=settings.layout,
-        read_head=lambda name: _read_head(path / name),
+        read_head=lambda name, num_bytes: _read_head(path / name, num_bytes),
     )
 
 
@@ -113,7 +113,7 @@ def _from_file(path: Path, settings: DataSettings) -> ImageSet:
         folders,
         lambda names: ZipReader(path, names),
         layout=settings.layout,
-        read_head=lambda name: read_zip_head(path, name),
+        read_head=lambda name, num_bytes: read_zip_head(path, name, num_bytes),
     )
 
 
@@ -175,7 +175,7 @@ def _from_tar(path: Path, settings: DataSettings) -> ImageSet:
         folders,
         lambda names: reader_of(entries, names),
         layout=settings.layout,
-        read_head=lambda name: read_entry(entries, name, _HEAD_BYTES),
+        read_head=lambda name, num_bytes: read_entry(entries, name, num_bytes),
     )
 
 
@@ -210,10 +210,10 @@ def _absolute(path: Path) -> Path:
     )
 
 
-def _read_head(path: Path) -> bytes:
+def _read_head(path: Path, num_bytes: int) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(_HEAD_BYTES)
+            return stream.read(num_bytes)
     except OSError:
         return b""
 

@@ -40,6 +40,7 @@ _IMAGES = frozenset(
 _CAM = re.compile(r".+-(gradcam(\+\+)?|eigencam)\.png")  # IMAGE-METHOD.png of `catseye explain cam`
 _EXPLANATION = "index.html"
 _DRAWN_ENDINGS = ("lr-find.png", "-gradcam.png", "-gradcam++.png", "-eigencam.png")
+_HEAD_BYTES = 1024
 _MARK = b'content="catseye'  # the generator that explanation/figures.py names in its page
 _NAMES = frozenset().union(*(files for kinds in (_WHOLE, _FILES) for sets in kinds.values() for files in sets))
 
@@ -81,7 +82,7 @@ class OwnOutputs:
         return notes
 
 
-def find_own_outputs(others: Iterable[str], images: list[str], read_head: Callable[[str], bytes]) -> OwnOutputs:
+def find_own_outputs(others: Iterable[str], images: list[str], read_head: Callable[[str, int], bytes]) -> OwnOutputs:
     """What catseye wrote: `images` have the suffix of an image, `others` have not."""
     written: dict[str, set[str]] = defaultdict(set)
     pages: set[str] = set()
@@ -98,7 +99,9 @@ def find_own_outputs(others: Iterable[str], images: list[str], read_head: Callab
                 own.folders.setdefault(folder, kind)
     drawn = {folder for folder, files in written.items() if any(each <= files for each in _FILES["report"])}
     explained = {
-        folder for folder in pages if _MARK in read_head(f"{folder}/{_EXPLANATION}" if folder else _EXPLANATION)
+        folder
+        for folder in pages
+        if _MARK in read_head(f"{folder}/{_EXPLANATION}" if folder else _EXPLANATION, _HEAD_BYTES)
     }
     for name in images if drawn or explained else [name for name in images if name.endswith(_DRAWN_ENDINGS)]:
         folder, _, last = name.rpartition("/")

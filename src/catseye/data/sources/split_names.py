@@ -5,6 +5,7 @@ Called by `layout.py`, `table.py` and others. A name alone proves nothing: a cla
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from catseye.data.sources.image_set import TEST, TRAIN, VAL
 
@@ -33,6 +34,17 @@ _EXTRA_WORDS = (
     "meta"
 )
 _EXTRAS = frozenset(_EXTRA_WORDS.split())
+# Folders beside the images that describe them.
+_DESCRIPTION_WORDS = (
+    "mask masks annotation annotations annot annots label labels bboxes boxes segmentation segmentations segmented "
+    "ground truth groundtruth gt trimap trimaps"
+)
+_DESCRIPTIONS = frozenset(_DESCRIPTION_WORDS.split())
+# What a download that was packed in pieces calls them: part_1, batch 2, images_003.
+_PART_WORDS = "part parts batch batches chunk chunks fold folds shard shards subset subsets volume vol disc disk"
+_PARTS = frozenset(_PART_WORDS.split())
+_IMAGE_WORDS = "images image imgs img pics pictures photos photo data dataset datasets files folder dir set sets"
+_IMAGES = frozenset(_IMAGE_WORDS.split())
 _SIDES = {word: side for side, words in _WORDS.items() for word in words.split()}
 _FUSED = re.compile(
     rf"(?:seg)?({'|'.join(sorted(_SIDES, key=len, reverse=True))})"
@@ -75,6 +87,31 @@ def is_extra(name: str) -> bool:
     """
     words = words_of(name)
     return any(word in _EXTRAS for word in words) and all(word in _EXTRAS or word in _FILLERS for word in words)
+
+
+def is_description(name: str) -> bool:
+    """Whether a folder of this name most likely describes the images beside it: masks, boxes.
+
+    >>> is_description("Annotations"), is_description("train_masks"), is_description("masked bandits")
+    (True, True, False)
+    """
+    words = [word for word in words_of(name) if word not in _FILLERS and not _FUSED.fullmatch(word)]
+    return bool(words) and all(word in _DESCRIPTIONS for word in words)
+
+
+def are_parts(names: Sequence[str]) -> bool:
+    """Whether two or more names differ only in a number, and call themselves parts or just images.
+
+    >>> are_parts(["HAM10000_images_part_1", "HAM10000_images_part_2"]), are_parts(["images_001", "images_002"])
+    (True, True)
+    >>> are_parts(["class 1", "class 2"]), are_parts(["1", "2"]), are_parts(["batch_1", "cat_1"])
+    (False, False, False)
+    """
+    if len(names) < 2:
+        return False
+    words = words_of(names[0])
+    alike = all(words_of(name) == words for name in names)
+    return alike and (not _PARTS.isdisjoint(words) or (bool(words) and _IMAGES.issuperset(words)))
 
 
 def is_filler(word: str) -> bool:

@@ -1,12 +1,13 @@
 """The rows of a .txt with `path label` on each line.
 
 ImageNet and many training programs have such lists. Enters: the bytes of a file. Leaves: line numbers and cells. Called
-by table.py and labelled.py.
+by table.py and lists_beside.py.
 """
 
 import io
 import re
 from collections.abc import Callable, Iterator
+from itertools import dropwhile
 from typing import Any
 
 from catseye.data.sources.csv_rows import DELIMITERS, encoding_of_list, read_csv_rows
@@ -16,13 +17,14 @@ from catseye.preprocess import FILE_SUFFIXES
 _SUFFIXES = "|".join(re.escape(suffix[1:]) for suffix in sorted(FILE_SUFFIXES))
 # Paths and labels may both contain spaces: a path ends with the suffix of an image.
 _ROW = re.compile(rf"(?P<path>.*?\.(?:{_SUFFIXES}))[\"']?\s+(?P<label>\S.*)", re.IGNORECASE)
+_NUMBERS = re.compile(r"\S+(?:\s+-?\d+){2,}")  # Abyssinian_100 1 1 1
 
 
 def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty.
+    """Line number and cells of every line that is not empty; comments (#) may come first.
 
-    A file whose first line has commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is
-    its name in messages.
+    Several numbers behind a path without a suffix are columns. A file whose first line has commas, semicolons or tabs
+    is read as a CSV. `opened("rb")` opens the file, `path` is its name in messages.
 
     Raises:
         DataError: it is not text, or a line has no label.
@@ -35,9 +37,9 @@ def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
             yield from read_csv_rows(opened, path)
             return
         with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding_of_list(head)) as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield number, _cells(line.strip(), path, number)
+            rows = ((number, line.strip()) for number, line in enumerate(stream, start=1) if line.strip())
+            for number, line in dropwhile(lambda row: _is_comment(row[1]), rows):
+                yield number, _cells(line, path, number)
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path} cannot be read as text in UTF-8 ({error})") from None
 
@@ -55,9 +57,16 @@ def _text_of_first_line(head: bytes) -> str:
     return head.decode(encoding_of_list(head), errors="replace").lstrip("\ufeff").partition("\n")[0].strip()
 
 
+def _is_comment(line: str) -> bool:
+    return line.startswith("#") and not _ROW.fullmatch(line)
+
+
 def _cells(line: str, path: str, number: int) -> list[str]:
     match = _ROW.fullmatch(line)
-    cells = [match["path"].strip("\"'"), match["label"]] if match else line.rsplit(maxsplit=1)
+    if match:
+        cells = [match["path"].strip("\"'"), match["label"]]
+    else:
+        cells = line.split() if _NUMBERS.fullmatch(line) else line.rsplit(maxsplit=1)
     if len(cells) < 2:
         raise DataError(
             f"{path} line {number}: every line of a .txt is an image and its label, as in cats/1.jpg cat; got {line!r}"
