@@ -528,6 +528,22 @@ def test_folders_that_a_list_contradicts_are_asked_about(tmp_path):
     assert open_source(root / "labels.csv").classes == ("sick", "well")
 
 
+@pytest.mark.parametrize("listed", ["metadata.csv", "annotations/labels.csv"])
+def test_such_a_list_may_have_any_usual_name_and_place(listed, tmp_path):
+    (tmp_path / "annotations").mkdir()
+    with pytest.raises(DataError, match=f"use {tmp_path}/{listed} as DATA"):
+        open_source(sorted_by(tmp_path, ("north", "south"), every_third, listed=listed, column="class"))
+
+
+def test_such_a_list_may_be_a_text_without_names_of_columns(tmp_path):
+    root = sorted_by(tmp_path, ("north", "south"), every_third)
+    rows = (root / "labels.csv").read_text().splitlines()[1:]
+    (root / "labels.csv").unlink()
+    (root / "labels.txt").write_text("\n".join(row.replace(",", " ") for row in rows) + "\n")
+    with pytest.raises(DataError, match=r"the folders and labels\.txt label the images differently"):
+        open_source(root)
+
+
 def test_below_splits_the_question_offers_the_splits(tmp_path):
     folders = [f"{side}/{name}" for side in ("train", "test") for name in ("north", "south")]
     root = sorted_by(tmp_path, folders, every_third)
@@ -544,6 +560,7 @@ def test_below_splits_the_question_offers_the_splits(tmp_path):
         (lambda number: "plant", "labels.csv", "label"),  # coarser ones
         (every_third, "labels.csv", "weather"),  # no usual name for a label
         (every_third, "predictions.csv", "label"),
+        (every_third, "sampleSubmission.csv", "label"),
         (lambda number: "" if number > 4 else every_third(number), "labels.csv", "label"),  # too few to say
     ],
 )

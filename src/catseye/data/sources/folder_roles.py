@@ -45,7 +45,7 @@ def is_split_folder(folder: Folder) -> bool:
 
 
 def is_unlabelled_split(folder: Folder) -> bool:
-    """Whether it is a split by its name and has no class folders: test/17.jpg, test/test/17.jpg."""
+    """Whether a split, by its name, has no class folders: test/17.jpg."""
     return is_split_folder(folder) and all(is_split_folder(child) for child in folder.core.full)
 
 

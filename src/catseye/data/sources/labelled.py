@@ -128,9 +128,10 @@ def _advice(listing: _Listing, names: list[str]) -> str:
 
 
 def _refuse_doubtful(listing: _Listing, tree: Layout, places: dict[str, Place], read_head: ReadHead) -> None:
-    """Refuse a single class, and folders that a list contradicts: they may be hospitals, cameras, parts of a download.
+    """Refuse a single class, and folders that a list contradicts.
 
-    A single class is left to the checks if nothing else in DATA may name classes.
+    Such folders may be hospitals, cameras, parts of a download. A single class is left to the checks if nothing else in
+    DATA may name classes.
     """
     classes = {name for name, _ in places.values()}
     if len(classes) < 2:

@@ -23,7 +23,7 @@ class UnclearLayout(DataError):
 
 
 def ask_about_alike(place: str, below: Sequence[Folder], alike: Sequence[Folder], contents: str) -> UnclearLayout:
-    """The folders `alike`, of those in `place`, may be splits or classes."""
+    """The folders `alike`, of all `below` a place, may be splits or classes."""
     inside = sorted({child.name for folder in alike for child in folder.core.full})
     names = sorted(folder.name for folder in alike)
     return UnclearLayout(
@@ -35,7 +35,7 @@ def ask_about_alike(place: str, below: Sequence[Folder], alike: Sequence[Folder]
 
 
 def ask_about_parts(place: str, below: Iterable[Folder]) -> UnclearLayout | None:
-    """A question about part_1 and part_2, or about images beside their masks; None for other names."""
+    """About part_1 and part_2, or images beside their masks; else None."""
     described = [folder.name for folder in below if is_description(folder.name)]
     rest = [folder.name for folder in below if folder.name not in described]
     if are_parts(rest):
@@ -49,7 +49,10 @@ def ask_about_parts(place: str, below: Iterable[Folder]) -> UnclearLayout | None
 
 
 def ask_about_nested(place: str, folder: Folder, classes: Iterable[str], option: str) -> UnclearLayout:
-    """The folder at `place`, beside others called `classes`, has images in sub-folders only, which may be classes."""
+    """A folder has images in sub-folders only, which may be classes.
+
+    It is at `place`, beside others called `classes`; `option` is the layout that makes it one of them.
+    """
     parts = [child.name for child in folder.core.full]
     return UnclearLayout(
         f"{place} holds {count(len(parts), 'sub-folder')} with images ({a_few(parts)}) and no image of its own. If "

@@ -15,8 +15,8 @@ from catseye.data.sources.corrections import HEADER
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import a_few, printable_name
 from catseye.data.sources.listed_rows import ListOfImages, collect_rows
-from catseye.data.sources.split_names import mentions_extra
-from catseye.data.sources.table import read_header, rows_of
+from catseye.data.sources.split_names import words_of
+from catseye.data.sources.table import columns_of, rows_of
 from catseye.data.sources.text_rows import lists_images
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
@@ -27,6 +27,11 @@ MOST_COMPARED = 3  # lists whose labels are compared with the folders
 COMPARED_BYTES = 1 << 20
 LEAST_ROWS = 6  # of a list that are images of DATA; fewer say nothing
 AGREEING_SHARE = 0.98
+# In the names of lists with the answers of a model.
+_RESULT_WORDS = (
+    "prediction predictions predicted predict preds pred submission submissions result results output outputs log logs"
+)
+_RESULTS = frozenset(_RESULT_WORDS.split())
 ReadHead = Callable[[str, int], bytes]  # the first bytes of a file of DATA
 _HEAD_BYTES = 1024
 
@@ -41,8 +46,8 @@ def find_lists(others: Iterable[str], read_head: ReadHead) -> list[str]:
 
 
 def advise_list(source: str, lists: list[str]) -> str:
-    """The list that most likely contains the labels, to be read instead; empty without one."""
-    likely = [name for name in lists if "submission" not in name.lower()]
+    """The list that most likely contains the labels; empty without one."""
+    likely = [name for name in lists if not _has_results(name)]
     if not likely:
         return ""
     first = printable_name(min(likely, key=_by_promise))
@@ -67,8 +72,7 @@ def find_other_labels(
     `class_of` returns the class of an image by its folder. A list may have finer or coarser classes than the folders;
     it contradicts them if neither follows from the other.
     """
-    likely = [name for name in lists if not mentions_extra(name.rpartition("/")[2].rpartition(".")[0])]
-    for listed in sorted(likely, key=_by_promise)[:MOST_COMPARED]:
+    for listed in sorted((name for name in lists if not _has_results(name)), key=_by_promise)[:MOST_COMPARED]:
         column, labels = _labels_in(listed, read_head(listed, COMPARED_BYTES))
         rows = list(_rows_in_folders(labels, names, class_of))
         if len(rows) < max(LEAST_ROWS, len(labels) / 2):
@@ -102,7 +106,10 @@ def _how_to_read(source: str, name: str) -> str:
 
 
 def _labels_in(name: str, head: bytes) -> tuple[str, dict[str, str]]:
-    """The name of the label column, and image -> label; nothing if the list has no usual column of labels."""
+    """The name of the label column, and image -> label.
+
+    Nothing if the list has no usual column of labels, or cannot be read.
+    """
     content = head if len(head) < COMPARED_BYTES else head[: head.rfind(b"\n") + 1]
     if content.startswith(HEADER):
         return "", {}  # decisions of catseye review
@@ -115,19 +122,23 @@ def _labels_in(name: str, head: bytes) -> tuple[str, dict[str, str]]:
         named,
     )
     try:
-        columns, _ = read_header(listed, DataSettings())
+        columns, _ = columns_of(listed, DataSettings())
         rows = collect_rows(listed, columns)
     except DataError:
         return "", {}
-    if columns.label is None or not is_label_name(columns.names[columns.label]):
+    column = "" if columns.label is None else columns.names[columns.label]
+    if not is_label_name(column) and columns.names != ["column 1", "column 2"]:
         return "", {}
-    return columns.names[columns.label], dict(zip(rows.paths, rows.labels, strict=True))
+    return column, dict(zip(rows.paths, rows.labels, strict=True))
 
 
 def _rows_in_folders(
     labels: dict[str, str], names: Iterable[str], class_of: Callable[[str], str | None]
 ) -> Iterator[tuple[str, str, str]]:
-    """Image, its class by folder and its label in the list, for listed images that are surely found in DATA."""
+    """Image, class by its folder and label in the list.
+
+    Only for the listed images of which one file in DATA has the name.
+    """
     places = {path: path.replace("\\", "/") for path in labels}
     files: dict[str, list[str]] = {place.rpartition("/")[2]: [] for place in places.values()}
     if not files:
@@ -146,11 +157,15 @@ def _rows_in_folders(
 
 
 def _share_that_follows(pairs: Counter[tuple[str, str]], side: int) -> float:
-    """The share of images whose folder (0) follows from the label, or whose label (1) follows from the folder."""
+    """The share of images whose folder (0) or label (1) follows from the other."""
     largest: dict[str, int] = {}
     for pair, num in pairs.items():
         largest[pair[1 - side]] = max(largest.get(pair[1 - side], 0), num)
     return sum(largest.values()) / pairs.total()
+
+
+def _has_results(name: str) -> bool:
+    return not _RESULTS.isdisjoint(words_of(name.rpartition("/")[2].rpartition(".")[0]))
 
 
 def _by_depth(name: str) -> tuple[int, str]:

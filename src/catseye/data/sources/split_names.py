@@ -90,7 +90,7 @@ def is_extra(name: str) -> bool:
 
 
 def is_description(name: str) -> bool:
-    """Whether a folder of this name most likely describes the images beside it: masks, boxes.
+    """Whether a folder most likely describes the images beside it.
 
     >>> is_description("Annotations"), is_description("train_masks"), is_description("masked bandits")
     (True, True, False)
@@ -100,7 +100,7 @@ def is_description(name: str) -> bool:
 
 
 def are_parts(names: Sequence[str]) -> bool:
-    """Whether two or more names differ only in a number, and call themselves parts or just images.
+    """Whether names differ only in a number and mean parts, or just images.
 
     >>> are_parts(["HAM10000_images_part_1", "HAM10000_images_part_2"]), are_parts(["images_001", "images_002"])
     (True, True)

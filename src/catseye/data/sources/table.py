@@ -1,7 +1,7 @@
 """A list of images with their labels, as people and programs write it.
 
 Enters: a .csv, .tsv, .jsonl or .txt. Leaves: `ImageSet`. Called by `open_data.py`; `read_listed` also by frames.py,
-remote.py and arrow_columns.py, `read_header` by lists_beside.py. Columns may have any order and any usual name; guesses
+remote.py and arrow_columns.py, `columns_of` by lists_beside.py. Columns may have any order and any usual name; guesses
 become remarks, an ambiguous list is an error that names the options.
 """
 
@@ -77,7 +77,7 @@ def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:
 
     """
     path, files = listed.name, listed.files
-    columns, remarks = read_header(listed, settings)
+    columns, remarks = columns_of(listed, settings)
     rows = collect_rows(listed, columns)
     if not rows.paths:
         reason = "" if not rows.unlabelled else f" with a label ({count(len(rows.unlabelled), 'row')} without)"
@@ -124,7 +124,7 @@ def _without_label_in(rows: ListedRows, listed: ListOfImages) -> Unlabelled | No
     return Unlabelled(names, np.array(rows.unlabelled_sides, np.int8), listed.reader(names))
 
 
-def read_header(listed: ListOfImages, settings: DataSettings) -> tuple[Columns, list[str]]:
+def columns_of(listed: ListOfImages, settings: DataSettings) -> tuple[Columns, list[str]]:
     """The columns of a list, and remarks on them.
 
     Raises:

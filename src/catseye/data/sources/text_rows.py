@@ -21,10 +21,10 @@ _NUMBERS = re.compile(r"\S+(?:\s+-?\d+){2,}")  # Abyssinian_100 1 1 1
 
 
 def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty; comments (#) may come first.
+    """Line number and cells of every line that is not empty.
 
-    Several numbers behind a path without a suffix are columns. A file whose first line has commas, semicolons or tabs
-    is read as a CSV. `opened("rb")` opens the file, `path` is its name in messages.
+    Comments (#) may come first. Several numbers behind a path without a suffix are columns. A file whose first line has
+    commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is its name in messages.
 
     Raises:
         DataError: it is not text, or a line has no label.
