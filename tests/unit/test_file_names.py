@@ -78,7 +78,7 @@ def test_masks_with_the_names_of_their_images_are_left_out(tmp_path):
         open_source(tmp_path)
     images = by_name(tmp_path)
     assert all(name.startswith("images/") for name in images.names)
-    assert images.notes == ("6 images in 'annotations/trimaps/' are left out: by their folder they are masks",)
+    assert images.notes == ("6 images in 'annotations/trimaps/' are left out as masks",)
 
 
 def test_names_of_splits_are_not_offered_as_classes(tmp_path):

@@ -473,6 +473,21 @@ def test_images_beside_their_masks_are_no_classes_without_a_question(beside, tmp
     assert len(read(root, "classes").classes) == 2
 
 
+@pytest.mark.parametrize("split", ["", "train/", "Dataset/"])
+def test_masks_inside_class_folders_are_left_out(split, tmp_path):
+    """COVID/images beside COVID/masks: every mask would be an image of the class."""
+    root = put(tmp_path, *(f"{split}{name}/{kind}" for name in ANIMALS for kind in ("images", "masks", "masks/more")))
+    found = read(root)
+    assert found.classes == ANIMALS
+    assert all("/images/" in name for name in found.names)
+    assert "are left out as masks" in found.notes[0]
+    assert "8 images" in found.notes[0]
+
+
+def test_masks_inside_class_folders_without_images_beside_them_are_images(tmp_path):
+    assert len(read(put(tmp_path, "fox/masks", "fox/full", "hare/masks", "hare"), "classes")) == 8
+
+
 def test_masks_beside_another_class_are_a_class(tmp_path):
     """Of carnivals, for example."""
     assert read(put(tmp_path, "costumes", "masks")).classes == ("costumes", "masks")

@@ -603,6 +603,55 @@ def test_a_first_row_with_a_number_as_its_label_is_no_header(root):
     assert len(listed(root, [f"{n:02},{n % 2}" for n in range(NUM)]).labels) == NUM
 
 
+def test_images_in_many_folders_are_found_by_names_that_occur_once(tmp_path):
+    """A download in 20 parts, and a list of names without folders."""
+    for number in range(60):
+        place = tmp_path / f"parts/part_{number % 20:02}/images" / f"{number:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(encode(random_pixels(number)))
+    (tmp_path / "parts/part_00/images/59.jpg").write_bytes(b"")
+    (tmp_path / "parts/masks").mkdir()
+    (tmp_path / "parts/masks/00.png").write_bytes(encode(random_pixels(0)))
+    found = listed(tmp_path, ["Image Index,label", *(f"{n:02}.png,{n % 2}" for n in range(58)), "58,1", "59,1"])
+    assert list(found.names)[:59] == [f"parts/part_{n % 20:02}/images/{n:02}.png" for n in range(59)]
+    assert found.names[59] == "59"  # two files have this name
+    assert any("folders where each name occurs once" in remark for remark in found.remarks)
+
+
+def test_a_missing_image_is_not_searched_by_its_name(root):
+    """A few files are missing: an image of the same name in another folder is another one."""
+    (root / "old").mkdir()
+    for number in range(NUM, NUM + 3):
+        (root / "old" / f"{number:02}.png").write_bytes(encode(random_pixels(number)))
+    rows = [f"leaves/{n % NUM:02}.png,{n % 2}" for n in range(4 * NUM)]
+    found = listed(root, ["path,label", *rows, "leaves/12.png,0"])
+    assert found.names[-1] == "leaves/12.png"
+
+
+@pytest.mark.parametrize("columns", [["id"], []])
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_list_of_pixels_is_called_so(columns, wide, tmp_path):
+    """As those of digits and faces on Kaggle: a column per pixel, or a cell with all of them."""
+    names = [*columns, "label", *([f"pixel{n}" for n in range(64)] if wide else ["pixels"])]
+    pixels = [str(n % 256) for n in range(64)]
+    cells = [str(7)] * (len(columns) + 1) + (pixels if wide else [" ".join(pixels)])
+    with pytest.raises(DataError, match=r"'pixel.*not the names of image files.*catseye\.train\(images, labels\)"):
+        listed(tmp_path, [",".join(names), *[",".join(cells)] * 3])
+
+
+def test_many_columns_of_numbers_beside_names_of_images_are_no_pixels(root):
+    names = ",".join(f"size{n}" for n in range(70))
+    found = listed(root, [f"id,label,{names}", *(f"{n:02},{n % 2}," + ",".join("7" * 70) for n in range(NUM))])
+    assert list(found.names) == [f"leaves/{n:02}.png" for n in range(NUM)]
+
+
+@pytest.mark.parametrize("name", ["digits.npz", "faces.mat", "all.pkl"])
+def test_a_file_of_arrays_is_called_so(name, tmp_path):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"arrays.*catseye\.train\(images, labels\)"):
+        open_source(tmp_path / name)
+
+
 def test_masks_are_not_mistaken_for_the_images_of_a_list(root):
     """Masks have the names of their images and may be nearer to the list."""
     (root / "annotations" / "trimaps").mkdir(parents=True)

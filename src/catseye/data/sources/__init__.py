@@ -16,6 +16,7 @@ Imports no torch. "Side" is short for train, val or test.
     folder_roles.py   what a folder most likely is: a split, a holder of class folders
     layout.py         which level of folders are the splits and which the classes
     layout_questions.py  the questions about a layout that can be read in two ways
+    masks.py          masks beside the images that they describe are left out
     file_names.py     classes in the names of files: cat.0.jpg
     detection.py      a note on data sets with boxes
     lists_beside.py   lists that lie beside the images: named, and compared with the folders

@@ -60,7 +60,7 @@ class CellReader:
 class NamedCells:
     """Names of images that are stored in the list itself: none is missing."""
 
-    base = ""
+    places = ""
 
     def learn(self, values: Sequence[str]) -> int:
         """How many values look like names of images."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from catseye.counting import agree
 from catseye.data.sources.image_set import a_few
 from catseye.data.sources.labels import is_missing
 from catseye.data.sources.split_names import side_of
@@ -17,6 +18,7 @@ from catseye.preprocess import LISTED_SUFFIXES
 from catseye.settings.schema import DataSettings
 
 NO_COLUMN = "none"
+LEAST_PIXELS = 64  # numbers in a row that are an image of its own: 8 × 8
 # In lower case, without punctuation; the likeliest first.
 _IMAGE_WORDS = (
     "path imagepath filepath filename file image imagefile imagename imagefilename imgpath imgname imgfile img "
@@ -182,18 +184,35 @@ def _guess_image(
         return by_suffix[0]
     known = by_suffix or [number for number in free if _name_rank(names[number], _IMAGE) < len(_IMAGE)]
     known = sorted(known, key=lambda number: (_name_rank(names[number], _IMAGE), number))
-    if len(known) == 1:
+    pixels = _pixel_columns(names, rows)
+    if len(known) == 1 and not pixels:
         return known[0]
     for candidates in (known, [number for number in free if number not in known] if not by_suffix else []):
         existing = {number: count_existing(values[number]) for number in candidates}
         if existing and max(existing.values()):
             return max(candidates, key=lambda number: existing[number])
+    if pixels:
+        raise DataError(
+            f"{path}: {agree(len(pixels), 'the column', 'the columns')} {a_few(pixels, 3)} "
+            f"{agree(len(pixels), 'holds', 'hold')} pixels and not the names of image files; load the list in Python "
+            "and use catseye.train(images, labels), with an array of shape (N, height, width)"
+        )
     if known:
         return known[0]
     raise DataError(
         f"{path}: no column names image files: {a_few(names, 20)}; name the columns path,label[,split] in the first "
         "line, or choose the column with --image-column NAME (in settings: data.image_column)"
     )
+
+
+def _pixel_columns(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The columns of pixels: one for each, or a cell with all of an image."""
+    columns = {name: [row[number] for row in rows if number < len(row)] for number, name in enumerate(names)}
+    numbers = [name for name, cells in columns.items() if cells and all(cell.strip().isdecimal() for cell in cells)]
+    numbers = [name for name in numbers if not is_label_name(name)]
+    if len(numbers) >= LEAST_PIXELS and any(not {*columns[name]} <= _ONE | _ZERO for name in numbers):
+        return numbers
+    return [name for name, cells in columns.items() if cells and len(cells[0].split()) >= LEAST_PIXELS]
 
 
 def _guess_split(names: list[str], rows: Sequence[Sequence[str]], taken: set[int]) -> int | None:

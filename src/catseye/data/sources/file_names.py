@@ -13,7 +13,7 @@ import numpy as np
 from catseye.counting import agree, count
 from catseye.data.names import Names
 from catseye.data.sources.image_set import NOT_SPLIT, TEST, VAL, ImageSet, MakeReader, a_few, printable_name
-from catseye.data.sources.split_names import is_description, side_of
+from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError
 
 LEAST_SHARE = 0.9  # of the images must have a class in their names, or --layout names is not suggested
@@ -48,16 +48,13 @@ def suggest_names(names: Sequence[str]) -> str:
     return f"; the file names begin with {shown}: if these are the classes, use --layout names"
 
 
-def label_by_name(source: str, names: list[str], reader: MakeReader) -> ImageSet:
+def label_by_name(source: str, names: list[str], reader: MakeReader, notes: Sequence[str] = ()) -> ImageSet:
     """Every image gets the class in its name and the split that its folder names.
-
-    Masks, with the names of the images that they describe, are left out.
 
     Raises:
         DataError: no name begins with a class.
 
     """
-    names, notes = _leave_masks_out(names)
     classed = [(name, label) for name in names if (label := class_in_name(name))]
     if not classed:
         raise DataError(
@@ -70,6 +67,7 @@ def label_by_name(source: str, names: list[str], reader: MakeReader) -> ImageSet
     sides = np.fromiter((_side_of_folder(name) for name, _ in classed), np.int8, len(classed))
     if not np.isin(sides, (VAL, TEST)).any():
         sides[:] = NOT_SPLIT  # the held-out images are drawn later
+    notes = [*notes]
     if num := len(names) - len(classed):
         notes.append(f"{count(num, 'image')} with no class in the name {agree(num, 'is', 'are')} left out")
     return ImageSet(
@@ -82,18 +80,6 @@ def label_by_name(source: str, names: list[str], reader: MakeReader) -> ImageSet
         notes=tuple(notes),
         remarks=("classes are read from the file names (--layout names)",),
     )
-
-
-def _leave_masks_out(names: list[str]) -> tuple[list[str], list[str]]:
-    folders = {name.rpartition("/")[0] for name in names}
-    masks = {folder for folder in folders if any(map(is_description, folder.split("/")))}
-    rest = [name for name in names if name.rpartition("/")[0] not in masks]
-    if not masks or not rest:
-        return names, []
-    num, shown = len(names) - len(rest), a_few(sorted(f"{folder}/" for folder in masks), 3)
-    return rest, [
-        f"{count(num, 'image')} in {shown} {agree(num, 'is', 'are')} left out: by their folder they are masks"
-    ]
 
 
 def _side_of_folder(name: str) -> int:

@@ -29,6 +29,7 @@ from catseye.data.sources.image_set import (
 from catseye.data.sources.layout import Layout, read_layout
 from catseye.data.sources.layout_questions import UnclearLayout
 from catseye.data.sources.lists_beside import ReadHead, advise_list, find_lists, find_other_labels, note_lists
+from catseye.data.sources.masks import leave_masks_out
 from catseye.data.sources.missing_labels import names_no_class, note_on_folders, part_unlabelled
 from catseye.data.sources.own_outputs import OwnOutputs, find_own_outputs
 from catseye.data.sources.tree import Folder, grow_tree
@@ -55,11 +56,11 @@ def label_by_folder(
         DataError: no images, no class folders, an ambiguous layout, or a data set for another task.
 
     """
-    listing = _sort_files(source, files, read_head)
+    listing = _sort_files(source, files, layout, read_head)
     if not listing.images:
         raise DataError(_no_images(listing))
     if layout == "names":
-        return label_by_name(source, listing.images, reader)
+        return label_by_name(source, listing.images, reader, listing.notes)
     counts = Counter(map(_folder_of, listing.images))
     root = grow_tree(counts, [folder for folder in folders if not listing.own.covers(folder)])
     try:
@@ -76,7 +77,13 @@ def label_by_folder(
     number = {name: index for index, name in enumerate(classes)}
     coded = {folder: (number[name], side) for folder, (name, side) in places.items()}
     inside = [name for name in names if _folder_of(name) in coded]
-    notes = [*listing.own.notes(), *tree.notes, *_note_strays(names, inside, places, tree), *notes_on_unlabelled]
+    notes = [
+        *listing.own.notes(),
+        *listing.notes,
+        *tree.notes,
+        *_note_strays(names, inside, places, tree),
+        *notes_on_unlabelled,
+    ]
     kept = Names(inside)
     return ImageSet(
         source=source,
@@ -100,9 +107,10 @@ class _Listing:
     own: OwnOutputs
     others: list[str]
     lists: list[str]
+    notes: list[str]  # on masks
 
 
-def _sort_files(source: str, files: list[str], read_head: ReadHead) -> _Listing:
+def _sort_files(source: str, files: list[str], layout: str, read_head: ReadHead) -> _Listing:
     names = image_names(files)
     suffixes = FILE_SUFFIXES if not names or not is_array(names[0]) else {ARRAY_SUFFIX}
     others = []
@@ -110,7 +118,11 @@ def _sort_files(source: str, files: list[str], read_head: ReadHead) -> _Listing:
         others = [name for name in files if os.path.splitext(name)[1].lower() not in suffixes]  # noqa: PTH122
     own = find_own_outputs(others, names, read_head)
     lists = find_lists((name for name in others if not own.covers(name)), read_head)
-    return _Listing(source, own.without(names), own, others, lists)
+    images = own.without(names)
+    notes: list[str] = []
+    if layout != "classes":
+        images, notes = leave_masks_out(images, alone=layout == "names")
+    return _Listing(source, images, own, others, lists, notes)
 
 
 def _without_label(names: list[str], reader: MakeReader) -> Unlabelled | None:

@@ -2,7 +2,8 @@
 
 Enters: the folder of the list and the values of a column: paths of another computer, ids without a suffix, names in
 another Unicode form. Leaves: names relative to that folder, or absolute ones. Called by `table.py`. Each folder is
-listed once; there is no system call per file.
+listed once; there is no system call per file. Images in many folders, of which the list gives only the names, are
+found if each name occurs once.
 """
 
 import os
@@ -19,6 +20,7 @@ from catseye.preprocess import LISTED_SUFFIXES
 MAX_BASES = 300  # folders near the list that are searched
 _SAMPLE = 40
 SECOND_SHARE = 0.1
+MAX_WALKED = 300_000  # files below the list's folder that are looked through for names without a folder
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 
 
@@ -63,6 +65,8 @@ class ListedFiles:
     _listings: dict[str, _FolderListing | None] = field(default_factory=dict)
     _rules: list[PathRule] = field(default_factory=list)
     _bases: list[str] | None = None
+    _places: dict[str, str | None] | None = None  # name of a file -> its place below the folder, None for several
+    _anywhere: bool = False
 
     def learn(self, values: Sequence[str]) -> int:
         """Learn from values how they become paths; returns how many of these exist."""
@@ -75,7 +79,14 @@ class ListedFiles:
                 for rule in self._possible_rules(value):
                     if rule != plain and self._apply(rule, value) is not None:
                         hits.setdefault(rule, set()).add(value)
-        self._rules = _fewest_rules(hits, len(sample))
+        images = {rule: found for rule, found in hits.items() if not is_description(rule.base.rpartition("/")[2])}
+        self._rules, self._anywhere = _fewest_rules(images, len(sample)), False
+        missing = [value for value in sample if self._find(value) is None]
+        if missing:
+            found = [value for value in missing if self._only_place(value) is not None]
+            self._anywhere = len(found) >= max(2, SECOND_SHARE * len(sample))
+        if not self._rules and not self._anywhere:
+            self._rules = _fewest_rules(hits, len(sample))  # masks are the only files of these names
         num_existing = sum(self._find(value) is not None for value in sample)
         return num_existing * len(values) // max(len(sample), 1)
 
@@ -92,15 +103,22 @@ class ListedFiles:
         return self._find(value) is not None
 
     @property
-    def base(self) -> str:
-        """The folder of most files, relative to the list's; "" for the list's own."""
-        return self._rules[0].base if self._rules else ""
+    def places(self) -> str:
+        """The folders of the files, relative to the list's, for a remark; "" for the list's own."""
+        bases = [f"{rule.base}/" for rule in self._rules[:1] if rule.base]
+        return " and ".join([*bases, "folders where each name occurs once"] if self._anywhere else bases)
 
     def _find(self, value: str) -> str | None:
         for rule in self._rules:
             if (path := self._apply(rule, value)) is not None:
                 return path
-        return None
+        return self._only_place(value) if self._anywhere else None
+
+    def _only_place(self, value: str) -> str | None:
+        """The only file below the list's folder that has the name in a value."""
+        if self._places is None:
+            self._places = _places_below(self.folder)
+        return self._places.get(_fold_name(_path_parts(value)[-1])) if _path_parts(value) else None
 
     def _possible_rules(self, value: str) -> Iterator[PathRule]:
         depth = len(_path_parts(value)) - 1
@@ -155,17 +173,32 @@ class ListedFiles:
         return self._listings[prefix]
 
 
+def _places_below(folder: Path) -> dict[str, str | None]:
+    """Name, with and without suffix -> the only image of this name below a folder, None if there are several."""
+    places: dict[str, str | None] = {}
+    num = 0
+    for above, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_leftover(name) and not is_description(name))
+        prefix = os.path.relpath(above, folder).replace(os.sep, "/") + "/"
+        for name in files:
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122
+            if suffix.lower() in LISTED_SUFFIXES:
+                for key in {_fold_name(name), _fold_name(stem)}:
+                    places[key] = None if key in places else f"{prefix}{name}".removeprefix("./")
+        num += len(files)
+        if num > MAX_WALKED:
+            return {}
+    return places
+
+
 def _fewest_rules(hits: dict[PathRule, set[str]], num: int) -> list[PathRule]:
     """The rule that finds most values, then rules that find many of the rest.
 
     One missing file is not searched in other folders, where another image may have its name. Rules that lead outside
-    the list's folder count only if those inside find nothing but masks.
+    the list's folder count only if those inside find nothing.
     """
     inside = {rule: values for rule, values in hits.items() if values and not rule.base.startswith("..")}
-    images = {
-        rule: values for rule, values in hits.items() if values and not is_description(rule.base.rpartition("/")[2])
-    }
-    candidates = {rule: images[rule] for rule in inside if rule in images} or images or hits
+    candidates = inside or {rule: values for rule, values in hits.items() if values}
     rules: list[PathRule] = []
     missing = set().union(*candidates.values()) if candidates else set()
     while candidates:

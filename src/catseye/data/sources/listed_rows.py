@@ -31,8 +31,8 @@ class FilesOfList(Protocol):
         ...
 
     @property
-    def base(self) -> str:
-        """The folder of most files, relative to the list's; "" for the list's own."""
+    def places(self) -> str:
+        """The folders of the files, relative to the list's, for a remark; "" for the list's own."""
         ...
 
 

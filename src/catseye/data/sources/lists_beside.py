@@ -91,7 +91,7 @@ def find_other_labels(
 class _NoFiles:
     """The files of a list whose columns are recognised by their names only."""
 
-    base = ""
+    places = ""
 
     def learn(self, values: Sequence[str]) -> int:
         return 0

@@ -37,6 +37,7 @@ _TABLES = {
     ".ods": "a spreadsheet",
     ".json": "a JSON file",
 }
+_ARRAYS = {".npz", ".npy", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth"}
 
 
 Images = Any
@@ -104,6 +105,11 @@ def _from_file(path: Path, settings: DataSettings) -> ImageSet:
         return _from_parquet(str(path), [path], settings)
     if path.suffix.lower() == ".tar":
         return _from_tar(path, settings)
+    if path.suffix.lower() in _ARRAYS:
+        raise DataError(
+            f"{path} is a file of arrays or objects; DATA is a folder, a .zip or a .csv: load it in Python and use "
+            "catseye.train(images, labels)"
+        )
     if kind := _TABLES.get(path.suffix.lower()):
         raise DataError(f"{path} is {kind}; DATA is a folder, a .zip or a .csv: save it as a .csv with path,label")
     files, folders = list_zip(path)

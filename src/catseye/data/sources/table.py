@@ -90,8 +90,8 @@ def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:
     labels = np.array([number[label] for label in rows.labels], dtype=np.int64)
     files.learn(rows.paths)
     names = Names(map(files.name, rows.paths))
-    if files.base:
-        remarks.append(f"the files of the list are in {files.base}/")
+    if files.places:
+        remarks.append(f"the files of the list are in {files.places}")
     problems = (
         note_on_several_labels(rows.labels),
         note_on_repeated_files(rows.paths, rows.labels),
