@@ -599,6 +599,13 @@ def test_a_text_list_without_suffixes_may_have_columns_of_numbers_and_comments(r
     assert list(found.names) == [f"leaves/{n:02}.png" for n in range(NUM)]
 
 
+def test_a_path_in_a_text_list_may_contain_a_comma(tmp_path):
+    for number in range(3):
+        (tmp_path / f"oak, old {number}.png").write_bytes(encode(random_pixels(number)))
+    found = listed(tmp_path, [f"oak, old {n}.png {('young', 'old')[n % 2]}" for n in range(3)], name="train.txt")
+    assert (found.classes, list(found.names)) == (("old", "young"), [f"oak, old {n}.png" for n in range(3)])
+
+
 def test_a_first_row_with_a_number_as_its_label_is_no_header(root):
     assert len(listed(root, [f"{n:02},{n % 2}" for n in range(NUM)]).labels) == NUM
 

@@ -23,8 +23,8 @@ _NUMBERS = re.compile(r"\S+(?:\s+-?\d+){2,}")  # Abyssinian_100 1 1 1
 def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every line that is not empty.
 
-    Comments (#) may come first. Several numbers behind a path without a suffix are columns. A file whose first line has
-    commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is its name in messages.
+    Comments (#) may come first. Several numbers behind a path without a suffix are columns. A file whose first line is
+    delimited by commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is its name in messages.
 
     Raises:
         DataError: it is not text, or a line has no label.
@@ -33,7 +33,7 @@ def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
     try:
         with opened("rb") as raw:
             head = raw.read(4096)
-        if any(delimiter in _text_of_first_line(head) for delimiter in DELIMITERS):
+        if _is_delimited(_text_of_first_line(head)):
             yield from read_csv_rows(opened, path)
             return
         with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding_of_list(head)) as stream:
@@ -55,6 +55,12 @@ def lists_images(head: bytes) -> bool:
 
 def _text_of_first_line(head: bytes) -> str:
     return head.decode(encoding_of_list(head), errors="replace").lstrip("\ufeff").partition("\n")[0].strip()
+
+
+def _is_delimited(line: str) -> bool:
+    """Whether a line is that of a CSV: there is a delimiter, and not only in the path before a label."""
+    match = _ROW.fullmatch(line)
+    return any(delimiter in (match["label"] if match else line) for delimiter in DELIMITERS)
 
 
 def _is_comment(line: str) -> bool:
