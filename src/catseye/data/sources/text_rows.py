@@ -24,7 +24,8 @@ def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
     """Line number and cells of every line that is not empty.
 
     Comments (#) may come first. Several numbers behind a path without a suffix are columns. A file whose first line is
-    delimited by commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is its name in messages.
+    delimited by commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is its name in
+    messages.
 
     Raises:
         DataError: it is not text, or a line has no label.
