@@ -118,6 +118,58 @@ def test_a_folder_in_a_list_of_files_is_an_error_that_says_so(folder):
     assert "is a folder" in rows(["photos/sub"])[0].error
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("test.csv", ["id_code", "b", "a", "sub/c"]),  # as on Kaggle
+        ("test.csv", ["b", "a", "sub/c"]),
+        ("test.csv", ["id,site", "b,3", "a,3", "sub/c,4"]),
+        ("test.csv", ["width,file", "3,b.png", "4,a.JPG", "5,sub/c.png"]),
+        ("test.txt", ["photos/b.png", "photos/a.JPG", "photos/sub/c.png"]),
+        ("test.txt", ["photos/b.png cat", "photos/a.JPG dog", "photos/sub/c.png 0"]),
+        ("photos/test.txt", ["# all", "b 1 2", "a 1 3", "sub/c 2 2"]),
+        ("test.jsonl", ['{"file_name": "b.png"}', '{"file_name": "a.JPG"}', '{"file_name": "sub/c.png"}']),
+    ],
+)
+def test_a_list_is_the_images_that_it_names(name, lines, folder):
+    (folder.parent / name).write_text("\n".join(lines) + "\n")
+    assert list_images([name]) == ["photos/b.png", "photos/a.JPG", "photos/sub/c.png"]
+
+
+def test_an_image_of_a_list_that_is_gone_is_a_row(folder):
+    (folder / "all.txt").write_text("b.png\nmy gone.png\n")
+    answers = rows(list_images(["photos/all.txt"]))
+    assert [row.path for row in answers] == ["photos/b.png", "photos/my gone.png"]
+    assert [row.error is None for row in answers] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("notes.txt", "seen in June", "names no images: none of its columns does"),
+        ("notes.txt", "seen\nheard\n", "names no images: it begins with 'seen'"),
+        ("empty.csv", "", "lists no images"),
+        ("cut.csv", 'path,label\n"b.png,3\n', "cannot be read as UTF-8 CSV"),
+        ("digits.csv", "\n".join([",".join(f"p{n}" for n in range(64)), ",".join(["7"] * 64)]), "hold pixels"),
+    ],
+)
+def test_a_file_that_lists_no_images_is_a_row_that_says_so(name, content, reason, folder):
+    (folder / name).write_text(content)
+    answers = rows(list_images([f"photos/{name}", "photos/b.png"]))
+    assert [row.path for row in answers] == [f"photos/{name}", "photos/b.png"]
+    assert reason in answers[0].error
+    assert answers[1].error is None
+
+
+def test_a_list_behind_a_link_is_beside_what_it_names(folder):
+    """other/lists is photos/sub: its ../b.png is photos/b.png and not other/b.png."""
+    (folder / "sub" / "up.txt").write_text("../b.png\n")
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "lists").symlink_to(folder / "sub")
+    (answer,) = rows(list_images(["other/lists/up.txt"]))
+    assert answer.error is None
+
+
 def test_a_link_to_an_image_that_is_gone_is_an_error_as_in_training(folder):
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     assert list_images(["photos"])[2] == "photos/gone.png"

@@ -55,7 +55,7 @@ def require_paths(paths: Sequence[str]) -> None:
 
     """
     if paths and not any(_exists(Path(path)) or any(sign in path for sign in "*?[") for path in paths):
-        raise ImageError(f"{paths[0]} does not exist; give images, folders of images or globs")
+        raise ImageError(f"{paths[0]} does not exist; give images, folders of images, globs or lists")
 
 
 def one_data(data: str | None, option: str | None) -> str | None:

@@ -17,7 +17,9 @@ ENGINES = ("here", "ray")
 
 def predict_verb(
     model: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported file.")],
-    paths: Annotated[list[str] | None, typer.Argument(help="Images, folders, globs.", show_default=False)] = None,
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Images, folders, globs, lists (.csv, .txt …).", show_default=False)
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show.")] = 1,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write a table to this file.")] = None,
     from_list: Annotated[
@@ -40,7 +42,7 @@ def predict_verb(
     require_name("engine", engine, ENGINES)
     require_device(device)
     if not paths and from_list is None:
-        raise UsageError("nothing to classify; give images, folders or globs after the model, or --list FILE")
+        raise UsageError("nothing to classify; give images, folders, globs or lists (.csv, .txt) after the model")
     require_model(model)
     require_order(model, paths or [])
     require_paths(paths or [])

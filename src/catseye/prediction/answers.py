@@ -118,7 +118,7 @@ def predict(
         raise UsageError(f"--top is 1 or more; got {top}")
     names = options.get("list")
     if images is None and names is None:
-        raise UsageError("nothing to classify; give images, folders or globs after the model, or --list FILE")
+        raise UsageError("nothing to classify; give images, folders, globs or lists (.csv, .txt) after the model")
     if engine == "ray":
         if csv or options.get("out") is None:
             raise UsageError(f"--engine ray writes Parquet into --out DIR; got {'--csv' if csv else 'no --out'}")

@@ -6,6 +6,7 @@ An unreadable image gets a row with its error. Called by cli. No torch: works wi
 import csv
 import glob
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from catseye.classifier import Classifier, Prediction
 from catseye.data.sources.image_names import image_names
 from catseye.data.sources.leftovers import is_leftover
+from catseye.data.sources.listed_images import images_of_list
+from catseye.data.sources.lists_beside import LIST_SUFFIXES
 from catseye.errors import DataError
 
 
@@ -52,9 +55,11 @@ def list_images(paths: Iterable[str]) -> list[str]:
 
 
 def walk_images(paths: Iterable[str]) -> Iterator[str]:
-    """Files as they are, folders as all images in them, globs expanded.
+    """Files as they are, folders as all images in them, globs expanded, lists read.
 
-    The order is kept. Memory grows with the largest single folder, not with all of them.
+    A list (.csv, .tsv, .jsonl, .txt) names images below its folder or near it; another file of such a suffix is yielded
+    itself and becomes a row with its error. The order is kept. Memory grows with the
+    largest single folder, not with all of them.
 
     Raises:
         DataError: nothing matches.
@@ -74,6 +79,11 @@ def walk_images(paths: Iterable[str]) -> Iterator[str]:
                 raise DataError(f"nothing matches {path}")
             for match in matches:
                 yield from _inside(match) if _is_folder(match) else [match]
+        elif path.lower().endswith(LIST_SUFFIXES) and Path(path).is_file():
+            try:
+                yield from images_of_list(Path(path))
+            except DataError:
+                yield path  # a row says why
         else:
             yield path
 
@@ -124,7 +134,12 @@ def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1)
 
 
 def _why_not_listed(path: str) -> str:
-    """Why a folder is in the list instead of its images; empty if it is no folder."""
+    """Why a folder or a list is there instead of its images; empty for other files."""
+    if path.lower().endswith(LIST_SUFFIXES) and Path(path).is_file():
+        try:
+            deque(images_of_list(Path(path)), maxlen=0)
+        except DataError as error:
+            return str(error)
     if not _is_folder(path):
         return ""
     try:

@@ -29,6 +29,7 @@ Imports no torch. "Side" is short for train, val or test.
     decided_list.py   a file of such decisions as a list
     missing_labels.py images without a label: empty cells, a folder named unlabelled
     unlabelled.py     a folder whose images have no label yet
+    listed_images.py  the images of a list, without labels
     table.py          a list becomes an `ImageSet`
     csv_rows.py       the rows of a .csv or .tsv
     text_rows.py      the rows of a .txt: path label

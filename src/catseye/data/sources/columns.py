@@ -6,7 +6,7 @@ Enters: the header, some rows, the user's settings, and a way to count existing 
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from catseye.counting import agree
@@ -101,7 +101,7 @@ def choose_columns(
     split = named("--split-column", "split_column", settings.split_column)
     group = named("--group-column", "group_column", settings.group_column)
     if image is None:
-        image = _guess_image(path, names, rows, taken, count_existing)
+        image = _need_image_column(path, names, choose_image_column(path, names, rows, count_existing, taken))
         taken.add(image)
     if split is None and not settings.split_column:
         split = _guess_split(names, rows, taken)
@@ -165,13 +165,21 @@ def _name_rank(name: str, words: Sequence[str]) -> int:
     return words.index(plain) if plain in words else len(words)
 
 
-def _guess_image(
+def choose_image_column(
     path: str,
     names: list[str],
     rows: Sequence[Sequence[str]],
-    taken: set[int],
     count_existing: Callable[[Sequence[str]], int],
-) -> int:
+    taken: Collection[int] = (),
+) -> int | None:
+    """The number of the column that names image files, by its cells or its name.
+
+    Columns that are `taken` are others. None if there is no such column.
+
+    Raises:
+        DataError: the list holds pixels.
+
+    """
     free = [number for number in range(len(names)) if number not in taken]
     values = {number: _filled_cells(rows, number) for number in free}
     by_suffix = [
@@ -195,14 +203,18 @@ def _guess_image(
         raise DataError(
             f"{path}: {agree(len(pixels), 'the column', 'the columns')} {a_few(pixels, 3)} "
             f"{agree(len(pixels), 'holds', 'hold')} pixels and not the names of image files; load the list in Python "
-            "and use catseye.train(images, labels), with an array of shape (N, height, width)"
+            "and use an array of shape (N, height, width), as in catseye.train(images, labels)"
         )
-    if known:
-        return known[0]
-    raise DataError(
-        f"{path}: no column names image files: {a_few(names, 20)}; name the columns path,label[,split] in the first "
-        "line, or choose the column with --image-column NAME (in settings: data.image_column)"
-    )
+    return known[0] if known else None
+
+
+def _need_image_column(path: str, names: list[str], number: int | None) -> int:
+    if number is None:
+        raise DataError(
+            f"{path}: no column names image files: {a_few(names, 20)}; name the columns path,label[,split] in the "
+            "first line, or choose the column with --image-column NAME (in settings: data.image_column)"
+        )
+    return number
 
 
 def _pixel_columns(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:

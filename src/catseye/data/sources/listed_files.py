@@ -104,7 +104,7 @@ class ListedFiles:
 
     @property
     def places(self) -> str:
-        """The folders of the files, relative to the list's, for a remark; "" for the list's own."""
+        """The folders of the files, for a remark; "" for the list's own."""
         bases = [f"{rule.base}/" for rule in self._rules[:1] if rule.base]
         return " and ".join([*bases, "folders where each name occurs once"] if self._anywhere else bases)
 
@@ -174,7 +174,10 @@ class ListedFiles:
 
 
 def _places_below(folder: Path) -> dict[str, str | None]:
-    """Name, with and without suffix -> the only image of this name below a folder, None if there are several."""
+    """Name, with and without suffix -> the only image of this name below a folder.
+
+    None if there are several. Nothing if the folder has too many files.
+    """
     places: dict[str, str | None] = {}
     num = 0
     for above, folders, files in os.walk(folder):

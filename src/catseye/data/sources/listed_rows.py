@@ -32,7 +32,7 @@ class FilesOfList(Protocol):
 
     @property
     def places(self) -> str:
-        """The folders of the files, relative to the list's, for a remark; "" for the list's own."""
+        """The folders of the files, for a remark; "" for the list's own."""
         ...
 
 

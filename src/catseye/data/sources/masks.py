@@ -1,4 +1,4 @@
-"""Masks in folders beside the images that they describe: images/1.png, masks/1.png.
+"""Masks in folders beside the images: images/1.png, masks/1.png.
 
 Enters: the names of all images of DATA. Leaves: the names of those that are no masks, and a note. Called by
 labelled.py.

@@ -1,7 +1,7 @@
 """The rows of a .txt with `path label` on each line.
 
 ImageNet and many training programs have such lists. Enters: the bytes of a file. Leaves: line numbers and cells. Called
-by table.py and lists_beside.py.
+by table.py, lists_beside.py and listed_images.py.
 """
 
 import io
@@ -20,12 +20,14 @@ _ROW = re.compile(rf"(?P<path>.*?\.(?:{_SUFFIXES}))[\"']?\s+(?P<label>\S.*)", re
 _NUMBERS = re.compile(r"\S+(?:\s+-?\d+){2,}")  # Abyssinian_100 1 1 1
 
 
-def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[int, list[str]]]:
+def read_text_rows(
+    opened: Callable[[str], Any], path: str, *, labelled: bool = True
+) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every line that is not empty.
 
     Comments (#) may come first. Several numbers behind a path without a suffix are columns. A file whose first line is
     delimited by commas, semicolons or tabs is read as a CSV. `opened("rb")` opens the file, `path` is its name in
-    messages.
+    messages. A line may be a path alone if it need not be `labelled`.
 
     Raises:
         DataError: it is not text, or a line has no label.
@@ -40,7 +42,7 @@ def read_text_rows(opened: Callable[[str], Any], path: str) -> Iterator[tuple[in
         with opened("rb") as whole, io.TextIOWrapper(whole, encoding=encoding_of_list(head)) as stream:
             rows = ((number, line.strip()) for number, line in enumerate(stream, start=1) if line.strip())
             for number, line in dropwhile(lambda row: _is_comment(row[1]), rows):
-                yield number, _cells(line, path, number)
+                yield number, _cells(line, path, number, labelled)
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path} cannot be read as text in UTF-8 ({error})") from None
 
@@ -59,7 +61,10 @@ def _text_of_first_line(head: bytes) -> str:
 
 
 def _is_delimited(line: str) -> bool:
-    """Whether a line is that of a CSV: there is a delimiter, and not only in the path before a label."""
+    """Whether a line is that of a CSV.
+
+    It has a delimiter, and not only in a path that is followed by a label.
+    """
     match = _ROW.fullmatch(line)
     return any(delimiter in (match["label"] if match else line) for delimiter in DELIMITERS)
 
@@ -68,13 +73,13 @@ def _is_comment(line: str) -> bool:
     return line.startswith("#") and not _ROW.fullmatch(line)
 
 
-def _cells(line: str, path: str, number: int) -> list[str]:
-    match = _ROW.fullmatch(line)
-    if match:
-        cells = [match["path"].strip("\"'"), match["label"]]
-    else:
-        cells = line.split() if _NUMBERS.fullmatch(line) else line.rsplit(maxsplit=1)
-    if len(cells) < 2:
+def _cells(line: str, path: str, number: int, labelled: bool) -> list[str]:
+    if match := _ROW.fullmatch(line):
+        return [match["path"].strip("\"'"), match["label"]]
+    if not labelled and line.lower().strip("\"'").endswith(tuple(FILE_SUFFIXES)):
+        return [line.strip("\"'")]  # the path may contain spaces
+    cells = line.split() if _NUMBERS.fullmatch(line) else line.rsplit(maxsplit=1)
+    if labelled and len(cells) < 2:
         raise DataError(
             f"{path} line {number}: every line of a .txt is an image and its label, as in cats/1.jpg cat; got {line!r}"
         )
