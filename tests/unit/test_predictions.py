@@ -161,6 +161,11 @@ def test_a_file_that_lists_no_images_is_a_row_that_says_so(name, content, reason
     assert answers[1].error is None
 
 
+def test_an_archive_is_a_row_that_says_what_to_do(folder):
+    (folder / "all.zip").write_bytes(b"PK")
+    assert rows(["photos/all.zip"])[0].error == "photos/all.zip is an archive; unpack it and give the folder"
+
+
 def test_a_list_behind_a_link_is_beside_what_it_names(folder):
     """other/lists is photos/sub: its ../b.png is photos/b.png and not other/b.png."""
     (folder / "sub" / "up.txt").write_text("../b.png\n")

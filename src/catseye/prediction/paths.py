@@ -19,6 +19,8 @@ from catseye.data.sources.listed_images import images_of_list
 from catseye.data.sources.lists_beside import LIST_SUFFIXES
 from catseye.errors import DataError
 
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+
 
 @dataclass(frozen=True)
 class PredictionRow:
@@ -134,12 +136,14 @@ def predict_files(classifier: Classifier, paths: Sequence[str], *, top: int = 1)
 
 
 def _why_not_listed(path: str) -> str:
-    """Why a folder or a list is there instead of its images; empty for other files."""
+    """Why a folder, list or archive is there instead of its images; else empty."""
     if path.lower().endswith(LIST_SUFFIXES) and Path(path).is_file():
         try:
             deque(images_of_list(Path(path)), maxlen=0)
         except DataError as error:
             return str(error)
+    if path.lower().endswith(ARCHIVE_SUFFIXES) and Path(path).is_file():
+        return f"{path} is an archive; unpack it and give the folder"
     if not _is_folder(path):
         return ""
     try:
