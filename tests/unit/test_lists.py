@@ -561,6 +561,7 @@ def test_below_splits_the_question_offers_the_splits(tmp_path):
         (every_third, "labels.csv", "weather"),  # no usual name for a label
         (every_third, "predictions.csv", "label"),
         (every_third, "sampleSubmission.csv", "label"),
+        (lambda number: f"{every_third(number)},0.9", "answers.csv", "class,probability"),
         (lambda number: "" if number > 4 else every_third(number), "labels.csv", "label"),  # too few to say
     ],
 )

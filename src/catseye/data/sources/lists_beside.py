@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from catseye.data.sources.columns import is_label_name
+from catseye.data.sources.columns import is_label_name, plain_column
 from catseye.data.sources.corrections import HEADER
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import a_few, printable_name
@@ -32,6 +32,7 @@ _RESULT_WORDS = (
     "prediction predictions predicted predict preds pred submission submissions result results output outputs log logs"
 )
 _RESULTS = frozenset(_RESULT_WORDS.split())
+_OF_ANSWERS = frozenset({"probability", "confidence", "score"})  # columns
 ReadHead = Callable[[str, int], bytes]  # the first bytes of a file of DATA
 _HEAD_BYTES = 1024
 
@@ -129,6 +130,8 @@ def _labels_in(name: str, head: bytes) -> tuple[str, dict[str, str]]:
     column = "" if columns.label is None else columns.names[columns.label]
     if not is_label_name(column) and columns.names != ["column 1", "column 2"]:
         return "", {}
+    if not _OF_ANSWERS.isdisjoint(map(plain_column, columns.names)):
+        return "", {}  # the answers of a model, as predict --csv writes them
     return column, dict(zip(rows.paths, rows.labels, strict=True))
 
 
