@@ -142,11 +142,21 @@ def test_an_empty_folder_below_a_split_is_named(images):
     assert found.remarks == ("2 folders contain no images and are not classes: 'fish', 'train/bird'",)
 
 
+def put(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"PK")
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (lambda root: None, "does not exist; DATA is a folder"),
         (lambda root: root.mkdir(), "holds no images"),
+        (lambda root: put(root, "cat/1.dcm", "dog/2.dcm"), r"2 \.dcm; convert DICOM files"),
+        (lambda root: put(root, "cats.zip", "dogs.zip"), r"2 \.zip; unpack the archives"),
+        (lambda root: put(root, "cat/1", "dog/2"), "2 without a suffix; give image files their suffix"),
+        (lambda root: put(root, "all.npz"), r"1 \.npz; load arrays in Python and use catseye.train"),
         (lambda root: root.write_text("hello"), "neither a folder nor a .zip nor a .csv"),
     ],
 )

@@ -11,6 +11,7 @@ Imports no torch. "Side" is short for train, val or test.
     split_names.py    train, Validation_Set, seg_test …: which side a name means
     folder.py         all files below a folder
     archive.py        a zip, read in place; bombs are refused
+    other_files.py    what to do with files that are no images
     own_outputs.py    runs, exports and reports of catseye inside DATA
     tree.py           the folders that hold images, with their counts
     folder_roles.py   what a folder most likely is: a split, a holder of class folders

@@ -31,6 +31,7 @@ from catseye.data.sources.layout_questions import UnclearLayout
 from catseye.data.sources.lists_beside import ReadHead, advise_list, find_lists, find_other_labels, note_lists
 from catseye.data.sources.masks import leave_masks_out
 from catseye.data.sources.missing_labels import names_no_class, note_on_folders, part_unlabelled
+from catseye.data.sources.other_files import describe_other_files
 from catseye.data.sources.own_outputs import OwnOutputs, find_own_outputs
 from catseye.data.sources.tree import Folder, grow_tree
 from catseye.errors import DataError
@@ -168,10 +169,7 @@ def _no_images(listing: _Listing) -> str:
     others = [name for name in listing.others if not listing.own.covers(name)]
     suffixes = Counter(os.path.splitext(name)[1].lower() for name in others)  # noqa: PTH122
     if suffixes:
-        common = ", ".join(f"{num:,} {suffix or 'without a suffix'}" for suffix, num in suffixes.most_common(4))
-        text += f"; its files are: {common}"
-        if ".npz" in suffixes:
-            text += " (arrays are given in Python, catseye.train(X, y), or as .npy files of one image each)"
+        text += f"; {describe_other_files(suffixes)}"
     return "; ".join([text, *listing.own.notes()]) + advise_list(listing.source, listing.lists)
 
 
