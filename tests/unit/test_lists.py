@@ -500,6 +500,85 @@ def test_one_folder_of_images_beside_a_text_list_names_the_list(root):
         open_source(root)
 
 
+def split_sets(root, *folders, listed="metadata.csv", header="file_name,note,label", line="{n}.png,seen,{label}"):
+    """Images 0.png … in each folder, and a list beside them, as Hugging Face's image folders have it."""
+    for side, folder in enumerate(folders):
+        (root / folder).mkdir(parents=True)
+        for number in range(6):
+            (root / folder / f"{number}.png").write_bytes(encode(random_pixels(10 * side + number)))
+        lines = [line.format(n=number, label=("elm", "oak")[number % 2]) for number in range(6)]
+        (root / folder / listed).write_text("\n".join([header, *lines] if header else lines) + "\n")
+    return root
+
+
+def sides_of(found):
+    return {name: int(side) for name, side in zip(found.names, found.splits, strict=True)}
+
+
+@pytest.mark.parametrize("above", ["", "data/"])
+def test_a_list_in_each_split_folder_is_read(above, tmp_path):
+    root = split_sets(tmp_path, *(f"{above}{name}" for name in ("train", "validation", "test")))
+    found = open_source(root)
+    assert found.classes == ("elm", "oak")
+    assert sides_of(found) == {
+        f"{above}{name}/{n}.png": side
+        for name, side in (("train", TRAIN), ("validation", VAL), ("test", TEST))
+        for n in range(6)
+    }
+    assert [found.classes[label] for label in found.labels[:3]] == ["elm", "oak", "elm"]
+    assert found.read(0) == (root / found.names[0]).read_bytes()
+    assert found.remarks[0].startswith(f"labels and splits are read from '{above}train/metadata.csv'")
+
+
+def test_the_columns_of_such_lists_may_be_in_another_order_or_missing(tmp_path):
+    root = split_sets(tmp_path, "train", "valid", "test")
+    (root / "valid" / "metadata.csv").write_text("label,file_name\noak,3.png\nelm,4.png\n")
+    (root / "test" / "metadata.csv").write_text("file_name\n0.png\n1.png\n")
+    found = open_source(root)
+    assert {
+        name: found.classes[label] for name, label in zip(found.names, found.labels, strict=True) if "valid" in name
+    } == {
+        "valid/3.png": "oak",
+        "valid/4.png": "elm",
+    }
+    assert set(found.splits.tolist()) == {TRAIN, VAL}
+    assert "2 rows have no label" in found.notes[0]
+
+
+def test_a_column_per_class_in_each_split_folder_is_read(tmp_path):
+    """As exports of Roboflow."""
+    root = split_sets(
+        tmp_path, "train", "test", listed="_classes.csv", header="filename, elm, oak", line="{n}.png, 0, 1"
+    )
+    (root / "train" / "_classes.csv").write_text("filename, elm, oak\n0.png, 1, 0\n1.png, 0, 1\n2.png, 1, 0\n")
+    found = open_source(root)
+    assert found.classes == ("elm", "oak")
+    assert list(sides_of(found).values()).count(TEST) == 6
+
+
+def test_a_split_folder_without_a_list_is_named(tmp_path):
+    root = split_sets(tmp_path, "train", "test")
+    (root / "test" / "metadata.csv").unlink()
+    found = open_source(root)
+    assert set(found.splits.tolist()) == {NOT_SPLIT}
+    assert "test/ has no list of labels and is left out" in found.remarks
+
+
+def test_a_list_in_a_split_folder_needs_names_of_columns(tmp_path):
+    with pytest.raises(DataError, match=r"train/metadata\.csv: the first line must name the columns"):
+        open_source(split_sets(tmp_path, "train", "test", header=""))
+
+
+def test_class_folders_below_splits_count_more_than_lists_beside_them(tmp_path):
+    for side in ("train", "test"):
+        for name in ("elm", "oak"):
+            place = tmp_path / side / name / f"{side}.png"
+            place.parent.mkdir(parents=True)
+            place.write_bytes(encode(random_pixels(0)))
+        (tmp_path / side / "metadata.csv").write_text("file_name,label\nelm/1.png,elm\n")
+    assert sides_of(open_source(tmp_path))["test/oak/test.png"] == TEST
+
+
 def sorted_by(root, names, label_of, *, listed="labels.csv", column="diagnosis"):
     """24 images in folders of these names, and a list that gives each another kind of label."""
     rows = [f"file,{column}"]

@@ -32,6 +32,7 @@ Imports no torch. "Side" is short for train, val or test.
     unlabelled.py     a folder whose images have no label yet
     listed_images.py  the images of a list, without labels
     table.py          a list becomes an `ImageSet`
+    split_lists.py    a list in each split folder
     csv_rows.py       the rows of a .csv or .tsv
     text_rows.py      the rows of a .txt: path label
     json_lines.py     the rows of a .jsonl

@@ -24,6 +24,7 @@ from catseye.data.sources.memory_names import PREFIX, images_in_use, name_in_mem
 from catseye.data.sources.parquet_files import LocalFiles, read_parquet
 from catseye.data.sources.remote import is_address, read_remote
 from catseye.data.sources.saved_datasets import is_saved_dataset, read_saved_dataset
+from catseye.data.sources.split_lists import find_split_lists, read_split_lists
 from catseye.data.sources.table import read_table
 from catseye.data.sources.tars import list_tar, read_entry, reader_of
 from catseye.data.sources.webdataset import is_webdataset, read_shards
@@ -88,6 +89,8 @@ def _from_folder(path: Path, settings: DataSettings) -> ImageSet:
     files, folders = walk_files(path)
     if (images := _from_shards(path, files, settings)) is not None:
         return images
+    if settings.layout == "auto" and (lists := find_split_lists(files)):
+        return read_split_lists(path, lists, settings)
     return label_by_folder(
         str(path),
         files,
