@@ -65,7 +65,11 @@ def read_split_lists(root: Path, lists: Mapping[str, str], settings: DataSetting
     named = {folder: name for folder, name in lists.items() if name}
     ordered = sorted(named.items(), key=lambda item: (side_of(_last(item[0]))[0], item))
     listed = ListOfImages(
-        str(root), lambda: _rows(root, ordered), ListedFiles(root), lambda names: FolderReader(root, names), named=True
+        str(root),
+        lambda: _join_rows(root, ordered),
+        ListedFiles(root),
+        lambda names: FolderReader(root, names),
+        named=True,
     )
     images = read_listed(listed, settings)
     remarks = [f"labels and splits are read from {a_few([name for _, name in ordered])}"]
@@ -73,8 +77,11 @@ def read_split_lists(root: Path, lists: Mapping[str, str], settings: DataSetting
     return replace(images, remarks=(*remarks, *images.remarks))
 
 
-def _rows(root: Path, lists: list[tuple[str, str]]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of all lists below the columns of the first, with the path and the split of their folder."""
+def _join_rows(root: Path, lists: list[tuple[str, str]]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of all lists below the columns of the first.
+
+    Each has the path of its image below DATA and the split of its folder.
+    """
     head: list[str] = []
     for folder, name in lists:
         path = root / name
