@@ -198,6 +198,19 @@ def test_classes_that_differ_by_case_or_white_space(tmp_path, names, severity):
     assert all(repr(name) in one.examples[0].note for name in names)
 
 
+@pytest.mark.parametrize("names", [("1", "1.0"), ("7", "07"), ("tabby cat", "tabby_cat"), ("tabby-cat", "Tabbycat")])
+def test_classes_that_differ_by_their_spelling(tmp_path, names):
+    one = finding(check(write_classes(tmp_path, {**dict.fromkeys(names, 12), "dog": 12})), "class-spellings")
+    assert (one.severity, one.count) == ("warning", 1)
+    assert all(repr(name) in one.examples[0].note for name in names)
+
+
+@pytest.mark.parametrize("names", [("c+", "c-"), ("1234567", "1234568"), ("0.5", "5"), ("1-2", "12"), ("a_1", "a1")])
+def test_classes_with_similar_names_may_differ(tmp_path, names):
+    codes = {each.rule for each in check(write_classes(tmp_path, dict.fromkeys(names, 12))).findings}
+    assert not codes & {"class-spellings", "class-twins"}
+
+
 @pytest.mark.parametrize(("count", "severity"), [(60, "note"), (130, "warning")])
 def test_imbalance(tmp_path, count, severity):
     one = finding(check(write_classes(tmp_path, {"cat": count, "dog": 12})), "imbalance")

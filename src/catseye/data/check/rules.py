@@ -4,6 +4,7 @@ Enters: `DataFacts`. Leaves: findings; `catseye train` refuses data with a findi
 `check.py` and `data/prepare.py` (in `catseye train`), so that both report the same.
 """
 
+import re
 import unicodedata
 from collections import defaultdict
 
@@ -58,24 +59,55 @@ def _unreadable(facts: DataFacts) -> list[Finding]:
 
 
 def _class_twins(images: ImageSet) -> list[Finding]:
+    """Classes that are most likely one: Cat and cat; 1 and 1.0, tabby_cat and tabby cat."""
     by_folded: dict[str, list[str]] = defaultdict(list)
+    by_spelling: dict[str, list[str]] = defaultdict(list)
     for name in images.classes:
-        by_folded["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        folded = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        by_folded[folded].append(name)
+        by_spelling[_plain_spelling(folded)].append(folded)
     twins = [names for names in by_folded.values() if len(names) > 1]
-    if not twins:
-        return []
-    letters = all(len(name) == 1 for names in twins for name in names)  # a and A may well be two classes
-    return [
-        Finding(
-            "class-twins",
-            "warning" if letters else "error",
-            len(twins),
-            f"{count(len(twins), 'pair')} of classes {agree(len(twins), 'differs', 'differ')} only by case or white "
-            "space: the same folder on Windows and macOS",
-            "rename the folders or labels so that one class has one name",
-            [Example((), " and ".join(map(repr, names))) for names in twins],
+    spellings = [[name for each in set(group) for name in by_folded[each]]
+                 for group in by_spelling.values() if len(set(group)) > 1]  # fmt: skip
+    findings = []
+    if twins:
+        letters = all(len(name) == 1 for names in twins for name in names)  # a and A may well be two classes
+        findings.append(
+            Finding(
+                "class-twins",
+                "warning" if letters else "error",
+                len(twins),
+                f"{count(len(twins), 'pair')} of classes {agree(len(twins), 'differs', 'differ')} only by case or "
+                "white space: the same folder on Windows and macOS",
+                "rename the folders or labels so that one class has one name",
+                [Example((), " and ".join(map(repr, names))) for names in twins],
+            )
         )
-    ]
+    if spellings:
+        findings.append(
+            Finding(
+                "class-spellings",
+                "warning",
+                len(spellings),
+                f"{count(len(spellings), 'pair')} of classes {agree(len(spellings), 'differs', 'differ')} only by the "
+                "form of a number, or by _ or - instead of a space",
+                "rename the folders or labels so that one class has one name",
+                [Example((), " and ".join(map(repr, sorted(names)))) for names in spellings],
+            )
+        )
+    return findings
+
+
+def _plain_spelling(name: str) -> str:
+    """A folded name without separators between letters; a number in its plainest form.
+
+    >>> _plain_spelling("tabby_cat"), _plain_spelling("01"), _plain_spelling("1.0"), _plain_spelling("c-")
+    ('tabbycat', '1', '1', 'c-')
+    """
+    if re.fullmatch(r"\d+(\.\d*)?", name):
+        whole, _, fraction = name.partition(".")
+        return f"{whole.lstrip('0') or '0'}.{fraction.rstrip('0')}".rstrip(".")
+    return re.sub(r"(?<=[^\W\d_])[-_]+(?=[^\W\d_])", "", name)
 
 
 def _name_twins(images: ImageSet) -> list[Finding]:
