@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 
 from catseye.data.prepare import prepare
-from catseye.data.sources import TEST, TRAIN, hub_sets, open_source, tars, with_labels
+from catseye.data.sources import TEST, TRAIN, open_source, with_labels
+from catseye.data.sources.addresses import hub_sets
+from catseye.data.sources.archives import tars
 from catseye.errors import DataError, ImageError, MissingDependency
 from catseye.settings.schema import DataSettings
 from tests import doors

@@ -10,7 +10,7 @@ import pytest
 
 from catseye.data.check.check import check
 from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, open_source
-from catseye.data.sources.tree import grow_tree
+from catseye.data.sources.folders.tree import grow_tree
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 from tests.conftest import encode, random_pixels

@@ -9,9 +9,10 @@ import pytest
 from catseye.data.check.check import check
 from catseye.data.groups import related_groups
 from catseye.data.prepare import prepare
-from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, lists_beside, open_source
-from catseye.data.sources.labels import note_on_numbers, note_on_several_labels
-from catseye.data.sources.listed_files import ListedFiles
+from catseye.data.sources import NOT_SPLIT, TEST, TRAIN, VAL, ImageSet, open_source
+from catseye.data.sources.folders import lists_beside
+from catseye.data.sources.lists.labels import note_on_numbers, note_on_several_labels
+from catseye.data.sources.lists.listed_files import ListedFiles
 from catseye.errors import DataError, ImageError, UsageError
 from catseye.settings.schema import DataSettings
 from tests.conftest import encode, random_pixels

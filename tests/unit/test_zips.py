@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from catseye.data.check.check import check
-from catseye.data.sources import TEST, TRAIN, archive, open_source
-from catseye.data.sources.archive import MAX_RATIO, plain_entry_name
+from catseye.data.sources import TEST, TRAIN, open_source
+from catseye.data.sources.archives import archive
+from catseye.data.sources.archives.archive import MAX_RATIO, plain_entry_name
 from catseye.errors import DataError, ImageError
 from tests.conftest import encode, random_pixels
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from catseye.data.sources import ImageSet
-from catseye.data.sources.archive import ZipReader
+from catseye.data.sources.archives.archive import ZipReader
 from catseye.data.sources.folder import FolderReader
 from catseye.errors import ImageError
 

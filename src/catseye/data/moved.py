@@ -11,9 +11,9 @@ from typing import Any
 
 from catseye.data import builtin
 from catseye.data.sources import Images, ImageSet, is_place, open_source
+from catseye.data.sources.addresses.remote import is_address
 from catseye.data.sources.memory_names import PREFIX, images_in_use
 from catseye.data.sources.open_data import is_there
-from catseye.data.sources.remote import is_address
 from catseye.data.survey import fingerprint_images
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings

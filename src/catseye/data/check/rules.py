@@ -59,7 +59,7 @@ def _unreadable(facts: DataFacts) -> list[Finding]:
 
 
 def _class_twins(images: ImageSet) -> list[Finding]:
-    """Classes that are most likely one: Cat and cat; 1 and 1.0, tabby_cat and tabby cat."""
+    """Classes that are most likely one: Cat and cat; 1 and 1.0; a_b and a b."""
     by_folded: dict[str, list[str]] = defaultdict(list)
     by_spelling: dict[str, list[str]] = defaultdict(list)
     for name in images.classes:

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 
 from catseye.data import builtin
-from catseye.data.sources.archive import ZipReader, list_zip, read_zip_head
+from catseye.data.sources.addresses.remote import is_address, read_remote
+from catseye.data.sources.archives.archive import ZipReader, list_zip, read_zip_head
+from catseye.data.sources.archives.tars import list_tar, read_entry, reader_of
+from catseye.data.sources.archives.webdataset import is_webdataset, read_shards
 from catseye.data.sources.corrections import apply_corrections
 from catseye.data.sources.folder import FolderReader, walk_files
-from catseye.data.sources.frames import is_frame, read_frame
+from catseye.data.sources.folders.labelled import label_by_folder
+from catseye.data.sources.folders.lists_beside import LIST_SUFFIXES
 from catseye.data.sources.given import is_place, list_given
 from catseye.data.sources.image_set import ArrayReader, ImageSet, printable_name
-from catseye.data.sources.labelled import label_by_folder
-from catseye.data.sources.lists_beside import LIST_SUFFIXES
+from catseye.data.sources.lists.frames import is_frame, read_frame
+from catseye.data.sources.lists.split_lists import find_split_lists, read_split_lists
+from catseye.data.sources.lists.table import read_table
 from catseye.data.sources.memory_names import PREFIX, images_in_use, name_in_memory
-from catseye.data.sources.parquet_files import LocalFiles, read_parquet
-from catseye.data.sources.remote import is_address, read_remote
-from catseye.data.sources.saved_datasets import is_saved_dataset, read_saved_dataset
-from catseye.data.sources.split_lists import find_split_lists, read_split_lists
-from catseye.data.sources.table import read_table
-from catseye.data.sources.tars import list_tar, read_entry, reader_of
-from catseye.data.sources.webdataset import is_webdataset, read_shards
+from catseye.data.sources.parquet.parquet_files import LocalFiles, read_parquet
+from catseye.data.sources.parquet.saved_datasets import is_saved_dataset, read_saved_dataset
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 from catseye.settings.schema import DataSettings

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from catseye.counting import agree, count
-from catseye.data.sources.columns import NO_COLUMN, Columns, has_header, is_one
 from catseye.data.sources.image_set import NOT_SPLIT, MakeReader, a_few
-from catseye.data.sources.labels import is_missing
+from catseye.data.sources.lists.columns import NO_COLUMN, Columns, has_header, is_one
+from catseye.data.sources.lists.labels import is_missing
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError
 

@@ -14,8 +14,15 @@ import numpy as np
 
 from catseye.counting import agree, count
 from catseye.data.names import Names
-from catseye.data.sources.detection import note_on_detection_set
-from catseye.data.sources.file_names import label_by_name, suggest_names
+from catseye.data.sources.folders.detection import note_on_detection_set
+from catseye.data.sources.folders.file_names import label_by_name, suggest_names
+from catseye.data.sources.folders.layout import Layout, read_layout
+from catseye.data.sources.folders.layout_questions import UnclearLayout
+from catseye.data.sources.folders.lists_beside import ReadHead, advise_list, find_lists, find_other_labels, note_lists
+from catseye.data.sources.folders.masks import leave_masks_out
+from catseye.data.sources.folders.other_files import describe_other_files
+from catseye.data.sources.folders.own_outputs import OwnOutputs, find_own_outputs
+from catseye.data.sources.folders.tree import Folder, grow_tree
 from catseye.data.sources.image_names import image_names, is_array
 from catseye.data.sources.image_set import (
     NOT_SPLIT,
@@ -26,14 +33,7 @@ from catseye.data.sources.image_set import (
     a_few,
     printable_name,
 )
-from catseye.data.sources.layout import Layout, read_layout
-from catseye.data.sources.layout_questions import UnclearLayout
-from catseye.data.sources.lists_beside import ReadHead, advise_list, find_lists, find_other_labels, note_lists
-from catseye.data.sources.masks import leave_masks_out
 from catseye.data.sources.missing_labels import names_no_class, note_on_folders, part_unlabelled
-from catseye.data.sources.other_files import describe_other_files
-from catseye.data.sources.own_outputs import OwnOutputs, find_own_outputs
-from catseye.data.sources.tree import Folder, grow_tree
 from catseye.errors import DataError
 from catseye.preprocess import ARRAY_SUFFIX, FILE_SUFFIXES
 

@@ -10,12 +10,12 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from catseye.data.sources.columns import choose_image_column, has_header
 from catseye.data.sources.image_set import a_few
-from catseye.data.sources.json_lines import read_json_rows
-from catseye.data.sources.listed_files import ListedFiles
-from catseye.data.sources.table import SAMPLE_ROWS, rows_of
-from catseye.data.sources.text_rows import read_text_rows
+from catseye.data.sources.lists.columns import choose_image_column, has_header
+from catseye.data.sources.lists.json_lines import read_json_rows
+from catseye.data.sources.lists.listed_files import ListedFiles
+from catseye.data.sources.lists.table import SAMPLE_ROWS, rows_of
+from catseye.data.sources.lists.text_rows import read_text_rows
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.data.sources.arrow_columns import need_arrow, read_columns
 from catseye.data.sources.image_set import ImageSet
+from catseye.data.sources.parquet.arrow_columns import need_arrow, read_columns
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings

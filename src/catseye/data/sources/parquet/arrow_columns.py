@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catseye.data.sources.columns import plain_column
 from catseye.data.sources.image_set import ImageSet, Reader
-from catseye.data.sources.listed_files import ListedFiles
-from catseye.data.sources.listed_rows import FilesOfList, ListOfImages
-from catseye.data.sources.table import read_listed
+from catseye.data.sources.lists.columns import plain_column
+from catseye.data.sources.lists.listed_files import ListedFiles
+from catseye.data.sources.lists.listed_rows import FilesOfList, ListOfImages
+from catseye.data.sources.lists.table import read_listed
 from catseye.errors import DataError, ImageError, MissingDependency
 from catseye.preprocess import FILE_SUFFIXES, read_file
 from catseye.settings.schema import DataSettings

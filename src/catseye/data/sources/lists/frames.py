@@ -11,9 +11,9 @@ from typing import Any
 
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import ImageSet
-from catseye.data.sources.listed_files import ListedFiles
-from catseye.data.sources.listed_rows import ListOfImages
-from catseye.data.sources.table import read_listed
+from catseye.data.sources.lists.listed_files import ListedFiles
+from catseye.data.sources.lists.listed_rows import ListOfImages
+from catseye.data.sources.lists.table import read_listed
 from catseye.settings.schema import DataSettings
 
 

@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 from catseye.counting import agree, count
 from catseye.data.names import Names
-from catseye.data.sources.columns import NO_COLUMN, Columns, choose_columns, plain_column
-from catseye.data.sources.csv_rows import read_csv_rows
-from catseye.data.sources.decided_list import is_decided_list, read_decided_list
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, Unlabelled, a_few
-from catseye.data.sources.json_lines import read_json_rows
-from catseye.data.sources.labels import (
+from catseye.data.sources.lists.columns import NO_COLUMN, Columns, choose_columns, plain_column
+from catseye.data.sources.lists.csv_rows import read_csv_rows
+from catseye.data.sources.lists.decided_list import is_decided_list, read_decided_list
+from catseye.data.sources.lists.json_lines import read_json_rows
+from catseye.data.sources.lists.labels import (
     is_missing,
     note_on_boxes,
     note_on_numbers,
     note_on_repeated_files,
     note_on_several_labels,
 )
-from catseye.data.sources.listed_files import ListedFiles
-from catseye.data.sources.listed_rows import ListedRows, ListOfImages, collect_rows, name_lines
-from catseye.data.sources.text_rows import read_text_rows
+from catseye.data.sources.lists.listed_files import ListedFiles
+from catseye.data.sources.lists.listed_rows import ListedRows, ListOfImages, collect_rows, name_lines
+from catseye.data.sources.lists.text_rows import read_text_rows
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 

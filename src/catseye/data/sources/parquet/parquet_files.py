@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catseye.data.sources.arrow_columns import need_arrow, read_columns
 from catseye.data.sources.image_set import ImageSet
-from catseye.data.sources.listed_rows import ListOfImages
+from catseye.data.sources.lists.listed_rows import ListOfImages
+from catseye.data.sources.parquet.arrow_columns import need_arrow, read_columns
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings

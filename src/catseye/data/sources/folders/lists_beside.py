@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from catseye.data.sources.columns import is_label_name, plain_column
 from catseye.data.sources.corrections import HEADER
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import a_few, printable_name
-from catseye.data.sources.listed_rows import ListOfImages, collect_rows
+from catseye.data.sources.lists.columns import is_label_name, plain_column
+from catseye.data.sources.lists.listed_rows import ListOfImages, collect_rows
+from catseye.data.sources.lists.table import columns_of, rows_of
+from catseye.data.sources.lists.text_rows import lists_images
 from catseye.data.sources.split_names import words_of
-from catseye.data.sources.table import columns_of, rows_of
-from catseye.data.sources.text_rows import lists_images
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from catseye.counting import agree
 from catseye.data.sources.image_set import a_few
-from catseye.data.sources.labels import is_missing
+from catseye.data.sources.lists.labels import is_missing
 from catseye.data.sources.split_names import side_of
 from catseye.errors import DataError, UsageError
 from catseye.preprocess import LISTED_SUFFIXES

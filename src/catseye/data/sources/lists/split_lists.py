@@ -11,13 +11,13 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from catseye.data.sources.columns import choose_image_column, has_header
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import TRAIN, ImageSet, a_few
-from catseye.data.sources.listed_files import ListedFiles
-from catseye.data.sources.listed_rows import ListOfImages
+from catseye.data.sources.lists.columns import choose_image_column, has_header
+from catseye.data.sources.lists.listed_files import ListedFiles
+from catseye.data.sources.lists.listed_rows import ListOfImages
+from catseye.data.sources.lists.table import SAMPLE_ROWS, read_listed, rows_of
 from catseye.data.sources.split_names import side_of
-from catseye.data.sources.table import SAMPLE_ROWS, read_listed, rows_of
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 from catseye.settings.schema import DataSettings

@@ -11,10 +11,10 @@ import numpy as np
 
 from catseye.counting import agree, count
 from catseye.data.names import Names
+from catseye.data.sources.archives.tars import TarEntries, TarReader
 from catseye.data.sources.image_set import NOT_SPLIT, ImageSet
-from catseye.data.sources.labels import is_missing
+from catseye.data.sources.lists.labels import is_missing
 from catseye.data.sources.split_names import side_of
-from catseye.data.sources.tars import TarEntries, TarReader
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 

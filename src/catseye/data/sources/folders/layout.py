@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from catseye.counting import agree, count
-from catseye.data.sources.folder_roles import (
+from catseye.data.sources.folders.folder_roles import (
     any_repeats,
     class_names_below,
     has_class_folders,
@@ -18,10 +18,10 @@ from catseye.data.sources.folder_roles import (
     repeats_classes,
     sides_by_name,
 )
+from catseye.data.sources.folders.layout_questions import NO_CLASSES, ask_about_alike, ask_about_nested, ask_about_parts
+from catseye.data.sources.folders.tree import Folder
 from catseye.data.sources.image_set import NOT_SPLIT, SPLIT_LABELS, TEST, TRAIN, VAL, a_few
-from catseye.data.sources.layout_questions import NO_CLASSES, ask_about_alike, ask_about_nested, ask_about_parts
 from catseye.data.sources.split_names import is_extra, is_wrapper, side_of
-from catseye.data.sources.tree import Folder
 from catseye.errors import DataError
 
 USUAL = ("train", "val", "valid", "validation", "test", "training")  # such splits need no remark

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catseye.counting import count
-from catseye.data.sources.fetching import open_seekable, reason_of
+from catseye.data.sources.addresses.fetching import open_seekable, reason_of
 from catseye.data.sources.image_set import ImageSet
-from catseye.data.sources.parquet_files import read_parquet
+from catseye.data.sources.parquet.parquet_files import read_parquet
 from catseye.errors import DataError, MissingDependency
 from catseye.settings.schema import DataSettings
 

@@ -7,9 +7,9 @@ layout.py; labelled.py asks one of its own.
 from collections.abc import Iterable, Sequence
 
 from catseye.counting import agree, count
+from catseye.data.sources.folders.tree import Folder
 from catseye.data.sources.image_set import a_few
 from catseye.data.sources.split_names import are_parts, is_description, is_wrapper
-from catseye.data.sources.tree import Folder
 from catseye.errors import DataError
 
 NO_CLASSES = (

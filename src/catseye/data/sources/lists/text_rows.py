@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import dropwhile
 from typing import Any
 
-from catseye.data.sources.csv_rows import DELIMITERS, encoding_of_list, read_csv_rows
+from catseye.data.sources.lists.csv_rows import DELIMITERS, encoding_of_list, read_csv_rows
 from catseye.errors import DataError
 from catseye.preprocess import FILE_SUFFIXES
 

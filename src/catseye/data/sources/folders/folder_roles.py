@@ -6,8 +6,8 @@ Enters: `Folder`s, with their names and the folders in them. Leaves: answers. Ca
 from collections.abc import Iterable
 from itertools import combinations
 
+from catseye.data.sources.folders.tree import Folder
 from catseye.data.sources.split_names import side_of
-from catseye.data.sources.tree import Folder
 
 CLEAR = 2  # class folders in common: two folders with as many look like splits of one set
 
