@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from catseye.classifier import Classifier, Prediction
-from catseye.data.sources.folders.lists_beside import LIST_SUFFIXES
 from catseye.data.sources.image_names import image_names
 from catseye.data.sources.leftovers import is_leftover
 from catseye.data.sources.lists.listed_images import images_of_list
+from catseye.data.sources.lists.table import LIST_SUFFIXES
 from catseye.errors import DataError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")

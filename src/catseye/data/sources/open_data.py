@@ -19,12 +19,11 @@ from catseye.data.sources.archives.webdataset import is_webdataset, read_shards
 from catseye.data.sources.corrections import apply_corrections
 from catseye.data.sources.folder import FolderReader, walk_files
 from catseye.data.sources.folders.labelled import label_by_folder
-from catseye.data.sources.folders.lists_beside import LIST_SUFFIXES
 from catseye.data.sources.given import is_place, list_given
 from catseye.data.sources.image_set import ArrayReader, ImageSet, printable_name
 from catseye.data.sources.lists.frames import is_frame, read_frame
 from catseye.data.sources.lists.split_lists import find_split_lists, read_split_lists
-from catseye.data.sources.lists.table import read_table
+from catseye.data.sources.lists.table import LIST_SUFFIXES, read_table
 from catseye.data.sources.memory_names import PREFIX, images_in_use, name_in_memory
 from catseye.data.sources.parquet.parquet_files import LocalFiles, read_parquet
 from catseye.data.sources.parquet.saved_datasets import is_saved_dataset, read_saved_dataset

@@ -13,10 +13,9 @@ from typing import Any
 
 from catseye.data.sources.addresses.fetching import open_seekable, reason_of
 from catseye.data.sources.addresses.hub_sets import is_hub_name, read_hub
-from catseye.data.sources.folders.lists_beside import LIST_SUFFIXES
 from catseye.data.sources.image_set import MAX_FILE_BYTES, ImageSet
 from catseye.data.sources.lists.listed_rows import ListOfImages
-from catseye.data.sources.lists.table import read_listed, rows_of
+from catseye.data.sources.lists.table import LIST_SUFFIXES, read_listed, rows_of
 from catseye.data.sources.parquet.arrow_columns import NamedCells
 from catseye.data.sources.parquet.parquet_files import read_parquet
 from catseye.errors import DataError, ImageError, MissingDependency

@@ -15,13 +15,12 @@ from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import a_few, printable_name
 from catseye.data.sources.lists.columns import is_label_name, plain_column
 from catseye.data.sources.lists.listed_rows import ListOfImages, collect_rows
-from catseye.data.sources.lists.table import columns_of, rows_of
+from catseye.data.sources.lists.table import LIST_SUFFIXES, columns_of, rows_of
 from catseye.data.sources.lists.text_rows import lists_images
 from catseye.data.sources.split_names import words_of
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
-LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 MOST_TEXTS = 20  # .txt files that are opened to see whether they list images
 MOST_COMPARED = 3  # lists whose labels are compared with the folders
 COMPARED_BYTES = 1 << 20

@@ -34,6 +34,7 @@ from catseye.data.sources.lists.text_rows import read_text_rows
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
+LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 SAMPLE_ROWS = 500
 ReadRows = Callable[[Callable[[str], Any], str], Iterator[tuple[int, list[str]]]]
 
