@@ -99,7 +99,7 @@ def _class_twins(images: ImageSet) -> list[Finding]:
 
 
 def _plain_spelling(name: str) -> str:
-    """A folded name without separators between letters; a number in its plainest form.
+    """A folded name without separators; a number in its plainest form.
 
     >>> _plain_spelling("tabby_cat"), _plain_spelling("01"), _plain_spelling("1.0"), _plain_spelling("c-")
     ('tabbycat', '1', '1', 'c-')
