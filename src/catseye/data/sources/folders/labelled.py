@@ -78,13 +78,7 @@ def label_by_folder(
     number = {name: index for index, name in enumerate(classes)}
     coded = {folder: (number[name], side) for folder, (name, side) in places.items()}
     inside = [name for name in names if _folder_of(name) in coded]
-    notes = [
-        *listing.own.notes(),
-        *listing.notes,
-        *tree.notes,
-        *_note_strays(names, inside, places, tree),
-        *notes_on_unlabelled,
-    ]
+    notes = [*listing.notes, *tree.notes, *_note_strays(names, inside, places, tree), *notes_on_unlabelled]
     kept = Names(inside)
     return ImageSet(
         source=source,
@@ -108,7 +102,7 @@ class _Listing:
     own: OwnOutputs
     others: list[str]
     lists: list[str]
-    notes: list[str]  # on masks
+    notes: list[str]  # on catseye's own files and on masks
 
 
 def _sort_files(source: str, files: list[str], layout: str, read_head: ReadHead) -> _Listing:
@@ -120,9 +114,10 @@ def _sort_files(source: str, files: list[str], layout: str, read_head: ReadHead)
     own = find_own_outputs(others, names, read_head)
     lists = find_lists((name for name in others if not own.covers(name)), read_head)
     images = own.without(names)
-    notes: list[str] = []
+    notes = own.notes()
     if layout != "classes":
-        images, notes = leave_masks_out(images, alone=layout == "names")
+        images, on_masks = leave_masks_out(images, alone=layout == "names")
+        notes += on_masks
     return _Listing(source, images, own, others, lists, notes)
 
 
@@ -170,7 +165,7 @@ def _no_images(listing: _Listing) -> str:
     suffixes = Counter(os.path.splitext(name)[1].lower() for name in others)  # noqa: PTH122
     if suffixes:
         text += f"; {describe_other_files(suffixes)}"
-    return "; ".join([text, *listing.own.notes()]) + advise_list(listing.source, listing.lists)
+    return "; ".join([text, *listing.notes]) + advise_list(listing.source, listing.lists)
 
 
 def _place_folders(source: str, layout: Layout) -> tuple[dict[str, Place], list[str]]:
