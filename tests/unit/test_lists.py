@@ -727,6 +727,12 @@ def test_a_list_of_pixels_is_called_so(columns, wide, tmp_path):
         listed(tmp_path, [",".join(names), *[",".join(cells)] * 3])
 
 
+def test_a_long_caption_is_no_image(root):
+    """Of missing images, the names are reported and not the captions."""
+    found = listed(root, ["id,text,label", *(f"gone{n},{'a leaf ' * 40},{n % 2}" for n in range(NUM))])
+    assert list(found.names)[:2] == ["gone0", "gone1"]
+
+
 def test_many_columns_of_numbers_beside_names_of_images_are_no_pixels(root):
     names = ",".join(f"size{n}" for n in range(70))
     found = listed(root, [f"id,label,{names}", *(f"{n:02},{n % 2}," + ",".join("7" * 70) for n in range(NUM))])

@@ -224,7 +224,8 @@ def _pixel_columns(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]
     numbers = [name for name in numbers if not is_label_name(name)]
     if len(numbers) >= LEAST_PIXELS and any(not {*columns[name]} <= _ONE | _ZERO for name in numbers):
         return numbers
-    return [name for name, cells in columns.items() if cells and len(cells[0].split()) >= LEAST_PIXELS]
+    first = {name: cells[0].split() for name, cells in columns.items() if cells}
+    return [name for name, parts in first.items() if len(parts) >= LEAST_PIXELS and all(map(str.isdecimal, parts))]
 
 
 def _guess_split(names: list[str], rows: Sequence[Sequence[str]], taken: set[int]) -> int | None:
