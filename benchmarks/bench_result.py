@@ -20,8 +20,8 @@ from pathlib import Path
 from train_result import commit
 
 from catseye.errors import CatseyeError
-from catseye.exporting.drafts import INT8_FORMATS
 from catseye.exporting.export import export
+from catseye.exporting.offered import INT8_FORMATS
 from catseye.runs import open_run, write_json
 from catseye.runtimes.formats import is_model_file
 from catseye.runtimes.loading import open_model

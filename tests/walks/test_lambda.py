@@ -110,6 +110,8 @@ def test_the_emulator_passes_on_what_the_function_says(built, emulated, monkeypa
     told, expected = json.loads(found["body"]), json.loads(wanted["body"])
     for answer in (told, expected):
         answer.pop("request_id", None)
+        if "error" in answer:  # which formats there are depends on the Pillow of each
+            answer["error"] = re.sub(r"\(JPEG, [A-Z0-9, ]+\)", "(…)", answer["error"])
     assert told == expected
     assert found["headers"]["x-request-id"]  # the emulator's own
     assert found["headers"].keys() == wanted["headers"].keys()
