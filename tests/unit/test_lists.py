@@ -557,6 +557,19 @@ def test_a_column_per_class_in_each_split_folder_is_read(tmp_path):
     assert list(sides_of(found).values()).count(TEST) == 6
 
 
+def test_a_row_without_an_image_in_such_a_list_is_named(tmp_path):
+    root = split_sets(tmp_path, "train", "test")
+    (root / "test" / "metadata.csv").write_text("note,label,file_name\nseen,elm,0.png\nseen,oak\n")
+    with pytest.raises(DataError, match=r"line 3: the name of the image must not be empty"):
+        open_source(root)
+
+
+def test_the_column_of_images_in_such_lists_may_be_chosen(tmp_path):
+    root = split_sets(tmp_path, "train", "test", header="file_name,copy_of,label", line="{n}.png,0.png,{label}")
+    found = open_source(root, settings=DataSettings(image_column="copy_of"))
+    assert set(found.names) == {"train/0.png", "test/0.png"}
+
+
 def test_a_split_folder_without_a_list_is_named(tmp_path):
     root = split_sets(tmp_path, "train", "test")
     (root / "test" / "metadata.csv").unlink()

@@ -66,7 +66,7 @@ def read_split_lists(root: Path, lists: Mapping[str, str], settings: DataSetting
     ordered = sorted(named.items(), key=lambda item: (side_of(_last(item[0]))[0], item))
     listed = ListOfImages(
         str(root),
-        lambda: _join_rows(root, ordered),
+        lambda: _join_rows(root, ordered, settings.image_column),
         ListedFiles(root),
         lambda names: FolderReader(root, names),
         named=True,
@@ -77,10 +77,11 @@ def read_split_lists(root: Path, lists: Mapping[str, str], settings: DataSetting
     return replace(images, remarks=(*remarks, *images.remarks))
 
 
-def _join_rows(root: Path, lists: list[tuple[str, str]]) -> Iterator[tuple[int, list[str]]]:
+def _join_rows(root: Path, lists: list[tuple[str, str]], chosen: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of all lists below the columns of the first.
 
-    Each has the path of its image below DATA and the split of its folder.
+    Each has the path of its image below DATA and the split of its folder. `chosen` is the user's column of
+    images, if any.
     """
     head: list[str] = []
     for folder, name in lists:
@@ -93,7 +94,9 @@ def _join_rows(root: Path, lists: list[tuple[str, str]]) -> Iterator[tuple[int, 
                 f"{path}: the first line must name the columns, as in file_name,label; got {a_few(columns)}"
             )
         sample = list(islice(lines, SAMPLE_ROWS))
-        image = choose_image_column(str(path), columns, [row for _, row in sample], ListedFiles(path.parent).learn)
+        image = columns.index(chosen) if chosen in columns else None
+        if image is None:
+            image = choose_image_column(str(path), columns, [row for _, row in sample], ListedFiles(path.parent).learn)
         if image is None:
             raise DataError(f"{path}: no column names image files: {a_few(columns)}; call one of them file_name")
         if not head:
@@ -101,7 +104,9 @@ def _join_rows(root: Path, lists: list[tuple[str, str]]) -> Iterator[tuple[int, 
             yield 1, [*head, SPLIT]
         for line, row in chain(sample, lines):
             cells = dict(zip(columns, row, strict=False))
-            yield line, [f"{folder}/{row[image].strip()}", *(cells.get(each, "") for each in head[1:]), _last(folder)]
+            place = cells.get(columns[image], "").strip()
+            path_below = f"{folder}/{place}" if place else ""
+            yield line, [path_below, *(cells.get(each, "") for each in head[1:]), _last(folder)]
 
 
 def _last(folder: str) -> str:
