@@ -51,6 +51,6 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
     elif name == NAMES[1]:
         assert "100.00% equal answers" in said
     else:
-        suspects, wrong = map(int, re.search(r"(\d+) suspects; (\d+) of them are wrong indeed", said).groups())
+        suspects, wrong = map(int, re.search(r"(\d+) suspects; (\d+) of them are really wrong", said).groups())
         assert wrong > suspects / 2
         assert re.search(r"corrections, accuracy .* on the same \d+ corrected images", said)
