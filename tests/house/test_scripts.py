@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.house.rules import ROOT, SOURCE, tree
+
 SCRIPTS = [path for folder in ("benchmarks", "examples", "docs") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def names_in(path: Path) -> set[str]:
     """Everything that a module defines, imports or assigns."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -25,10 +26,10 @@ def names_in(path: Path) -> set[str]:
 def missing_imports(script: Path) -> list[str]:
     """The names that a script imports from modules of catseye and that are not there."""
     missing = []
-    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+    for node in ast.walk(tree(script)):
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("catseye."):
             continue
-        place = ROOT / "src" / node.module.replace(".", "/")
+        place = SOURCE.parent / node.module.replace(".", "/")
         module = place.with_suffix(".py") if place.with_suffix(".py").exists() else place / "__init__.py"
         known = names_in(module) if module.exists() else set()
         for each in node.names:

@@ -564,9 +564,10 @@ def test_a_row_without_an_image_in_such_a_list_is_named(tmp_path):
         open_source(root)
 
 
-def test_the_column_of_images_in_such_lists_may_be_chosen(tmp_path):
+@pytest.mark.parametrize("chosen", ["copy_of", "Copy Of", "2"])
+def test_the_column_of_images_in_such_lists_may_be_chosen(chosen, tmp_path):
     root = split_sets(tmp_path, "train", "test", header="file_name,copy_of,label", line="{n}.png,0.png,{label}")
-    found = open_source(root, settings=DataSettings(image_column="copy_of"))
+    found = open_source(root, settings=DataSettings(image_column=chosen))
     assert set(found.names) == {"train/0.png", "test/0.png"}
 
 

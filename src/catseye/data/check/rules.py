@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from catseye.counting import agree, count
 from catseye.data.check.copy_rules import byte_copies, crossings, near_copies, two_labels
 from catseye.data.check.data_facts import DataFacts, repeated_groups
-from catseye.data.check.findings import Example, Finding
+from catseye.data.check.findings import Example, Finding, Severity
 from catseye.data.groups import keep_together
 from catseye.data.sources import SPLIT_LABELS, TEST, TRAIN, VAL, ImageSet
 
@@ -67,35 +67,31 @@ def _class_twins(images: ImageSet) -> list[Finding]:
         by_folded[folded].append(name)
         by_spelling[_plain_spelling(folded)].append(folded)
     twins = [names for names in by_folded.values() if len(names) > 1]
-    spellings = [[name for each in set(group) for name in by_folded[each]]
+    spellings = [sorted(name for each in set(group) for name in by_folded[each])
                  for group in by_spelling.values() if len(set(group)) > 1]  # fmt: skip
-    findings = []
-    if twins:
-        letters = all(len(name) == 1 for names in twins for name in names)  # a and A may well be two classes
-        findings.append(
-            Finding(
-                "class-twins",
-                "warning" if letters else "error",
-                len(twins),
-                f"{count(len(twins), 'pair')} of classes {agree(len(twins), 'differs', 'differ')} only by case or "
-                "white space: the same folder on Windows and macOS",
-                "rename the folders or labels so that one class has one name",
-                [Example((), " and ".join(map(repr, names))) for names in twins],
-            )
+    letters = all(len(name) == 1 for names in twins for name in names)  # a and A may well be two classes
+    case = "by case or white space: the same folder on Windows and macOS"
+    form = "by the form of a number, or by _ or - instead of a space"
+    return [
+        *_one_class("class-twins", "warning" if letters else "error", twins, case),
+        *_one_class("class-spellings", "warning", spellings, form),
+    ]
+
+
+def _one_class(rule: str, severity: Severity, groups: list[list[str]], difference: str) -> list[Finding]:
+    """Groups of classes that differ only in their names; nothing for no groups."""
+    if not groups:
+        return []
+    return [
+        Finding(
+            rule,
+            severity,
+            len(groups),
+            f"{count(len(groups), 'pair')} of classes {agree(len(groups), 'differs', 'differ')} only {difference}",
+            "rename the folders or labels so that one class has one name",
+            [Example((), " and ".join(map(repr, names))) for names in groups],
         )
-    if spellings:
-        findings.append(
-            Finding(
-                "class-spellings",
-                "warning",
-                len(spellings),
-                f"{count(len(spellings), 'pair')} of classes {agree(len(spellings), 'differs', 'differ')} only by the "
-                "form of a number, or by _ or - instead of a space",
-                "rename the folders or labels so that one class has one name",
-                [Example((), " and ".join(map(repr, sorted(names)))) for names in spellings],
-            )
-        )
-    return findings
+    ]
 
 
 def _plain_spelling(name: str) -> str:

@@ -16,7 +16,7 @@ from catseye.counting import count
 from catseye.data.sources.image_objects import GivenReader
 from catseye.data.sources.image_set import NOT_SPLIT, ImageSet, PartsReader, a_few
 from catseye.data.sources.memory_names import name_in_memory
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side
 from catseye.errors import DataError, UsageError
 
 
@@ -206,8 +206,8 @@ def _from_splits(source: Mapping[Any, Any]) -> ImageSet:
     """{"train": …, "test": …}, each an object of another kind."""
     parts: list[tuple[int, ImageSet]] = []
     for name, part in source.items():
-        side, rest = side_of(str(name))
-        if side is None or rest:
+        side = plain_side(str(name))
+        if side is None:
             raise DataError(f"the keys of a mapping are train, val and test; got {name!r}")
         parts.append((side, list_given(part)))
     if not parts:

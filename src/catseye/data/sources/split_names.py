@@ -79,6 +79,16 @@ def side_of(name: str) -> tuple[int | None, tuple[str, ...]]:
     return (sides.pop() if len(sides) == 1 else None), tuple(rest)
 
 
+def plain_side(name: str) -> int | None:
+    """The side that a name means, if it means nothing else.
+
+    >>> plain_side("Train_Data"), plain_side("steam train"), plain_side("cat")
+    (0, None, None)
+    """
+    side, rest = side_of(name)
+    return None if rest else side
+
+
 def is_extra(name: str) -> bool:
     """Whether a folder of this name is most likely neither a split nor a class.
 

@@ -13,7 +13,7 @@ import numpy as np
 from catseye.counting import agree, count
 from catseye.data.names import Names
 from catseye.data.sources.image_set import NOT_SPLIT, TEST, VAL, ImageSet, MakeReader, a_few, printable_name
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side, side_of
 from catseye.errors import DataError
 
 LEAST_SHARE = 0.9  # of the images must have a class in their names, or --layout names is not suggested
@@ -83,5 +83,5 @@ def label_by_name(source: str, names: list[str], reader: MakeReader, notes: Sequ
 
 
 def _side_of_folder(name: str) -> int:
-    side, rest = side_of(name.rpartition("/")[0].rpartition("/")[2])
-    return NOT_SPLIT if side is None or rest else side
+    side = plain_side(name.rpartition("/")[0].rpartition("/")[2])
+    return NOT_SPLIT if side is None else side

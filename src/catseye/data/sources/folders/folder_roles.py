@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import combinations
 
 from catseye.data.sources.folders.tree import Folder
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side, side_of
 
 CLEAR = 2  # class folders in common: two folders with as many look like splits of one set
 
@@ -40,8 +40,7 @@ def sides_by_name(folders: list[Folder]) -> dict[str, int]:
 
 def is_split_folder(folder: Folder) -> bool:
     """Whether the name of the folder means a split and nothing else."""
-    side, rest = side_of(folder.name)
-    return side is not None and not rest
+    return plain_side(folder.name) is not None
 
 
 def is_unlabelled_split(folder: Folder) -> bool:

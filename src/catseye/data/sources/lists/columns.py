@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from catseye.counting import agree
 from catseye.data.sources.image_set import a_few
 from catseye.data.sources.lists.labels import is_missing
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side
 from catseye.errors import DataError, UsageError
 from catseye.preprocess import LISTED_SUFFIXES
 from catseye.settings.schema import DataSettings
@@ -87,7 +87,7 @@ def choose_columns(
     def named(option: str, key: str, choice: str) -> int | None:
         if not choice or (choice.lower() == NO_COLUMN and choice not in names):
             return None
-        number = _find_column(names, choice)
+        number = find_column(names, choice)
         if number is None:
             raise UsageError(
                 f"{option} is one of the columns of {path}: {a_few(names, 20)}; got {choice!r} "
@@ -145,7 +145,13 @@ def _cell_suffix(value: str) -> str:
     return os.path.splitext(value.strip())[1].lower()  # noqa: PTH122
 
 
-def _find_column(names: list[str], choice: str) -> int | None:
+def names_of_columns(first: Sequence[str], head: bool) -> list[str]:
+    """The names in the first row if it is the head, else `column 1` and so on."""
+    return [cell.strip() if head else f"column {number}" for number, cell in enumerate(first, start=1)]
+
+
+def find_column(names: list[str], choice: str) -> int | None:
+    """The number of the column that a user names, in any case, or numbers."""
     for simplify in (lambda name: name, str.casefold, plain_column):
         matches = [number for number, name in enumerate(names) if simplify(name) == simplify(choice.strip())]
         if matches:
@@ -234,8 +240,8 @@ def _guess_split(names: list[str], rows: Sequence[Sequence[str]], taken: set[int
         for number, name in enumerate(names):
             if number in taken or plain_column(name) != known:
                 continue
-            read = [side_of(value) for value in _filled_cells(rows, number)]
-            if known == "split" or (read and all(side is not None and not rest for side, rest in read)):
+            sides = [plain_side(value) for value in _filled_cells(rows, number)]
+            if known == "split" or (sides and None not in sides):
                 return number
     return None
 

@@ -118,7 +118,8 @@ class ListedFiles:
         """The only file below the list's folder that has the name in a value."""
         if self._places is None:
             self._places = _places_below(self.folder)
-        return self._places.get(_fold_name(_path_parts(value)[-1])) if _path_parts(value) else None
+        parts = _path_parts(value)
+        return self._places.get(_fold_name(parts[-1])) if parts else None
 
     def _possible_rules(self, value: str) -> Iterator[PathRule]:
         depth = len(_path_parts(value)) - 1
@@ -201,7 +202,7 @@ def _fewest_rules(hits: dict[PathRule, set[str]], num: int) -> list[PathRule]:
     the list's folder count only if those inside find nothing.
     """
     inside = {rule: values for rule, values in hits.items() if values and not rule.base.startswith("..")}
-    candidates = inside or {rule: values for rule, values in hits.items() if values}
+    candidates = inside or hits
     rules: list[PathRule] = []
     missing = set().union(*candidates.values()) if candidates else set()
     while candidates:

@@ -13,7 +13,7 @@ from catseye.counting import agree, count
 from catseye.data.sources.image_set import NOT_SPLIT, MakeReader, a_few
 from catseye.data.sources.lists.columns import NO_COLUMN, Columns, has_header, is_one
 from catseye.data.sources.lists.labels import is_missing
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side
 from catseye.errors import DataError
 
 _MAX_LINES = 10  # line numbers in a message
@@ -74,8 +74,8 @@ class ListedRows:
         """Note an image without a label; any value is allowed as its split."""
         self.unlabelled.append(line)
         self.unlabelled_paths.append(name)
-        side, rest = side_of(split)
-        self.unlabelled_sides.append(NOT_SPLIT if side is None or rest else side)
+        side = plain_side(split)
+        self.unlabelled_sides.append(NOT_SPLIT if side is None else side)
 
 
 def collect_rows(listed: ListOfImages, columns: Columns) -> ListedRows:
@@ -131,8 +131,8 @@ def collect_rows(listed: ListOfImages, columns: Columns) -> ListedRows:
 def _side_in_cell(path: str, line: int, text: str) -> int:
     if is_missing(text):
         return NOT_SPLIT
-    side, rest = side_of(text)
-    if side is None or rest:
+    side = plain_side(text)
+    if side is None:
         raise DataError(
             f"{path} line {line}: a split is train, val or test; got {text!r}; use --split-column {NO_COLUMN} if the "
             "column means something else"

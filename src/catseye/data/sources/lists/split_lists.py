@@ -4,22 +4,20 @@ Image folders of Hugging Face and exports of Roboflow are like that. Enters: a f
 `ImageSet`. Called by open_data.py.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 from catseye.data.sources.folder import FolderReader
+from catseye.data.sources.image_names import image_names
 from catseye.data.sources.image_set import TRAIN, ImageSet, a_few
-from catseye.data.sources.lists.columns import choose_image_column, has_header
+from catseye.data.sources.lists.columns import choose_image_column, find_column, has_header
 from catseye.data.sources.lists.listed_files import ListedFiles
 from catseye.data.sources.lists.listed_rows import ListOfImages
 from catseye.data.sources.lists.table import SAMPLE_ROWS, read_listed, rows_of
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side
 from catseye.errors import DataError
-from catseye.preprocess import FILE_SUFFIXES
 from catseye.settings.schema import DataSettings
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -38,18 +36,14 @@ def find_split_lists(files: list[str]) -> dict[str, str]:
     """
     lists: dict[str, list[str]] = {}
     for name in files:
-        if name.lower().endswith(SUFFIXES) and _is_split(name.rpartition("/")[0]):
+        if name.lower().endswith(SUFFIXES) and _side(name.rpartition("/")[0]) is not None:
             lists.setdefault(name.rpartition("/")[0], []).append(name)
     single = {folder: names[0] for folder, names in lists.items() if len(names) == 1}
-    if TRAIN not in {side_of(_last(folder))[0] for folder in single}:
+    if TRAIN not in map(_side, single):
         return {}
-    folders = {
-        name.rpartition("/")[0]
-        for name in files
-        if os.path.splitext(name)[1].lower() in FILE_SUFFIXES  # noqa: PTH122
-    }
+    folders = {name.rpartition("/")[0] for name in image_names(files)}
     beside = {folder.rpartition("/")[0] for folder in folders}
-    if len(beside) != 1 or not all(map(_is_split, folders)) or not single.keys() <= folders:
+    if len(beside) != 1 or None in map(_side, folders) or not single.keys() <= folders:
         return {}
     return {folder: single.get(folder, "") for folder in sorted(folders)}
 
@@ -63,7 +57,7 @@ def read_split_lists(root: Path, lists: Mapping[str, str], settings: DataSetting
 
     """
     named = {folder: name for folder, name in lists.items() if name}
-    ordered = sorted(named.items(), key=lambda item: (side_of(_last(item[0]))[0], item))
+    ordered = sorted(named.items(), key=lambda item: (_side(item[0]), item))
     listed = ListOfImages(
         str(root),
         lambda: _join_rows(root, ordered, settings.image_column),
@@ -83,10 +77,11 @@ def _join_rows(root: Path, lists: list[tuple[str, str]], chosen: str) -> Iterato
     Each has the path of its image below DATA and the split of its folder. `chosen` is the user's column of
     images, if any.
     """
+    key = ""  # the column of images
     head: list[str] = []
     for folder, name in lists:
         path = root / name
-        lines = rows_of(path.suffix)[0](partial(path.open), str(path))
+        lines = rows_of(path.suffix)[0](path.open, str(path))
         _, first = next(lines, (0, []))
         columns = [cell.strip() for cell in first]
         if not columns or not has_header(first):
@@ -94,25 +89,24 @@ def _join_rows(root: Path, lists: list[tuple[str, str]], chosen: str) -> Iterato
                 f"{path}: the first line must name the columns, as in file_name,label; got {a_few(columns)}"
             )
         sample = list(islice(lines, SAMPLE_ROWS))
-        image = columns.index(chosen) if chosen in columns else None
+        image = find_column(columns, chosen) if chosen else None
         if image is None:
             image = choose_image_column(str(path), columns, [row for _, row in sample], ListedFiles(path.parent).learn)
         if image is None:
             raise DataError(f"{path}: no column names image files: {a_few(columns)}; call one of them file_name")
         if not head:
-            head = [columns[image], *(each for number, each in enumerate(columns) if number != image and each != SPLIT)]
-            yield 1, [*head, SPLIT]
+            key, head = columns[image], [*columns, *([] if SPLIT in columns else [SPLIT])]
+            yield 1, head
         for line, row in chain(sample, lines):
             cells = dict(zip(columns, row, strict=False))
             place = cells.get(columns[image], "").strip()
-            path_below = f"{folder}/{place}" if place else ""
-            yield line, [path_below, *(cells.get(each, "") for each in head[1:]), _last(folder)]
+            cells |= {key: f"{folder}/{place}" if place else "", SPLIT: _last(folder)}
+            yield line, [cells.get(each, "") for each in head]
 
 
 def _last(folder: str) -> str:
     return folder.rpartition("/")[2]
 
 
-def _is_split(folder: str) -> bool:
-    side, rest = side_of(_last(folder))
-    return side is not None and not rest
+def _side(folder: str) -> int | None:
+    return plain_side(_last(folder))

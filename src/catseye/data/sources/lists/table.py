@@ -6,6 +6,7 @@ become remarks, an ambiguous list is an error that names the options.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from catseye.counting import agree, count
 from catseye.data.names import Names
 from catseye.data.sources.folder import FolderReader
 from catseye.data.sources.image_set import NOT_SPLIT, TRAIN, ImageSet, Unlabelled, a_few
-from catseye.data.sources.lists.columns import NO_COLUMN, Columns, choose_columns, plain_column
+from catseye.data.sources.lists.columns import NO_COLUMN, Columns, choose_columns, names_of_columns, plain_column
 from catseye.data.sources.lists.csv_rows import read_csv_rows
 from catseye.data.sources.lists.decided_list import is_decided_list, read_decided_list
 from catseye.data.sources.lists.json_lines import read_json_rows
@@ -62,11 +63,14 @@ def read_table(path: Path, settings: DataSettings) -> ImageSet:
     return read_listed(listed, settings)
 
 
-def rows_of(suffix: str) -> tuple[ReadRows, bool | None]:
-    """The function that reads such a list, and `ListOfImages.named`."""
+def rows_of(suffix: str, *, labelled: bool = True) -> tuple[ReadRows, bool | None]:
+    """The function that reads such a list, and `ListOfImages.named`.
+
+    The lines of a .txt need a label if they are `labelled`.
+    """
     if suffix.lower() == ".jsonl":
         return read_json_rows, True
-    return (read_text_rows if suffix.lower() == ".txt" else read_csv_rows), None
+    return (partial(read_text_rows, labelled=labelled) if suffix.lower() == ".txt" else read_csv_rows), None
 
 
 def read_listed(listed: ListOfImages, settings: DataSettings) -> ImageSet:
@@ -139,7 +143,7 @@ def columns_of(listed: ListOfImages, settings: DataSettings) -> tuple[Columns, l
         raise DataError(f"{path}: the first line must name the columns path,label[,split]; it is empty")
     remarks = []
     head = listed.is_head(first)
-    names = [cell.strip() for cell in first] if head else [f"column {number}" for number in range(1, len(first) + 1)]
+    names = names_of_columns(first, head)
     if not head:
         remarks.append(
             f"the first line of the list names no columns; {len(names)} columns are recognised by their content"

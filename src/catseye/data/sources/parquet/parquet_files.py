@@ -16,7 +16,7 @@ from typing import Any
 from catseye.data.sources.image_set import ImageSet
 from catseye.data.sources.lists.listed_rows import ListOfImages
 from catseye.data.sources.parquet.arrow_columns import need_arrow, read_columns
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
@@ -140,5 +140,5 @@ def read_parquet(
 
 def _split_of_file(name: str) -> str:
     """The split that a file name begins with (train-00000-of-00001.parquet), or ""."""
-    side, rest = side_of(name.rpartition("/")[2].partition(".")[0].partition("-")[0])
-    return "" if side is None or rest else ("train", "val", "test")[side]
+    side = plain_side(name.rpartition("/")[2].partition(".")[0].partition("-")[0])
+    return "" if side is None else ("train", "val", "test")[side]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from catseye.data.sources.image_set import ImageSet
 from catseye.data.sources.parquet.arrow_columns import need_arrow, read_columns
-from catseye.data.sources.split_names import side_of
+from catseye.data.sources.split_names import plain_side
 from catseye.errors import DataError
 from catseye.settings.schema import DataSettings
 
@@ -121,8 +121,8 @@ def _selected(arrow: Any, table: Any, columns: Sequence[str]) -> Any:
 
 
 def _saved_split(name: str) -> str:
-    side, rest = side_of(name)
-    return "" if side is None or rest else ("train", "val", "test")[side]
+    side = plain_side(name)
+    return "" if side is None else ("train", "val", "test")[side]
 
 
 def _saved_files(folder: Path) -> ArrowFiles:
